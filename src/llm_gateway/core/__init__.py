@@ -1,0 +1,1 @@
+"""What we talk about: values and rules, with the standard library and msgspec only."""

@@ -1,0 +1,212 @@
+"""The one tree of errors that a client may see, cut by what the client can do about each.
+
+GatewayError
+├── BadRequest                 400  mend the request
+│   └── BodyTooLarge           413
+├── Unauthenticated            401  bring a key
+├── Forbidden                  403  ask for permission
+├── NotFound                   404
+│   └── ModelNotFound          404
+├── MethodNotAllowed           405
+├── Conflict                   409  (admin)
+├── PreconditionFailed         412  (admin)
+├── Unprocessable              422  (admin)
+├── RateLimited                429  wait
+├── Unavailable                503  wait: shedding or draining
+├── InternalError              500  ours
+└── UpstreamError                   the provider's
+    ├── UpstreamRefused        4xx  the provider's own words, passed on
+    ├── UpstreamFailed         502
+    ├── UpstreamUnavailable    503
+    └── UpstreamTimedOut       504
+
+`http/errors.py` is the only place that turns one into bytes.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class GatewayError(Exception):
+    """Anything that ends a request with an error; `message` is safe to show to a client."""
+
+    status: int = 500
+    type: str = "server_error"
+    code: str | None = None
+    # Says which kind of refusal a usage row and a metric name; stable, unlike the message.
+    outcome: ClassVar[str] = "rejected"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        """Hold a public `message`; `retry_after` is in seconds."""
+        super().__init__(message)
+        self.message = message
+        if code is not None:
+            self.code = code
+        self.param = param
+        self.retry_after = retry_after
+        # Extra response headers, lower-case names.
+        self.headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+class BadRequest(GatewayError):
+    """The request itself is wrong: sending it again unchanged cannot work."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_request"
+
+
+class BodyTooLarge(BadRequest):
+    """The body is over `MAX_BODY_BYTES`."""
+
+    status = 413
+    code = "request_too_large"
+
+
+class BodyTimedOut(BadRequest):
+    """The body did not arrive in time."""
+
+    status = 408
+    code = "request_timeout"
+
+
+class Unauthenticated(GatewayError):
+    """No key, an unknown key, or a disabled one; the three are not told apart."""
+
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+
+class Forbidden(GatewayError):
+    """The key is known and may not do this."""
+
+    status = 403
+    type = "permission_error"
+    code = "model_not_allowed"
+
+
+class NotFound(GatewayError):
+    """Nothing is there."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "not_found"
+
+
+class ModelNotFound(NotFound):
+    """No enabled provider serves the model."""
+
+    code = "model_not_found"
+
+
+class MethodNotAllowed(GatewayError):
+    """The path exists, the method does not."""
+
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_allowed"
+
+
+class Conflict(GatewayError):
+    """It is there already."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "conflict"
+
+
+class PreconditionFailed(GatewayError):
+    """Somebody else changed it first."""
+
+    status = 412
+    type = "invalid_request_error"
+    code = "precondition_failed"
+
+
+class Unprocessable(GatewayError):
+    """Well-formed, and still not acceptable; `param` names the field."""
+
+    status = 422
+    type = "invalid_request_error"
+    code = "invalid_value"
+
+
+class RateLimited(GatewayError):
+    """Over the credential's limit."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+
+class Unavailable(GatewayError):
+    """The gateway sheds load, drains, or has no configuration yet."""
+
+    status = 503
+    type = "server_error"
+    code = "unavailable"
+
+
+class InternalError(GatewayError):
+    """A fault of ours; the log has the story under the request id."""
+
+    status = 500
+    type = "server_error"
+    code = "internal_error"
+    outcome = "error"
+
+
+class UpstreamError(GatewayError):
+    """The provider could not be reached or did not give a usable answer."""
+
+    status = 502
+    type = "upstream_error"
+    code = "upstream_error"
+    outcome = "error"
+
+
+class UpstreamRefused(UpstreamError):
+    """The provider's own 4xx: its status, message, type, code and param, secrets replaced."""
+
+    def __init__(  # noqa: PLR0913 - the five parts of OpenAI's error object, and the status
+        self,
+        message: str,
+        *,
+        status: int,
+        type: str | None = None,  # noqa: A002 - the wire's name
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        """Hold what the provider said."""
+        super().__init__(message, code=code, param=param, retry_after=retry_after)
+        self.status = status
+        self.type = type or "invalid_request_error"
+        self.code = code
+
+
+class UpstreamFailed(UpstreamError):
+    """The connection failed, was cut, or the answer made no sense."""
+
+
+class UpstreamUnavailable(UpstreamError):
+    """The provider says that it is overloaded."""
+
+    status = 503
+    code = "upstream_unavailable"
+
+
+class UpstreamTimedOut(UpstreamError):
+    """The provider did not answer in time."""
+
+    status = 504
+    code = "upstream_timeout"

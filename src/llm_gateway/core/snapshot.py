@@ -1,0 +1,252 @@
+"""Turns a catalog into the immutable, indexed form that requests read, or says everything that is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+import msgspec
+
+from llm_gateway.core.catalog import Catalog, Credential, Kind, Provider
+from llm_gateway.core.patterns import ModelPatterns, is_glob
+from llm_gateway.core.secret import Secret
+
+# Routes of wildcard providers are made on demand: as many as this are kept.
+_ROUTE_CACHE_SIZE = 4096
+
+
+class CatalogInvalid(Exception):
+    """The catalog cannot be served; `faults` lists every reason, each safe to show to an admin."""
+
+    def __init__(self, faults: tuple[str, ...]) -> None:
+        """Hold all `faults`."""
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider under one upstream model name, able to serve a public model."""
+
+    provider_id: int
+    provider_key: str
+    kind: str
+    # Ready to have a path appended: version segment included, no trailing slash.
+    base_url: str
+    secret: Secret | None
+    upstream_model: str
+    weight: int
+    stream_usage: bool
+
+    @property
+    def key(self) -> tuple[int, str]:
+        """Names this deployment across snapshots."""
+        return (self.provider_id, self.upstream_model)
+
+
+class Route:
+    """A public model and the deployments that take new requests for it."""
+
+    __slots__ = ("deployments", "explicit", "keys", "model", "weights")
+
+    def __init__(self, model: str, deployments: tuple[Deployment, ...], *, explicit: bool) -> None:
+        """Index `deployments` for the selector; `explicit` = some provider names this model."""
+        self.model = model
+        self.deployments = deployments
+        self.explicit = explicit
+        self.keys = tuple(deployment.key for deployment in deployments)
+        self.weights = tuple(deployment.weight for deployment in deployments)
+
+
+class Account:
+    """A credential as admission needs it."""
+
+    __slots__ = ("credential", "models")
+
+    def __init__(self, credential: Credential) -> None:
+        """Compile the credential's model patterns."""
+        self.credential = credential
+        self.models = ModelPatterns(credential.allowed_models)
+
+
+class ServingProvider:
+    """An enabled provider with its mapping compiled."""
+
+    __slots__ = ("base_url", "globs", "kind", "names", "provider")
+
+    def __init__(self, provider: Provider, kind: Kind) -> None:
+        """Split the mapping into names and globs (in the order they were written)."""
+        self.provider = provider
+        self.kind = kind
+        self.base_url = normalise_base_url(provider.api_base, kind)
+        mapping = provider.model_mapping or {"*": "*"}
+        self.names = {public: upstream for public, upstream in mapping.items() if not is_glob(public)}
+        self.globs = tuple(
+            (ModelPatterns((public,)), upstream) for public, upstream in mapping.items() if is_glob(public)
+        )
+
+    def upstream_model(self, model: str) -> str | None:
+        """Return the upstream name for a public `model`, or None when this provider does not serve it."""
+        named = self.names.get(model)
+        if named is not None:
+            return named
+        for pattern, upstream in self.globs:
+            if model in pattern:
+                return model if upstream == "*" else upstream
+        return None
+
+    def deployment(self, upstream_model: str) -> Deployment:
+        """Return this provider under `upstream_model`."""
+        return Deployment(
+            provider_id=self.provider.id,
+            provider_key=self.provider.provider_key,
+            kind=self.provider.provider_type,
+            base_url=self.base_url,
+            secret=self.provider.secret,
+            upstream_model=upstream_model,
+            weight=self.provider.weight,
+            stream_usage=self.kind.stream_usage,
+        )
+
+
+class Snapshot:
+    """The configuration that a request reads once and keeps to its end."""
+
+    def __init__(self, catalog: Catalog, kinds: Mapping[str, Kind]) -> None:
+        """Index a catalog that `build_snapshot` has judged valid."""
+        self.version = catalog.version
+        self.providers = tuple(
+            ServingProvider(provider, kinds[provider.provider_type])
+            for provider in catalog.providers
+            if provider.is_enabled
+        )
+        self.accounts = {credential.key_hash: Account(credential) for credential in catalog.credentials}
+        self.has_credentials = bool(catalog.credentials)
+        self._wildcards = tuple(provider for provider in self.providers if provider.globs)
+        self._routes: dict[str, Route] = {}
+        named: dict[str, None] = {}
+        for provider in self.providers:
+            named.update(dict.fromkeys(provider.names))
+        for model in named:
+            self._routes[model] = self._make_route(model, explicit=True)
+        # Names that some enabled provider lists, in the catalog's order.
+        self.explicit_models = tuple(named)
+        self._made_on_demand: dict[str, Route | None] = {}
+
+    def account(self, key_hash: bytes) -> Account | None:
+        """Return whose key this is, enabled or not, or None."""
+        return self.accounts.get(key_hash)
+
+    def route(self, model: str) -> Route | None:
+        """Return who may serve `model`, or None when no enabled provider does.
+
+        A route without deployments means that all who serve it are drained (weight 0).
+        """
+        route = self._routes.get(model)
+        if route is not None or not self._wildcards:
+            return route
+        made = self._made_on_demand
+        if model in made:
+            return made[model]
+        found = self._make_route(model, explicit=False)
+        answer = found if found.deployments or self._served(model) else None
+        if len(made) >= _ROUTE_CACHE_SIZE:
+            del made[next(iter(made))]
+        made[model] = answer
+        return answer
+
+    @property
+    def wildcard_providers(self) -> tuple[ServingProvider, ...]:
+        """Return the enabled providers that serve names they do not list."""
+        return self._wildcards
+
+    def _served(self, model: str) -> bool:
+        return any(provider.upstream_model(model) is not None for provider in self._wildcards)
+
+    def _make_route(self, model: str, *, explicit: bool) -> Route:
+        deployments = []
+        for provider in self.providers:
+            upstream_model = provider.upstream_model(model)
+            if upstream_model is not None and provider.provider.weight > 0:
+                deployments.append(provider.deployment(upstream_model))
+        return Route(model, tuple(deployments), explicit=explicit)
+
+
+def build_snapshot(catalog: Catalog, kinds: Mapping[str, Kind]) -> Snapshot:
+    """Return the whole of `catalog` as a snapshot; raise CatalogInvalid with every fault there is."""
+    faults = [*catalog.faults]
+    provider_keys: set[str] = set()
+    for provider in catalog.providers:
+        name = f"provider {provider.provider_key!r}"
+        if provider.provider_key in provider_keys:
+            faults.append(f"{name}: its provider_key is used twice")
+        provider_keys.add(provider.provider_key)
+        faults += [f"{name}: {fault}" for fault in provider_faults(provider, kinds)]
+    hashes: set[bytes] = set()
+    for credential in catalog.credentials:
+        name = f"credential {credential.name!r}"
+        if credential.key_hash in hashes:
+            faults.append(f"{name}: its key is used twice")
+        hashes.add(credential.key_hash)
+        if credential.rate_limit is not None and credential.rate_limit < 0:
+            faults.append(f"{name}: rate_limit must be 0 or more, or null")
+    if faults:
+        raise CatalogInvalid(tuple(faults))
+    return Snapshot(catalog, kinds)
+
+
+def provider_faults(provider: Provider, kinds: Mapping[str, Kind]) -> list[str]:
+    """Return what is wrong with one provider, each as a sentence that starts with the field."""
+    faults = []
+    kind = kinds.get(provider.provider_type)
+    if kind is None:
+        known = ", ".join(sorted(kinds))
+        faults.append(f"provider_type {provider.provider_type!r} is unknown; use one of: {known}")
+    else:
+        faults += _url_faults(provider.api_base, kind)
+    if provider.weight < 0:
+        faults.append("weight must be 0 or more")
+    for public, upstream in provider.model_mapping.items():
+        if not public or not upstream:
+            faults.append("model_mapping must not hold empty names")
+        elif upstream != "*" and is_glob(upstream):
+            faults.append(f"model_mapping[{public!r}] must be one upstream name, or '*' for the same name")
+        elif upstream == "*" and not is_glob(public):
+            faults.append(f"model_mapping[{public!r}] is '*', which only a glob may be mapped to")
+    return faults
+
+
+def _url_faults(api_base: str, kind: Kind) -> list[str]:
+    schemes = " or ".join(f"{scheme}://" for scheme in kind.schemes)
+    wanted = f"api_base must be a URL that starts with {schemes}"
+    try:
+        parts = urlsplit(api_base)
+        _ = parts.port
+    except ValueError:
+        return [wanted]
+    if parts.scheme not in kind.schemes or not parts.hostname:
+        return [wanted]
+    if parts.username is not None or parts.password is not None:
+        return ["api_base must hold no user name or password; put the secret in api_key"]
+    if any(character.isspace() or not character.isprintable() for character in api_base):
+        return ["api_base must hold no spaces or control characters"]
+    if parts.fragment:
+        return ["api_base must hold no fragment (#...)"]
+    if parts.query and "http" in parts.scheme:
+        return ["api_base must hold no query (?...)"]
+    return []
+
+
+def normalise_base_url(api_base: str, kind: Kind) -> str:
+    """Return `api_base` without a trailing slash, and with the kind's version segment if it has none."""
+    base = api_base.rstrip("/")
+    if not kind.version_segment:
+        return base
+    path = urlsplit(base).path
+    if any(_is_version(segment) for segment in path.split("/")):
+        return base
+    return base + kind.version_segment
+
+
+def _is_version(segment: str) -> bool:
+    # v1, v1beta, v2, v4alpha1 ...
+    return len(segment) > 1 and segment[0] == "v" and segment[1].isdigit()

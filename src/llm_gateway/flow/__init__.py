@@ -1,0 +1,1 @@
+"""What happens to a request, in reading order: pipeline, admission, planning, dispatch, reply, metering."""

@@ -1,0 +1,181 @@
+"""What the flow needs of the outside world, as protocols that `infra` implements and tests replace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, Protocol
+
+import msgspec
+
+from llm_gateway.core.catalog import Catalog
+from llm_gateway.core.records import AttemptBegun, UsageRecord
+
+
+class Clock(Protocol):
+    """Time, injected."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never go back."""
+
+    def unix_us(self) -> int:
+        """Return Unix microseconds."""
+
+
+# --- upstreams ---------------------------------------------------------------------------------
+
+
+class UpstreamRequest(msgspec.Struct, kw_only=True):
+    """One HTTP request to a provider, ready for the wire; `headers` hold the secret."""
+
+    url: str
+    headers: dict[str, str]
+    body: bytes = b""
+    method: str = "POST"
+
+
+class UpstreamFault(Exception):
+    """The transport's failure; `kind` says when, and the message names no URL, header or secret.
+
+    - `connect`: no connection (refused, DNS, TLS); nothing was sent.
+    - `cut`: the connection ended before the reply did.
+    - `timeout`: the time ran out.
+    - `protocol`: the reply is not HTTP, or over a size limit.
+    """
+
+    def __init__(self, kind: Literal["connect", "cut", "timeout", "protocol"], message: str) -> None:
+        """Hold what happened."""
+        super().__init__(message)
+        self.kind = kind
+
+
+class UpstreamReply(Protocol):
+    """An open reply: the head is here, the body may be on its way."""
+
+    status: int
+
+    def header(self, name: str) -> str | None:
+        """Return a header's value by lower-case name."""
+
+    async def read(self, timeout: float) -> bytes:
+        """Return the next bytes, b"" at the clean end; raise UpstreamFault when cut or late.
+
+        `timeout` is in seconds and bounds the wait for these bytes alone. A read that timed out, or was
+        cancelled, loses nothing: the next read goes on where it stood.
+        """
+
+    async def read_all(self, limit: int, timeout: float) -> bytes:
+        """Return the whole body within `timeout` seconds; UpstreamFault `protocol` over `limit` bytes."""
+
+    def close(self) -> None:
+        """Give the connection back when the body was read to its end, else drop it. Never waits."""
+
+
+class Upstream(Protocol):
+    """Sends requests to providers."""
+
+    async def send(self, request: UpstreamRequest, timeout: float) -> UpstreamReply:
+        """Send, and return when the reply's head is here; raise UpstreamFault.
+
+        When the caller is cancelled the connection is dropped at once.
+        """
+
+    async def close(self) -> None:
+        """Drop every connection."""
+
+
+# --- limits --------------------------------------------------------------------------------------
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a limiter says of one request; times are seconds from now."""
+
+    allowed: bool
+    limit: int
+    # How many more would be let through now.
+    remaining: int
+    # Until a request may be let through again (0.0 when one may now).
+    retry_after: float
+    # Until the whole limit is free again.
+    reset_after: float
+
+
+class RateLimiter(Protocol):
+    """At most `limit` requests of one credential in any one second, the first `limit` at once."""
+
+    async def hit(self, credential_id: int, limit: int) -> Verdict:
+        """Take one place if there is one. Never raises: a failing store is the limiter's own affair."""
+
+
+# --- facts -----------------------------------------------------------------------------------------
+
+
+class Journal(Protocol):
+    """Keeps facts safe from the moment a call returns. Calls are synchronous and take microseconds."""
+
+    def begin(self, attempt: AttemptBegun) -> None:
+        """Note that an upstream is about to be called. Never raises."""
+
+    def end(self, record: UsageRecord) -> None:
+        """Note that a request ended. Never raises."""
+
+
+class Observer(Protocol):
+    """Reads the fact about each finished request: metrics, journal, access log."""
+
+    def finished(self, record: UsageRecord) -> None:
+        """Take note, without blocking and without raising."""
+
+
+class TokenCounter(Protocol):
+    """Counts tokens where no provider did."""
+
+    def encoding(self, upstream_model: str, public_model: str) -> str:
+        """Return the name of the encoding to count a model with."""
+
+    async def count(self, encoding: str, texts: Sequence[str]) -> int | None:
+        """Return the tokens of all `texts` together, counted off the event loop; None when it cannot."""
+
+
+# --- configuration ---------------------------------------------------------------------------------
+
+
+class CatalogSource(Protocol):
+    """Where the catalog is read from."""
+
+    async def load(self) -> Catalog:
+        """Return one consistent read of everything, secrets opened (what did not open is in `faults`)."""
+
+    async def version(self) -> int:
+        """Return the version that `load` would have now: one cheap read."""
+
+
+class KeyHasher(Protocol):
+    """Turns a client's key into what the catalog stores of it."""
+
+    def hash(self, key: str) -> bytes:
+        """Return the keyed hash, the same work for every key."""
+
+
+class WorkerBoard(Protocol):
+    """What the workers of one machine (one `DATA_DIR`) tell one another, in shared memory."""
+
+    def publish_version(self, version: int) -> None:
+        """Say which config version this worker serves."""
+
+    def announce_version(self, version: int) -> None:
+        """Say that this version exists, so that the others go and fetch it."""
+
+    def announced_version(self) -> int:
+        """Return the highest version announced on this machine."""
+
+    def laggards(self, version: int) -> tuple[int, ...]:
+        """Return the process ids of the live workers that serve an older version."""
+
+    def try_enter(self, limit: int) -> bool:
+        """Count one more request in flight on this machine, unless `limit` are already."""
+
+    def leave(self) -> None:
+        """Count one request less."""
+
+    def active(self) -> int:
+        """Return the requests in flight on this machine."""
