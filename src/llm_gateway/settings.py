@@ -28,7 +28,8 @@ class Settings(BaseSettings):
         "info", description="The least level that is logged."
     )
     access_log: Literal["all", "errors", "off"] = Field(
-        "all", description="Which requests get a JSON line on standard output: all, errors (4xx, 5xx, cut), off."
+        "all",
+        description="Which requests get a JSON line on standard output: all, errors (4xx, 5xx, cut), off.",
     )
     drain_timeout: float = Field(
         300.0, ge=0, description="Seconds that open requests and streams have to finish after SIGTERM."
@@ -68,7 +69,9 @@ class Settings(BaseSettings):
         None, description="A model-name prefix that is stripped: with Proxy, Proxy/gpt-4 means gpt-4."
     )
     llm_timeout: float = Field(
-        600.0, gt=0, description="Seconds for a whole unary call, and for a stream's first content and each gap."
+        600.0,
+        gt=0,
+        description="Seconds for a whole unary call, and for a stream's first content and each gap.",
     )
     connect_timeout: float = Field(10.0, gt=0, description="Seconds to connect to a provider.")
     max_concurrency: int = Field(
@@ -79,11 +82,17 @@ class Settings(BaseSettings):
         512 * 1024 * 1024, ge=1, description="All request bodies held at once by one worker; beyond it 503."
     )
     max_reply_bytes: int = Field(
-        64 * 1024 * 1024, ge=1, description="Largest unary reply, and largest single stream event, of a provider."
+        64 * 1024 * 1024,
+        ge=1,
+        description="Largest unary reply, and largest single stream event, of a provider.",
     )
-    body_timeout: float = Field(60.0, gt=0, description="Seconds a request body may take to arrive; beyond it 408.")
+    body_timeout: float = Field(
+        60.0, gt=0, description="Seconds a request body may take to arrive; beyond it 408."
+    )
     commit_hold: float = Field(
-        2.0, ge=0, description="Seconds that a stream's first events without content are held back (see design of streams)."
+        2.0,
+        ge=0,
+        description="Seconds that a stream's first events without content are held back (see design of streams).",
     )
     limits_fail: Literal["open", "closed"] = Field(
         "open", description="What a rate limit does while Redis does not answer: hold per machine, or refuse."
@@ -94,7 +103,9 @@ class Settings(BaseSettings):
 
     # Usage
     journal_max_bytes: int = Field(
-        1024 * 1024 * 1024, ge=1024 * 1024, description="Disk that unshipped usage facts may take in DATA_DIR."
+        1024 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Disk that unshipped usage facts may take in DATA_DIR.",
     )
 
     @field_validator("log_level", mode="before")

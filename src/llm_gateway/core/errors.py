@@ -177,7 +177,7 @@ class UpstreamError(GatewayError):
 class UpstreamRefused(UpstreamError):
     """The provider's own 4xx: its status, message, type, code and param, secrets replaced."""
 
-    def __init__(  # noqa: PLR0913 - the five parts of OpenAI's error object, and the status
+    def __init__(
         self,
         message: str,
         *,
