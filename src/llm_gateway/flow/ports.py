@@ -9,6 +9,7 @@ import msgspec
 
 from llm_gateway.core.catalog import Catalog
 from llm_gateway.core.records import AttemptBegun, UsageRecord
+from llm_gateway.providers.base import UpstreamRequest
 
 
 class Clock(Protocol):
@@ -22,15 +23,6 @@ class Clock(Protocol):
 
 
 # --- upstreams ---------------------------------------------------------------------------------
-
-
-class UpstreamRequest(msgspec.Struct, kw_only=True):
-    """One HTTP request to a provider, ready for the wire; `headers` hold the secret."""
-
-    url: str
-    headers: dict[str, str]
-    body: bytes = b""
-    method: str = "POST"
 
 
 class UpstreamFault(Exception):

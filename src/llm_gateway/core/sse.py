@@ -1,0 +1,97 @@
+"""Server-sent events as bytes: where one ends, and what its data is; no I/O and no copies that can be avoided."""
+
+from __future__ import annotations
+
+import re
+
+_BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n|\r\n\r(?!\n)|\n\r(?!\n)")
+# The longest end of a chunk that may be the first part of a blank line.
+_LOOKBACK = 3
+
+DONE = b"data: [DONE]\n\n"
+
+
+class EventTooLarge(Exception):
+    """One event is over the limit."""
+
+
+class EventSplitter:
+    """Holds back an unfinished event until the rest of it comes."""
+
+    __slots__ = ("_held", "_limit", "_parts")
+
+    def __init__(self, limit: int) -> None:
+        """Allow `limit` bytes for one event."""
+        self._limit = limit
+        self._parts: list[bytes] = []
+        self._held = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the next bytes; return all events that are whole now, as one block, b"" when none is."""
+        if not self._parts and data.endswith(b"\n\n"):
+            return data
+        seam = self._parts[-1][-_LOOKBACK:] if self._parts else b""
+        if len(seam) < _LOOKBACK and len(self._parts) > 1:
+            # Drip-fed: the seam lies across several parts.
+            self._parts = [b"".join(self._parts)]
+            seam = self._parts[0][-_LOOKBACK:]
+        probe = seam + data if seam else data
+        cut = _last_boundary(probe) - len(seam)
+        if cut <= 0:
+            self._hold(data)
+            return b""
+        self._parts.append(data[:cut])
+        block = b"".join(self._parts) if len(self._parts) > 1 else self._parts[0]
+        self._parts = []
+        self._held = 0
+        if cut < len(data):
+            self._hold(data[cut:])
+        return block
+
+    def rest(self) -> bytes:
+        """Return, and forget, the bytes of the event that never ended."""
+        rest = b"".join(self._parts)
+        self._parts = []
+        self._held = 0
+        return rest
+
+    def _hold(self, data: bytes) -> None:
+        self._held += len(data)
+        if self._held > self._limit:
+            raise EventTooLarge
+        self._parts.append(data)
+
+
+def _last_boundary(data: bytes) -> int:
+    """Return the offset just behind the last blank line, 0 when there is none."""
+    end = data.rfind(b"\n\n") + 2
+    if end == 1:
+        end = 0
+    if b"\r" in data:
+        for blank in (b"\n\r\n", b"\r\r"):
+            end = max(end, data.rfind(blank) + len(blank) if blank in data else 0)
+    return end
+
+
+def split_events(block: bytes) -> list[bytes]:
+    """Cut a block of whole events into events, each with its blank line."""
+    events = []
+    start = 0
+    for blank in _BLANK_LINE.finditer(block):
+        events.append(block[start : blank.end()])
+        start = blank.end()
+    if start < len(block):
+        events.append(block[start:])
+    return events
+
+
+def event_data(event: bytes) -> bytes | None:
+    """Return an event's data (its `data:` lines joined), or None when it has none (a comment, a ping)."""
+    if event.startswith(b"data: ") and event.endswith(b"\n\n") and event.find(b"\n") == len(event) - 2:
+        return event[6:-2].rstrip(b"\r")
+    lines = []
+    for line in event.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"):
+        if line.startswith(b"data:"):
+            value = line[5:]
+            lines.append(value[1:] if value.startswith(b" ") else value)
+    return b"\n".join(lines) if lines else None

@@ -1,0 +1,1 @@
+"""Transports to providers: real HTTP, and the built-in simulation."""

@@ -1,0 +1,1 @@
+"""How upstreams speak: pure translators, one file a kind, that do no I/O."""

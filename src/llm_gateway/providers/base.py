@@ -1,0 +1,97 @@
+"""The contract of an adapter: what one provider kind must be able to say and to understand."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import msgspec
+
+from llm_gateway.core.catalog import Kind
+from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.records import Usage
+from llm_gateway.core.snapshot import Deployment, ServingProvider
+
+
+class UpstreamRequest(msgspec.Struct, kw_only=True):
+    """One HTTP request to a provider, ready for the wire; `headers` hold the secret, so never log it."""
+
+    url: str
+    headers: dict[str, str]
+    body: bytes = b""
+    method: str = "POST"
+
+
+class BadReply(Exception):
+    """A 2xx reply that makes no sense; the message is for the log and holds none of the reply."""
+
+
+class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+    """What a provider's error body says; None where it says nothing."""
+
+    message: str | None = None
+    type: str | None = None
+    code: str | None = None
+    param: str | None = None
+
+
+class Completion(msgspec.Struct, frozen=True, kw_only=True):
+    """A unary reply: the bytes for the client, and the usage read from them."""
+
+    body: bytes
+    usage: Usage | None
+
+
+class ReplyStream(Protocol):
+    """Reads one streamed reply, as bytes come; says what goes on to the client and what it has learnt."""
+
+    # The first content has come (see Commit in the glossary).
+    content_seen: bool
+    # The provider said that this is the end ([DONE]).
+    done: bool
+    # Every choice has its finish reason.
+    finished: bool
+    # The provider's own error event, once there was one: nothing more is to be relayed.
+    refusal: Refusal | None
+    usage: Usage | None
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes from the provider; return bytes for the client: whole events, without any [DONE].
+
+        Raise BadReply for a reply that makes no sense before the first content.
+        """
+
+    def end(self) -> bytes:
+        """Take the provider's clean end; return what goes on of a last event without its blank line."""
+
+    def kept(self) -> tuple[bytes, ...] | None:
+        """Return what was relayed, for counting; None when that became too much to keep."""
+
+
+class Adapter(Protocol):
+    """Speaks one kind. Every method is synchronous and does no I/O."""
+
+    kind: Kind
+
+    def encode(
+        self, request: ChatRequest, deployment: Deployment, extra_headers: Mapping[str, str]
+    ) -> UpstreamRequest:
+        """Return the request for a deployment; `extra_headers` are sent along."""
+
+    def decode(self, body: bytes) -> Completion:
+        """Read a whole unary reply; raise BadReply when it is not one."""
+
+    def decode_as_stream(self, body: bytes, request: ChatRequest) -> tuple[bytes, Usage | None]:
+        """Turn the JSON reply to a streamed request into its events, [DONE] left out."""
+
+    def stream(self, request: ChatRequest, *, event_limit: int) -> ReplyStream:
+        """Return the reader of a streamed reply."""
+
+    def decode_error(self, body: bytes) -> Refusal:
+        """Read an error body; never raises."""
+
+    def models_request(self, provider: ServingProvider) -> UpstreamRequest:
+        """Return the request that lists a provider's models; it serves as a probe too."""
+
+    def decode_models(self, body: bytes) -> list[str]:
+        """Return the model names of a list; raise BadReply when it is none."""

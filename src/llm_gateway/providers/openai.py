@@ -1,0 +1,168 @@
+"""OpenAI's own dialect: requests pass through with the model renamed, replies are read and never rewritten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from llm_gateway.core.catalog import Kind
+from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.records import Usage
+from llm_gateway.core.secret import Secret
+from llm_gateway.core.snapshot import Deployment, ServingProvider
+from llm_gateway.providers.base import BadReply, Completion, Refusal, ReplyStream, UpstreamRequest
+from llm_gateway.providers.openai_stream import OpenAIReplyStream
+from llm_gateway.providers.openai_wire import WireUsage, refusal_from, usage_from_wire
+
+_USER_AGENT = "llm-gateway"
+_WITH_USAGE = msgspec.Raw(b'{"include_usage":true}')
+
+
+class _Reply(msgspec.Struct):
+    choices: list[msgspec.Raw] | None = None
+    usage: WireUsage | None = None
+
+
+class _Models(msgspec.Struct):
+    data: list[_Model]
+
+
+class _Model(msgspec.Struct):
+    id: str
+
+
+_decode_reply = msgspec.json.Decoder(_Reply).decode
+_decode_models = msgspec.json.Decoder(_Models).decode
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+@lru_cache(maxsize=4096)
+def _as_json(name: str) -> msgspec.Raw:
+    return msgspec.Raw(_encode(name))
+
+
+class OpenAIAdapter:
+    """Speaks to OpenAI and to everything that speaks like it."""
+
+    def __init__(self, kind: Kind) -> None:
+        """Speak for `kind`: OpenAI itself or one of its presets."""
+        self.kind = kind
+
+    def encode(
+        self, request: ChatRequest, deployment: Deployment, extra_headers: Mapping[str, str]
+    ) -> UpstreamRequest:
+        """Replace `model`, ask for a stream's usage, and leave every other value byte for byte."""
+        fields = {**request.fields, "model": _as_json(deployment.upstream_model)}
+        if request.stream and not request.wants_usage and deployment.stream_usage:
+            fields["stream_options"] = _with_usage(request.fields.get("stream_options"))
+        headers = self.headers(deployment.secret)
+        headers["content-type"] = "application/json"
+        headers["accept"] = "text/event-stream" if request.stream else "application/json"
+        headers.update(extra_headers)
+        return UpstreamRequest(
+            url=self.url(deployment.base_url, request.endpoint), headers=headers, body=_encode(fields)
+        )
+
+    def url(self, base_url: str, path: str) -> str:
+        """Return the URL of `path` below a base URL."""
+        return f"{base_url}/{path}"
+
+    def headers(self, secret: Secret | None) -> dict[str, str]:
+        """Return the headers that every request to a provider has."""
+        headers = {"user-agent": _USER_AGENT, "accept-encoding": "identity"}
+        if secret is not None:
+            headers["authorization"] = f"Bearer {secret.reveal()}"
+        return headers
+
+    def decode(self, body: bytes) -> Completion:
+        """Check that the reply is a JSON object and read its usage; the bytes stay as they are."""
+        try:
+            reply = _decode_reply(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            reply = _loosely(body)
+        return Completion(body=body, usage=usage_from_wire(reply.usage))
+
+    def decode_as_stream(self, body: bytes, request: ChatRequest) -> tuple[bytes, Usage | None]:
+        """Send a whole completion on as one chunk, and its usage as another if it was asked for."""
+        usage = self.decode(body).usage
+        try:
+            reply: dict[str, Any] = msgspec.json.decode(body)
+            choices = reply.pop("choices")
+            told = reply.pop("usage", None)
+            if request.endpoint == "chat/completions":
+                reply["object"] = "chat.completion.chunk"
+                for choice in choices:
+                    choice["delta"] = choice.pop("message")
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError):
+            message = "the provider answered a streamed request with JSON that is not a completion"
+            raise BadReply(message) from None
+        events = b"data: " + _encode({**reply, "choices": choices}) + b"\n\n"
+        if request.wants_usage and told is not None:
+            events += b"data: " + _encode({**reply, "choices": [], "usage": told}) + b"\n\n"
+        return events, usage
+
+    def stream(self, request: ChatRequest, *, event_limit: int) -> ReplyStream:
+        """Return a reader that hides the usage chunk which the client did not ask for."""
+        return OpenAIReplyStream(
+            choices=_expected_choices(request), hide_usage=not request.wants_usage, event_limit=event_limit
+        )
+
+    def decode_error(self, body: bytes) -> Refusal:
+        """Read `{"error": {...}}`, and the looser shapes that OpenAI-like servers send."""
+        try:
+            value = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return Refusal()
+        return refusal_from(value)
+
+    def models_request(self, provider: ServingProvider) -> UpstreamRequest:
+        """Ask for `GET /models`."""
+        headers = self.headers(provider.provider.secret)
+        headers["accept"] = "application/json"
+        return UpstreamRequest(url=self.url(provider.base_url, "models"), headers=headers, method="GET")
+
+    def decode_models(self, body: bytes) -> list[str]:
+        """Read `{"data": [{"id": ...}]}`."""
+        try:
+            return [model.id for model in _decode_models(body).data]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            message = "the provider's list of models is not one"
+            raise BadReply(message) from None
+
+
+def _loosely(body: bytes) -> _Reply:
+    """Accept any JSON object: a server may put anything into `choices` or `usage`; usage is then unknown."""
+    try:
+        _decode_fields(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        message = "the provider's reply is not a JSON object"
+        raise BadReply(message) from None
+    return _Reply()
+
+
+def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
+    """Return `stream_options` with include_usage on, the client's other options kept."""
+    if options is None:
+        return _WITH_USAGE
+    kept = msgspec.json.decode(options)
+    if not isinstance(kept, dict):
+        return _WITH_USAGE
+    return msgspec.Raw(_encode({**kept, "include_usage": True}))
+
+
+def _expected_choices(request: ChatRequest) -> int:
+    """Return how many choices a complete stream finishes: n for each prompt."""
+    try:
+        choices = int(msgspec.json.decode(request.fields.get("n", b"1"), type=int | None) or 1)
+        prompt = request.fields.get("prompt")
+        if request.endpoint == "completions" and prompt is not None and bytes(prompt[:1]) == b"[":
+            prompts = msgspec.json.decode(prompt)
+            if prompts and not isinstance(prompts[0], int):
+                choices *= len(prompts)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return 1
+    return max(choices, 1)

@@ -1,0 +1,143 @@
+"""Reads OpenAI's event stream on its way through: sees content, usage, errors and the end, changes no byte."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from llm_gateway.core.records import Usage
+from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
+from llm_gateway.providers.base import BadReply, Refusal
+from llm_gateway.providers.openai_wire import WireUsage, refusal_from, usage_from_wire
+
+# Inside a JSON string a quote is escaped, so these can only be keys. Whatever holds none of them is text on
+# its way, and is passed on without being parsed.
+_WORTH_A_LOOK = re.compile(
+    rb'"usage"\s*:\s*\{|"finish_reason"\s*:\s*"|"error"\s*:\s*[^n\s]|\[DONE\]|^event:\s*error', re.MULTILINE
+)
+_KEPT_FOR_COUNTING = 256 * 1024
+
+
+class _Choice(msgspec.Struct):
+    index: int = 0
+    delta: dict[str, msgspec.Raw] | None = None
+    text: str | None = None
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: WireUsage | None = None
+    error: msgspec.Raw | None = None
+
+
+_decode_chunk = msgspec.json.Decoder(_Chunk).decode
+_NOTHING = frozenset({b"null", b'""', b"[]", b"{}"})
+
+
+class OpenAIReplyStream:
+    """One streamed reply; see ReplyStream for what the attributes say."""
+
+    __slots__ = (
+        "_choices", "_finished_choices", "_hide_usage", "_kept", "_kept_bytes", "_splitter",
+        "content_seen", "done", "finished", "refusal", "usage",
+    )  # fmt: skip
+
+    def __init__(self, *, choices: int, hide_usage: bool, event_limit: int) -> None:
+        """Expect `choices` finish reasons; drop the usage chunk when it is to be hidden."""
+        self._choices = choices
+        self._hide_usage = hide_usage
+        self._splitter = EventSplitter(event_limit)
+        self._finished_choices: set[int] = set()
+        self._kept: list[bytes] | None = []
+        self._kept_bytes = 0
+        self.content_seen = False
+        self.done = False
+        self.finished = False
+        self.refusal: Refusal | None = None
+        self.usage: Usage | None = None
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what goes on to the client of all events that are whole by now."""
+        try:
+            block = self._splitter.feed(data)
+        except EventTooLarge:
+            message = "one event of the provider's stream is too large"
+            raise BadReply(message) from None
+        if not block:
+            return b""
+        if not self.content_seen or _WORTH_A_LOOK.search(block):
+            block = self._look(block)
+        if self._kept is not None:
+            self._keep(block)
+        return block
+
+    def end(self) -> bytes:
+        """Take the provider's end: return what goes on of a last event that lacks its blank line."""
+        rest = self._splitter.rest()
+        return self.feed(rest + b"\n\n") if rest.strip() else b""
+
+    def kept(self) -> tuple[bytes, ...] | None:
+        """Return what was relayed, None when it was too much."""
+        return None if self._kept is None else tuple(self._kept)
+
+    def _keep(self, block: bytes) -> None:
+        self._kept_bytes += len(block)
+        if self.usage is not None or self._kept_bytes > _KEPT_FOR_COUNTING or self._kept is None:
+            self._kept = None
+        else:
+            self._kept.append(block)
+
+    def _look(self, block: bytes) -> bytes:
+        relayed = []
+        for event in split_events(block):
+            data = event_data(event)
+            if data is None:
+                relayed.append(event)
+                continue
+            if data.strip() == b"[DONE]":
+                self.done = True
+                break
+            if self._relay(data, event):
+                relayed.append(event)
+            if self.refusal is not None:
+                break
+        return b"".join(relayed)
+
+    def _relay(self, data: bytes, event: bytes) -> bool:
+        """Learn from one event; tell whether the client gets it."""
+        try:
+            chunk = _decode_chunk(data)
+        except (msgspec.ValidationError, UnicodeDecodeError):
+            # JSON of a shape of the provider's own: not ours to judge.
+            return True
+        except (msgspec.DecodeError, RecursionError):
+            if self.content_seen:
+                return True
+            message = "an event of the provider's stream is not JSON"
+            raise BadReply(message) from None
+        if (chunk.error is not None and bytes(chunk.error) not in _NOTHING) or _is_error_event(event):
+            self.refusal = refusal_from(msgspec.json.decode(data))
+            return False
+        if chunk.usage is not None:
+            self.usage = usage_from_wire(chunk.usage) or self.usage
+        for choice in chunk.choices or ():
+            if choice.finish_reason is not None:
+                self._finished_choices.add(choice.index)
+                self.finished = len(self._finished_choices) >= self._choices
+            if not self.content_seen:
+                self.content_seen = _has_content(choice)
+        return not (self._hide_usage and chunk.usage is not None and not chunk.choices)
+
+
+def _has_content(choice: _Choice) -> bool:
+    if choice.text or choice.finish_reason is not None:
+        return True
+    return any(
+        name != "role" and bytes(value) not in _NOTHING for name, value in (choice.delta or {}).items()
+    )
+
+
+def _is_error_event(event: bytes) -> bool:
+    return event.startswith(b"event:") and event[6:].lstrip().startswith(b"error")

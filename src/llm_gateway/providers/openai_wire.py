@@ -1,0 +1,80 @@
+"""The parts of OpenAI's JSON that the gateway acts on, typed leniently: a wrong type elsewhere is not our affair."""
+
+from __future__ import annotations
+
+import msgspec
+
+from llm_gateway.core.records import Usage
+from llm_gateway.providers.base import Refusal
+
+
+class PromptDetails(msgspec.Struct):
+    """`prompt_tokens_details`."""
+
+    cached_tokens: int | None = None
+
+
+class CompletionDetails(msgspec.Struct):
+    """`completion_tokens_details`."""
+
+    reasoning_tokens: int | None = None
+
+
+class WireUsage(msgspec.Struct):
+    """`usage` as OpenAI and its like write it."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
+    # DeepSeek's name for cached prompt tokens.
+    prompt_cache_hit_tokens: int | None = None
+
+
+def usage_from_wire(wire: WireUsage | None) -> Usage | None:
+    """Return the usage, or None when the provider gave no count that can be trusted."""
+    if wire is None:
+        return None
+    prompt, completion, total = wire.prompt_tokens, wire.completion_tokens, wire.total_tokens
+    if prompt is None and completion is None:
+        return None
+    prompt = prompt or 0
+    completion = completion or 0
+    if prompt < 0 or completion < 0 or (total is not None and total < 0):
+        return None
+    cached = wire.prompt_cache_hit_tokens or 0
+    if wire.prompt_tokens_details is not None:
+        cached = wire.prompt_tokens_details.cached_tokens or cached
+    details = wire.completion_tokens_details
+    return Usage(
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        total_tokens=prompt + completion if total is None else total,
+        cached_tokens=cached,
+        reasoning_tokens=(details.reasoning_tokens or 0) if details is not None else 0,
+    )
+
+
+def refusal_from(value: object) -> Refusal:
+    """Find message, type, code and param in a decoded error body of any of the known shapes."""
+    if not isinstance(value, dict):
+        return Refusal()
+    error = value.get("error", value)
+    if isinstance(error, str):
+        return Refusal(message=error)
+    if not isinstance(error, dict):
+        return Refusal()
+    message = error.get("message") or error.get("detail")
+    return Refusal(
+        message=message if isinstance(message, str) else None,
+        type=_text(error.get("type")),
+        code=_text(error.get("code")),
+        param=_text(error.get("param")),
+    )
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, bool) or value is None:
+        return None
+    return str(value) if isinstance(value, (str, int)) else None
