@@ -118,6 +118,23 @@ class Observer(Protocol):
         """Take note, without blocking and without raising."""
 
 
+class FactsRefused(Exception):
+    """The usage store is there, but will not take these values: trying the same again cannot help."""
+
+
+class UsageStore(Protocol):
+    """Where usage facts end up: the database's usage table."""
+
+    async def upsert(self, records: Sequence[UsageRecord]) -> None:
+        """Store all of `records` or, when it raises, none.
+
+        Idempotent by `request_id`: a row that is already there stays as it is (so a late `interrupted`
+        never replaces a true end), and one call may carry the same id twice. Raises FactsRefused when the
+        values themselves are refused (out of range, a NUL in a text); every other exception is taken as an
+        outage, and the same records come again. Must have a time limit of its own.
+        """
+
+
 class TokenCounter(Protocol):
     """Counts tokens where no provider did."""
 
