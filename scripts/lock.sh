@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Resolve pyproject.toml anew into hash-pinned requirements. Needs uv, and the package index.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+if ! command -v uv >/dev/null; then
+  echo "make lock needs uv, a tool for developers: pip install uv (nothing else here does)" >&2
+  exit 1
+fi
+
+resolve() {
+  local output=$1
+  shift
+  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+    --custom-compile-command "make lock" "$@" pyproject.toml --output-file "$output" >/dev/null
+}
+
+resolve requirements/runtime.txt --group build
+resolve requirements/dev.txt --group build --group dev --constraint requirements/runtime.txt
