@@ -61,8 +61,8 @@ if ! is_new_enough .venv/bin/python || ! pip --version >/dev/null 2>&1; then
 fi
 say "Installing $requirements into .venv"
 rm -f "$stamps"-*
-pip install --quiet --require-hashes -r "$requirements"
-pip install --quiet --no-deps --no-build-isolation --editable .
+pip install --quiet --quiet --require-hashes -r "$requirements"
+pip install --quiet --quiet --no-deps --no-build-isolation --editable .
 
 # dev.txt holds all that runtime.txt does (a test keeps that so).
 wanted runtime >"$stamps-runtime"
