@@ -27,6 +27,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import msgspec
+
 
 class GatewayError(Exception):
     """Anything that ends a request with an error; `message` is safe to show to a client."""
@@ -210,3 +212,9 @@ class UpstreamTimedOut(UpstreamError):
 
     status = 504
     code = "upstream_timeout"
+
+
+def openai_error(error: GatewayError) -> bytes:
+    """Return OpenAI's JSON for an error: `{"error": {"message", "type", "param", "code"}}`."""
+    body = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+    return msgspec.json.encode({"error": body})

@@ -43,6 +43,18 @@ class AttemptBegun(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", tag
     config_version: int
 
 
+class AttemptFailed(msgspec.Struct, frozen=True, kw_only=True):
+    """One attempt that led to no reply; `detail` is ours and holds no secret, URL or provider text."""
+
+    request_id: str
+    provider: str
+    model: str
+    upstream_model: str
+    reason: str
+    status: int | None
+    detail: str
+
+
 class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", tag="end"):
     """The single fact about a finished request.
 

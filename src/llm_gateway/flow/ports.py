@@ -8,7 +8,9 @@ from typing import Literal, Protocol
 import msgspec
 
 from llm_gateway.core.catalog import Catalog
-from llm_gateway.core.records import AttemptBegun, UsageRecord
+from llm_gateway.core.errors import Unavailable
+from llm_gateway.core.records import AttemptBegun, AttemptFailed, UsageRecord
+from llm_gateway.core.snapshot import Snapshot
 from llm_gateway.providers.base import UpstreamRequest
 
 
@@ -57,6 +59,9 @@ class UpstreamReply(Protocol):
 
     async def read_all(self, limit: int, timeout: float) -> bytes:
         """Return the whole body within `timeout` seconds; UpstreamFault `protocol` over `limit` bytes."""
+
+    def finish(self) -> None:
+        """Want no more: keep the connection if the body ends within a moment, else drop it. Never waits."""
 
     def close(self) -> None:
         """Give the connection back when the body was read to its end, else drop it. Never waits."""
@@ -117,6 +122,9 @@ class Observer(Protocol):
     def finished(self, record: UsageRecord) -> None:
         """Take note, without blocking and without raising."""
 
+    def attempt_failed(self, failed: AttemptFailed) -> None:
+        """Take note of an attempt that led to no reply; another may follow."""
+
 
 class FactsRefused(Exception):
     """The usage store is there, but will not take these values: trying the same again cannot help."""
@@ -148,6 +156,12 @@ class TokenCounter(Protocol):
 # --- configuration ---------------------------------------------------------------------------------
 
 
+class StoreUnavailable(Unavailable):
+    """The database does not answer; the message names no password, and is a 503 where a client waits for it."""
+
+    code = "database_unavailable"
+
+
 class CatalogSource(Protocol):
     """Where the catalog is read from."""
 
@@ -156,6 +170,14 @@ class CatalogSource(Protocol):
 
     async def version(self) -> int:
         """Return the version that `load` would have now: one cheap read."""
+
+
+class Snapshots(Protocol):
+    """Where a request finds its configuration: it reads `current` once."""
+
+    @property
+    def current(self) -> Snapshot | None:
+        """Return the snapshot in force, None until the first one is."""
 
 
 class KeyHasher(Protocol):

@@ -42,6 +42,14 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     usage: Usage | None
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """The first part of what a stream relayed; `total_bytes` counts all of it."""
+
+    blocks: tuple[bytes, ...]
+    kept_bytes: int
+    total_bytes: int
+
+
 class ReplyStream(Protocol):
     """Reads one streamed reply, as bytes come; says what goes on to the client and what it has learnt."""
 
@@ -64,8 +72,8 @@ class ReplyStream(Protocol):
     def end(self) -> bytes:
         """Take the provider's clean end; return what goes on of a last event without its blank line."""
 
-    def kept(self) -> tuple[bytes, ...] | None:
-        """Return what was relayed, for counting; None when that became too much to keep."""
+    def kept(self) -> Kept:
+        """Return what was relayed, for counting."""
 
 
 class Adapter(Protocol):

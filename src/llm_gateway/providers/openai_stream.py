@@ -8,7 +8,7 @@ import msgspec
 
 from llm_gateway.core.records import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
-from llm_gateway.providers.base import BadReply, Refusal
+from llm_gateway.providers.base import BadReply, Kept, Refusal
 from llm_gateway.providers.openai_wire import WireUsage, refusal_from, usage_from_wire
 
 # Inside a JSON string a quote is escaped, so these can only be keys. Whatever holds none of them is text on
@@ -40,7 +40,7 @@ class OpenAIReplyStream:
     """One streamed reply; see ReplyStream for what the attributes say."""
 
     __slots__ = (
-        "_choices", "_finished_choices", "_hide_usage", "_kept", "_kept_bytes", "_splitter",
+        "_choices", "_finished_choices", "_hide_usage", "_kept", "_kept_bytes", "_relayed_bytes", "_splitter",
         "content_seen", "done", "finished", "refusal", "usage",
     )  # fmt: skip
 
@@ -50,8 +50,9 @@ class OpenAIReplyStream:
         self._hide_usage = hide_usage
         self._splitter = EventSplitter(event_limit)
         self._finished_choices: set[int] = set()
-        self._kept: list[bytes] | None = []
+        self._kept: list[bytes] = []
         self._kept_bytes = 0
+        self._relayed_bytes = 0
         self.content_seen = False
         self.done = False
         self.finished = False
@@ -69,8 +70,7 @@ class OpenAIReplyStream:
             return b""
         if not self.content_seen or _WORTH_A_LOOK.search(block):
             block = self._look(block)
-        if self._kept is not None:
-            self._keep(block)
+        self._keep(block)
         return block
 
     def end(self) -> bytes:
@@ -78,15 +78,16 @@ class OpenAIReplyStream:
         rest = self._splitter.rest()
         return self.feed(rest + b"\n\n") if rest.strip() else b""
 
-    def kept(self) -> tuple[bytes, ...] | None:
-        """Return what was relayed, None when it was too much."""
-        return None if self._kept is None else tuple(self._kept)
+    def kept(self) -> Kept:
+        """Return what was relayed."""
+        return Kept(tuple(self._kept), self._kept_bytes, self._relayed_bytes)
 
     def _keep(self, block: bytes) -> None:
-        self._kept_bytes += len(block)
-        if self.usage is not None or self._kept_bytes > _KEPT_FOR_COUNTING or self._kept is None:
-            self._kept = None
-        else:
+        self._relayed_bytes += len(block)
+        if self.usage is not None:
+            self._kept.clear()
+        elif self._kept_bytes + len(block) <= _KEPT_FOR_COUNTING:
+            self._kept_bytes += len(block)
             self._kept.append(block)
 
     def _look(self, block: bytes) -> bytes:

@@ -18,6 +18,10 @@ from llm_gateway.providers.base import UpstreamRequest
 
 _PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 _KEEPALIVE = 30.0
+# How long a stream's body may take to end after its last event, in seconds.
+_LINGER = 0.5
+# The loop holds tasks weakly.
+_LINGERING: set[asyncio.Task[None]] = set()
 
 
 class AiohttpUpstream:
@@ -45,7 +49,11 @@ class AiohttpUpstream:
             async with asyncio.timeout(timeout):
                 try:
                     response = await self._request(self._session, request, seen)
-                except (aiohttp.ServerDisconnectedError, ConnectionResetError, aiohttp.ClientOSError) as error:
+                except (
+                    aiohttp.ServerDisconnectedError,
+                    ConnectionResetError,
+                    aiohttp.ClientOSError,
+                ) as error:
                     if not seen.reused or isinstance(error, aiohttp.ClientConnectorError):
                         raise
                     if self._fresh is None:
@@ -150,6 +158,25 @@ class AiohttpReply:
         except (aiohttp.ClientError, OSError):
             raise UpstreamFault("cut", "the provider closed the connection before the reply's end") from None
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def finish(self) -> None:
+        """Wait a moment for the end of the body, in the background, so that the connection can be kept."""
+        if self._content.at_eof():
+            self._response.release()
+            return
+        task = asyncio.ensure_future(self._linger())
+        _LINGERING.add(task)
+        task.add_done_callback(_LINGERING.discard)
+
+    async def _linger(self) -> None:
+        try:
+            async with asyncio.timeout(_LINGER):
+                while await self._content.readany():
+                    pass
+        except (TimeoutError, aiohttp.ClientError, OSError):
+            pass
+        finally:
+            self.close()
 
     def close(self) -> None:
         """Keep the connection when the body is read, else drop it."""

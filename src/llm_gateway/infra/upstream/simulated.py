@@ -91,6 +91,10 @@ class SimulatedReply:
             parts.append(data)
         return b"".join(parts)
 
+    def finish(self) -> None:
+        """Stop making text."""
+        self.close()
+
     def close(self) -> None:
         """Stop making text."""
         if self._next is not None:
@@ -146,7 +150,9 @@ def _answer(body: dict[str, Any], path: str, knobs: _Knobs, *, cut: bool) -> Sim
         head["object"] = "chat.completion.chunk"
     told = usage if (body.get("stream_options") or {}).get("include_usage") else None
     chunks = _chunks(head, words, finish, told, chat=chat)
-    return SimulatedReply(200, _paced(chunks, knobs.chunk_ms / 1000, len(words) // 2 if cut else None), streamed=True)
+    return SimulatedReply(
+        200, _paced(chunks, knobs.chunk_ms / 1000, len(words) // 2 if cut else None), streamed=True
+    )
 
 
 def _chunks(
@@ -165,9 +171,7 @@ def _chunks(
         yield {**head, "choices": [], "usage": usage}
 
 
-async def _paced(
-    chunks: Iterator[dict[str, Any]], gap: float, cut_after: int | None
-) -> AsyncIterator[bytes]:
+async def _paced(chunks: Iterator[dict[str, Any]], gap: float, cut_after: int | None) -> AsyncIterator[bytes]:
     for index, chunk in enumerate(chunks):
         if cut_after is not None and index > cut_after:
             raise UpstreamFault("cut", "the provider closed the connection before the reply's end")

@@ -1,0 +1,32 @@
+"""What a surface hands to the pipeline: who called, how, and how to read what they want."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+
+class ClientLeft(Exception):
+    """The client closed its connection before its request was whole."""
+
+
+class Call(msgspec.Struct, kw_only=True):
+    """One HTTP request as the flow sees it; times are the clock's.
+
+    `admitted` is False when the machine has too many requests in flight already. `forwarded` holds the
+    client's headers that go on to the provider.
+    """
+
+    request_id: str
+    client_request_id: str | None
+    path: str
+    method: str
+    api_key: str | None
+    client_ip: str | None
+    started: float
+    created_at: int
+    admitted: bool = True
+    forwarded: Mapping[str, str]
+    # The body's size, once it was read.
+    request_bytes: int = 0

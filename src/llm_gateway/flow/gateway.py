@@ -1,0 +1,76 @@
+"""The collaborators of a request in one frozen bundle, made once by the composition root."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
+
+from llm_gateway.flow.ports import (
+    Clock,
+    Journal,
+    KeyHasher,
+    Observer,
+    RateLimiter,
+    Snapshots,
+    TokenCounter,
+    Upstream,
+)
+from llm_gateway.flow.selector import Selector
+from llm_gateway.providers.base import Adapter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """The settings that requests read; times in seconds, sizes in bytes."""
+
+    provider_suffix: str | None = None
+    llm_timeout: float = 600.0
+    commit_hold: float = 2.0
+    max_reply_bytes: int = 64 * 1024 * 1024
+    allow_anonymous: bool = False
+
+
+class Background:
+    """Work that outlives its request: held here so that it ends, and so that a shutdown waits for it."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def spawn(self, work: Coroutine[object, object, None]) -> None:
+        """Run `work` to its end."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def drain(self, timeout: float) -> None:
+        """Wait for all of it, `timeout` seconds at most."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=timeout)
+
+
+@dataclass(slots=True)
+class Lifecycle:
+    """Whether this process still takes work."""
+
+    draining: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """Everything that `pipeline.handle` needs."""
+
+    snapshots: Snapshots
+    adapters: Mapping[str, Adapter]
+    upstream: Upstream
+    limiter: RateLimiter
+    hasher: KeyHasher
+    journal: Journal
+    observers: tuple[Observer, ...]
+    counter: TokenCounter
+    clock: Clock
+    options: Options
+    selector: Selector = field(default_factory=Selector)
+    background: Background = field(default_factory=Background)
+    lifecycle: Lifecycle = field(default_factory=Lifecycle)

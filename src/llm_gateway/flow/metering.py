@@ -1,0 +1,157 @@
+"""Follows one request from its first byte to its one UsageRecord, whatever happens on the way."""
+
+from __future__ import annotations
+
+from llm_gateway.core.errors import GatewayError, openai_error
+from llm_gateway.core.records import AttemptBegun, AttemptFailed, Outcome, Usage, UsageRecord
+from llm_gateway.core.retrying import Failure
+from llm_gateway.core.snapshot import Deployment
+from llm_gateway.flow.call import Call
+from llm_gateway.flow.gateway import Gateway
+
+# nginx's status for a client that left before there was a reply.
+CLIENT_LEFT = 499
+
+
+class Meter:
+    """Collects what happens, and reports it once."""
+
+    __slots__ = (
+        "_attempts", "_call", "_deployment", "_first_content", "_gateway", "_reported", "_upstream_ended",
+        "_upstream_started", "config_version", "credential", "model", "response_bytes", "stream",
+    )  # fmt: skip
+
+    def __init__(self, gateway: Gateway, call: Call) -> None:
+        """Start with what the request line says."""
+        self._gateway = gateway
+        self._call = call
+        self._attempts = 0
+        self._deployment: Deployment | None = None
+        self._upstream_started: float | None = None
+        self._upstream_ended: float | None = None
+        self._first_content: float | None = None
+        self._reported = False
+        self.credential: str | None = None
+        self.model: str | None = None
+        self.stream = False
+        self.config_version: int | None = None
+        self.response_bytes = 0
+
+    @property
+    def reported(self) -> bool:
+        """Tell whether the record is out."""
+        return self._reported
+
+    def attempt(self, deployment: Deployment) -> None:
+        """Note, before it is called, that a deployment is about to be."""
+        self._attempts += 1
+        self._deployment = deployment
+        self._upstream_started = self._gateway.clock.monotonic()
+        self._upstream_ended = None
+        call = self._call
+        self._gateway.journal.begin(
+            AttemptBegun(
+                request_id=call.request_id,
+                created_at=call.created_at,
+                client_request_id=call.client_request_id,
+                credential=self.credential,
+                provider=deployment.provider_key,
+                model=self.model or "",
+                upstream_model=deployment.upstream_model,
+                endpoint=call.path,
+                method=call.method,
+                stream=self.stream,
+                request_bytes=call.request_bytes,
+                attempts=self._attempts,
+                client_ip=call.client_ip,
+                config_version=self.config_version or 0,
+            )
+        )
+
+    def attempt_failed(self, failure: Failure, detail: str) -> None:
+        """Note that the attempt led to no reply."""
+        self.upstream_ended()
+        deployment = self._deployment
+        if deployment is None:
+            return
+        failed = AttemptFailed(
+            request_id=self._call.request_id,
+            provider=deployment.provider_key,
+            model=self.model or "",
+            upstream_model=deployment.upstream_model,
+            reason=failure.reason,
+            status=failure.status,
+            detail=detail,
+        )
+        for observer in self._gateway.observers:
+            observer.attempt_failed(failed)
+
+    def first_content(self) -> None:
+        """Note the moment of a stream's first content."""
+        if self._first_content is None:
+            self._first_content = self._gateway.clock.monotonic()
+
+    def upstream_ended(self) -> None:
+        """Note the moment after which nothing was waited for."""
+        self._upstream_ended = self._gateway.clock.monotonic()
+
+    def refuse(self, error: GatewayError) -> None:
+        """Report a request that ended with an error instead of a reply."""
+        self.response_bytes = len(openai_error(error))
+        outcome: Outcome = "error" if error.outcome == "error" else "rejected"
+        self.report(outcome, error.status, error_type=(error.code or error.type)[:100])
+
+    def report(
+        self, outcome: Outcome, status: int, *, error_type: str | None = None, usage: Usage | None = None
+    ) -> None:
+        """Tell the observers, once; what comes after the first report is ignored."""
+        if self._reported:
+            return
+        self._reported = True
+        record = self._record(outcome, status, error_type, usage)
+        for observer in self._gateway.observers:
+            observer.finished(record)
+
+    def _record(
+        self, outcome: Outcome, status: int, error_type: str | None, usage: Usage | None
+    ) -> UsageRecord:
+        call, deployment = self._call, self._deployment
+        now = self._gateway.clock.monotonic()
+        upstream_ms = ttft_ms = None
+        if self._upstream_started is not None:
+            upstream_ms = _ms((self._upstream_ended or now) - self._upstream_started)
+        if self._first_content is not None:
+            ttft_ms = _ms(self._first_content - call.started)
+        return UsageRecord(
+            request_id=call.request_id,
+            created_at=call.created_at,
+            client_request_id=call.client_request_id,
+            endpoint=call.path,
+            method=call.method,
+            stream=self.stream,
+            status_code=status,
+            outcome=outcome,
+            credential=self.credential,
+            provider=deployment.provider_key if deployment is not None else None,
+            model=self.model,
+            upstream_model=deployment.upstream_model if deployment is not None else None,
+            error_type=error_type,
+            prompt_tokens=usage.prompt_tokens if usage is not None else None,
+            completion_tokens=usage.completion_tokens if usage is not None else None,
+            total_tokens=usage.total_tokens if usage is not None else None,
+            cached_tokens=usage.cached_tokens if usage is not None else None,
+            reasoning_tokens=usage.reasoning_tokens if usage is not None else None,
+            usage_source=usage.source if usage is not None else None,
+            request_bytes=call.request_bytes,
+            response_bytes=self.response_bytes,
+            latency_ms=_ms(now - call.started),
+            upstream_latency_ms=upstream_ms,
+            ttft_ms=ttft_ms,
+            attempts=self._attempts,
+            client_ip=call.client_ip,
+            config_version=self.config_version,
+        )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 3)

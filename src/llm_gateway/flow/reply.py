@@ -1,0 +1,165 @@
+"""What the client gets: a whole reply, or a stream that owns the open upstream until it is closed."""
+
+from __future__ import annotations
+
+from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.errors import GatewayError, UpstreamFailed, UpstreamTimedOut, openai_error
+from llm_gateway.core.records import Usage
+from llm_gateway.core.snapshot import Deployment
+from llm_gateway.core.sse import DONE
+from llm_gateway.flow.estimating import count_stream
+from llm_gateway.flow.gateway import Gateway
+from llm_gateway.flow.metering import CLIENT_LEFT, Meter
+from llm_gateway.flow.ports import UpstreamFault, UpstreamReply
+from llm_gateway.flow.redaction import refused
+from llm_gateway.providers.base import BadReply, Kept, ReplyStream
+
+_OK = 200
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+class WholeReply:
+    """A unary reply: read, metered and reported before the first byte goes out."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(self, status: int, body: bytes) -> None:
+        """Hold the provider's status and bytes."""
+        self.status = status
+        self.body = body
+        self.headers: Headers = ()
+
+
+class StreamReply:
+    """A committed stream. `next` gives bytes until its flag says that they are the last; then `close`.
+
+    The record is reported before the last bytes are handed out. A stream that is closed before that is
+    reported as aborted: only the code that saw the end may say that all went well.
+    """
+
+    __slots__ = (
+        "_deadline", "_deployment", "_gateway", "_held", "_meter", "_reader", "_released", "_request", "_sent",
+        "_upstream", "headers",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        request: ChatRequest,
+        deployment: Deployment,
+        meter: Meter,
+        upstream: UpstreamReply,
+        reader: ReplyStream,
+        held: bytes,
+        deadline: float,
+    ) -> None:
+        """Take over an upstream whose first events are `held`; first content must come by `deadline`."""
+        self._gateway = gateway
+        self._request = request
+        self._deployment = deployment
+        self._meter = meter
+        self._upstream = upstream
+        self._reader = reader
+        self._held = held
+        self._deadline = deadline
+        self._sent = False
+        self._released = False
+        self.headers: Headers = ()
+
+    async def next(self) -> tuple[bytes, bool]:
+        """Return the next bytes for the client, and whether they are the last."""
+        self._sent = True
+        held, self._held = self._held, b""
+        return await (self._complete(held) if self._reader.done else self._advance(held))
+
+    async def _advance(self, held: bytes) -> tuple[bytes, bool]:
+        if held:
+            return self._out(held)
+        while True:
+            try:
+                data = await self._upstream.read(self._patience())
+                out = self._reader.feed(data) if data else self._reader.end()
+            except UpstreamFault as fault:
+                return await self._broken(_broken_error(fault))
+            except BadReply:
+                return await self._broken(UpstreamFailed("The provider's stream made no sense any more."))
+            if self._reader.content_seen:
+                self._meter.first_content()
+            if self._reader.refusal is not None:
+                return await self._broken(refused(self._reader.refusal, _OK, self._deployment), out)
+            if self._reader.done or (not data and self._reader.finished):
+                return await self._complete(out)
+            if not data:
+                message = "The provider's stream ended before the answer did."
+                return await self._broken(UpstreamFailed(message, code="upstream_cut"), out)
+            if out:
+                return self._out(out)
+
+    def close(self) -> None:
+        """Let go of the upstream, at once; report the stream as aborted if its end was not seen."""
+        if not self._released:
+            self._upstream.close()
+        if not self._meter.reported:
+            self._abandon()
+
+    def _out(self, data: bytes) -> tuple[bytes, bool]:
+        self._meter.response_bytes += len(data)
+        return data, False
+
+    def _patience(self) -> float:
+        timeout = self._gateway.options.llm_timeout
+        if self._reader.content_seen:
+            return timeout
+        return max(self._deadline - self._gateway.clock.monotonic(), 0.0)
+
+    async def _complete(self, out: bytes) -> tuple[bytes, bool]:
+        self._released = True
+        self._upstream.finish()
+        self._meter.upstream_ended()
+        usage = self._reader.usage or await self._count(self._reader.kept())
+        last = out + DONE
+        self._meter.response_bytes += len(last)
+        self._meter.report("ok", _OK, usage=usage)
+        return last, True
+
+    async def _broken(self, error: GatewayError, out: bytes = b"") -> tuple[bytes, bool]:
+        """End the stream with an error event, never with [DONE]."""
+        self._upstream.close()
+        self._meter.upstream_ended()
+        usage = self._reader.usage or await self._count(self._reader.kept())
+        last = out + b"data: " + openai_error(error) + b"\n\n"
+        self._meter.response_bytes += len(last)
+        self._meter.report("error", _OK, error_type=(error.code or error.type)[:100], usage=usage)
+        return last, True
+
+    def _abandon(self) -> None:
+        """Report after the client left: what came is counted in the background."""
+        meter, usage, kept = self._meter, self._reader.usage, self._reader.kept()
+        meter.upstream_ended()
+        status = _OK if self._sent else CLIENT_LEFT
+        if usage is not None:
+            meter.report("aborted", status, error_type="client_left", usage=usage)
+            return
+
+        async def count_and_report() -> None:
+            usage = None
+            try:
+                usage = await self._count(kept)
+            finally:
+                meter.report("aborted", status, error_type="client_left", usage=usage)
+
+        self._gateway.background.spawn(count_and_report())
+
+    async def _count(self, kept: Kept) -> Usage:
+        return await count_stream(self._gateway.counter, self._request, self._deployment.upstream_model, kept)
+
+
+def _broken_error(fault: UpstreamFault) -> GatewayError:
+    if fault.kind == "timeout":
+        return UpstreamTimedOut("The provider went silent in the middle of its answer.")
+    return UpstreamFailed(
+        "The connection to the provider broke in the middle of its answer.", code="upstream_cut"
+    )
+
+
+Reply = WholeReply | StreamReply

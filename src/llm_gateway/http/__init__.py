@@ -1,0 +1,1 @@
+"""The ASGI pieces that every HTTP room shares."""

@@ -1,0 +1,65 @@
+"""Reads a request's body once, within bounds of size, time and total memory."""
+
+from __future__ import annotations
+
+import asyncio
+
+from llm_gateway.core.errors import BadRequest, BodyTimedOut, BodyTooLarge, Unavailable
+from llm_gateway.flow.call import ClientLeft
+from llm_gateway.http.request_context import RequestContext
+from llm_gateway.http.types import Receive
+
+
+class BodyReader:
+    """Reads bodies; one for each process, because it bounds them all together."""
+
+    def __init__(self, *, max_bytes: int, max_total_bytes: int, timeout: float) -> None:
+        """Bound one body, all bodies in flight, and the seconds that one may take."""
+        self._max_bytes = max_bytes
+        self._max_total_bytes = max_total_bytes
+        self._timeout = timeout
+        self._in_flight = 0
+
+    async def read(self, context: RequestContext, receive: Receive) -> bytes:
+        """Return the whole body; the caller gives its size back with `release`."""
+        if context.content_encoding not in {None, b"", b"identity"}:
+            message = "A compressed request body is not supported; send it without Content-Encoding."
+            raise BadRequest(message, code="unsupported_content_encoding")
+        if context.content_length is not None and context.content_length > self._max_bytes:
+            raise self._too_large()
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._read(receive)
+        except TimeoutError:
+            message = f"The request body did not arrive within {self._timeout:g} seconds."
+            raise BodyTimedOut(message) from None
+
+    def release(self, size: int) -> None:
+        """Give `size` bytes back."""
+        self._in_flight -= size
+
+    async def _read(self, receive: Receive) -> bytes:
+        parts: list[bytes] = []
+        size = 0
+        try:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientLeft
+                part = message.get("body", b"")
+                size += len(part)
+                self._in_flight += len(part)
+                if size > self._max_bytes:
+                    raise self._too_large()
+                if self._in_flight > self._max_total_bytes:
+                    text = "The gateway holds as many request bodies as it may; try again shortly."
+                    raise Unavailable(text, code="overloaded", retry_after=1)
+                parts.append(part)
+                if not message.get("more_body", False):
+                    return parts[0] if len(parts) == 1 else b"".join(parts)
+        except BaseException:
+            self._in_flight -= size
+            raise
+
+    def _too_large(self) -> BodyTooLarge:
+        return BodyTooLarge(f"The request body is larger than {self._max_bytes} bytes (MAX_BODY_BYTES).")

@@ -1,0 +1,69 @@
+"""Sends FastAPI's own errors, and ours from its routes, through the one renderer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from llm_gateway.core.errors import (
+    BadRequest,
+    GatewayError,
+    MethodNotAllowed,
+    NotFound,
+    Unprocessable,
+    openai_error,
+)
+
+_BAD_REQUEST, _NOT_FOUND, _METHOD_NOT_ALLOWED = 400, 404, 405
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Make every error of `app` come out in OpenAI's shape."""
+
+    @app.exception_handler(GatewayError)
+    async def on_gateway_error(request: Request, error: GatewayError) -> Response:
+        del request
+        return _response(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def on_invalid(request: Request, error: RequestValidationError) -> Response:
+        del request
+        return _response(_from_validation(error.errors()))
+
+    @app.exception_handler(HTTPException)
+    async def on_http_error(request: Request, error: HTTPException) -> Response:
+        return _response(_from_status(request, error), error.headers)
+
+
+def _response(error: GatewayError, headers: Any = None) -> Response:  # noqa: ANN401 - Starlette's own
+    extra = dict(headers or {}) | {name.decode(): value.decode() for name, value in error.headers}
+    return Response(openai_error(error), error.status, extra, "application/json")
+
+
+def _from_status(request: Request, error: HTTPException) -> GatewayError:
+    if error.status_code == _NOT_FOUND:
+        return NotFound(f"There is nothing at {request.url.path}. GET /docs shows what there is.")
+    if error.status_code == _METHOD_NOT_ALLOWED:
+        return MethodNotAllowed(f"{request.url.path} does not take {request.method}.")
+    made = BadRequest(str(error.detail))
+    made.status = error.status_code
+    return made
+
+
+def _from_validation(faults: Sequence[Any]) -> GatewayError:
+    """Name the first field that is wrong, and say how many more are; values are never repeated."""
+    fault = faults[0]
+    where = [str(part) for part in fault["loc"] if part not in {"body", "query", "path"}]
+    field = ".".join(where) or None
+    if fault["type"] == "json_invalid":
+        return BadRequest("The request body is not valid JSON.", code="invalid_json")
+    if field is None:
+        return Unprocessable("The request body must be a JSON object.", code="invalid_json")
+    more = f" ({len(faults) - 1} more fields are wrong too)" if len(faults) > 1 else ""
+    message = f"{field}: {fault['msg'].removeprefix('Value error, ')}{more}"
+    return Unprocessable(message, param=field)

@@ -1,0 +1,125 @@
+"""The outermost ASGI callable: gives every request its id, finds its room, and lets no error out unrendered."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from loguru import logger
+
+from llm_gateway.core.errors import MethodNotAllowed, Unauthenticated
+from llm_gateway.core.secret import Secret
+from llm_gateway.http.errors import send_error
+from llm_gateway.http.request_context import bearer
+from llm_gateway.http.surface import Handler, internal_error
+from llm_gateway.http.types import AsgiApp, Message, Receive, Scope, Send
+
+REQUEST_ID = "llm_gateway.request_id"
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTable:
+    """Raw routes: `exact` by (method, path), `below` by (method, path prefix)."""
+
+    exact: dict[tuple[str, str], Handler] = field(default_factory=dict)
+    below: dict[tuple[str, str], Handler] = field(default_factory=dict)
+
+    @classmethod
+    def joined(cls, tables: Iterable[RouteTable]) -> RouteTable:
+        """Return one table with the routes of all."""
+        joined = cls()
+        for table in tables:
+            joined.exact.update(table.exact)
+            joined.below.update(table.below)
+        return joined
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """A Bearer token that paths under `prefixes` ask for, before anything of the request is read."""
+
+    prefixes: tuple[str, ...]
+    token: Secret
+    # What the error calls it.
+    name: str
+
+    def refusal(self, scope: Scope) -> Unauthenticated | None:
+        """Return the error for a request that does not bring the token."""
+        given = next((bearer(value) for name, value in scope["headers"] if name == b"authorization"), None)
+        if given is not None and hmac.compare_digest(given.encode(), self.token.reveal().encode()):
+            return None
+        message = f"This path needs the {self.name}: send it as 'Authorization: Bearer ...'."
+        return Unauthenticated(message)
+
+
+class Shell:
+    """Raw routes first, then the FastAPI application for everything else."""
+
+    def __init__(
+        self, routes: RouteTable, rest: AsgiApp, guards: tuple[Guard, ...], new_id: Callable[[], str]
+    ) -> None:
+        """Dispatch to `routes`, else to `rest` behind the `guards`."""
+        self._exact = routes.exact
+        self._below = tuple(routes.below.items())
+        self._rest = rest
+        self._guards = guards
+        self._new_id = new_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one HTTP request."""
+        request_id = self._new_id()
+        method, path = scope["method"], scope["path"]
+        handler = self._exact.get((method, path)) or self._handler_below(method, path)
+        if handler is not None:
+            refusal = self._refusal(scope, path)
+            if refusal is not None:
+                await send_error(send, refusal, request_id)
+                return
+            await handler(scope, receive, send, request_id)
+            return
+        await self._serve_rest(scope, receive, send, request_id)
+
+    def _handler_below(self, method: str, path: str) -> Handler | None:
+        for (below_method, prefix), handler in self._below:
+            if method == below_method and path.startswith(prefix) and len(path) > len(prefix):
+                return handler
+        return None
+
+    def _allowed(self, path: str) -> list[str]:
+        methods = [method for method, known in self._exact if known == path]
+        return methods + [method for (method, prefix), _ in self._below if path.startswith(prefix)]
+
+    def _refusal(self, scope: Scope, path: str) -> Unauthenticated | None:
+        for guard in self._guards:
+            if path.startswith(guard.prefixes):
+                return guard.refusal(scope)
+        return None
+
+    async def _serve_rest(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        started = False
+
+        async def with_id(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        allowed = self._allowed(scope["path"])
+        refusal = self._refusal(scope, scope["path"])
+        if refusal is not None:
+            await send_error(send, refusal, request_id)
+        elif allowed:
+            error = MethodNotAllowed(f"{scope['path']} takes {', '.join(allowed)}, not {scope['method']}.")
+            error.headers = ((b"allow", ", ".join(allowed).encode()),)
+            await send_error(send, error, request_id)
+        else:
+            scope[REQUEST_ID] = request_id
+            try:
+                await self._rest(scope, receive, with_id)
+            except Exception:
+                logger.exception("Request {} failed by a fault of the gateway.", request_id)
+                if started:
+                    raise
+                await send_error(send, internal_error(), request_id)

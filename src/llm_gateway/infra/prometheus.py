@@ -1,0 +1,168 @@
+"""Prometheus metrics from usage facts: S4's names and labels, exact with any number of workers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from llm_gateway.core.records import AttemptFailed, UsageRecord
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+_OTHER = "other"
+_NONE = "none"
+# Names that only wildcard providers serve come from clients: this many become labels.
+_WILDCARD_LABELS = 100
+_OK = range(200, 300)
+_DEAD_REASONS = frozenset({"connect", "timeout"})
+_UNHEALTHY_STATUS = frozenset({401, 500, 502, 503, 504})
+
+
+class Metrics:
+    """The `Observer` that counts; `render` gives what Prometheus scrapes."""
+
+    def __init__(self, is_configured: Callable[[str], bool]) -> None:
+        """Make the metrics; `is_configured` tells whether a model name stands in the catalog."""
+        self._is_configured = is_configured
+        self.registry = CollectorRegistry()
+        common: dict[str, Any] = {"registry": self.registry}
+        self._requests = Counter(
+            "llm_proxy_requests", "Finished requests.",
+            ("method", "endpoint", "model", "provider", "status_code"), **common,
+        )  # fmt: skip
+        self._duration = Histogram(
+            "llm_proxy_request_duration_seconds", "From a request's first byte to its reply's last.",
+            ("method", "endpoint", "model", "provider"), buckets=_SECONDS, **common,
+        )  # fmt: skip
+        self._tokens = Counter(
+            "llm_proxy_tokens", "Tokens used; cached is a part of prompt, reasoning a part of completion.",
+            ("model", "provider", "token_type"), **common,
+        )  # fmt: skip
+        self._health = Gauge(
+            "llm_proxy_provider_health", "1 when the provider answered last time, 0 when it did not.",
+            ("provider",), multiprocess_mode="mostrecent", **common,
+        )  # fmt: skip
+        self._provider_latency = Histogram(
+            "llm_proxy_provider_latency_seconds", "Time a provider took for its whole reply.",
+            ("provider",), buckets=_SECONDS, **common,
+        )  # fmt: skip
+        self._first_token = Histogram(
+            "llm_gateway_time_to_first_token_seconds", "From a streamed request's first byte to its first content.",
+            ("model", "provider"), buckets=_SECONDS, **common,
+        )  # fmt: skip
+        self._failed_attempts = Counter(
+            "llm_gateway_failed_attempts", "Attempts that led to no reply, by what went wrong.",
+            ("provider", "reason"), **common,
+        )  # fmt: skip
+        self._wildcard_models: set[str] = set()
+        self._bound: dict[tuple[str, str, str | None, str | None, int], _Bound] = {}
+        self._healthy: dict[str, bool] = {}
+
+    def finished(self, record: UsageRecord) -> None:
+        """Count one request."""
+        key = (record.method, record.endpoint, record.model, record.provider, record.status_code)
+        bound = self._bound.get(key)
+        if bound is None:
+            bound = self._bind(record)
+        bound.requests.inc()
+        bound.duration.observe(record.latency_ms / 1000)
+        if record.provider is None:
+            return
+        if record.outcome == "ok":
+            self.provider_answered(record.provider, healthy=True)
+            if record.upstream_latency_ms is not None:
+                bound.provider_latency.observe(record.upstream_latency_ms / 1000)
+        if record.ttft_ms is not None:
+            bound.first_token.observe(record.ttft_ms / 1000)
+        if record.prompt_tokens is not None:
+            bound.count_tokens(record)
+
+    def attempt_failed(self, failed: AttemptFailed) -> None:
+        """Count a failed attempt, and remember who does not answer."""
+        self._failed_attempts.labels(failed.provider, failed.reason).inc()
+        if failed.reason in _DEAD_REASONS or failed.status in _UNHEALTHY_STATUS:
+            self.provider_answered(failed.provider, healthy=False)
+
+    def provider_answered(self, provider: str, *, healthy: bool) -> None:
+        """Note how a provider's last answer, or probe, went."""
+        if self._healthy.get(provider) is not healthy or multiprocess_directory() is not None:
+            self._healthy[provider] = healthy
+            self._health.labels(provider).set(1.0 if healthy else 0.0)
+
+    def render(self, now: Iterable[Metric]) -> bytes:
+        """Return the text of all workers' metrics, with the gauges that are read at this moment."""
+        registry = CollectorRegistry()
+        if multiprocess_directory() is None:
+            registry.register(_Relay(self.registry.collect))
+        else:
+            multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        registry.register(_Relay(lambda: now))
+        return generate_latest(registry)
+
+    def _bind(self, record: UsageRecord) -> _Bound:
+        model = self._model_label(record)
+        provider = record.provider or _NONE
+        bound = _Bound(self, record.method, record.endpoint, model, provider, str(record.status_code))
+        if model != _OTHER or record.model == _OTHER:
+            key = (record.method, record.endpoint, record.model, record.provider, record.status_code)
+            self._bound[key] = bound
+        return bound
+
+    def _model_label(self, record: UsageRecord) -> str:
+        model = record.model
+        if model is None:
+            return _NONE
+        if self._is_configured(model) or model in self._wildcard_models:
+            return model
+        if record.status_code in _OK and len(self._wildcard_models) < _WILDCARD_LABELS:
+            self._wildcard_models.add(model)
+            return model
+        return _OTHER
+
+
+class _Bound:
+    """The metrics of one set of labels, looked up once."""
+
+    __slots__ = ("duration", "first_token", "provider_latency", "requests", "tokens")
+
+    def __init__(
+        self, metrics: Metrics, method: str, endpoint: str, model: str, provider: str, status: str
+    ) -> None:
+        self.requests = metrics._requests.labels(method, endpoint, model, provider, status)  # noqa: SLF001
+        self.duration = metrics._duration.labels(method, endpoint, model, provider)  # noqa: SLF001
+        self.provider_latency = metrics._provider_latency.labels(provider)  # noqa: SLF001
+        self.first_token = metrics._first_token.labels(model, provider)  # noqa: SLF001
+        kinds = ("prompt", "completion", "cached", "reasoning")
+        self.tokens = tuple(metrics._tokens.labels(model, provider, kind) for kind in kinds)  # noqa: SLF001
+
+    def count_tokens(self, record: UsageRecord) -> None:
+        prompt, completion, cached, reasoning = self.tokens
+        prompt.inc(record.prompt_tokens or 0)
+        completion.inc(record.completion_tokens or 0)
+        if record.cached_tokens:
+            cached.inc(record.cached_tokens)
+        if record.reasoning_tokens:
+            reasoning.inc(record.reasoning_tokens)
+
+
+class _Relay(Collector):
+    def __init__(self, collect: Callable[[], Iterable[Metric]]) -> None:
+        self._collect = collect
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._collect()
+
+
+def multiprocess_directory() -> str | None:
+    """Return where the workers of this boot share their metrics, None when there is one process."""
+    return os.environ.get("PROMETHEUS_MULTIPROC_DIR") or None
+
+
+def gauge(name: str, meaning: str, value: float) -> Metric:
+    """Return a gauge that was read just now."""
+    return GaugeMetricFamily(name, meaning, value=value)

@@ -1,0 +1,45 @@
+"""Tells the log about attempts that failed, so that an admin sees which provider hurts before users do."""
+
+from __future__ import annotations
+
+import time
+
+from loguru import logger
+
+from llm_gateway.core.records import AttemptFailed, UsageRecord
+
+_UNAUTHORIZED = 401
+# At most one line for each provider and reason in this many seconds: an outage must not flood the log.
+_QUIET = 5.0
+
+
+class AttemptLog:
+    """The `Observer` that warns of failed attempts."""
+
+    def __init__(self) -> None:
+        """Start with nothing said."""
+        self._said: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def finished(self, record: UsageRecord) -> None:
+        """Leave finished requests to the access log."""
+
+    def attempt_failed(self, failed: AttemptFailed) -> None:
+        """Write a line, unless the same was said a moment ago."""
+        key = (failed.provider, failed.detail)
+        now = time.monotonic()
+        last, unsaid = self._said.get(key, (-_QUIET, 0))
+        if now - last < _QUIET:
+            self._said[key] = (last, unsaid + 1)
+            return
+        self._said[key] = (now, 0)
+        more = f" (and {unsaid} more like it)" if unsaid else ""
+        if failed.status == _UNAUTHORIZED:
+            logger.error(
+                "Provider {!r} refuses the key the gateway has for it (401): set a valid api_key. Request {}{}.",
+                failed.provider, failed.request_id, more,
+            )  # fmt: skip
+            return
+        logger.warning(
+            "Provider {!r} failed for model {!r}: {}. Request {}{}.",
+            failed.provider, failed.upstream_model, failed.detail, failed.request_id, more,
+        )  # fmt: skip

@@ -1,0 +1,68 @@
+"""Serves /docs from files of an installed package, so that it works without any network."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fastapi_offline
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import FileResponse, HTMLResponse
+
+from llm_gateway import __version__
+from llm_gateway.core.errors import NotFound
+
+_STATIC = Path(fastapi_offline.__file__).parent / "static"
+_ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
+_DESCRIPTION = (
+    "OpenAI's API under /v1: point an OpenAI SDK's base_url here. The admin API under /admin/v1 manages "
+    "providers and credentials, and shows usage."
+)
+
+
+def add_documentation(app: FastAPI, raw_paths: Callable[[], dict[str, Any]]) -> None:
+    """Add /docs, its assets and /openapi.json; `raw_paths` are the routes that FastAPI does not know."""
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="LLM gateway",
+            swagger_js_url="/docs/assets/swagger-ui-bundle.js",
+            swagger_css_url="/docs/assets/swagger-ui.css",
+            swagger_favicon_url="/docs/assets/favicon.png",
+        )
+
+    @app.get("/docs/assets/{name}", include_in_schema=False)
+    async def asset(name: str) -> FileResponse:
+        if name not in _ASSETS:
+            message = f"There is no asset {name!r}."
+            raise NotFound(message)
+        return FileResponse(_STATIC / name, media_type=mimetypes.guess_type(name)[0])
+
+    document: dict[str, Any] = {}
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> dict[str, Any]:
+        if not document:
+            document.update(_document(app, raw_paths()))
+        return document
+
+
+def _document(app: FastAPI, raw_paths: dict[str, Any]) -> dict[str, Any]:
+    document = get_openapi(
+        title="LLM gateway", version=__version__, description=_DESCRIPTION, routes=app.routes
+    )
+    document["paths"] = {**raw_paths, **document.get("paths", {})}
+    schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
+    schemes["Credential"] = {"type": "http", "scheme": "bearer", "description": "A client's key (sk-...)."}
+    schemes["Admin"] = {"type": "http", "scheme": "bearer", "description": "ADMIN_KEY."}
+    for path, operations in document["paths"].items():
+        if path.startswith("/admin"):
+            for operation in operations.values():
+                operation["security"] = [{"Admin": []}]
+    return document

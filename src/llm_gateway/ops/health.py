@@ -1,0 +1,101 @@
+"""Answers whether the process lives, whether it takes work, and how its providers do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from llm_gateway import __version__
+from llm_gateway.flow.gateway import Gateway
+from llm_gateway.flow.probing import Probe, Prober
+from llm_gateway.http.responding import send_json
+from llm_gateway.http.shell import RouteTable
+from llm_gateway.http.surface import answer
+from llm_gateway.http.types import Receive, Scope, Send
+
+_OK, _UNAVAILABLE = 200, 503
+
+
+def health_routes(gateway: Gateway, prober: Prober, details: Callable[[], dict[str, Any]]) -> RouteTable:
+    """Return /health, /health/ready and /health/detailed; `details` adds to the last."""
+    alive = msgspec.json.encode({"status": "ok"})
+
+    async def health(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        del scope, receive
+        await send_json(send, alive, request_id)
+
+    async def ready(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        del scope, receive
+        reason = not_ready(gateway)
+        body = {"status": "ready"} if reason is None else {"status": "not ready", "reason": reason}
+        status = _OK if reason is None else _UNAVAILABLE
+        await send_json(send, msgspec.json.encode(body), request_id, status=status)
+
+    async def detailed(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        del receive
+
+        async def work() -> None:
+            reason = not_ready(gateway)
+            snapshot = gateway.snapshots.current
+            probes = await prober.probe_all(snapshot) if snapshot is not None else {}
+            sick = [name for name, probe in probes.items() if probe.status != "healthy"]
+            status = "unavailable" if reason is not None else "degraded" if sick else "healthy"
+            body = {
+                "status": status,
+                "version": __version__,
+                **({"reason": reason} if reason is not None else {}),
+                **details(),
+                "providers": {name: _told(probe) for name, probe in probes.items()},
+            }
+            code = _OK if reason is None else _UNAVAILABLE
+            await send_json(send, msgspec.json.encode(body), request_id, status=code)
+
+        await answer(scope, send, request_id, work())
+
+    return RouteTable(
+        exact={
+            ("GET", "/health"): health,
+            ("HEAD", "/health"): health,
+            ("GET", "/health/ready"): ready,
+            ("GET", "/health/detailed"): detailed,
+        }
+    )
+
+
+def not_ready(gateway: Gateway) -> str | None:
+    """Return why this process takes no work, None when it does."""
+    if gateway.lifecycle.draining:
+        return "shutting down"
+    if gateway.snapshots.current is None:
+        return "no configuration yet"
+    return None
+
+
+def health_paths() -> dict[str, Any]:
+    """Return this room's part of the OpenAPI document."""
+
+    def operation(summary: str, *, may_fail: bool = False) -> dict[str, Any]:
+        responses = {"200": {"description": "As it should be."}}
+        if may_fail:
+            responses["503"] = {"description": "No work is taken now; the body says why."}
+        return {"get": {"tags": ["Operations"], "summary": summary, "responses": responses}}
+
+    return {
+        "/health": operation("Say that the process lives"),
+        "/health/ready": operation("Say whether work is taken", may_fail=True),
+        "/health/detailed": operation("Ask every enabled provider how it does", may_fail=True),
+        "/metrics": operation("Metrics in Prometheus' text format"),
+    }
+
+
+def _told(probe: Probe) -> dict[str, Any]:
+    checked = datetime.fromtimestamp(probe.checked_at / 1e6, UTC)
+    return {
+        "status": probe.status,
+        "latency_ms": probe.latency_ms,
+        "checked_at": checked.isoformat().replace("+00:00", "Z"),
+        "error": probe.error,
+    }

@@ -1,0 +1,75 @@
+"""Lists the models that a key may use, and says which one is which."""
+
+from __future__ import annotations
+
+from urllib.parse import unquote
+
+import msgspec
+
+from llm_gateway.core.errors import ModelNotFound
+from llm_gateway.core.snapshot import Account, Snapshot
+from llm_gateway.flow.admission import authenticate, authorise, current_snapshot
+from llm_gateway.flow.pipeline import strip_prefix
+from llm_gateway.flow.probing import Prober, list_models
+from llm_gateway.http.request_context import RequestContext
+from llm_gateway.http.responding import send_json
+from llm_gateway.http.surface import DataPlane, Handler, answer
+from llm_gateway.http.types import Receive, Scope, Send
+
+LIST_PATH = "/v1/models"
+_OWNER = "llm-gateway"
+# When a model came to be is not known: a fixed moment, so that two answers are equal.
+_CREATED = 0
+
+
+def model_list_handler(plane: DataPlane, prober: Prober) -> Handler:
+    """Return the handler of GET /v1/models."""
+
+    async def handler(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        del receive
+
+        async def work() -> None:
+            snapshot, account = _admit(plane, RequestContext(scope, request_id))
+            names = [name for name in await list_models(snapshot, prober) if name in account.models]
+            body = {"object": "list", "data": [_model(name) for name in names]}
+            await send_json(send, msgspec.json.encode(body), request_id)
+
+        await answer(scope, send, request_id, work())
+
+    return handler
+
+
+def model_handler(plane: DataPlane, prober: Prober) -> Handler:
+    """Return the handler of GET /v1/models/{id}; an id may hold slashes."""
+
+    async def handler(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        del receive
+
+        async def work() -> None:
+            snapshot, account = _admit(plane, RequestContext(scope, request_id))
+            asked = unquote(scope["path"][len(LIST_PATH) + 1 :])
+            name = strip_prefix(asked, plane.gateway.options.provider_suffix)
+            authorise(account, name)
+            if snapshot.route(name) is None or not await _is_listed(snapshot, prober, name):
+                message = f"The model '{name[:200]}' does not exist here: no provider serves it."
+                raise ModelNotFound(message, param="model")
+            await send_json(send, msgspec.json.encode(_model(name)), request_id)
+
+        await answer(scope, send, request_id, work())
+
+    return handler
+
+
+def _admit(plane: DataPlane, context: RequestContext) -> tuple[Snapshot, Account]:
+    snapshot = current_snapshot(plane.gateway, admitted=True)
+    return snapshot, authenticate(plane.gateway, snapshot, context.api_key)
+
+
+async def _is_listed(snapshot: Snapshot, prober: Prober, name: str) -> bool:
+    if name in snapshot.explicit_models:
+        return True
+    return name in await list_models(snapshot, prober)
+
+
+def _model(name: str) -> dict[str, object]:
+    return {"id": name, "object": "model", "created": _CREATED, "owned_by": _OWNER}
