@@ -92,7 +92,7 @@ class Settings(BaseSettings):
     commit_hold: float = Field(
         2.0,
         ge=0,
-        description="Seconds that a stream's first events without content are held back (see design of streams).",
+        description="Seconds that a stream's first events without content are held back, to keep failover possible.",
     )
     limits_fail: Literal["open", "closed"] = Field(
         "open", description="What a rate limit does while Redis does not answer: hold per machine, or refuse."
