@@ -1,0 +1,36 @@
+"""Where facts go that cannot be read, or that the database will not take: they never stop the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from loguru import logger
+
+# Beyond this they are only counted.
+_MAX_BYTES = 16 * 1024 * 1024
+
+
+class RejectedFacts:
+    """Appends what was set aside to one file, for a person to look at.
+
+    Each line is JSON: `source` (a journal file, or the database), `why`, `fact` (the line as it was, as text).
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Keep them in `path`, which is made when the first one comes."""
+        self.count = 0
+        self._path = path
+        self._told = False
+
+    def add(self, source: str, why: str, fact: bytes) -> None:
+        """Set one fact aside. Never raises."""
+        self.count += 1
+        line = {"source": source, "why": why, "fact": fact.decode("utf-8", "backslashreplace")}
+        try:
+            with self._path.open("ab", buffering=0) as file:
+                if file.tell() < _MAX_BYTES:
+                    file.write(msgspec.json.encode(line) + b"\n")
+        except OSError as error:
+            logger.warning("Cannot write {}: {}", self._path, error.strerror)
+        logger.error("A usage fact was set aside in {} ({}: {})", self._path, source, why)
