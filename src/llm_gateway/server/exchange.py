@@ -1,0 +1,313 @@
+"""One request and its response on a connection: ASGI's receive and send, at the least cost per message."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE
+
+from llm_gateway.server.refusal import Refusal
+
+if TYPE_CHECKING:
+    from llm_gateway.server.protocol import GatewayProtocol
+
+DISCONNECT_EXTENSION = "llm_gateway.disconnect"
+
+Message = dict[str, Any]
+Application = Callable[..., Awaitable[None]]
+
+logger = logging.getLogger("uvicorn.error")
+
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
+# Larger bodies are written by themselves rather than joined to what goes around them.
+_JOIN_LIMIT = 65536
+# Names that were checked once, so that a response's usual headers cost a lookup each.
+_checked_names: dict[bytes, bytes] = {}
+_CHECKED_NAMES_LIMIT = 1024
+
+
+class Disconnect:
+    """Tells the application that the client is gone, without a task that waits for it.
+
+    Lies in `scope["extensions"]["llm_gateway.disconnect"]`.
+    """
+
+    __slots__ = ("_callback", "gone")
+
+    def __init__(self) -> None:
+        """Start with the client there."""
+        self._callback: Callable[[], object] | None = None
+        self.gone = False
+
+    def register(self, callback: Callable[[], object]) -> None:
+        """Have `callback` called once, synchronously, if the client leaves before its response is complete.
+
+        Called at once when the client is gone already. A second callback takes the first one's place.
+        """
+        if self.gone:
+            callback()
+        else:
+            self._callback = callback
+
+    def unregister(self) -> None:
+        """Call nothing any more."""
+        self._callback = None
+
+    def fire(self) -> None:
+        """Say that the client is gone; what the callback raises is logged."""
+        if self.gone:
+            return
+        self.gone = True
+        callback, self._callback = self._callback, None
+        if callback is not None:
+            try:
+                callback()
+            except Exception:
+                logger.exception("The application's disconnect callback failed")
+
+
+class Exchange:
+    """What is known of one request and its response; made by the protocol when the head is complete."""
+
+    __slots__ = (
+        "_buffered",
+        "_changed",
+        "_chunked",
+        "_chunks",
+        "_head",
+        "_is_head",
+        "_news",
+        "_remaining",
+        "disconnect",
+        "disconnected",
+        "expects_continue",
+        "keep_alive",
+        "more_body",
+        "protocol",
+        "response_complete",
+        "response_started",
+        "scope",
+    )
+
+    def __init__(
+        self, protocol: GatewayProtocol, scope: dict[str, Any], disconnect: Disconnect, *, keep_alive: bool
+    ) -> None:
+        """Take the connection it is on and the request's ASGI scope."""
+        self.protocol = protocol
+        self.scope = scope
+        self.disconnect = disconnect
+        self.disconnected = False
+        self.keep_alive = keep_alive
+        self.expects_continue = False
+        # The request's body: what came and was not received yet.
+        self.more_body = True
+        self._chunks: list[bytes] = []
+        self._buffered = 0
+        self._news = False
+        self._changed: asyncio.Event | None = None
+        # The response. The head waits for the first body message, so that both leave in one write.
+        self.response_started = False
+        self.response_complete = False
+        self._is_head = scope["method"] == "HEAD"
+        self._head: bytes | None = None
+        self._chunked = False
+        # Bytes that the declared length still asks for; None = until the connection closes.
+        self._remaining: int | None = 0
+
+    # --- called by the protocol -----------------------------------------------------------------
+
+    def feed(self, body: bytes) -> None:
+        """Take a piece of the request's body."""
+        self._chunks.append(body)
+        self._buffered += len(body)
+        if self._buffered > HIGH_WATER_LIMIT:
+            self.protocol.flow.pause_reading()
+        self.wake()
+
+    def wake(self) -> None:
+        """Let `receive` look again."""
+        self._news = True
+        if self._changed is not None:
+            self._changed.set()
+
+    def leave(self) -> None:
+        """Note that nobody will read the response."""
+        if not self.response_complete and not self.disconnected:
+            self.disconnected = True
+            self.wake()
+            self.disconnect.fire()
+
+    @property
+    def begun(self) -> bool:
+        """Tell whether any of the response is on the wire."""
+        return self.response_started and self._head is None
+
+    async def run(self, app: Application) -> None:
+        """Run the application on this request, and answer 500 if it gives no answer."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        except asyncio.CancelledError:
+            # Because the client left (then there is nobody to tell), or because the process ends.
+            self._fail(
+                503, "unavailable", "The gateway is shutting down; send the request again, or to another one."
+            )
+            raise
+        except Exception:
+            logger.exception("The application failed on a request")
+        else:
+            if not self.response_complete and not self.disconnected:
+                logger.error("The application returned without completing a response")
+        self._fail(500, "internal_error", "The gateway failed on this request.")
+
+    # --- the application's side -------------------------------------------------------------------
+
+    async def receive(self) -> Message:
+        """Return the next piece of the body, or `http.disconnect` once the exchange is over."""
+        if self.expects_continue:
+            self.expects_continue = False
+            if not self.response_started:
+                self.protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while not (self._news or self.disconnected or self.response_complete):
+            self.protocol.flow.resume_reading()
+            if self._changed is None:
+                self._changed = asyncio.Event()
+            self._changed.clear()
+            await self._changed.wait()
+        if self.disconnected or self.response_complete:
+            return {"type": "http.disconnect"}
+        self._news = False
+        chunks = self._chunks
+        # One piece, the usual case, is passed on as it is.
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        self._buffered = 0
+        # Not only while waiting: a connection that is not read does not show that its client left.
+        self.protocol.flow.resume_reading()
+        return {"type": "http.request", "body": body, "more_body": self.more_body}
+
+    async def send(self, message: Message) -> None:
+        """Take the response's start, then its body; waits while the client reads too slowly."""
+        flow = self.protocol.flow
+        if flow.write_paused and not self.disconnected:
+            await flow.drain()
+        if self.disconnected:
+            return
+        kind = message["type"]
+        if kind == "http.response.body" and self.response_started and not self.response_complete:
+            self._send_body(message.get("body", b""), more=message.get("more_body", False))
+        elif kind == "http.response.start" and not self.response_started:
+            self._start(message["status"], message.get("headers", ()))
+        else:
+            raise RuntimeError(f"ASGI message {kind!r} is out of order")
+
+    # --- inside -------------------------------------------------------------------------------------
+
+    def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Make the response's head; it is written with the first body message."""
+        lines = [STATUS_LINE[status]]
+        length: int | None = None
+        chunked = closes = False
+        count = 1
+        for raw_name, value in headers:
+            name = _checked_names.get(raw_name) or _check_name(raw_name)
+            if name in _FRAMING:
+                if name == b"content-length":
+                    length = int(value)
+                elif name == b"connection":
+                    closes = b"close" in value.lower()
+                elif value.lower() == b"chunked":
+                    # Ours to add: the protocol does the chunking.
+                    chunked = True
+                    continue
+            lines += (name, b": ", value, b"\r\n")
+            count += 1
+        if not self.keep_alive and not closes:
+            lines.append(b"connection: close\r\n")
+            count += 1
+        self.keep_alive = self.keep_alive and not closes
+        if self._is_head or status in {204, 304} or status < 200:
+            length = 0
+        elif length is None or chunked:
+            length = None
+            if self.scope["http_version"] == "1.1":
+                self._chunked = True
+                lines.append(b"transfer-encoding: chunked\r\n")
+                count += 1
+            else:
+                self.keep_alive = False
+        lines.append(b"\r\n")
+        head = b"".join(lines)
+        # Every line end is ours: a header value that held one would have made a header of its own.
+        if head.count(b"\n") != count + 1 or head.count(b"\r") != count + 1 or b"\0" in head:
+            raise RuntimeError("A response header holds a line break or NUL")
+        self._remaining = length
+        self._head = head
+        self.response_started = True
+        self.expects_continue = False
+
+    def _send_body(self, body: bytes, *, more: bool) -> None:
+        if self._is_head:
+            body = b""
+        if self._remaining is not None:
+            self._remaining -= len(body)
+            if self._remaining < 0 or (self._remaining and not more):
+                raise RuntimeError("The response's body does not have its declared content-length")
+        self._write(body, more=more)
+        if not more:
+            self.response_complete = True
+            self.wake()
+            self.protocol.on_exchange_complete(self)
+
+    def _write(self, body: bytes, *, more: bool) -> None:
+        """Write the head if it waits, and this much of the body."""
+        size = len(body)
+        before = self._head or b""
+        after = b""
+        self._head = None
+        if self._chunked:
+            if size:
+                before = b"%b%x\r\n" % (before, size)
+                after = b"\r\n"
+            if not more:
+                after += b"0\r\n\r\n"
+        transport = self.protocol.transport
+        if size > _JOIN_LIMIT:
+            transport.write(before)
+            transport.write(body)
+            if after:
+                transport.write(after)
+        elif before or after:
+            transport.write(b"".join((before, body, after)))
+        elif size:
+            transport.write(body)
+
+    def _fail(self, status: int, code: str, message: str) -> None:
+        """End an incomplete response: with an error, or, once it has begun, by cutting it."""
+        if self.response_complete or self.disconnected:
+            return
+        self.disconnected = True
+        transport = self.protocol.transport
+        if not self.begun:
+            failure = Refusal(status, code, message, error_type="server_error")
+            transport.write(failure.as_bytes(self.protocol.new_request_id()))
+        elif self._remaining is None and not self._chunked:
+            # Its end would be the connection's end: only a reset says that it was cut.
+            connection = transport.get_extra_info("socket")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            transport.abort()
+        transport.close()
+
+
+def _check_name(raw: bytes) -> bytes:
+    if not raw or HEADER_RE.search(raw):
+        raise RuntimeError("A response header's name is not valid")
+    name = raw.lower()
+    if len(_checked_names) < _CHECKED_NAMES_LIMIT:
+        _checked_names[raw] = name
+    return name

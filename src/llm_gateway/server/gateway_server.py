@@ -1,0 +1,171 @@
+"""uvicorn's server with our way of stopping: first drain with the door open, then close, and never for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Protocol
+
+from loguru import logger
+from uvicorn.config import Config
+from uvicorn.server import Server
+
+from llm_gateway.server.deadlines import DeadlineSweep
+from llm_gateway.server.limits import HttpLimits
+from llm_gateway.server.state import GatewayServerState
+
+# Seconds, once draining is over: for cancelled requests to settle, and for the application to put away its things.
+_SETTLE = 2.0
+_PUT_AWAY = 15.0
+# Most objects of a request die by reference count: the collector looks for cycles less often than it would.
+_GC_THRESHOLDS = (20_000, 20, 50)
+
+
+class DrainingApplication(Protocol):
+    """An ASGI application that can be asked to come to an end."""
+
+    def __call__(
+        self, scope: dict[str, object], receive: Callable[..., object], send: Callable[..., object]
+    ) -> Coroutine[object, object, None]:
+        """Answer one connection's event or one request."""
+
+    async def drain(self, timeout: float) -> None:
+        """Be unready, refuse new work, and return when nothing is in flight or after `timeout` seconds."""
+
+
+class GatewayServer(Server):
+    """Serves one application in this process until it is told to stop.
+
+    The first SIGTERM or SIGINT drains: the listener stays open while what is in flight ends. The second cuts
+    what is left. The third ends the process on the spot. Under a supervisor SIGTERM drains however often it
+    comes, SIGQUIT cuts, and SIGINT (which a terminal sends to everyone) is the supervisor's alone.
+    """
+
+    server_state: GatewayServerState
+
+    def __init__(
+        self,
+        config: Config,
+        app: DrainingApplication,
+        *,
+        limits: HttpLimits,
+        drain_timeout: float,
+        supervised: bool = False,
+        on_started: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Take uvicorn's `config` of `app`; `on_started` is awaited when the first request may come."""
+        super().__init__(config)
+        self.server_state = GatewayServerState(limits)
+        # What the shell or the supervisor is told.
+        self.exit_code = 0
+        self._app = app
+        self._drain_timeout = drain_timeout
+        self._supervised = supervised
+        self._on_started = on_started
+        self._sweep = DeadlineSweep(
+            self.server_state.connections,  # type: ignore[arg-type]  # all of them are GatewayProtocols
+            min(1.0, limits.head_timeout / 4, limits.keep_alive / 4, limits.linger / 4),
+        )
+        self._stopping: asyncio.Event
+        self._forcing: asyncio.Event
+
+    # --- signals ------------------------------------------------------------------------------------
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve until told to stop; `exit_code` says how it went."""
+        self._stopping, self._forcing = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+        if self._supervised:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            loop.add_signal_handler(signal.SIGTERM, self.stop)
+            loop.add_signal_handler(signal.SIGQUIT, self.force, signal.SIGQUIT)
+        else:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self._on_signal, number)
+        await self._serve(sockets)
+
+    def stop(self) -> None:
+        """Drain, then end."""
+        self.should_exit = True
+        self._stopping.set()
+
+    def force(self, number: signal.Signals) -> None:
+        """Wait for nobody any more; a second time, end on the spot."""
+        if self.force_exit or not self.started:
+            os._exit(128 + number)
+        self.force_exit = True
+        self.exit_code = 128 + number
+        self.stop()
+        self._forcing.set()
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if self.should_exit:
+            logger.warning("{} again: cutting what is open.", number.name)
+            self.force(number)
+        else:
+            logger.info("{}: finishing what is open. Send it again to cut.", number.name)
+            self.stop()
+
+    # --- uvicorn's steps ------------------------------------------------------------------------------
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application and the listener."""
+        await super().startup(sockets)
+        self._sweep.start(asyncio.get_running_loop())
+        # What the start has made stays: the collector need not look at it again.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(*_GC_THRESHOLDS)
+        if self._on_started is not None and not self.should_exit:
+            await self._on_started()
+
+    async def main_loop(self) -> None:
+        """Wait to be told to stop, then drain with the listener open."""
+        await self._stopping.wait()
+        self.server_state.draining = True
+        drain = asyncio.ensure_future(self._app.drain(self._drain_timeout))
+        force = asyncio.ensure_future(self._forcing.wait())
+        await asyncio.wait({drain, force}, return_when=asyncio.FIRST_COMPLETED)
+        force.cancel()
+        if not drain.done():
+            drain.cancel()
+        elif (failure := drain.exception()) is not None:
+            logger.opt(exception=failure).error("Draining failed")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the door, cut what is left, and let the application put its things away."""
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
+        connections = self.server_state.connections
+        for connection in list(connections):
+            connection.shutdown()
+        await self._settle()
+        for connection in list(connections):
+            connection.transport.abort()
+        self._sweep.stop()
+        try:
+            await asyncio.wait_for(self.lifespan.shutdown(), _PUT_AWAY)
+        except TimeoutError:
+            logger.error("The application did not end within {:g} seconds.", _PUT_AWAY)
+            self.exit_code = self.exit_code or 1
+
+    async def _settle(self) -> None:
+        """Wait a moment for what is on its way out; then cancel the rest, and let it record that."""
+        state = self.server_state
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _SETTLE
+        # A connection stays until its client has taken the last bytes.
+        while (state.tasks or state.connections) and not self.force_exit and loop.time() < end:  # noqa: ASYNC110 - nothing tells of its end
+            await asyncio.sleep(0.02)
+        tasks = set(state.tasks)
+        if tasks:
+            logger.warning("Cutting {} requests that did not end in time.", len(tasks))
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=_SETTLE)

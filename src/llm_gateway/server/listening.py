@@ -1,0 +1,54 @@
+"""Binds the one listening socket, and says under which address it is found."""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+_BACKLOG = 2048
+
+
+class CannotListen(Exception):
+    """The address cannot be listened on; the message says why, and which setting to change."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening TCP socket on `host` and `port` (0 takes a free one); raise CannotListen."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise CannotListen(f"HOST={host} is no address to listen on: {error.strerror}.") from None
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise CannotListen(_explain(error, host, port)) from None
+    listener.setblocking(False)
+    listener.set_inheritable(True)
+    return listener
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the URL that reaches `listener` from this machine, e.g. `http://127.0.0.1:18000`."""
+    host, port = listener.getsockname()[:2]
+    if host in {"0.0.0.0", "::"}:  # noqa: S104 - it is being replaced
+        host = "127.0.0.1" if listener.family == socket.AF_INET else "::1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _explain(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"Something else listens on HOST={host} PORT={port} already. "
+            "Stop it, or set PORT to a free port (PORT=0 takes any)."
+        )
+    if error.errno == errno.EACCES:
+        return f"PORT={port} on HOST={host} needs more rights than this process has. Set PORT above 1023."
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"HOST={host} is not an address of this machine. Set HOST to one, or to 0.0.0.0 for all."
+    return f"Cannot listen on HOST={host} PORT={port}: {error.strerror}."
