@@ -136,7 +136,7 @@ def test_rows_come_in_pages_newest_first(desk: Desk) -> None:
     ids = [desk.chat().headers["x-request-id"] for _ in range(5)]
     seen, cursor, pages = [], None, 0
     while True:
-        query = {"model": desk.model, "limit": 2} | ({"cursor": cursor} if cursor else {})
+        query: dict[str, Any] = {"model": desk.model, "limit": 2} | ({"cursor": cursor} if cursor else {})
         page = desk.gateway.admin.get("/usage", params=query).json()
         seen += [row["request_id"] for row in page["data"]]
         pages += 1

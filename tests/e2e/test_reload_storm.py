@@ -1,0 +1,59 @@
+"""Changes under load: no failed request, and no request that saw two configurations."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import STORES, Desk, Launch
+from tests.e2e.gateway_process import accepted
+from tests.e2e.load import Load
+from tests.fakes.upstream import FakeUpstream
+
+_LANES = 3
+
+
+@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_reload_storm(launch: Launch, fake: FakeUpstream, soak: bool, store: str, workers: int) -> None:
+    changes = 1000 if soak else 200 if (store, workers) == ("postgresql", 2) else 50
+    desk = Desk(launch(store, WORKERS=workers), fake)
+    lanes = [fake.lane(f"storm{number}-{desk.number}") for number in range(_LANES)]
+    seen: dict[str, int] = {lane.name: 0 for lane in lanes}
+
+    def configuration(number: int) -> dict[str, Any]:
+        # One write changes URL, key and model: a request that mixes two of them shows it.
+        lane = lanes[number % _LANES]
+        return {
+            "api_base": lane.base_url,
+            "api_key": f"sk-{number}",
+            "model_mapping": {desk.model: f"upstream-{number}"},
+        }
+
+    provider = desk.gateway.create_provider(f"storm-{desk.number}", **configuration(0))
+    load = Load(desk, clients=6)
+    load.start()
+    load.wait_for(10)
+    in_force = 0
+    for number in range(1, changes + 1):
+        answer = desk.gateway.admin.put(f"/providers/{provider['id']}", json=configuration(number))
+        assert accepted(answer)["id"] == provider["id"]
+        in_force = number
+        seen = {lane.name: len(lane.chats) for lane in lanes}
+        # What starts after the write's answer has it: none of these may be older.
+        assert desk.chat().status_code == 200
+        fresh = list(itertools.chain.from_iterable(lane.chats[seen[lane.name] :] for lane in lanes))
+        assert any(call.json["model"] == f"upstream-{in_force}" for call in fresh)
+    outcomes = load.stop()
+    failed = [(outcome.status, outcome.text[-300:]) for outcome in outcomes if not outcome.finished]
+    assert failed == []
+    for number, lane in enumerate(lanes):
+        for call in lane.chats:
+            version = int(call.json["model"].removeprefix("upstream-"))
+            assert call.header("authorization") == f"Bearer sk-{version}"
+            assert version % _LANES == number
+    assert sum(len(lane.chats) for lane in lanes) == len(outcomes) + changes
+    assert desk.gateway.stop() == 0
+    assert desk.gateway.distress() == []
