@@ -1,0 +1,1 @@
+"""The database behind the ports: one set of tables and statements for PostgreSQL and SQLite."""

@@ -1,0 +1,164 @@
+"""Brings the schema up or down, one process at a time, and costs next to nothing when there is nothing to do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from llm_gateway.infra.database.address import SqliteAddress, StoreAddress, read_address
+from llm_gateway.infra.database.engine import close_engine, make_engine, reading, writing
+from llm_gateway.infra.start_fault import StartFault
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+# The newest migration, known without importing Alembic (100 ms and more); a test compares it with the folder.
+HEAD = "0001"
+
+# A number of our own for PostgreSQL's advisory locks.
+_LOCK = 7_526_181_118_341_921
+_LOCK_TIMEOUT = 120.0
+# A migration may have to copy a table.
+_MIGRATION_TIMEOUT = 3600.0
+
+
+async def migrate_up(url: str | StoreAddress) -> str:
+    """Bring the schema to HEAD and return that; do nothing when it is there. Raises StartFault, StoreUnavailable."""
+    if await current_version(url) == HEAD:
+        return HEAD
+
+    def upgrade(config: Config) -> None:
+        from alembic import command  # noqa: PLC0415 - most starts need no Alembic
+
+        command.upgrade(config, "head")
+
+    await _migrate(_address(url), upgrade)
+    return HEAD
+
+
+async def migrate_down_one(url: str | StoreAddress) -> str | None:
+    """Undo the newest migration and return what is in force then, None for an empty schema."""
+    if await current_version(url) is None:
+        raise StartFault("There is no migration to undo: the database is empty")
+
+    def downgrade(config: Config) -> None:
+        from alembic import command  # noqa: PLC0415 - most starts need no Alembic
+
+        command.downgrade(config, "-1")
+
+    await _migrate(_address(url), downgrade)
+    return await current_version(url)
+
+
+async def current_version(url: str | StoreAddress) -> str | None:
+    """Return the revision that the database is at, None when it has none; raise StoreUnavailable.
+
+    An SQLite file that is not there is not made.
+    """
+    address = _address(url)
+    if isinstance(address, SqliteAddress) and not address.path.exists():
+        return None
+    engine = make_engine(address)
+    try:
+        return await _stored_revision(engine)
+    finally:
+        await close_engine(engine)
+
+
+async def check_schema(url: str | StoreAddress) -> None:
+    """Raise StartFault unless the schema is at HEAD: for starts with AUTO_MIGRATE=false."""
+    version = await current_version(url)
+    if version != HEAD:
+        raise StartFault(
+            f"The database's schema is at {version or 'no version'} and this gateway needs {HEAD}: "
+            "run `llm-gateway migrate up`, or start with AUTO_MIGRATE=true"
+        )
+
+
+def _address(url: str | StoreAddress) -> StoreAddress:
+    return read_address(url) if isinstance(url, str) else url
+
+
+async def _stored_revision(engine: AsyncEngine) -> str | None:
+    async with reading(engine) as connection:
+        if not await connection.run_sync(lambda sync: sa.inspect(sync).has_table("alembic_version")):
+            return None
+        row = (await connection.exec_driver_sql("SELECT version_num FROM alembic_version")).first()
+    return None if row is None else str(row[0])
+
+
+async def _migrate(address: StoreAddress, run: Callable[[Config], None]) -> None:
+    async with _only_one(address):
+        engine = make_engine(address, command_timeout=_MIGRATION_TIMEOUT)
+        try:
+            async with writing(engine) as connection:
+                if connection.dialect.name == "postgresql":
+                    await connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{int(_LOCK_TIMEOUT)}s'")
+                    await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
+                await connection.run_sync(lambda sync: _run_alembic(sync, run))
+        finally:
+            await close_engine(engine)
+
+
+def _run_alembic(connection: sa.Connection, run: Callable[[Config], None]) -> None:
+    from alembic.config import Config  # noqa: PLC0415 - most starts need no Alembic
+    from alembic.util import CommandError  # noqa: PLC0415
+
+    config = Config()
+    config.set_main_option("script_location", str(_migrations_folder()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    try:
+        run(config)
+    except CommandError as error:
+        raise StartFault(
+            f"The database's schema is at a version that this gateway does not know ({error}): "
+            "it was used by a newer one; start that one"
+        ) from error
+
+
+def _migrations_folder() -> Path:
+    """Return the folder of the migrations: inside an installed package, beside `src` in a checkout."""
+    package = Path(__file__).resolve().parents[2]
+    for folder in (package / "migrations", package.parents[1] / "migrations"):
+        if (folder / "env.py").is_file():
+            return folder
+    raise StartFault(f"The migrations are missing: neither {package} nor the folders above it hold them")
+
+
+@contextlib.asynccontextmanager
+async def _only_one(address: StoreAddress) -> AsyncIterator[None]:
+    """Hold the lock file beside an SQLite database (PostgreSQL has its own lock); raise StartFault when stuck."""
+    if not isinstance(address, SqliteAddress):
+        yield
+        return
+    await asyncio.to_thread(address.path.parent.mkdir, parents=True, exist_ok=True)
+    path = address.path.with_name(address.path.name + ".migrating")
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        # Nobody else's to read; SQLite gives its other files the mode of this one.
+        await asyncio.to_thread(address.path.touch, mode=0o600, exist_ok=True)
+        # The kernel frees the lock with its holder; a blocking call could not be given up.
+        async with asyncio.timeout(_LOCK_TIMEOUT):
+            while not _try_lock(handle):  # noqa: ASYNC110 - a lock of the kernel's wakes no event
+                await asyncio.sleep(0.02)
+        yield
+    except TimeoutError:
+        raise StartFault(f"Another process has held {path} for {_LOCK_TIMEOUT:.0f} s: is it stuck?") from None
+    finally:
+        os.close(handle)
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
