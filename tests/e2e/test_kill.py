@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,10 @@ def workers_of(pid: int) -> list[int]:
     return [int(child) for child in children if b"resource_tracker" not in cmdline(int(child))]
 
 
+def replaced(gone: int, now: list[int]) -> bool:
+    return len(now) == 2 and gone not in now
+
+
 def cmdline(pid: int) -> bytes:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
@@ -98,9 +103,7 @@ def test_a_killed_worker_is_replaced_and_loses_no_row(
         before = workers_of(gateway.pid)
         assert len(before) == 2
         os.kill(before[0], signal.SIGKILL)
-        eventually(
-            lambda: workers_of(gateway.pid), lambda now, gone=before[0]: len(now) == 2 and gone not in now, 15
-        )
+        eventually(lambda: workers_of(gateway.pid), partial(replaced, before[0]), 15)
         eventually(gateway.is_ready, bool)
     outcomes = load.stop()
     ends = eventually(
