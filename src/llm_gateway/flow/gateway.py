@@ -52,9 +52,12 @@ class Background:
 
 @dataclass(slots=True)
 class Lifecycle:
-    """Whether this process still takes work."""
+    """Whether this process still takes work, and whether it has begun to cut what is open."""
 
+    # Requests in flight in this process.
+    open: int = 0
     draining: bool = False
+    cutting: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

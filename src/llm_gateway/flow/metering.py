@@ -101,14 +101,24 @@ class Meter:
         outcome: Outcome = "error" if error.outcome == "error" else "rejected"
         self.report(outcome, error.status, error_type=(error.code or error.type)[:100])
 
+    def abort(self, status: int, usage: Usage | None = None) -> None:
+        """Report a request whose end nobody saw: its client left, or this process ends before it does."""
+        if self._gateway.lifecycle.cutting:
+            self.report("interrupted", status, error_type="shutdown", usage=usage)
+        else:
+            self.report("aborted", status, error_type="client_left", usage=usage)
+
     def report(
         self, outcome: Outcome, status: int, *, error_type: str | None = None, usage: Usage | None = None
     ) -> None:
-        """Tell the observers, once; what comes after the first report is ignored."""
+        """Tell the journal and the observers, once; what comes after the first report is ignored."""
         if self._reported:
             return
         self._reported = True
         record = self._record(outcome, status, error_type, usage)
+        # Whoever has no key must not be able to fill the database; metrics and the access log tell of them.
+        if self.credential is not None:
+            self._gateway.journal.end(record)
         for observer in self._gateway.observers:
             observer.finished(record)
 

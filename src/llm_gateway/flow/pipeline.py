@@ -50,7 +50,7 @@ async def handle(gateway: Gateway, call: Call, read_request: ReadRequest) -> Rep
         meter.refuse(error)
         raise
     except (asyncio.CancelledError, ClientLeft):
-        meter.report("aborted", CLIENT_LEFT, error_type="client_left")
+        meter.abort(CLIENT_LEFT)
         raise
     except Exception:
         meter.refuse(InternalError("internal"))

@@ -138,7 +138,7 @@ class StreamReply:
         meter.upstream_ended()
         status = _OK if self._sent else CLIENT_LEFT
         if usage is not None:
-            meter.report("aborted", status, error_type="client_left", usage=usage)
+            meter.abort(status, usage)
             return
 
         async def count_and_report() -> None:
@@ -146,7 +146,7 @@ class StreamReply:
             try:
                 usage = await self._count(kept)
             finally:
-                meter.report("aborted", status, error_type="client_left", usage=usage)
+                meter.abort(status, usage)
 
         self._gateway.background.spawn(count_and_report())
 

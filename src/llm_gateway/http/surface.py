@@ -40,6 +40,7 @@ class DataPlane:
         async def handler(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
             context = RequestContext(scope, request_id)
             admitted = self.board.try_enter(self.max_concurrency)
+            self.gateway.lifecycle.open += 1
             try:
                 await answer(
                     scope,
@@ -48,6 +49,7 @@ class DataPlane:
                     self._complete(path, parse, context, scope, receive, send, admitted),
                 )
             finally:
+                self.gateway.lifecycle.open -= 1
                 if admitted:
                     self.board.leave()
 

@@ -29,7 +29,7 @@ class _Choice(msgspec.Struct):
 class _Chunk(msgspec.Struct):
     choices: list[_Choice] | None = None
     usage: WireUsage | None = None
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _decode_chunk = msgspec.json.Decoder(_Chunk).decode
@@ -118,7 +118,7 @@ class OpenAIReplyStream:
                 return True
             message = "an event of the provider's stream is not JSON"
             raise BadReply(message) from None
-        if (chunk.error is not None and bytes(chunk.error) not in _NOTHING) or _is_error_event(event):
+        if bytes(chunk.error) not in _NOTHING or _is_error_event(event):
             self.refusal = refusal_from(msgspec.json.decode(data))
             return False
         if chunk.usage is not None:

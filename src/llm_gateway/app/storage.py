@@ -1,0 +1,112 @@
+"""Opens the database and the keys that belong to it, or what DATA_DIR kept of them while it is down."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from llm_gateway.core.secret import Secret
+from llm_gateway.flow.ports import Clock, StoreUnavailable
+from llm_gateway.infra.database.address import StoreAddress, embedded_address, read_address
+from llm_gateway.infra.database.catalog import CatalogRepository
+from llm_gateway.infra.database.editing import CatalogRows
+from llm_gateway.infra.database.engine import close_engine, make_engine
+from llm_gateway.infra.database.last_good import LastGoodCatalog, LastGoodFile
+from llm_gateway.infra.database.sealing import SealedSettings, open_pepper, read_sealed_settings, reseal
+from llm_gateway.infra.database.stored import CatalogOpener
+from llm_gateway.infra.database.usage import UsageRepository
+from llm_gateway.infra.secrets import (
+    AdminKey,
+    Blake2KeyHasher,
+    KeyRing,
+    Vault,
+    find_admin_key,
+    find_key_ring,
+)
+from llm_gateway.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keys:
+    """The operator's keys."""
+
+    admin: AdminKey
+    ring: KeyRing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Storage:
+    """One database, opened."""
+
+    address: StoreAddress
+    engine: AsyncEngine
+    catalog: CatalogRepository
+    rows: CatalogRows
+    usage: UsageRepository
+    keeper: LastGoodCatalog
+    hasher: Blake2KeyHasher
+
+
+def store_address(settings: Settings) -> StoreAddress:
+    """Return where the database is; raise StartFault."""
+    if settings.db_url is None:
+        return embedded_address(settings.data_dir)
+    return read_address(settings.db_url.get_secret_value())
+
+
+def find_keys(settings: Settings) -> Keys:
+    """Return the operator's keys, made at the first start where they may be; raise StartFault."""
+
+    def given(value: object) -> Secret | None:
+        return None if value is None else Secret(value.get_secret_value())  # type: ignore[attr-defined]
+
+    admin = find_admin_key(given(settings.admin_key), settings.data_dir, is_postgres=settings.is_postgres)
+    ring = find_key_ring(
+        given(settings.secret_key), admin.secret, settings.data_dir, is_postgres=settings.is_postgres
+    )
+    return Keys(admin=admin, ring=ring)
+
+
+@asynccontextmanager
+async def open_storage(settings: Settings, keys: Keys, clock: Clock) -> AsyncIterator[Storage]:
+    """Open the database; raise StartFault for a wrong key, StoreUnavailable when nothing was kept either."""
+    address = store_address(settings)
+    engine = make_engine(address)
+    vault = keys.ring.vault()
+    kept = LastGoodFile(settings.data_dir, address.shown)
+    try:
+        sealed = await _sealed_settings(engine, vault, kept, keys.ring)
+        opener = CatalogOpener(vault, os.environ)
+        keeper = LastGoodCatalog(kept, sealed, opener)
+        yield Storage(
+            address=address,
+            engine=engine,
+            catalog=CatalogRepository(engine, opener),
+            rows=CatalogRows(engine, vault, opener, clock),
+            usage=UsageRepository(engine),
+            keeper=keeper,
+            hasher=Blake2KeyHasher(open_pepper(vault, sealed, keys.ring)),
+        )
+        await keeper.close()
+    finally:
+        await close_engine(engine)
+
+
+async def _sealed_settings(
+    engine: AsyncEngine, vault: Vault, kept: LastGoodFile, ring: KeyRing
+) -> SealedSettings:
+    try:
+        sealed = await read_sealed_settings(engine, vault)
+        open_pepper(vault, sealed, ring)
+        if await reseal(engine, vault):
+            sealed = await read_sealed_settings(engine, vault)
+    except StoreUnavailable:
+        kept_settings = kept.read_settings()
+        if kept_settings is None:
+            raise
+        return kept_settings
+    return sealed

@@ -1,0 +1,239 @@
+"""The flow's ports in memory, so that what happens to a request can be tested without a socket or a clock."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from llm_gateway.core.catalog import Catalog, Credential, Provider
+from llm_gateway.core.records import AttemptBegun, AttemptFailed, UsageRecord
+from llm_gateway.core.secret import Secret
+from llm_gateway.core.snapshot import Snapshot, build_snapshot
+from llm_gateway.flow.call import Call
+from llm_gateway.flow.gateway import Gateway, Options
+from llm_gateway.flow.ports import UpstreamFault, Verdict
+from llm_gateway.providers.base import UpstreamRequest
+from llm_gateway.providers.registry import ADAPTERS, KINDS
+
+KEY = "sk-test"
+
+
+class FakeClock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def unix_us(self) -> int:
+        return int(self.now * 1_000_000)
+
+
+class FakeReply:
+    """A reply of scripted pieces: bytes, a fault to raise, or seconds of silence (a float)."""
+
+    def __init__(
+        self,
+        *pieces: bytes | UpstreamFault | float,
+        status: int = 200,
+        content_type: str = "application/json",
+        headers: dict[str, str] | None = None,
+        clock: FakeClock | None = None,
+    ) -> None:
+        self.status = status
+        self.pieces: list[bytes | UpstreamFault | float] = list(pieces)
+        self.headers = {"content-type": content_type, **(headers or {})}
+        self.closed = False
+        self.finished = False
+        self.clock = clock
+
+    def header(self, name: str) -> str | None:
+        return self.headers.get(name)
+
+    async def read(self, timeout: float) -> bytes:
+        await asyncio.sleep(0)
+        if not self.pieces:
+            return b""
+        piece = self.pieces[0]
+        if isinstance(piece, float):
+            assert self.clock is not None
+            if piece > timeout:
+                self.pieces[0] = piece - timeout
+                self.clock.now += timeout
+                raise UpstreamFault("timeout", "silent")
+            self.clock.now += piece
+            self.pieces.pop(0)
+            return await self.read(timeout)
+        self.pieces.pop(0)
+        if isinstance(piece, UpstreamFault):
+            raise piece
+        return piece
+
+    async def read_all(self, limit: int, timeout: float) -> bytes:
+        body = b""
+        while data := await self.read(timeout):
+            body += data
+            if len(body) > limit:
+                raise UpstreamFault("protocol", "too large")
+        return body
+
+    def finish(self) -> None:
+        self.finished = True
+
+    def close(self) -> None:
+        self.closed = True
+
+
+Answer = FakeReply | UpstreamFault | Callable[[UpstreamRequest], FakeReply]
+
+
+class FakeUpstream:
+    """Answers by the host of the URL, one scripted answer after the other; the last one stays."""
+
+    def __init__(self, **answers: Answer | list[Answer]) -> None:
+        self.answers = {host: [a] if not isinstance(a, list) else list(a) for host, a in answers.items()}
+        self.requests: list[UpstreamRequest] = []
+
+    async def send(self, request: UpstreamRequest, timeout: float) -> FakeReply:
+        await asyncio.sleep(0)
+        self.requests.append(request)
+        queue = self.answers[request.url.split("/")[2].split(".")[0]]
+        answer = queue.pop(0) if len(queue) > 1 else queue[0]
+        if isinstance(answer, UpstreamFault):
+            raise answer
+        return answer(request) if callable(answer) else answer
+
+    @property
+    def hosts(self) -> list[str]:
+        return [request.url.split("/")[2].split(".")[0] for request in self.requests]
+
+    async def close(self) -> None:
+        pass
+
+
+class FakeLimiter:
+    def __init__(self) -> None:
+        self.hits: dict[int, int] = {}
+
+    async def hit(self, credential_id: int, limit: int) -> Verdict:
+        taken = self.hits[credential_id] = self.hits.get(credential_id, 0) + 1
+        return Verdict(taken <= limit, limit, max(limit - taken, 0), 0.5, 1.0)
+
+
+class PlainHasher:
+    def hash(self, key: str) -> bytes:
+        return b"hash of " + key.encode()
+
+
+class Recorder:
+    """Journal and observer in one: keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.begun: list[AttemptBegun] = []
+        self.journalled: list[UsageRecord] = []
+        self.records: list[UsageRecord] = []
+        self.failed: list[AttemptFailed] = []
+
+    def begin(self, attempt: AttemptBegun) -> None:
+        self.begun.append(attempt)
+
+    def end(self, record: UsageRecord) -> None:
+        self.journalled.append(record)
+
+    def finished(self, record: UsageRecord) -> None:
+        self.records.append(record)
+
+    def attempt_failed(self, failed: AttemptFailed) -> None:
+        self.failed.append(failed)
+
+    @property
+    def record(self) -> UsageRecord:
+        """The one record there is."""
+        assert len(self.records) == 1, self.records
+        return self.records[0]
+
+
+class WordCounter:
+    """A token is a word."""
+
+    def encoding(self, upstream_model: str, public_model: str) -> str:
+        return "words"
+
+    async def count(self, encoding: str, texts: Sequence[str]) -> int | None:
+        await asyncio.sleep(0)
+        return sum(len(text.split()) for text in texts)
+
+
+class Fixed:
+    """A snapshot that never changes."""
+
+    def __init__(self, snapshot: Snapshot | None) -> None:
+        self.current = snapshot
+
+
+def provider(key: str, provider_id: int = 1, **changes: object) -> Provider:
+    values: dict[str, object] = {
+        "id": provider_id,
+        "provider_key": key,
+        "provider_type": "openai",
+        "api_base": f"https://{key}.test",
+        "secret": Secret(f"sk-secret-of-{key}"),
+        **changes,
+    }
+    return Provider(**values)  # type: ignore[arg-type]
+
+
+def credential(key: str = KEY, credential_id: int = 1, **changes: object) -> Credential:
+    values: dict[str, object] = {
+        "id": credential_id,
+        "name": "tester",
+        "key_hash": PlainHasher().hash(key),
+        **changes,
+    }
+    return Credential(**values)  # type: ignore[arg-type]
+
+
+class Bench:
+    """A gateway of fakes, and what it recorded."""
+
+    def __init__(
+        self,
+        *providers: Provider,
+        upstream: FakeUpstream,
+        credentials: tuple[Credential, ...] | None = None,
+        options: Options | None = None,
+    ) -> None:
+        catalog = Catalog(
+            version=7,
+            providers=providers,
+            credentials=(credential(),) if credentials is None else credentials,
+        )
+        self.clock = FakeClock()
+        self.recorder = Recorder()
+        self.upstream = upstream
+        self.gateway = Gateway(
+            snapshots=Fixed(build_snapshot(catalog, KINDS)),
+            adapters=ADAPTERS,
+            upstream=upstream,
+            limiter=FakeLimiter(),
+            hasher=PlainHasher(),
+            journal=self.recorder,
+            observers=(self.recorder,),
+            counter=WordCounter(),
+            clock=self.clock,
+            options=options or Options(),
+        )
+
+    def call(self, *, api_key: str | None = KEY, admitted: bool = True) -> Call:
+        return Call(
+            request_id="0190-test",
+            client_request_id=None,
+            path="/v1/chat/completions",
+            method="POST",
+            api_key=api_key,
+            client_ip="127.0.0.1",
+            started=self.clock.now,
+            created_at=self.clock.unix_us(),
+            admitted=admitted,
+            forwarded={"x-request-id": "0190-test"},
+        )
