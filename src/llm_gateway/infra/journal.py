@@ -10,7 +10,7 @@ from typing import Literal, TypeVar
 import msgspec
 from loguru import logger
 
-from llm_gateway.core.records import AttemptBegun, UsageRecord
+from llm_gateway.core.records import AttemptBegun, AttemptFailed, UsageRecord
 from llm_gateway.flow.ports import Clock
 from llm_gateway.infra import journal_files as files
 
@@ -77,6 +77,9 @@ class FileJournal:
         self._append(_line(record))
 
     finished = end
+
+    def attempt_failed(self, failed: AttemptFailed) -> None:
+        """Leave it: the request goes on, with another attempt or with an end."""
 
     def close(self) -> None:
         """Let go of the files: attempts still open count as interrupted. A later fact opens a new one."""

@@ -1,0 +1,406 @@
+"""The shipper: every fact reaches the store once, whatever dies, is torn, or is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loguru import logger
+
+from llm_gateway.core.records import interrupted
+from llm_gateway.infra import journal_reader
+from llm_gateway.infra import shipper as shipper_module
+from llm_gateway.infra.clock import SystemClock
+from llm_gateway.infra.journal import FileJournal, _line
+from llm_gateway.infra.journal_files import facts_path, read_folder
+from llm_gateway.infra.journal_reader import JournalReader
+from llm_gateway.infra.shipper import Shipper
+from tests.fakes.facts import MemoryStore, attempt, record
+
+MB = 1024 * 1024
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "journal"
+
+
+@pytest.fixture
+def store() -> MemoryStore:
+    return MemoryStore()
+
+
+@pytest.fixture
+def journal(folder: Path) -> Iterator[FileJournal]:
+    journal = FileJournal(folder, 64 * MB, SystemClock())
+    yield journal
+    journal.close()
+
+
+@pytest.fixture
+async def shipper(folder: Path, store: MemoryStore) -> AsyncIterator[Shipper]:
+    shipper = Shipper(folder, store, SystemClock())
+    shipper.start()
+    yield shipper
+    await shipper.drain(0)
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    lines: list[str] = []
+    handler = logger.add(lambda message: lines.append(message.record["message"]), level="INFO")
+    yield lines
+    logger.remove(handler)
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - conditions of all sorts, most of them on disk
+            await asyncio.sleep(0.005)
+
+
+async def test_what_ended_is_stored_while_its_process_lives(
+    shipper: Shipper, journal: FileJournal, store: MemoryStore
+) -> None:
+    journal.begin(attempt("a"))
+    journal.end(record("a"))
+    journal.begin(attempt("open"))
+    assert await shipper.flush()
+    assert store.rows == {"a": record("a")}
+    journal.end(record("open", outcome="aborted"))
+    assert await shipper.flush()
+    assert store.rows["open"].outcome == "aborted"
+    assert shipper.shipped == 2
+    assert shipper.backlog_bytes == 0
+
+
+async def test_facts_are_shipped_unasked(shipper: Shipper, journal: FileJournal, store: MemoryStore) -> None:
+    journal.end(record("a"))
+    await until(lambda: "a" in store.rows)
+
+
+async def test_the_attempts_of_a_dead_process_become_interrupted(
+    shipper: Shipper, journal: FileJournal, store: MemoryStore, folder: Path
+) -> None:
+    journal.begin(attempt("a"))
+    journal.begin(attempt("b", provider="first"))
+    journal.begin(attempt("b", provider="second", attempts=2))
+    journal.end(record("c"))
+    assert await shipper.flush()
+    journal.close()
+    assert await shipper.flush()
+    assert store.rows == {
+        "a": interrupted(attempt("a")),
+        "b": interrupted(attempt("b", provider="second", attempts=2)),
+        "c": record("c"),
+    }
+    assert sorted(path.name for path in folder.iterdir()) == ["shipped", "shipper.flock"]
+
+
+async def test_a_dead_process_found_at_start_is_shipped(
+    journal: FileJournal, folder: Path, store: MemoryStore
+) -> None:
+    journal.begin(attempt("a"))
+    journal.end(record("a"))
+    journal.begin(attempt("b"))
+    journal.close()
+    shipper = Shipper(folder, store, SystemClock())
+    shipper.start()
+    assert await shipper.drain(5)
+    assert {key: row.outcome for key, row in store.rows.items()} == {"a": "ok", "b": "interrupted"}
+
+
+async def test_an_end_in_a_later_file_closes_its_attempt(
+    folder: Path, store: MemoryStore, shipper: Shipper
+) -> None:
+    """With the first files shipped and deleted meanwhile, and with a process that dies in the end."""
+    journal = FileJournal(folder, 16 * MB, SystemClock())
+    journal.begin(attempt("ends"))
+    journal.begin(attempt("never ends"))
+    names: set[str] = set()
+    number = 0
+    while len(names) < 4:
+        journal.begin(attempt(str(number)))
+        journal.end(record(str(number)))
+        number += 1
+        names |= {file.name for file in read_folder(folder).files()}
+    assert await shipper.flush(10)
+    await until(lambda: len(read_folder(folder).files()) == 1)
+    journal.end(record("ends"))
+    journal.close()
+    assert await shipper.flush(10)
+    assert len(store.rows) == number + 2
+    assert {row.outcome for key, row in store.rows.items() if key != "never ends"} == {"ok"}
+    assert store.rows["never ends"].outcome == "interrupted"
+    assert not read_folder(folder).incarnations
+
+
+async def test_a_database_that_is_away_only_makes_the_journal_grow(
+    shipper: Shipper, journal: FileJournal, store: MemoryStore, said: list[str]
+) -> None:
+    store.down = True
+    journal.end(record("a"))
+    assert not await shipper.flush(0.15)
+    journal.end(record("b"))
+    await until(lambda: len(store.calls) >= 3)
+    assert shipper.backlog_bytes >= len(_line(record("a")))
+    assert store.rows == {}
+    store.down = False
+    assert await shipper.flush(10)
+    assert store.rows.keys() == {"a", "b"}
+    assert shipper.backlog_bytes == 0
+    assert len([line for line in said if "takes no usage facts (ConnectionRefusedError)" in line]) == 1
+    assert len([line for line in said if "takes usage facts again" in line]) == 1
+    assert not any("hunter2" in line for line in said)
+
+
+async def test_a_poison_record_does_not_stop_the_others(
+    shipper: Shipper, journal: FileJournal, store: MemoryStore, folder: Path
+) -> None:
+    store.refuses = lambda one: one.model == "poison"
+    for number in range(100):
+        journal.end(record(str(number), model="poison" if number in {13, 77} else "m"))
+    assert await shipper.flush()
+    assert len(store.rows) == 98
+    assert shipper.rejected == 2
+    assert (folder / "rejected.jsonl").read_text().count("poison") == 2
+    assert len(store.calls) < 40
+
+
+async def test_lines_that_cannot_be_read_are_set_aside(
+    shipper: Shipper, journal: FileJournal, store: MemoryStore, folder: Path
+) -> None:
+    [file] = read_folder(folder).files()
+    journal.end(record("a"))
+    with (folder / file.name).open("ab") as raw:
+        raw.write(b'{"t":"end","request_id":"torn\n\0\0\0\0\n{"t":"other"}\n\xff\xfe\n')
+    journal.end(record("b"))
+    assert await shipper.flush()
+    assert store.rows.keys() == {"a", "b"}
+    assert shipper.rejected == 4
+    # Read again when their process is dead, they are not set aside again.
+    journal.begin(attempt("c"))
+    journal.close()
+    assert await shipper.flush()
+    assert store.rows["c"].outcome == "interrupted"
+    assert shipper.rejected == 4
+
+
+async def test_a_torn_last_line_waits_while_its_process_lives(
+    shipper: Shipper, journal: FileJournal, store: MemoryStore, folder: Path
+) -> None:
+    [file] = read_folder(folder).files()
+    line = _line(record("slow"))
+    with (folder / file.name).open("ab", buffering=0) as raw:
+        raw.write(line[:20])
+        assert not await shipper.flush(0.15)
+        assert shipper.rejected == 0
+        raw.write(line[20:])
+    assert await shipper.flush()
+    assert store.rows == {"slow": record("slow")}
+
+
+async def test_a_torn_last_line_of_a_dead_process_is_set_aside(
+    shipper: Shipper, journal: FileJournal, store: MemoryStore, folder: Path
+) -> None:
+    journal.begin(attempt("a"))
+    [file] = read_folder(folder).files()
+    with (folder / file.name).open("ab") as raw:
+        raw.write(_line(record("a"))[:-20])
+    journal.close()
+    assert await shipper.flush()
+    assert store.rows["a"].outcome == "interrupted"
+    assert shipper.rejected == 1
+    assert not read_folder(folder).files()
+
+
+async def test_a_long_run_of_garbage_is_passed_by(
+    shipper: Shipper, journal: FileJournal, store: MemoryStore, folder: Path
+) -> None:
+    [file] = read_folder(folder).files()
+    with (folder / file.name).open("ab") as raw:
+        raw.write(b"\0" * (3 * MB))
+    journal.end(record("joined to the garbage"))
+    journal.end(record("a"))
+    journal.close()
+    assert await shipper.flush(10)
+    assert "a" in store.rows
+    assert shipper.rejected > 0
+
+
+async def test_two_shippers_elect_one_and_the_other_takes_over(
+    folder: Path, journal: FileJournal, store: MemoryStore
+) -> None:
+    shippers = [Shipper(folder, store, SystemClock()) for _ in range(2)]
+    for shipper in shippers:
+        shipper.start()
+    journal.end(record("a"))
+    # Each of them can wait for a flush, whoever does it.
+    assert await asyncio.gather(*(shipper.flush() for shipper in shippers)) == [True, True]
+    assert sorted(shipper.elected for shipper in shippers) == [False, True]
+    first, second = sorted(shippers, key=lambda shipper: not shipper.elected)
+    assert (first.shipped, second.shipped) == (1, 0)
+    assert await first.drain(5)
+    journal.end(record("b"))
+    assert await second.flush()
+    assert second.elected
+    assert store.rows.keys() == {"a", "b"}
+    assert second.shipped == 1
+    await second.drain(0)
+
+
+async def test_a_crash_between_the_store_and_the_positions_sends_the_same_again(
+    folder: Path, journal: FileJournal, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal.end(record("a"))
+    journal.begin(attempt("b"))
+
+    async def crash(_reader: JournalReader) -> None:
+        raise RuntimeError("killed here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(JournalReader, "commit", crash)
+        first = Shipper(folder, store, SystemClock())
+        first.start()
+        await until(lambda: store.calls)
+        await first.drain(0)
+    journal.close()
+    second = Shipper(folder, store, SystemClock())
+    second.start()
+    assert await second.drain(5)
+    assert {key: row.outcome for key, row in store.rows.items()} == {"a": "ok", "b": "interrupted"}
+
+
+async def test_it_goes_on_after_an_unforeseen_failure(
+    folder: Path, journal: FileJournal, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipper_module, "_MAX_BACKOFF", 0.01)
+    collect = JournalReader.collect
+    failures = iter([OSError("disk"), ValueError("bug")])
+
+    async def fail(reader: JournalReader, limit: int) -> Any:
+        for failure in failures:
+            raise failure
+        return await collect(reader, limit)
+
+    monkeypatch.setattr(JournalReader, "collect", fail)
+    journal.end(record("a"))
+    shipper = Shipper(folder, store, SystemClock())
+    shipper.start()
+    assert await shipper.flush()
+    await shipper.drain(0)
+    assert store.rows.keys() == {"a"}
+
+
+async def test_positions_that_are_torn_send_everything_again(
+    folder: Path, journal: FileJournal, store: MemoryStore
+) -> None:
+    journal.end(record("a"))
+    first = Shipper(folder, store, SystemClock())
+    first.start()
+    assert await first.drain(5)
+    positions = (folder / "shipped").read_bytes()
+    (folder / "shipped").write_bytes(positions[:-3] + b"9" + positions[-2:])
+    journal.end(record("b"))
+    second = Shipper(folder, store, SystemClock())
+    second.start()
+    assert await second.drain(5)
+    assert sum(store.calls) == 3
+    assert store.rows.keys() == {"a", "b"}
+
+
+async def test_positions_spare_the_next_shipper_what_is_stored(
+    folder: Path, journal: FileJournal, store: MemoryStore
+) -> None:
+    for name in "ab":
+        journal.end(record(name))
+        shipper = Shipper(folder, store, SystemClock())
+        shipper.start()
+        assert await shipper.drain(5)
+    assert store.calls == [1, 1]
+
+
+async def test_batches_are_bounded(shipper: Shipper, journal: FileJournal, store: MemoryStore) -> None:
+    for number in range(3 * shipper_module.BATCH):
+        journal.begin(attempt(f"open {number}"))
+        journal.end(record(str(number)))
+    journal.close()
+    assert await shipper.flush(20)
+    assert len(store.rows) == 6 * shipper_module.BATCH
+    assert max(store.calls) <= shipper_module.BATCH
+
+
+async def test_a_flush_before_anything_was_written_is_done(tmp_path: Path, store: MemoryStore) -> None:
+    assert await Shipper(tmp_path / "nowhere", store, SystemClock()).flush()
+
+
+async def test_a_flush_that_nobody_serves_ends_in_time(
+    folder: Path, journal: FileJournal, store: MemoryStore
+) -> None:
+    journal.end(record("a"))
+    assert not await Shipper(folder, store, SystemClock()).flush(0.03)
+
+
+async def test_a_drain_does_not_wait_for_a_store_that_hangs(folder: Path, journal: FileJournal) -> None:
+    class Hanging(MemoryStore):
+        async def upsert(self, records: Any) -> None:
+            await asyncio.Event().wait()
+
+    journal.end(record("a"))
+    shipper = Shipper(folder, Hanging(), SystemClock())
+    shipper.start()
+    assert not await shipper.drain(0.1)
+    assert not shipper.elected
+
+
+async def test_what_a_killed_newcomer_left_is_tidied_away(
+    shipper: Shipper, journal: FileJournal, folder: Path
+) -> None:
+    """A lock without facts, and a file of facts that had not got its name."""
+    (folder / "1-1.lock").touch()
+    (folder / "2-2.lock").touch()
+    facts_path(folder, "2-2", 1, finished=False).touch()
+    facts_path(folder, "3-3", 1, finished=False).touch()
+    await until(lambda: len(read_folder(folder).incarnations) == 1)
+    assert not list(folder.glob("*.new"))
+
+
+async def test_a_file_that_cannot_be_read_does_not_stop_the_others(
+    shipper: Shipper, journal: FileJournal, store: MemoryStore, folder: Path, said: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    opened = os.open
+
+    def refuse(path: Any, *more: Any) -> int:
+        if str(path).endswith("1-1.000001.jsonl"):
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *more)
+
+    monkeypatch.setattr(os, "open", refuse)
+    facts_path(folder, "1-1", 1).write_bytes(_line(record("unreadable")))
+    journal.end(record("a"))
+    await until(lambda: "a" in store.rows)
+    await until(lambda: not shipper.backlog_bytes - len(_line(record("unreadable"))))
+    assert len([line for line in said if "Permission denied" in line]) == 1
+
+
+async def test_big_files_are_read_off_the_loop_in_bounded_pieces(
+    shipper: Shipper, journal: FileJournal, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    pread = os.pread
+
+    def note(file: int, size: int, at: int) -> bytes:
+        sizes.append(size)
+        return pread(file, size, at)
+
+    monkeypatch.setattr(os, "pread", note)
+    for number in range(2000):
+        journal.end(record(str(number)))
+    assert await shipper.flush(10)
+    assert len(store.rows) == 2000
+    assert max(sizes) <= journal_reader._CHUNK <= MB
