@@ -1,0 +1,51 @@
+"""Rate limits of one process, in its own memory: nothing is faster."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from collections.abc import Callable
+
+from llm_gateway.flow.ports import Verdict
+from llm_gateway.infra.rate_limits.ring import FIRST, LIMIT, is_idle, refused, ring_size, take
+
+# Rings are looked through for idle ones when there are this many, then at each doubling.
+_FIRST_SWEEP = 1024
+
+
+class InProcessRateLimiter:
+    """Implements the `RateLimiter` port for a single worker; use it from one thread."""
+
+    def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
+        """Count time by `clock`, in nanoseconds that never go back."""
+        self._clock = clock
+        self._rings: dict[int, array[int]] = {}
+        self._sweep_at = _FIRST_SWEEP
+
+    async def hit(self, credential_id: int, limit: int) -> Verdict:
+        """Take one place if there is one."""
+        return self.take(credential_id, limit)
+
+    def take(self, credential_id: int, limit: int) -> Verdict:
+        """Take one place if there is one, at once."""
+        if limit <= 0:
+            return refused(limit)
+        ring = self._rings.get(credential_id)
+        if ring is None:
+            ring = self._make(credential_id)
+        if ring[LIMIT] != limit and len(ring) < ring_size(limit):
+            ring.extend([0] * (ring_size(limit) - len(ring)))
+        return take(ring, limit, self._clock())
+
+    async def close(self) -> None:
+        """Forget everything."""
+        self._rings.clear()
+
+    def _make(self, credential_id: int) -> array[int]:
+        rings = self._rings
+        if len(rings) >= self._sweep_at:
+            now = self._clock()
+            self._rings = rings = {key: ring for key, ring in rings.items() if not is_idle(ring, now)}
+            self._sweep_at = max(_FIRST_SWEEP, 2 * len(rings))
+        ring = rings[credential_id] = array("q", [0] * FIRST)
+        return ring

@@ -1,0 +1,169 @@
+"""The rule of a rate limit, as a ring of the last admissions that any row of integers can hold.
+
+A limit of N has N places. A request takes the next place of the ring, if the request that had it before is
+a second old; so at most N are admitted in any one second, and the first N at once. Up to `CELLS` places
+each have a cell of their own, and the rule is exact. Beyond that a cell stands for a group of
+`ceil(N / CELLS)` places, which become free together, a second after the last of them was taken: never are
+more than N admitted, and none is refused unless more than N less a group (0.1 % of N) were.
+
+A cell holds the time at which it is free again, so a ring of noughts is a free one. Every change is a few
+single stores, in an order that leaves a usable ring wherever a killed process stops: a place is skipped
+before it is taken, so that a place may be lost for a second and none is ever had twice.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from llm_gateway.flow.ports import Verdict
+
+# Nanoseconds, as `time.monotonic_ns` counts them.
+WINDOW = 1_000_000_000
+# The most cells of one ring.
+CELLS = 1000
+# What is where: whose ring it is, its number of places, the next place, how many of the cells that come next
+# were free (a hint); then the cells.
+OWNER, LIMIT, PLACE, FREE, FIRST = 0, 1, 2, 3, 8
+# Integers that hold any ring.
+RING_SIZE = FIRST + CELLS
+# Stands for the limit while a ring is being made anew: who finds it knows that somebody was killed.
+_TORN = -1
+
+
+class Ring(Protocol):
+    """A row of signed 64-bit integers, nought at first."""
+
+    def __getitem__(self, index: int, /) -> int:
+        """Return one."""
+
+    def __setitem__(self, index: int, value: int, /) -> None:
+        """Store one, in one piece."""
+
+
+def ring_size(limit: int) -> int:
+    """Return how many integers a ring of `limit` needs."""
+    return FIRST + min(limit, CELLS)
+
+
+def refused(limit: int) -> Verdict:
+    """Return the verdict that lets nothing pass, for a second at least."""
+    return Verdict(False, limit, 0, 1.0, 1.0)
+
+
+def take(ring: Ring, limit: int, now: int) -> Verdict:
+    """Take one of `limit` (1 or more) places at `now`, if one is free.
+
+    `now` never goes back from one call to the next. Whoever shares the ring holds a lock around the call.
+    """
+    if ring[LIMIT] != limit:
+        refusal = _resize(ring, limit, now)
+        if refusal is not None:
+            return refusal
+    place = ring[PLACE]
+    if limit <= CELLS:
+        group, cells, cell, begun = 1, limit, place, 0
+    else:
+        group, cells = _shape(limit)
+        cell, begun = divmod(place, group)
+        if begun and ring[FIRST + cell] <= now:
+            # A group that was begun over a second ago starts afresh.
+            place -= begun
+            begun = 0
+    if not begun and 0 < (wait := ring[FIRST + cell] - now) <= WINDOW:
+        return Verdict(False, limit, 0, wait / WINDOW, (_newest(ring, limit) - now) / WINDOW)
+    place += 1
+    if place == limit:
+        place = 0
+    ring[PLACE] = place
+    ring[FIRST + cell] = now + WINDOW
+    # The cells from the one after this on are free in a row, for they age in order: as many as last time,
+    # less this one, and what has become free since.
+    last = cells - 1
+    following = cell + 1 if cell < last else 0
+    free = ring[FREE] - (begun == 0)
+    if not 0 <= free <= last or (free and ring[FIRST + (cell + free) % cells] > now):
+        free = 0
+    if ring[FIRST + cell - 1 if cell else FIRST + last] <= now:
+        free = last
+    while free < last and ring[FIRST + (cell + 1 + free) % cells] <= now:
+        free += 1
+    ring[FREE] = free
+    remaining = ((cell + 1 + free) % cells * group - place) % limit
+    if remaining:
+        return Verdict(True, limit, remaining, 0.0, 1.0)
+    return Verdict(True, limit, 0, (ring[FIRST + following] - now) / WINDOW, 1.0)
+
+
+def is_idle(ring: Ring, now: int) -> bool:
+    """Tell whether nothing of this ring's last second is left at `now`, so that it may be forgotten."""
+    limit = ring[LIMIT]
+    if limit == _TORN:
+        return all(ring[index] <= now for index in range(FIRST, RING_SIZE))
+    return limit == 0 or _newest(ring, limit) <= now
+
+
+def reset(ring: Ring, owner: int) -> None:
+    """Make an idle ring `owner`'s."""
+    ring[LIMIT] = 0
+    ring[PLACE] = 0
+    ring[OWNER] = owner
+
+
+def _shape(limit: int) -> tuple[int, int]:
+    """Return the places of a group (the last may have fewer) and the number of groups."""
+    group = -(-limit // CELLS)
+    return group, -(-limit // group)
+
+
+def _newest(ring: Ring, limit: int) -> int:
+    """Return when the place that was taken last is free again."""
+    group, _ = _shape(limit)
+    return ring[FIRST + ((ring[PLACE] or limit) - 1) // group]
+
+
+def _resize(ring: Ring, limit: int, now: int) -> Verdict | None:
+    """Make the ring one of `limit` places that remembers the last second, or refuse and leave it.
+
+    It refuses when the last second has used up the new limit. So a ring forgets nothing that counts, and
+    workers that serve different versions for a moment admit no more than the larger of their limits.
+    """
+    taken = _last_second(ring, limit, now)
+    surplus = sum(count for _, count in taken) - limit
+    if surplus >= 0 and ring[LIMIT] != _TORN:
+        for free_at, count in taken:
+            surplus -= count
+            if surplus < 0:
+                return Verdict(False, limit, 0, (free_at - now) / WINDOW, (taken[-1][0] - now) / WINDOW)
+    group, cells = _shape(limit)
+    anew = [0] * cells
+    place = 0
+    for free_at, count in taken:
+        for cell in range(place // group, (place + count - 1) // group + 1):
+            anew[cell] = free_at
+        place += count
+    ring[LIMIT] = _TORN
+    for index, free_at in enumerate(anew, FIRST):
+        ring[index] = free_at
+    ring[PLACE] = place % limit
+    ring[FREE] = 0
+    ring[LIMIT] = limit
+    return None
+
+
+def _last_second(ring: Ring, new_limit: int, now: int) -> list[tuple[int, int]]:
+    """Return (free again at, places) of what was taken in the last second, oldest first."""
+    limit, place = ring[LIMIT], ring[PLACE]
+    if limit == _TORN:
+        # Nobody knows: as if all had been taken just now.
+        return [(now + WINDOW, new_limit)]
+    if limit == 0:
+        return []
+    group, cells = _shape(limit)
+    current, begun = divmod(place, group)
+    taken = []
+    for step in range(1 if begun else 0, cells):
+        cell = (current + step) % cells
+        taken.append((ring[FIRST + cell], min(group, limit - cell * group)))
+    if begun:
+        taken.append((ring[FIRST + current], begun))
+    return [entry for entry in taken if 0 < entry[0] - now <= WINDOW]

@@ -1,0 +1,178 @@
+"""Rate limits that the workers of one machine share through a mapped file, with no server to ask."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import time
+from collections.abc import Callable
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
+from pathlib import Path
+
+from llm_gateway.flow.ports import Verdict
+from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
+from llm_gateway.infra.rate_limits.ring import OWNER, WINDOW, is_idle, refused, reset, take
+from llm_gateway.infra.rate_limits.sharing import Sharing
+from llm_gateway.infra.shared_memory import (
+    CELL_BYTES,
+    TAG_BYTES,
+    allocate,
+    boot_id,
+    map_cells,
+    open_locked,
+    tag,
+)
+
+# The file: the tag, the number of slots in use, a hand that goes round them, whose slot each is, then the
+# slots, one ring each. Slots come in chunks that are mapped one by one: 32, 32, 64, 128 and so on.
+_LAYOUT = "llm-gateway rate limits 1"
+_SLOTS, _HAND, _OWNERS = TAG_BYTES // CELL_BYTES, TAG_BYTES // CELL_BYTES + 1, 8
+MAX_SLOTS = 16_384
+_HEAD_BYTES = 192 * 1024
+_FIRST_CHUNK = 32
+# At least RING_SIZE.
+_SLOT_CELLS = 1024
+_SLOT_BYTES = _SLOT_CELLS * CELL_BYTES
+# A credential that was silent for so long gives up its slot to one that needs it.
+_IDLE_NS = 10 * WINDOW
+# How many slots one search for an idle one looks at, before and after the file has its full size.
+_SEARCH, _LAST_SEARCH = 8, 512
+# The lock is held for microseconds: try at once, then let others run, then do without.
+_TRIES = 20
+_PAUSES = 250
+_PAUSE_SECONDS = 0.001
+
+
+class SharedRateLimiter:
+    """Implements the `RateLimiter` port for several workers of one machine.
+
+    Every call holds the file's flock, which the kernel frees when its holder dies; a ring is of use wherever
+    that stopped. When the file cannot be used (no room, a holder that was stopped), this worker counts
+    alone; `sharing` tells. Make it in the process that uses it, and use it from one thread.
+    """
+
+    def __init__(
+        self, directory: Path, namespace: str = "", clock: Callable[[], int] = time.monotonic_ns
+    ) -> None:
+        """Share with all who name the same `directory` and `namespace` (whose credential ids they are).
+
+        `clock` counts the machine's nanoseconds since its start, the same for every process. OSError when
+        the file cannot be made or mapped.
+        """
+        file_tag = tag(_LAYOUT, boot_id(), namespace)
+        name = f"limits-{tag(namespace).hex()[:12]}"
+        self._fd = open_locked(directory / name, file_tag, _HEAD_BYTES)
+        try:
+            self._head = map_cells(self._fd, 0, _HEAD_BYTES)
+            flock(self._fd, LOCK_UN)
+        except BaseException:
+            os.close(self._fd)
+            raise
+        self._clock = clock
+        self._chunks: dict[int, memoryview[int]] = {}
+        self._rings: dict[int, memoryview[int]] = {}
+        self._alone = InProcessRateLimiter(clock)
+        self.sharing = Sharing("the workers' shared file", "each worker holds the limits on its own")
+
+    async def hit(self, credential_id: int, limit: int) -> Verdict:
+        """Take one place if there is one."""
+        if limit <= 0:
+            return refused(limit)
+        descriptor = self._fd
+        try:
+            try:
+                flock(descriptor, LOCK_EX | LOCK_NB)
+            except BlockingIOError:
+                await self._wait_for_lock()
+            try:
+                ring = self._rings.get(credential_id)
+                if ring is None or ring[OWNER] != credential_id:
+                    ring = self._find(credential_id)
+                verdict = take(ring, limit, self._clock())
+            finally:
+                flock(descriptor, LOCK_UN)
+        except Exception as fault:  # noqa: BLE001 - the port never raises, and there is something to fall back on
+            self.sharing.failed(_reason(fault))
+            return self._alone.take(credential_id, limit)
+        if self.sharing.failing:
+            self.sharing.worked()
+        return verdict
+
+    async def close(self) -> None:
+        """Let go of the file; a later hit counts in this process alone."""
+        descriptor, self._fd = self._fd, -1
+        if descriptor >= 0:
+            self._rings.clear()
+            os.close(descriptor)
+
+    async def _wait_for_lock(self) -> None:
+        """Take the lock when its holder lets go; BlockingIOError when that does not come."""
+        for attempt in range(_TRIES + _PAUSES):
+            if attempt >= _TRIES:
+                await asyncio.sleep(_PAUSE_SECONDS)
+            with contextlib.suppress(BlockingIOError):
+                flock(self._fd, LOCK_EX | LOCK_NB)
+                return
+        raise BlockingIOError(errno.EAGAIN, "its lock is not let go")
+
+    def _find(self, credential_id: int) -> memoryview[int]:
+        """Return the credential's ring, with a slot of its own from now on."""
+        owners = self._head[_OWNERS : _OWNERS + self._head[_SLOTS]].tolist()
+        try:
+            slot = owners.index(credential_id)
+        except ValueError:
+            slot = self._claim(credential_id)
+        ring = self._slot(slot)
+        if ring[OWNER] != credential_id:
+            # Ours since just now, or since somebody was killed right here.
+            reset(ring, credential_id)
+        if len(self._rings) > 2 * MAX_SLOTS:
+            self._rings.clear()
+        self._rings[credential_id] = ring
+        return ring
+
+    def _claim(self, credential_id: int) -> int:
+        """Return an idle slot, or a new one, that is the credential's but not yet reset."""
+        head, count = self._head, self._head[_SLOTS]
+        spare = self._clock() - _IDLE_NS
+        for _ in range(min(count, _LAST_SEARCH if count == MAX_SLOTS else _SEARCH)):
+            slot = head[_HAND] % count
+            head[_HAND] = slot + 1
+            ring = self._slot(slot)
+            if is_idle(ring, spare):
+                # First nobody's, so that who had it looks for another.
+                ring[OWNER] = 0
+                head[_OWNERS + slot] = credential_id
+                return slot
+        if count == MAX_SLOTS:
+            raise OSError(errno.ENOSPC, f"more than {MAX_SLOTS} credentials at a time")
+        _, start, slots = _chunk(count)
+        if count == start:
+            allocate(self._fd, _HEAD_BYTES + start * _SLOT_BYTES, slots * _SLOT_BYTES)
+        head[_OWNERS + count] = credential_id
+        head[_SLOTS] = count + 1
+        return count
+
+    def _slot(self, slot: int) -> memoryview[int]:
+        number, start, slots = _chunk(slot)
+        chunk = self._chunks.get(number)
+        if chunk is None:
+            chunk = map_cells(self._fd, _HEAD_BYTES + start * _SLOT_BYTES, slots * _SLOT_BYTES)
+            self._chunks[number] = chunk
+        first = (slot - start) * _SLOT_CELLS
+        return chunk[first : first + _SLOT_CELLS]
+
+
+def _chunk(slot: int) -> tuple[int, int, int]:
+    """Return which chunk a slot is in, the chunk's first slot, and how many it has."""
+    number = (slot // _FIRST_CHUNK).bit_length()
+    if number == 0:
+        return 0, 0, _FIRST_CHUNK
+    start = _FIRST_CHUNK << (number - 1)
+    return number, start, start
+
+
+def _reason(fault: Exception) -> str:
+    return (isinstance(fault, OSError) and fault.strerror) or type(fault).__name__
