@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 _BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n|\r\n\r(?!\n)|\n\r(?!\n)")
 # The longest end of a chunk that may be the first part of a blank line.
@@ -73,16 +74,14 @@ def _last_boundary(data: bytes) -> int:
     return end
 
 
-def split_events(block: bytes) -> list[bytes]:
-    """Cut a block of whole events into events, each with its blank line."""
-    events = []
+def split_events(block: bytes) -> Iterator[bytes]:
+    """Cut a block of whole events into events, each with its blank line, one at a time."""
     start = 0
     for blank in _BLANK_LINE.finditer(block):
-        events.append(block[start : blank.end()])
+        yield block[start : blank.end()]
         start = blank.end()
     if start < len(block):
-        events.append(block[start:])
-    return events
+        yield block[start:]
 
 
 def event_data(event: bytes) -> bytes | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
 from llm_gateway.core.records import Usage
@@ -11,11 +9,12 @@ from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split
 from llm_gateway.providers.base import BadReply, Kept, Refusal
 from llm_gateway.providers.openai_wire import WireUsage, refusal_from, usage_from_wire
 
-# Inside a JSON string a quote is escaped, so these can only be keys. Whatever holds none of them is text on
-# its way, and is passed on without being parsed.
-_WORTH_A_LOOK = re.compile(
-    rb'"usage"\s*:\s*\{|"finish_reason"\s*:\s*"|"error"\s*:\s*[^n\s]|\[DONE\]|^event:\s*error', re.MULTILINE
-)
+# Inside a JSON string a quote is escaped, so the quoted names can only be keys (or whole values, rarely). What
+# holds none of these is text on its way, and is passed on without being parsed.
+_WORTH_A_LOOK = (
+    b'finish_reason":"', b'"usage":{', b'"error"', b"[DONE]", b"event:", b'finish_reason": "', b'"usage": {',
+)  # fmt: skip
+_FINISH_REASON = b'"finish_reason"'
 _KEPT_FOR_COUNTING = 256 * 1024
 
 
@@ -40,7 +39,8 @@ class OpenAIReplyStream:
     """One streamed reply; see ReplyStream for what the attributes say."""
 
     __slots__ = (
-        "_choices", "_finished_choices", "_hide_usage", "_kept", "_kept_bytes", "_relayed_bytes", "_splitter",
+        "_choices", "_finished_choices", "_hide_usage", "_kept", "_kept_bytes", "_quiet_tail",
+        "_relayed_bytes", "_splitter", "_usual_spacing",
         "content_seen", "done", "finished", "refusal", "usage",
     )  # fmt: skip
 
@@ -50,6 +50,8 @@ class OpenAIReplyStream:
         self._hide_usage = hide_usage
         self._splitter = EventSplitter(event_limit)
         self._finished_choices: set[int] = set()
+        self._quiet_tail = b""
+        self._usual_spacing = False
         self._kept: list[bytes] = []
         self._kept_bytes = 0
         self._relayed_bytes = 0
@@ -68,7 +70,7 @@ class OpenAIReplyStream:
             raise BadReply(message) from None
         if not block:
             return b""
-        if not self.content_seen or _WORTH_A_LOOK.search(block):
+        if not (self.content_seen and self._is_quiet(block)):
             block = self._look(block)
         self._keep(block)
         return block
@@ -90,9 +92,41 @@ class OpenAIReplyStream:
             self._kept_bytes += len(block)
             self._kept.append(block)
 
+    def _is_quiet(self, block: bytes) -> bool:
+        """Tell, without parsing, that nothing in `block` has to be acted on."""
+        tail = self._quiet_tail
+        if tail and block.endswith(tail) and block.count(tail) == block.count(b"\n\n"):
+            return True
+        return self._usual_spacing and not any(mark in block for mark in _WORTH_A_LOOK)
+
+    def _quiet_start(self, block: bytes) -> int:
+        """Return how many bytes at the start of `block` are events to pass on as they are."""
+        tail = self._quiet_tail
+        end = block.rfind(tail) + len(tail) if tail and tail in block else 0
+        return end if block.count(tail, 0, end) == block.count(b"\n\n", 0, end) else 0
+
+    def _learn(self, event: bytes) -> None:
+        """Remember how the first content event ends: what ends like it has no finish reason and no usage.
+
+        A provider whose JSON is spaced in a way of its own has every event parsed.
+        """
+        start = event.rfind(_FINISH_REASON)
+        if start < 0:
+            self._usual_spacing = b'"choices":[' in event or b'"choices": [' in event
+            return
+        self._usual_spacing = event[start + len(_FINISH_REASON) :].startswith((b":null", b": null"))
+        if self._usual_spacing and event.endswith(b"\n\n") and b'"delta"' not in event[start:]:
+            self._quiet_tail = event[start:]
+
     def _look(self, block: bytes) -> bytes:
+        """Go through `block` event by event, but for a quiet run once the first content is known."""
         relayed = []
-        for event in split_events(block):
+        position = 0
+        if self.content_seen:
+            position = self._quiet_start(block)
+            relayed.append(block[:position])
+        for event in split_events(block[position:]):
+            position += len(event)
             data = event_data(event)
             if data is None:
                 relayed.append(event)
@@ -100,9 +134,13 @@ class OpenAIReplyStream:
             if data.strip() == b"[DONE]":
                 self.done = True
                 break
+            had_content = self.content_seen
             if self._relay(data, event):
                 relayed.append(event)
             if self.refusal is not None:
+                break
+            if self.content_seen and not had_content and position < len(block):
+                relayed.append(self._look(block[position:]))
                 break
         return b"".join(relayed)
 
@@ -123,12 +161,14 @@ class OpenAIReplyStream:
             return False
         if chunk.usage is not None:
             self.usage = usage_from_wire(chunk.usage) or self.usage
+        if not self.content_seen:
+            self.content_seen = any(_has_content(choice) for choice in chunk.choices or ())
+            if self.content_seen and chunk.usage is None and len(chunk.choices or ()) == 1:
+                self._learn(event)
         for choice in chunk.choices or ():
             if choice.finish_reason is not None:
                 self._finished_choices.add(choice.index)
                 self.finished = len(self._finished_choices) >= self._choices
-            if not self.content_seen:
-                self.content_seen = _has_content(choice)
         return not (self._hide_usage and chunk.usage is not None and not chunk.choices)
 
 
