@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.types import TypeEngine
@@ -47,7 +49,7 @@ $$
 def upgrade() -> None:
     sqlite = op.get_bind().dialect.name == "sqlite"
     now = "(CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER))" if sqlite else "now()"
-    moment: TypeEngine[object] = sa.Integer() if sqlite else sa.DateTime(timezone=True)
+    moment: TypeEngine[Any] = sa.Integer() if sqlite else sa.DateTime(timezone=True)
     _create_catalog(moment, sa.text(now))
     _create_state(moment)
     _create_usage(moment)
@@ -57,7 +59,7 @@ def upgrade() -> None:
         _create_postgres_triggers()
 
 
-def _create_catalog(moment: TypeEngine[object], now: sa.TextClause) -> None:
+def _create_catalog(moment: TypeEngine[Any], now: sa.TextClause) -> None:
     op.create_table(
         "providers",
         sa.Column("id", _BIG_ID, sa.Identity(), nullable=False),
@@ -91,7 +93,7 @@ def _create_catalog(moment: TypeEngine[object], now: sa.TextClause) -> None:
     )
 
 
-def _create_state(moment: TypeEngine[object]) -> None:
+def _create_state(moment: TypeEngine[Any]) -> None:
     state = op.create_table(
         "config_state",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
@@ -116,7 +118,7 @@ def _create_state(moment: TypeEngine[object]) -> None:
     )
 
 
-def _create_usage(moment: TypeEngine[object]) -> None:
+def _create_usage(moment: TypeEngine[Any]) -> None:
     op.create_table(
         "usage",
         sa.Column("request_id", sa.Text(), nullable=False),

@@ -219,12 +219,13 @@ class CatalogEditor:
         """Fill in the kind's own address; the rest of the fields has defaults in the store."""
         if fields.api_base is not UNSET:
             return fields
-        kind = self._kinds.get(fields.provider_type) if isinstance(fields.provider_type, str) else None
-        if kind is None or kind.default_api_base is None:
+        kind = self._kinds.get(str(fields.provider_type))
+        if kind is not None and kind.default_api_base is None:
             raise Unprocessable(
                 "api_base is required: this provider_type has no address of its own", param="api_base"
             )
-        return msgspec.structs.replace(fields, api_base=kind.default_api_base)
+        # An unknown type is named by the judgement of the whole.
+        return msgspec.structs.replace(fields, api_base=kind.default_api_base if kind else "")
 
     def _with_key(self, fields: CredentialFields, key: Secret) -> CredentialFields:
         text = key.reveal()

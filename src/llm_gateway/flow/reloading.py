@@ -46,8 +46,8 @@ class SnapshotHolder:
     __slots__ = ("current", "status")
 
     def __init__(self) -> None:
-        """Start with an empty configuration, version 0."""
-        self.current = Snapshot(Catalog(version=0), {})
+        """Start with none: nothing was loaded yet."""
+        self.current: Snapshot | None = None
         self.status = ConfigStatus()
 
 
@@ -100,7 +100,7 @@ class Reloader:
         """Load for the first time; take the kept copy when the database gives nothing valid.
 
         Raises what the source raised when there is no copy either (StoreUnavailable, say). A refused catalog
-        with no copy leaves the empty configuration in force, and says why in `status`.
+        with no copy leaves no configuration in force, and says why in `status`.
         """
         failure: Exception | None = None
         try:
@@ -148,7 +148,8 @@ class Reloader:
     async def adopt(self, catalog: Catalog, snapshot: Snapshot) -> None:
         """Serve what an edit has just stored, without loading it again; nothing if a newer one is served."""
         async with self._one_at_a_time:
-            if snapshot.version > self._holder.current.version:
+            current = self._holder.current
+            if current is None or snapshot.version > current.version:
                 self._swap(catalog, snapshot)
 
     async def await_everyone(self, version: int, timeout: float = BARRIER_TIMEOUT) -> tuple[int, ...]:

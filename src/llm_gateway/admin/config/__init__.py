@@ -1,0 +1,1 @@
+"""Which configuration is in force, and reading it again."""

@@ -1,0 +1,41 @@
+"""`/admin/v1/config`: which configuration is in force, and reading the database again."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from llm_gateway.admin.config.schemas import ConfigVersion, shown
+from llm_gateway.admin.services import Services
+from llm_gateway.core.errors import Unprocessable
+from llm_gateway.flow.ports import StoreUnavailable
+
+router = APIRouter(prefix="/config", tags=["config"])
+
+
+@router.get("/version", response_model_exclude_unset=True)
+async def get_version(services: Services) -> ConfigVersion:
+    """Show the configuration in force, and what is wrong with a newer one."""
+    try:
+        stored: int | None = await services.source.version()
+    except StoreUnavailable:
+        stored = None
+    return shown(services.reloader.status, stored)
+
+
+@router.post("/reload", response_model_exclude_unset=True)
+async def reload(services: Services) -> ConfigVersion:
+    """Read the database again (for rows changed by SQL), and answer when every worker here has it in force."""
+    status = await services.reloader.reload()
+    if status.refused is not None:
+        faults = "; ".join(status.refused.faults)
+        raise Unprocessable(
+            f"Version {status.refused.version} in the database is refused, "
+            f"{'none' if status.version is None else f'version {status.version}'} stays in force: {faults}",
+            code="config_refused",
+        )
+    version = status.version or 0
+    answer = shown(status, version)
+    laggards = await services.reloader.await_everyone(version)
+    if laggards:
+        answer.laggards = list(laggards)
+    return answer

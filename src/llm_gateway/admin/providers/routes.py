@@ -1,0 +1,64 @@
+"""`/admin/v1/providers`: create, list, show, change and delete upstream accounts."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from llm_gateway.admin.providers.schemas import (
+    NewProvider,
+    ProviderChange,
+    ProviderPage,
+    ProviderView,
+    WrittenProvider,
+    view,
+    written,
+)
+from llm_gateway.admin.services import Services
+from llm_gateway.admin.shapes import PAGE_SIZE, Cursor, Deleted, Limit, id_after, make_cursor, read_id
+from llm_gateway.core.errors import NotFound
+
+router = APIRouter(prefix="/providers", tags=["providers"])
+
+
+def _ref(provider: str) -> int | str:
+    """Return the id in a path, or the provider_key that stands in its place (which is never a number)."""
+    return read_id(provider, "provider") if provider.isdigit() else provider
+
+
+@router.post("", status_code=201, response_model_exclude_unset=True)
+async def create_provider(body: NewProvider, services: Services) -> WrittenProvider:
+    """Create a provider; it takes requests as soon as this answers."""
+    return written(await services.editor.create_provider(body.fields()))
+
+
+@router.get("")
+async def list_providers(services: Services, cursor: Cursor = None, limit: Limit = PAGE_SIZE) -> ProviderPage:
+    """List providers by id."""
+    entries = await services.store.list_providers(id_after(cursor), limit + 1)
+    more = len(entries) > limit
+    page = entries[:limit]
+    return ProviderPage(
+        data=[view(entry) for entry in page], next_cursor=make_cursor(str(page[-1].id)) if more else None
+    )
+
+
+@router.get("/{provider}")
+async def get_provider(provider: str, services: Services) -> ProviderView:
+    """Show one provider, by id or provider_key."""
+    entry = await services.store.find_provider(_ref(provider))
+    if entry is None:
+        raise NotFound(f"There is no provider {provider!r}")
+    return view(entry)
+
+
+@router.put("/{provider}", response_model_exclude_unset=True)
+@router.patch("/{provider}", response_model_exclude_unset=True)
+async def change_provider(provider: str, body: ProviderChange, services: Services) -> WrittenProvider:
+    """Change what the body names; the rest stays."""
+    return written(await services.editor.update_provider(_ref(provider), body.fields()))
+
+
+@router.delete("/{provider}", response_model_exclude_unset=True)
+async def delete_provider(provider: str, services: Services) -> Deleted:
+    """Delete a provider; requests it is serving finish."""
+    return Deleted.of(await services.editor.delete_provider(_ref(provider)))

@@ -1,0 +1,146 @@
+"""A provider as the admin API takes it and shows it."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, Field, SecretStr
+
+from llm_gateway.admin.shapes import (
+    INT_LIMIT,
+    Body,
+    ModelName,
+    WriteAnswer,
+    outcome,
+    printable,
+    printable_secret,
+)
+from llm_gateway.admin.times import iso_time
+from llm_gateway.core.secret import Secret
+from llm_gateway.flow.catalog_editing import Edited
+from llm_gateway.flow.stores import ProviderEntry, ProviderFields
+
+_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _usable_key(text: str) -> str:
+    printable(text)
+    if "/" in text:
+        raise ValueError("must not hold a slash: it is part of this provider's path")
+    if text.isdigit():
+        raise ValueError("must not be a number: that would be taken for an id")
+    return text
+
+
+def _usable_secret(secret: SecretStr) -> SecretStr:
+    text = printable_secret(secret).get_secret_value()
+    if not text.isascii():
+        raise ValueError("must be ASCII, since it is sent in a header")
+    if text.startswith("env:") and not _REFERENCE.fullmatch(text):
+        raise ValueError("must name one environment variable, as in env:OPENAI_API_KEY")
+    return secret
+
+
+_ProviderKey = Annotated[
+    str,
+    Field(min_length=1, max_length=128, description="Its name, unique, also in paths."),
+    AfterValidator(_usable_key),
+]
+_ProviderType = Annotated[str, Field(min_length=1, max_length=64, description="Its kind, `openai` for one.")]
+_ApiBase = Annotated[str, Field(min_length=1, max_length=2048, description="Its base URL.")]
+_ApiKey = Annotated[
+    SecretStr,
+    Field(
+        min_length=1,
+        max_length=8192,
+        description="The upstream's key, or `env:NAME`; it is never shown again.",
+    ),
+    AfterValidator(_usable_secret),
+]
+_Mapping = Annotated[
+    dict[ModelName, ModelName],
+    Field(
+        max_length=10_000,
+        description="Public name (or glob) to upstream name; {} serves every name unchanged.",
+    ),
+]
+_Weight = Annotated[
+    int, Field(ge=0, le=INT_LIMIT, description="Its share of the requests; 0 takes no new ones.")
+]
+
+
+class ProviderChange(Body):
+    """PUT and PATCH: what is left out stays, a masked or left-out api_key keeps the old one, null clears it."""
+
+    # A default_factory only says "may be left out": what it makes is never looked at.
+    provider_key: _ProviderKey = Field(default_factory=str)
+    provider_type: _ProviderType = Field(default_factory=str)
+    api_base: _ApiBase = Field(default_factory=str)
+    api_key: _ApiKey | None = None
+    model_mapping: _Mapping | None = None
+    weight: _Weight = Field(default_factory=int)
+    is_enabled: bool = Field(default_factory=bool)
+
+    def fields(self) -> ProviderFields:
+        """Return what the client sent."""
+        given = self.given()
+        if "api_key" in given:
+            given["secret"] = _secret(given.pop("api_key"))
+        if "model_mapping" in given:
+            given["model_mapping"] = given["model_mapping"] or {}
+        return ProviderFields(**given)
+
+
+class NewProvider(ProviderChange):
+    """POST."""
+
+    provider_key: _ProviderKey
+    provider_type: _ProviderType
+    weight: _Weight = 1
+    is_enabled: bool = True
+
+
+class ProviderView(BaseModel):
+    """A provider as lists show it."""
+
+    id: int
+    provider_key: str
+    provider_type: str
+    api_base: str
+    api_key: str | None = Field(description="Masked, or `env:NAME`.")
+    model_mapping: dict[str, str]
+    weight: int
+    is_enabled: bool
+    created_at: str
+    updated_at: str
+
+
+class WrittenProvider(ProviderView, WriteAnswer):
+    """A provider, and what its change led to."""
+
+
+class ProviderPage(BaseModel):
+    """One page of providers, by id."""
+
+    data: list[ProviderView]
+    next_cursor: str | None
+
+
+def view(entry: ProviderEntry) -> ProviderView:
+    """Return what may be shown of a stored provider."""
+    return ProviderView(**_values(entry))
+
+
+def written(edited: Edited[ProviderEntry]) -> WrittenProvider:
+    """Return the answer to a write."""
+    return WrittenProvider(**_values(edited.entry), **outcome(edited))
+
+
+def _values(entry: ProviderEntry) -> dict[str, Any]:
+    values = {name: getattr(entry, name) for name in entry.__struct_fields__}
+    return values | {"created_at": iso_time(entry.created_at), "updated_at": iso_time(entry.updated_at)}
+
+
+def _secret(given: SecretStr | None) -> Secret | None:
+    return None if given is None else Secret(given.get_secret_value())

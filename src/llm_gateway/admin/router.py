@@ -1,0 +1,18 @@
+"""All admin routes under `/admin/v1`. Who may call them is settled before a body is read, by the shell."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from llm_gateway.admin.config import routes as config
+from llm_gateway.admin.credentials import routes as credentials
+from llm_gateway.admin.providers import routes as providers
+from llm_gateway.admin.usage import routes as usage
+
+
+def admin_router() -> APIRouter:
+    """Return the routes; the application's state must hold `admin`, an AdminServices."""
+    router = APIRouter(prefix="/admin/v1")
+    for slice_routes in (providers, credentials, config, usage):
+        router.include_router(slice_routes.router)
+    return router

@@ -1,0 +1,35 @@
+"""What the admin routes work with; the composition root puts it on the application's state."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from llm_gateway.flow.catalog_editing import CatalogEditor
+from llm_gateway.flow.ports import CatalogSource
+from llm_gateway.flow.reloading import Reloader
+from llm_gateway.flow.stores import CatalogStore, UsageReader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminServices:
+    """The collaborators of the admin API, found at `request.app.state.admin`."""
+
+    editor: CatalogEditor
+    store: CatalogStore
+    source: CatalogSource
+    reloader: Reloader
+    usage: UsageReader
+    # Returns when every fact that was journalled before is in the database, or cannot be.
+    flush: Callable[[], Awaitable[None]]
+
+
+def _services(request: Request) -> AdminServices:
+    services: AdminServices = request.app.state.admin
+    return services
+
+
+Services = Annotated[AdminServices, Depends(_services)]

@@ -1,0 +1,114 @@
+"""Usage rows as the admin API lists them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Query
+from pydantic import BaseModel
+
+from llm_gateway.admin.shapes import bad_cursor, make_cursor, read_cursor
+from llm_gateway.admin.times import iso_time, read_time
+from llm_gateway.core.errors import Unprocessable
+from llm_gateway.core.records import Outcome, UsageRecord, UsageSource
+from llm_gateway.flow.stores import UsageFilter, UsagePlace
+
+_TIME = "ISO 8601 (UTC unless it says) or Unix seconds"
+Since = Annotated[str | None, Query(max_length=64, description=f"From this time on: {_TIME}.")]
+Until = Annotated[str | None, Query(max_length=64, description=f"Before this time: {_TIME}.")]
+Text = Annotated[str | None, Query(max_length=300)]
+
+
+class UsageRow(BaseModel):
+    """One request. Times in milliseconds, sizes in bytes without headers; null = not known, or does not apply."""
+
+    request_id: str
+    created_at: str
+    client_request_id: str | None
+    credential: str | None
+    provider: str | None
+    model: str | None
+    upstream_model: str | None
+    endpoint: str
+    method: str
+    stream: bool
+    status_code: int
+    outcome: Outcome
+    error_type: str | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    total_tokens: int | None
+    cached_tokens: int | None
+    reasoning_tokens: int | None
+    usage_source: UsageSource | None
+    request_bytes: int
+    response_bytes: int
+    latency_ms: float
+    upstream_latency_ms: float | None
+    ttft_ms: float | None
+    attempts: int
+    client_ip: str | None
+    config_version: int | None
+
+
+class UsagePage(BaseModel):
+    """One page of usage rows, newest first."""
+
+    data: list[UsageRow]
+    next_cursor: str | None
+
+
+def row(record: UsageRecord) -> UsageRow:
+    """Return a stored fact as it is shown."""
+    values = {name: getattr(record, name) for name in record.__struct_fields__}
+    return UsageRow(**values | {"created_at": iso_time(record.created_at)})
+
+
+def wanted(
+    *,
+    since: str | None,
+    until: str | None,
+    credential: str | None,
+    provider: str | None,
+    model: str | None,
+    outcome: Outcome | None,
+    request_id: str | None,
+) -> UsageFilter:
+    """Return the filter that a query asks for; raise Unprocessable."""
+    return UsageFilter(
+        since=_time("since", since),
+        until=_time("until", until),
+        credential=_storable("credential", credential),
+        provider=_storable("provider", provider),
+        model=_storable("model", model),
+        outcome=outcome,
+        request_id=_storable("request_id", request_id),
+    )
+
+
+def _time(name: str, text: str | None) -> int | None:
+    try:
+        return None if text is None else read_time(text)
+    except (ValueError, OverflowError):
+        raise Unprocessable(f"{name} must be {_TIME}", param=name) from None
+
+
+def _storable(name: str, text: str | None) -> str | None:
+    if text is not None and "\0" in text:
+        raise Unprocessable(f"{name} must not hold a NUL character", param=name)
+    return text
+
+
+def place_cursor(record: UsageRecord) -> str:
+    """Return the cursor that goes on behind `record`."""
+    return make_cursor(f"{record.created_at}.{record.request_id}")
+
+
+def place_after(cursor: str | None) -> UsagePlace | None:
+    """Return the place in a cursor, None for the list's start; raise Unprocessable."""
+    if cursor is None:
+        return None
+    created_at, _, request_id = read_cursor(cursor).partition(".")
+    if not (created_at.isascii() and created_at.isdigit() and len(created_at) < 18) or "\0" in request_id:
+        raise bad_cursor()
+    return UsagePlace(int(created_at), request_id)
