@@ -1,0 +1,76 @@
+"""Turns samples into figures, and figures into a table."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from benchmarks.scenarios import Scenario
+from benchmarks.tools import Sample
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figures:
+    """The medians of one target under one load; `cpu_us` is for one `unit`."""
+
+    target: str
+    scenario: str
+    title: str
+    unit: str
+    cpu_us: float
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+    rounds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """What one target takes beside requests; MB, seconds."""
+
+    target: str
+    idle_mb: float
+    loaded_mb: float
+    start_seconds: float | None
+
+
+def figures(target: str, scenario: Scenario, samples: list[Sample]) -> Figures:
+    """Return the medians of all rounds."""
+
+    def count(sample: Sample) -> int:
+        return sample.events if scenario.unit == "chunk" else sample.requests
+
+    return Figures(
+        target=target,
+        scenario=scenario.name,
+        title=scenario.title,
+        unit=scenario.unit,
+        cpu_us=statistics.median(sample.cpu_seconds * 1e6 / max(count(sample), 1) for sample in samples),
+        per_second=statistics.median(count(sample) / sample.seconds for sample in samples),
+        p50_ms=statistics.median(sample.p50_us for sample in samples) / 1000,
+        p99_ms=statistics.median(sample.p99_us for sample in samples) / 1000,
+        rounds=len(samples),
+    )
+
+
+def table(rows: Iterable[Figures], footprints: Iterable[Footprint]) -> str:
+    """Return everything as text."""
+    lines = [
+        f"{'target':<14}{'load':<36}{'CPU us':>9} {'per':<8}{'per second':>11}{'p50 ms':>10}{'p99 ms':>10}"
+    ]
+    lines += [
+        f"{row.target:<14}{row.title:<36}{row.cpu_us:>9.1f} {row.unit:<8}{row.per_second:>11,.0f}"
+        f"{row.p50_ms:>10.2f}{row.p99_ms:>10.2f}"
+        for row in rows
+    ]
+    lines += ["", f"{'target':<14}{'memory idle':>12}{'loaded':>12}{'start to first answer':>24}"]
+    for print_ in footprints:
+        start = f"{print_.start_seconds:.2f} s" if print_.start_seconds is not None else "-"
+        lines.append(f"{print_.target:<14}{print_.idle_mb:>9.0f} MB{print_.loaded_mb:>9.0f} MB{start:>24}")
+    return "\n".join(lines)
+
+
+def as_json(rows: Iterable[Figures], footprints: Iterable[Footprint]) -> dict[str, object]:
+    """Return everything as JSON-ready values."""
+    return {"figures": [asdict(row) for row in rows], "footprints": [asdict(one) for one in footprints]}

@@ -1,0 +1,78 @@
+"""nginx as a plain reverse proxy with nothing of a gateway: the floor."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from benchmarks.machine import Cores, free_ports
+from benchmarks.targets.base import WEIGHTS, Running
+from benchmarks.tools import BenchmarkFailed
+
+_CONFIG = """
+daemon off;
+master_process off;
+worker_processes 1;
+pid {folder}/nginx.pid;
+error_log stderr error;
+events {{ worker_connections 8192; }}
+http {{
+  access_log off;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+  client_max_body_size 50m;
+  client_body_buffer_size 256k;
+  keepalive_requests 100000000;
+  upstream providers {{
+    {servers}
+    keepalive 1024;
+    keepalive_requests 100000000;
+  }}
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    location / {{
+      proxy_pass http://providers;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_buffering off;
+    }}
+  }}
+}}
+"""
+
+
+class NginxTarget:
+    """`proxy_pass` to the providers, by weight. It maps no model: the fake provider reads the public names."""
+
+    name = "nginx"
+
+    def missing(self) -> str | None:
+        """Return why it cannot be measured here, or None."""
+        return None if shutil.which("nginx") else "nginx is not installed"
+
+    def start(self, upstream_ports: list[int], folder: Path, cores: Cores) -> Running:
+        """Start it in the foreground, one process."""
+        port = free_ports(1)[0]
+        servers = "\n    ".join(
+            f"server 127.0.0.1:{upstream} weight={weight};"
+            for upstream, weight in zip(upstream_ports, WEIGHTS, strict=True)
+        )
+        config = folder / "nginx.conf"
+        config.write_text(_CONFIG.format(folder=folder, servers=servers, port=port))
+        began = time.monotonic()
+        process = cores.spawn(cores.target, ["nginx", "-p", folder, "-c", config], stderr=subprocess.DEVNULL)
+        while time.monotonic() < began + 10:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+            except OSError:
+                time.sleep(0.005)
+            else:
+                return Running(process, port, {}, time.monotonic() - began)
+        process.kill()
+        raise BenchmarkFailed("nginx did not start")
