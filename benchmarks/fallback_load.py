@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import cast
 
 import httptools
 import uvloop
@@ -26,8 +27,8 @@ class _Connection(asyncio.Protocol):
         self.figures = figures
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # uvloop's own transports are no asyncio.Transport, they only look like one.
+        self.transport = cast("asyncio.Transport", transport)
         self._send()
 
     def _send(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from typing import Any
+from typing import Any, cast
 
 import httptools
 import uvloop
@@ -51,8 +51,8 @@ class _Connection(asyncio.Protocol):
     gap = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # uvloop's own transports are no asyncio.Transport, they only look like one.
+        self.transport = cast("asyncio.Transport", transport)
         self._start()
 
     def _start(self) -> None:
