@@ -104,7 +104,9 @@ class SharedRateLimiter:
         """Let go of the file; a later hit counts in this process alone."""
         descriptor, self._fd = self._fd, -1
         if descriptor >= 0:
-            self._rings.clear()
+            # A map holds a descriptor of its own, until no view is left.
+            for view in (*self._rings.values(), *self._chunks.values(), self._head):
+                view.release()
             os.close(descriptor)
 
     async def _wait_for_lock(self) -> None:
