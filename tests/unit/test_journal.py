@@ -13,8 +13,8 @@ import pytest
 from loguru import logger
 
 from llm_gateway.core.records import AttemptBegun, UsageRecord
-from llm_gateway.infra import journal as journal_module
-from llm_gateway.infra.journal import MAX_LINE, FileJournal
+from llm_gateway.infra.fact_lines import MAX_LINE, to_line
+from llm_gateway.infra.journal import FileJournal
 from llm_gateway.infra.journal_files import is_dead, read_folder, used_bytes
 from tests.fakes.facts import attempt, record
 from tests.fakes.in_memory import FakeClock
@@ -104,6 +104,25 @@ def test_a_new_file_starts_with_the_open_attempts(tmp_path: Path, clock: FakeClo
         (tmp_path / file.name).unlink()
     begun = [fact for fact in facts(tmp_path) if isinstance(fact, AttemptBegun)]
     assert begun[:2] == [attempt("long"), attempt("retried", attempts=2)]
+    journal.close()
+
+
+def test_a_file_that_changes_with_an_end_still_starts_with_its_attempt(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process may be killed after the new file has its name and before the end is in it."""
+    journal = FileJournal(tmp_path, 16 * MB, clock)
+    number, files = 0, 1
+    while files == len(read_folder(tmp_path).files()):
+        number += 1
+        journal.begin(attempt(str(number)))
+        # Only files that change with an end are of interest here.
+        files = len(read_folder(tmp_path).files())
+        journal.end(record(str(number)))
+    last = read_folder(tmp_path).files()[-1]
+    [begun, ended] = (tmp_path / last.name).read_bytes().splitlines(keepends=True)
+    assert begun == to_line(attempt(str(number)))
+    assert ended == to_line(record(str(number)))
     journal.close()
 
 
@@ -272,5 +291,5 @@ def test_a_fact_after_the_close_is_kept(journal: FileJournal, tmp_path: Path) ->
 
 def test_lines_of_attempts_can_be_told_without_decoding() -> None:
     """The reader skips them by how they start."""
-    assert journal_module._line(attempt("a")).startswith(b'{"t":"begin"')
-    assert journal_module._line(record("a")).startswith(b'{"t":"end"')
+    assert to_line(attempt("a")).startswith(b'{"t":"begin"')
+    assert to_line(record("a")).startswith(b'{"t":"end"')

@@ -15,7 +15,8 @@ from llm_gateway.core.records import interrupted
 from llm_gateway.infra import journal_reader
 from llm_gateway.infra import shipper as shipper_module
 from llm_gateway.infra.clock import SystemClock
-from llm_gateway.infra.journal import FileJournal, _line
+from llm_gateway.infra.fact_lines import to_line
+from llm_gateway.infra.journal import FileJournal
 from llm_gateway.infra.journal_files import facts_path, read_folder
 from llm_gateway.infra.journal_reader import JournalReader
 from llm_gateway.infra.shipper import Shipper
@@ -147,7 +148,7 @@ async def test_a_database_that_is_away_only_makes_the_journal_grow(
     assert not await shipper.flush(0.15)
     journal.end(record("b"))
     await until(lambda: len(store.calls) >= 3)
-    assert shipper.backlog_bytes >= len(_line(record("a")))
+    assert shipper.backlog_bytes >= len(to_line(record("a")))
     assert store.rows == {}
     store.down = False
     assert await shipper.flush(10)
@@ -194,7 +195,7 @@ async def test_a_torn_last_line_waits_while_its_process_lives(
     shipper: Shipper, journal: FileJournal, store: MemoryStore, folder: Path
 ) -> None:
     [file] = read_folder(folder).files()
-    line = _line(record("slow"))
+    line = to_line(record("slow"))
     with (folder / file.name).open("ab", buffering=0) as raw:
         raw.write(line[:20])
         assert not await shipper.flush(0.15)
@@ -210,7 +211,7 @@ async def test_a_torn_last_line_of_a_dead_process_is_set_aside(
     journal.begin(attempt("a"))
     [file] = read_folder(folder).files()
     with (folder / file.name).open("ab") as raw:
-        raw.write(_line(record("a"))[:-20])
+        raw.write(to_line(record("a"))[:-20])
     journal.close()
     assert await shipper.flush()
     assert store.rows["a"].outcome == "interrupted"
@@ -381,10 +382,10 @@ async def test_a_file_that_cannot_be_read_does_not_stop_the_others(
         return opened(path, *more)
 
     monkeypatch.setattr(os, "open", refuse)
-    facts_path(folder, "1-1", 1).write_bytes(_line(record("unreadable")))
+    facts_path(folder, "1-1", 1).write_bytes(to_line(record("unreadable")))
     journal.end(record("a"))
     await until(lambda: "a" in store.rows)
-    await until(lambda: not shipper.backlog_bytes - len(_line(record("unreadable"))))
+    await until(lambda: not shipper.backlog_bytes - len(to_line(record("unreadable"))))
     assert len([line for line in said if "Permission denied" in line]) == 1
 
 

@@ -5,25 +5,19 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
-import msgspec
 from loguru import logger
 
 from llm_gateway.core.records import AttemptBegun, AttemptFailed, UsageRecord
 from llm_gateway.flow.ports import Clock
 from llm_gateway.infra import journal_files as files
+from llm_gateway.infra.fact_lines import MAX_LINE, to_line
 
-# No line is longer, so that a reader can tell a long line from garbage.
-MAX_LINE = 64 * 1024
-# Texts in a fact whose line would be longer are cut to this.
-_MAX_TEXT = 512
 # How long to leave a journal alone that would not take a line.
 _PAUSE_SECONDS = 0.1
 _NEARLY_FULL = 0.8
 
-_encode = msgspec.json.Encoder().encode
-_Fact = TypeVar("_Fact", bound=AttemptBegun | UsageRecord)
 _State = Literal["well", "nearly full", "full", "failing"]
 
 
@@ -67,14 +61,16 @@ class FileJournal:
 
     def begin(self, attempt: AttemptBegun) -> None:
         """Note that an upstream is about to be called."""
-        line = _line(attempt)
+        line = to_line(attempt)
         self._open[attempt.request_id] = line
         self._append(line)
 
     def end(self, record: UsageRecord) -> None:
         """Note that a request ended."""
+        self._append(to_line(record))
+        # Only now: should the file change before this line, the new one has to repeat the attempt, or a kill
+        # between the two would leave no trace of it.
         self._open.pop(record.request_id, None)
-        self._append(_line(record))
 
     finished = end
 
@@ -193,26 +189,6 @@ class FileJournal:
         if state in {"well", "nearly full"}:
             self._lost_when_well = self.lost
         self._state = state
-
-
-def _line(fact: AttemptBegun | UsageRecord) -> bytes:
-    """Return the fact's line; texts that are too long, or no valid Unicode, are mended rather than lost."""
-    try:
-        line = _encode(fact)
-    except UnicodeEncodeError:
-        line = _encode(_mended(fact))
-    if len(line) >= MAX_LINE:
-        line = _encode(_mended(fact))
-    return line + b"\n"
-
-
-def _mended(fact: _Fact) -> _Fact:
-    texts = {
-        name: value.encode("utf-8", "replace").decode()[:_MAX_TEXT]
-        for name, value in msgspec.structs.asdict(fact).items()
-        if isinstance(value, str)
-    }
-    return msgspec.structs.replace(fact, **texts)
 
 
 def _write_all(file: int, data: bytes) -> None:

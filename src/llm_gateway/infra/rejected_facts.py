@@ -9,6 +9,8 @@ from loguru import logger
 
 # Beyond this they are only counted.
 _MAX_BYTES = 16 * 1024 * 1024
+# The first ones are logged each, then one in so many.
+_SAID_EACH, _SAID_EVERY = 10, 1000
 
 
 class RejectedFacts:
@@ -21,7 +23,6 @@ class RejectedFacts:
         """Keep them in `path`, which is made when the first one comes."""
         self.count = 0
         self._path = path
-        self._told = False
 
     def add(self, source: str, why: str, fact: bytes) -> None:
         """Set one fact aside. Never raises."""
@@ -33,4 +34,7 @@ class RejectedFacts:
                     file.write(msgspec.json.encode(line) + b"\n")
         except OSError as error:
             logger.warning("Cannot write {}: {}", self._path, error.strerror)
-        logger.error("A usage fact was set aside in {} ({}: {})", self._path, source, why)
+        if self.count <= _SAID_EACH or not self.count % _SAID_EVERY:
+            logger.warning(
+                "A usage fact was set aside in {} ({}: {}), {} so far.", self._path, source, why, self.count
+            )
