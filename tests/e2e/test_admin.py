@@ -44,7 +44,7 @@ def test_c16_a_provider_is_found_by_id_and_by_key(desk: Desk) -> None:
     assert accepted(admin.get(f"/providers/{made['id']}")) == accepted(
         admin.get(f"/providers/p-{desk.number}")
     )
-    assert admin.delete(f"/providers/p-{desk.number}").status_code == 204
+    assert admin.delete(f"/providers/p-{desk.number}").status_code == 200
     again = accepted(create(desk, "providers", a_provider(desk)))
     desk._providers.append(again["id"])
     assert again["id"] > made["id"], "ids are never reused"
@@ -117,7 +117,7 @@ def test_c17_credentials_can_be_changed_and_deleted(desk: Desk) -> None:
     assert rotated != key
     assert post("/v1/chat/completions", key, json=desk.body()).status_code == 401
     assert post("/v1/chat/completions", rotated, json=desk.body()).status_code == 200
-    assert admin.delete(url).status_code == 204
+    assert admin.delete(url).status_code == 200
     assert post("/v1/chat/completions", rotated, json=desk.body()).status_code == 401
 
 

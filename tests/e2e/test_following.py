@@ -131,18 +131,16 @@ def test_c21_other_machines_follow_within_a_second(
     took = []
     for number in range(7):
         change = {"model_mapping": {here.model: f"renamed-{number}"}}
-        version = (
-            accepted(first.admin.patch(f"/providers/{lane.name}", json=change)) and first.config_version()
-        )
+        accepted(first.admin.patch(f"/providers/{lane.name}", json=change))
         began = time.monotonic()
-        eventually(second.config_version, lambda seen, wanted=version: seen >= wanted, 5)
+        eventually(second.config_version, first.config_version().__le__, 5)
         took.append(time.monotonic() - began)
         assert second.post("/v1/chat/completions", key, json=here.body()).status_code == 200
         assert lane.last.json["model"] == f"renamed-{number}"
     # The promise is 1 s each; the median is not at the mercy of one busy moment.
     assert statistics.median(took) < 1
     # Writes on either side are seen on the other.
-    assert second.admin.delete(f"/providers/{lane.name}").status_code == 204
+    assert second.admin.delete(f"/providers/{lane.name}").status_code == 200
     eventually(
         lambda: first.post("/v1/chat/completions", key, json=here.body()).status_code, lambda s: s == 404, 5
     )

@@ -155,7 +155,15 @@ def test_access_log_has_one_line_a_request(desk: Desk, stream: bool) -> None:
     answer = desk.chat(stream=stream, messages=[{"role": "user", "content": "a private matter"}])
     line = desk.gateway.access_line(answer.headers["x-request-id"])
     row = desk.gateway.usage_row(answer.headers["x-request-id"])
-    for name in ("model", "provider", "outcome", "total_tokens", "credential", "stream", "status_code"):
+    for name in (
+        "model",
+        "provider",
+        "outcome",
+        "prompt_tokens",
+        "completion_tokens",
+        "stream",
+        "status_code",
+    ):
         assert line[name] == row[name], name
     assert line["provider"] == lane.name
     whole = desk.gateway.stdout.read_text()
