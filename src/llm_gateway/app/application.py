@@ -1,15 +1,16 @@
-"""The ASGI application: starts its parts in order, serves, drains, and stops them in reverse."""
+"""The ASGI application: starts its parts, serves, drains, and stops them in reverse."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from loguru import logger
 
-from llm_gateway.flow.gateway import Lifecycle
-from llm_gateway.http.types import AsgiApp, Receive, Scope, Send
+from llm_gateway.app.composition import Running, running
+from llm_gateway.http.types import Receive, Scope, Send
+from llm_gateway.settings import Settings
 
 _LOOK = 0.02
 
@@ -17,64 +18,61 @@ _LOOK = 0.02
 class Application:
     """What the server runs: HTTP goes to the shell, lifespan starts and stops the parts."""
 
-    def __init__(
-        self,
-        shell: AsgiApp,
-        parts: AbstractAsyncContextManager[None],
-        lifecycle: Lifecycle,
-        in_flight: Callable[[], int],
-        is_empty: Callable[[], Awaitable[bool]],
-    ) -> None:
-        """Serve with `shell` while `parts` is entered; `in_flight` counts this process' open requests."""
-        self._shell = shell
-        self._parts = parts
-        self._lifecycle = lifecycle
-        self._in_flight = in_flight
-        self._is_empty = is_empty
+    def __init__(self, start: Callable[[], AbstractAsyncContextManager[Running]]) -> None:
+        """Start nothing yet."""
+        self._start = start
+        self._running: Running | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Speak ASGI."""
         if scope["type"] == "http":
-            await self._shell(scope, receive, send)
+            await self._started().shell(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
 
     async def drain(self, timeout: float) -> None:
         """Take no more work, and return when what is open has finished or `timeout` seconds are over."""
-        self._lifecycle.draining = True
-        try:
-            await self._until_idle(timeout)
-        finally:
-            self._lifecycle.cutting = True
-
-    async def catalog_is_empty(self) -> bool:
-        """Tell whether nothing was ever configured: no provider and no credential."""
-        return await self._is_empty()
-
-    async def _until_idle(self, timeout: float) -> None:
+        lifecycle = self._started().lifecycle
+        lifecycle.draining = True
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
-        if self._in_flight():
-            logger.info("Draining: {} requests are open; no new ones are taken.", self._in_flight())
-        while self._in_flight() and loop.time() < deadline:
-            await asyncio.sleep(_LOOK)
-        if self._in_flight():
-            logger.warning(
-                "{} requests were still open after {:g} s and are cut.", self._in_flight(), timeout
-            )
+        try:
+            if lifecycle.open:
+                logger.info("Draining: {} requests are open; no new ones are taken.", lifecycle.open)
+            while lifecycle.open and loop.time() < deadline:
+                await asyncio.sleep(_LOOK)
+        finally:
+            lifecycle.cutting = True
+        if lifecycle.open:
+            logger.warning("{} requests are still open after {:g} s and are cut.", lifecycle.open, timeout)
+
+    async def catalog_is_empty(self) -> bool:
+        """Tell whether nothing was configured yet: no provider and no credential."""
+        rows = self._started().storage.rows
+        return not (await rows.list_providers(0, 1) or await rows.list_credentials(0, 1))
+
+    def _started(self) -> Running:
+        if self._running is None:
+            message = "the application's lifespan has not started"
+            raise RuntimeError(message)
+        return self._running
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
+        begun = False
         try:
-            await self._parts.__aenter__()
+            async with self._start() as self._running:
+                begun = True
+                await send({"type": "lifespan.startup.complete"})
+                await receive()
         except BaseException as error:
-            await send({"type": "lifespan.startup.failed", "message": str(error)})
-            raise
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        try:
-            await self._parts.__aexit__(None, None, None)
-        except BaseException as error:
-            await send({"type": "lifespan.shutdown.failed", "message": str(error)})
+            await send(
+                {"type": f"lifespan.{'shutdown' if begun else 'startup'}.failed", "message": str(error)}
+            )
             raise
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def create_app(settings: Settings) -> Application:
+    """Return the gateway as an ASGI application."""
+    return Application(lambda: running(settings))

@@ -6,7 +6,15 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+    generate_latest,
+    multiprocess,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -28,6 +36,8 @@ class Metrics:
 
     def __init__(self, is_configured: Callable[[str], bool]) -> None:
         """Make the metrics; `is_configured` tells whether a model name stands in the catalog."""
+        # A second series for each counter that only says when it began.
+        disable_created_metrics()
         self._is_configured = is_configured
         self.registry = CollectorRegistry()
         common: dict[str, Any] = {"registry": self.registry}

@@ -1,0 +1,28 @@
+"""The composition root: the only room that knows every part, and the way in for the server and the CLI."""
+
+from llm_gateway.app.application import Application, create_app
+from llm_gateway.app.maintenance import (
+    DemoAccess,
+    Prepared,
+    create_credential,
+    migrate_down,
+    migrate_up,
+    prepare,
+    schema_version,
+    seed_demo,
+)
+from llm_gateway.infra.start_fault import StartFault as StartError
+
+__all__ = [
+    "Application",
+    "DemoAccess",
+    "Prepared",
+    "StartError",
+    "create_app",
+    "create_credential",
+    "migrate_down",
+    "migrate_up",
+    "prepare",
+    "schema_version",
+    "seed_demo",
+]
