@@ -107,6 +107,10 @@ class Settings(BaseSettings):
         ge=1024 * 1024,
         description="Disk that unshipped usage facts may take in DATA_DIR.",
     )
+    tiktoken_cache_dir: Path | None = Field(
+        None,
+        description="Folder of tiktoken vocabularies, looked into before DATA_DIR. None is ever downloaded.",
+    )
 
     @field_validator("log_level", mode="before")
     @classmethod

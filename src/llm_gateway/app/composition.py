@@ -18,6 +18,7 @@ from llm_gateway.admin.router import admin_router
 from llm_gateway.admin.services import AdminServices
 from llm_gateway.app.storage import Storage, find_keys, open_storage
 from llm_gateway.core.errors import Unavailable
+from llm_gateway.core.records import UsageRecord
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.catalog_editing import CatalogEditor
 from llm_gateway.flow.gateway import Gateway, Lifecycle, Options
@@ -25,7 +26,7 @@ from llm_gateway.flow.probing import Prober
 from llm_gateway.flow.reloading import Reloader, SnapshotHolder
 from llm_gateway.http.body import BodyReader
 from llm_gateway.http.framework_errors import add_error_handlers
-from llm_gateway.http.shell import Guard, RouteTable, Shell
+from llm_gateway.http.shell import Guard, OtherRequest, RouteTable, Shell
 from llm_gateway.http.surface import DataPlane
 from llm_gateway.http.types import AsgiApp
 from llm_gateway.infra.access_log import AccessLog
@@ -41,6 +42,7 @@ from llm_gateway.infra.token_counter import TiktokenCounter
 from llm_gateway.infra.upstream.aiohttp_transport import AiohttpUpstream
 from llm_gateway.infra.upstream.by_scheme import UpstreamByScheme
 from llm_gateway.infra.upstream.simulated import SimulatedUpstream
+from llm_gateway.infra.vocabularies import Vocabularies
 from llm_gateway.infra.worker_board import FileWorkerBoard
 from llm_gateway.ops.documentation import add_documentation
 from llm_gateway.ops.health import health_paths, health_routes
@@ -91,6 +93,10 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         journal = FileJournal(settings.data_dir / "journal", settings.journal_max_bytes, clock)
         shipper = Shipper(settings.data_dir / "journal", storage.usage, clock)
         access_log = AccessLog(settings.access_log, clock)
+        counter = TiktokenCounter(
+            Vocabularies(settings.data_dir / "vocabularies", settings.tiktoken_cache_dir)
+        )
+        stack.callback(counter.close)
         upstream = UpstreamByScheme(
             http=AiohttpUpstream(
                 connect_timeout=settings.connect_timeout, allow_private=settings.allow_private_upstreams
@@ -114,7 +120,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             hasher=storage.hasher,
             journal=journal,
             observers=(metrics, access_log, AttemptLog()),
-            counter=TiktokenCounter(settings.data_dir / "vocabularies"),
+            counter=counter,
             clock=clock,
             options=Options(
                 provider_suffix=settings.provider_suffix,
@@ -169,11 +175,31 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
             flush=flush,
         )
         shell: AsgiApp = Shell(
-            routes, _framework(services), _guards(settings, keys.admin.secret), RequestIds()
+            routes,
+            _framework(services),
+            _guards(settings, keys.admin.secret),
+            RequestIds(),
+            lambda other: access_log.finished(_as_record(other, clock)),
         )
         if settings.cors_origins:
             shell = _with_cors(shell, settings.cors_origins)
         yield Running(shell=shell, lifecycle=gateway.lifecycle, storage=storage)
+
+
+def _as_record(other: OtherRequest, clock: SystemClock) -> UsageRecord:
+    """Return a line for the access log of a request that used no model."""
+    ms = round(other.seconds * 1000, 3)
+    return UsageRecord(
+        request_id=other.request_id,
+        created_at=clock.unix_us() - round(ms * 1000),
+        endpoint=other.path,
+        method=other.method,
+        stream=False,
+        status_code=other.status,
+        outcome="ok" if 0 < other.status < 400 else "rejected",
+        latency_ms=ms,
+        client_ip=other.client_ip,
+    )
 
 
 def _framework(services: AdminServices) -> FastAPI:

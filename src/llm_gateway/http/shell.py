@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hmac
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from loguru import logger
 
@@ -14,8 +16,6 @@ from llm_gateway.http.errors import send_error
 from llm_gateway.http.request_context import bearer
 from llm_gateway.http.surface import Handler, internal_error
 from llm_gateway.http.types import AsgiApp, Message, Receive, Scope, Send
-
-REQUEST_ID = "llm_gateway.request_id"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,30 @@ class Guard:
         return Unauthenticated(message)
 
 
+class OtherRequest(NamedTuple):
+    """A finished request that is not the data plane's: the admin API, documentation, strangers' paths."""
+
+    request_id: str
+    method: str
+    path: str
+    status: int
+    seconds: float
+    client_ip: str | None
+
+
 class Shell:
     """Raw routes first, then the FastAPI application for everything else."""
 
     def __init__(
-        self, routes: RouteTable, rest: AsgiApp, guards: tuple[Guard, ...], new_id: Callable[[], str]
+        self,
+        routes: RouteTable,
+        rest: AsgiApp,
+        guards: tuple[Guard, ...],
+        new_id: Callable[[], str],
+        on_other: Callable[[OtherRequest], None],
     ) -> None:
-        """Dispatch to `routes`, else to `rest` behind the `guards`."""
+        """Dispatch to `routes`, else to `rest`, behind the `guards`; tell `on_other` of what has no meter."""
+        self._on_other = on_other
         self._exact = routes.exact
         self._below = tuple(routes.below.items())
         self._rest = rest
@@ -97,29 +114,37 @@ class Shell:
         return None
 
     async def _serve_rest(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        started = False
+        started = time.monotonic()
+        status = 0
 
         async def with_id(message: Message) -> None:
-            nonlocal started
+            nonlocal status
             if message["type"] == "http.response.start":
-                started = True
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                status = message["status"]
+                headers = [pair for pair in message.get("headers", ()) if pair[0] != b"x-request-id"]
+                message["headers"] = [*headers, (b"x-request-id", request_id.encode())]
             await send(message)
 
-        allowed = self._allowed(scope["path"])
-        refusal = self._refusal(scope, scope["path"])
-        if refusal is not None:
-            await send_error(send, refusal, request_id)
-        elif allowed:
-            error = MethodNotAllowed(f"{scope['path']} takes {', '.join(allowed)}, not {scope['method']}.")
-            error.headers = ((b"allow", ", ".join(allowed).encode()),)
-            await send_error(send, error, request_id)
-        else:
-            scope[REQUEST_ID] = request_id
-            try:
+        path, method = scope["path"], scope["method"]
+        allowed = self._allowed(path)
+        refusal = self._refusal(scope, path)
+        try:
+            if refusal is not None:
+                await send_error(with_id, refusal, request_id)
+            elif allowed:
+                error = MethodNotAllowed(f"{path} takes {', '.join(allowed)}, not {method}.")
+                error.headers = ((b"allow", ", ".join(allowed).encode()),)
+                await send_error(with_id, error, request_id)
+            else:
                 await self._rest(scope, receive, with_id)
-            except Exception:
-                logger.exception("Request {} failed by a fault of the gateway.", request_id)
-                if started:
-                    raise
-                await send_error(send, internal_error(), request_id)
+        except Exception:
+            logger.exception("Request {} failed by a fault of the gateway.", request_id)
+            if status:
+                raise
+            await send_error(with_id, internal_error(), request_id)
+        finally:
+            client = scope.get("client")
+            seconds = time.monotonic() - started
+            self._on_other(
+                OtherRequest(request_id, method, path, status, seconds, client[0] if client else None)
+            )
