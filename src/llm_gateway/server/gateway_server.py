@@ -7,15 +7,19 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Protocol
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from loguru import logger
 from uvicorn.config import Config
 from uvicorn.server import Server
 
 from llm_gateway.server.deadlines import DeadlineSweep
+from llm_gateway.server.doorway import Attendance, Doorway
 from llm_gateway.server.limits import HttpLimits
+from llm_gateway.server.protocol import GatewayProtocol
 from llm_gateway.server.state import GatewayServerState
 
 # Seconds, once draining is over: for cancelled requests to settle, and for the application to put away its things.
@@ -28,13 +32,19 @@ _GC_THRESHOLDS = (20_000, 20, 50)
 class DrainingApplication(Protocol):
     """An ASGI application that can be asked to come to an end."""
 
-    def __call__(
-        self, scope: dict[str, object], receive: Callable[..., object], send: Callable[..., object]
-    ) -> Coroutine[object, object, None]:
+    def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:  # noqa: ANN401 - ASGI's dicts
         """Answer one connection's event or one request."""
 
     async def drain(self, timeout: float) -> None:
         """Be unready, refuse new work, and return when nothing is in flight or after `timeout` seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A worker's place: its number, and what the workers tell one another of their connections."""
+
+    index: int
+    attendance: Attendance
 
 
 class GatewayServer(Server):
@@ -54,17 +64,21 @@ class GatewayServer(Server):
         *,
         limits: HttpLimits,
         drain_timeout: float,
-        supervised: bool = False,
-        on_started: Callable[[], Awaitable[None]] | None = None,
+        on_started: Callable[[], Awaitable[None]],
+        post: Post | None = None,
     ) -> None:
-        """Take uvicorn's `config` of `app`; `on_started` is awaited when the first request may come."""
+        """Take uvicorn's `config` of `app`; `on_started` is awaited when the first request may come.
+
+        `post` is this process' place among the workers of a supervisor, None when it serves alone.
+        """
         super().__init__(config)
         self.server_state = GatewayServerState(limits)
         # What the shell or the supervisor is told.
         self.exit_code = 0
         self._app = app
         self._drain_timeout = drain_timeout
-        self._supervised = supervised
+        self._post = post
+        self._doorway: Doorway | None = None
         self._on_started = on_started
         self._sweep = DeadlineSweep(
             self.server_state.connections,  # type: ignore[arg-type]  # all of them are GatewayProtocols
@@ -79,7 +93,7 @@ class GatewayServer(Server):
         """Serve until told to stop; `exit_code` says how it went."""
         self._stopping, self._forcing = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
-        if self._supervised:
+        if self._post is not None:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             loop.add_signal_handler(signal.SIGTERM, self.stop)
             loop.add_signal_handler(signal.SIGQUIT, self.force, signal.SIGQUIT)
@@ -87,6 +101,11 @@ class GatewayServer(Server):
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self._on_signal, number)
         await self._serve(sockets)
+        if self.force_exit:
+            # Nothing may hold up the end now: no thread, no cleaner.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(self.exit_code)
 
     def stop(self) -> None:
         """Drain, then end."""
@@ -113,15 +132,24 @@ class GatewayServer(Server):
     # --- uvicorn's steps ------------------------------------------------------------------------------
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the application and the listener."""
-        await super().startup(sockets)
-        self._sweep.start(asyncio.get_running_loop())
+        """Start the application, then open the door."""
+        loop = asyncio.get_running_loop()
+        post, listeners = self._post, sockets or []
+        if post is None:
+            await super().startup(listeners)
+        else:
+            await super().startup([])
+            self._doorway = Doorway(listeners[0], post.attendance, post.index, self.server_state.connections)
+            self._doorway.open(loop, self._make_protocol)
+        self._sweep.start(loop)
         # What the start has made stays: the collector need not look at it again.
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
-        if self._on_started is not None and not self.should_exit:
-            await self._on_started()
+        await self._on_started()
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        return GatewayProtocol(self.config, self.server_state, self.lifespan.state)
 
     async def main_loop(self) -> None:
         """Wait to be told to stop, then drain with the listener open."""
@@ -138,6 +166,8 @@ class GatewayServer(Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the door, cut what is left, and let the application put its things away."""
+        if self._doorway is not None:
+            self._doorway.close()
         for server in self.servers:
             server.close()
         for listener in sockets or []:

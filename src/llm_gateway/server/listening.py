@@ -5,31 +5,30 @@ from __future__ import annotations
 import errno
 import socket
 
-_BACKLOG = 2048
+BACKLOG = 2048
 
 
-class CannotListen(Exception):
-    """The address cannot be listened on; the message says why, and which setting to change."""
+class CannotServe(Exception):
+    """Serving cannot begin; the message says why, and which setting to change."""
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening TCP socket on `host` and `port` (0 takes a free one); raise CannotListen."""
+    """Return a listening TCP socket on `host` and `port` (0 takes a free one); raise CannotServe."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except OSError as error:
-        raise CannotListen(f"HOST={host} is no address to listen on: {error.strerror}.") from None
+        raise CannotServe(f"HOST={host} is no address to listen on: {error.strerror}.") from None
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        listener.listen(_BACKLOG)
+        listener.listen(BACKLOG)
     except OSError as error:
         listener.close()
-        raise CannotListen(_explain(error, host, port)) from None
+        raise CannotServe(_explain(error, host, port)) from None
     listener.setblocking(False)
-    listener.set_inheritable(True)
     return listener
 
 

@@ -1,0 +1,63 @@
+"""What the command line tells newcomers; every command in it works as it is printed."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+_FIRST_STEPS = """
+Nothing is configured yet. Three commands to a first chat{key_place}:
+
+# 1. A provider: any API that speaks OpenAI's dialect. Put your key in.
+curl {url}/admin/v1/providers \\
+  -H "Authorization: Bearer {admin_key}" -H "Content-Type: application/json" \\
+  -d '{{"provider_key": "openai", "provider_type": "openai", "api_base": "https://api.openai.com/v1",
+       "api_key": "sk-your-key-at-the-provider"}}'
+
+# 2. A credential: the key that your clients use.
+curl {url}/admin/v1/credentials \\
+  -H "Authorization: Bearer {admin_key}" -H "Content-Type: application/json" \\
+  -d '{{"name": "me", "key": "sk-choose-your-own"}}'
+
+# 3. A first chat.
+curl {url}/v1/chat/completions \\
+  -H "Authorization: Bearer sk-choose-your-own" -H "Content-Type: application/json" \\
+  -d '{{"model": "gpt-4o-mini", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+
+The whole API: {url}/docs
+"""
+
+_DEMO = """
+The demo serves the model {model!r} at {url}
+with the key {key}
+
+# Stream a chat:
+curl -N {url}/v1/chat/completions \\
+  -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
+  -d '{{"model": "{model}", "stream": true, "messages": [{{"role": "user", "content": "Hello!"}}]}}'
+
+# The same with OpenAI's SDK (pip install openai):
+from openai import OpenAI
+
+client = OpenAI(base_url="{url}/v1", api_key="{key}")
+messages = [{{"role": "user", "content": "Hello!"}}]
+for chunk in client.chat.completions.create(model="{model}", messages=messages, stream=True):
+    print(chunk.choices[0].delta.content or "" if chunk.choices else "", end="", flush=True)
+
+It answers by itself: no provider is called. `llm-gateway serve` is the real thing. The API: {url}/docs
+"""
+
+
+def first_steps(url: str, admin_key_path: Path | None) -> str:
+    """Return the commands that lead from an empty catalog to a first chat; None = ADMIN_KEY was set."""
+    if admin_key_path is None:
+        return _FIRST_STEPS.format(url=url, admin_key="$ADMIN_KEY", key_place=" (ADMIN_KEY is the admin key)")
+    path = shlex.quote(str(admin_key_path))
+    return _FIRST_STEPS.format(
+        url=url, admin_key=f"$(cat {path})", key_place=f" (the admin key is in {admin_key_path})"
+    )
+
+
+def demo_welcome(url: str, key: str, model: str) -> str:
+    """Return how to chat with the demo."""
+    return _DEMO.format(url=url, key=key, model=model)
