@@ -18,8 +18,17 @@ _WATCHED = ("providers", "credentials")
 # Written out here and not taken from the application: a migration must not change when the tables do.
 _BIG_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
-# One bump a statement that changed a row. The row lock on config_state also makes writers wait for one another,
-# so versions are given in the order of the commits.
+# Writers wait for one another on the row of config_state, before they touch a row of their own: versions are
+# given in the order of the commits, and nobody deadlocks.
+_POSTGRES_LOCK = """
+CREATE FUNCTION llm_gateway_lock_config() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM 1 FROM config_state FOR UPDATE;
+    RETURN NULL;
+END
+$$
+"""
+# One bump a statement that changed a row.
 _POSTGRES_BUMP = """
 CREATE FUNCTION llm_gateway_bump_config() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
@@ -156,9 +165,14 @@ def _create_usage(moment: TypeEngine[Any]) -> None:
 
 
 def _create_postgres_triggers() -> None:
+    op.execute(_POSTGRES_LOCK)
     op.execute(_POSTGRES_BUMP)
     op.execute(_POSTGRES_BUMP_IF_ANY)
     for table in _WATCHED:
+        op.execute(
+            f"CREATE TRIGGER config_lock BEFORE INSERT OR UPDATE OR DELETE ON {table} "
+            "FOR EACH STATEMENT EXECUTE FUNCTION llm_gateway_lock_config()"
+        )
         for event, rows in (("INSERT", "NEW"), ("UPDATE", "NEW"), ("DELETE", "OLD")):
             op.execute(
                 f"CREATE TRIGGER config_version_on_{event.lower()} AFTER {event} ON {table} "
@@ -184,5 +198,5 @@ def downgrade() -> None:
     for table in ("usage", "sealed_settings", "config_versions", "config_state", *_WATCHED):
         op.drop_table(table)
     if op.get_bind().dialect.name == "postgresql":
-        op.execute("DROP FUNCTION llm_gateway_bump_config()")
-        op.execute("DROP FUNCTION llm_gateway_bump_config_if_any()")
+        for function in ("lock_config", "bump_config", "bump_config_if_any"):
+            op.execute(f"DROP FUNCTION llm_gateway_{function}()")

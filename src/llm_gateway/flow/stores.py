@@ -112,7 +112,7 @@ class CatalogStore(Protocol):
     async def edit(self, change: Callable[[CatalogEdit], Awaitable[Answer]]) -> Answer:
         """Run `change` in one transaction and commit it; nothing is stored when it raises.
 
-        Editors wait for one another, over all machines. `change` may run again after a deadlock.
+        Editors wait for one another, over all machines.
         """
 
     async def list_providers(self, after: int, limit: int) -> list[ProviderEntry]:

@@ -107,6 +107,8 @@ def _read_sqlite(url: str) -> SqliteAddress:
 
 
 def _read_postgres(url: str) -> PostgresAddress:
+    if "#" in url:
+        raise StartFault("DB_URL holds a '#': percent-encode it as %23")
     try:
         parts = urlsplit(url)
         options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
@@ -116,8 +118,6 @@ def _read_postgres(url: str) -> PostgresAddress:
         raise StartFault(
             "DB_URL cannot be read; percent-encode special characters in the user name and the password"
         ) from None
-    if parts.fragment or "#" in url:
-        raise StartFault("DB_URL holds a '#': percent-encode it as %23")
     kept: list[tuple[str, str]] = []
     connect_timeout: float | None = None
     statement_cache_size: int | None = None

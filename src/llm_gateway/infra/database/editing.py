@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from msgspec import UNSET
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from llm_gateway.core.catalog import Catalog
@@ -29,10 +29,6 @@ from llm_gateway.infra.database.engine import reading, writing
 from llm_gateway.infra.database.stored import CatalogOpener, read_stored, secret_place
 from llm_gateway.infra.secrets import SealBroken, Vault, is_reference, mask
 
-# An edit that met a hand-written transaction the other way round is tried again.
-_TRIES = 3
-_DEADLOCK_STATES = frozenset({"40P01", "40001"})
-
 
 class CatalogRows:
     """The catalog's rows in the database."""
@@ -46,15 +42,9 @@ class CatalogRows:
 
     async def edit(self, change: Callable[[CatalogEdit], Awaitable[Answer]]) -> Answer:
         """Run `change` in one transaction, after every other editor's; commit when it returns."""
-        for last in (*[False] * (_TRIES - 1), True):
-            try:
-                async with writing(self._engine) as connection:
-                    await _wait_for_other_editors(connection)
-                    return await change(_Edit(connection, self._vault, self._opener, self._clock.unix_us()))
-            except DBAPIError as error:
-                if last or getattr(error.driver_exception, "sqlstate", None) not in _DEADLOCK_STATES:
-                    raise
-        raise AssertionError("the last try returns or raises")
+        async with writing(self._engine) as connection:
+            await _wait_for_other_editors(connection)
+            return await change(_Edit(connection, self._vault, self._opener, self._clock.unix_us()))
 
     async def list_providers(self, after: int, limit: int) -> list[ProviderEntry]:
         """Return up to `limit` providers with ids above `after`, by id."""

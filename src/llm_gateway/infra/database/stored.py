@@ -66,7 +66,7 @@ _STATE = sa.select(tables.config_state.c.version)
 
 def _as_stored(column: sa.Column[object]) -> sa.ColumnElement[object]:
     # JSON comes as text: a row that was broken by hand must become a fault with a name, not an exception.
-    return sa.type_coerce(column, sa.Text) if isinstance(column.type, sa.JSON) else column
+    return sa.cast(column, sa.Text) if isinstance(column.type, sa.JSON) else column
 
 
 _PROVIDERS = sa.select(

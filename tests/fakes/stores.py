@@ -1,0 +1,122 @@
+"""A database opened as the gateway opens it, and the flow's parts around it, for tests on real stores."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from llm_gateway.core.catalog import Kind
+from llm_gateway.core.secret import Secret
+from llm_gateway.flow.catalog_editing import CatalogEditor
+from llm_gateway.flow.reloading import Reloader, ReloadListener, SnapshotHolder
+from llm_gateway.flow.stores import CredentialFields, ProviderFields
+from llm_gateway.infra.clock import SystemClock
+from llm_gateway.infra.database.address import PostgresAddress, embedded_address, read_address
+from llm_gateway.infra.database.catalog import CatalogRepository
+from llm_gateway.infra.database.editing import CatalogRows
+from llm_gateway.infra.database.engine import close_engine, make_engine, writing
+from llm_gateway.infra.database.feed import ChangeFeed
+from llm_gateway.infra.database.last_good import LastGoodCatalog, LastGoodFile
+from llm_gateway.infra.database.migrating import migrate_up
+from llm_gateway.infra.database.sealing import open_pepper, read_sealed_settings, reseal
+from llm_gateway.infra.database.stored import CatalogOpener
+from llm_gateway.infra.database.usage import UsageRepository
+from llm_gateway.infra.secrets import Blake2KeyHasher, KeyRing
+from tests.fakes.board import FakeBoard
+
+KINDS: Mapping[str, Kind] = {
+    "openai": Kind(name="openai", default_api_base="https://api.openai.com/v1"),
+    "plain": Kind(name="plain"),
+}
+
+
+def ring(*passphrases: str) -> KeyRing:
+    return KeyRing(tuple(Secret(text) for text in passphrases or ("the test key",)), "SECRET_KEY")
+
+
+class Store:
+    """One worker's view of one database."""
+
+    def __init__(
+        self, address: Any, engine: Any, vault: Any, sealed: Any, pepper: bytes, data_dir: Path, environ: Any
+    ) -> None:
+        self.address = address
+        self.engine = engine
+        self.vault = vault
+        self.opener = CatalogOpener(vault, environ)
+        self.clock = SystemClock()
+        self.catalog = CatalogRepository(engine, self.opener)
+        self.rows = CatalogRows(engine, vault, self.opener, self.clock)
+        self.usage = UsageRepository(engine)
+        self.hasher = Blake2KeyHasher(pepper)
+        self.file = LastGoodFile(data_dir, address.shown)
+        self.keeper = LastGoodCatalog(self.file, sealed, self.opener)
+        self.board = FakeBoard()
+        self.holder = SnapshotHolder()
+        self.reloader = Reloader(
+            holder=self.holder,
+            source=self.catalog,
+            kinds=KINDS,
+            board=self.board,
+            keeper=self.keeper,
+            clock=self.clock,
+            listener=ReloadListener(),
+        )
+        self.editor = CatalogEditor(store=self.rows, hasher=self.hasher, reloader=self.reloader, kinds=KINDS)
+
+    @property
+    def is_postgres(self) -> bool:
+        return isinstance(self.address, PostgresAddress)
+
+    def feed(self) -> ChangeFeed:
+        return ChangeFeed(self.address, self.catalog, self.board, self.reloader)
+
+    async def sql(self, statement: str, **values: object) -> Any:
+        """Run SQL behind the gateway's back; return the rows of a query."""
+        async with writing(self.engine) as connection:
+            result = await connection.execute(sa.text(statement), values)
+            return result.all() if result.returns_rows else None
+
+    async def add_provider(self, key: str = "p", **fields: Any) -> int:
+        values = {"provider_type": "openai", "api_base": "http://127.0.0.1:9/v1", **fields}
+        made = await self.editor.create_provider(ProviderFields(provider_key=key, **values))
+        return made.entry.id
+
+    async def add_credential(self, name: str = "c", key: str | None = None, **fields: Any) -> int:
+        secret = None if key is None else Secret(key)
+        made = await self.editor.create_credential(CredentialFields(name=name, **fields), secret)
+        return made.entry.entry.id
+
+
+@asynccontextmanager
+async def opened(
+    url: str | None,
+    data_dir: Path,
+    *,
+    keys: KeyRing | None = None,
+    environ: Mapping[str, str] = os.environ,
+    start: bool = True,
+) -> AsyncIterator[Store]:
+    """Open the database at `url` (None = the SQLite file in `data_dir`), migrated, as one worker does."""
+    address = embedded_address(data_dir) if url is None else read_address(url)
+    keys = keys or ring()
+    await migrate_up(address)
+    engine = make_engine(address)
+    try:
+        vault = keys.vault()
+        sealed = await read_sealed_settings(engine, vault)
+        pepper = open_pepper(vault, sealed, keys)
+        if await reseal(engine, vault):
+            sealed = await read_sealed_settings(engine, vault)
+        store = Store(address, engine, vault, sealed, pepper, data_dir, environ)
+        if start:
+            await store.reloader.start()
+        yield store
+        await store.keeper.close()
+    finally:
+        await close_engine(engine)

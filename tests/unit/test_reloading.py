@@ -1,0 +1,269 @@
+"""Load, build, swap: coalesced, one at a time, and never away from the last good configuration."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from llm_gateway.core.catalog import Catalog, Provider
+from llm_gateway.core.snapshot import Snapshot, build_snapshot
+from llm_gateway.flow.ports import StoreUnavailable
+from llm_gateway.flow.reloading import Refusal, Reloader, ReloadListener, SnapshotHolder
+from tests.fakes.board import FakeBoard
+from tests.fakes.in_memory import FakeClock, provider
+from tests.fakes.stores import KINDS
+
+
+class Source:
+    """A catalog that tests change, and that takes a moment to load."""
+
+    def __init__(self) -> None:
+        self.stored = Catalog(version=1)
+        self.failure: Exception | None = None
+        self.loads = 0
+        self.loading = 0
+        self.asked = 0
+
+    async def load(self) -> Catalog:
+        self.loads += 1
+        self.loading += 1
+        assert self.loading == 1, "two loads at once"
+        seen = self.stored
+        await asyncio.sleep(0.001)
+        self.loading -= 1
+        if self.failure is not None:
+            raise self.failure
+        return seen
+
+    async def version(self) -> int:
+        self.asked += 1
+        await asyncio.sleep(0)
+        if self.failure is not None:
+            raise self.failure
+        return self.stored.version
+
+    def change(self, *providers: Provider) -> None:
+        self.stored = Catalog(version=self.stored.version + 1, providers=providers)
+
+
+class Keeper:
+    def __init__(self, kept: Catalog | None = None) -> None:
+        self.kept = kept
+
+    def keep(self, catalog: Catalog) -> None:
+        self.kept = catalog
+
+    async def recall(self) -> Catalog | None:
+        return self.kept
+
+
+class Listener(ReloadListener):
+    def __init__(self) -> None:
+        self.told: list[object] = []
+
+    def swapped(self, snapshot: Snapshot) -> None:
+        self.told.append(snapshot.version)
+
+    def refused(self, refusal: Refusal) -> None:
+        self.told.append(refusal)
+
+    def failed(self, reason: str) -> None:
+        self.told.append(reason)
+
+
+class Bench:
+    def __init__(self, kept: Catalog | None = None) -> None:
+        self.source = Source()
+        self.holder = SnapshotHolder()
+        self.board = FakeBoard()
+        self.keeper = Keeper(kept)
+        self.clock = FakeClock()
+        self.listener = Listener()
+        self.reloader = Reloader(
+            holder=self.holder,
+            source=self.source,
+            kinds=KINDS,
+            board=self.board,
+            keeper=self.keeper,
+            clock=self.clock,
+            listener=self.listener,
+        )
+
+    @property
+    def served(self) -> int | None:
+        return None if self.holder.current is None else self.holder.current.version
+
+
+BROKEN = provider("broken", api_base="nonsense")
+
+
+async def test_a_reload_serves_publishes_and_keeps() -> None:
+    bench = Bench()
+    before = bench.served
+    await bench.reloader.start()
+    assert before is None
+    assert bench.served == bench.holder.status.version == 1
+    assert bench.holder.status.loaded_at == bench.clock.unix_us()
+    assert bench.board.published == [1]
+    assert bench.keeper.kept is bench.source.stored
+    assert bench.listener.told == [1]
+
+
+async def test_200_changes_at_once_coalesce() -> None:
+    bench = Bench()
+    await bench.reloader.start()
+
+    async def change(number: int) -> None:
+        bench.source.change(provider("p", weight=number))
+        version = bench.source.stored.version
+        await asyncio.sleep(0.0001 * (number % 7))
+        await bench.reloader.reload()
+        assert bench.served is not None
+        assert bench.served >= version, "a reload must see what was there when it was asked for"
+
+    await asyncio.gather(*(change(number) for number in range(200)))
+    assert bench.served == 201
+    assert bench.source.loads < 20
+
+
+async def test_a_caller_that_goes_away_does_not_take_the_load_along() -> None:
+    bench = Bench()
+    first = asyncio.create_task(bench.reloader.reload())
+    second = asyncio.create_task(bench.reloader.reload())
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second).version == 1
+
+
+async def test_reload_if_newer_loads_only_what_was_not_judged_before() -> None:
+    bench = Bench()
+    await bench.reloader.start()
+    for _ in range(3):
+        await bench.reloader.reload_if_newer()
+        await bench.reloader.reload_if_newer(1)
+    assert bench.source.loads == 1
+    assert bench.source.asked == 3
+    bench.source.change(BROKEN)
+    for _ in range(3):
+        await bench.reloader.reload_if_newer()
+    assert bench.source.loads == 2, "a refused catalog is judged once"
+    # A restored backup has an older version, and counts.
+    bench.source.stored = Catalog(version=1)
+    await bench.reloader.reload_if_newer()
+    assert (bench.source.loads, bench.holder.status.refused) == (3, None)
+
+
+async def test_design_4_2_a_bad_catalog_leaves_the_last_good_one() -> None:
+    bench = Bench()
+    bench.source.change(provider("good"))
+    await bench.reloader.start()
+    good = bench.holder.current
+    bench.source.change(provider("good"), BROKEN)
+    status = await bench.reloader.reload()
+    assert bench.holder.current is good
+    assert status.version == 2
+    assert status.refused is not None
+    assert status.refused.version == 3
+    assert "provider 'broken': api_base" in status.refused.faults[0]
+    assert bench.board.published == [2]
+    assert bench.keeper.kept is not None
+    assert bench.keeper.kept.version == 2
+    bench.source.change(provider("good"))
+    status = await bench.reloader.reload()
+    assert (status.version, status.refused) == (4, None)
+
+
+async def test_a_database_that_is_away_leaves_the_last_good_one() -> None:
+    bench = Bench()
+    await bench.reloader.start()
+    for failure, says in (
+        (StoreUnavailable("gone"), "gone"),
+        (RuntimeError("hunter2"), "unexpected RuntimeError"),
+    ):
+        bench.source.failure = failure
+        with pytest.raises(type(failure)):
+            await bench.reloader.reload()
+        assert (bench.served, bench.holder.status.error) == (1, says)
+    bench.source.failure = None
+    assert (await bench.reloader.reload()).error is None
+
+
+async def test_design_4_2_a_start_without_a_database_takes_the_kept_copy() -> None:
+    bench = Bench(kept=Catalog(version=9, providers=(provider("kept"),)))
+    bench.source.failure = StoreUnavailable("gone")
+    await bench.reloader.start()
+    status = bench.holder.status
+    assert (bench.served, status.version, status.is_kept_copy, status.error) == (9, 9, True, "gone")
+    bench.source.failure = None
+    await bench.reloader.reload_if_newer()
+    assert (bench.served, bench.holder.status.is_kept_copy) == (1, False)
+
+
+async def test_a_start_with_a_refused_catalog_takes_the_kept_copy_too() -> None:
+    bench = Bench(kept=Catalog(version=1, providers=(provider("kept"),)))
+    bench.source.change(BROKEN)
+    await bench.reloader.start()
+    assert bench.served == 1
+    assert bench.holder.status.refused is not None
+    assert bench.holder.status.refused.version == 2
+    await bench.reloader.reload_if_newer()
+    assert bench.source.loads == 1
+
+
+@pytest.mark.parametrize("kept", [None, Catalog(version=9, providers=(BROKEN,))])
+async def test_a_start_with_nothing_at_all_fails_or_waits(kept: Catalog | None) -> None:
+    bench = Bench(kept=kept)
+    bench.source.failure = StoreUnavailable("gone")
+    with pytest.raises(StoreUnavailable):
+        await bench.reloader.start()
+    bench = Bench(kept=kept)
+    bench.source.change(BROKEN)
+    await bench.reloader.start()
+    assert bench.served is None
+    assert bench.holder.status.refused is not None
+    assert bench.holder.status.refused.version == 2
+
+
+async def test_an_edit_is_adopted_unless_something_newer_is_served() -> None:
+    bench = Bench()
+    await bench.reloader.start()
+    for version, expected in ((5, 5), (4, 5), (6, 6)):
+        catalog = Catalog(version=version)
+        await bench.reloader.adopt(catalog, build_snapshot(catalog, KINDS))
+        assert bench.served == expected
+    await bench.reloader.reload_if_newer(6)
+    assert bench.source.loads == 1
+
+
+async def test_an_edit_that_overtakes_a_load_stays() -> None:
+    bench = Bench()
+    await bench.reloader.start()
+    bench.source.change(provider("p"))
+    loading = asyncio.create_task(bench.reloader.reload())
+    while not bench.source.loading:
+        await asyncio.sleep(0)
+    catalog = Catalog(version=3)
+    await bench.reloader.adopt(catalog, build_snapshot(catalog, KINDS))
+    await loading
+    assert bench.served == 3
+
+
+async def test_c21_the_barrier_waits_for_every_worker_and_names_laggards() -> None:
+    bench = Bench()
+    bench.board.others = {11: 3, 12: 2, 13: 1}
+
+    async def follow() -> None:
+        await asyncio.sleep(0.01)
+        bench.board.others[12] = 3
+
+    following = asyncio.create_task(follow())
+    waiting = asyncio.create_task(bench.reloader.await_everyone(3))
+    await following
+    await asyncio.sleep(0.01)
+    assert bench.board.announced == 3
+    assert not waiting.done()
+    bench.clock.now += 2.0
+    assert await waiting == (13,)
+    bench.board.others[13] = 4
+    assert await bench.reloader.await_everyone(3) == ()
