@@ -11,6 +11,7 @@ from llm_gateway.app.maintenance import (
     schema_version,
     seed_demo,
 )
+from llm_gateway.infra.logging_setup import set_up_logging
 from llm_gateway.infra.start_fault import StartFault as StartError
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "prepare",
     "schema_version",
     "seed_demo",
+    "set_up_logging",
 ]
