@@ -159,7 +159,7 @@ def _expected_choices(request: ChatRequest) -> int:
     try:
         choices = int(msgspec.json.decode(request.fields.get("n", b"1"), type=int | None) or 1)
         prompt = request.fields.get("prompt")
-        if request.endpoint == "completions" and prompt is not None and bytes(prompt[:1]) == b"[":
+        if request.endpoint == "completions" and prompt is not None and bytes(prompt).startswith(b"["):
             prompts = msgspec.json.decode(prompt)
             if prompts and not isinstance(prompts[0], int):
                 choices *= len(prompts)
