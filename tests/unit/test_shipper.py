@@ -154,7 +154,7 @@ async def test_a_database_that_is_away_only_makes_the_journal_grow(
     assert await shipper.flush(10)
     assert store.rows.keys() == {"a", "b"}
     assert shipper.backlog_bytes == 0
-    assert len([line for line in said if "takes no usage facts (ConnectionRefusedError)" in line]) == 1
+    assert len([line for line in said if "does not take them: ConnectionRefusedError" in line]) == 1
     assert len([line for line in said if "takes usage facts again" in line]) == 1
     assert not any("hunter2" in line for line in said)
 

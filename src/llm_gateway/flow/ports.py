@@ -136,8 +136,8 @@ class UsageStore(Protocol):
     async def upsert(self, records: Sequence[UsageRecord]) -> None:
         """Store all of `records` or, when it raises, none.
 
-        Idempotent by `request_id`: a row that is already there stays as it is (so a late `interrupted`
-        never replaces a true end), and one call may carry the same id twice. Raises FactsRefused when the
+        Idempotent by `request_id`: a row that is already there stays, except that a true end takes the place
+        of `interrupted`; and one call may carry the same id twice. Raises FactsRefused when the
         values themselves are refused (out of range, a NUL in a text); every other exception is taken as an
         outage, and the same records come again. Must have a time limit of its own.
         """

@@ -11,7 +11,7 @@ import msgspec
 from loguru import logger
 
 from llm_gateway.core.records import UsageRecord
-from llm_gateway.flow.ports import Clock, FactsRefused, UsageStore
+from llm_gateway.flow.ports import Clock, FactsRefused, StoreUnavailable, UsageStore
 from llm_gateway.infra import journal_files as files
 from llm_gateway.infra.journal_positions import Positions
 from llm_gateway.infra.journal_reader import JournalReader
@@ -192,17 +192,16 @@ class Shipper:
     def _stored(self, count: int) -> None:
         self.shipped += count
         if self._failures:
-            logger.info("The database takes usage facts again, after {} failures.", self._failures)
+            logger.info("The store takes usage facts again, after {} failures.", self._failures)
             self._failures = 0
 
     async def _wait_out(self, reader: JournalReader, error: Exception) -> None:
         self._failures += 1
         if self._failures == 1:
-            # Only the type: the text may hold an address with a password.
+            # Of an exception that is not ours only the type: its text may hold a password.
+            why = error.message if isinstance(error, StoreUnavailable) else type(error).__name__
             logger.warning(
-                "The database takes no usage facts ({}): they wait in {}.",
-                type(error).__name__,
-                self._directory,
+                "Usage facts wait in {}, for the store does not take them: {}", self._directory, why
             )
         self.backlog_bytes = reader.backlog_bytes()
         # A flush may cut the wait short, but not to nothing.
