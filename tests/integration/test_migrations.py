@@ -1,0 +1,112 @@
+"""The schema is brought up and down by one process at a time, and agrees with the tables in the code (S4.20)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from llm_gateway.infra.database import migrating, tables
+from llm_gateway.infra.database.address import StoreAddress, embedded_address, read_address
+from llm_gateway.infra.database.engine import close_engine, make_engine, reading, writing
+from llm_gateway.infra.start_fault import StartFault
+
+ROOT = Path(migrating.__file__).parents[4]
+
+
+@pytest.fixture
+def address(store_url: str | None, data_dir: Path) -> StoreAddress:
+    return embedded_address(data_dir / "new") if store_url is None else read_address(store_url)
+
+
+def test_head_is_the_newest_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(ROOT / "migrations"))
+    assert ScriptDirectory.from_config(config).get_current_head() == migrating.HEAD
+
+
+async def test_migrations_make_the_tables_of_the_code(address: StoreAddress) -> None:
+    await migrating.migrate_up(address)
+    engine = make_engine(address)
+
+    def differences(connection: sa.Connection) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return list(compare_metadata(context, tables.metadata))
+
+    async with reading(engine) as connection:
+        assert await connection.run_sync(differences) == []
+    await close_engine(engine)
+
+
+async def test_s4_20_up_version_down(address: StoreAddress) -> None:
+    assert await migrating.current_version(address) is None
+    with pytest.raises(StartFault, match="no version"):
+        await migrating.check_schema(address)
+    assert await migrating.migrate_up(address) == migrating.HEAD
+    assert await migrating.migrate_up(address) == migrating.HEAD
+    assert await migrating.current_version(address) == migrating.HEAD
+    await migrating.check_schema(address)
+    assert await migrating.migrate_down_one(address) is None
+    engine = make_engine(address)
+    async with reading(engine) as connection:
+        left = await connection.run_sync(lambda sync: sa.inspect(sync).get_table_names())
+    await close_engine(engine)
+    assert left == ["alembic_version"]
+    with pytest.raises(StartFault, match="no migration"):
+        await migrating.migrate_down_one(address)
+    assert await migrating.migrate_up(address) == migrating.HEAD
+
+
+async def test_workers_that_start_together_migrate_once(address: StoreAddress) -> None:
+    assert await asyncio.gather(*(migrating.migrate_up(address) for _ in range(6))) == [migrating.HEAD] * 6
+    engine = make_engine(address)
+    async with reading(engine) as connection:
+        assert (await connection.exec_driver_sql("SELECT version FROM config_state")).all() == [(1,)]
+    await close_engine(engine)
+
+
+async def test_a_database_of_a_newer_gateway_is_a_start_fault(address: StoreAddress) -> None:
+    await migrating.migrate_up(address)
+    engine = make_engine(address)
+    async with writing(engine) as connection:
+        await connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    await close_engine(engine)
+    for work in (migrating.migrate_up, migrating.migrate_down_one):
+        with pytest.raises(StartFault, match="newer"):
+            await work(address)
+
+
+def test_a_start_with_nothing_to_do_imports_no_alembic(data_dir: Path) -> None:
+    program = """
+import asyncio, sys
+from llm_gateway.infra.database.migrating import migrate_up
+asyncio.run(migrate_up(sys.argv[1]))
+print("alembic" in sys.modules)
+"""
+    command = [sys.executable, "-c", program, f"sqlite:///{data_dir}/x.db"]
+    printed = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2)]
+    assert printed == ["True\n", "False\n"]
+
+
+def test_alembics_own_commands_work_with_db_url(store_url: str | None, data_dir: Path) -> None:
+    environment = os.environ | {"DB_URL": store_url or f"sqlite:///{data_dir}/own.db"}
+    for arguments in (["upgrade", "head"], ["check"], ["downgrade", "-1"], ["upgrade", "head"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "alembic", "-c", str(ROOT / "alembic.ini"), *arguments],
+            env=environment,
+            cwd=data_dir,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
