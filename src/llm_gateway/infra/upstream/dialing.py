@@ -1,0 +1,90 @@
+"""Opens connections to providers: name, address, TLS; and says in words why one did not open."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from typing import TypeVar
+
+from aiohappyeyeballs import start_connection
+
+from llm_gateway.flow.ports import UpstreamFault
+from llm_gateway.infra.upstream.http11 import Site
+from llm_gateway.infra.upstream.resolving import Resolver
+
+# How long an address may keep silent before the next one is tried beside it (RFC 8305).
+_HAPPY_EYEBALLS = 0.25
+
+P = TypeVar("P", bound=asyncio.BaseProtocol)
+
+
+class Dialer:
+    """Opens connections within a time limit."""
+
+    def __init__(
+        self, *, connect_timeout: float, allow_private: bool, ssl_context: ssl.SSLContext | None
+    ) -> None:
+        """Open nothing yet; `connect_timeout` is in seconds and covers name, address and TLS."""
+        self._connect_timeout = connect_timeout
+        self._resolver = Resolver(allow_private=allow_private)
+        self._ssl_context = ssl_context
+
+    async def dial(self, site: Site, factory: Callable[[], P], timeout: float) -> P:
+        """Return a connected protocol; UpstreamFault `connect`, or `timeout` when `timeout` was the shorter."""
+        try:
+            async with asyncio.timeout(min(self._connect_timeout, timeout)):
+                return await self._open(site, factory)
+        except TimeoutError as error:
+            # The kernel's own ETIMEDOUT, not our limit.
+            if error.errno is not None:
+                raise connect_fault(error) from None
+            if timeout < self._connect_timeout:
+                raise UpstreamFault("timeout", "the provider did not answer in time") from None
+            raise UpstreamFault("connect", "no connection to the provider in time") from None
+        except (OSError, RuntimeError, UnicodeError) as error:
+            # uvloop has a RuntimeError for a socket that went wrong.
+            raise connect_fault(error) from None
+
+    def close(self) -> None:
+        """Give up what is being looked up."""
+        self._resolver.close()
+
+    async def _open(self, site: Site, factory: Callable[[], P]) -> P:
+        loop = asyncio.get_running_loop()
+        addresses = await self._resolver.resolve(site.host, site.port)
+        sock = await start_connection(addresses, happy_eyeballs_delay=_HAPPY_EYEBALLS, loop=loop)
+        try:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            tls = self._tls() if site.scheme == "https" else None
+            _, protocol = await loop.create_connection(
+                factory, sock=sock, ssl=tls, server_hostname=site.host if tls else None
+            )
+        except BaseException:
+            # Still ours if the event loop did not take it: uvloop would leak it.
+            sock.close()
+            raise
+        return protocol
+
+    def _tls(self) -> ssl.SSLContext:
+        if self._ssl_context is None:
+            self._ssl_context = ssl.create_default_context()
+            self._ssl_context.set_alpn_protocols(["http/1.1"])
+        return self._ssl_context
+
+
+def connect_fault(error: BaseException | None) -> UpstreamFault:
+    """Say why a connection did not open, without naming anything of it."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        why = "the provider's TLS certificate is not trusted or not for its host"
+    elif isinstance(error, ssl.SSLError):
+        why = "TLS with the provider failed"
+    elif isinstance(error, socket.gaierror | UnicodeError):
+        why = "the provider's host name does not resolve"
+    elif isinstance(error, ConnectionRefusedError):
+        why = "the provider's host refused the connection"
+    else:
+        why = "no connection to the provider"
+    return UpstreamFault("connect", why)

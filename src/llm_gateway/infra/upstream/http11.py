@@ -1,0 +1,196 @@
+"""Speaks HTTP/1.1 as a client without any I/O: requests into bytes, bytes into replies."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from llm_gateway.providers.base import UpstreamRequest
+
+# What may come without carrying a byte of the body: a head, interim replies, chunk extensions, trailers.
+NOISE_LIMIT = 64 * 1024
+_PORTS = {"http": 80, "https": 443}
+_UNSAFE_URL = re.compile(r"[\x00-\x20\x7f]")
+# Every printable ASCII character stays as it is: the path comes quoted, what is left are other scripts.
+_PATH_SAFE = "".join(map(chr, range(0x21, 0x7F)))
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+# The transport's own business: a second one of these would split the message in two.
+_OURS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
+_MAX_KNOWN_NAMES = 256
+_known_names: set[str] = set()
+
+
+class Unfit(ValueError):
+    """The request cannot be put into HTTP; the message holds none of it."""
+
+
+class NotHttp(Exception):
+    """The peer's bytes are no reply; the message holds none of them."""
+
+
+class Site(NamedTuple):
+    """Where connections lead: all requests to one site may share them."""
+
+    scheme: str
+    host: str
+    port: int
+
+
+class Target(NamedTuple):
+    """A URL, taken apart once."""
+
+    site: Site
+    # The head from behind the method to the end of the host line.
+    lead: str
+
+
+def parse_url(url: str) -> Target:
+    """Take an absolute http or https URL apart; raise Unfit."""
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").encode("ascii" if url.isascii() else "idna").decode()
+        port = parts.port or _PORTS[parts.scheme]
+    except (KeyError, ValueError):
+        raise Unfit("the provider's URL is not one of http or https") from None
+    if not host or "@" in parts.netloc or _UNSAFE_URL.search(url):
+        raise Unfit("the provider's URL has no host, or a user name, a space or a control character")
+    named = f"[{host}]" if ":" in host else host
+    if port != _PORTS[parts.scheme]:
+        named = f"{named}:{port}"
+    path = quote(parts.path or "/", safe=_PATH_SAFE)
+    if parts.query:
+        path = f"{path}?{quote(parts.query, safe=_PATH_SAFE)}"
+    return Target(Site(parts.scheme, host, port), f" {path} HTTP/1.1\r\nhost: {named}\r\n")
+
+
+def encode_head(request: UpstreamRequest, target: Target) -> bytes:
+    """Return the bytes up to the body; raise Unfit when a header would not stay one header."""
+    headers = request.headers
+    if not headers.keys() <= _known_names:
+        _check_names(headers)
+    lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
+    if request.body or request.method != "GET":
+        lines.append(f"content-length: {len(request.body)}\r\n")
+    text = f"{request.method}{target.lead}{''.join(lines)}\r\n"
+    # The request line, the host, the headers and the blank line: one more line end came out of a value.
+    line_ends = len(lines) + 3
+    if text.count("\n") != line_ends or text.count("\r") != line_ends or "\0" in text:
+        raise Unfit("a request header holds a line end or a NUL")
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        raise Unfit("a request header holds characters beyond Latin-1") from None
+
+
+def _check_names(headers: dict[str, str]) -> None:
+    for name in headers:
+        if _TOKEN.fullmatch(name) is None:
+            raise Unfit("a request header's name is not a token")
+        if name.lower() in _OURS:
+            raise Unfit(f"the request header {name.lower()} belongs to the transport")
+    if len(_known_names) < _MAX_KNOWN_NAMES:
+        _known_names.update(headers)
+
+
+class ReplyParser:
+    """Reads the replies of one connection, one after the other; `begin` before each.
+
+    `status` is 0 until a final head is here; `headers` have lower-case names, the last of equal names counts;
+    `pieces` are the body's bytes that came and were not taken yet.
+    """
+
+    __slots__ = (
+        "_noise", "_parser", "_raw", "complete", "headers", "keep_alive", "on_body", "on_header", "pieces",
+        "status", "surplus",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        """Expect the first reply."""
+        self.pieces: list[bytes] = []
+        self._raw: dict[bytes, bytes] = {}
+        # The parser calls these two itself, so that headers and pieces cost no Python frame.
+        self.on_body = self.pieces.append
+        self.on_header = self._raw.__setitem__
+        self._parser = HttpResponseParser(self)
+        self.begin()
+
+    def begin(self) -> None:
+        """Expect the next reply."""
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
+        # The reply's last byte is here.
+        self.complete = False
+        # The peer will read another request; known when complete.
+        self.keep_alive = False
+        # More came than the reply: nothing that follows on this connection can be trusted.
+        self.surplus = False
+        self._noise = 0
+        self.pieces.clear()
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the peer; raise NotHttp, what was complete before stays."""
+        before, headless = len(self.pieces), not self.status
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade):
+            if self.complete:
+                self.surplus = True
+                return
+            raise NotHttp("the provider's answer is not HTTP") from None
+        if len(self.pieces) > before or self.complete:
+            self._noise = 0
+        else:
+            self._noise += len(data)
+        if self._noise > NOISE_LIMIT or (headless and len(data) > NOISE_LIMIT and self._head_is_huge()):
+            raise NotHttp("the provider's answer has too much around its body")
+
+    def end(self) -> bool:
+        """Take the peer's clean end; tell whether the reply is complete."""
+        if self.status and not self.complete and self._ends_with_connection():
+            self.complete = True
+        return self.complete
+
+    def take(self) -> bytes:
+        """Return the body's bytes that are here, joined."""
+        pieces = self.pieces
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        return data
+
+    def release(self) -> None:
+        """Break the circle with the parser, so that memory is freed at once; to be used no more."""
+        del self._parser
+
+    # --- called by httptools ---
+
+    def on_message_begin(self) -> None:
+        """Start over after an interim reply; stop at a reply nobody asked for."""
+        if self.complete:
+            raise NotHttp
+        self._raw.clear()
+
+    def on_headers_complete(self) -> None:
+        """Keep a final head."""
+        status = self._parser.get_status_code()
+        if status < 200:
+            return
+        self.headers = {name.lower(): value for name, value in self._raw.items()}
+        coding = self.headers.get(b"transfer-encoding")
+        if coding is not None and coding.lower() != b"chunked":
+            raise NotHttp
+        self.status = status
+
+    def on_message_complete(self) -> None:
+        """Note the end of a final reply."""
+        if self.status:
+            self.complete = True
+            self.keep_alive = self._parser.should_keep_alive()
+
+    def _ends_with_connection(self) -> bool:
+        return b"content-length" not in self.headers and b"transfer-encoding" not in self.headers
+
+    def _head_is_huge(self) -> bool:
+        return sum(len(name) + len(value) for name, value in self._raw.items()) > NOISE_LIMIT

@@ -1,0 +1,46 @@
+"""Runs the upstream suites on every transport and on both event loops."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import pytest
+import uvloop
+
+from llm_gateway.flow.ports import Upstream
+from llm_gateway.infra.upstream.aiohttp_transport import AiohttpUpstream
+from llm_gateway.infra.upstream.http11_pool import PooledUpstream
+from tests.fakes.origin import Origin
+from tests.fakes.upstream_calls import MakeUpstream
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]] | None:
+    """Run what is about transports on asyncio's loop and on uvloop."""
+    if not item.path.name.startswith("test_upstream"):
+        return None
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(params=["aiohttp", "pool"])
+async def make_upstream(request: pytest.FixtureRequest) -> AsyncIterator[MakeUpstream]:
+    """Yield a function that makes transports of one sort; they are closed afterwards."""
+    made: list[Upstream] = []
+    kind = {"aiohttp": AiohttpUpstream, "pool": PooledUpstream}[request.param]
+
+    def make(**options: object) -> Upstream:
+        upstream: Upstream = kind(**{"connect_timeout": 5.0, **options})
+        made.append(upstream)
+        return upstream
+
+    yield make
+    for upstream in made:
+        await upstream.close()
+
+
+@pytest.fixture
+def upstream(make_upstream: MakeUpstream) -> Upstream:
+    """Return one transport."""
+    return make_upstream()
