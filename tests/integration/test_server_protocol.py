@@ -70,6 +70,18 @@ async def test_expect_100_continue_asks_for_the_body_when_it_is_wanted() -> None
         client.close()
 
 
+async def test_an_answer_without_the_body_that_waits_for_100_ends_the_connection() -> None:
+    async def refuses(scope: Scope, receive: Receive, send: Send) -> None:
+        await reply(send, b"no", 401)
+
+    async with served(refuses, linger=0.05) as server:
+        client = await server.connect()
+        client.send(POST + b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+        answer = await client.answer()
+        assert (answer.status, answer.headers["connection"]) == (401, "close")
+        assert await client.rest() == b""
+
+
 async def test_head_has_the_headers_and_no_body() -> None:
     async with served(echo) as server:
         client = await server.connect()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import wraps
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any, ParamSpec
 
 import typer
 
@@ -15,10 +15,9 @@ from llm_gateway import __version__
 # Each command imports what it needs: `--help` and a wrong setting should not wait for the whole gateway.
 
 _P = ParamSpec("_P")
-_T = TypeVar("_T")
 
-_FAILED = 1
-_CANNOT_START = 2
+# 128 + SIGINT, as shells have it.
+_INTERRUPTED = 130
 
 _cli = typer.Typer(
     help="An OpenAI-compatible LLM gateway. Settings are environment variables, see docs/settings.md.",
@@ -48,7 +47,7 @@ def _tells_failures(command: Callable[_P, int | None]) -> Callable[_P, None]:
         try:
             code = command(*args, **kwargs) or 0
         except KeyboardInterrupt:
-            code = 130
+            code = _INTERRUPTED
         except Exception as error:
             explained = explain(error)
             if explained is None:
@@ -59,11 +58,6 @@ def _tells_failures(command: Callable[_P, int | None]) -> Callable[_P, None]:
         raise typer.Exit(code)
 
     return telling
-
-
-def _run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Run one piece of asynchronous work, with the log set up."""
-    return asyncio.run(work)
 
 
 def _show_version(asked: bool) -> None:
@@ -110,7 +104,7 @@ def demo() -> int:
 def migrate_up() -> None:
     """Bring the schema to the newest version."""
     app, settings = _maintenance()
-    print(_run(app.migrate_up(settings)))
+    print(asyncio.run(app.migrate_up(settings)))
 
 
 @_migrate.command("down")
@@ -118,7 +112,7 @@ def migrate_up() -> None:
 def migrate_down() -> None:
     """Take the schema one step back; what that step had added is lost."""
     app, settings = _maintenance()
-    print(_run(app.migrate_down(settings)) or "empty")
+    print(asyncio.run(app.migrate_down(settings)) or "empty")
 
 
 @_migrate.command("version")
@@ -126,7 +120,7 @@ def migrate_down() -> None:
 def migrate_version() -> None:
     """Show the schema's version."""
     app, settings = _maintenance()
-    print(_run(app.schema_version(settings)) or "empty")
+    print(asyncio.run(app.schema_version(settings)) or "empty")
 
 
 @_credential.command("create")
@@ -146,7 +140,7 @@ def credential_create(
     app, settings = _maintenance()
     models = None if not model else tuple(model)
     made = app.create_credential(settings, name, key=key, allowed_models=models, rate_limit=rate_limit)
-    print(_run(made))
+    print(asyncio.run(made))
 
 
 def _maintenance() -> tuple[Any, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from llm_gateway.cli.reading_settings import WrongSettings
 
 # Exit codes: it did not work; it cannot work until a setting is mended.
@@ -20,8 +22,8 @@ def explain(error: Exception) -> tuple[int, tuple[str, ...]] | None:
         return _CANNOT_START, (str(error),)
     if isinstance(error, GatewayError):
         return _FAILED, (error.message,)
-    from llm_gateway.app import StartError  # noqa: PLC0415
-
-    if isinstance(error, StartError):
+    # Whoever raised it has imported it: nobody else need.
+    app = sys.modules.get("llm_gateway.app")
+    if app is not None and isinstance(error, app.StartError):
         return _CANNOT_START, (str(error),)
     return None

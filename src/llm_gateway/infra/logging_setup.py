@@ -11,10 +11,9 @@ from loguru import logger
 if TYPE_CHECKING:
     from loguru import Record
 
-_FORMAT = "{time:YYYY-MM-DD HH:mm:ss.SSS} <level>{level: <7}</level> [{process}] {extra[line]}\n{exception}"
+_FORMAT = "{time:YYYY-MM-DD HH:mm:ss.SSS} <level>{level: <7}</level> [{process}] {extra[line]}"
 _DEBUG_FORMAT = (
-    "{time:YYYY-MM-DD HH:mm:ss.SSS} <level>{level: <7}</level> [{process}] "
-    "{name}:{line} {extra[line]}\n{exception}"
+    "{time:YYYY-MM-DD HH:mm:ss.SSS} <level>{level: <7}</level> [{process}] {name}:{line} {extra[line]}"
 )
 # A message is one line, whatever a client put into it.
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), 127) if chr(code) not in "\t\n"} | {10: "\\n"}

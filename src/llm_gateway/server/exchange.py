@@ -200,7 +200,13 @@ class Exchange:
             return
         kind = message["type"]
         if kind == "http.response.body" and self.response_started and not self.response_complete:
-            self._send_body(message.get("body", b""), more=message.get("more_body", False))
+            body = message.get("body", b"")
+            more = message.get("more_body", False)
+            if body and more and self._chunked and self._head is None:
+                # A chunk in the middle of a stream: by far the most frequent message.
+                self.protocol.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+            else:
+                self._send_body(body, more=more)
         elif kind == "http.response.start" and not self.response_started:
             self._start(message["status"], message.get("headers", ()))
         else:
@@ -210,6 +216,9 @@ class Exchange:
 
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Make the response's head; it is written with the first body message."""
+        if self.expects_continue and self.more_body:
+            # Never asked for its body, the client may send it or not: what follows could be either.
+            self.keep_alive = False
         lines = [STATUS_LINE[status]]
         length: int | None = None
         chunked = closes = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -38,10 +39,21 @@ class Program(Protocol):
 
 def serve(settings: Settings, program: Program, limits: HttpLimits | None = None) -> int:
     """Serve until told to stop, and return the exit code; raise CannotServe, and what `prepare` raises."""
+    _allow_many_files()
     listener = listen(settings.host, settings.port)
     with listener:
         serving = _Serving(settings, program, listener, limits or HttpLimits())
         return serving.alone() if settings.workers == 1 else serving.with_workers()
+
+
+def _allow_many_files() -> None:
+    """Raise the limit of open files as far as it goes: each stream takes two, and 1,024 is a common default."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    except (OSError, ValueError):
+        # Some systems name a most that they do not grant.
+        pass
 
 
 class _Serving:
