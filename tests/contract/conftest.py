@@ -17,10 +17,10 @@ from tests.fakes.upstream_calls import MakeUpstream
 
 def pytest_asyncio_loop_factories(
     config: pytest.Config, item: pytest.Item
-) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]] | None:
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run what is about transports on asyncio's loop and on uvloop."""
     if not item.path.name.startswith("test_upstream"):
-        return None
+        return {"asyncio": asyncio.new_event_loop}
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
