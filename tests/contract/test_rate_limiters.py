@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from llm_gateway.flow.ports import RateLimiter, Verdict
-from llm_gateway.infra.rate_limits import make_rate_limiter, redis_window
+from llm_gateway.infra.rate_limits import make_rate_limiter, redis_storage, redis_window
 from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
 from llm_gateway.infra.rate_limits.redis_window import RedisRateLimiter
 from llm_gateway.infra.rate_limits.ring import WINDOW
@@ -70,9 +70,11 @@ async def subject(
             assert not worker.sharing.unshared
     else:
         url: str = request.getfixturevalue("redis_url")
-        script = redis_window._SCRIPT.replace("call('TIME')", f"call('LRANGE', '{_CLOCK_KEY}', 0, 1)")
+        script = redis_storage.SCRIPT.replace("call('TIME')", f"call('LRANGE', '{_CLOCK_KEY}', 0, 1)")
         assert _CLOCK_KEY in script
-        monkeypatch.setattr(redis_window, "_SCRIPT", script)
+        monkeypatch.setattr(redis_storage, "SCRIPT", script)
+        # No busy machine shall look like a Redis that is down.
+        monkeypatch.setattr(redis_window, "_WAIT_SECONDS", 30.0)
         machines = [RedisRateLimiter(url, InProcessRateLimiter()) for _ in range(count)]
         with redis.Redis.from_url(url) as client:
             yield Subject(machines, ManualTime(client))
