@@ -22,7 +22,9 @@ router = APIRouter(prefix="/providers", tags=["providers"])
 
 def _ref(provider: str) -> int | str:
     """Return the id in a path, or the provider_key that stands in its place (which is never a number)."""
-    return read_id(provider, "provider") if provider.isdigit() else provider
+    if provider.isdigit() or not provider.isprintable():
+        return read_id(provider, "provider")
+    return provider
 
 
 @router.post("", status_code=201, response_model_exclude_unset=True)
