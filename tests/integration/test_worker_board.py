@@ -1,0 +1,297 @@
+"""Workers see one another's versions and requests in flight, and nothing of those who died."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from llm_gateway.infra import worker_board
+from llm_gateway.infra.start_fault import StartFault
+from llm_gateway.infra.worker_board import FileWorkerBoard
+
+# A worker that does as it is told, a line at a time.
+_WORKER = """
+import sys
+from pathlib import Path
+from llm_gateway.infra.worker_board import FileWorkerBoard
+
+board = FileWorkerBoard(Path(sys.argv[1]), sys.argv[2])
+print("ready", flush=True)
+for line in sys.stdin:
+    method, *arguments = line.split()
+    print(getattr(board, method)(*map(int, arguments)), flush=True)
+"""
+
+
+class Worker:
+    """A process with a board."""
+
+    def __init__(self, directory: Path, namespace: str = "db") -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _WORKER, str(directory), namespace],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._read() == "ready"
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def ask(self, method: str, *arguments: int) -> str:
+        assert self.process.stdin
+        print(method, *arguments, file=self.process.stdin, flush=True)
+        return self._read()
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(10)
+
+    def end(self) -> None:
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe
+            pipe.close()
+        self.process.kill()
+        self.process.wait(10)
+
+    def _read(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+
+Start = Callable[..., Worker]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    workers: list[Worker] = []
+
+    def start_worker(namespace: str = "db") -> Worker:
+        workers.append(Worker(tmp_path, namespace))
+        return workers[-1]
+
+    yield start_worker
+    for worker in workers:
+        worker.end()
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Iterator[FileWorkerBoard]:
+    board = FileWorkerBoard(tmp_path, "db")
+    yield board
+    board.close()
+
+
+def soon(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def test_c21_laggards_are_the_live_workers_that_serve_an_older_version(
+    board: FileWorkerBoard, start: Start
+) -> None:
+    one, two, starting = start(), start(), start()
+    board.publish_version(7)
+    one.ask("publish_version", 7)
+    two.ask("publish_version", 6)
+    # Who published nothing yet does not serve.
+    assert starting.ask("laggards", 7) == f"({two.pid},)"
+    assert board.laggards(7) == (two.pid,)
+    assert board.laggards(6) == ()
+    assert sorted(board.laggards(8)) == sorted((os.getpid(), one.pid, two.pid))
+    two.ask("publish_version", 8)
+    assert board.laggards(7) == ()
+    one.kill()
+    assert board.laggards(8) == (os.getpid(),)
+
+
+def test_a_worker_that_serves_version_0_can_be_late(board: FileWorkerBoard) -> None:
+    assert board.laggards(1) == ()
+    board.publish_version(0)
+    assert board.laggards(1) == (os.getpid(),)
+
+
+def test_c21_the_highest_announced_version_is_seen_by_all_and_outlives_who_announced_it(
+    board: FileWorkerBoard, start: Start
+) -> None:
+    one, two = start(), start()
+    assert board.announced_version() == 0
+    one.ask("announce_version", 12)
+    two.ask("announce_version", 11)
+    board.announce_version(4)
+    assert {
+        board.announced_version(),
+        int(one.ask("announced_version")),
+        int(two.ask("announced_version")),
+    } == {12}
+    one.kill()
+    respawned = start()
+    assert respawned.ask("announced_version") == "12"
+    respawned.ask("announce_version", 3)
+    assert board.announced_version() == 12
+
+
+def test_c39_requests_in_flight_count_across_the_machine(board: FileWorkerBoard, start: Start) -> None:
+    one = start()
+    assert [one.ask("try_enter", 5) for _ in range(3)] == ["True"] * 3
+    assert soon(lambda: board.active() == 3)
+    assert [board.try_enter(5) for _ in range(3)] == [True, True, False]
+    assert one.ask("try_enter", 5) == "False"
+    one.ask("leave")
+    assert board.try_enter(5)
+    board.leave()
+    assert (board.active(), one.ask("active")) == (4, "4")
+
+
+def test_c39_what_a_killed_worker_had_in_flight_is_gone_within_a_second(
+    board: FileWorkerBoard, start: Start
+) -> None:
+    one = start()
+    for _ in range(5):
+        one.ask("try_enter", 5)
+    assert soon(lambda: not board.try_enter(5))
+    one.kill()
+    assert soon(lambda: board.try_enter(5), seconds=1.0)
+    assert board.active() == 1
+    # Its slot is another's now, who starts from nought.
+    respawned = start()
+    assert soon(lambda: respawned.ask("active") == "1")
+    assert board.active() == 1
+
+
+def test_a_stopped_worker_still_counts(board: FileWorkerBoard, start: Start) -> None:
+    one = start()
+    one.ask("try_enter", 5)
+    one.ask("publish_version", 1)
+    one.process.send_signal(signal.SIGSTOP)
+    assert soon(lambda: board.active() == 1)
+    assert board.laggards(2) == (one.pid,)
+    one.process.send_signal(signal.SIGCONT)
+
+
+def test_a_board_that_nobody_holds_starts_clean(tmp_path: Path, start: Start) -> None:
+    one = start()
+    one.ask("announce_version", 99)
+    one.ask("try_enter", 5)
+    one.kill()
+    board = FileWorkerBoard(tmp_path, "db")
+    assert (board.announced_version(), board.active(), board.laggards(99)) == (0, 0, ())
+    board.close()
+
+
+def test_databases_have_boards_of_their_own(tmp_path: Path, start: Start) -> None:
+    other = start("another")
+    other.ask("announce_version", 99)
+    other.ask("publish_version", 1)
+    other.ask("try_enter", 5)
+    board = FileWorkerBoard(tmp_path, "db")
+    assert (board.announced_version(), board.active(), board.laggards(99)) == (0, 0, ())
+    board.close()
+
+
+def test_slots_of_the_dead_are_used_again(board: FileWorkerBoard, start: Start, soak: bool) -> None:
+    for _ in range(200 if soak else 4):
+        pair = start(), start()
+        for worker in pair:
+            worker.ask("try_enter", 9)
+            worker.kill()
+    assert board._cells[worker_board._USED] <= 5
+    assert soon(lambda: board.active() == 0, seconds=1.0)
+
+
+def test_several_boards_in_one_process_are_several_workers(tmp_path: Path) -> None:
+    now = 0.0
+    boards = [FileWorkerBoard(tmp_path, clock=lambda: now) for _ in range(3)]
+    assert [board.try_enter(9) for board in boards] == [True, True, True]
+    now = 1.0
+    assert [board.active() for board in boards] == [3, 3, 3]
+    boards[1].close()
+    now = 2.0
+    assert [board.active() for board in (boards[0], boards[2])] == [2, 2]
+    for board in boards:
+        board.close()
+
+
+def test_after_close_nothing_is_said_to_others(board: FileWorkerBoard, tmp_path: Path) -> None:
+    closed = FileWorkerBoard(tmp_path, "db")
+    assert closed.try_enter(5)
+    closed.close()
+    closed.close()
+    successor = FileWorkerBoard(tmp_path, "db")
+    # A request that ends late must not change a number that is another's now.
+    closed.leave()
+    closed.publish_version(1)
+    closed.announce_version(9)
+    assert (closed.active(), closed.announced_version(), closed.laggards(5)) == (0, 0, ())
+    assert (successor.active(), successor.announced_version(), successor.laggards(5)) == (0, 0, ())
+    successor.close()
+
+
+def test_leaving_more_often_than_entering_lends_no_room(board: FileWorkerBoard) -> None:
+    board.leave()
+    assert board.active() == 0
+    assert [board.try_enter(1), board.try_enter(1)] == [True, False]
+
+
+def test_the_number_in_flight_is_looked_up_where_it_is_cheap(tmp_path: Path) -> None:
+    now = 0.0
+    board = FileWorkerBoard(tmp_path, clock=lambda: now)
+    looks = 0
+    look_around = board._look_around
+
+    def count_looks() -> None:
+        nonlocal looks
+        looks += 1
+        look_around()
+
+    board._look_around = count_looks  # type: ignore[method-assign]
+    for _ in range(1000):
+        board.try_enter(5000)
+    assert looks == 1
+    now = 0.11
+    board.try_enter(5000)
+    assert looks == 2
+    board.close()
+
+
+def test_a_full_board_is_a_start_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_board, "MAX_WORKERS", 2)
+    boards = [FileWorkerBoard(tmp_path), FileWorkerBoard(tmp_path)]
+    with pytest.raises(StartFault, match="DATA_DIR"):
+        FileWorkerBoard(tmp_path)
+    boards[0].close()
+    FileWorkerBoard(tmp_path).close()
+    boards[1].close()
+
+
+def test_a_folder_that_cannot_be_used_is_a_start_fault(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StartFault, match="DATA_DIR"):
+        FileWorkerBoard(tmp_path / "file")
+
+
+def test_close_leaves_no_descriptor_behind(tmp_path: Path) -> None:
+    descriptors = Path("/proc/self/fd")
+    if not descriptors.is_dir():
+        pytest.skip("needs Linux to count descriptors")
+    before = set(descriptors.iterdir())
+    now = 0.0
+    boards = [FileWorkerBoard(tmp_path, clock=lambda: now) for _ in range(3)]
+    now = 1.0
+    for board in boards:
+        board.active()
+    for board in boards:
+        board.close()
+    assert set(descriptors.iterdir()) == before
