@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
+import secrets
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -16,12 +16,9 @@ if TYPE_CHECKING:
 
 
 def _composition() -> ModuleType:
-    """Import the gateway; the collector has nothing to find meanwhile and would look through all of it."""
-    gc.disable()
-    try:
-        from llm_gateway import app  # noqa: PLC0415 - takes half a second, after the port is known to be free
-    finally:
-        gc.enable()
+    """Import the gateway: that takes most of a start, and is worth it only when the port is free."""
+    from llm_gateway import app  # noqa: PLC0415
+
     return app
 
 
@@ -47,7 +44,7 @@ class GatewayProgram:
     async def greet(self, app: Application, url: str) -> None:
         """Say what to do next while there is nothing to serve yet."""
         if await app.catalog_is_empty():
-            print(first_steps(url, self._admin_key_path), flush=True)
+            print(first_steps(url, self._admin_key_path, "sk-" + secrets.token_urlsafe(24)), flush=True)
 
 
 class DemoProgram(GatewayProgram):

@@ -14,14 +14,14 @@ curl {url}/admin/v1/providers \\
   -d '{{"provider_key": "openai", "provider_type": "openai", "api_base": "https://api.openai.com/v1",
        "api_key": "sk-your-key-at-the-provider"}}'
 
-# 2. A credential: the key that your clients use.
+# 2. A credential: the key that your clients use; this one was made up just now, for you alone.
 curl {url}/admin/v1/credentials \\
   -H "Authorization: Bearer {admin_key}" -H "Content-Type: application/json" \\
-  -d '{{"name": "me", "key": "sk-choose-your-own"}}'
+  -d '{{"name": "me", "key": "{key}"}}'
 
 # 3. A first chat.
 curl {url}/v1/chat/completions \\
-  -H "Authorization: Bearer sk-choose-your-own" -H "Content-Type: application/json" \\
+  -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
   -d '{{"model": "gpt-4o-mini", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
 
 The whole API: {url}/docs
@@ -48,14 +48,19 @@ It answers by itself: no provider is called. `llm-gateway serve` is the real thi
 """
 
 
-def first_steps(url: str, admin_key_path: Path | None) -> str:
-    """Return the commands that lead from an empty catalog to a first chat; None = ADMIN_KEY was set."""
+def first_steps(url: str, admin_key_path: Path | None, key: str) -> str:
+    """Return the commands that lead from an empty catalog to a first chat with the client's `key`.
+
+    Without `admin_key_path` the admin key came from ADMIN_KEY.
+    """
     if admin_key_path is None:
-        return _FIRST_STEPS.format(url=url, admin_key="$ADMIN_KEY", key_place=" (ADMIN_KEY is the admin key)")
-    path = shlex.quote(str(admin_key_path))
-    return _FIRST_STEPS.format(
-        url=url, admin_key=f"$(cat {path})", key_place=f" (the admin key is in {admin_key_path})"
-    )
+        admin_key, place = "$ADMIN_KEY", " (ADMIN_KEY is the admin key)"
+    else:
+        admin_key, place = (
+            f"$(cat {shlex.quote(str(admin_key_path))})",
+            f" (the admin key is in {admin_key_path})",
+        )
+    return _FIRST_STEPS.format(url=url, admin_key=admin_key, key_place=place, key=key)
 
 
 def demo_welcome(url: str, key: str, model: str) -> str:

@@ -22,6 +22,8 @@ _FIRST_WAIT = 0.5
 _LONGEST_WAIT = 15.0
 # Seconds for workers to be gone once their own deadlines are over.
 _GRACE = 30.0
+# Seconds that a thread of the preparation gets to end.
+_THREADS_END = 2.0
 
 RunWorker = Callable[[int, bool, Callable[[], None]], int]
 
@@ -72,14 +74,16 @@ class Supervisor:
         self._wake_read, self._wake = os.pipe()
 
     def run(self) -> int:
-        """Supervise until all is over, and return the exit code. Call it with one thread running."""
+        """Supervise until all is over, and return the exit code."""
+        _wait_for_threads()
         os.set_blocking(self._wake, False)
         os.set_blocking(self._wake_read, False)
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
-        gc.collect()
+        # What is shared with the workers stays shared: the collector would write into all of it.
         gc.freeze()
+        gc.enable()
         try:
             while self._stops == 0 or any(slot.pid is not None for slot in self._slots):
                 self._spawn_due()
@@ -233,6 +237,13 @@ class Supervisor:
             sys.stderr.flush()
             # Not `exit`: what the supervisor would do at its own end is not the worker's to do.
             os._exit(code)
+
+
+def _wait_for_threads() -> None:
+    """Let what prepared the start end its threads: a fork takes along their locks, and not them."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread():
+            thread.join(_THREADS_END)
 
 
 def _end_with(life: int) -> None:
