@@ -78,7 +78,8 @@ class OpenAIReplyStream:
     def end(self) -> bytes:
         """Take the provider's end: return what goes on of a last event that lacks its blank line."""
         rest = self._splitter.rest()
-        return self.feed(rest + b"\n\n") if rest.strip() else b""
+        # Half an event would reach the client as broken JSON: a cut is told by an error event instead.
+        return self.feed(rest + b"\n\n") if rest.strip() and _is_whole(rest) else b""
 
     def kept(self) -> Kept:
         """Return what was relayed."""
@@ -178,6 +179,17 @@ def _has_content(choice: _Choice) -> bool:
     return any(
         name != "role" and bytes(value) not in _NOTHING for name, value in (choice.delta or {}).items()
     )
+
+
+def _is_whole(event: bytes) -> bool:
+    data = event_data(event + b"\n\n")
+    if data is None or data.strip() == b"[DONE]":
+        return True
+    try:
+        msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True
 
 
 def _is_error_event(event: bytes) -> bool:
