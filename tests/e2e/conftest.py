@@ -22,8 +22,8 @@ STORES = ("sqlite", "postgresql")
 _STRICT = {
     "PROVIDER_SUFFIX": "Proxy",
     "MAX_BODY_BYTES": "200000",
-    "LLM_TIMEOUT": "0.6",
-    "COMMIT_HOLD": "0.2",
+    "LLM_TIMEOUT": "1",
+    "COMMIT_HOLD": "0.1",
     "CORS_ORIGINS": "https://app.example,https://other.example",
 }
 _GATEWAYS: pytest.StashKey[list[GatewayProcess]] = pytest.StashKey()
@@ -197,7 +197,8 @@ class Desk:
         return self.gateway.post("/v1/chat/completions", self.key, json=self.body(**fields))
 
     def clear(self) -> None:
-        """Take this desk's providers away."""
+        """Take this desk's providers away, and close its clients."""
+        self.gateway.close_clients()
         for number in self._providers:
             self.gateway.admin.delete(f"/providers/{number}")
 

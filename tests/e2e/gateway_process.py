@@ -50,6 +50,7 @@ class GatewayProcess:
         self.process: subprocess.Popen[bytes] | None = None
         self.stdout = folder / "stdout.log"
         self.stderr = folder / "stderr.log"
+        self._clients: list[openai.OpenAI] = []
         self.http = httpx.Client(base_url=self.origin, timeout=15, trust_env=False)
         self.admin = httpx.Client(
             base_url=f"{self.origin}/admin/v1",
@@ -90,7 +91,8 @@ class GatewayProcess:
     def is_ready(self) -> bool:
         """Tell whether it would take requests now."""
         try:
-            return self.http.get("/health/ready", timeout=5).status_code == 200
+            headers = {"authorization": f"Bearer {self.settings.get('OPS_TOKEN', 'none')}"}
+            return self.http.get("/health/ready", headers=headers, timeout=5).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -129,12 +131,18 @@ class GatewayProcess:
         """End whatever is left, without asking how it went."""
         self.http.close()
         self.admin.close()
+        self.close_clients()
         if self.process is not None and self.process.poll() is None:
             self.terminate()
             try:
                 self.process.wait(_STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 self.kill()
+
+    def close_clients(self) -> None:
+        """Close the SDK's clients that were made so far."""
+        while self._clients:
+            self._clients.pop().close()
 
     # --- logs ---
 
@@ -143,7 +151,7 @@ class GatewayProcess:
         parts = []
         for name, file in (("stderr", self.stderr), ("stdout", self.stdout)):
             text = file.read_text("utf-8", "replace") if file.exists() else ""
-            parts.append(f"--- {name} of {self.folder.name} ---\n{text[-6000:]}")
+            parts.append(f"--- {name} of {self.folder.name} ---\n{text[-3000:]}")
         return "\n".join(parts)
 
     def distress(self) -> list[str]:
@@ -214,10 +222,12 @@ class GatewayProcess:
     # --- clients ---
 
     def sdk(self, key: str, **options: Any) -> openai.OpenAI:
-        """Return the official client, pointed here, that never tries twice."""
-        return openai.OpenAI(
+        """Return the official client, pointed here, that never tries twice; closed with this process."""
+        client = openai.OpenAI(
             base_url=f"{self.origin}/v1", api_key=key, **({"max_retries": 0, "timeout": 15} | options)
         )
+        self._clients.append(client)
+        return client
 
     def async_sdk(self, key: str, **options: Any) -> openai.AsyncOpenAI:
         """Return the official asyncio client, pointed here, that never tries twice."""

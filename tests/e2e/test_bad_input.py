@@ -221,14 +221,26 @@ def test_what_is_no_http_is_refused_by_name(desk: Desk, head: bytes) -> None:
 
 def test_c37_refusals_are_rows_of_their_own(desk: Desk) -> None:
     desk.provider()
+    narrow = desk.credential("-narrow", allowed_models=[])
     answers = {
         "invalid_json": send(desk, b"{"),
         "model_not_found": desk.chat(model=f"none-{desk.number}"),
-        "invalid_api_key": desk.gateway.post("/v1/chat/completions", "sk-wrong", json=desk.body()),
+        "model_not_allowed": desk.gateway.post("/v1/chat/completions", narrow, json=desk.body()),
     }
     for expected, answer in answers.items():
         row = desk.gateway.usage_row(answer.headers["x-request-id"])
-        assert (row["outcome"], row["status_code"]) == ("rejected", answer.status_code)
-        assert expected in str(row["error_type"])
+        assert (row["outcome"], row["status_code"], row["error_type"]) == (
+            "rejected",
+            answer.status_code,
+            expected,
+        )
         assert (row["attempts"], row["provider"], row["total_tokens"]) == (0, None, None)
-        assert row["credential"] == (None if expected == "invalid_api_key" else desk.name)
+        assert row["credential"] == desk.name + ("-narrow" if expected == "model_not_allowed" else "")
+
+
+def test_who_has_no_key_cannot_fill_the_database(desk: Desk) -> None:
+    answer = desk.gateway.post("/v1/chat/completions", "sk-wrong", json=desk.body())
+    assert answer.status_code == 401
+    assert desk.gateway.usage_rows(request_id=answer.headers["x-request-id"]) == []
+    assert desk.gateway.access_line(answer.headers["x-request-id"])["error_type"] == "invalid_api_key"
+    assert desk.gateway.metrics("llm_proxy_requests_total", status_code="401") > 0

@@ -86,7 +86,7 @@ def test_outcomes(desk: Desk) -> None:
         "error 400": (error_script(400), 400, "invalid_value"),
         "error 500": (error_script(500), 502, "upstream_error"),
         "error 503": (error_script(503), 503, "upstream_unavailable"),
-        "error reset": (Script(fault="reset"), 502, "upstream_cut"),
+        "error reset": (Script(fault="reset", fault_at=0), 502, "upstream_cut"),
     }
     for name, (plan, status, error_type) in plans.items():
         lane.next.append(plan)
