@@ -4,21 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
+# Credits that were scaled are kept to this part of one, which floats add without error.
+_FINEST = 1024
+
 
 class SmoothWeightedRoundRobin:
     """One ring of targets, each with a running credit.
 
     A pick adds to every target its weight, takes the target with the most credit, and takes the sum
     of the weights from it. Over any `sum(weights)` picks in a row from a fresh ring each target is
-    picked exactly `weight` times. Credits are kept by key, so a change of weights or of targets goes on
-    from where the ring stood: nobody is served twice for it and nobody starves.
+    picked exactly `weight` times. A credit is what a target is owed: divided by the sum of the weights, a
+    number of picks. Kept by key, it outlives a change of weights or of targets, so nobody is served twice
+    for a change and nobody starves, however often there is one.
     """
 
-    __slots__ = ("_credits",)
+    __slots__ = ("_credits", "_total")
 
     def __init__(self) -> None:
         """Start with everyone at nought."""
-        self._credits: dict[Hashable, int] = {}
+        self._credits: dict[Hashable, float] = {}
+        # The sum of weights that the credits are in proportion to.
+        self._total = 0
 
     def order(self, keys: Sequence[Hashable], weights: Sequence[int]) -> list[int]:
         """Pick one target and return the indexes of all: the pick first, then who is due next.
@@ -27,7 +33,7 @@ class SmoothWeightedRoundRobin:
         """
         credit = self._credits
         total = 0
-        due: list[tuple[int, int]] = []
+        due: list[tuple[float, int]] = []
         for index, key in enumerate(keys):
             weight = weights[index]
             total += weight
@@ -37,20 +43,24 @@ class SmoothWeightedRoundRobin:
         due.sort()
         winner = due[0][1]
         credit[keys[winner]] -= total
+        self._total = total
         return [index for _, index in due]
 
     def rebase(self, keys: Sequence[Hashable], weights: Sequence[int]) -> None:
-        """Carry the credits over to new weights or targets: clip each to its weight, sum to nought."""
-        kept = {key: self._credits.get(key, 0) for key in keys}
+        """Carry over to new weights or targets what everyone is owed, up to one pick; newcomers start even.
+
+        The first cycle from here gives a target one pick too many or too few at most, and from the second
+        on shares are exact.
+        """
+        if not keys:
+            return
         total = sum(weights)
-        for key, weight in zip(keys, weights, strict=True):
-            kept[key] = max(-(total - weight), min(weight, kept[key]))
-        excess = sum(kept.values())
-        for key, weight in zip(keys, weights, strict=True):
-            if excess == 0:
-                break
-            low, high = -(total - weight), weight
-            moved = max(low, min(high, kept[key] - excess))
-            excess -= kept[key] - moved
-            kept[key] = moved
-        self._credits = dict(kept)
+        scale = total / self._total if self._total else 1.0
+        owed = [self._credits.get(key, 0) * scale for key in keys]
+        # What those who left were owed, or owe, is everyone's.
+        even = sum(owed) / len(owed)
+        self._credits = {
+            key: round(max(-total, min(total, credit - even)) * _FINEST) / _FINEST
+            for key, credit in zip(keys, owed, strict=True)
+        }
+        self._total = total
