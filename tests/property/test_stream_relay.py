@@ -19,7 +19,7 @@ def chunk(delta: dict[str, Any], finish: str | None = None, index: int = 0) -> d
     return {"id": "x", "choices": [{"index": index, "delta": delta, "finish_reason": finish}], "usage": None}
 
 
-DELTAS = st.one_of(
+DELTAS: st.SearchStrategy[dict[str, Any]] = st.one_of(
     TEXTS.map(lambda text: {"content": text}),
     TEXTS.map(lambda text: {"reasoning_content": text}),
     TEXTS.map(lambda text: {"tool_calls": [{"index": 0, "function": {"arguments": text}}]}),

@@ -154,6 +154,10 @@ class Snapshot:
         made[model] = answer
         return answer
 
+    def names(self, model: str) -> bool:
+        """Tell whether some enabled provider lists `model` by name."""
+        return model in self._routes
+
     @property
     def wildcard_providers(self) -> tuple[ServingProvider, ...]:
         """Return the enabled providers that serve names they do not list."""

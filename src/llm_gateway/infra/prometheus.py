@@ -37,7 +37,7 @@ class Metrics:
     def __init__(self, is_configured: Callable[[str], bool]) -> None:
         """Make the metrics; `is_configured` tells whether a model name stands in the catalog."""
         # A second series for each counter that only says when it began.
-        disable_created_metrics()
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._is_configured = is_configured
         self.registry = CollectorRegistry()
         common: dict[str, Any] = {"registry": self.registry}

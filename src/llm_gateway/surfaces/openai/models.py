@@ -66,7 +66,7 @@ def _admit(plane: DataPlane, context: RequestContext) -> tuple[Snapshot, Account
 
 
 async def _is_listed(snapshot: Snapshot, prober: Prober, name: str) -> bool:
-    if name in snapshot.explicit_models:
+    if snapshot.names(name):
         return True
     return name in await list_models(snapshot, prober)
 

@@ -1,0 +1,117 @@
+"""Makes the parts of a running gateway from the settings, and says in which order they stop."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from llm_gateway.app.storage import Keys, Storage, open_storage
+from llm_gateway.flow.gateway import Gateway, Options
+from llm_gateway.flow.ports import Upstream
+from llm_gateway.flow.reloading import Reloader, SnapshotHolder
+from llm_gateway.infra.access_log import AccessLog
+from llm_gateway.infra.clock import SystemClock
+from llm_gateway.infra.journal import FileJournal
+from llm_gateway.infra.prometheus import Metrics
+from llm_gateway.infra.rate_limits import make_rate_limiter
+from llm_gateway.infra.request_log import AttemptLog
+from llm_gateway.infra.shipper import Shipper
+from llm_gateway.infra.token_counter import TiktokenCounter
+from llm_gateway.infra.upstream.aiohttp_transport import AiohttpUpstream
+from llm_gateway.infra.upstream.by_scheme import UpstreamByScheme
+from llm_gateway.infra.upstream.simulated import SimulatedUpstream
+from llm_gateway.infra.vocabularies import Vocabularies
+from llm_gateway.infra.worker_board import FileWorkerBoard
+from llm_gateway.providers.registry import ADAPTERS, KINDS
+from llm_gateway.settings import Settings
+
+# Seconds that a stop gives to what outlives requests: counting tokens, then shipping the journal.
+_SETTLE = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything that a running gateway is made of."""
+
+    clock: SystemClock
+    storage: Storage
+    board: FileWorkerBoard
+    reloader: Reloader
+    metrics: Metrics
+    journal: FileJournal
+    shipper: Shipper
+    access_log: AccessLog
+    gateway: Gateway
+
+
+async def make_parts(settings: Settings, keys: Keys, stack: AsyncExitStack) -> Parts:
+    """Open what has to be opened; `stack` closes it, last opened first. Raises StartFault, StoreUnavailable."""
+    clock = SystemClock()
+    storage = await stack.enter_async_context(open_storage(settings, keys, clock))
+    board = FileWorkerBoard(settings.data_dir / "run", storage.address.shown)
+    stack.callback(board.close)
+    upstream = _upstream(settings)
+    stack.push_async_callback(upstream.close)
+    counter = TiktokenCounter(Vocabularies(settings.data_dir / "vocabularies", settings.tiktoken_cache_dir))
+    stack.callback(counter.close)
+    limiter = make_rate_limiter(
+        workers=settings.workers,
+        directory=settings.data_dir / "run",
+        namespace=storage.address.shown,
+        redis_url=settings.redis_url.get_secret_value() if settings.redis_url else None,
+        fail=settings.limits_fail,
+    )
+    stack.push_async_callback(limiter.close)
+    access_log = AccessLog(settings.access_log, clock)
+    stack.push_async_callback(access_log.close)
+    shipper = Shipper(settings.data_dir / "journal", storage.usage, clock)
+    stack.push_async_callback(shipper.drain, _SETTLE)
+    journal = FileJournal(settings.data_dir / "journal", settings.journal_max_bytes, clock)
+    stack.callback(journal.close)
+    holder = SnapshotHolder()
+    metrics = Metrics(lambda model: holder.current is not None and holder.current.names(model))
+    gateway = Gateway(
+        snapshots=holder,
+        adapters=ADAPTERS,
+        upstream=upstream,
+        limiter=limiter,
+        hasher=storage.hasher,
+        journal=journal,
+        observers=(metrics, access_log, AttemptLog()),
+        counter=counter,
+        clock=clock,
+        options=_options(settings),
+    )
+    # First of all when stopping: what is counted in the background has to reach the journal.
+    stack.push_async_callback(gateway.background.drain, _SETTLE)
+    reloader = Reloader(
+        holder=holder, source=storage.catalog, kinds=KINDS, board=board, keeper=storage.keeper, clock=clock
+    )
+    return Parts(
+        clock=clock,
+        storage=storage,
+        board=board,
+        reloader=reloader,
+        metrics=metrics,
+        journal=journal,
+        shipper=shipper,
+        access_log=access_log,
+        gateway=gateway,
+    )
+
+
+def _upstream(settings: Settings) -> Upstream:
+    http = AiohttpUpstream(
+        connect_timeout=settings.connect_timeout, allow_private=settings.allow_private_upstreams
+    )
+    return UpstreamByScheme(http=http, simulated=SimulatedUpstream())
+
+
+def _options(settings: Settings) -> Options:
+    return Options(
+        provider_suffix=settings.provider_suffix,
+        llm_timeout=settings.llm_timeout,
+        commit_hold=settings.commit_hold,
+        max_reply_bytes=settings.max_reply_bytes,
+        allow_anonymous=settings.allow_anonymous,
+    )

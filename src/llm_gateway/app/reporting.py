@@ -1,0 +1,68 @@
+"""What the parts tell of themselves: in gauges, in /health/detailed and in the access log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llm_gateway.app.parts import Parts
+from llm_gateway.core.records import UsageRecord
+from llm_gateway.flow.ports import Clock
+from llm_gateway.http.shell import OtherRequest
+from llm_gateway.infra.prometheus import gauge
+
+
+def gauges(parts: Parts) -> list[Any]:
+    """Return the gauges that are read at the moment of a scrape."""
+    status = parts.reloader.status
+    return [
+        gauge("llm_proxy_active_requests", "Requests in flight on this machine.", parts.board.active()),
+        gauge("llm_gateway_config_version", "Configuration version in force.", status.version or 0),
+        gauge(
+            "llm_gateway_config_refused",
+            "1 while the stored configuration is refused and an older one is in force.",
+            float(status.refused is not None),
+        ),
+        gauge(
+            "llm_gateway_journal_backlog_bytes", "Usage facts not yet stored.", parts.shipper.backlog_bytes
+        ),
+        gauge("llm_gateway_journal_lost_facts", "Usage facts that could not be written.", parts.journal.lost),
+        gauge(
+            "llm_gateway_journal_rejected_facts",
+            "Usage facts set aside as unreadable.",
+            parts.shipper.rejected,
+        ),
+    ]
+
+
+def details(parts: Parts) -> dict[str, Any]:
+    """Return what /health/detailed says beside the providers."""
+    status = parts.reloader.status
+    return {
+        "config": {
+            "version": status.version,
+            "is_kept_copy": status.is_kept_copy,
+            "refused_version": status.refused.version if status.refused else None,
+            "error": status.error,
+        },
+        "usage": {
+            "backlog_bytes": parts.shipper.backlog_bytes,
+            "lost": parts.journal.lost,
+            "rejected": parts.shipper.rejected,
+        },
+    }
+
+
+def as_record(other: OtherRequest, clock: Clock) -> UsageRecord:
+    """Return a line for the access log of a request that used no model."""
+    ms = round(other.seconds * 1000, 3)
+    return UsageRecord(
+        request_id=other.request_id,
+        created_at=clock.unix_us() - round(ms * 1000),
+        endpoint=other.path,
+        method=other.method,
+        stream=False,
+        status_code=other.status,
+        outcome="ok" if 0 < other.status < 400 else "rejected",
+        latency_ms=ms,
+        client_ip=other.client_ip,
+    )
