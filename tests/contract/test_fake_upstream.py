@@ -13,6 +13,7 @@ import pydantic
 import pytest
 from openai.types import Completion, Model
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
 from tests.fakes.calls import Lane
 from tests.fakes.script import Script, Tool, error_script, script
 from tests.fakes.upstream import FakeUpstream

@@ -171,8 +171,9 @@ def test_an_event_cut_in_the_middle_is_not_passed_on(desk: Desk) -> None:
     """A broken half of an event never comes before our error event."""
     desk.provider()
     whole = json.dumps({"choices": [{"index": 0, "delta": {"content": "abc"}, "finish_reason": None}]})
-    raw = script(events=[whole, whole[:30]], done=False, framing="close")
-    payloads = events(desk.chat(stream=True, fake=raw))
+    half = f"data: {whole}\n\ndata: {whole[:30]}".encode()
+    payloads = events(desk.chat(stream=True, fake=script(body=half, content_type="text/event-stream")))
+    assert words(payloads[:-1]) == "abc"
     for payload in payloads:
         json.loads(payload)
     assert json.loads(payloads[-1])["error"]["code"]

@@ -15,6 +15,7 @@ from typing import Any
 
 import httptools
 import msgspec
+
 from tests.fakes import openai_wire
 from tests.fakes.calls import Call, Lane
 from tests.fakes.script import BEFORE_HEAD, FIELD, Script, error_body
@@ -51,7 +52,7 @@ class FakeUpstream:
         self.changed = threading.Condition()
         self.lanes: dict[str, Lane] = {}
         self.calls: list[Call] = []
-        self.connections = 0
+        self.connections: set[_Connection] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="fake-upstream", daemon=True)
 
@@ -84,9 +85,12 @@ class FakeUpstream:
             self._loop.run_forever()
         finally:
             server.close()
+            for connection in self.connections:
+                connection.abort()
             for task in asyncio.all_tasks(self._loop):
                 task.cancel()
-            self._loop.run_until_complete(asyncio.sleep(0))
+            # What was aborted and cancelled ends in the loop's next turns.
+            self._loop.run_until_complete(asyncio.sleep(0.001))
             self._loop.close()
 
     def note(self, call: Call) -> None:
@@ -126,7 +130,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        self.server.connections += 1
+        self.server.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -142,7 +146,7 @@ class _Connection(asyncio.Protocol):
         self._writable.set()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.server.connections -= 1
+        self.server.connections.discard(self)
         if self.task is not None:
             self.task.cancel()
         self._left()
@@ -152,6 +156,11 @@ class _Connection(asyncio.Protocol):
         if call is not None and not call.finished and call.left_at is None:
             call.left_at = time.time()
             self.server.notify()
+
+    def abort(self) -> None:
+        """Drop the connection."""
+        if self.transport is not None:
+            self.transport.abort()
 
     # --- httptools ---
 
