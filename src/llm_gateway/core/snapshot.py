@@ -233,9 +233,10 @@ def _url_faults(api_base: str, kind: Kind) -> list[str]:
         return ["api_base must hold no user name or password; put the secret in api_key"]
     if any(character.isspace() or not character.isprintable() for character in api_base):
         return ["api_base must hold no spaces or control characters"]
-    if parts.fragment:
+    # Empty ones too: a path is appended.
+    if "#" in api_base:
         return ["api_base must hold no fragment (#...)"]
-    if parts.query and "http" in parts.scheme:
+    if "?" in api_base and "http" in parts.scheme:
         return ["api_base must hold no query (?...)"]
     return []
 
