@@ -28,14 +28,17 @@ BEGIN
 END
 $$
 """
-# One bump a statement that changed a row.
+# One bump a transaction that changed a row: ten thousand bumps of one row in one transaction would take minutes.
 _POSTGRES_BUMP = """
 CREATE FUNCTION llm_gateway_bump_config() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
     bumped bigint;
 BEGIN
-    UPDATE config_state SET version = version + 1 RETURNING version INTO bumped;
-    PERFORM pg_notify('llm_gateway_config', bumped::text);
+    UPDATE config_state SET version = version + 1 WHERE xmin <> pg_current_xact_id()::xid
+        RETURNING version INTO bumped;
+    IF FOUND THEN
+        PERFORM pg_notify('llm_gateway_config', bumped::text);
+    END IF;
     RETURN NULL;
 END
 $$
@@ -46,8 +49,11 @@ DECLARE
     bumped bigint;
 BEGIN
     IF EXISTS (SELECT 1 FROM changed) THEN
-        UPDATE config_state SET version = version + 1 RETURNING version INTO bumped;
-        PERFORM pg_notify('llm_gateway_config', bumped::text);
+        UPDATE config_state SET version = version + 1 WHERE xmin <> pg_current_xact_id()::xid
+            RETURNING version INTO bumped;
+        IF FOUND THEN
+            PERFORM pg_notify('llm_gateway_config', bumped::text);
+        END IF;
     END IF;
     RETURN NULL;
 END

@@ -354,7 +354,7 @@ async def test_c21_laggards_are_named(desk: Desk, monkeypatch: pytest.MonkeyPatc
     assert (await desk.ask("DELETE", "/providers/1"))["config_version"] == 4
 
 
-async def test_200_edits_at_once_are_all_in_force_when_they_answer(desk: Desk) -> None:
+async def test_100_edits_at_once_are_all_in_force_when_they_answer(desk: Desk) -> None:
     await desk.ask("POST", "/providers", 201, json=PROVIDER)
 
     async def edit(number: int) -> None:
@@ -363,8 +363,8 @@ async def test_200_edits_at_once_are_all_in_force_when_they_answer(desk: Desk) -
         assert snapshot is not None
         assert snapshot.version >= answer["config_version"]
 
-    await asyncio.gather(*(edit(number) for number in range(40)))
-    assert (await desk.ask("GET", "/config/version"))["version"] == 42
+    await asyncio.gather(*(edit(number) for number in range(100)))
+    assert (await desk.ask("GET", "/config/version"))["version"] == 102
 
 
 # --- usage -----------------------------------------------------------------------------------------
@@ -443,18 +443,14 @@ async def test_usage_pages(desk: Desk) -> None:
     assert (seen, pages) == ([f"id-{n}" for n in (4, 3, 2, 1, 0)], 3)
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("outcome", "fine"), ("since", "yesterday"), ("since", "1e300"), ("until", "9" * 30),
-        ("limit", 0), ("limit", 1001), ("cursor", "x"), ("cursor", "YS5i"),
-        ("cursor", "OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTkueA"), ("model", "a\0b"),
-        ("credential", "x" * 301), ("since", "2026-13-01"), ("since", ""),
-    ],
-)  # fmt: skip
-async def test_bad_usage_filters_are_named(desk: Desk, field: str, value: Any) -> None:
-    error = await desk.refused("GET", "/usage", params={field: value})
-    assert error["param"] == field
+async def test_bad_usage_filters_are_named(desk: Desk) -> None:
+    for field, value in (
+        ("outcome", "fine"), ("since", "yesterday"), ("since", "1e300"), ("since", "2026-13-01"), ("since", ""),
+        ("until", "9" * 30), ("limit", 0), ("limit", 1001), ("cursor", "x"), ("cursor", "YS5i"),
+        ("cursor", "OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTkueA"), ("model", "a\0b"), ("credential", "x" * 301),
+    ):  # fmt: skip
+        error = await desk.refused("GET", "/usage", params={field: value})
+        assert error["param"] == field
 
 
 # --- the database away -------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from llm_gateway.core.errors import Conflict, NotFound, Unprocessable
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.stores import CatalogEdit, CredentialFields, ProviderFields
 from llm_gateway.infra.database import tables
-from llm_gateway.infra.database.engine import reading
+from llm_gateway.infra.database.engine import reading, writing
 from tests.fakes.stores import Store, opened
 
 
@@ -255,6 +255,24 @@ async def test_changes_by_sql_raise_the_version(store: Store, table: str) -> Non
         else (await store.rows.list_credentials(0, 5))
     )
     assert abs(entry[0].created_at - store.clock.unix_us()) < 60_000_000, "rows made by SQL get a time"
+
+
+async def test_one_transaction_by_sql_is_one_version_however_many_statements(store: Store) -> None:
+    insert = (
+        "INSERT INTO providers (provider_key, provider_type, api_base) VALUES ('p{}', 'openai', 'http://x')"
+    )
+    async with writing(store.engine) as connection:
+        for number in range(20):
+            await connection.exec_driver_sql(insert.format(number))
+        savepoint = await connection.begin_nested()
+        await connection.exec_driver_sql(insert.format("rolled-back"))
+        await savepoint.rollback()
+        await connection.exec_driver_sql("DELETE FROM providers WHERE provider_key = 'p7'")
+    seen = await store.catalog.version()
+    # SQLite has triggers for rows alone: it counts each of them.
+    assert seen == (2 if store.is_postgres else 22)
+    await store.sql("UPDATE providers SET weight = 2 WHERE provider_key = 'p1'")
+    assert await store.catalog.version() == seen + 1
 
 
 async def test_ids_are_never_reused(store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -16,7 +17,13 @@ from llm_gateway.flow.catalog_editing import CatalogEditor
 from llm_gateway.flow.reloading import Reloader, ReloadListener, SnapshotHolder
 from llm_gateway.flow.stores import CredentialFields, ProviderFields
 from llm_gateway.infra.clock import SystemClock
-from llm_gateway.infra.database.address import PostgresAddress, embedded_address, read_address
+from llm_gateway.infra.database.address import (
+    PostgresAddress,
+    SqliteAddress,
+    StoreAddress,
+    embedded_address,
+    read_address,
+)
 from llm_gateway.infra.database.catalog import CatalogRepository
 from llm_gateway.infra.database.editing import CatalogRows
 from llm_gateway.infra.database.engine import close_engine, make_engine, writing
@@ -26,7 +33,7 @@ from llm_gateway.infra.database.migrating import migrate_up
 from llm_gateway.infra.database.sealing import open_pepper, read_sealed_settings, reseal
 from llm_gateway.infra.database.stored import CatalogOpener
 from llm_gateway.infra.database.usage import UsageRepository
-from llm_gateway.infra.secrets import Blake2KeyHasher, KeyRing
+from llm_gateway.infra.secrets import Blake2KeyHasher, KeyRing, Vault
 from tests.fakes.board import FakeBoard
 
 KINDS: Mapping[str, Kind] = {
@@ -37,6 +44,27 @@ KINDS: Mapping[str, Kind] = {
 
 def ring(*passphrases: str) -> KeyRing:
     return KeyRing(tuple(Secret(text) for text in passphrases or ("the test key",)), "SECRET_KEY")
+
+
+@functools.cache
+def _vault(passphrases: tuple[Secret, ...]) -> Vault:
+    # Deriving a key takes 50 ms by design.
+    return Vault([passphrase.reveal() for passphrase in passphrases])
+
+
+_migrated_files: list[bytes] = []
+
+
+async def _migrate(address: StoreAddress) -> None:
+    """Bring the schema up; an SQLite file is made by Alembic once a process, and copied then."""
+    if not isinstance(address, SqliteAddress) or address.path.exists():
+        await migrate_up(address)
+        return
+    if not _migrated_files:
+        await migrate_up(address)
+        _migrated_files.append(address.path.read_bytes())
+    address.path.touch(mode=0o600)
+    address.path.write_bytes(_migrated_files[0])
 
 
 class Store:
@@ -105,10 +133,10 @@ async def opened(
     """Open the database at `url` (None = the SQLite file in `data_dir`), migrated, as one worker does."""
     address = embedded_address(data_dir) if url is None else read_address(url)
     keys = keys or ring()
-    await migrate_up(address)
+    await _migrate(address)
     engine = make_engine(address)
     try:
-        vault = keys.vault()
+        vault = _vault(keys.passphrases)
         sealed = await read_sealed_settings(engine, vault)
         pepper = open_pepper(vault, sealed, keys)
         if await reseal(engine, vault):

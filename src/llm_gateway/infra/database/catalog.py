@@ -7,7 +7,7 @@ import asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llm_gateway.core.catalog import Catalog
-from llm_gateway.infra.database.engine import naming_outages, reading
+from llm_gateway.infra.database.engine import reading
 from llm_gateway.infra.database.stored import CatalogOpener, read_stored, read_version
 
 
@@ -27,8 +27,6 @@ class CatalogRepository:
         return await asyncio.to_thread(self._opener.open, stored)
 
     async def version(self) -> int:
-        """Return the stored version: one statement, no transaction; raise StoreUnavailable."""
-        with naming_outages():
-            async with self._engine.connect() as connection:
-                await connection.execution_options(isolation_level="AUTOCOMMIT")
-                return await read_version(connection)
+        """Return the stored version; raise StoreUnavailable."""
+        async with reading(self._engine) as connection:
+            return await read_version(connection)

@@ -39,10 +39,12 @@ class CatalogRows:
         self._vault = vault
         self._opener = opener
         self._clock = clock
+        # Editors of this process wait here: waiting in the database would take all of the pool's connections.
+        self._turn = asyncio.Lock()
 
     async def edit(self, change: Callable[[CatalogEdit], Awaitable[Answer]]) -> Answer:
         """Run `change` in one transaction, after every other editor's; commit when it returns."""
-        async with writing(self._engine) as connection:
+        async with self._turn, writing(self._engine) as connection:
             await _wait_for_other_editors(connection)
             return await change(_Edit(connection, self._vault, self._opener, self._clock.unix_us()))
 

@@ -1,0 +1,97 @@
+"""Whatever admins try, the stored catalog stays servable, and a refused edit leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+from hypothesis import strategies as st
+
+from llm_gateway.core.catalog import Catalog
+from llm_gateway.core.errors import Conflict, NotFound, Unprocessable
+from llm_gateway.core.secret import Secret
+from llm_gateway.core.snapshot import build_snapshot
+from llm_gateway.flow.stores import CredentialFields, ProviderFields
+from tests.fakes.stores import KINDS, Store, opened
+
+KEYS = st.sampled_from(["a", "b", "c"])
+# Good and bad values of every sort, so that about half of the edits are refused.
+PROVIDER = st.fixed_dictionaries(
+    {},
+    optional={
+        "provider_key": KEYS,
+        "provider_type": st.sampled_from(["openai", "plain", "nonsense"]),
+        "api_base": st.sampled_from(["http://x", "https://y/v1", "ftp://x", ""]),
+        "secret": st.sampled_from(
+            [None, Secret("sk-1"), Secret("env:SET"), Secret("env:NOT_SET"), Secret("***")]
+        ),
+        "model_mapping": st.sampled_from([{}, {"m": "x"}, {"m*": "*"}, {"m": "*"}, {"": "x"}]),
+        "weight": st.integers(-1, 3),
+        "is_enabled": st.booleans(),
+    },
+)
+CREDENTIAL = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": KEYS,
+        "rate_limit": st.sampled_from([None, -1, 0, 5]),
+        "allowed_models": st.sampled_from([None, (), ("m*",)]),
+        "is_enabled": st.booleans(),
+    },
+)
+EDIT = st.one_of(
+    st.tuples(st.just("create provider"), KEYS, PROVIDER),
+    st.tuples(st.just("update provider"), KEYS, PROVIDER),
+    st.tuples(st.just("delete provider"), KEYS, st.just({})),
+    st.tuples(st.just("create credential"), KEYS, CREDENTIAL),
+    st.tuples(st.just("update credential"), st.integers(1, 4), CREDENTIAL),
+    st.tuples(st.just("rotate credential"), st.integers(1, 4), st.just({})),
+    st.tuples(st.just("delete credential"), st.integers(1, 4), st.just({})),
+)
+
+
+async def apply(store: Store, kind: str, ref: Any, fields: dict[str, Any]) -> None:
+    editor = store.editor
+    if kind == "create provider":
+        whole = {"provider_type": "openai", "api_base": "http://x", "provider_key": ref, **fields}
+        await editor.create_provider(ProviderFields(**whole))
+    elif kind == "update provider":
+        await editor.update_provider(ref, ProviderFields(**fields))
+    elif kind == "delete provider":
+        await editor.delete_provider(ref)
+    elif kind == "create credential":
+        await editor.create_credential(CredentialFields(**{"name": "n", **fields}), Secret(f"sk-{ref}"))
+    elif kind == "update credential":
+        await editor.update_credential(ref, CredentialFields(**fields))
+    elif kind == "rotate credential":
+        await editor.rotate_credential(ref)
+    else:
+        await editor.delete_credential(ref)
+
+
+def rows(catalog: Catalog) -> tuple[Any, ...]:
+    return (catalog.version, catalog.providers, catalog.credentials)
+
+
+@hypothesis.given(st.lists(EDIT, min_size=1, max_size=12))
+@hypothesis.settings(max_examples=1000 if os.environ.get("SOAK") == "1" else 30)
+async def test_edits_are_whole_or_not_at_all(edits: list[tuple[str, Any, dict[str, Any]]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        async with opened(None, Path(folder), environ={"SET": "sk-from-env"}) as store:
+            for edit in edits:
+                before = await store.catalog.load()
+                try:
+                    await apply(store, *edit)
+                except (Conflict, NotFound, Unprocessable):
+                    assert rows(await store.catalog.load()) == rows(before), edit
+                after = await store.catalog.load()
+                assert after.faults == ()
+                served = store.holder.current
+                assert served is not None
+                assert served.version == after.version, "what is stored is in force when an edit answers"
+                expected = build_snapshot(after, KINDS)
+                assert served.accounts.keys() == expected.accounts.keys()
+                assert [p.provider for p in served.providers] == [p.provider for p in expected.providers]
