@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -148,6 +149,8 @@ def _maintenance() -> tuple[Any, Any]:
     from llm_gateway.cli.reading_settings import read_settings  # noqa: PLC0415
 
     settings = read_settings()
+    # A short command makes next to no garbage, and its imports make many objects to look through.
+    gc.disable()
     from llm_gateway import app  # noqa: PLC0415
 
     app.set_up_logging(settings.log_level, debug=settings.debug)
