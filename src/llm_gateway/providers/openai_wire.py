@@ -7,6 +7,9 @@ import msgspec
 from llm_gateway.core.records import Usage
 from llm_gateway.providers.base import Refusal
 
+# More tokens than this nobody used: such a count is not believed.
+_MOST = 2**40
+
 
 class PromptDetails(msgspec.Struct):
     """`prompt_tokens_details`."""
@@ -41,18 +44,19 @@ def usage_from_wire(wire: WireUsage | None) -> Usage | None:
         return None
     prompt = prompt or 0
     completion = completion or 0
-    if prompt < 0 or completion < 0 or (total is not None and total < 0):
+    if not (0 <= prompt <= _MOST and 0 <= completion <= _MOST and 0 <= (total or 0) <= _MOST):
         return None
     cached = wire.prompt_cache_hit_tokens or 0
     if wire.prompt_tokens_details is not None:
         cached = wire.prompt_tokens_details.cached_tokens or cached
     details = wire.completion_tokens_details
+    reasoning = (details.reasoning_tokens or 0) if details is not None else 0
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=completion,
         total_tokens=prompt + completion if total is None else total,
-        cached_tokens=cached,
-        reasoning_tokens=(details.reasoning_tokens or 0) if details is not None else 0,
+        cached_tokens=min(max(cached, 0), prompt),
+        reasoning_tokens=min(max(reasoning, 0), completion),
     )
 
 
