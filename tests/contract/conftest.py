@@ -11,7 +11,6 @@ import uvloop
 from llm_gateway.flow.ports import Upstream
 from llm_gateway.infra.upstream.aiohttp_transport import AiohttpUpstream
 from llm_gateway.infra.upstream.http11_pool import PooledUpstream
-from tests.fakes.origin import Origin
 from tests.fakes.upstream_calls import MakeUpstream
 
 
@@ -44,3 +43,14 @@ async def make_upstream(request: pytest.FixtureRequest) -> AsyncIterator[MakeUps
 def upstream(make_upstream: MakeUpstream) -> Upstream:
     """Return one transport."""
     return make_upstream()
+
+
+@pytest.fixture
+def not_with_aiohttp(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Return a function that says why this must fail with aiohttp."""
+
+    def expect(reason: str) -> None:
+        if request.node.callspec.params["make_upstream"] == "aiohttp":
+            request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+
+    return expect

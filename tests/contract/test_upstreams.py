@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import zlib
+from collections.abc import Callable
 
 import pytest
 
@@ -241,7 +242,7 @@ CUTS = {
 @pytest.mark.parametrize("wire", CUTS.values(), ids=CUTS.keys())
 @pytest.mark.parametrize("ending", [and_end, and_reset])
 async def test_a_reply_that_ends_too_early_is_cut(
-    upstream: Upstream, wire: bytes, ending: type[Script]
+    upstream: Upstream, wire: bytes, ending: Callable[..., Script]
 ) -> None:
     async with origin_of(ending(wire)) as origin:
         assert (await fault_of(ask(upstream, origin.url()))).kind == "cut"
@@ -250,7 +251,9 @@ async def test_a_reply_that_ends_too_early_is_cut(
 
 
 @pytest.mark.parametrize("ending", [and_end, and_reset])
-async def test_what_came_before_the_cut_is_handed_out(upstream: Upstream, ending: type[Script]) -> None:
+async def test_what_came_before_the_cut_is_handed_out(
+    upstream: Upstream, ending: Callable[..., Script]
+) -> None:
     async with origin_of(ending(CHUNKED + b"5\r\nhello\r\n", b"5\r\nworld\r\n")) as origin:
         reply = await upstream.send(post(origin.url()), SOON)
         got = b""

@@ -57,8 +57,10 @@ class Visit:
     async def send(self, *pieces: bytes) -> None:
         """Send pieces, each in a segment of its own; raise Left."""
         for piece in pieces:
-            self.writer.write(piece)
+            if self.writer.transport.is_closing():
+                raise Left
             try:
+                self.writer.write(piece)
                 await self.writer.drain()
             except ConnectionError:
                 raise Left from None
@@ -154,7 +156,7 @@ class Origin:
         """Tell whether no client holds a connection, in time."""
         try:
             async with asyncio.timeout(within):
-                while self.open:
+                while self.open:  # noqa: ASYNC110 - a look now and then is enough
                     await asyncio.sleep(0.002)
         except TimeoutError:
             return False
@@ -168,6 +170,9 @@ class Origin:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # The event loop closes the sockets in its next rounds.
+        for _ in range(3):
+            await asyncio.sleep(0)
         for error in self.errors:
             raise error
 

@@ -13,6 +13,12 @@ class Undecodable(Exception):
     """The bytes are not what `content-encoding` says."""
 
 
+def inflater_for(content_encoding: str | None) -> Inflater | None:
+    """Return what undoes a `content-encoding`, None when there is nothing to undo; raise Undecodable."""
+    coding = (content_encoding or "identity").strip().lower()
+    return None if coding == "identity" else Inflater(coding)
+
+
 class Inflater:
     """Decodes one body; after `feed`, call `take` until it gives nothing."""
 

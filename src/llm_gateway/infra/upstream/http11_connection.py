@@ -74,6 +74,9 @@ class Connection(asyncio.Protocol):
         self.busy = True
         self.touched = False
         self.sent = len(body) <= SLICE
+        if self.ended:
+            # Only just: uvloop refuses to write now.
+            return
         if len(body) <= _JOINED:
             self._transport.write(head + body)
         elif self.sent:
@@ -88,12 +91,14 @@ class Connection(asyncio.Protocol):
         """
         view = memoryview(body)
         for start in range(0, len(view), SLICE):
-            self._transport.write(view[start : start + SLICE])
-            while self._choked or self.ended:
+            while self._choked:
                 if self.ended or self.parser.status >= 300:
                     return True
                 if not await self.wait(deadline):
                     return False
+            if self.ended:
+                return True
+            self._transport.write(view[start : start + SLICE])
         self.sent = True
         return True
 

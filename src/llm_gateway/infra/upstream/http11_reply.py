@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from llm_gateway.flow.ports import UpstreamFault
-from llm_gateway.infra.upstream.content_coding import Inflater, Undecodable
+from llm_gateway.infra.upstream.content_coding import Inflater, Undecodable, inflater_for
 from llm_gateway.infra.upstream.http11_connection import Connection
 
 # How long a stream's body may take to end after its last event, in seconds.
@@ -24,10 +24,13 @@ class PooledReply:
         self._loop = loop
         self.status = parser.status
         self._headers = parser.headers
-        self._inflater = None
-        coding = self._headers.get(b"content-encoding")
-        if coding is not None:
-            self._inflater = _inflater(coding.decode("latin-1").strip().lower())
+        self._inflater: Inflater | None = None
+        if b"content-encoding" in self._headers:
+            try:
+                self._inflater = inflater_for(self.header("content-encoding"))
+            except Undecodable:
+                message = "the provider's body has a coding that was not asked for"
+                raise UpstreamFault("protocol", message) from None
 
     def header(self, name: str) -> str | None:
         """Return a header's value by lower-case name; of several equal ones the last."""
@@ -105,15 +108,6 @@ class PooledReply:
             raise UpstreamFault(fault.kind, str(fault))
         if not await connection.wait(deadline):
             raise UpstreamFault("timeout", late)
-
-
-def _inflater(coding: str) -> Inflater | None:
-    if coding in {"", "identity"}:
-        return None
-    try:
-        return Inflater(coding)
-    except Undecodable:
-        raise UpstreamFault("protocol", "the provider's body has a coding that was not asked for") from None
 
 
 def _too_large() -> UpstreamFault:
