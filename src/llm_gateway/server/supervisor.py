@@ -118,11 +118,15 @@ class Supervisor:
             if descriptor == self._wake_read:
                 _drain(descriptor)
                 continue
-            slot = news[descriptor]
-            if os.read(descriptor, 1):
+            self._hear(news[descriptor])
+
+    def _hear(self, slot: _Slot) -> None:
+        """Take a worker's word that it is ready, or its silence if it died."""
+        if slot.news is not None:
+            if os.read(slot.news, 1):
                 self._was_ready = True
                 self._first_was_ready |= slot.index == 0
-            os.close(descriptor)
+            os.close(slot.news)
             slot.news = None
 
     def _reap(self) -> None:
@@ -135,9 +139,7 @@ class Supervisor:
     def _bury(self, slot: _Slot, code: int) -> None:
         """Note a worker's death, and when the next one is due."""
         pid, slot.pid = slot.pid, None
-        if slot.news is not None:
-            os.close(slot.news)
-            slot.news = None
+        self._hear(slot)
         self._on_death(slot.index, pid or 0)
         if self._stops:
             return
@@ -199,7 +201,15 @@ class Supervisor:
         sys.stderr.flush()
         # A signal between fork and the worker's own handlers would be the supervisor's handler's: hold it.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
+            os.close(news_read)
+            os.close(news_write)
+            logger.error("No worker can be started: {}.", error.strerror)
+            slot.spawn_at = time.monotonic() + _LONGEST_WAIT
+            return
         if pid == 0:
             os.close(news_read)
             self._live_as_worker(slot.index, news_write)
