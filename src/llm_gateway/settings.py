@@ -101,6 +101,11 @@ class Settings(BaseSettings):
         True, description="Let providers live at loopback and private addresses."
     )
 
+    upstream_transport: Literal["pool", "aiohttp"] = Field(
+        "pool",
+        description="How providers are called: pool (fast, HTTP/1.1; proxies from the environment are honoured), or aiohttp.",
+    )
+
     # Usage
     journal_max_bytes: int = Field(
         1024 * 1024 * 1024,

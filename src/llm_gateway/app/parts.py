@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
@@ -18,7 +19,9 @@ from llm_gateway.infra.request_log import AttemptLog
 from llm_gateway.infra.shipper import Shipper
 from llm_gateway.infra.token_counter import TiktokenCounter
 from llm_gateway.infra.upstream.aiohttp_transport import AiohttpUpstream
+from llm_gateway.infra.upstream.by_proxy import UpstreamByProxy, needs_proxy
 from llm_gateway.infra.upstream.by_scheme import UpstreamByScheme
+from llm_gateway.infra.upstream.http11_pool import PooledUpstream
 from llm_gateway.infra.upstream.simulated import SimulatedUpstream
 from llm_gateway.infra.vocabularies import Vocabularies
 from llm_gateway.infra.worker_board import FileWorkerBoard
@@ -101,9 +104,16 @@ async def make_parts(settings: Settings, keys: Keys, stack: AsyncExitStack) -> P
 
 
 def _upstream(settings: Settings) -> Upstream:
-    http = AiohttpUpstream(
-        connect_timeout=settings.connect_timeout, allow_private=settings.allow_private_upstreams
-    )
+    """Return the transport: the pool speaks to no proxy, so what needs one goes the other way."""
+    timeout, private = settings.connect_timeout, settings.allow_private_upstreams
+    http: Upstream = AiohttpUpstream(connect_timeout=timeout, allow_private=private)
+    if settings.upstream_transport == "pool":
+        pool = PooledUpstream(connect_timeout=timeout, allow_private=private)
+        http = (
+            UpstreamByProxy(direct=pool, proxied=http, environ=os.environ)
+            if needs_proxy(os.environ)
+            else pool
+        )
     return UpstreamByScheme(http=http, simulated=SimulatedUpstream())
 
 
