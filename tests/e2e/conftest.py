@@ -18,6 +18,13 @@ from tests.fakes.upstream import FakeUpstream
 from tests.services import fresh_database
 
 STORES = ("sqlite", "postgresql")
+# For tests that start gateways of their own: one worker and two, one store and the other, and all of it in a soak.
+PLACES = (
+    pytest.param("sqlite", 1),
+    pytest.param("postgresql", 2),
+    pytest.param("sqlite", 2, marks=pytest.mark.soak),
+    pytest.param("postgresql", 1, marks=pytest.mark.soak),
+)
 # Gateways that many tests share; a test must not disturb the others on it.
 _STRICT = {
     "PROVIDER_SUFFIX": "Proxy",

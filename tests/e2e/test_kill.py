@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import STORES, Desk, Launch
+from tests.e2e.conftest import PLACES, Desk, Launch
 from tests.e2e.gateway_process import eventually
 from tests.e2e.load import Load, Outcome
 from tests.fakes.script import Script, error_script
@@ -47,8 +47,7 @@ def check_rows(desk: Desk, outcomes: list[Outcome]) -> Counter[str]:
     return Counter(row["outcome"] for row in rows)
 
 
-@pytest.mark.parametrize("store", STORES)
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("store", "workers"), PLACES)
 def test_kill_9_and_restart_loses_no_row(
     launch: Launch, fake: FakeUpstream, soak: bool, store: str, workers: int
 ) -> None:
@@ -88,7 +87,7 @@ def cmdline(pid: int) -> bytes:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
-@pytest.mark.parametrize("store", STORES)
+@pytest.mark.parametrize("store", ["sqlite", pytest.param("postgresql", marks=pytest.mark.soak)])
 def test_a_killed_worker_is_replaced_and_loses_no_row(
     launch: Launch, fake: FakeUpstream, soak: bool, store: str
 ) -> None:

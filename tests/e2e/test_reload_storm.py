@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import STORES, Desk, Launch
+from tests.e2e.conftest import PLACES, Desk, Launch
 from tests.e2e.gateway_process import accepted
 from tests.e2e.load import Load
 from tests.fakes.upstream import FakeUpstream
@@ -16,10 +16,9 @@ from tests.fakes.upstream import FakeUpstream
 _LANES = 3
 
 
-@pytest.mark.parametrize("store", STORES)
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("store", "workers"), PLACES)
 def test_reload_storm(launch: Launch, fake: FakeUpstream, soak: bool, store: str, workers: int) -> None:
-    changes = 1000 if soak else 200 if (store, workers) == ("postgresql", 2) else 50
+    changes = 1000 if soak else 200 if workers == 2 else 50
     desk = Desk(launch(store, WORKERS=workers), fake)
     lanes = [fake.lane(f"storm{number}-{desk.number}") for number in range(_LANES)]
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.e2e.conftest import STORES, Desk, Launch
+from tests.e2e.conftest import PLACES, Desk, Launch
 from tests.e2e.gateway_process import GatewayProcess, eventually
 from tests.e2e.sql import run_sql
 from tests.fakes.script import Script
@@ -49,14 +49,13 @@ def shipped(gateway: GatewayProcess) -> dict[str, str]:
     return {str(row[0]): str(row[1]) for row in run_sql(gateway, "SELECT request_id, outcome FROM usage")}
 
 
-@pytest.mark.parametrize("store", STORES)
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(("store", "workers"), PLACES)
 def test_sigterm_lets_open_streams_finish(
     launch: Launch, fake: FakeUpstream, store: str, workers: int
 ) -> None:
     gateway = launch(store, WORKERS=workers)
     desk = Desk(gateway, fake)
-    lane = desk.failing(Script(pieces=("w ",) * 20, gap=0.1))
+    lane = desk.failing(Script(pieces=("w ",) * 12, gap=0.1))
     streams = [OpenStream(desk) for _ in range(6)]
     assert desk.key
     for stream in streams:
@@ -72,7 +71,7 @@ def test_sigterm_lets_open_streams_finish(
         stream.join(15)
         assert stream.fault is None, gateway.log()
         assert stream.text.rstrip().endswith("data: [DONE]")
-        assert stream.text.count('"w "') == 20
+        assert stream.text.count('"w "') == 12
     assert gateway.wait() == 0
     assert gateway.distress() == [], gateway.log()
     assert shipped(gateway) == {stream.request_id: "ok" for stream in streams}
@@ -82,7 +81,7 @@ def test_sigterm_lets_open_streams_finish(
 def test_sigterm_takes_no_new_work(launch: Launch, fake: FakeUpstream) -> None:
     gateway = launch()
     desk = Desk(gateway, fake)
-    lane = desk.failing(Script(pieces=("w ",) * 15, gap=0.1))
+    lane = desk.failing(Script(pieces=("w ",) * 12, gap=0.1))
     stream = OpenStream(desk)
     assert desk.key
     # A connection of before stays usable, for being told to go elsewhere.
