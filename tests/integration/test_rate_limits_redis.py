@@ -37,6 +37,12 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redis_window, "_WAIT_SECONDS", 30.0)
 
 
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for Redis four times as long as usual, so that a busy machine is not taken for a dead Redis."""
+    monkeypatch.setattr(redis_window, "_WAIT_SECONDS", 1.0)
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = 1000.0
@@ -93,14 +99,18 @@ async def proxy(redis_url: str) -> AsyncIterator[Proxy]:
 def limiter_at(
     url: str, clock: Clock | None = None, fail: Literal["open", "closed"] = "open"
 ) -> RedisRateLimiter:
-    return RedisRateLimiter(url, InProcessRateLimiter(), fail=fail, clock=clock or time.monotonic)
+    # The machine's own second never ends, however slow the machine.
+    machine = InProcessRateLimiter(lambda: 10**12)
+    return RedisRateLimiter(url, machine, fail=fail, clock=clock or time.monotonic)
 
 
 async def admitted(limiter: RedisRateLimiter, count: int, limit: int, credential_id: int = 1) -> int:
     return sum([(await limiter.hit(credential_id, limit)).allowed for _ in range(count)])
 
 
-async def test_c7_a_redis_that_hangs_costs_one_wait_and_then_nothing(proxy: Proxy, log: list[str]) -> None:
+async def test_c7_a_redis_that_hangs_costs_one_wait_and_then_nothing(
+    proxy: Proxy, unhurried: None, log: list[str]
+) -> None:
     clock = Clock()
     limiter = limiter_at(proxy.url, clock)
     assert await admitted(limiter, 3, limit=5) == 3
@@ -109,7 +119,7 @@ async def test_c7_a_redis_that_hangs_costs_one_wait_and_then_nothing(proxy: Prox
     # Together they wait once; the machine then holds the limit on its own.
     verdicts = await asyncio.gather(*(limiter.hit(1, 5) for _ in range(100)))
     assert sum(verdict.allowed for verdict in verdicts) == 5
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 10
     asked = proxy.connections
     for _ in range(2000):
         assert not (await limiter.hit(1, 5)).allowed
@@ -121,7 +131,7 @@ async def test_c7_a_redis_that_hangs_costs_one_wait_and_then_nothing(proxy: Prox
 
 
 async def test_one_request_a_second_tries_again_and_all_return_when_it_works(
-    proxy: Proxy, log: list[str]
+    proxy: Proxy, unhurried: None, log: list[str]
 ) -> None:
     clock = Clock()
     limiter = limiter_at(proxy.url, clock)

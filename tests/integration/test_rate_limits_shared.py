@@ -143,8 +143,9 @@ def test_c7_four_processes_admit_what_one_would_though_one_is_killed(tmp_path: P
     assert sum(moment > killed_at for moment, _ in admitted) >= limit // 2
 
 
+@pytest.mark.timeout(1500)
 def test_c7_kills_anywhere_let_none_too_many_through_and_block_nobody(tmp_path: Path, soak: bool) -> None:
-    kills = "2000" if soak else "40"
+    rounds = "600" if soak else "40"
     # Limits that differ make workers rebuild the ring all the time, the second in groups.
     command = [
         sys.executable,
@@ -154,9 +155,9 @@ def test_c7_kills_anywhere_let_none_too_many_through_and_block_nobody(tmp_path: 
         str(tmp_path / "admitted-all"),
         "40,1200",
         "60",
-        kills,
+        rounds,
     ]
-    assert subprocess.run(command, check=False, timeout=3000 if soak else 100).returncode == 0
+    assert subprocess.run(command, check=False, timeout=1400).returncode == 0
     admitted = admissions(tmp_path)
     assert len(admitted) > 40
     assert_rule_kept(admitted)
