@@ -71,7 +71,7 @@ class CatalogEditor:
         self, *, store: CatalogStore, hasher: KeyHasher, reloader: Reloader, kinds: Mapping[str, Kind]
     ) -> None:
         """Write to `store`, hash keys with `hasher`, judge by `kinds`, and have `reloader` serve the result."""
-        self.store = store
+        self._store = store
         self._hasher = hasher
         self._reloader = reloader
         self._kinds = kinds
@@ -159,9 +159,8 @@ class CatalogEditor:
             _found(await edit.find_credential(credential_id), "credential", credential_id)
             await edit.change_credential(credential_id, self._with_key(CredentialFields(), fresh))
             entry = _found(await edit.find_credential(credential_id), "credential", credential_id)
-            return NewCredential(
-                entry=entry, key=fresh
-            ), f"rotated the key of credential {entry.id} {entry.name!r}"
+            made = NewCredential(entry=entry, key=fresh)
+            return made, f"rotated the key of credential {entry.id} {entry.name!r}"
 
         return await self._edit(change)
 
@@ -188,7 +187,7 @@ class CatalogEditor:
             await edit.note(judged.catalog.version, _ADMIN, action)
             return written, judged
 
-        written, judged = await self.store.edit(judged_change)
+        written, judged = await self._store.edit(judged_change)
         if judged is not None and judged.snapshot is None:
             # Stored, and still refused: have the status say what is left to mend.
             in_force = (await self._reloader.reload()).version or 0

@@ -105,7 +105,8 @@ async def _outdated(connection: AsyncConnection, vault: Vault) -> list[_Outdated
         for row in secrets_at
         if not is_reference(row.secret) and not vault.is_newest(row.secret)
     ]
-    settings = await connection.execute(sa.select(tables.sealed_settings))
+    # In one order for all, so that workers that start together do not block one another crosswise.
+    settings = await connection.execute(sa.select(tables.sealed_settings).order_by(setting.name))
     found += [
         (tables.sealed_settings, setting.value, row.name, _place(row.name), row.value)
         for row in settings
