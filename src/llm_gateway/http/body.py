@@ -7,7 +7,10 @@ import asyncio
 from llm_gateway.core.errors import BadRequest, BodyTimedOut, BodyTooLarge, Unavailable
 from llm_gateway.flow.call import ClientLeft
 from llm_gateway.http.request_context import RequestContext
-from llm_gateway.http.types import Receive
+from llm_gateway.http.types import Receive, Scope
+
+# Our own server offers the body without waiting, when it has come.
+_RECEIVE_NOW = "llm_gateway.receive_now"
 
 
 class BodyReader:
@@ -20,19 +23,33 @@ class BodyReader:
         self._timeout = timeout
         self._in_flight = 0
 
-    async def read(self, context: RequestContext, receive: Receive) -> bytes:
+    async def read(self, context: RequestContext, scope: Scope, receive: Receive) -> bytes:
         """Return the whole body; the caller gives its size back with `release`."""
         if context.content_encoding not in {None, b"", b"identity"}:
             message = "A compressed request body is not supported; send it without Content-Encoding."
             raise BadRequest(message, code="unsupported_content_encoding")
         if context.content_length is not None and context.content_length > self._max_bytes:
             raise self._too_large()
+        receive_now = scope["extensions"].get(_RECEIVE_NOW) if "extensions" in scope else None
+        whole = receive_now() if receive_now is not None else None
+        if whole is not None:
+            return self._whole(whole["body"])
         try:
             async with asyncio.timeout(self._timeout):
                 return await self._read(receive)
         except TimeoutError:
             message = f"The request body did not arrive within {self._timeout:g} seconds."
             raise BodyTimedOut(message) from None
+
+    def _whole(self, body: bytes) -> bytes:
+        """Take a body that was there at once."""
+        if len(body) > self._max_bytes:
+            raise self._too_large()
+        self._in_flight += len(body)
+        if self._in_flight > self._max_total_bytes:
+            self._in_flight -= len(body)
+            raise _too_much_at_once()
+        return body
 
     def release(self, size: int) -> None:
         """Give `size` bytes back."""
@@ -52,8 +69,7 @@ class BodyReader:
                 if size > self._max_bytes:
                     raise self._too_large()
                 if self._in_flight > self._max_total_bytes:
-                    text = "The gateway holds as many request bodies as it may; try again shortly."
-                    raise Unavailable(text, code="overloaded", retry_after=1)
+                    raise _too_much_at_once()
                 parts.append(part)
                 if not message.get("more_body", False):
                     return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -63,3 +79,8 @@ class BodyReader:
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"The request body is larger than {self._max_bytes} bytes (MAX_BODY_BYTES).")
+
+
+def _too_much_at_once() -> Unavailable:
+    message = "The gateway holds as many request bodies as it may; try again shortly."
+    return Unavailable(message, code="overloaded", retry_after=1)

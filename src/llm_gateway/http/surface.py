@@ -80,7 +80,7 @@ class DataPlane:
         )
 
         async def read_request(call: Call) -> ChatRequest:
-            body = await self.bodies.read(context, receive)
+            body = await self.bodies.read(context, scope, receive)
             call.request_bytes = len(body)
             return parse(body)
 

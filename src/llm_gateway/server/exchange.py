@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from llm_gateway.server.protocol import GatewayProtocol
 
 DISCONNECT_EXTENSION = "llm_gateway.disconnect"
+RECEIVE_NOW_EXTENSION = "llm_gateway.receive_now"
 
 Message = dict[str, Any]
 Application = Callable[..., Awaitable[None]]
@@ -181,6 +182,18 @@ class Exchange:
             await self._changed.wait()
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
+        return self._piece()
+
+    def receive_now(self) -> Message | None:
+        """Return the whole body if it has come, as most have when the application starts; else None.
+
+        Lies in `scope["extensions"]["llm_gateway.receive_now"]`: no waiting, so no deadline has to be set.
+        """
+        if self.more_body or not self._news or self.disconnected or self.response_complete:
+            return None
+        return self._piece()
+
+    def _piece(self) -> Message:
         self._news = False
         chunks = self._chunks
         # One piece, the usual case, is passed on as it is.

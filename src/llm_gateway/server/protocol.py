@@ -12,7 +12,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from llm_gateway.server import request_head
 from llm_gateway.server.deadlines import NEVER
-from llm_gateway.server.exchange import DISCONNECT_EXTENSION, Application, Disconnect, Exchange
+from llm_gateway.server.exchange import (
+    DISCONNECT_EXTENSION,
+    RECEIVE_NOW_EXTENSION,
+    Application,
+    Disconnect,
+    Exchange,
+)
 from llm_gateway.server.refusal import Refusal
 from llm_gateway.server.state import GatewayServerState
 
@@ -155,7 +161,7 @@ class GatewayProtocol(HttpToolsProtocol):
         version = parser.get_http_version()
         head = request_head.read_head(method, version, self.url, headers)
         disconnect = Disconnect()
-        scope = {
+        scope: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
             "http_version": version,
@@ -174,6 +180,7 @@ class GatewayProtocol(HttpToolsProtocol):
         keep_alive = version == "1.1" and parser.should_keep_alive() and not self.server_state.draining
         exchange = Exchange(self, scope, disconnect, keep_alive=keep_alive)
         exchange.expects_continue = head.expects_continue
+        scope["extensions"][RECEIVE_NOW_EXTENSION] = exchange.receive_now
         self._enter(exchange, self.app)
         self._reading = exchange
         self._phase = _BODY
