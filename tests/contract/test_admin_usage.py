@@ -1,0 +1,104 @@
+"""`/admin/v1/usage` lists what the issue names, filtered and in pages, on both stores."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_gateway.core.records import UsageRecord
+from tests.fakes.admin_desk import Desk, sitting
+from tests.fakes.stores import opened
+
+
+@pytest.fixture
+async def desk(store_url: str | None, data_dir: Path) -> AsyncIterator[Desk]:
+    async with opened(store_url, data_dir) as store, sitting(store) as desk:
+        yield desk
+
+
+USAGE_FIELDS = {
+    "request_id", "created_at", "credential", "provider", "model", "upstream_model", "endpoint", "method", "stream",
+    "status_code", "outcome", "error_type", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens",
+    "reasoning_tokens", "usage_source", "request_bytes", "response_bytes", "latency_ms", "upstream_latency_ms",
+    "ttft_ms", "attempts", "client_ip", "config_version", "client_request_id",
+}  # fmt: skip
+NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
+
+
+def fact(minutes: int, **changes: Any) -> UsageRecord:
+    values: dict[str, Any] = {
+        "request_id": f"id-{minutes}",
+        "created_at": int((NOON + timedelta(minutes=minutes)).timestamp()) * 1_000_000 + 7,
+        "endpoint": "/v1/chat/completions",
+        "method": "POST",
+        "stream": False,
+        "status_code": 200,
+        "outcome": "ok",
+        "credential": "me",
+        "provider": "main",
+        "model": "gpt-4",
+    }
+    return UsageRecord(**values | changes)
+
+
+async def test_usage_rows_have_the_issues_fields_and_are_flushed_first(desk: Desk) -> None:
+    await desk.store.usage.upsert([fact(0, prompt_tokens=3, ttft_ms=1.5)])
+    page = await desk.ask("GET", "/usage")
+    assert desk.flushed == 1
+    (row,) = page["data"]
+    assert set(row) == USAGE_FIELDS
+    assert row["created_at"] == "2026-01-31T12:00:00.000007Z"
+    assert (row["prompt_tokens"], row["ttft_ms"], row["total_tokens"], row["stream"]) == (3, 1.5, None, False)
+
+
+async def test_usage_filters(desk: Desk) -> None:
+    rows = [fact(n, credential="ab"[n % 2], outcome="error" if n == 3 else "ok") for n in range(6)]
+    await desk.store.usage.upsert(rows)
+
+    async def ids(**params: Any) -> list[str]:
+        return [row["request_id"] for row in (await desk.ask("GET", "/usage", params=params))["data"]]
+
+    assert await ids() == [f"id-{n}" for n in (5, 4, 3, 2, 1, 0)]
+    assert await ids(credential="a") == ["id-4", "id-2", "id-0"]
+    assert await ids(outcome="error") == ["id-3"]
+    assert await ids(request_id="id-2") == ["id-2"]
+    assert await ids(provider="main", model="gpt-4", credential="b", outcome="ok") == ["id-5", "id-1"]
+    assert await ids(model="other") == []
+    unix = NOON.timestamp()
+    for since in (
+        "2026-01-31T12:03:00Z",
+        "2026-01-31T13:03:00+01:00",
+        "2026-01-31T12:03",
+        unix + 180,
+        int(unix) + 180,
+    ):
+        assert await ids(since=since, until="2026-01-31T12:05:00.000007Z") == ["id-4", "id-3"], since
+    assert await ids(until="2026-01-31") == []
+    # A "+" that the caller forgot to encode.
+    answer = await desk.client.get("/admin/v1/usage?since=2026-01-31T13:05:00+01:00")
+    assert [row["request_id"] for row in answer.json()["data"]] == ["id-5"]
+
+
+async def test_usage_pages(desk: Desk) -> None:
+    await desk.store.usage.upsert([fact(n) for n in range(5)])
+    seen, cursor, pages = [], None, 0
+    while pages == 0 or cursor is not None:
+        page = await desk.ask("GET", "/usage", params={"limit": 2} | ({"cursor": cursor} if cursor else {}))
+        seen += [row["request_id"] for row in page["data"]]
+        cursor = page["next_cursor"]
+        pages += 1
+    assert (seen, pages) == ([f"id-{n}" for n in (4, 3, 2, 1, 0)], 3)
+
+
+async def test_bad_usage_filters_are_named(desk: Desk) -> None:
+    for field, value in (
+        ("outcome", "fine"), ("since", "yesterday"), ("since", "1e300"), ("since", "2026-13-01"), ("since", ""),
+        ("until", "9" * 30), ("limit", 0), ("limit", 1001), ("cursor", "x"), ("cursor", "YS5i"),
+        ("cursor", "OTk5OTk5OTk5OTk5OTk5OTk5OTk5OTkueA"), ("model", "a\0b"), ("credential", "x" * 301),
+    ):  # fmt: skip
+        error = await desk.refused("GET", "/usage", params={field: value})
+        assert error["param"] == field

@@ -1,0 +1,56 @@
+"""An admin in front of a gateway on a real store, without a server in between."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from llm_gateway.admin.router import admin_router
+from llm_gateway.admin.services import AdminServices
+from llm_gateway.http.framework_errors import add_error_handlers
+from tests.fakes.stores import Store
+
+
+class Desk:
+    """One admin in front of one gateway."""
+
+    def __init__(self, store: Store, client: httpx.AsyncClient) -> None:
+        self.store = store
+        self.client = client
+        self.flushed = 0
+
+    async def ask(self, method: str, path: str, status: int = 200, **arguments: Any) -> Any:
+        answer = await self.client.request(method, f"/admin/v1{path}", **arguments)
+        assert answer.status_code == status, f"{method} {path}: {answer.status_code} {answer.text}"
+        return answer.json()
+
+    async def refused(self, method: str, path: str, status: int = 422, **arguments: Any) -> dict[str, Any]:
+        error: dict[str, Any] = (await self.ask(method, path, status, **arguments))["error"]
+        assert set(error) == {"message", "type", "param", "code"}
+        return error
+
+    async def flush(self) -> None:
+        self.flushed += 1
+
+
+@asynccontextmanager
+async def sitting(store: Store) -> AsyncIterator[Desk]:
+    app = FastAPI()
+    add_error_handlers(app)
+    app.include_router(admin_router())
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=60) as client:
+        desk = Desk(store, client)
+        app.state.admin = AdminServices(
+            editor=store.editor,
+            store=store.rows,
+            source=store.catalog,
+            reloader=store.reloader,
+            usage=store.usage,
+            flush=desk.flush,
+        )
+        yield desk
