@@ -1,7 +1,8 @@
-"""The relay of event streams: whatever the byte splits, the client gets the same bytes and the meter learns the same."""
+"""The relay of event streams: whatever the byte splits, client and meter get the same."""
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import msgspec
@@ -51,7 +52,7 @@ def streams(draw: st.DrawFn) -> tuple[list[bytes], bytes]:
 def cuts(draw: st.DrawFn, data: bytes) -> list[bytes]:
     places = sorted(draw(st.sets(st.integers(0, len(data)), max_size=12)))
     edges = [0, *places, len(data)]
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False) if a < b]
+    return [data[a:b] for a, b in itertools.pairwise(edges) if a < b]
 
 
 def read(pieces: list[bytes]) -> tuple[bytes, OpenAIReplyStream]:

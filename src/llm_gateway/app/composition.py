@@ -51,8 +51,6 @@ async def _first_load(reloader: Reloader) -> None:
         await reloader.start()
     except Unavailable as error:
         logger.error("No configuration yet, no request is taken: {}", error.message)
-    for fault in reloader.status.refused.faults if reloader.status.refused else ():
-        logger.error("The stored configuration is refused: {}", fault)
 
 
 @asynccontextmanager

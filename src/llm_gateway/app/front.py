@@ -1,31 +1,25 @@
-"""Puts the HTTP rooms behind one shell: the data plane raw, everything else through FastAPI."""
+"""Puts the HTTP rooms behind one shell: the data plane raw, everything else through FastAPI when it is asked for."""
 
 from __future__ import annotations
 
-from fastapi import FastAPI
+import asyncio
+
 from starlette.middleware.cors import CORSMiddleware
 
-from llm_gateway import __version__
-from llm_gateway.admin.router import admin_router
-from llm_gateway.admin.services import AdminServices
 from llm_gateway.app.parts import Parts
 from llm_gateway.app.reporting import as_record, details, gauges
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.catalog_editing import CatalogEditor
 from llm_gateway.flow.probing import Prober
 from llm_gateway.http.body import BodyReader
-from llm_gateway.http.framework_errors import add_error_handlers
 from llm_gateway.http.shell import Guard, RouteTable, Shell
 from llm_gateway.http.surface import DataPlane
-from llm_gateway.http.types import AsgiApp
+from llm_gateway.http.types import AsgiApp, Receive, Scope, Send
 from llm_gateway.infra.prometheus import CONTENT_TYPE
 from llm_gateway.infra.request_ids import RequestIds
-from llm_gateway.ops.documentation import add_documentation
-from llm_gateway.ops.health import health_paths, health_routes
+from llm_gateway.ops.health import health_routes
 from llm_gateway.ops.metrics import metrics_routes
-from llm_gateway.providers.registry import KINDS
 from llm_gateway.settings import Settings
-from llm_gateway.surfaces.openai.routes import openai_paths, openai_routes
+from llm_gateway.surfaces.openai.routes import openai_routes
 
 # How long, in seconds, a provider's list of models and its health are believed.
 _MODELS_TTL = 60.0
@@ -36,12 +30,34 @@ def make_shell(settings: Settings, admin_key: Secret, parts: Parts) -> AsgiApp:
     """Return the outermost ASGI callable."""
     shell: AsgiApp = Shell(
         _routes(settings, parts),
-        _framework(_admin_services(parts)),
+        _OnFirstUse(parts),
         _guards(settings, admin_key),
         RequestIds(),
         lambda other: parts.access_log.finished(as_record(other, parts.clock)),
     )
     return _with_cors(shell, settings.cors_origins) if settings.cors_origins else shell
+
+
+class _OnFirstUse:
+    """FastAPI and its routes: half a second of imports that a worker of the data plane may never need."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._made: AsgiApp | None = None
+        self._one_at_a_time = asyncio.Lock()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._made is None:
+            async with self._one_at_a_time:
+                if self._made is None:
+                    # In a thread: streams go on meanwhile.
+                    self._made = await asyncio.to_thread(self._make)
+        await self._made(scope, receive, send)
+
+    def _make(self) -> AsgiApp:
+        from llm_gateway.app.framework import make_framework  # noqa: PLC0415 - see the class
+
+        return make_framework(self._parts)
 
 
 def _routes(settings: Settings, parts: Parts) -> RouteTable:
@@ -61,33 +77,6 @@ def _routes(settings: Settings, parts: Parts) -> RouteTable:
             metrics_routes(lambda: parts.metrics.render(gauges(parts)), CONTENT_TYPE),
         )
     )
-
-
-def _admin_services(parts: Parts) -> AdminServices:
-    storage = parts.storage
-
-    async def flush() -> None:
-        await parts.shipper.flush()
-
-    editor = CatalogEditor(store=storage.rows, hasher=storage.hasher, reloader=parts.reloader, kinds=KINDS)
-    return AdminServices(
-        editor=editor,
-        store=storage.rows,
-        source=storage.catalog,
-        reloader=parts.reloader,
-        usage=storage.usage,
-        flush=flush,
-    )
-
-
-def _framework(services: AdminServices) -> FastAPI:
-    """Return the FastAPI application for everything that is not on the data path."""
-    app = FastAPI(title="LLM gateway", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.admin = services
-    app.include_router(admin_router())
-    add_documentation(app, lambda: {**openai_paths(), **health_paths()})
-    add_error_handlers(app)
-    return app
 
 
 def _guards(settings: Settings, admin_key: Secret) -> tuple[Guard, ...]:

@@ -1,4 +1,4 @@
-"""Tells the log about attempts that failed, so that an admin sees which provider hurts before users do."""
+"""Tells the log what an admin wants to know before users do: attempts that failed, configurations refused."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import time
 from loguru import logger
 
 from llm_gateway.core.records import AttemptFailed, UsageRecord
+from llm_gateway.core.snapshot import Snapshot
+from llm_gateway.flow.reloading import Refusal, ReloadListener
 
 _UNAUTHORIZED = 401
 # At most one line for each provider and reason in this many seconds: an outage must not flood the log.
@@ -43,3 +45,20 @@ class AttemptLog:
             "Provider {!r} failed for model {!r}: {}. Request {}{}.",
             failed.provider, failed.upstream_model, failed.detail, failed.request_id, more,
         )  # fmt: skip
+
+
+class ReloadLog(ReloadListener):
+    """Tells the log what became of each change of the configuration."""
+
+    def swapped(self, snapshot: Snapshot) -> None:
+        """Say which version is in force."""
+        logger.info("Configuration version {} is in force.", snapshot.version)
+
+    def refused(self, refusal: Refusal) -> None:
+        """Say, once for each version, what is wrong with it."""
+        for fault in refusal.faults:
+            logger.error("Configuration version {} is refused: {}", refusal.version, fault)
+
+    def failed(self, reason: str) -> None:
+        """Say that the one in force stays."""
+        logger.warning("The configuration could not be loaded, the one in force stays: {}", reason)
