@@ -103,7 +103,7 @@ class Settings(BaseSettings):
 
     upstream_transport: Literal["pool", "aiohttp"] = Field(
         "pool",
-        description="How providers are called: pool (fast; what needs an HTTP proxy still goes by aiohttp), or aiohttp.",
+        description="How providers are called: pool (fast; what needs a proxy still goes by aiohttp), or aiohttp.",
     )
 
     # Usage
