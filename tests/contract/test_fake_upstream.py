@@ -36,7 +36,7 @@ def lane(fake: FakeUpstream, request: pytest.FixtureRequest) -> Lane:
 
 def ask(lane: Lane, path: str = "/chat/completions", **body: Any) -> httpx.Response:
     content = {"model": "m", "messages": MESSAGES} | body
-    return httpx.post(lane.base_url + path, json=content, trust_env=False, timeout=5)
+    return httpx.post(lane.base_url + path, json=content, trust_env=False, verify=False, timeout=5)
 
 
 def events(response: httpx.Response) -> list[str]:
@@ -116,7 +116,7 @@ def test_a_legacy_completion_is_one(lane: Lane, prompt: Any, logprobs: int | Non
 
 def test_models_are_listed(lane: Lane) -> None:
     lane.models = ("a", "b")
-    listed = httpx.get(lane.base_url + "/models", trust_env=False).json()
+    listed = httpx.get(lane.base_url + "/models", trust_env=False, verify=False).json()
     assert [strictly(Model, model).id for model in listed["data"]] == ["a", "b"]
     assert listed["object"] == "list"
 
@@ -178,7 +178,7 @@ def test_faults_come_where_asked(
 
     def read() -> None:
         nonlocal got
-        with httpx.stream("POST", url, json=body, timeout=0.3, trust_env=False) as response:
+        with httpx.stream("POST", url, json=body, timeout=0.3, trust_env=False, verify=False) as response:
             for part in response.iter_raw():
                 got += part
 
@@ -209,10 +209,10 @@ def test_calls_are_remembered_and_can_be_asked_for(fake: FakeUpstream, lane: Lan
     call = lane.last
     assert call.json["odd"] == {"a": 1.0}
     assert call.header("content-type") == "application/json"
-    listed = httpx.get(f"{fake.origin}/__calls?{lane.name}", trust_env=False).json()
+    listed = httpx.get(f"{fake.origin}/__calls?{lane.name}", trust_env=False, verify=False).json()
     assert [(item["number"], item["path"]) for item in listed] == [(call.number, "/v1/chat/completions")]
     plan = {"next": [script(text="set from outside")], "models": ["z"]}
-    httpx.put(f"{fake.origin}/__lanes/{lane.name}", json=plan, trust_env=False)
+    httpx.put(f"{fake.origin}/__lanes/{lane.name}", json=plan, trust_env=False, verify=False)
     assert ask(lane).json()["choices"][0]["message"]["content"] == "set from outside"
 
 

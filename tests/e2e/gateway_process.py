@@ -23,6 +23,7 @@ ADMIN_KEY = "test-admin-key-0123456789"
 _START_SECONDS = 30.0
 _STOP_SECONDS = 20.0
 _POLL_SECONDS = 0.02
+_PATIENT: dict[str, Any] = {"max_retries": 0, "timeout": 15}
 # What a program writes when something went wrong that nobody dealt with.
 _DISTRESS = re.compile(
     r"Traceback|never retrieved|Exception ignored|was never awaited|ResourceWarning|DeprecationWarning|"
@@ -50,13 +51,17 @@ class GatewayProcess:
         self.process: subprocess.Popen[bytes] | None = None
         self.stdout = folder / "stdout.log"
         self.stderr = folder / "stderr.log"
+        # What tests that share this gateway have in common, and what they left behind.
+        self.shared_key: str | None = None
+        self.leftovers: list[int] = []
         self._clients: list[openai.OpenAI] = []
-        self.http = httpx.Client(base_url=self.origin, timeout=15, trust_env=False)
+        self.http = httpx.Client(base_url=self.origin, timeout=15, trust_env=False, verify=False)
         self.admin = httpx.Client(
             base_url=f"{self.origin}/admin/v1",
             headers={"authorization": f"Bearer {self.settings['ADMIN_KEY']}"},
             timeout=15,
             trust_env=False,
+            verify=False,
         )
 
     # --- life ---
@@ -223,16 +228,19 @@ class GatewayProcess:
 
     def sdk(self, key: str, **options: Any) -> openai.OpenAI:
         """Return the official client, pointed here, that never tries twice; closed with this process."""
+        # Reading the machine's certificates for every client would take longer than the tests.
+        transport = openai.DefaultHttpxClient(verify=False)
         client = openai.OpenAI(
-            base_url=f"{self.origin}/v1", api_key=key, **({"max_retries": 0, "timeout": 15} | options)
+            base_url=f"{self.origin}/v1", api_key=key, http_client=transport, **(_PATIENT | options)
         )
         self._clients.append(client)
         return client
 
     def async_sdk(self, key: str, **options: Any) -> openai.AsyncOpenAI:
-        """Return the official asyncio client, pointed here, that never tries twice."""
+        """Return the official asyncio client, pointed here, that never tries twice; the caller closes it."""
+        transport = openai.DefaultAsyncHttpxClient(verify=False)
         return openai.AsyncOpenAI(
-            base_url=f"{self.origin}/v1", api_key=key, **({"max_retries": 0, "timeout": 15} | options)
+            base_url=f"{self.origin}/v1", api_key=key, http_client=transport, **(_PATIENT | options)
         )
 
     def post(self, path: str, key: str | None, **arguments: Any) -> httpx.Response:

@@ -56,7 +56,7 @@ class Load(threading.Thread):
             time.sleep(0.005)
 
     async def _press(self) -> None:
-        async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+        async with httpx.AsyncClient(trust_env=False, verify=False, timeout=20) as client:
             await asyncio.gather(*(self._one(client, number) for number in range(self._clients)))
 
     async def _one(self, client: httpx.AsyncClient, number: int) -> None:

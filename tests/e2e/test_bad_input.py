@@ -198,6 +198,31 @@ def test_a_body_that_ends_early(desk: Desk) -> None:
     assert desk.chat().status_code == 200
 
 
+def test_a_body_that_never_comes_is_408(strict_desk: Desk) -> None:
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {strict_desk.key}\r\n"
+        "content-type: application/json\r\ncontent-length: 100\r\n\r\n{"
+    )
+    got = raw(strict_desk, head.encode())
+    assert got.startswith(b"HTTP/1.1 408")
+    assert b"connection: close" in got.lower()
+
+
+def test_expect_continue_is_answered(desk: Desk) -> None:
+    lane = desk.provider()
+    body = json.dumps(desk.body()).encode()
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {desk.key}\r\n"
+        f"content-type: application/json\r\nexpect: 100-continue\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", desk.gateway.port), timeout=10) as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(4096).startswith(b"HTTP/1.1 100")
+        connection.sendall(body)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    assert len(lane.chats) == 1
+
+
 @pytest.mark.parametrize(
     "head",
     [
@@ -235,7 +260,8 @@ def test_c37_refusals_are_rows_of_their_own(desk: Desk) -> None:
             expected,
         )
         assert (row["attempts"], row["provider"], row["total_tokens"]) == (0, None, None)
-        assert row["credential"] == desk.name + ("-narrow" if expected == "model_not_allowed" else "")
+        name = f"desk-{desk.number}-narrow" if expected == "model_not_allowed" else desk.name
+        assert row["credential"] == name
 
 
 def test_who_has_no_key_cannot_fill_the_database(desk: Desk) -> None:

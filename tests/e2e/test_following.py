@@ -27,7 +27,12 @@ def fresh_connections(desk: Desk) -> Iterator[httpx.Client]:
     limits = httpx.Limits(max_keepalive_connections=0)
     headers = {"authorization": f"Bearer {desk.key}"}
     with httpx.Client(
-        base_url=desk.gateway.origin, limits=limits, headers=headers, trust_env=False, timeout=15
+        base_url=desk.gateway.origin,
+        limits=limits,
+        headers=headers,
+        trust_env=False,
+        verify=False,
+        timeout=15,
     ) as client:
         yield client
 

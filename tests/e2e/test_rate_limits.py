@@ -9,14 +9,16 @@ import httpx
 import openai
 import pytest
 
-from tests.e2e.conftest import Desk
+from tests.e2e.conftest import Desk, Launch
+from tests.e2e.gateway_process import eventually
+from tests.fakes.upstream import FakeUpstream
 
 
 async def flood(desk: Desk, key: str, count: int) -> list[httpx.Response]:
     """Send `count` requests at once, each over a connection of its own, so that every worker gets some."""
     limits = httpx.Limits(max_keepalive_connections=0)
     async with httpx.AsyncClient(
-        base_url=desk.gateway.origin, limits=limits, trust_env=False, timeout=20
+        base_url=desk.gateway.origin, limits=limits, trust_env=False, verify=False, timeout=20
     ) as client:
         headers = {"authorization": f"Bearer {key}"}
         asked = [client.post("/v1/chat/completions", headers=headers, json=desk.body()) for _ in range(count)]
@@ -122,7 +124,7 @@ async def test_c7_any_one_second_on_two_workers(pair_desk: Desk) -> None:
     async def press() -> None:
         limits = httpx.Limits(max_keepalive_connections=0)
         url = pair_desk.gateway.origin + "/v1/chat/completions"
-        async with httpx.AsyncClient(limits=limits, trust_env=False, timeout=20) as client:
+        async with httpx.AsyncClient(limits=limits, trust_env=False, verify=False, timeout=20) as client:
             while time.monotonic() < until:
                 await client.post(url, headers=headers, json=pair_desk.body())
                 await asyncio.sleep(0.02)
@@ -133,3 +135,23 @@ async def test_c7_any_one_second_on_two_workers(pair_desk: Desk) -> None:
     worst = max(sum(1 for other in stamps if stamp <= other < stamp + 0.9) for stamp in stamps)
     assert worst <= 10
     assert len(stamps) >= 20
+
+
+async def test_c7_two_machines_share_a_limit_through_redis(
+    launch: Launch, fake: FakeUpstream, postgres_url: str, redis_url: str
+) -> None:
+    desks = [Desk(launch(DB_URL=postgres_url, REDIS_URL=redis_url), fake) for _ in range(2)]
+    lane = desks[0].provider()
+    key = desks[0].credential("-shared", rate_limit=20)
+    desks[1].model = desks[0].model
+    headers = {"authorization": f"Bearer {key}"}
+    eventually(
+        lambda: desks[1].gateway.http.get("/v1/models", headers=headers).status_code,
+        lambda status: status == 200,
+    )
+    began = time.monotonic()
+    answers = await asyncio.gather(*(flood(desk, key, 40) for desk in desks))
+    took = time.monotonic() - began
+    admitted, _ = counted([*answers[0], *answers[1]])
+    assert 20 <= admitted <= 20 * (int(took) + 1)
+    assert len(lane.chats) == admitted

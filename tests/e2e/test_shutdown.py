@@ -32,7 +32,7 @@ class OpenStream(threading.Thread):
         url = self.desk.gateway.origin + "/v1/chat/completions"
         try:
             with (
-                httpx.Client(trust_env=False, timeout=30) as client,
+                httpx.Client(trust_env=False, verify=False, timeout=30) as client,
                 client.stream("POST", url, headers=headers, json=self.desk.body(stream=True)) as answer,
             ):
                 self.request_id = answer.headers["x-request-id"]
@@ -85,7 +85,7 @@ def test_sigterm_takes_no_new_work(launch: Launch, fake: FakeUpstream) -> None:
     stream = OpenStream(desk)
     assert desk.key
     # A connection of before stays usable, for being told to go elsewhere.
-    with httpx.Client(base_url=gateway.origin, trust_env=False, timeout=5) as old:
+    with httpx.Client(base_url=gateway.origin, trust_env=False, verify=False, timeout=5) as old:
         assert old.get("/health/ready").status_code == 200
         stream.start()
         assert stream.begun.wait(10)
@@ -99,7 +99,11 @@ def test_sigterm_takes_no_new_work(launch: Launch, fake: FakeUpstream) -> None:
     headers = {"authorization": f"Bearer {desk.key}"}
     try:
         refused = httpx.post(
-            gateway.origin + "/v1/chat/completions", headers=headers, json=desk.body(), trust_env=False
+            gateway.origin + "/v1/chat/completions",
+            headers=headers,
+            json=desk.body(),
+            trust_env=False,
+            verify=False,
         )
     except httpx.TransportError:
         pass
@@ -148,7 +152,7 @@ def test_a_restart_keeps_everything(launch: Launch, fake: FakeUpstream, workers:
 
 def test_sigterm_with_nothing_open_is_quick(launch: Launch) -> None:
     gateway = launch(DRAIN_TIMEOUT=300)
-    with httpx.Client(base_url=gateway.origin, trust_env=False) as idle:
+    with httpx.Client(base_url=gateway.origin, trust_env=False, verify=False) as idle:
         # An idle keep-alive connection holds nothing up.
         assert idle.get("/health").status_code == 200
         gateway.terminate()

@@ -132,7 +132,7 @@ def test_every_choice_has_to_finish(desk: Desk) -> None:
 
 
 CUTS = {
-    "reset": script(fault="reset", fault_at=4),
+    "reset": script(fault="reset", fault_at=4, gap=0.03),
     "FIN within the chunked body": script(fault="fin", fault_at=4),
     "end by close before a finish": script(framing="close", finish_reason=None, done=False),
     "clean end before a finish": script(finish_reason=None, done=False),

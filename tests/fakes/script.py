@@ -66,8 +66,11 @@ class Script(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fi
     split_gap: float = 0.0
     line_end: Literal["\n", "\r\n", "\r"] = "\n"
     done: bool = True
-    # `close` ends the body by closing the connection instead of by a last chunk.
-    framing: Literal["chunked", "close"] = "chunked"
+    # `close` ends the body by closing the connection. None: a stream is chunked, other replies have a length.
+    framing: Literal["chunked", "close"] | None = None
+    # Bytes before the head, such as an early hint, and fields after the last chunk.
+    early: bytes = b""
+    trailer: str = ""
 
     # A fault, before the head (-1), after it (0), or after n events (of a unary body: n bytes).
     fault: Literal["none", "reset", "fin", "stall"] = "none"

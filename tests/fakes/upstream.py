@@ -22,7 +22,7 @@ from tests.fakes.script import BEFORE_HEAD, FIELD, Script, error_body
 
 _STALL = 3600.0
 # Lets what was written reach the reader before a reset throws it away.
-_SETTLE = 0.02
+_SETTLE = 0.05
 _REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 429: "Too Many Requests"}
 
 _Chunks = Callable[[int, Script, dict[str, Any], str], Iterator[dict[str, Any]]]
@@ -53,6 +53,8 @@ class FakeUpstream:
         self.lanes: dict[str, Lane] = {}
         self.calls: list[Call] = []
         self.connections: set[_Connection] = set()
+        # How many there were since the start.
+        self.accepted = 0
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="fake-upstream", daemon=True)
 
@@ -131,6 +133,7 @@ class _Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.server.connections.add(self)
+        self.server.accepted += 1
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -232,21 +235,26 @@ class _Connection(asyncio.Protocol):
 
     async def _whole(self, call: Call, plan: Script, body: bytes) -> None:
         length = plan.content_length if plan.content_length is not None else len(body)
-        self._head(plan, plan.content_type or "application/json", f"content-length: {length}", call)
+        framings = {"chunked": "transfer-encoding: chunked", "close": "connection: close"}
+        framing = framings.get(plan.framing or "", f"content-length: {length}")
+        self._head(plan, plan.content_type or "application/json", framing, call)
         await self._fault(plan, 0)
         sent = 0
         for part in _split(body, plan.split or -1):
             faulted = plan.fault != "none" and 0 < plan.fault_at < sent + len(part)
             written = part[: plan.fault_at - sent] if faulted else part
             call.sent += written
-            await self._write(written, plan)
+            await self._write(_framed(written, plan.framing == "chunked"), plan)
             sent += len(written)
             await self._fault(plan, sent)
-        if length > len(body):
+        if plan.framing == "chunked":
+            self._transport.write(_last_chunk(plan))
+        elif length > len(body):
             self._transport.close()
 
     async def _stream(self, call: Call, plan: Script, request: dict[str, Any]) -> None:
-        framing = "transfer-encoding: chunked" if plan.framing == "chunked" else "connection: close"
+        chunked = plan.framing != "close"
+        framing = "transfer-encoding: chunked" if chunked else "connection: close"
         self._head(plan, plan.content_type or "text/event-stream; charset=utf-8", framing, call)
         await self._fault(plan, 0)
         if plan.preamble:
@@ -263,8 +271,8 @@ class _Connection(asyncio.Protocol):
             await self._fault(plan, number)
         if held:
             await self._events(call, plan, held)
-        if plan.framing == "chunked":
-            self._transport.write(b"0\r\n\r\n")
+        if chunked:
+            self._transport.write(_last_chunk(plan))
 
     def _payloads(self, call: Call, plan: Script, request: dict[str, Any]) -> Iterator[str]:
         if plan.events is not None:
@@ -278,8 +286,7 @@ class _Connection(asyncio.Protocol):
     async def _events(self, call: Call, plan: Script, block: bytes) -> None:
         call.sent += block
         for part in _split(block, plan.split):
-            framed = b"%x\r\n%s\r\n" % (len(part), part) if plan.framing == "chunked" else part
-            await self._write(framed, plan)
+            await self._write(_framed(part, plan.framing != "close"), plan)
 
     # --- the wire ---
 
@@ -299,7 +306,7 @@ class _Connection(asyncio.Protocol):
         given |= {"x-ratelimit-limit-requests": "10000", "set-cookie": "fake=1"} | plan.headers
         lines += [f"{name}: {value}" for name, value in given.items()]
         lines += [f"content-type: {content_type}", framing, "", ""]
-        self._transport.write("\r\n".join(lines).encode())
+        self._transport.write(plan.early + "\r\n".join(lines).encode())
 
     async def _write(self, data: bytes, plan: Script) -> None:
         await self._writable.wait()
@@ -343,6 +350,14 @@ def _set_lane(lane: Lane, asked: dict[str, Any]) -> None:
     lane.default = msgspec.convert(asked.get("default", {}), Script)
     lane.next.extend(msgspec.convert(asked.get("next", []), list[Script]))
     lane.models = tuple(asked.get("models", lane.models))
+
+
+def _framed(part: bytes, chunked: bool) -> bytes:
+    return b"%x\r\n%s\r\n" % (len(part), part) if chunked and part else part
+
+
+def _last_chunk(plan: Script) -> bytes:
+    return f"0\r\n{plan.trailer}\r\n".encode()
 
 
 def _split(data: bytes, size: int) -> Iterator[bytes]:
