@@ -1,0 +1,100 @@
+"""Which names become labels: configured ones always, a wildcard provider's after it answered, junk never."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llm_gateway.core.records import AttemptFailed, UsageRecord
+from llm_gateway.infra.prometheus import Metrics, gauge
+
+
+@pytest.fixture
+def metrics(monkeypatch: pytest.MonkeyPatch) -> Metrics:
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+    return Metrics(lambda model: model == "listed")
+
+
+def record(model: str | None, status: int = 200, **changes: Any) -> UsageRecord:
+    values: dict[str, Any] = {
+        "request_id": "r",
+        "created_at": 0,
+        "endpoint": "/v1/chat/completions",
+        "method": "POST",
+        "stream": False,
+        "status_code": status,
+        "outcome": "ok" if status == 200 else "error",
+        "provider": "a",
+        "model": model,
+        **changes,
+    }
+    return UsageRecord(**values)
+
+
+def models(metrics: Metrics) -> set[str]:
+    return {
+        sample.labels["model"]
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == "llm_proxy_requests_total"
+    }
+
+
+def test_configured_names_are_labels_whatever_came_of_the_request(metrics: Metrics) -> None:
+    metrics.finished(record("listed", 500))
+    metrics.finished(record(None, 401, provider=None))
+    assert models(metrics) == {"listed", "none"}
+
+
+def test_junk_names_share_one_label(metrics: Metrics) -> None:
+    for number in range(1000):
+        metrics.finished(record(f"junk-{number}", 404, provider=None))
+    assert models(metrics) == {"other"}
+
+
+def test_a_wildcard_providers_names_are_labels_after_a_2xx_and_100_at_most(metrics: Metrics) -> None:
+    for number in range(150):
+        metrics.finished(record(f"wild-{number}"))
+    metrics.finished(record("wild-0", 500))
+    names = models(metrics)
+    assert len(names) == 101
+    assert "other" in names
+    assert "wild-0" in names
+
+
+def test_s4_53_tokens_are_counted_by_type(metrics: Metrics) -> None:
+    tokens = {"prompt_tokens": 10, "completion_tokens": 5, "cached_tokens": 4, "reasoning_tokens": 2}
+    metrics.finished(record("listed", **tokens))
+    text = metrics.render([gauge("x_now", "now", 3)]).decode()
+    for kind, count in (("prompt", 10), ("completion", 5), ("cached", 4), ("reasoning", 2)):
+        assert f'llm_proxy_tokens_total{{model="listed",provider="a",token_type="{kind}"}} {count}.0' in text
+    assert "x_now 3.0" in text
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "healthy"),
+    [
+        ("connect", None, 0.0),
+        ("status", 401, 0.0),
+        ("status", 500, 0.0),
+        ("status", 400, 1.0),
+        ("status", 429, 1.0),
+    ],
+)
+def test_s4_54_health_follows_what_providers_answer(
+    metrics: Metrics, reason: str, status: int | None, healthy: float
+) -> None:
+    metrics.finished(record("listed"))
+    metrics.attempt_failed(
+        AttemptFailed(
+            request_id="r",
+            provider="a",
+            model="listed",
+            upstream_model="up",
+            reason=reason,
+            status=status,
+            detail="x",
+        )
+    )
+    assert metrics.registry.get_sample_value("llm_proxy_provider_health", {"provider": "a"}) == healthy
