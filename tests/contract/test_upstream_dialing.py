@@ -248,7 +248,11 @@ async def test_a_certificate_for_another_host_is_not_trusted(
 
 
 async def test_plain_http_at_the_other_end_is_no_tls(upstream: Upstream) -> None:
-    async with origin_of(answers(HELLO)) as origin:
+    async def script(visit: Visit) -> None:
+        await visit.reader.read(1)
+        await visit.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    async with origin_of(script) as origin:
         fault = await fault_of(ask(upstream, origin.url().replace("http", "https")))
         assert fault.kind == "connect"
 

@@ -390,8 +390,8 @@ async def test_a_coding_that_cannot_be_undone_is_a_protocol_fault(
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
 async def test_a_bomb_stops_at_the_limit(upstream: Upstream, coding: str) -> None:
-    deflate = zlib.compressobj(9, wbits=31 if coding == "gzip" else 15)
-    bomb = b"".join(deflate.compress(bytes(1 << 20)) for _ in range(100)) + deflate.flush()
+    deflate = zlib.compressobj(1, wbits=31 if coding == "gzip" else 15)
+    bomb = b"".join(deflate.compress(bytes(1 << 20)) for _ in range(30)) + deflate.flush()
     head = OK + b"content-encoding: %b\r\ncontent-length: %d\r\n\r\n" % (coding.encode(), len(bomb))
     async with origin_of(answers(head + bomb)) as origin:
         reply = await upstream.send(post(origin.url()), SOON)

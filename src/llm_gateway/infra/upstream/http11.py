@@ -19,8 +19,9 @@ _PATH_SAFE = "".join(map(chr, range(0x21, 0x7F)))
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # The transport's own business: a second one of these would split the message in two.
 _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
-_MAX_KNOWN_NAMES = 256
-_known_names: set[str] = set()
+# Adapters send few sets of names, over and over.
+_MAX_FORMS = 256
+_forms: dict[tuple[str, ...], str] = {}
 
 
 class Unfit(ValueError):
@@ -69,30 +70,33 @@ def parse_url(url: str) -> Target:
 def encode_head(request: UpstreamRequest, target: Target) -> bytes:
     """Return the bytes up to the body; raise Unfit when a header would not stay one header."""
     headers = request.headers
-    if not headers.keys() <= _known_names:
-        _check_names(headers)
-    lines = [f"{name}: {value}\r\n" for name, value in headers.items()]
-    if request.body or request.method != "GET":
-        lines.append(f"content-length: {len(request.body)}\r\n")
-    text = f"{request.method}{target.lead}{''.join(lines)}\r\n"
-    # The request line, the host, the headers and the blank line: one more line end came out of a value.
-    line_ends = len(lines) + 3
-    if text.count("\n") != line_ends or text.count("\r") != line_ends or "\0" in text:
+    names = tuple(headers)
+    form = _forms.get(names) or _form(names)
+    values = tuple(headers.values())
+    joined = "".join(values)
+    if "\n" in joined or "\r" in joined or "\0" in joined:
         raise Unfit("a request header holds a line end or a NUL")
+    text = f"{request.method}{target.lead}{form % values}"
+    if request.body or request.method != "GET":
+        text = f"{text}content-length: {len(request.body)}\r\n"
     try:
-        return text.encode("latin-1")
+        return f"{text}\r\n".encode("latin-1")
     except UnicodeEncodeError:
         raise Unfit("a request header holds characters beyond Latin-1") from None
 
 
-def _check_names(headers: dict[str, str]) -> None:
-    for name in headers:
+def _form(names: tuple[str, ...]) -> str:
+    """Return the header lines of these names with a gap for each value, and remember it."""
+    for name in names:
         if _TOKEN.fullmatch(name) is None:
             raise Unfit("a request header's name is not a token")
         if name.lower() in _OURS:
             raise Unfit(f"the request header {name.lower()} belongs to the transport")
-    if len(_known_names) < _MAX_KNOWN_NAMES:
-        _known_names.update(headers)
+    form = "".join(f"{name.replace('%', '%%')}: %s\r\n" for name in names)
+    if len(_forms) >= _MAX_FORMS:
+        _forms.clear()
+    _forms[names] = form
+    return form
 
 
 class ReplyParser:

@@ -16,10 +16,17 @@ _KEPT = 10.0
 _MAX_KEPT = 1024
 
 
+# IPv6 around IPv4: through the internet's translators, and through a network's own.
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_OWN_NAT64 = ipaddress.ip_network("64:ff9b:1::/48")
+
+
 def is_public(address: str) -> bool:
     """Tell whether an IP address belongs to the internet at large, also behind IPv6's wrappings of IPv4."""
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
+        if ip in _OWN_NAT64:
+            return False
         inner = ip.ipv4_mapped or ip.sixtofour
         if inner is None and ip in _NAT64:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
@@ -33,9 +40,6 @@ def private_fault() -> UpstreamFault:
     return UpstreamFault(
         "connect", "the provider's host has no public address, and ALLOW_PRIVATE_UPSTREAMS is off"
     )
-
-
-_NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
 class Resolver:
