@@ -241,7 +241,7 @@ async def test_an_edit_that_overtakes_a_load_stays() -> None:
     await bench.reloader.start()
     bench.source.change(provider("p"))
     loading = asyncio.create_task(bench.reloader.reload())
-    while not bench.source.loading:
+    while not bench.source.loading:  # noqa: ASYNC110 - a fake that tells nobody
         await asyncio.sleep(0)
     catalog = Catalog(version=3)
     await bench.reloader.adopt(catalog, build_snapshot(catalog, KINDS))
