@@ -20,62 +20,60 @@ BANNED = {
 }
 
 
-def _name(module: Path) -> str:
-    return str(module.relative_to(ROOT))
+# Read once: the rules below look at the same text again and again.
+TEXTS = {str(module.relative_to(SOURCE)): module.read_text() for module in MODULES}
+TREES = {name: ast.parse(text) for name, text in TEXTS.items()}
 
 
-each_module = pytest.mark.parametrize("module", MODULES, ids=_name)
+def test_no_file_is_longer_than_one_can_keep_in_mind() -> None:
+    lengths = {name: len(text.splitlines()) for name, text in TEXTS.items()}
+    assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
 
 
-@each_module
-def test_no_file_is_longer_than_one_can_keep_in_mind(module: Path) -> None:
-    assert len(module.read_text().splitlines()) <= LONGEST
+def test_names_say_what_is_inside() -> None:
+    assert [
+        name for name in TEXTS if EMPTY_NAMES & {part.removesuffix(".py") for part in Path(name).parts}
+    ] == []
 
 
-@each_module
-def test_names_say_what_is_inside(module: Path) -> None:
-    parts = {part.removesuffix(".py") for part in module.relative_to(SOURCE).parts}
-    assert parts & EMPTY_NAMES == set()
+def test_a_module_opens_with_a_sentence_that_says_why_it_exists() -> None:
+    openings = {name: (ast.get_docstring(tree) or "").split("\n\n")[0] for name, tree in TREES.items()}
+    assert [name for name, opening in openings.items() if not opening.rstrip().endswith(".")] == []
 
 
-@each_module
-def test_a_module_opens_with_why_it_exists(module: Path) -> None:
-    opening = ast.get_docstring(ast.parse(module.read_text()))
-    assert opening, "open the module with one sentence that says why it exists"
-    assert opening.split("\n\n")[0].rstrip().endswith("."), "the opening is a sentence"
-
-
-@each_module
-def test_banned_names_are_not_used(module: Path) -> None:
-    tree = ast.parse(module.read_text())
-    used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-    used |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-    used |= {
-        alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names
+def test_banned_names_are_not_used() -> None:
+    used = {
+        (name, banned)
+        for name, tree in TREES.items()
+        for node in ast.walk(tree)
+        for banned in BANNED.keys() & _names_in(node)
     }
-    assert {name: BANNED[name] for name in used & BANNED.keys()} == {}
+    assert {f"{name}: {banned}: {BANNED[banned]}" for name, banned in used} == set()
 
 
-@each_module
-def test_only_the_command_line_prints(module: Path) -> None:
-    if module.relative_to(SOURCE).parts[0] in {"cli", "cli.py"}:
-        return
+def _names_in(node: ast.AST) -> set[str]:
+    if isinstance(node, ast.Name):
+        return {node.id}
+    if isinstance(node, ast.Attribute):
+        return {node.attr}
+    if isinstance(node, ast.ImportFrom):
+        return {alias.name for alias in node.names}
+    return set()
+
+
+def test_only_the_command_line_prints() -> None:
     prints = [
-        node.lineno
-        for node in ast.walk(ast.parse(module.read_text()))
+        f"{name}:{node.lineno}"
+        for name, tree in TREES.items()
+        if not name.startswith("cli")
+        for node in ast.walk(tree)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]
     assert prints == []
 
 
-@each_module
-def test_nothing_is_built_at_import(module: Path) -> None:
-    """A module that is imported starts no application, loop, pool or thread."""
-    built = {
-        ast.unparse(node.value.func)
-        for node in ast.parse(module.read_text()).body
-        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Call)
-    }
+def test_nothing_is_started_by_an_import() -> None:
+    """A module that is imported makes no application, settings, pool or thread."""
     started = {
         "FastAPI",
         "Starlette",
@@ -85,13 +83,19 @@ def test_nothing_is_built_at_import(module: Path) -> None:
         "ThreadPoolExecutor",
         "Thread",
     }
-    assert {name for name in built if name.rsplit(".", 1)[-1] in started} == set()
+    calls = {
+        f"{name}: {ast.unparse(node.value.func)}"
+        for name, tree in TREES.items()
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.Expr) and isinstance(node.value, ast.Call)
+    }
+    assert {call for call in calls if re.split(r"[ .]", call)[-1] in started} == set()
 
 
-def test_importing_the_package_has_no_unexpected_folders() -> None:
+def test_every_folder_is_a_package() -> None:
     """A folder without `__init__.py` is invisible to the import contracts."""
     folders = {module.parent for module in MODULES}
-    assert {_name(folder) for folder in folders if not (folder / "__init__.py").exists()} == set()
+    assert {folder for folder in folders if not (folder / "__init__.py").exists()} == set()
 
 
 def _pins(file: str) -> dict[str, str]:
