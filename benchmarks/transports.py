@@ -33,6 +33,8 @@ _LIMIT = 64 * 1024 * 1024
 # The first letter of the model tells the fake provider what to send.
 _LOADS = {"unary": ("u", 200), "burst": ("b", 200), "paced": ("p", 200), "big": ("u", 60_000)}
 _PACED_CONNECTIONS = 300
+# Streams last for two and a half seconds: a window has to see several of each.
+_PACED_SECONDS = 8.0
 
 Ask = Callable[[], Awaitable[None]]
 
@@ -112,7 +114,9 @@ async def _askers(kind: str, load: str, port: int, connections: int) -> tuple[li
 
 async def _measure(kind: str, load: str, port: int, seconds: float) -> float:
     """Return CPU microseconds for a request."""
-    connections = _PACED_CONNECTIONS if load == "paced" else _CONNECTIONS
+    connections = _CONNECTIONS
+    if load == "paced":
+        connections, seconds = _PACED_CONNECTIONS, max(seconds, _PACED_SECONDS)
     askers, upstream = await _askers(kind, load, port, connections)
     count = 0
     going = True

