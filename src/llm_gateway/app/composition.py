@@ -12,6 +12,7 @@ from loguru import logger
 
 from llm_gateway.app.front import make_shell
 from llm_gateway.app.parts import make_parts
+from llm_gateway.app.reporting import report_losses
 from llm_gateway.app.storage import Storage, find_keys
 from llm_gateway.core.errors import Unavailable
 from llm_gateway.flow.gateway import Lifecycle
@@ -41,6 +42,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         parts.access_log.start()
         feed = ChangeFeed(parts.storage.address, parts.storage.catalog, parts.board, parts.reloader)
         await stack.enter_async_context(_in_background(feed.run()))
+        await stack.enter_async_context(_in_background(report_losses(parts)))
         shell = make_shell(settings, keys.admin.secret, parts)
         yield Running(shell=shell, lifecycle=parts.gateway.lifecycle, storage=parts.storage)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from llm_gateway.app.parts import Parts
@@ -24,12 +25,6 @@ def gauges(parts: Parts) -> list[Any]:
         ),
         gauge(
             "llm_gateway_journal_backlog_bytes", "Usage facts not yet stored.", parts.shipper.backlog_bytes
-        ),
-        gauge("llm_gateway_journal_lost_facts", "Usage facts that could not be written.", parts.journal.lost),
-        gauge(
-            "llm_gateway_journal_rejected_facts",
-            "Usage facts set aside as unreadable.",
-            parts.shipper.rejected,
         ),
     ]
 
@@ -66,3 +61,10 @@ def as_record(other: OtherRequest, clock: Clock) -> UsageRecord:
         latency_ms=ms,
         client_ip=other.client_ip,
     )
+
+
+async def report_losses(parts: Parts) -> None:
+    """Bring losses, which are counted where they happen, into the metrics; until cancelled."""
+    while True:
+        parts.metrics.count_losses(parts.journal.lost, parts.shipper.rejected)
+        await asyncio.sleep(1.0)

@@ -77,12 +77,6 @@ class JournalReader:
         """Let go of the file of positions."""
         self._positions.close()
 
-    def backlog_bytes(self) -> int:
-        """Return how many bytes of facts wait to be stored. Raises OSError."""
-        positions = self.positions()
-        found = files.read_folder(self._directory).files()
-        return sum(max(0, file.size - positions.get(file.name, 0)) for file in found)
-
     async def collect(self, limit: int) -> tuple[list[UsageRecord], bool]:
         """Return about `limit` more records, and whether there may be more to read at once.
 

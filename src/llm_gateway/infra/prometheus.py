@@ -69,6 +69,13 @@ class Metrics:
             "llm_gateway_failed_attempts", "Attempts that led to no reply, by what went wrong.",
             ("provider", "reason"), **common,
         )  # fmt: skip
+        self._lost_facts = Counter(
+            "llm_gateway_journal_lost_facts", "Usage facts that could not be written.", **common
+        )
+        self._rejected_facts = Counter(
+            "llm_gateway_journal_rejected_facts", "Usage facts set aside as unreadable.", **common
+        )
+        self._told_lost = self._told_rejected = 0
         self._wildcard_models: set[str] = set()
         self._bound: dict[tuple[str, str, str | None, str | None, int], _Bound] = {}
         self._healthy: dict[str, bool] = {}
@@ -103,6 +110,12 @@ class Metrics:
         if self._healthy.get(provider) is not healthy or multiprocess_directory() is not None:
             self._healthy[provider] = healthy
             self._health.labels(provider).set(1.0 if healthy else 0.0)
+
+    def count_losses(self, lost: int, rejected: int) -> None:
+        """Take over what this process' journal and shipper have counted since their start."""
+        self._lost_facts.inc(lost - self._told_lost)
+        self._rejected_facts.inc(rejected - self._told_rejected)
+        self._told_lost, self._told_rejected = lost, rejected
 
     def render(self, now: Iterable[Metric]) -> bytes:
         """Return the text of all workers' metrics, with the gauges that are read at this moment."""

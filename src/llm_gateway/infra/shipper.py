@@ -30,14 +30,12 @@ class Shipper:
     """A task in every worker, of which the one that holds the flock in the folder does the work.
 
     When that worker dies another takes over within 100 ms. The database being away makes the journal grow,
-    and nothing else. The numbers are this process' own: `backlog_bytes`, `shipped` and `rejected` stay zero
-    in workers that were never elected.
+    and nothing else. `shipped` and `rejected` are this process' own: they stay zero in workers that were never
+    elected.
     """
 
     def __init__(self, directory: Path, store: UsageStore, clock: Clock) -> None:
         """Ship what the journals in `directory` hold into `store`."""
-        # Bytes of facts that wait to be stored, as of the last look.
-        self.backlog_bytes = 0
         # Records that this process stored.
         self.shipped = 0
         self._directory = directory
@@ -56,6 +54,16 @@ class Shipper:
     def rejected(self) -> int:
         """Facts that this process set aside, because they cannot be read or the store refused them."""
         return self._rejected.count
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes of facts of all processes that wait to be stored; looks at the folder, so not for every request."""
+        try:
+            waiting = files.read_folder(self._directory).files()
+        except OSError:
+            return 0
+        positions = self._reader.positions() if self._reader else self._positions.read()
+        return sum(max(file.size - positions.get(file.name, 0), 0) for file in waiting)
 
     @property
     def elected(self) -> bool:
@@ -152,25 +160,23 @@ class Shipper:
         reader = self._reader
         records, more = await reader.collect(BATCH)
         for start in range(0, len(records), BATCH):
-            await self._deliver(reader, records[start : start + BATCH])
+            await self._deliver(records[start : start + BATCH])
         await reader.commit()
-        if records or self.backlog_bytes:
-            self.backlog_bytes = reader.backlog_bytes()
         return more
 
-    async def _deliver(self, reader: JournalReader, records: list[UsageRecord]) -> None:
+    async def _deliver(self, records: list[UsageRecord]) -> None:
         """Store the records, however long it takes; set aside those that the store refuses."""
-        refusal = await self._offer(reader, records)
+        refusal = await self._offer(records)
         if refusal is None:
             return
         if len(records) == 1:
             self._rejected.add("database", str(refusal), msgspec.json.encode(records[0]))
             return
         half = len(records) // 2
-        await self._deliver(reader, records[:half])
-        await self._deliver(reader, records[half:])
+        await self._deliver(records[:half])
+        await self._deliver(records[half:])
 
-    async def _offer(self, reader: JournalReader, records: list[UsageRecord]) -> FactsRefused | None:
+    async def _offer(self, records: list[UsageRecord]) -> FactsRefused | None:
         """Return None once the records are stored, or why the store refuses them."""
         while True:
             try:
@@ -178,7 +184,7 @@ class Shipper:
             except FactsRefused as refusal:
                 return refusal
             except Exception as error:  # noqa: BLE001 - an outage has many faces
-                await self._wait_out(reader, error)
+                await self._wait_out(error)
             else:
                 self._stored(len(records))
                 return None
@@ -195,7 +201,7 @@ class Shipper:
             logger.info("The store takes usage facts again, after {} failures.", self._failures)
             self._failures = 0
 
-    async def _wait_out(self, reader: JournalReader, error: Exception) -> None:
+    async def _wait_out(self, error: Exception) -> None:
         self._failures += 1
         if self._failures == 1:
             # Of an exception that is not ours only the type: its text may hold a password.
@@ -203,7 +209,6 @@ class Shipper:
             logger.warning(
                 "Usage facts wait in {}, for the store does not take them: {}", self._directory, why
             )
-        self.backlog_bytes = reader.backlog_bytes()
         # A flush may cut the wait short, but not to nothing.
         await asyncio.sleep(_MIN_BACKOFF)
         await self._pause(min(_MIN_BACKOFF * 2 ** min(self._failures - 1, 10), _MAX_BACKOFF) - _MIN_BACKOFF)

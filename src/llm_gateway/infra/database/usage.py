@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import DataError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llm_gateway.core.records import UsageRecord
@@ -73,7 +73,7 @@ class UsageRepository:
             return
         try:
             await self._insert(chosen)
-        except (UnicodeEncodeError, OverflowError):
+        except (UnicodeEncodeError, OverflowError, FactsRefused):
             # A client or a provider chose some values, and not all of them fit a database.
             await self._insert([_fitted(record) for record in chosen])
 
@@ -84,7 +84,9 @@ class UsageRepository:
                     await connection.exec_driver_sql(_POSTGRES_INSERT, (_as_json(chosen),))
                 else:
                     await connection.exec_driver_sql(_SQLITE_INSERT, [_row(record) for record in chosen])
-        except (DataError, IntegrityError) as error:
+        except DBAPIError as error:
+            if not _is_about_values(error):
+                raise
             raise FactsRefused(f"The usage table refused these values ({type(error).__name__})") from error
 
     async def list(self, wanted: UsageFilter, after: UsagePlace | None, limit: int) -> list[UsageRecord]:
@@ -92,6 +94,12 @@ class UsageRepository:
         async with reading(self._engine) as connection:
             rows = await connection.execute(_select(wanted, after, limit))
             return [UsageRecord(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name for it
+
+
+def _is_about_values(error: DBAPIError) -> bool:
+    """Tell a refusal of values (SQLSTATE classes 22 and 23) from everything else that may go wrong."""
+    state = getattr(error.orig, "sqlstate", None) or ""
+    return isinstance(error, (DataError, IntegrityError)) or str(state)[:2] in {"22", "23"}
 
 
 def _one_per_request(records: Sequence[UsageRecord]) -> list[UsageRecord]:
