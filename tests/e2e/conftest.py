@@ -57,6 +57,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave the second store to the soak where a module says that the store is not what it is about."""
+    for item in items:
+        callspec = getattr(item, "callspec", None)
+        indifferent = getattr(getattr(item, "module", None), "STORE_MATTERS", True) is False
+        if indifferent and callspec is not None and callspec.params.get("gateway") == "postgresql":
+            item.add_marker(pytest.mark.soak)
+
+
 @pytest.fixture(scope="session")
 def fake() -> Iterator[FakeUpstream]:
     """Return the fake provider."""

@@ -216,13 +216,18 @@ class GatewayProcess:
 
     def metrics(self, name: str, **labels: str) -> float:
         """Return the sum of a metric's samples that carry these labels."""
-        text = accepted_text(self.http.get("/metrics"))
-        return sum(
-            sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
+        return self.metrics_page()(name, **labels)
+
+    def metrics_page(self) -> Callable[..., float]:
+        """Scrape once, and return what `metrics` is on that page."""
+        page = accepted_text(self.http.get("/metrics"))
+        samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
+
+        def total(name: str, **labels: str) -> float:
+            found = (one for one in samples if one.name == name and labels.items() <= one.labels.items())
+            return sum(sample.value for sample in found)
+
+        return total
 
     # --- clients ---
 

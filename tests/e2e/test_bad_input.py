@@ -11,6 +11,8 @@ import pytest
 
 from tests.e2e.conftest import Desk
 
+STORE_MATTERS = False
+
 MESSAGES = '"messages": [{"role": "user", "content": "hi"}]'
 
 

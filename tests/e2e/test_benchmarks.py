@@ -13,7 +13,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
-@pytest.mark.parametrize("native", [True, False])
+@pytest.mark.parametrize("native", [True, pytest.param(False, marks=pytest.mark.soak)])
 def test_benchmarks_run(tmp_path: Path, native: bool) -> None:
     figures = tmp_path / "figures.json"
     program = "from benchmarks.run import main; main()"

@@ -8,6 +8,8 @@ import pytest
 
 from tests.e2e.conftest import Desk
 
+STORE_MATTERS = False
+
 
 def test_s4_30_docs_work_offline(desk: Desk) -> None:
     page = desk.gateway.http.get("/docs")

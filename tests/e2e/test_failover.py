@@ -15,6 +15,8 @@ from tests.fakes.script import Script, error_script
 from tests.fakes.upstream import FakeUpstream
 from tests.services import free_port
 
+STORE_MATTERS = False
+
 FAULTS = {
     "reset after the head": Script(fault="reset", fault_at=0),
     "FIN after the head": Script(fault="fin", fault_at=0),

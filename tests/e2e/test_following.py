@@ -41,7 +41,7 @@ def test_c21_a_change_is_in_force_on_every_worker_when_the_write_answers(pair_de
     lane = pair_desk.provider()
     admin = pair_desk.gateway.admin
     with fresh_connections(pair_desk) as client:
-        for number in range(12):
+        for number in range(6):
             renamed = f"renamed-{number}"
             change = {"model_mapping": {pair_desk.model: renamed}}
             answer = accepted(admin.patch(f"/providers/{lane.name}", json=change))
@@ -54,7 +54,7 @@ def test_c21_a_change_is_in_force_on_every_worker_when_the_write_answers(pair_de
 
 def test_c21_a_new_key_works_at_once_and_a_deleted_one_at_once_not(pair_desk: Desk) -> None:
     pair_desk.provider()
-    for _ in range(5):
+    for _ in range(3):
         made = accepted(pair_desk.gateway.admin.post("/credentials", json={"name": "passing"}))
         headers = {"authorization": f"Bearer {made['key']}"}
         with fresh_connections(pair_desk) as client:
@@ -74,7 +74,8 @@ def test_s4_13_rows_changed_by_sql_are_followed(launch: Launch, fake: FakeUpstre
     version = gateway.config_version()
     run_sql(gateway, f"UPDATE providers SET is_enabled = false WHERE provider_key = '{lane.name}'")
     eventually(desk.chat, lambda answer: answer.status_code == 404, 5)
-    assert gateway.config_version() > version
+    # Each worker looks for itself: both will have seen it.
+    eventually(gateway.config_version, version.__lt__, 5)
     run_sql(gateway, f"UPDATE providers SET is_enabled = true WHERE provider_key = '{lane.name}'")
     reloaded = accepted(gateway.admin.post("/config/reload"))["version"]
     with fresh_connections(desk) as client:

@@ -50,7 +50,7 @@ def check_counts(desk: Desk) -> None:
     """Send a known load and find exactly that in the metrics, with every worker's share."""
     lane = desk.provider()
     lane.next.extend([error_script(400)] * 3)
-    metrics, model = desk.gateway.metrics, desk.model
+    model = desk.model
 
     async def load() -> list[int]:
         limits = httpx.Limits(max_keepalive_connections=0)
@@ -65,6 +65,7 @@ def check_counts(desk: Desk) -> None:
     statuses = asyncio.run(load())
     assert (statuses.count(200), statuses.count(400)) == (37, 3)
     # Counted before the reply's end is sent: no waiting here.
+    metrics = desk.gateway.metrics_page()
     total = "llm_proxy_requests_total"
     assert metrics(total, model=model, provider=lane.name, status_code="200", method="POST") == 37
     assert metrics(total, model=model, status_code="400", endpoint="/v1/chat/completions") == 3

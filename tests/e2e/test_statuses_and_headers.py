@@ -11,6 +11,8 @@ from tests.e2e.conftest import Desk
 from tests.e2e.gateway_process import eventually
 from tests.fakes.script import Script, error_script, script
 
+STORE_MATTERS = False
+
 _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 # What the gateway may say to a client on a chat reply.
 _TO_CLIENT = {

@@ -11,6 +11,8 @@ import pytest
 from tests.e2e.conftest import Desk
 from tests.fakes.script import Script, Tokens, script
 
+STORE_MATTERS = False
+
 MESSAGES: Any = [{"role": "user", "content": "hello"}]
 ASKED: Any = {"stream_options": {"include_usage": True}}
 

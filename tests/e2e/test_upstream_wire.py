@@ -17,6 +17,8 @@ from tests.fakes import openai_wire
 from tests.fakes.script import Script
 from tests.fakes.upstream import FakeUpstream
 
+STORE_MATTERS = False
+
 
 @pytest.fixture
 def lonely() -> Iterator[FakeUpstream]:
