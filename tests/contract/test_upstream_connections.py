@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from llm_gateway.flow.ports import Upstream, UpstreamReply
+from llm_gateway.infra.upstream.http11_pool import PooledUpstream
 from tests.fakes.origin import HELLO, OK, Visit, answers, origin_of
 from tests.fakes.upstream_calls import LIMIT, SOON, MakeUpstream, ask, fault_of, post, whole
 
@@ -172,6 +173,22 @@ async def test_a_request_is_sent_twice_at_most(upstream: Upstream) -> None:
         await ask(upstream, origin.url())
         assert (await fault_of(ask(upstream, origin.url()))).kind == "cut"
         assert [len(visit.asked) for visit in origin.visits] == [2, 1]
+
+
+async def test_the_pool_drops_what_is_idle_and_forgets_what_is_gone() -> None:
+    upstream = PooledUpstream(connect_timeout=SOON, idle_seconds=0.05)
+    async with origin_of(answers(HELLO)) as one, origin_of(answers(CHUNKED)) as other:
+        await asyncio.gather(*(ask(upstream, one.url(f"/{number}")) for number in range(20)))
+        reply = await upstream.send(post(other.url()), SOON)
+        assert await one.all_left()
+        await until(lambda: len(upstream._origins) == 1)
+        assert len(upstream._routes) <= 1
+        assert other.open == 1
+        reply.close()
+        assert await ask(upstream, one.url()) == (200, b"hello")
+        await upstream.close()
+        fault = await fault_of(upstream.send(post(one.url()), SOON))
+        assert fault.kind == "connect"
 
 
 # --- deadlines -----------------------------------------------------------------------------------
