@@ -3,4 +3,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/install.sh dev
-exec .venv/bin/python -m pytest --cov --cov-report=term --cov-report=html "$@"
+exec .venv/bin/python -m pytest -n 2 --dist loadfile --cov --cov-report=term --cov-report=html "$@"
