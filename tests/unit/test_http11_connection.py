@@ -359,12 +359,16 @@ async def test_a_connection_is_idle_for_so_long_and_no_longer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "idle"), [(b"timeout=5", 4.0), (b"max=100, timeout=61", 30.0), (b"x", 30.0), (b"timeout=1", 0.0)]
+    ("told", "idle"), [(b"timeout=5", 4.0), (b"max=100, timeout=61", 30.0), (b"x", 30.0)]
 )
 async def test_a_server_says_how_long_it_waits(told: bytes, idle: float) -> None:
     site = Site1()
     connection = site.open(b"Keep-Alive: " + told + b"\r\n")
     assert connection.idle_until == site.loop.now + idle
+
+
+async def test_a_server_that_hardly_waits_gets_no_second_request() -> None:
+    assert Site1().open(b"Keep-Alive: timeout=1\r\n").ended
 
 
 async def test_dead_connections_are_forgotten() -> None:

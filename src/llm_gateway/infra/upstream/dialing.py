@@ -16,6 +16,8 @@ from llm_gateway.infra.upstream.resolving import Resolver
 
 # How long an address may keep silent before the next one is tried beside it (RFC 8305).
 _HAPPY_EYEBALLS = 0.25
+# A provider that thinks for long is asked now and then whether it is there: two minutes tell that it is not.
+_KEEPALIVE = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 15, "TCP_KEEPCNT": 4}
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
@@ -56,8 +58,7 @@ class Dialer:
         addresses = await self._resolver.resolve(site.host, site.port)
         sock = await start_connection(addresses, happy_eyeballs_delay=_HAPPY_EYEBALLS, loop=loop)
         try:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            _set_options(sock)
             tls = self._tls() if site.scheme == "https" else None
             _, protocol = await loop.create_connection(
                 factory, sock=sock, ssl=tls, server_hostname=site.host if tls else None
@@ -73,6 +74,15 @@ class Dialer:
             self._ssl_context = ssl.create_default_context()
             self._ssl_context.set_alpn_protocols(["http/1.1"])
         return self._ssl_context
+
+
+def _set_options(sock: socket.socket) -> None:
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in _KEEPALIVE.items():
+        # Not every system has each of them.
+        if option := getattr(socket, name, None):
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def connect_fault(error: BaseException | None) -> UpstreamFault:

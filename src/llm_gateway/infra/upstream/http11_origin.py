@@ -85,6 +85,8 @@ class Origin:
         told = connection.parser.headers.get(b"keep-alive")
         if told is not None and (found := _KEEP_ALIVE.search(told)):
             seconds = min(seconds, int(found[1]) - _MARGIN)
+            if seconds <= 0:
+                return False
         connection.idle_until = self.loop.time() + seconds
         self._idle[connection] = None
         self._on_idle()

@@ -103,7 +103,9 @@ class PooledUpstream:
 
     def _sweep_later(self) -> None:
         if self._sweeper is None:
-            self._sweeper = asyncio.get_running_loop().call_later(min(_SWEEP, self._idle_seconds), self._sweep)
+            self._sweeper = asyncio.get_running_loop().call_later(
+                min(_SWEEP, self._idle_seconds), self._sweep
+            )
 
     def _sweep(self) -> None:
         self._sweeper = None

@@ -85,10 +85,12 @@ class SimulatedReply:
 
     async def read_all(self, limit: int, timeout: float) -> bytes:
         """Return the body."""
-        del limit
+        deadline = time.monotonic() + timeout
         parts = []
-        while data := await self.read(timeout):
+        while data := await self.read(max(deadline - time.monotonic(), 0.0)):
             parts.append(data)
+            if sum(map(len, parts)) > limit:
+                raise UpstreamFault("protocol", "the provider's reply is too large")
         return b"".join(parts)
 
     def finish(self) -> None:
