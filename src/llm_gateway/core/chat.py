@@ -9,7 +9,7 @@ import msgspec
 Endpoint = Literal["chat/completions", "completions"]
 
 
-class ChatRequest(msgspec.Struct, kw_only=True):
+class ChatRequest(msgspec.Struct, kw_only=True, gc=False):
     """One request: top-level fields with their raw JSON, decoded once.
 
     `fields` holds every top-level field as the client sent it (duplicate names collapsed to the last

@@ -6,11 +6,12 @@ from typing import Literal
 
 import msgspec
 
+# None of these can be a part of a cycle: the collector need not look at them (gc=False).
 Outcome = Literal["ok", "error", "aborted", "interrupted", "rejected"]
 UsageSource = Literal["provider", "counted", "estimated"]
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True):
+class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Tokens of one exchange; `source` says who counted them."""
 
     prompt_tokens: int
@@ -21,7 +22,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     source: UsageSource = "provider"
 
 
-class AttemptBegun(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", tag="begin"):
+class AttemptBegun(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="t", tag="begin"):
     """Written before an upstream is called, so that a crash leaves a trace of the call.
 
     Times are Unix microseconds. The last one with a request id wins.
@@ -43,7 +44,7 @@ class AttemptBegun(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", tag
     config_version: int
 
 
-class AttemptFailed(msgspec.Struct, frozen=True, kw_only=True):
+class AttemptFailed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One attempt that led to no reply; `detail` is ours and holds no secret, URL or provider text."""
 
     request_id: str
@@ -55,7 +56,7 @@ class AttemptFailed(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
 
 
-class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="t", tag="end"):
+class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="t", tag="end"):
     """The single fact about a finished request.
 
     `created_at` is Unix microseconds, `*_ms` are milliseconds with a fraction, `*_bytes` are bodies

@@ -11,7 +11,7 @@ class ClientLeft(Exception):
     """The client closed its connection before its request was whole."""
 
 
-class Call(msgspec.Struct, kw_only=True):
+class Call(msgspec.Struct, kw_only=True, gc=False):
     """One HTTP request as the flow sees it; times are the clock's.
 
     `admitted` is False when the machine has too many requests in flight already. `forwarded` holds the

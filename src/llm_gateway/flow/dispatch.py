@@ -37,7 +37,7 @@ async def dispatch(
     gateway: Gateway, call: Call, request: ChatRequest, plan: Sequence[Deployment], meter: Meter
 ) -> Reply:
     """Return the first reply that a deployment of the plan gives; raise what the last one left."""
-    error: GatewayError = UpstreamFailed("No provider answered.")
+    error: GatewayError | None = None
     for deployment in plan:
         meter.attempt(deployment)
         attempt = _Attempt(gateway, call, request, deployment, meter)
@@ -48,7 +48,7 @@ async def dispatch(
             error = ended.error
             if next_step(ended.failure) is Step.GIVE_UP:
                 break
-    raise error
+    raise error or UpstreamFailed("No provider answered.")
 
 
 class _Attempt:

@@ -83,7 +83,7 @@ class Upstream(Protocol):
 # --- limits --------------------------------------------------------------------------------------
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Verdict(msgspec.Struct, frozen=True, gc=False):
     """What a limiter says of one request; times are seconds from now."""
 
     allowed: bool

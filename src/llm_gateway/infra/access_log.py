@@ -24,7 +24,7 @@ _STEP = 64
 _MAX_WAITING = 10_000
 
 
-class _Line(msgspec.Struct):
+class _Line(msgspec.Struct, gc=False):
     time: str
     request_id: str
     client_request_id: str | None

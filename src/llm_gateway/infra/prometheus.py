@@ -79,6 +79,8 @@ class Metrics:
         self._wildcard_models: set[str] = set()
         self._bound: dict[tuple[str, str, str | None, str | None, int], _Bound] = {}
         self._healthy: dict[str, bool] = {}
+        # Another worker may have said otherwise since.
+        self._shared = multiprocess_directory() is not None
 
     def finished(self, record: UsageRecord) -> None:
         """Count one request."""
@@ -107,7 +109,7 @@ class Metrics:
 
     def provider_answered(self, provider: str, *, healthy: bool) -> None:
         """Note how a provider's last answer, or probe, went."""
-        if self._healthy.get(provider) is not healthy or multiprocess_directory() is not None:
+        if self._healthy.get(provider) is not healthy or self._shared:
             self._healthy[provider] = healthy
             self._health.labels(provider).set(1.0 if healthy else 0.0)
 

@@ -13,7 +13,7 @@ from llm_gateway.core.records import Usage
 from llm_gateway.core.snapshot import Deployment, ServingProvider
 
 
-class UpstreamRequest(msgspec.Struct, kw_only=True):
+class UpstreamRequest(msgspec.Struct, kw_only=True, gc=False):
     """One HTTP request to a provider, ready for the wire; `headers` hold the secret, so never log it."""
 
     url: str
@@ -35,7 +35,7 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     param: str | None = None
 
 
-class Completion(msgspec.Struct, frozen=True, kw_only=True):
+class Completion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A unary reply: the bytes for the client, and the usage read from them."""
 
     body: bytes

@@ -21,16 +21,16 @@ _USER_AGENT = "llm-gateway"
 _WITH_USAGE = msgspec.Raw(b'{"include_usage":true}')
 
 
-class _Reply(msgspec.Struct):
+class _Reply(msgspec.Struct, gc=False):
     choices: list[msgspec.Raw] | None = None
     usage: WireUsage | None = None
 
 
-class _Models(msgspec.Struct):
+class _Models(msgspec.Struct, gc=False):
     data: list[_Model]
 
 
-class _Model(msgspec.Struct):
+class _Model(msgspec.Struct, gc=False):
     id: str
 
 

@@ -18,14 +18,14 @@ _FINISH_REASON = b'"finish_reason"'
 _KEPT_FOR_COUNTING = 256 * 1024
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     index: int = 0
     delta: dict[str, msgspec.Raw] | None = None
     text: str | None = None
     finish_reason: str | None = None
 
 
-class _Chunk(msgspec.Struct):
+class _Chunk(msgspec.Struct, gc=False):
     choices: list[_Choice] | None = None
     usage: WireUsage | None = None
     error: msgspec.Raw = msgspec.Raw(b"null")

@@ -11,19 +11,19 @@ from llm_gateway.providers.base import Refusal
 _MOST = 2**40
 
 
-class PromptDetails(msgspec.Struct):
+class PromptDetails(msgspec.Struct, gc=False):
     """`prompt_tokens_details`."""
 
     cached_tokens: int | None = None
 
 
-class CompletionDetails(msgspec.Struct):
+class CompletionDetails(msgspec.Struct, gc=False):
     """`completion_tokens_details`."""
 
     reasoning_tokens: int | None = None
 
 
-class WireUsage(msgspec.Struct):
+class WireUsage(msgspec.Struct, gc=False):
     """`usage` as OpenAI and its like write it."""
 
     prompt_tokens: int | None = None
