@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,10 +17,10 @@ from typing import IO
 class Cores:
     """Keeps what is measured apart from what measures it, where there are two cores."""
 
-    def __init__(self) -> None:
-        """Split the cores that this process may use."""
+    def __init__(self, *, spread: bool = False) -> None:
+        """Split the cores that this process may use; `spread` lets the target run on all of them."""
         usable = sorted(os.sched_getaffinity(0))
-        self.target = {usable[-1]}
+        self.target = set(usable) if spread else {usable[-1]}
         self.tools = set(usable[:-1][:1]) or self.target
         self._usable = set(usable)
 
@@ -30,24 +33,103 @@ class Cores:
         cwd: Path | None = None,
         stdout: IO[bytes] | int | None = None,
         stderr: IO[bytes] | int | None = None,
+        leads_group: bool = False,
     ) -> subprocess.Popen[bytes]:
-        """Start a program that may only run on `cores`, its later threads and children included."""
+        """Start a program that may only run on `cores`, its later threads and children included.
+
+        With `leads_group` it gets a process group of its own, by which everything that it starts is found.
+        """
         os.sched_setaffinity(0, cores)
         try:
             return subprocess.Popen(
-                command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr
+                command,
+                env=env,
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                start_new_session=leads_group,
             )
         finally:
             os.sched_setaffinity(0, self._usable)
 
 
-def with_children(pid: int) -> list[int]:
-    """Return a process and all its descendants."""
-    found = [pid]
+def _stat(pid: int) -> list[str] | None:
+    """Return what follows the name in /proc/PID/stat, from the state on; None when it is gone."""
     with suppress(OSError):
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            found += with_children(int(child))
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return None
+
+
+def with_children(pid: int) -> list[int]:
+    """Return a process and all its descendants, of every thread."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            for child in task.read_text().split():
+                found += with_children(int(child))
     return found
+
+
+def family(leader: int) -> list[int]:
+    """Return a process, its descendants, and whoever else is in the process group that it leads."""
+    found = with_children(leader)
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) not in found:
+            stat = _stat(int(entry.name))
+            if stat is not None and stat[0] != "Z" and int(stat[2]) == leader:
+                found.append(int(entry.name))
+    return found
+
+
+def end(process: subprocess.Popen[bytes], patience: float = 20.0) -> None:
+    """End a process and its family, by pid: politely, and after `patience` seconds by force."""
+    # A pid may be given anew: the start time tells whether it is still the same process.
+    born = {pid: stat[19] for pid in family(process.pid) if (stat := _stat(pid)) is not None}
+    process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(patience)
+    for wanted in (signal.SIGTERM, signal.SIGKILL):
+        left = [pid for pid in born if _is_alive(pid, born[pid])]
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, wanted)
+        deadline = time.monotonic() + 3
+        while any(_is_alive(pid, born[pid]) for pid in left) and time.monotonic() < deadline:
+            process.poll()
+            time.sleep(0.02)
+    process.wait()
+
+
+def _is_alive(pid: int, born: str) -> bool:
+    stat = _stat(pid)
+    return stat is not None and stat[0] != "Z" and stat[19] == born
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """Return the processor time, user and system, that the processes have used."""
+    stats = [stat for pid in pids if (stat := _stat(pid)) is not None]
+    return sum(int(stat[11]) + int(stat[12]) for stat in stats) / os.sysconf("SC_CLK_TCK")
+
+
+def await_quiet(pids: Iterable[int], patience: float) -> bool:
+    """Wait until the processes use next to no processor time; tell whether they came to rest."""
+    pids = list(pids)
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        before = cpu_seconds(pids)
+        time.sleep(0.2)
+        # Two ticks of 10 ms.
+        if cpu_seconds(pids) - before <= 0.02:
+            return True
+    return False
+
+
+def allow_open_files() -> int:
+    """Raise this process's limit of open files, which its children inherit, and return it."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return most
 
 
 def resident_mb(pids: Iterable[int]) -> float:

@@ -26,10 +26,21 @@ class Figures:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A load that a target did not bear, and in what numbers."""
+
+    target: str
+    scenario: str
+    title: str
+    failed: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Footprint:
     """What one target takes beside requests; MB, seconds."""
 
     target: str
+    version: str
     idle_mb: float
     loaded_mb: float
     start_seconds: float | None
@@ -54,23 +65,36 @@ def figures(target: str, scenario: Scenario, samples: list[Sample]) -> Figures:
     )
 
 
-def table(rows: Iterable[Figures], footprints: Iterable[Footprint]) -> str:
+def table(rows: Iterable[Figures | Failure], footprints: Iterable[Footprint]) -> str:
     """Return everything as text."""
     lines = [
-        f"{'target':<14}{'load':<36}{'CPU us':>9} {'per':<8}{'per second':>11}{'p50 ms':>10}{'p99 ms':>10}"
+        f"{'target':<15}{'load':<36}{'CPU us':>9} {'per':<8}{'per second':>11}{'p50 ms':>10}{'p99 ms':>10}"
     ]
+    lines += [_line(row) for row in rows]
     lines += [
-        f"{row.target:<14}{row.title:<36}{row.cpu_us:>9.1f} {row.unit:<8}{row.per_second:>11,.0f}"
-        f"{row.p50_ms:>10.2f}{row.p99_ms:>10.2f}"
-        for row in rows
+        "",
+        f"{'target':<15}{'version':<12}{'memory idle':>12}{'loaded':>12}{'start to first answer':>24}",
     ]
-    lines += ["", f"{'target':<14}{'memory idle':>12}{'loaded':>12}{'start to first answer':>24}"]
     for print_ in footprints:
         start = f"{print_.start_seconds:.2f} s" if print_.start_seconds is not None else "-"
-        lines.append(f"{print_.target:<14}{print_.idle_mb:>9.0f} MB{print_.loaded_mb:>9.0f} MB{start:>24}")
+        lines.append(
+            f"{print_.target:<15}{print_.version:<12}{print_.idle_mb:>9.0f} MB{print_.loaded_mb:>9.0f} MB{start:>24}"
+        )
     return "\n".join(lines)
 
 
-def as_json(rows: Iterable[Figures], footprints: Iterable[Footprint]) -> dict[str, object]:
+def _line(row: Figures | Failure) -> str:
+    named = f"{row.target:<15}{row.title:<36}"
+    if isinstance(row, Failure):
+        return f"{named}{'failed':>9} {row.failed}"
+    return f"{named}{row.cpu_us:>9.1f} {row.unit:<8}{row.per_second:>11,.0f}{row.p50_ms:>10.2f}{row.p99_ms:>10.2f}"
+
+
+def as_json(rows: Iterable[Figures | Failure], footprints: Iterable[Footprint]) -> dict[str, object]:
     """Return everything as JSON-ready values."""
-    return {"figures": [asdict(row) for row in rows], "footprints": [asdict(one) for one in footprints]}
+    rows = list(rows)
+    return {
+        "figures": [asdict(row) for row in rows if isinstance(row, Figures)],
+        "failures": [asdict(row) for row in rows if isinstance(row, Failure)],
+        "footprints": [asdict(one) for one in footprints],
+    }

@@ -6,141 +6,126 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.machine import Cores, free_ports, resident_mb
-from benchmarks.report import Figures, Footprint, as_json, figures, table
-from benchmarks.scenarios import SCENARIOS, Scenario
-from benchmarks.targets.base import WEIGHTS, Target
-from benchmarks.targets.gateway import GatewayTarget
-from benchmarks.targets.nginx import NginxTarget
-from benchmarks.tools import BenchmarkFailed, Sample, Tools
-from tests.services import ServiceMissing, find_postgres, fresh_database
+from benchmarks.guard import FLOOR, SUBJECT, read_bounds, verdicts
+from benchmarks.machine import Cores, allow_open_files
+from benchmarks.measuring import Plan, make_tools, measure_targets, providers, store
+from benchmarks.report import Failure, as_json, table
+from benchmarks.scaling import PARTS, print_scaling
+from benchmarks.scenarios import SCENARIOS
+from benchmarks.targets.base import Target
+from benchmarks.targets.known import NAMES, PEERS, targets
+from benchmarks.tools import BenchmarkFailed
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How much is measured."""
-
-    rounds: int
-    seconds: float
-    warm: float
-    connections: int | None
-    scenarios: tuple[Scenario, ...]
-
-
-def measure_target(
-    target: Target, plan: Plan, tools: Tools, cores: Cores, ports: list[int]
-) -> tuple[list[Figures], Footprint]:
-    """Start one target, put every load on it, and return what it showed; raise BenchmarkFailed."""
-    with tempfile.TemporaryDirectory(prefix="llm-gateway-bench-") as folder:
-        running = target.start(ports, Path(folder), cores)
-        try:
-            idle = resident_mb(running.pids())
-            samples: dict[str, list[Sample]] = {scenario.name: [] for scenario in plan.scenarios}
-            # Rounds outside, loads inside: what disturbs the machine for a while disturbs all loads alike.
-            for _ in range(plan.rounds):
-                for scenario in plan.scenarios:
-                    samples[scenario.name].append(
-                        tools.measure(
-                            running.port,
-                            scenario.request(running.headers),
-                            running.pids(),
-                            connections=plan.connections or scenario.connections,
-                            warm=plan.warm,
-                            seconds=max(plan.seconds, scenario.least_seconds if plan.seconds >= 1 else 0.0),
-                        )
-                    )
-            loaded = resident_mb(running.pids())
-        finally:
-            running.stop()
-    rows = [figures(target.name, scenario, samples[scenario.name]) for scenario in plan.scenarios]
-    print_ = Footprint(
-        target=target.name, idle_mb=idle, loaded_mb=loaded, start_seconds=running.start_seconds
-    )
-    return rows, print_
-
-
-@contextmanager
-def store(wanted: str) -> Iterator[str | None]:
-    """Yield the URL of a fresh PostgreSQL database, or None for SQLite."""
-    if wanted == "sqlite":
-        yield None
-        return
-    try:
-        server = find_postgres()
-    except ServiceMissing as missing:
-        if wanted == "postgresql":
-            raise BenchmarkFailed(str(missing)) from None
-        print(f"On SQLite: {missing}", file=sys.stderr)
-        yield None
-        return
-    try:
-        with fresh_database(server.url) as url:
-            yield url
-    finally:
-        server.stop()
-
-
-def run(options: argparse.Namespace) -> None:
-    """Measure what was asked for, and print it."""
-    chosen = tuple(one for one in SCENARIOS if not options.scenario or one.name in options.scenario)
-    plan = Plan(
-        rounds=options.rounds or (1 if options.quick else 3),
-        seconds=options.seconds or (1.0 if options.quick else 4.0),
-        warm=options.warm if options.warm is not None else (0.5 if options.quick else 1.5),
-        connections=options.connections,
-        scenarios=chosen,
-    )
+def run(options: argparse.Namespace) -> bool:
+    """Measure what was asked for, print it, and return whether this gateway bore every load within its bounds."""
+    plan = _plan(options)
     cores = Cores()
-    rows: list[Figures] = []
-    footprints: list[Footprint] = []
     with tempfile.TemporaryDirectory(prefix="llm-gateway-bench-") as folder, store(options.store) as db_url:
-        tools = Tools(Path(folder), cores)
-        if not tools.native:
-            print("No C compiler: the fake provider and the load are Python, and slower.", file=sys.stderr)
-        ports = free_ports(len(WEIGHTS))
-        upstream = tools.start_upstream(ports)
-        try:
-            for target in (GatewayTarget(db_url), NginxTarget()):
-                if options.target and target.name not in options.target:
-                    continue
-                missing = target.missing()
-                if missing is not None:
-                    print(f"{target.name} is left out: {missing}", file=sys.stderr)
-                    continue
-                made, print_ = measure_target(target, plan, tools, cores, ports)
-                rows += made
-                footprints.append(print_)
-        finally:
-            upstream.kill()
-            upstream.wait()
-            if upstream.stdout is not None:
-                upstream.stdout.close()
+        tools = make_tools(Path(folder), cores)
+        chosen = _choose(options, db_url)
+        with providers(tools) as ports:
+            rows, footprints = measure_targets(chosen, plan, tools, cores, ports)
     where = "PostgreSQL" if db_url else "SQLite"
     print(f"One worker on one core, {where}; medians of {plan.rounds} x {plan.seconds:g} s.\n")
     print(table(rows, footprints))
     if options.json:
         Path(options.json).write_text(json.dumps(as_json(rows, footprints), indent=2) + "\n")
+    if not options.guard:
+        return not any(isinstance(row, Failure) and row.target == SUBJECT for row in rows)
+    judged = verdicts(rows, read_bounds())
+    print("\n" + "\n".join(sentence for sentence, _ in judged))
+    return bool(judged) and all(is_within for _, is_within in judged)
+
+
+def _plan(options: argparse.Namespace) -> Plan:
+    wanted = options.scenario or (list(read_bounds()) if options.guard else [one.name for one in SCENARIOS])
+    return Plan(
+        rounds=options.rounds or (1 if options.quick else 3),
+        seconds=options.seconds or (1.0 if options.quick else 4.0),
+        warm=options.warm if options.warm is not None else (0.5 if options.quick else 1.5),
+        connections=options.connections,
+        scenarios=tuple(one for one in SCENARIOS if one.name in wanted),
+    )
+
+
+def _choose(options: argparse.Namespace, db_url: str | None) -> list[Target]:
+    """Return the targets that were asked for and are there; say what is missing."""
+    wanted = {SUBJECT, FLOOR} if options.guard else set(options.target or NAMES)
+    found: list[Target] = []
+    for target in targets(db_url):
+        if target.name not in wanted:
+            continue
+        missing = target.missing()
+        if missing is None:
+            found.append(target)
+        elif options.guard:
+            raise BenchmarkFailed(f"the guard compares with {target.name}: {missing}")
+        else:
+            print(f"{target.name} is left out; {missing}", file=sys.stderr)
+    if not found:
+        raise BenchmarkFailed("none of the targets is there")
+    return found
+
+
+def install_peers(names: list[str] | None) -> bool:
+    """Install the peers that are named (all when None) and not there yet; return whether all are there then."""
+    is_whole = True
+    for peer in PEERS:
+        if (names and peer.name not in names) or peer.missing() is None:
+            continue
+        print(f"Installing {peer.name} {peer.version} ...", flush=True)
+        try:
+            peer.install()
+        except BenchmarkFailed as fault:
+            print(fault, file=sys.stderr)
+            is_whole = False
+    return is_whole
 
 
 def main() -> None:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round: a rough idea in half a minute")
+    parser.add_argument("--quick", action="store_true", help="one short round: a rough idea")
     parser.add_argument("--rounds", type=int, help="rounds of which the median counts (3)")
     parser.add_argument("--seconds", type=float, help="seconds of each round that count (4)")
     parser.add_argument("--warm", type=float, help="seconds before those (1.5)")
     parser.add_argument("--connections", type=int, help="connections instead of each load's own number")
     parser.add_argument("--scenario", action="append", choices=[one.name for one in SCENARIOS])
-    parser.add_argument("--target", action="append", choices=["llm-gateway", "nginx"])
+    parser.add_argument("--target", action="append", choices=NAMES, help="only this one; may be repeated")
     parser.add_argument("--store", choices=["auto", "sqlite", "postgresql"], default="auto")
     parser.add_argument("--json", metavar="FILE", help="write the figures there too")
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument(
+        "--install-peers",
+        action="store_true",
+        help="install the gateways of others into a cache folder, to be measured from then on; measure nothing",
+    )
+    modes.add_argument(
+        "--guard",
+        action="store_true",
+        help="compare with nginx, and fail beyond the bounds of benchmarks/guard.json",
+    )
+    modes.add_argument(
+        "--scaling",
+        nargs="*",
+        choices=PARTS,
+        metavar="PART",
+        help=f"how cost grows with {', '.join(PARTS)}; all of them unless named",
+    )
     options = parser.parse_args()
+    allow_open_files()
     try:
-        run(options)
+        if options.install_peers:
+            is_good = install_peers(options.target)
+        elif options.scaling is not None:
+            is_good = print_scaling(
+                options.scaling or list(PARTS), _plan(options), options.store, options.quick
+            )
+        else:
+            is_good = run(options)
     except BenchmarkFailed as failed:
         sys.exit(f"Nothing was measured: {failed}")
+    sys.exit(0 if is_good else 1)

@@ -25,6 +25,10 @@ class Scenario:
     # A paced stream lasts seconds: it takes a longer window to see whole ones.
     least_seconds: float = 0.0
 
+    def chunks_due(self, connections: int) -> float | None:
+        """Return how many chunks a second the provider sends in all; None for what comes as fast as it can."""
+        return connections * 1e6 / PACE_US if self.unit == "chunk" else None
+
     def request(self, headers: dict[str, str]) -> bytes:
         """Return the HTTP request as it goes over the wire."""
         body: dict[str, Any] = {

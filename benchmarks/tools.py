@@ -8,6 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.machine import Cores
 from benchmarks.scenarios import PACE_US
@@ -17,6 +18,10 @@ _HERE = Path(__file__).parent
 
 class BenchmarkFailed(Exception):
     """A measurement that must not be used; the message says why."""
+
+
+class LoadFailed(BenchmarkFailed):
+    """A target did not do what a load asked of it; the message counts."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,9 @@ class Tools:
             subprocess.run([compiler, "-O2", "-o", binary, _HERE / f"{name}.c"], check=True, timeout=120)
             self._commands[name] = [str(binary)]
 
-    def start_upstream(self, ports: list[int]) -> subprocess.Popen[bytes]:
+    def start_upstream(self, ports: list[int], pace_us: int = PACE_US) -> subprocess.Popen[bytes]:
         """Start the fake provider on all `ports`, and return when it listens."""
-        command = [*self._commands["upstream"], str(PACE_US), *map(str, ports)]
+        command = [*self._commands["upstream"], str(pace_us), *map(str, ports)]
         started = self._cores.spawn(self._cores.tools, command, stdout=subprocess.PIPE)
         assert started.stdout is not None
         if started.stdout.readline() != b"ready\n":
@@ -71,18 +76,25 @@ class Tools:
             output, _ = running.communicate(timeout=warm + seconds + 60)
         except subprocess.TimeoutExpired:
             running.kill()
-            raise BenchmarkFailed("the load did not end in time") from None
+            running.communicate()
+            raise LoadFailed("the load did not end in time") from None
         if running.returncode != 0:
-            raise BenchmarkFailed(f"the load ended with {running.returncode}")
+            # It says why on standard error: as a rule, that nobody listens any more.
+            raise LoadFailed("no connection")
         return _judged(json.loads(output))
 
 
-def _judged(seen: dict[str, float]) -> Sample:
-    faults = {name: seen[name] for name in ("bad_status", "bad_end", "broken") if seen[name]}
+_FAULTS = {"bad_status": "not 2xx", "bad_end": "without an end", "broken": "cut off"}
+
+
+def _judged(seen: dict[str, Any]) -> Sample:
+    faults = [f"{seen[name]:,} {words}" for name, words in _FAULTS.items() if seen[name]]
     if faults:
-        raise BenchmarkFailed(f"not every reply was whole and 2xx: {faults} {seen.get('sample') or ''}")
+        # Whole ones are counted within the window alone.
+        sample = f" ({seen['sample']})" if seen.get("sample") else ""
+        raise LoadFailed(f"{', '.join(faults)}{sample}; {seen['requests']:,} whole")
     if not seen["requests"] and not seen["events"]:
-        raise BenchmarkFailed("no reply came within the window")
+        raise LoadFailed("no reply within the window")
     return Sample(
         requests=int(seen["requests"]),
         events=int(seen["events"]),

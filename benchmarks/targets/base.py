@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from benchmarks.machine import Cores, with_children
+import httpx
+
+from benchmarks.machine import Cores, end, family
+from benchmarks.tools import BenchmarkFailed
 
 WEIGHTS = (3, 2, 1)
 
@@ -23,25 +29,88 @@ class Running:
 
     def pids(self) -> list[int]:
         """Return every process whose time counts."""
-        return with_children(self.process.pid)
+        return family(self.process.pid)
 
     def stop(self) -> None:
-        """End it."""
-        self.process.terminate()
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        """End it, and everything that it started."""
+        end(self.process)
 
 
 class Target(Protocol):
     """One gateway."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Return what it is called in tables and options."""
+
+    @property
+    def version(self) -> str:
+        """Return which version is measured, or "" when it is whatever the system has."""
 
     def missing(self) -> str | None:
         """Return why it cannot be measured here, or None."""
 
     def start(self, upstream_ports: list[int], folder: Path, cores: Cores) -> Running:
         """Start it with one provider for each port, weighted WEIGHTS, and return when it answers."""
+
+
+class Peer(Target, Protocol):
+    """A gateway of others, which is installed on demand."""
+
+    def install(self) -> None:
+        """Install it into a folder of its own; raise BenchmarkFailed when that does not work."""
+
+
+def spawn(
+    command: list[str | Path], *, port: int, folder: Path, cores: Cores, settings: dict[str, str]
+) -> Running:
+    """Start a target in a process group of its own, its output in `folder`, with only `settings` from outside."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+    with (folder / "stdout.log").open("ab") as out, (folder / "stderr.log").open("ab") as err:
+        process = cores.spawn(
+            cores.target,
+            command,
+            env=kept | {"HOME": str(folder)} | settings,
+            cwd=folder,
+            stdout=out,
+            stderr=err,
+            leads_group=True,
+        )
+    return Running(process, port)
+
+
+def await_first_answer(name: str, running: Running, folder: Path, patience: float = 60.0) -> Running:
+    """Ask until a chat completion comes back, and note how long that took; on failure end it and raise."""
+    began = time.monotonic()
+    try:
+        await_ok(name, lambda: _chat(running), running, folder, patience)
+    except BenchmarkFailed:
+        running.stop()
+        raise
+    running.start_seconds = time.monotonic() - began
+    return running
+
+
+def await_ok(name: str, ask: Callable[[], int], running: Running, folder: Path, patience: float) -> None:
+    """Call `ask` until it returns 200; raise BenchmarkFailed, with the log's end, after `patience` seconds."""
+    deadline = time.monotonic() + patience
+    status: object = None
+    while time.monotonic() < deadline and running.process.poll() is None:
+        try:
+            status = ask()
+        except httpx.TransportError as fault:
+            status = type(fault).__name__
+        if status == 200:
+            return
+        time.sleep(0.005)
+    logs = (
+        (folder / f"{stream}.log").read_text("utf-8", "replace")[-1500:] for stream in ("stdout", "stderr")
+    )
+    log = "".join(logs).strip()
+    raise BenchmarkFailed(f"{name} did not start (last: {status}):\n{log}")
+
+
+def _chat(running: Running) -> int:
+    url = f"http://127.0.0.1:{running.port}/v1/chat/completions"
+    body = {"model": "unary-bench", "messages": [{"role": "user", "content": "hello"}]}
+    return httpx.post(url, headers=running.headers, json=body, trust_env=False, timeout=5).status_code

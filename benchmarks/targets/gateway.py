@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import importlib.metadata
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import httpx
 
 from benchmarks.machine import Cores, free_ports
 from benchmarks.scenarios import MODELS
-from benchmarks.targets.base import WEIGHTS, Running
-from benchmarks.tools import BenchmarkFailed
+from benchmarks.targets.base import WEIGHTS, Running, await_first_answer, await_ok, spawn
+from benchmarks.targets.filled_catalog import fill_catalog
 
 _ADMIN_KEY = "benchmark-admin-key"
 _PATIENCE = 60.0
@@ -22,13 +21,16 @@ _RATE_LIMIT = 1_000_000
 
 
 class GatewayTarget:
-    """One worker, on PostgreSQL when `db_url` is given, else on SQLite."""
+    """This gateway, on PostgreSQL when `db_url` is given, else on SQLite."""
 
     name = "llm-gateway"
+    version = importlib.metadata.version("llm-gateway")
 
-    def __init__(self, db_url: str | None = None) -> None:
-        """Take the store."""
+    def __init__(self, db_url: str | None = None, *, workers: int = 1, others: int = 0) -> None:
+        """Take the store, and how many other providers and credentials the catalog holds besides."""
         self._db_url = db_url
+        self._workers = workers
+        self._others = others
 
     def missing(self) -> str | None:
         """Say that it is always there."""
@@ -38,43 +40,49 @@ class GatewayTarget:
         """Start it once to configure it, and again to see how long it takes to its first answer."""
         first = self._spawn(folder, cores)
         try:
-            _until(lambda: _get(first.port, "/health/ready"), folder)
+            await_ok(self.name, lambda: _get(first.port, "/health/ready"), first, folder, _PATIENCE)
             key = _configure(first.port, upstream_ports)
         finally:
             first.stop()
+        if self._others:
+            fill_catalog(self._db_url, folder / "data", self._others)
         again = self._spawn(folder, cores)
         again.headers = {"authorization": f"Bearer {key}"}
-        began = time.monotonic()
-        try:
-            _until(lambda: _chat(again), folder)
-        except BenchmarkFailed:
-            again.stop()
-            raise
-        again.start_seconds = time.monotonic() - began
-        return again
+        return await_first_answer(self.name, again, folder, _PATIENCE)
 
     def _spawn(self, folder: Path, cores: Cores) -> Running:
         port = free_ports(1)[0]
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
         settings = {
             "PORT": str(port),
+            "WORKERS": str(self._workers),
             "DATA_DIR": str(folder / "data"),
             "ADMIN_KEY": _ADMIN_KEY,
             "LOG_LEVEL": "warning",
             **({"DB_URL": self._db_url} if self._db_url else {}),
         }
-        command = [sys.executable, "-m", "llm_gateway", "serve"]
-        with (folder / "stdout.log").open("ab") as out, (folder / "stderr.log").open("ab") as err:
-            process = cores.spawn(
-                cores.target, command, env=kept | settings, cwd=folder, stdout=out, stderr=err
-            )
-        return Running(process, port)
+        command: list[str | Path] = [sys.executable, "-m", "llm_gateway", "serve"]
+        return spawn(command, port=port, folder=folder, cores=cores, settings=settings)
+
+
+def reload_seconds(port: int) -> float:
+    """Have the gateway read its whole catalog again, and return how long that took until all workers had it."""
+    with _admin(port) as admin:
+        began = time.monotonic()
+        admin.post("/config/reload").raise_for_status()
+        return time.monotonic() - began
+
+
+def _admin(port: int) -> httpx.Client:
+    return httpx.Client(
+        base_url=f"http://127.0.0.1:{port}/admin/v1",
+        headers={"authorization": f"Bearer {_ADMIN_KEY}"},
+        trust_env=False,
+        timeout=60,
+    )
 
 
 def _configure(port: int, upstream_ports: list[int]) -> str:
-    headers = {"authorization": f"Bearer {_ADMIN_KEY}"}
-    url = f"http://127.0.0.1:{port}/admin/v1"
-    with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=30) as admin:
+    with _admin(port) as admin:
         for number, (upstream, weight) in enumerate(zip(upstream_ports, WEIGHTS, strict=True)):
             provider = {
                 "provider_key": f"upstream-{number}",
@@ -93,24 +101,3 @@ def _configure(port: int, upstream_ports: list[int]) -> str:
 
 def _get(port: int, path: str) -> int:
     return httpx.get(f"http://127.0.0.1:{port}{path}", trust_env=False, timeout=5).status_code
-
-
-def _chat(running: Running) -> int:
-    url = f"http://127.0.0.1:{running.port}/v1/chat/completions"
-    body = {"model": "unary-bench", "messages": [{"role": "user", "content": "hello"}]}
-    return httpx.post(url, headers=running.headers, json=body, trust_env=False, timeout=5).status_code
-
-
-def _until(ask: Any, folder: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    status: object = None
-    while time.monotonic() < deadline:
-        try:
-            status = ask()
-        except httpx.TransportError as fault:
-            status = type(fault).__name__
-        if status == 200:
-            return
-        time.sleep(0.005)
-    log = (folder / "stderr.log").read_text("utf-8", "replace")[-3000:]
-    raise BenchmarkFailed(f"the gateway did not start (last: {status}):\n{log}")

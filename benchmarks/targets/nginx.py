@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import socket
-import subprocess
-import time
 from pathlib import Path
 
 from benchmarks.machine import Cores, free_ports
-from benchmarks.targets.base import WEIGHTS, Running
-from benchmarks.tools import BenchmarkFailed
+from benchmarks.targets.base import WEIGHTS, Running, await_first_answer, spawn
 
 _CONFIG = """
 daemon off;
@@ -47,14 +43,20 @@ http {{
 """
 
 
+def _program() -> str | None:
+    # Not every account has the folder of the daemons on its path.
+    return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+
+
 class NginxTarget:
     """`proxy_pass` to the providers, by weight. It maps no model: the fake provider reads the public names."""
 
     name = "nginx"
+    version = ""
 
     def missing(self) -> str | None:
         """Return why it cannot be measured here, or None."""
-        return None if shutil.which("nginx") else "nginx is not installed"
+        return None if _program() else "install it with the system's package manager"
 
     def start(self, upstream_ports: list[int], folder: Path, cores: Cores) -> Running:
         """Start it in the foreground, one process."""
@@ -65,14 +67,6 @@ class NginxTarget:
         )
         config = folder / "nginx.conf"
         config.write_text(_CONFIG.format(folder=folder, servers=servers, port=port))
-        began = time.monotonic()
-        process = cores.spawn(cores.target, ["nginx", "-p", folder, "-c", config], stderr=subprocess.DEVNULL)
-        while time.monotonic() < began + 10:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-            except OSError:
-                time.sleep(0.005)
-            else:
-                return Running(process, port, {}, time.monotonic() - began)
-        process.kill()
-        raise BenchmarkFailed("nginx did not start")
+        command: list[str | Path] = [_program() or "nginx", "-p", folder, "-c", config]
+        running = spawn(command, port=port, folder=folder, cores=cores, settings={})
+        return await_first_answer(self.name, running, folder, patience=10)

@@ -1,0 +1,38 @@
+"""Guards against a slower gateway: its cost as a multiple of nginx's in the same run, against bounds in a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchmarks.report import Failure, Figures
+
+BOUNDS = Path(__file__).with_name("guard.json")
+SUBJECT = "llm-gateway"
+FLOOR = "nginx"
+
+
+def read_bounds() -> dict[str, float]:
+    """Return the largest ratio of processor time allowed, by the load's name."""
+    bounds: dict[str, float] = json.loads(BOUNDS.read_text())["cpu_as_multiple_of_nginx"]
+    return bounds
+
+
+def verdicts(rows: Iterable[Figures | Failure], bounds: dict[str, float]) -> list[tuple[str, bool]]:
+    """Return a sentence for each load, and whether it is within its bound. A failed load is beyond it."""
+    rows = list(rows)
+    said = []
+    for load, bound in bounds.items():
+        found = {row.target: row for row in rows if row.scenario == load}
+        subject, floor = found.get(SUBJECT), found.get(FLOOR)
+        if subject is None or floor is None:
+            continue
+        if isinstance(subject, Failure) or isinstance(floor, Failure):
+            said.append((f"{load}: failed, so there is nothing to compare", False))
+            continue
+        ratio = subject.cpu_us / floor.cpu_us if floor.cpu_us else float("inf")
+        is_within = ratio <= bound
+        verdict = "within" if is_within else "BEYOND"
+        said.append((f"{load}: {ratio:.2f} times {FLOOR}, {verdict} the bound of {bound:g}", is_within))
+    return said

@@ -1,0 +1,180 @@
+"""Puts the same loads on several targets in turn, round by round, so that all share what disturbs the machine."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.machine import Cores, await_quiet, free_ports, resident_mb
+from benchmarks.report import Failure, Figures, Footprint, figures
+from benchmarks.scenarios import PACE_US, Scenario
+from benchmarks.targets.base import WEIGHTS, Running, Target
+from benchmarks.tools import BenchmarkFailed, LoadFailed, Sample, Tools
+from tests.services import ServiceMissing, find_postgres, fresh_database
+
+# Of the chunks that the provider sends, how many must arrive for the streams to count as held.
+_PACE_KEPT = 0.9
+# Seconds that a target may take to come to rest after a load.
+_REST = 30.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured."""
+
+    rounds: int
+    seconds: float
+    warm: float
+    connections: int | None
+    scenarios: tuple[Scenario, ...]
+
+
+@dataclass
+class _Subject:
+    """One running target and what it has shown so far."""
+
+    target: Target
+    running: Running
+    idle_mb: float
+    loaded_mb: float = 0.0
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def row(self, scenario: Scenario) -> Figures | Failure:
+        """Return what stands in the table."""
+        name = self.target.name
+        if scenario.name in self.failed:
+            fault = self.failed[scenario.name]
+            return Failure(target=name, scenario=scenario.name, title=scenario.title, failed=fault)
+        return figures(name, scenario, self.samples[scenario.name])
+
+    def footprint(self) -> Footprint:
+        """Return what it took beside requests."""
+        return Footprint(
+            target=self.target.name,
+            version=self.target.version,
+            idle_mb=self.idle_mb,
+            loaded_mb=self.loaded_mb,
+            start_seconds=self.running.start_seconds,
+        )
+
+
+def measure_targets(
+    targets: Iterable[Target], plan: Plan, tools: Tools, cores: Cores, ports: list[int]
+) -> tuple[list[Figures | Failure], list[Footprint]]:
+    """Start all targets, put every load on each in turn, and return what they showed.
+
+    A load that a target fails is not asked of it again. One that does not start is left out with a line, the
+    first one excepted: without it there is nothing to compare, and BenchmarkFailed is raised.
+    """
+    subjects: list[_Subject] = []
+    with ExitStack() as started:
+        for target in targets:
+            try:
+                subjects.append(started.enter_context(_started(target, cores, ports)))
+            except BenchmarkFailed as fault:
+                if not subjects:
+                    raise
+                print(f"{target.name} is left out: {fault}", file=sys.stderr)
+        # Rounds outside, loads inside: what disturbs the machine for a while disturbs all alike.
+        for _ in range(plan.rounds):
+            for scenario in plan.scenarios:
+                for subject in subjects:
+                    _measure(subject, scenario, plan, tools)
+        for subject in subjects:
+            subject.loaded_mb = max(subject.loaded_mb, resident_mb(subject.running.pids()))
+    rows = [subject.row(scenario) for scenario in plan.scenarios for subject in subjects]
+    return rows, [subject.footprint() for subject in subjects]
+
+
+@contextmanager
+def _started(target: Target, cores: Cores, ports: list[int]) -> Iterator[_Subject]:
+    with tempfile.TemporaryDirectory(prefix="llm-gateway-bench-", ignore_cleanup_errors=True) as folder:
+        running = target.start(ports, Path(folder), cores)
+        try:
+            await_quiet(running.pids(), _REST)
+            yield _Subject(target, running, resident_mb(running.pids()))
+        finally:
+            running.stop()
+
+
+def _measure(subject: _Subject, scenario: Scenario, plan: Plan, tools: Tools) -> None:
+    if scenario.name in subject.failed:
+        return
+    running = subject.running
+    seconds = max(plan.seconds, scenario.least_seconds if plan.seconds >= 1 else 0.0)
+    connections = plan.connections or scenario.connections
+    try:
+        sample = tools.measure(
+            running.port,
+            scenario.request(running.headers),
+            running.pids(),
+            connections=connections,
+            warm=plan.warm,
+            seconds=seconds,
+        )
+        if seconds >= 1:
+            _check_pace(scenario, sample, connections)
+        subject.samples.setdefault(scenario.name, []).append(sample)
+    except LoadFailed as fault:
+        subject.failed[scenario.name] = str(fault)
+    subject.loaded_mb = max(subject.loaded_mb, resident_mb(running.pids()))
+    # What it still does for this load must not count for the next, nor disturb the next target.
+    if not await_quiet(running.pids(), _REST):
+        print(f"{subject.target.name} did not come to rest after {scenario.title}", file=sys.stderr)
+
+
+def _check_pace(scenario: Scenario, sample: Sample, connections: int) -> None:
+    due = scenario.chunks_due(connections)
+    if due is None:
+        return
+    kept = sample.events / sample.seconds / due
+    if kept < _PACE_KEPT:
+        raise LoadFailed(f"as many chunks as {int(kept * connections)} of {connections} streams have")
+
+
+def make_tools(folder: Path, cores: Cores) -> Tools:
+    """Make the fake provider and the load, and say when they are the slow ones."""
+    tools = Tools(folder, cores)
+    if not tools.native:
+        print("No C compiler: the fake provider and the load are Python, and slower.", file=sys.stderr)
+    return tools
+
+
+@contextmanager
+def providers(tools: Tools, pace_us: int = PACE_US) -> Iterator[list[int]]:
+    """Run the fake provider, and yield its ports, one for each weight."""
+    ports = free_ports(len(WEIGHTS))
+    upstream = tools.start_upstream(ports, pace_us)
+    try:
+        yield ports
+    finally:
+        upstream.kill()
+        upstream.wait()
+        if upstream.stdout is not None:
+            upstream.stdout.close()
+
+
+@contextmanager
+def store(wanted: str) -> Iterator[str | None]:
+    """Yield the URL of a fresh PostgreSQL database, or None for SQLite."""
+    if wanted == "sqlite":
+        yield None
+        return
+    try:
+        server = find_postgres()
+    except ServiceMissing as missing:
+        if wanted == "postgresql":
+            raise BenchmarkFailed(str(missing)) from None
+        print(f"On SQLite: {missing}", file=sys.stderr)
+        yield None
+        return
+    try:
+        with fresh_database(server.url) as url:
+            yield url
+    finally:
+        server.stop()
