@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
+import socket
 import time
 from collections.abc import Iterator
 
@@ -14,7 +16,7 @@ import pytest
 from tests.e2e.conftest import Desk
 from tests.e2e.gateway_process import eventually
 from tests.fakes import openai_wire
-from tests.fakes.script import Script
+from tests.fakes.script import Script, script
 from tests.fakes.upstream import FakeUpstream
 
 STORE_MATTERS = False
@@ -126,6 +128,60 @@ def test_a_stream_that_was_left_gives_no_connection_back(desk: Desk, lonely: Fak
             next(answer.iter_bytes())
         lane.wait(lambda calls: calls[-1].left)
         assert "old" not in desk.chat().text
+
+
+_SMUGGLED = b'HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 8\r\n\r\n{"x": 1}'
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Script(body=a_reply() + _SMUGGLED, content_length=len(a_reply())),
+        Script(late=_SMUGGLED),
+        Script(late=b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"),
+    ],
+    ids=["behind the body", "a moment later", "a timeout notice"],
+)
+def test_bytes_that_nobody_asked_for_answer_no_request(
+    desk: Desk, lonely: FakeUpstream, plan: Script
+) -> None:
+    lane = lonely.lane("smuggler")
+    desk.provider("smuggler", api_base=lane.base_url)
+    for _ in range(3):
+        lane.next.append(plan)
+        assert desk.chat().status_code == 200
+        time.sleep(0.15)
+        answer = desk.chat()
+        assert answer.status_code == 200
+        assert answer.content == bytes(lane.last.sent)
+
+
+def test_two_lengths_are_no_reply(desk: Desk) -> None:
+    lane = desk.failing(Script(headers={"content-length": "5"}, framing="chunked"))
+    answer = desk.chat()
+    assert answer.status_code == 502
+    assert len(lane.chats) == 1
+
+
+def test_pipelined_requests_are_answered_in_order(desk: Desk) -> None:
+    lane = desk.provider()
+    requests = b""
+    for word in ("first", "second", "third"):
+        body = json.dumps(desk.body(fake=script(text=word, delay=0.1 if word == "first" else 0.0))).encode()
+        requests += (
+            f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {desk.key}\r\n"
+            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+        ).encode() + body
+    got = b""
+    with socket.create_connection(("127.0.0.1", desk.gateway.port), timeout=10) as connection:
+        connection.sendall(requests)
+        while got.count(b"HTTP/1.1 200") < 3 or not got.endswith(b"}"):
+            part = connection.recv(65536)
+            assert part, got
+            got += part
+    places = [got.index(f'"content":"{word}"'.encode()) for word in ("first", "second", "third")]
+    assert places == sorted(places)
+    assert len(lane.chats) == 3
 
 
 def test_a_client_that_does_not_read_holds_the_provider_back(desk: Desk) -> None:

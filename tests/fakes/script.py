@@ -71,6 +71,8 @@ class Script(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fi
     # Bytes before the head, such as an early hint, and fields after the last chunk.
     early: bytes = b""
     trailer: str = ""
+    # Bytes that nobody asked for, a moment after the reply.
+    late: bytes = b""
 
     # A fault, before the head (-1), after it (0), or after n events (of a unary body: n bytes).
     fault: Literal["none", "reset", "fin", "stall"] = "none"

@@ -208,6 +208,9 @@ class _Connection(asyncio.Protocol):
             call.finished = True
         else:
             call.finished = True
+            if plan.late:
+                await asyncio.sleep(_SETTLE)
+                self._transport.write(plan.late)
             if not keep_alive or plan.framing == "close":
                 self._transport.close()
         self.server.notify()
