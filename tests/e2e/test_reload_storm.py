@@ -56,6 +56,6 @@ def test_reload_storm(launch: Launch, fake: FakeUpstream, soak: bool, store: str
     for outcome in outcomes:
         least = in_force[bisect.bisect(moments, outcome.began) - 1][1]
         assert served[outcome.request_id] >= least
-    assert len({*served.values()}) > changes / 2
+    assert len({*served.values()}) > 5, "the load saw next to nothing of the storm"
     assert desk.gateway.stop() == 0
     assert desk.gateway.distress() == []
