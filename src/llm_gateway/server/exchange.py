@@ -164,6 +164,10 @@ class Exchange:
         else:
             if not self.response_complete and not self.disconnected:
                 logger.error("The application returned without completing a response")
+        finally:
+            # It knows us, as we know the scope: let reference counting take both apart.
+            if extensions := self.scope.get("extensions"):
+                extensions.pop(RECEIVE_NOW_EXTENSION, None)
         self._fail(500, "internal_error", "The gateway failed on this request.")
 
     # --- the application's side -------------------------------------------------------------------
