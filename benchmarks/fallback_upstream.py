@@ -49,6 +49,7 @@ _END = _event(b"[DONE]") + b"0\r\n\r\n"
 
 class _Connection(asyncio.Protocol):
     gap = 0.0
+    chunks = _CHUNKS
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's own transports are no asyncio.Transport, they only look like one.
@@ -77,7 +78,7 @@ class _Connection(asyncio.Protocol):
             self.transport.write(_STREAM_HEAD + _FIRST + _CHUNK * _CHUNKS + tail)
         else:
             self.transport.write(_STREAM_HEAD + _FIRST)
-            self._later(_CHUNKS, tail)
+            self._later(self.chunks, tail)
 
     def _later(self, left: int, tail: bytes) -> None:
         asyncio.get_running_loop().call_later(self.gap, self._pace, left, tail)
@@ -90,8 +91,8 @@ class _Connection(asyncio.Protocol):
             self._later(left - 1, tail)
 
 
-async def _serve(gap: float, ports: list[int]) -> None:
-    _Connection.gap = gap
+async def _serve(gap: float, chunks: int, ports: list[int]) -> None:
+    _Connection.gap, _Connection.chunks = gap, chunks
     loop = asyncio.get_running_loop()
     servers = [await loop.create_server(_Connection, "127.0.0.1", port, backlog=4096) for port in ports]
     print("ready", flush=True)
@@ -99,4 +100,4 @@ async def _serve(gap: float, ports: list[int]) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(_serve(int(sys.argv[1]) / 1e6, [int(port) for port in sys.argv[2:]]))
+    uvloop.run(_serve(int(sys.argv[1]) / 1e6, int(sys.argv[2]), [int(port) for port in sys.argv[3:]]))

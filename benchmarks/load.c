@@ -2,9 +2,9 @@
  *
  * Usage: load PORT CONNECTIONS WARM_SECONDS SECONDS REQUEST_FILE PID...
  *
- * The connections open one after another over the warm-up. Only replies that end within the window after it count;
- * of streams all events that come within it. The processor time of the processes PID (user + system, all threads) is
- * read at the window's two ends. Prints one line of JSON. A stream is whole when its last chunk came, and good when
+ * The connections open one after another over the first half of the warm-up. Only replies that end within the window
+ * after it count; of streams all events that come within it. The processor time of the processes PID (user + system,
+ * all threads) is read at the window's two ends. Prints one line of JSON. A stream is whole when its last chunk came, and good when
  * "[DONE]" stood before it.
  */
 #define _GNU_SOURCE
@@ -243,7 +243,7 @@ int main(int argc, char **argv) {
     char *data = malloc(READ_BYTES);
     for (;;) {
         int64_t now = now_us();
-        while (open < connections && now >= start + (window_start - start) / connections * open) {
+        while (open < connections && now >= start + (window_start - start) / 2 / connections * open) {
             conns[open].fd = -1;
             connect_again(&conns[open++]);
         }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.machine import Cores, await_quiet, free_ports, resident_mb
 from benchmarks.report import Failure, Figures, Footprint, figures
-from benchmarks.scenarios import PACE_US, Scenario
+from benchmarks.scenarios import PACE_US, PACED_CHUNKS, Scenario
 from benchmarks.targets.base import WEIGHTS, Running, Target
 from benchmarks.tools import BenchmarkFailed, LoadFailed, Sample, Tools
 from tests.services import ServiceMissing, find_postgres, fresh_database
@@ -134,7 +134,7 @@ def _check_pace(scenario: Scenario, sample: Sample, connections: int) -> None:
         return
     kept = sample.events / sample.seconds / due
     if kept < _PACE_KEPT:
-        raise LoadFailed(f"as many chunks as {int(kept * connections)} of {connections} streams have")
+        raise LoadFailed(f"chunks came as for {int(kept * connections)} of {connections} streams")
 
 
 def make_tools(folder: Path, cores: Cores) -> Tools:
@@ -146,10 +146,10 @@ def make_tools(folder: Path, cores: Cores) -> Tools:
 
 
 @contextmanager
-def providers(tools: Tools, pace_us: int = PACE_US) -> Iterator[list[int]]:
+def providers(tools: Tools, pace_us: int = PACE_US, chunks: int = PACED_CHUNKS) -> Iterator[list[int]]:
     """Run the fake provider, and yield its ports, one for each weight."""
     ports = free_ports(len(WEIGHTS))
-    upstream = tools.start_upstream(ports, pace_us)
+    upstream = tools.start_upstream(ports, pace_us, chunks)
     try:
         yield ports
     finally:

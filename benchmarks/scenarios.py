@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 # Microseconds between two chunks of one paced stream.
 PACE_US = 50_000
+# Chunks of one paced stream.
+PACED_CHUNKS = 50
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import Cores
-from benchmarks.scenarios import PACE_US
+from benchmarks.scenarios import PACE_US, PACED_CHUNKS
 
 _HERE = Path(__file__).parent
 
@@ -54,9 +54,11 @@ class Tools:
             subprocess.run([compiler, "-O2", "-o", binary, _HERE / f"{name}.c"], check=True, timeout=120)
             self._commands[name] = [str(binary)]
 
-    def start_upstream(self, ports: list[int], pace_us: int = PACE_US) -> subprocess.Popen[bytes]:
-        """Start the fake provider on all `ports`, and return when it listens."""
-        command = [*self._commands["upstream"], str(pace_us), *map(str, ports)]
+    def start_upstream(
+        self, ports: list[int], pace_us: int = PACE_US, chunks: int = PACED_CHUNKS
+    ) -> subprocess.Popen[bytes]:
+        """Start the fake provider on all `ports`, its paced streams as given, and return when it listens."""
+        command = [*self._commands["upstream"], *map(str, [pace_us, chunks, *ports])]
         started = self._cores.spawn(self._cores.tools, command, stdout=subprocess.PIPE)
         assert started.stdout is not None
         if started.stdout.readline() != b"ready\n":

@@ -1,11 +1,11 @@
 /* A fake OpenAI-type provider that costs a few microseconds a request, so that it is never the bottleneck.
  *
- * Usage: upstream GAP_US PORT...
+ * Usage: upstream GAP_US CHUNKS PORT...
  *
  * The first letter of the request's "model" says what comes back:
  *   u  one JSON reply of 400 bytes
  *   b  a stream of 50 chunks, sent at once
- *   p  a stream of 50 chunks, one every GAP_US microseconds
+ *   p  a stream of CHUNKS chunks, one every GAP_US microseconds
  * A usage chunk follows when the body asks for it. Prints "ready" when it listens.
  */
 #define _GNU_SOURCE
@@ -45,6 +45,7 @@ static struct conn *conns[MAX_FD];
 static unsigned generations[MAX_FD];
 static int poller;
 static int64_t gap_us;
+static int paced_chunks;
 /* All gaps are alike, so whoever was served last is due last: a ring is a timer queue. */
 static struct due ring[MAX_FD];
 static unsigned ring_head, ring_tail;
@@ -176,7 +177,7 @@ static int answer(int fd, const char *body, size_t size) {
     int usage = memmem(body, size, "include_usage", 13) != NULL;
     if (kind == 'b') return usage ? put(fd, burst_usage, burst_usage_len) : put(fd, burst, burst_len);
     c->wants_usage = usage;
-    c->paced_left = CHUNKS;
+    c->paced_left = paced_chunks;
     if (!put(fd, stream_head, stream_head_len) || !put(fd, first, first_len)) return 0;
     later(fd);
     return 1;
@@ -256,14 +257,15 @@ static int listen_on(int port) {
 }
 
 int main(int argc, char **argv) {
-    if (argc < 3) return fputs("usage: upstream GAP_US PORT...\n", stderr), 2;
+    if (argc < 4) return fputs("usage: upstream GAP_US CHUNKS PORT...\n", stderr), 2;
     signal(SIGPIPE, SIG_IGN);
     gap_us = atol(argv[1]);
+    paced_chunks = atoi(argv[2]);
     make_replies();
     poller = epoll_create1(0);
-    int listeners = argc - 2, listener[16];
+    int listeners = argc - 3, listener[16];
     for (int i = 0; i < listeners && i < 16; i++) {
-        listener[i] = listen_on(atoi(argv[2 + i]));
+        listener[i] = listen_on(atoi(argv[3 + i]));
         watch(listener[i], EPOLLIN, EPOLL_CTL_ADD);
     }
     puts("ready");
