@@ -44,10 +44,12 @@ async def dispatch(
         try:
             return await (attempt.stream() if request.stream else attempt.whole())
         except _AttemptEnded as ended:
-            meter.attempt_failed(ended.failure, ended.detail)
             error = ended.error
             if next_step(ended.failure) is Step.GIVE_UP:
+                # The provider did its work: it was the client's request that was wrong.
+                meter.upstream_ended()
                 break
+            meter.attempt_failed(ended.failure, ended.detail)
     raise error or UpstreamFailed("No provider answered.")
 
 
