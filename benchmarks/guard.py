@@ -14,9 +14,9 @@ FLOOR = "nginx"
 
 
 def read_bounds() -> dict[str, float]:
-    """Return the largest ratio of processor time allowed, by the load's name."""
-    bounds: dict[str, float] = json.loads(BOUNDS.read_text())["cpu_as_multiple_of_nginx"]
-    return bounds
+    """Return the largest ratio of processor time allowed, by the load's name: what was measured, and head-room."""
+    kept = json.loads(BOUNDS.read_text())
+    return {load: ratio * (1 + kept["head_room"]) for load, ratio in kept["measured"].items()}
 
 
 def verdicts(rows: Iterable[Figures | Failure], bounds: dict[str, float]) -> list[tuple[str, bool]]:
@@ -28,11 +28,14 @@ def verdicts(rows: Iterable[Figures | Failure], bounds: dict[str, float]) -> lis
         subject, floor = found.get(SUBJECT), found.get(FLOOR)
         if subject is None or floor is None:
             continue
-        if isinstance(subject, Failure) or isinstance(floor, Failure):
-            said.append((f"{load}: failed, so there is nothing to compare", False))
+        if isinstance(subject, Failure):
+            said.append((f"{load}: {subject.target} failed: {subject.failed}", False))
+            continue
+        if isinstance(floor, Failure):
+            said.append((f"{load}: nothing to compare with, {floor.target} failed: {floor.failed}", False))
             continue
         ratio = subject.cpu_us / floor.cpu_us if floor.cpu_us else float("inf")
         is_within = ratio <= bound
         verdict = "within" if is_within else "BEYOND"
-        said.append((f"{load}: {ratio:.2f} times {FLOOR}, {verdict} the bound of {bound:g}", is_within))
+        said.append((f"{load}: {ratio:.2f} times {FLOOR}, {verdict} the bound of {bound:.1f}", is_within))
     return said

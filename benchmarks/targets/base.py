@@ -84,7 +84,8 @@ def await_first_answer(name: str, running: Running, folder: Path, patience: floa
     began = time.monotonic()
     try:
         await_ok(name, lambda: _chat(running), running, folder, patience)
-    except BenchmarkFailed:
+    except BaseException:
+        # It leads a process group of its own: an interrupt from the keyboard does not reach it.
         running.stop()
         raise
     running.start_seconds = time.monotonic() - began

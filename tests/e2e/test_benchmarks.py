@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from benchmarks.guard import read_bounds, verdicts
+from benchmarks.machine import Cores, free_ports
+from benchmarks.measuring import Plan, measure_targets
+from benchmarks.report import Failure, Figures, table
+from benchmarks.scenarios import SCENARIOS
+from benchmarks.targets.base import Running, spawn
+from benchmarks.targets.gateway import GatewayTarget, reload_seconds
+from benchmarks.tools import Tools
+
 _ROOT = Path(__file__).parents[2]
 
+pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+
 @pytest.mark.parametrize("native", [True, pytest.param(False, marks=pytest.mark.soak)])
 def test_benchmarks_run(tmp_path: Path, native: bool) -> None:
     figures = tmp_path / "figures.json"
@@ -42,3 +53,94 @@ def test_benchmarks_run(tmp_path: Path, native: bool) -> None:
     assert all(row["per_second"] > 0 for row in seen["figures"])
     assert seen["footprints"][0]["start_seconds"] > 0
     assert b"CPU us" in done.stdout
+
+
+class _RefusingTarget:
+    """Answers every request with 501, and has started a process besides."""
+
+    name = "refusing"
+    version = "1"
+    pids: list[int]
+
+    def missing(self) -> str | None:
+        return None
+
+    def start(self, upstream_ports: list[int], folder: Path, cores: Cores) -> Running:
+        port = free_ports(1)[0]
+        serving = (
+            f"import http.server as h; s = h.ThreadingHTTPServer(('127.0.0.1', {port}), h.BaseHTTPRequestHandler); "
+            "print(flush=True); s.serve_forever()"
+        )
+        command: list[str | Path] = ["sh", "-c", f'sleep 60 & "{sys.executable}" -c "{serving}"']
+        running = spawn(command, port=port, folder=folder, cores=cores, settings={})
+        while not (folder / "stdout.log").read_text():
+            assert running.process.poll() is None
+        self.pids = running.pids()
+        return running
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_target_that_fails_a_load_shows_no_figure_and_ends_whole(tmp_path: Path) -> None:
+    cores, target = Cores(), _RefusingTarget()
+    plan = Plan(rounds=2, seconds=0.1, warm=0.1, connections=2, scenarios=SCENARIOS[:1])
+    rows, footprints = measure_targets([target], plan, Tools(tmp_path, cores), cores, [])
+    (row,) = rows
+    assert isinstance(row, Failure)
+    assert "not 2xx" in row.failed
+    assert "failed" in table(rows, footprints)
+    assert len(target.pids) == 3
+    assert not any(_is_alive(pid) for pid in target.pids)
+
+
+def test_a_peer_that_is_not_installed_is_left_out_with_how_to_install_it(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "benchmarks", "--target", "smg", "--store", "sqlite"]
+    env = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    done = subprocess.run(command, cwd=_ROOT, env=env, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert b'smg is left out; install it with: make bench ARGS="--install-peers"' in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def _figures(target: str, cpu_us: float) -> Figures:
+    return Figures(
+        target=target,
+        scenario="unary",
+        title="unary",
+        unit="request",
+        cpu_us=cpu_us,
+        per_second=1.0,
+        p50_ms=1.0,
+        p99_ms=1.0,
+        rounds=1,
+    )
+
+
+def test_the_guard_compares_with_nginx_in_the_same_run() -> None:
+    bounds = {"unary": 6.0, "burst": 5.0}
+    floor = _figures("nginx", 10.0)
+    assert [good for _, good in verdicts([_figures("llm-gateway", 59.0), floor], bounds)] == [True]
+    assert [good for _, good in verdicts([_figures("llm-gateway", 61.0), floor], bounds)] == [False]
+    failure = Failure(target="llm-gateway", scenario="unary", title="unary", failed="3 cut off")
+    assert verdicts([failure, floor], bounds) == [("unary: llm-gateway failed: 3 cut off", False)]
+    assert set(read_bounds()) <= {scenario.name for scenario in SCENARIOS}
+
+
+@pytest.mark.soak
+def test_a_catalog_of_thousands_is_served(tmp_path: Path) -> None:
+    cores, ports = Cores(), free_ports(3)
+    upstream = Tools(tmp_path, cores).start_upstream(ports)
+    try:
+        running = GatewayTarget(others=3_000).start(ports, tmp_path, cores)
+        try:
+            assert reload_seconds(running.port) > 0
+        finally:
+            running.stop()
+    finally:
+        upstream.kill()
+        upstream.communicate()
