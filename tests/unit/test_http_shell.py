@@ -8,10 +8,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from fastapi import FastAPI
 
 from llm_gateway.core.errors import BadRequest, RateLimited
 from llm_gateway.core.secret import Secret
 from llm_gateway.http.errors import send_error
+from llm_gateway.http.framework_errors import add_error_handlers
 from llm_gateway.http.hangup import EXTENSION, ClientGone, until_hangup
 from llm_gateway.http.request_context import RequestContext, bearer
 from llm_gateway.http.shell import Guard, OtherRequest, RouteTable, Shell
@@ -194,3 +196,22 @@ async def test_a_cancellation_of_the_server_is_no_hang_up() -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_fault_in_a_fastapi_route_has_openais_shape_too() -> None:
+    app = FastAPI(openapi_url=None)
+    add_error_handlers(app)
+
+    @app.get("/fault")
+    async def fault() -> None:
+        raise RuntimeError("sk-secret in a traceback")
+
+    wire = Wire()
+    the_scope = {
+        **scope("GET", "/fault"), "query_string": b"", "root_path": "", "http_version": "1.1", "scheme": "http",
+    }  # fmt: skip
+    front = Shell(RouteTable(), app, (), lambda: "an-id", lambda _: None)
+    await front(the_scope, wire.receive, wire.send)
+    assert (wire.status, wire.error["code"]) == (500, "internal_error")
+    assert wire.headers[b"x-request-id"] == b"an-id"
+    assert "sk-secret" not in str(wire.messages)

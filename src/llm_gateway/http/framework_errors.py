@@ -18,6 +18,7 @@ from llm_gateway.core.errors import (
     Unprocessable,
     openai_error,
 )
+from llm_gateway.http.surface import internal_error
 
 _BAD_REQUEST, _NOT_FOUND, _METHOD_NOT_ALLOWED = 400, 404, 405
 
@@ -34,6 +35,11 @@ def add_error_handlers(app: FastAPI) -> None:
     async def on_invalid(request: Request, error: RequestValidationError) -> Response:
         del request
         return _response(_from_validation(error.errors()))
+
+    @app.exception_handler(Exception)
+    async def on_fault(request: Request, error: Exception) -> Response:
+        del request, error
+        return _response(internal_error())
 
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> Response:

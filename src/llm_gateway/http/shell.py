@@ -116,9 +116,11 @@ class Shell:
     async def _serve_rest(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         started = time.monotonic()
         status = 0
+        complete = False
 
         async def with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, complete
+            complete = message["type"] == "http.response.body" and not message.get("more_body", False)
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = [pair for pair in message.get("headers", ()) if pair[0] != b"x-request-id"]
@@ -139,6 +141,9 @@ class Shell:
                 await self._rest(scope, receive, with_id)
         except Exception:
             logger.exception("Request {} failed by a fault of the gateway.", request_id)
+            if complete:
+                # FastAPI answers by the handler of framework_errors, and raises all the same.
+                return
             if status:
                 raise
             await send_error(with_id, internal_error(), request_id)
