@@ -44,7 +44,8 @@ messages = [{{"role": "user", "content": "Hello!"}}]
 for chunk in client.chat.completions.create(model="{model}", messages=messages, stream=True):
     print(chunk.choices[0].delta.content or "" if chunk.choices else "", end="", flush=True)
 
-It answers by itself: no provider is called. `make run` (or `llm-gateway serve`) is the real thing. The API: {url}/docs
+It answers by itself: no provider is called. `make run` (`llm-gateway serve`) is the real thing.
+The API: {url}/docs
 """
 
 
