@@ -64,7 +64,7 @@ async def rest(the_scope: Scope, receive: Receive, send: Send) -> None:
 
 def shell(others: list[OtherRequest] | None = None) -> Shell:
     table = RouteTable(
-        exact={("POST", "/v1/x"): ok, ("GET", "/metrics"): ok}, below={("GET", "/v1/models/"): ok}
+        metered={("POST", "/v1/x"): ok}, exact={("GET", "/metrics"): ok}, below={("GET", "/v1/models/"): ok}
     )
     guards = (
         Guard(("/admin",), Secret("k\u00e9y"), "admin key"),
@@ -215,3 +215,18 @@ async def test_a_fault_in_a_fastapi_route_has_openais_shape_too() -> None:
     assert (wire.status, wire.error["code"]) == (500, "internal_error")
     assert wire.headers[b"x-request-id"] == b"an-id"
     assert "sk-secret" not in str(wire.messages)
+
+
+async def test_every_request_that_is_not_metered_is_told_of() -> None:
+    others: list[OtherRequest] = []
+    for method, path in (
+        ("GET", "/v1/models/a"),
+        ("GET", "/metrics"),
+        ("GET", "/v1/models/"),
+        ("POST", "/v1/x"),
+    ):
+        wire = Wire()
+        await shell(others)(scope(method, path, (b"authorization", b"Bearer ops")), wire.receive, wire.send)
+    assert [(other.path, other.status) for other in others] == [
+        ("/v1/models/a", 200), ("/metrics", 200), ("/v1/models/", 200),
+    ]  # fmt: skip

@@ -22,6 +22,8 @@ from llm_gateway.http.types import AsgiApp, Message, Receive, Scope, Send
 class RouteTable:
     """Raw routes: `exact` by (method, path), `below` by (method, path prefix)."""
 
+    # These meter and log themselves.
+    metered: dict[tuple[str, str], Handler] = field(default_factory=dict)
     exact: dict[tuple[str, str], Handler] = field(default_factory=dict)
     below: dict[tuple[str, str], Handler] = field(default_factory=dict)
 
@@ -30,6 +32,7 @@ class RouteTable:
         """Return one table with the routes of all."""
         joined = cls()
         for table in tables:
+            joined.metered.update(table.metered)
             joined.exact.update(table.exact)
             joined.below.update(table.below)
         return joined
@@ -54,7 +57,7 @@ class Guard:
 
 
 class OtherRequest(NamedTuple):
-    """A finished request that is not the data plane's: the admin API, documentation, strangers' paths."""
+    """A finished request that used no model: the admin API, lists of models, health, strangers' paths."""
 
     request_id: str
     method: str
@@ -77,6 +80,7 @@ class Shell:
     ) -> None:
         """Dispatch to `routes`, else to `rest`, behind the `guards`; tell `on_other` of what has no meter."""
         self._on_other = on_other
+        self._metered = routes.metered
         self._exact = routes.exact
         self._below = tuple(routes.below.items())
         self._rest = rest
@@ -87,25 +91,24 @@ class Shell:
         """Serve one HTTP request."""
         request_id = self._new_id()
         method, path = scope["method"], scope["path"]
-        handler = self._exact.get((method, path)) or self._handler_below(method, path)
+        handler = self._metered.get((method, path))
         if handler is not None:
-            refusal = self._refusal(scope, path)
-            if refusal is not None:
-                await send_error(send, refusal, request_id)
-                return
             await handler(scope, receive, send, request_id)
-            return
-        await self._serve_rest(scope, receive, send, request_id)
+        else:
+            await self._serve_other(scope, receive, send, request_id)
 
-    def _handler_below(self, method: str, path: str) -> Handler | None:
-        for (below_method, prefix), handler in self._below:
-            if method == below_method and path.startswith(prefix) and len(path) > len(prefix):
-                return handler
+    def _handler(self, method: str, path: str) -> Handler | None:
+        handler = self._exact.get((method, path))
+        if handler is not None:
+            return handler
+        for (below_method, prefix), below in self._below:
+            if method == below_method and _is_below(path, prefix):
+                return below
         return None
 
     def _allowed(self, path: str) -> list[str]:
-        methods = [method for method, known in self._exact if known == path]
-        return methods + [method for (method, prefix), _ in self._below if path.startswith(prefix)]
+        methods = [method for method, known in (*self._metered, *self._exact) if known == path]
+        return methods + [method for (method, prefix), _ in self._below if _is_below(path, prefix)]
 
     def _refusal(self, scope: Scope, path: str) -> Unauthenticated | None:
         for guard in self._guards:
@@ -113,7 +116,7 @@ class Shell:
                 return guard.refusal(scope)
         return None
 
-    async def _serve_rest(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+    async def _serve_other(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         started = time.monotonic()
         status = 0
         complete = False
@@ -128,12 +131,14 @@ class Shell:
             await send(message)
 
         path, method = scope["path"], scope["method"]
-        allowed = self._allowed(path)
         refusal = self._refusal(scope, path)
+        handler = self._handler(method, path)
         try:
             if refusal is not None:
                 await send_error(with_id, refusal, request_id)
-            elif allowed:
+            elif handler is not None:
+                await handler(scope, receive, with_id, request_id)
+            elif allowed := self._allowed(path):
                 error = MethodNotAllowed(f"{path} takes {', '.join(allowed)}, not {method}.")
                 error.headers = ((b"allow", ", ".join(allowed).encode()),)
                 await send_error(with_id, error, request_id)
@@ -153,3 +158,7 @@ class Shell:
             self._on_other(
                 OtherRequest(request_id, method, path, status, seconds, client[0] if client else None)
             )
+
+
+def _is_below(path: str, prefix: str) -> bool:
+    return path.startswith(prefix) and len(path) > len(prefix)

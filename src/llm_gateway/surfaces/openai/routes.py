@@ -17,11 +17,11 @@ COMPLETION_PATH = "/v1/completions"
 def openai_routes(plane: DataPlane, prober: Prober) -> RouteTable:
     """Return the table of this surface."""
     return RouteTable(
-        exact={
+        metered={
             ("POST", CHAT_PATH): plane.completion(CHAT_PATH, parse_chat),
             ("POST", COMPLETION_PATH): plane.completion(COMPLETION_PATH, parse_completion),
-            ("GET", LIST_PATH): model_list_handler(plane, prober),
         },
+        exact={("GET", LIST_PATH): model_list_handler(plane, prober)},
         below={("GET", f"{LIST_PATH}/"): model_handler(plane, prober)},
     )
 
