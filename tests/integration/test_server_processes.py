@@ -146,6 +146,18 @@ def pids(url: str, count: int = 20) -> set[int]:
     return {int(get(f"{url}/pid").text) for _ in range(count)}
 
 
+def both(url: str, gone: int | None = None) -> set[int]:
+    """Return the two workers' ids; who answers is their affair, so ask until both have."""
+    seen: set[int] = set()
+
+    def have_answered() -> bool:
+        seen.update(pids(url) - {gone})
+        return len(seen) == 2
+
+    until(have_answered)
+    return seen
+
+
 def is_alive(pid: int) -> bool:
     """Tell whether a process runs; one that nobody has reaped yet does not."""
     try:
@@ -209,13 +221,12 @@ def test_a_second_sigterm_forces(gateways: Callable[..., Gateway], workers: str)
 def test_a_killed_worker_is_replaced_and_the_others_go_on(gateways: Callable[..., Gateway]) -> None:
     gateway = gateways(WORKERS="2")
     url = gateway.start()
-    before = pids(url)
+    before = both(url)
     streams = [Stream(url) for _ in range(4)]
     victim = before.pop()
     os.kill(victim, signal.SIGKILL)
-    until(lambda: len(pids(url) - {victim}) == 2)
+    assert before < both(url, gone=victim)
     assert victim not in pids(url)
-    assert before < pids(url)
     gateway.signal(signal.SIGTERM)
     assert gateway.wait() == 0
     ends = [stream.end().endswith("end\n") for stream in streams]
@@ -229,14 +240,14 @@ def test_a_killed_worker_is_replaced_and_the_others_go_on(gateways: Callable[...
 def test_a_worker_that_dies_young_again_waits_longer(gateways: Callable[..., Gateway]) -> None:
     gateway = gateways(WORKERS="2")
     url = gateway.start()
-    stays = min(pids(url))
+    stays = min(both(url))
     for said in ("starts in 0.5 s", "starts in 1 s"):
-        victim = (pids(url) - {stays}).pop()
+        victim = (both(url) - {stays}).pop()
         os.kill(victim, signal.SIGKILL)
         until(partial(gateway.says, said), gateway)
         # Nobody notices: the other worker takes what comes.
         assert pids(url) == {stays}
-        until(lambda: len(pids(url)) == 2)
+        both(url, gone=victim)
 
 
 def test_workers_share_new_connections_evenly(gateways: Callable[..., Gateway]) -> None:
@@ -257,7 +268,7 @@ def test_workers_share_new_connections_evenly(gateways: Callable[..., Gateway]) 
 def test_workers_go_when_the_supervisor_is_killed(gateways: Callable[..., Gateway]) -> None:
     gateway = gateways(WORKERS="2")
     url = gateway.start()
-    workers = pids(url)
+    workers = both(url)
     os.kill(gateway.process.pid, signal.SIGKILL)
     until(lambda: not any(is_alive(pid) for pid in workers))
 
