@@ -176,8 +176,10 @@ def test_sigterm_lets_streams_end_with_the_door_open(gateways: Callable[..., Gat
     assert get(f"{url}/ready").status_code == 200
     stream = Stream(url)
     gateway.signal(signal.SIGTERM)
-    until(lambda: get(f"{url}/ready").status_code == 503 or workers == "2")
-    assert get(f"{url}/ready").headers.get("connection") == "close" or workers == "2"
+    if workers == "1":
+        until(lambda: get(f"{url}/ready").status_code == 503)
+        assert get(f"{url}/ready").headers.get("connection") == "close"
+    # Of two workers the idle one leaves at once, and may have a new connection in its hands.
     assert stream.end().endswith("end\n")
     assert gateway.wait() == 0
     assert gateway.out.read_text().count("put away") == int(workers)
