@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Resolve pyproject.toml anew into hash-pinned requirements. Needs uv, and the package index.
+# Extras stay in the pins: without them older pips look for a newer version of the extra, and find no hash for it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if ! command -v uv >/dev/null; then
@@ -10,7 +11,7 @@ fi
 resolve() {
   local output=$1
   shift
-  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-strip-extras \
     --custom-compile-command "make lock" "$@" pyproject.toml --output-file "$output" >/dev/null
 }
 

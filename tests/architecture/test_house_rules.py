@@ -100,7 +100,7 @@ def test_every_folder_is_a_package() -> None:
 
 def _pins(file: str) -> dict[str, str]:
     text = (ROOT / "requirements" / file).read_text()
-    return dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE))
+    return dict(re.findall(r"^([\w.-]+(?:\[[\w,.-]+\])?)==(\S+)", text, re.MULTILINE))
 
 
 @pytest.mark.parametrize("file", ["runtime.txt", "dev.txt"])

@@ -1,0 +1,106 @@
+"""Reads a chat or legacy completion request into a Conversation, and names the field of whatever is wrong."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, TypeVar
+
+import msgspec
+
+from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.errors import BadRequest
+from llm_gateway.providers.translating.conversation import (
+    Conversation,
+    JsonObject,
+    Message,
+    ResponseFormat,
+    Tool,
+    ToolChoice,
+)
+
+_T = TypeVar("_T")
+_PLACE = re.compile(r" - at `\$(.*)`$")
+_HANDLED = frozenset(
+    {
+        "model", "messages", "prompt", "stream", "stream_options", "tools", "tool_choice", "parallel_tool_calls",
+        "response_format", "max_tokens", "max_completion_tokens", "temperature", "top_p", "stop", "n",
+        "reasoning_effort",
+    }
+)  # fmt: skip
+_MESSAGE_FIELDS = frozenset(Message.__struct_fields__)
+_NOTHING = frozenset({b"null", b"[]", b"{}", b'""', b"false"})
+
+
+def read_conversation(request: ChatRequest) -> Conversation:
+    """Return the request as typed values; raise BadRequest that names the field by its path.
+
+    A legacy completion's prompt becomes one user message.
+    """
+    fields = {name: raw for name, raw in request.fields.items() if bytes(raw) != b"null"}
+    is_legacy = request.endpoint == "completions"
+    messages = _prompt(fields) if is_legacy else _read(fields, "messages", tuple[Message, ...], ())
+    if not messages:
+        name = "prompt" if is_legacy else "messages"
+        raise BadRequest(f"The field '{name}' is empty; the provider needs at least one message.", param=name)
+    limit = "max_completion_tokens" if "max_completion_tokens" in fields else "max_tokens"
+    return Conversation(
+        messages=messages,
+        tools=_read(fields, "tools", tuple[Tool, ...], ()),
+        tool_choice=_read(fields, "tool_choice", ToolChoice | None, None),
+        parallel_tool_calls=_read(fields, "parallel_tool_calls", bool | None, None),
+        response_format=_read(fields, "response_format", ResponseFormat | None, None),
+        max_tokens=_read(fields, limit, int | None, None),
+        temperature=_read(fields, "temperature", float | None, None),
+        top_p=_read(fields, "top_p", float | None, None),
+        stop=_stop(fields),
+        n=_read(fields, "n", int, 1),
+        reasoning_effort=_read(fields, "reasoning_effort", str | None, None),
+        rest={name: raw for name, raw in fields.items() if name not in _HANDLED},
+        unknown=() if is_legacy else tuple(_unknown_in_messages(fields["messages"])),
+    )
+
+
+def _read(fields: JsonObject, name: str, wanted: Any, default: _T) -> _T:  # noqa: ANN401 - a type of any form
+    raw = fields.get(name)
+    if raw is None:
+        return default
+    try:
+        value: _T = msgspec.json.decode(raw, type=wanted)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise _wrong(name, error) from None
+    return value
+
+
+def _wrong(name: str, error: Exception) -> BadRequest:
+    text = str(error) if isinstance(error, msgspec.ValidationError) else "it cannot be read"
+    place = _PLACE.search(text)
+    param = name + (place.group(1) if place else "")
+    return BadRequest(
+        f"The field '{param}' cannot be used as it is: {_PLACE.sub('', text)}.",
+        param=param,
+        code="invalid_type",
+    )
+
+
+def _prompt(fields: JsonObject) -> tuple[Message, ...]:
+    prompt: str | list[str] = _read(fields, "prompt", str | list[str], "")
+    if isinstance(prompt, list):
+        if len(prompt) != 1:
+            message = "The field 'prompt' must be one text: this model's provider answers one at a time."
+            raise BadRequest(message, param="prompt", code="unsupported_by_provider")
+        prompt = prompt[0]
+    return (Message(role="user", content=prompt),) if prompt else ()
+
+
+def _stop(fields: JsonObject) -> tuple[str, ...]:
+    stop: str | list[str] = _read(fields, "stop", str | list[str], [])
+    return (stop,) if isinstance(stop, str) else tuple(stop)
+
+
+def _unknown_in_messages(raw: msgspec.Raw) -> Iterator[str]:
+    messages: Iterable[JsonObject] = msgspec.json.decode(raw, type=list[dict[str, msgspec.Raw]])
+    for index, message in enumerate(messages):
+        for name, value in message.items():
+            if name not in _MESSAGE_FIELDS and bytes(value) not in _NOTHING:
+                yield f"messages[{index}].{name}"

@@ -1,0 +1,77 @@
+"""The reader of a stream in another dialect: cuts it into events, keeps what was relayed, minds the end."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.records import Usage
+from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
+from llm_gateway.providers.base import BadReply, Kept, Refusal
+from llm_gateway.providers.translating.writing import ReplyWriter
+
+_KEPT_FOR_COUNTING = 256 * 1024
+
+
+class TranslatedStream(ABC):
+    """Implements ReplyStream; a dialect says in `take` what one of its events means.
+
+    `take` sets `content_seen` with the first content, `finished` with the finish reason, `done` once the
+    dialect's own last event has come, `usage` and `refusal` when it learns of them.
+    """
+
+    def __init__(self, request: ChatRequest, *, event_limit: int) -> None:
+        """Read the answer to `request`; one event may have `event_limit` bytes."""
+        self.writer = ReplyWriter(request)
+        self._splitter = EventSplitter(event_limit)
+        self._kept: list[bytes] = []
+        self._kept_bytes = 0
+        self._relayed_bytes = 0
+        self.content_seen = False
+        self.done = False
+        self.finished = False
+        self.refusal: Refusal | None = None
+        self.usage: Usage | None = None
+
+    @abstractmethod
+    def take(self, data: bytes) -> bytes:
+        """Take the data of one event; return the events for the client, b"" for none. May raise BadReply."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes from the provider; return whole events for the client."""
+        try:
+            block = self._splitter.feed(data)
+        except EventTooLarge:
+            message = "one event of the provider's stream is too large"
+            raise BadReply(message) from None
+        if not block:
+            return b""
+        out = []
+        for event in split_events(block):
+            if self.done or self.refusal is not None:
+                break
+            payload = event_data(event)
+            if payload is not None:
+                out.append(self.take(payload))
+            elif event.lstrip().startswith(b":"):
+                # A comment keeps the client's connection warm as it did ours.
+                out.append(event)
+        return self._keep(b"".join(out))
+
+    def end(self) -> bytes:
+        """Take the provider's clean end: a last event without its blank line still counts."""
+        rest = self._splitter.rest()
+        return self.feed(rest + b"\n\n") if rest.strip() else b""
+
+    def kept(self) -> Kept:
+        """Return what was relayed, for counting."""
+        return Kept(tuple(self._kept), self._kept_bytes, self._relayed_bytes)
+
+    def _keep(self, block: bytes) -> bytes:
+        self._relayed_bytes += len(block)
+        if self.usage is not None and self.finished:
+            self._kept.clear()
+        elif self._kept_bytes + len(block) <= _KEPT_FOR_COUNTING:
+            self._kept_bytes += len(block)
+            self._kept.append(block)
+        return block

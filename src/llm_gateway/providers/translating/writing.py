@@ -1,0 +1,108 @@
+"""Writes OpenAI's replies from what another dialect said: whole ones, and chunk by chunk."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.records import Usage
+from llm_gateway.providers.translating.conversation import JsonObject
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+
+
+class CalledFunction(msgspec.Struct, omit_defaults=True):
+    """A call, or the next piece of its arguments."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class CalledTool(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """One call; `index` is for streams alone and numbers the calls of one choice from 0."""
+
+    index: int | None = None
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: CalledFunction
+    extra_content: JsonObject | None = None
+
+
+class Said(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """What a choice says, whole or the next piece of it; what it does not say is left out."""
+
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+    reasoning_content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[CalledTool] | None = None
+    reasoning_details: list[JsonObject] | None = None
+
+
+class ReplyWriter:
+    """Writes the reply to one request, in the shape of the endpoint that was called.
+
+    `reply_id` is the provider's own id or one made of the request's, `model` the name the provider gives.
+    """
+
+    __slots__ = ("_created", "_is_chat", "_wants_usage", "model", "reply_id")
+
+    def __init__(self, request: ChatRequest, *, reply_id: str = "", model: str = "") -> None:
+        """Answer `request`; id and model may be set later, before the first write."""
+        self._created = request.created
+        self._is_chat = request.endpoint == "chat/completions"
+        self._wants_usage = request.wants_usage
+        self.reply_id = reply_id
+        self.model = model
+
+    def whole(self, said: Said, finish_reason: FinishReason, usage: Usage | None) -> bytes:
+        """Return a unary reply with one choice."""
+        if self._is_chat:
+            message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
+            message.update(msgspec.to_builtins(said, builtin_types=(msgspec.Raw,)))
+            for call in message.get("tool_calls", ()):
+                call.pop("index", None)
+            choice: dict[str, Any] = {"index": 0, "message": message, "logprobs": None}
+        else:
+            choice = {"index": 0, "text": said.content or "", "logprobs": None}
+        choice["finish_reason"] = finish_reason
+        head = self._head("chat.completion" if self._is_chat else "text_completion")
+        return msgspec.json.encode({**head, "choices": [choice], "usage": _wire_usage(usage)})
+
+    def chunk(self, said: Said, finish_reason: FinishReason | None = None) -> bytes:
+        """Return one event of a stream; b"" for one that would say nothing (a legacy stream has no role)."""
+        choice: dict[str, Any]
+        if self._is_chat:
+            choice = {"index": 0, "delta": said, "logprobs": None, "finish_reason": finish_reason}
+        elif said.content or finish_reason is not None:
+            choice = {
+                "index": 0, "text": said.content or "", "logprobs": None, "finish_reason": finish_reason,
+            }  # fmt: skip
+        else:
+            return b""
+        return self._event({"choices": [choice]})
+
+    def usage(self, usage: Usage) -> bytes:
+        """Return the usage event, b"" when the client did not ask for it."""
+        return self._event({"choices": [], "usage": _wire_usage(usage)}) if self._wants_usage else b""
+
+    def _event(self, body: dict[str, Any]) -> bytes:
+        head = self._head("chat.completion.chunk" if self._is_chat else "text_completion")
+        return b"data: " + msgspec.json.encode({**head, **body}) + b"\n\n"
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {"id": self.reply_id, "object": kind, "created": self._created, "model": self.model}
+
+
+def _wire_usage(usage: Usage | None) -> dict[str, Any] | None:
+    if usage is None:
+        return None
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }
