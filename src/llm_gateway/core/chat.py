@@ -1,4 +1,4 @@
-"""A chat (or legacy completion) request as the gateway sees it: the fields it acts on, and the rest untouched."""
+"""A request for a model as the gateway sees it: the fields it acts on, and the rest untouched."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from typing import Literal
 
 import msgspec
 
-Endpoint = Literal["chat/completions", "completions"]
+Endpoint = Literal["chat/completions", "completions", "embeddings", "responses"]
 
 
 class ChatRequest(msgspec.Struct, kw_only=True, gc=False):
     """One request: top-level fields with their raw JSON, decoded once.
 
     `fields` holds every top-level field as the client sent it (duplicate names collapsed to the last
-    value, which is the one that was judged). `model` is the public name, prefix stripped.
+    value, which is the one that was judged). `model` is the public name, prefix stripped. `created` is in
+    Unix seconds: when the request came.
     """
 
     endpoint: Endpoint
@@ -22,3 +23,4 @@ class ChatRequest(msgspec.Struct, kw_only=True, gc=False):
     # The client asked for the usage chunk of a stream itself.
     wants_usage: bool
     fields: dict[str, msgspec.Raw]
+    created: int = 0

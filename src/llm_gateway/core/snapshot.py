@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from llm_gateway.core.catalog import Catalog, Credential, Kind, Provider
+from llm_gateway.core.catalog import Catalog, ClientCredentials, Credential, Kind, Model, Provider
+from llm_gateway.core.chat import Endpoint
 from llm_gateway.core.patterns import ModelPatterns, is_glob
 from llm_gateway.core.secret import Secret
 
@@ -36,6 +37,9 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     upstream_model: str
     weight: int
     stream_usage: bool
+    endpoints: tuple[Endpoint, ...] = ("chat/completions", "completions")
+    oauth2: ClientCredentials | None = None
+    api_version: str | None = None
 
     @property
     def key(self) -> tuple[int, str]:
@@ -44,15 +48,24 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Route:
-    """A public model and the deployments that take new requests for it."""
+    """A public model, the deployments that take new requests for it, and the rules they are chosen by."""
 
-    __slots__ = ("deployments", "explicit", "keys", "model", "weights")
+    __slots__ = ("deployments", "explicit", "keys", "model", "rules", "weights")
 
-    def __init__(self, model: str, deployments: tuple[Deployment, ...], *, explicit: bool) -> None:
+    def __init__(
+        self,
+        model: str,
+        deployments: tuple[Deployment, ...],
+        *,
+        explicit: bool,
+        rules: Model | None = None,
+    ) -> None:
         """Index `deployments` for the selector; `explicit` = some provider names this model."""
         self.model = model
         self.deployments = deployments
         self.explicit = explicit
+        # The catalog's row for this model, or one that says nothing.
+        self.rules = rules or Model(id=0, name=model)
         self.keys = tuple(deployment.key for deployment in deployments)
         self.weights = tuple(deployment.weight for deployment in deployments)
 
@@ -94,8 +107,8 @@ class ServingProvider:
                 return model if upstream == "*" else upstream
         return None
 
-    def deployment(self, upstream_model: str) -> Deployment:
-        """Return this provider under `upstream_model`."""
+    def deployment(self, upstream_model: str, weight: int | None = None) -> Deployment:
+        """Return this provider under `upstream_model`, with its own weight unless another is given."""
         return Deployment(
             provider_id=self.provider.id,
             provider_key=self.provider.provider_key,
@@ -103,8 +116,13 @@ class ServingProvider:
             base_url=self.base_url,
             secret=self.provider.secret,
             upstream_model=upstream_model,
-            weight=self.provider.weight,
-            stream_usage=self.kind.stream_usage,
+            weight=self.provider.weight if weight is None else weight,
+            stream_usage=(
+                self.kind.stream_usage if self.provider.stream_usage is None else self.provider.stream_usage
+            ),
+            endpoints=self.kind.endpoints,
+            oauth2=self.provider.oauth2,
+            api_version=self.provider.api_version,
         )
 
 
@@ -121,6 +139,8 @@ class Snapshot:
         )
         self.accounts = {credential.key_hash: Account(credential) for credential in catalog.credentials}
         self.has_credentials = bool(catalog.credentials)
+        self.models = {model.name: model for model in catalog.models}
+        self.task_types = {task.name: task.models for task in catalog.task_types}
         self._wildcards = tuple(provider for provider in self.providers if provider.globs)
         self._routes: dict[str, Route] = {}
         named: dict[str, None] = {}
@@ -168,11 +188,14 @@ class Snapshot:
 
     def _make_route(self, model: str, *, explicit: bool) -> Route:
         deployments = []
+        rules = self.models.get(model)
+        weights = rules.weights if rules is not None else {}
         for provider in self.providers:
             upstream_model = provider.upstream_model(model)
-            if upstream_model is not None and provider.provider.weight > 0:
-                deployments.append(provider.deployment(upstream_model))
-        return Route(model, tuple(deployments), explicit=explicit)
+            weight = weights.get(provider.provider.provider_key, provider.provider.weight)
+            if upstream_model is not None and weight > 0:
+                deployments.append(provider.deployment(upstream_model, weight))
+        return Route(model, tuple(deployments), explicit=explicit, rules=rules)
 
 
 def build_snapshot(catalog: Catalog, kinds: Mapping[str, Kind]) -> Snapshot:

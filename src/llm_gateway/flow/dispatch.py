@@ -75,7 +75,7 @@ class _Attempt:
         reply = await self._send()
         try:
             body = await reply.read_all(gateway.options.max_reply_bytes, self._time_left())
-            completion = self._adapter.decode(body)
+            completion = self._adapter.decode(body, self._request)
         except UpstreamFault as fault:
             raise _from_fault(fault) from None
         except BadReply as bad:

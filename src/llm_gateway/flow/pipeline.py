@@ -37,6 +37,7 @@ async def handle(gateway: Gateway, call: Call, read_request: ReadRequest) -> Rep
         meter.credential = account.credential.name
         request = await read_request(call)
         meter.stream = request.stream
+        request.created = call.created_at // 1_000_000
         request.model = meter.model = strip_prefix(request.model, gateway.options.provider_suffix)
         authorise(account, request.model)
         route = find_route(snapshot, request.model)

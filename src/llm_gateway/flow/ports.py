@@ -7,9 +7,10 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from llm_gateway.core.catalog import Catalog
+from llm_gateway.core.catalog import Catalog, ClientCredentials
 from llm_gateway.core.errors import Unavailable
 from llm_gateway.core.records import AttemptBegun, AttemptFailed, UsageRecord
+from llm_gateway.core.secret import Secret
 from llm_gateway.core.snapshot import Snapshot
 from llm_gateway.providers.base import UpstreamRequest
 
@@ -78,6 +79,31 @@ class Upstream(Protocol):
 
     async def close(self) -> None:
         """Drop every connection."""
+
+
+class AccessTokens(Protocol):
+    """Gets providers' access tokens (OAuth2 client credentials), keeps them, and renews them before they expire."""
+
+    async def token(
+        self, provider_id: int, grant: ClientCredentials, secret: Secret, timeout: float
+    ) -> Secret:
+        """Return a token that is good for a while; raise UpstreamFault, whose message names no secret or URL."""
+
+    def forget(self, provider_id: int, token: Secret) -> None:
+        """Stop using a token that the provider refused; the next call gets another."""
+
+
+# --- replies kept for later ----------------------------------------------------------------------
+
+
+class ReplyCache(Protocol):
+    """Keeps replies by an opaque key. Never raises: a failing store is a miss, and its own affair."""
+
+    async def get(self, key: bytes) -> bytes | None:
+        """Return what is kept and not too old, or None."""
+
+    async def put(self, key: bytes, value: bytes, ttl: float) -> None:
+        """Keep `value` for `ttl` seconds at most."""
 
 
 # --- limits --------------------------------------------------------------------------------------

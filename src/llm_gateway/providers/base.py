@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -20,6 +20,8 @@ class UpstreamRequest(msgspec.Struct, kw_only=True, gc=False):
     headers: dict[str, str]
     body: bytes = b""
     method: str = "POST"
+    # Fields of the client's request that this kind has no word for and that were left out; the client is told.
+    left_out: tuple[str, ...] = ()
 
 
 class BadReply(Exception):
@@ -33,6 +35,8 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     type: str | None = None
     code: str | None = None
     param: str | None = None
+    # What another model may make good: a context that is too long for this one, a policy of this provider.
+    about: Literal["context_length", "content_policy"] | None = None
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -84,10 +88,13 @@ class Adapter(Protocol):
     def encode(
         self, request: ChatRequest, deployment: Deployment, extra_headers: Mapping[str, str]
     ) -> UpstreamRequest:
-        """Return the request for a deployment; `extra_headers` are sent along."""
+        """Return the request for a deployment; `extra_headers` are sent along.
 
-    def decode(self, body: bytes) -> Completion:
-        """Read a whole unary reply; raise BadReply when it is not one."""
+        Raise BadRequest, with the code `unsupported_by_provider`, for what this kind cannot carry.
+        """
+
+    def decode(self, body: bytes, request: ChatRequest) -> Completion:
+        """Read the whole unary reply to a request; raise BadReply when it is not one."""
 
     def decode_as_stream(self, body: bytes, request: ChatRequest) -> tuple[bytes, Usage | None]:
         """Turn the JSON reply to a streamed request into its events, [DONE] left out."""

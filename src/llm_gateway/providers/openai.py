@@ -78,8 +78,9 @@ class OpenAIAdapter:
             headers["authorization"] = f"Bearer {secret.reveal()}"
         return headers
 
-    def decode(self, body: bytes) -> Completion:
+    def decode(self, body: bytes, request: ChatRequest) -> Completion:
         """Check that the reply is a JSON object and read its usage; the bytes stay as they are."""
+        del request
         try:
             reply = _decode_reply(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -88,7 +89,7 @@ class OpenAIAdapter:
 
     def decode_as_stream(self, body: bytes, request: ChatRequest) -> tuple[bytes, Usage | None]:
         """Send a whole completion on as one chunk, and its usage as another if it was asked for."""
-        usage = self.decode(body).usage
+        usage = self.decode(body, request).usage
         try:
             reply: dict[str, Any] = msgspec.json.decode(body)
             choices = reply.pop("choices")

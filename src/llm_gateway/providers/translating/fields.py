@@ -58,6 +58,3 @@ def cannot_carry(provider: str, field: str) -> BadRequest:
 
 def _asks_for_nothing(name: str, raw: msgspec.Raw) -> bool:
     return bytes(raw).replace(b" ", b"") in _HARMLESS.get(name, ())
-
-
-
