@@ -101,6 +101,17 @@ class Settings(BaseSettings):
         True, description="Let providers live at loopback and private addresses."
     )
 
+    # Retries, unless a model says otherwise
+    max_retries: int = Field(
+        3, ge=0, le=100, description="Further tries of a request after each of its providers was asked once."
+    )
+    initial_backoff: int = Field(1000, ge=0, description="Milliseconds before the first further try.")
+    max_backoff: int = Field(30_000, ge=0, description="Milliseconds before a further try at most.")
+    backoff_factor: float = Field(2.0, ge=1, description="By how much each wait is longer than the last.")
+    jitter: float = Field(
+        0.1, ge=0, le=1, description="The part of a wait that is random, up and down: 0.1 is a tenth."
+    )
+
     upstream_transport: Literal["pool", "aiohttp"] = Field(
         "pool",
         description="How providers are called: pool (fast; what needs a proxy still goes by aiohttp), or aiohttp.",

@@ -135,4 +135,9 @@ def _options(settings: Settings) -> Options:
         commit_hold=settings.commit_hold,
         max_reply_bytes=settings.max_reply_bytes,
         allow_anonymous=settings.allow_anonymous,
+        max_retries=settings.max_retries,
+        initial_backoff_ms=settings.initial_backoff,
+        max_backoff_ms=settings.max_backoff,
+        backoff_factor=settings.backoff_factor,
+        jitter=settings.jitter,
     )

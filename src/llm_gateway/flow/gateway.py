@@ -22,13 +22,19 @@ from llm_gateway.providers.base import Adapter
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The settings that requests read; times in seconds, sizes in bytes."""
+    """The settings that requests read; times in seconds, or milliseconds (`_ms`), sizes in bytes."""
 
     provider_suffix: str | None = None
     llm_timeout: float = 600.0
     commit_hold: float = 2.0
     max_reply_bytes: int = 64 * 1024 * 1024
     allow_anonymous: bool = False
+    # What holds for a model whose RetryRules leave it open.
+    max_retries: int = 3
+    initial_backoff_ms: int = 1000
+    max_backoff_ms: int = 30_000
+    backoff_factor: float = 2.0
+    jitter: float = 0.1
 
 
 class Background:
