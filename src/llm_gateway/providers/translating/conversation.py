@@ -85,7 +85,7 @@ class ToolCall(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One message. `reasoning_details` are a provider's own, to be given back as they came."""
+    """One message. `reasoning_details` and `extra_content` are a provider's own, to be given back as they came."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[Part] | None = None
@@ -95,6 +95,7 @@ class Message(msgspec.Struct, frozen=True):
     tool_call_id: str | None = None
     reasoning_content: str | None = None
     reasoning_details: list[JsonObject] | None = None
+    extra_content: JsonObject | None = None
 
     @property
     def parts(self) -> tuple[Part, ...]:

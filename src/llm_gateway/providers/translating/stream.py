@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
+
+import msgspec
 
 from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.records import Usage
@@ -11,6 +14,10 @@ from llm_gateway.providers.base import BadReply, Kept, Refusal
 from llm_gateway.providers.translating.writing import ReplyWriter
 
 _KEPT_FOR_COUNTING = 256 * 1024
+# How an event of ReplyWriter begins, and none of another dialect.
+_TRANSLATED = re.compile(
+    rb'\{"id":"(?:[^"\\]|\\.)*","object":"(?:chat\.completion\.chunk|text_completion)","created":'
+)
 
 
 class TranslatedStream(ABC):
@@ -51,21 +58,32 @@ class TranslatedStream(ABC):
             if self.done or self.refusal is not None:
                 break
             payload = event_data(event)
-            if payload is not None:
-                out.append(self.take(payload))
-            elif event.lstrip().startswith(b":"):
-                # A comment keeps the client's connection warm as it did ours.
+            if payload is None:
+                out.append(self._without_data(event))
+            elif _TRANSLATED.match(payload):
+                # JSON that answered a streamed request comes back here from `decode_as_stream`.
+                self.content_seen = self.finished = True
                 out.append(event)
+            else:
+                out.append(self.take(payload))
         return self._keep(b"".join(out))
 
     def end(self) -> bytes:
-        """Take the provider's clean end: a last event without its blank line still counts."""
+        """Take the provider's clean end: a last event without its blank line still counts, half of one does not."""
         rest = self._splitter.rest()
-        return self.feed(rest + b"\n\n") if rest.strip() else b""
+        return self.feed(rest + b"\n\n") if _is_whole(rest) else b""
 
     def kept(self) -> Kept:
         """Return what was relayed, for counting."""
         return Kept(tuple(self._kept), self._kept_bytes, self._relayed_bytes)
+
+    def _without_data(self, event: bytes) -> bytes:
+        text = event.strip()
+        if text.startswith(b":"):
+            # A comment keeps the client's connection warm as it did ours.
+            return event
+        # Some servers put a bare JSON error into a stream that broke.
+        return self.take(text) if text.startswith((b"{", b"[")) else b""
 
     def _keep(self, block: bytes) -> bytes:
         self._relayed_bytes += len(block)
@@ -75,3 +93,12 @@ class TranslatedStream(ABC):
             self._kept_bytes += len(block)
             self._kept.append(block)
         return block
+
+
+def _is_whole(event: bytes) -> bool:
+    data = event_data(event + b"\n\n")
+    try:
+        msgspec.json.decode(event if data is None else data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+    return True

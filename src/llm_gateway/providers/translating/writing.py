@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -39,6 +40,15 @@ class Said(msgspec.Struct, omit_defaults=True, kw_only=True):
     refusal: str | None = None
     tool_calls: list[CalledTool] | None = None
     reasoning_details: list[JsonObject] | None = None
+    extra_content: JsonObject | None = None
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """One whole answer; `logprobs` is OpenAI's own value, ready to be written."""
+
+    said: Said
+    finish_reason: FinishReason
+    logprobs: Any = None
 
 
 class ReplyWriter:
@@ -59,30 +69,37 @@ class ReplyWriter:
 
     def whole(self, said: Said, finish_reason: FinishReason, usage: Usage | None) -> bytes:
         """Return a unary reply with one choice."""
+        return self.whole_of([Choice(said, finish_reason)], usage)
+
+    def whole_of(self, choices: Sequence[Choice], usage: Usage | None) -> bytes:
+        """Return a unary reply with these choices, numbered as they come."""
+        written = [self._whole_choice(index, choice) for index, choice in enumerate(choices)]
+        head = self._head("chat.completion" if self._is_chat else "text_completion")
+        return msgspec.json.encode({**head, "choices": written, "usage": _wire_usage(usage)})
+
+    def _whole_choice(self, index: int, choice: Choice) -> dict[str, Any]:
         if self._is_chat:
             message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
-            message.update(msgspec.to_builtins(said, builtin_types=(msgspec.Raw,)))
+            message.update(msgspec.to_builtins(choice.said, builtin_types=(msgspec.Raw,)))
             for call in message.get("tool_calls", ()):
                 call.pop("index", None)
-            choice: dict[str, Any] = {"index": 0, "message": message, "logprobs": None}
+            written: dict[str, Any] = {"index": index, "message": message}
         else:
-            choice = {"index": 0, "text": said.content or "", "logprobs": None}
-        choice["finish_reason"] = finish_reason
-        head = self._head("chat.completion" if self._is_chat else "text_completion")
-        return msgspec.json.encode({**head, "choices": [choice], "usage": _wire_usage(usage)})
+            written = {"index": index, "text": choice.said.content or ""}
+        return {**written, "logprobs": choice.logprobs, "finish_reason": choice.finish_reason}
 
-    def chunk(self, said: Said, finish_reason: FinishReason | None = None) -> bytes:
+    def chunk(
+        self, said: Said, finish_reason: FinishReason | None = None, *, index: int = 0, logprobs: object = None
+    ) -> bytes:
         """Return one event of a stream; b"" for one that would say nothing (a legacy stream has no role)."""
         choice: dict[str, Any]
         if self._is_chat:
-            choice = {"index": 0, "delta": said, "logprobs": None, "finish_reason": finish_reason}
+            choice = {"index": index, "delta": said}
         elif said.content or finish_reason is not None:
-            choice = {
-                "index": 0, "text": said.content or "", "logprobs": None, "finish_reason": finish_reason,
-            }  # fmt: skip
+            choice = {"index": index, "text": said.content or ""}
         else:
             return b""
-        return self._event({"choices": [choice]})
+        return self._event({"choices": [{**choice, "logprobs": logprobs, "finish_reason": finish_reason}]})
 
     def usage(self, usage: Usage) -> bytes:
         """Return the usage event, b"" when the client did not ask for it."""
