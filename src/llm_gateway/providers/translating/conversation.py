@@ -110,7 +110,7 @@ class Function(msgspec.Struct, frozen=True):
 
     name: str
     description: str | None = None
-    parameters: msgspec.Raw | None = None
+    parameters: JsonObject | None = None
     strict: bool | None = None
 
 
@@ -142,7 +142,7 @@ class JsonSchema(msgspec.Struct, frozen=True):
     """A named JSON schema; `schema` is None where any object will do."""
 
     name: str
-    schema: msgspec.Raw | None = None
+    schema: JsonObject | None = None
     description: str | None = None
     strict: bool | None = None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import msgspec
@@ -28,8 +28,9 @@ _HANDLED = frozenset(
         "reasoning_effort",
     }
 )  # fmt: skip
-_MESSAGE_FIELDS = frozenset(Message.__struct_fields__)
-_NOTHING = frozenset({b"null", b"[]", b"{}", b'""', b"false"})
+# Parts of a request that nest. What a client's SDK adds when it gives a streamed call back says nothing.
+_NESTED = ("messages", "tools", "tool_choice", "response_format")
+_SAYS_NOTHING = frozenset({"index", "type"})
 
 
 def read_conversation(request: ChatRequest) -> Conversation:
@@ -43,13 +44,17 @@ def read_conversation(request: ChatRequest) -> Conversation:
     if not messages:
         name = "prompt" if is_legacy else "messages"
         raise BadRequest(f"The field '{name}' is empty; the provider needs at least one message.", param=name)
+    tools = _read(fields, "tools", tuple[Tool, ...], ())
+    tool_choice = _read(fields, "tool_choice", ToolChoice | None, None)
+    response_format = _read(fields, "response_format", ResponseFormat | None, None)
+    typed = dict(zip(_NESTED, (messages, tools, tool_choice, response_format), strict=True))
     limit = "max_completion_tokens" if "max_completion_tokens" in fields else "max_tokens"
     return Conversation(
         messages=messages,
-        tools=_read(fields, "tools", tuple[Tool, ...], ()),
-        tool_choice=_read(fields, "tool_choice", ToolChoice | None, None),
+        tools=tools,
+        tool_choice=tool_choice,
         parallel_tool_calls=_read(fields, "parallel_tool_calls", bool | None, None),
-        response_format=_read(fields, "response_format", ResponseFormat | None, None),
+        response_format=response_format,
         max_tokens=_read(fields, limit, int | None, None),
         temperature=_read(fields, "temperature", float | None, None),
         top_p=_read(fields, "top_p", float | None, None),
@@ -57,7 +62,12 @@ def read_conversation(request: ChatRequest) -> Conversation:
         n=_read(fields, "n", int, 1),
         reasoning_effort=_read(fields, "reasoning_effort", str | None, None),
         rest={name: raw for name, raw in fields.items() if name not in _HANDLED},
-        unknown=() if is_legacy else tuple(_unknown_in_messages(fields["messages"])),
+        unknown=tuple(
+            path
+            for name, value in typed.items()
+            if name in fields
+            for path in _unknown(msgspec.json.decode(fields[name]), value, name)
+        ),
     )
 
 
@@ -98,9 +108,14 @@ def _stop(fields: JsonObject) -> tuple[str, ...]:
     return (stop,) if isinstance(stop, str) else tuple(stop)
 
 
-def _unknown_in_messages(raw: msgspec.Raw) -> Iterator[str]:
-    messages: Iterable[JsonObject] = msgspec.json.decode(raw, type=list[dict[str, msgspec.Raw]])
-    for index, message in enumerate(messages):
-        for name, value in message.items():
-            if name not in _MESSAGE_FIELDS and bytes(value) not in _NOTHING:
-                yield f"messages[{index}].{name}"
+def _unknown(raw: object, value: object, path: str) -> Iterator[str]:
+    """Yield the paths of what `raw` says and its typed form `value` has no field for."""
+    if isinstance(value, msgspec.Struct) and isinstance(raw, dict):
+        for name, inner in raw.items():
+            if name in value.__struct_fields__:
+                yield from _unknown(inner, getattr(value, name), f"{path}.{name}")
+            elif inner and name not in _SAYS_NOTHING:
+                yield f"{path}.{name}"
+    elif isinstance(value, (list, tuple)) and isinstance(raw, list):
+        for index, (inner, typed) in enumerate(zip(raw, value, strict=True)):
+            yield from _unknown(inner, typed, f"{path}[{index}]")

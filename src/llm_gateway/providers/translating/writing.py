@@ -89,7 +89,12 @@ class ReplyWriter:
         return {**written, "logprobs": choice.logprobs, "finish_reason": choice.finish_reason}
 
     def chunk(
-        self, said: Said, finish_reason: FinishReason | None = None, *, index: int = 0, logprobs: object = None
+        self,
+        said: Said,
+        finish_reason: FinishReason | None = None,
+        *,
+        index: int = 0,
+        logprobs: object = None,
     ) -> bytes:
         """Return one event of a stream; b"" for one that would say nothing (a legacy stream has no role)."""
         choice: dict[str, Any]
