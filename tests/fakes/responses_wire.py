@@ -12,6 +12,11 @@ from tests.fakes.script import Script, Tokens, Tool
 
 VECTOR = (0.5, -0.25, 0.125)
 _ARGUMENT_PIECE = 7
+_EMPTY: dict[str, dict[str, Any]] = {
+    "message": {"content": []},
+    "reasoning": {"summary": []},
+    "function_call": {"arguments": ""},
+}
 
 
 def usage(tokens: Tokens) -> dict[str, Any]:
@@ -69,8 +74,7 @@ def _events(number: int, script: Script, request: dict[str, Any], lane: str) -> 
     for index, item in enumerate(_items(number, script, request, lane)):
         place = {"item_id": item["id"], "output_index": index}
         tell = {"message": _message, "reasoning": _thought, "function_call": _call}[item["type"]]
-        empty = {"message": {"content": []}, "reasoning": {"summary": []}, "function_call": {"arguments": ""}}
-        opening = {**item, **empty[item["type"]], "status": "in_progress"}
+        opening = item | {"status": "in_progress"} | _EMPTY[item["type"]]
         yield {"type": "response.output_item.added", "output_index": index, "item": opening}
         yield from tell(item, place, pieces(script, request, lane))
         yield {"type": "response.output_item.done", "output_index": index, "item": item}
@@ -160,5 +164,4 @@ def _call(item: dict[str, Any], place: dict[str, Any], words: list[str]) -> Iter
     for start in range(0, len(arguments), _ARGUMENT_PIECE):
         part = arguments[start : start + _ARGUMENT_PIECE]
         yield {"type": "response.function_call_arguments.delta", **place, "delta": part}
-    done = {"arguments": arguments, "name": item["name"]}
-    yield {"type": "response.function_call_arguments.done", **place, **done}
+    yield {"type": "response.function_call_arguments.done", **place, "arguments": arguments}

@@ -66,9 +66,12 @@ def test_a_response_is_relayed_as_it_is(plan: Script, named: bool, together: boo
 def test_pieces_are_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[bytes] = []
     decode = openai_responses_stream._decode_event
-    monkeypatch.setattr(
-        openai_responses_stream, "_decode_event", lambda data: (parsed.append(data), decode(data))[1]
-    )
+
+    def note(data: bytes) -> Any:
+        parsed.append(data)
+        return decode(data)
+
+    monkeypatch.setattr(openai_responses_stream, "_decode_event", note)
     stream = reader()
     for block in [piece("a"), piece("b"), piece('say "response.failed" "error"'), piece("c") + piece("d")]:
         assert stream.feed(block) == block

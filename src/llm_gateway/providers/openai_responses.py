@@ -123,12 +123,7 @@ def _item_events(item: dict[str, Any], index: int) -> Iterator[dict[str, Any]]:
         arguments = item["arguments"]
         told += [
             {"type": "response.function_call_arguments.delta", **place, "delta": arguments},
-            {
-                "type": "response.function_call_arguments.done",
-                **place,
-                "arguments": arguments,
-                "name": item["name"],
-            },
+            {"type": "response.function_call_arguments.done", **place, "arguments": arguments},
         ]
     yield {"type": "response.output_item.added", "output_index": index, "item": opening}
     yield from told
