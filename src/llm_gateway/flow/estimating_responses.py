@@ -8,6 +8,7 @@ from typing import Any
 # The published overheads of a chat, which a response is too: for each message, and for the start of the reply.
 _PER_MESSAGE = 3
 _PER_REPLY = 3
+_LAST = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
 
 def input_texts(instructions: object, asked: object) -> tuple[list[str], int]:
@@ -39,10 +40,10 @@ def event_texts(events: Iterable[object]) -> list[str]:
         if not isinstance(event, dict):
             continue
         kind = str(event.get("type"))
-        whole = response_texts(event.get("response"))
-        if whole:
+        if kind in _LAST and (whole := response_texts(event.get("response"))):
             return whole
-        if kind.endswith(".delta") and isinstance(event.get("delta"), str):
+        # Pieces of audio are base64.
+        if kind.endswith(".delta") and kind != "response.audio.delta" and isinstance(event.get("delta"), str):
             place = [kind, *(event.get(f"{name}_index") for name in ("output", "content", "summary"))]
             pieces.setdefault(str(place), []).append(event["delta"])
         elif kind == "response.output_item.added":
