@@ -160,6 +160,13 @@ async def test_responses_are_counted_when_the_provider_does_not(
     assert record.usage_source == "counted"
 
 
+async def test_a_count_of_what_the_provider_keeps_is_an_estimate() -> None:
+    whole = msgspec.json.encode(response(1, Script(usage="none"), RESPONSE, "fake"))
+    bench = one(FakeReply(whole))
+    await ask(bench, parse_response, previous_response_id="resp_1")
+    assert bench.recorder.record.usage_source == "estimated"
+
+
 @pytest.mark.parametrize("end", [CUT, None, UpstreamFault("timeout", "silent")])
 async def test_a_cut_response_ends_with_its_own_error_event(end: UpstreamFault | None) -> None:
     pieces = events()[:6]

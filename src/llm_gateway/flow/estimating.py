@@ -48,7 +48,9 @@ async def _count(
     prompt_texts, overhead = _prompt(request)
     prompt = await counter.count(encoding, prompt_texts)
     completion = await counter.count(encoding, reply)
-    counted = prompt is not None and completion is not None and scale == 1.0
+    # What a provider keeps is a part of the prompt that nobody here has seen.
+    seen = request.bound_by is None and scale == 1.0
+    counted = prompt is not None and completion is not None and seen
     prompt = _by_length(prompt_texts) if prompt is None else prompt
     completion = _by_length(reply) if completion is None else completion
     prompt += overhead
