@@ -278,7 +278,7 @@ def test_a_response_that_fails_after_its_first_content(desk: Desk) -> None:
 # --- what is not answered ---------------------------------------------------------------------------------
 
 
-def test_a_provider_that_does_not_answer_here_is_not_asked(desk: Desk) -> None:
+def test_a_model_that_nobody_serves_is_not_found(desk: Desk) -> None:
     with pytest.raises(openai.NotFoundError) as caught:
         desk.sdk.responses.create(model=desk.model, input=HELLO)
     assert caught.value.code == "model_not_found"
