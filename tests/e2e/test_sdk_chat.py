@@ -336,7 +336,7 @@ def test_s4_29_get_and_unknown_paths_have_openai_errors(desk: Desk) -> None:
     wrong_method: httpx.Response = desk.gateway.http.get("/v1/chat/completions")
     assert wrong_method.status_code == 405
     assert wrong_method.json()["error"]["type"] == "invalid_request_error"
-    nothing = desk.gateway.post("/v1/embeddings", desk.key, json={})
+    nothing = desk.gateway.post("/v1/no/such/path", desk.key, json={})
     assert nothing.status_code == 404
     assert set(nothing.json()["error"]) == {"message", "type", "param", "code"}
     assert nothing.headers["x-request-id"]

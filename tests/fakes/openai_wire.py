@@ -206,9 +206,9 @@ def _legacy_choices(request: dict[str, Any]) -> int:
 
 
 def _last_words(request: dict[str, Any]) -> str:
-    messages = request.get("messages")
+    messages = request.get("messages") or request.get("input")
     if not isinstance(messages, list) or not messages:
-        return str(request.get("prompt"))
+        return str(messages or request.get("prompt"))
     content = messages[-1].get("content")
     if isinstance(content, list):
         return " ".join(part.get("text", f"[{part.get('type')}]") for part in content)

@@ -16,7 +16,7 @@ from typing import Any
 import httptools
 import msgspec
 
-from tests.fakes import openai_wire
+from tests.fakes import openai_wire, responses_wire
 from tests.fakes.calls import Call, Lane
 from tests.fakes.script import BEFORE_HEAD, FIELD, Script, error_body
 
@@ -30,6 +30,9 @@ _Whole = Callable[[int, Script, dict[str, Any], str], dict[str, Any]]
 _ENDPOINTS: dict[str, tuple[_Whole, _Chunks]] = {
     "/v1/chat/completions": (openai_wire.chat_completion, openai_wire.chat_chunks),
     "/v1/completions": (openai_wire.completion, openai_wire.completion_chunks),
+    # Never streamed: the second one is not used.
+    "/v1/embeddings": (responses_wire.embedding_list, openai_wire.chat_chunks),
+    "/v1/responses": (responses_wire.response, responses_wire.response_events),
 }
 
 
@@ -263,10 +266,12 @@ class _Connection(asyncio.Protocol):
         if plan.preamble:
             await self._events(call, plan, plan.preamble.encode())
         held = b""
+        named = call.path == "/v1/responses"
         for number, event in enumerate(self._payloads(call, plan, request), 1):
             if plan.gap:
                 await asyncio.sleep(plan.gap)
-            block = f"data: {event}{plan.line_end}{plan.line_end}".encode()
+            name = f"event: {json.loads(event)['type']}{plan.line_end}" if named and event[0] == "{" else ""
+            block = f"{name}data: {event}{plan.line_end}{plan.line_end}".encode()
             if plan.split == -1:
                 held += block
                 continue
@@ -283,7 +288,7 @@ class _Connection(asyncio.Protocol):
         else:
             for chunk in _ENDPOINTS[call.path][1](call.number, plan, request, call.lane):
                 yield json.dumps(chunk, ensure_ascii=False, separators=(",", ":"))
-        if plan.done:
+        if plan.done and call.path != "/v1/responses":
             yield "[DONE]"
 
     async def _events(self, call: Call, plan: Script, block: bytes) -> None:

@@ -24,3 +24,6 @@ class ChatRequest(msgspec.Struct, kw_only=True, gc=False):
     wants_usage: bool
     fields: dict[str, msgspec.Raw]
     created: int = 0
+    # The field that names something which lives at one provider alone, such as `previous_response_id`; the
+    # request makes sense nowhere else. None = there is no such field.
+    bound_by: str | None = None

@@ -16,7 +16,7 @@ from llm_gateway.flow.metering import Meter
 from llm_gateway.flow.ports import UpstreamFault, UpstreamReply
 from llm_gateway.flow.redaction import refused
 from llm_gateway.flow.reply import Reply, StreamReply, WholeReply
-from llm_gateway.providers.base import Adapter, BadReply, ReplyStream
+from llm_gateway.providers.base import Adapter, BadReply, Refusal, ReplyStream
 
 _ERROR_BODY_LIMIT = 256 * 1024
 _ERROR_BODY_TIMEOUT = 10.0
@@ -82,6 +82,8 @@ class _Attempt:
             raise _nonsense(bad) from None
         finally:
             reply.close()
+        if completion.refusal is not None:
+            raise self._refused_in_band(completion.refusal)
         self._meter.upstream_ended()
         usage = completion.usage or await count_whole(
             gateway.counter, self._request, self._deployment.upstream_model, completion.body
@@ -128,7 +130,7 @@ class _Attempt:
                 raise
             out = reader.feed(data) if data else reader.end()
             if reader.refusal is not None:
-                raise self._refused_in_band(reader)
+                raise self._refused_in_band(reader.refusal)
             if not data and _nothing_came(reader):
                 raise UpstreamFault("cut", "the provider's stream ended before it began")
             if out:
@@ -145,17 +147,17 @@ class _Attempt:
         events, usage = self._adapter.decode_as_stream(body, self._request)
         out = reader.feed(events)
         if reader.refusal is not None:
-            raise self._refused_in_band(reader)
+            raise self._refused_in_band(reader.refusal)
         reader.usage = usage or reader.usage
         reader.done = True
         return out
 
-    def _refused_in_band(self, reader: ReplyStream) -> _AttemptEnded:
+    def _refused_in_band(self, refusal: Refusal) -> _AttemptEnded:
         message = "The provider failed before it answered."
-        if reader.refusal is not None and reader.refusal.message is not None:
-            message = refused(reader.refusal, _UNAVAILABLE, self._deployment).message
+        if refusal.message is not None:
+            message = refused(refusal, _UNAVAILABLE, self._deployment).message
         failure = Failure(reason="protocol")
-        return _AttemptEnded(failure, UpstreamFailed(message), "an error event before any content")
+        return _AttemptEnded(failure, UpstreamFailed(message), "an error under a 2xx, before any content")
 
     async def _send(self) -> UpstreamReply:
         request = self._adapter.encode(self._request, self._deployment, self._call.forwarded)

@@ -10,6 +10,7 @@ import msgspec
 from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.records import Usage
 from llm_gateway.core.sse import event_data, split_events
+from llm_gateway.flow.estimating_responses import event_texts, input_texts, response_texts
 from llm_gateway.flow.ports import TokenCounter
 from llm_gateway.providers.base import Kept
 
@@ -28,13 +29,15 @@ async def count_whole(counter: TokenCounter, request: ChatRequest, upstream_mode
         reply = msgspec.json.decode(body)
     except _UNREADABLE:
         reply = {}
-    return await _count(counter, request, upstream_model, _choice_texts([reply], "message"), 1.0)
+    texts = response_texts(reply) if request.endpoint == "responses" else _choice_texts([reply], "message")
+    return await _count(counter, request, upstream_model, texts, 1.0)
 
 
 async def count_stream(counter: TokenCounter, request: ChatRequest, upstream_model: str, kept: Kept) -> Usage:
     """Count a stream from the part of it that was kept; beyond that part, in proportion."""
     scale = kept.total_bytes / kept.kept_bytes if kept.kept_bytes else 1.0
-    texts = _choice_texts(_chunks(kept.blocks), "delta")
+    chunks = _chunks(kept.blocks)
+    texts = event_texts(chunks) if request.endpoint == "responses" else _choice_texts(chunks, "delta")
     return await _count(counter, request, upstream_model, texts, scale)
 
 
@@ -45,7 +48,9 @@ async def _count(
     prompt_texts, overhead = _prompt(request)
     prompt = await counter.count(encoding, prompt_texts)
     completion = await counter.count(encoding, reply)
-    counted = prompt is not None and completion is not None and scale == 1.0
+    # What a provider keeps is a part of the prompt that nobody here has seen.
+    seen = request.bound_by is None and scale == 1.0
+    counted = prompt is not None and completion is not None and seen
     prompt = _by_length(prompt_texts) if prompt is None else prompt
     completion = _by_length(reply) if completion is None else completion
     prompt += overhead
@@ -64,12 +69,18 @@ def _by_length(texts: Sequence[str]) -> int:
 
 def _prompt(request: ChatRequest) -> tuple[list[str], int]:
     """Return the prompt's texts and the tokens to add for what is not text."""
-    name = "messages" if request.endpoint == "chat/completions" else "prompt"
+    if request.endpoint == "responses":
+        return input_texts(_field(request, "instructions"), _field(request, "input"))
+    if request.endpoint == "chat/completions":
+        return _messages(_field(request, "messages"))
+    return _texts_or_tokens(_field(request, "input" if request.endpoint == "embeddings" else "prompt"))
+
+
+def _field(request: ChatRequest, name: str) -> object:
     try:
-        value = msgspec.json.decode(request.fields.get(name, b"null"))
+        return msgspec.json.decode(request.fields.get(name, b"null"))
     except _UNREADABLE:
-        return [], 0
-    return _messages(value) if name == "messages" else _legacy_prompt(value)
+        return None
 
 
 def _messages(messages: object) -> tuple[list[str], int]:
@@ -88,7 +99,8 @@ def _messages(messages: object) -> tuple[list[str], int]:
     return texts, overhead
 
 
-def _legacy_prompt(prompt: object) -> tuple[list[str], int]:
+def _texts_or_tokens(prompt: object) -> tuple[list[str], int]:
+    """Read a text, several, one in tokens or several in tokens: completions and embeddings take all of these."""
     if isinstance(prompt, str):
         return [prompt], 0
     texts: list[str] = []
@@ -98,7 +110,7 @@ def _legacy_prompt(prompt: object) -> tuple[list[str], int]:
             texts.append(part)
         elif isinstance(part, list):
             tokens += len(part)
-        else:
+        elif isinstance(part, int):
             tokens += 1
     return texts, tokens
 

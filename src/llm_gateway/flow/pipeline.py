@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from llm_gateway.core.chat import ChatRequest
-from llm_gateway.core.errors import GatewayError, InternalError, ModelNotFound, Unavailable
+from llm_gateway.core.errors import BadRequest, GatewayError, InternalError, ModelNotFound, Unavailable
 from llm_gateway.core.snapshot import Route, Snapshot
 from llm_gateway.flow.admission import (
     authenticate,
@@ -40,7 +40,7 @@ async def handle(gateway: Gateway, call: Call, read_request: ReadRequest) -> Rep
         request.created = call.created_at // 1_000_000
         request.model = meter.model = strip_prefix(request.model, gateway.options.provider_suffix)
         authorise(account, request.model)
-        route = find_route(snapshot, request.model)
+        route = for_request(find_route(snapshot, request.model), request)
         verdict = await throttle(gateway, account)
         plan = gateway.selector.plan(route)
         reply = await dispatch(gateway, call, request, plan, meter)
@@ -76,6 +76,28 @@ def find_route(snapshot: Snapshot, model: str) -> Route:
         message = f"Every provider of the model '{model[:200]}' is drained (weight 0)."
         raise Unavailable(message, code="model_drained", retry_after=1)
     return route
+
+
+def for_request(route: Route, request: ChatRequest) -> Route:
+    """Return the part of a route that can answer the request.
+
+    Raise ModelNotFound when no provider of it answers this endpoint, BadRequest when the request is bound to
+    one provider and the route does not say which.
+    """
+    able = tuple(one for one in route.deployments if request.endpoint in one.endpoints)
+    if not able:
+        name = request.model[:200]
+        message = f"No provider of the model '{name}' answers /v1/{request.endpoint}; use another endpoint or model."
+        raise ModelNotFound(message, param="model")
+    if request.bound_by is not None and len(able) > 1:
+        message = (
+            f"'{request.bound_by}' names something that is kept at one provider, and this model has {len(able)}: "
+            "use a model with one provider, or send everything in 'input'."
+        )
+        raise BadRequest(message, code="bound_to_one_provider", param=request.bound_by)
+    if len(able) == len(route.deployments):
+        return route
+    return Route(route.model, able, explicit=route.explicit, rules=route.rules)
 
 
 def _headers(model: str) -> tuple[tuple[bytes, bytes], ...]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from llm_gateway.core.chat import ChatRequest
-from llm_gateway.core.errors import GatewayError, UpstreamFailed, UpstreamTimedOut, openai_error
+from llm_gateway.core.errors import GatewayError, UpstreamFailed, UpstreamTimedOut
 from llm_gateway.core.records import Usage
 from llm_gateway.core.snapshot import Deployment
-from llm_gateway.core.sse import DONE
 from llm_gateway.flow.estimating import count_stream
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.metering import CLIENT_LEFT, Meter
@@ -117,17 +116,17 @@ class StreamReply:
         self._upstream.finish()
         self._meter.upstream_ended()
         usage = self._reader.usage or await self._count(self._reader.kept())
-        last = out + DONE
+        last = out + self._reader.ending
         self._meter.response_bytes += len(last)
         self._meter.report("ok", _OK, usage=usage)
         return last, True
 
     async def _broken(self, error: GatewayError, out: bytes = b"") -> tuple[bytes, bool]:
-        """End the stream with an error event, never with [DONE]."""
+        """End the stream with an error event, never as one that ended well."""
         self._upstream.close()
         self._meter.upstream_ended()
         usage = self._reader.usage or await self._count(self._reader.kept())
-        last = out + b"data: " + openai_error(error) + b"\n\n"
+        last = out + self._reader.failure(error)
         self._meter.response_bytes += len(last)
         self._meter.report("error", _OK, error_type=(error.code or error.type)[:100], usage=usage)
         return last, True

@@ -9,6 +9,7 @@ import msgspec
 
 from llm_gateway.core.catalog import Kind
 from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.errors import GatewayError
 from llm_gateway.core.records import Usage
 from llm_gateway.core.snapshot import Deployment, ServingProvider
 
@@ -44,6 +45,8 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     body: bytes
     usage: Usage | None
+    # The provider says, under a 2xx, that it failed: this is no reply for the client.
+    refusal: Refusal | None = None
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -66,6 +69,8 @@ class ReplyStream(Protocol):
     # The provider's own error event, once there was one: nothing more is to be relayed.
     refusal: Refusal | None
     usage: Usage | None
+    # What the client gets after the last event of a stream that ended well.
+    ending: bytes
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes from the provider; return bytes for the client: whole events, without any [DONE].
@@ -78,6 +83,9 @@ class ReplyStream(Protocol):
 
     def kept(self) -> Kept:
         """Return what was relayed, for counting."""
+
+    def failure(self, error: GatewayError) -> bytes:
+        """Return the event that ends a stream which failed, in the client's dialect."""
 
 
 class Adapter(Protocol):

@@ -14,6 +14,8 @@ from llm_gateway.core.records import Usage
 from llm_gateway.core.secret import Secret
 from llm_gateway.core.snapshot import Deployment, ServingProvider
 from llm_gateway.providers.base import BadReply, Completion, Refusal, ReplyStream, UpstreamRequest
+from llm_gateway.providers.openai_responses import read_response, response_as_events
+from llm_gateway.providers.openai_responses_stream import ResponsesStream
 from llm_gateway.providers.openai_stream import OpenAIReplyStream
 from llm_gateway.providers.openai_wire import WireUsage, refusal_from, usage_from_wire
 
@@ -57,7 +59,7 @@ class OpenAIAdapter:
     ) -> UpstreamRequest:
         """Replace `model`, ask for a stream's usage, and leave every other value byte for byte."""
         fields = {**request.fields, "model": _as_json(deployment.upstream_model)}
-        if request.stream and not request.wants_usage and deployment.stream_usage:
+        if request.stream and not request.wants_usage and _has_usage_option(request, deployment):
             fields["stream_options"] = _with_usage(request.fields.get("stream_options"))
         headers = self.headers(deployment.secret)
         headers["content-type"] = "application/json"
@@ -80,7 +82,8 @@ class OpenAIAdapter:
 
     def decode(self, body: bytes, request: ChatRequest) -> Completion:
         """Check that the reply is a JSON object and read its usage; the bytes stay as they are."""
-        del request
+        if request.endpoint == "responses":
+            return read_response(body)
         try:
             reply = _decode_reply(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -90,6 +93,8 @@ class OpenAIAdapter:
     def decode_as_stream(self, body: bytes, request: ChatRequest) -> tuple[bytes, Usage | None]:
         """Send a whole completion on as one chunk, and its usage as another if it was asked for."""
         usage = self.decode(body, request).usage
+        if request.endpoint == "responses":
+            return response_as_events(body), usage
         try:
             reply: dict[str, Any] = msgspec.json.decode(body)
             choices = reply.pop("choices")
@@ -108,6 +113,8 @@ class OpenAIAdapter:
 
     def stream(self, request: ChatRequest, *, event_limit: int) -> ReplyStream:
         """Return a reader that hides the usage chunk which the client did not ask for."""
+        if request.endpoint == "responses":
+            return ResponsesStream(event_limit=event_limit)
         return OpenAIReplyStream(
             choices=_expected_choices(request), hide_usage=not request.wants_usage, event_limit=event_limit
         )
@@ -133,6 +140,11 @@ class OpenAIAdapter:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             message = "the provider's list of models is not one"
             raise BadReply(message) from None
+
+
+def _has_usage_option(request: ChatRequest, deployment: Deployment) -> bool:
+    # A stream of the Responses API says its usage unasked.
+    return deployment.stream_usage and request.endpoint in {"chat/completions", "completions"}
 
 
 def _loosely(body: bytes) -> _Reply:

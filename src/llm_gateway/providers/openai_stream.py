@@ -7,6 +7,7 @@ import msgspec
 from llm_gateway.core.records import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
 from llm_gateway.providers.base import BadReply, Kept, Refusal
+from llm_gateway.providers.chat_ending import ChatEnding
 from llm_gateway.providers.openai_wire import WireUsage, refusal_from, usage_from_wire
 
 # Inside a JSON string a quote is escaped, so the quoted names can only be keys (or whole values, rarely). What
@@ -35,7 +36,7 @@ _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 _NOTHING = frozenset({b"null", b'""', b"[]", b"{}"})
 
 
-class OpenAIReplyStream:
+class OpenAIReplyStream(ChatEnding):
     """One streamed reply; see ReplyStream for what the attributes say."""
 
     __slots__ = (

@@ -10,7 +10,11 @@ from llm_gateway.providers.base import Adapter
 from llm_gateway.providers.openai import OpenAIAdapter
 from llm_gateway.providers.simulated import SIMULATED, SimulatedAdapter
 
-_OPENAI = Kind(name="openai", default_api_base="https://api.openai.com/v1")
+_OPENAI = Kind(
+    name="openai",
+    default_api_base="https://api.openai.com/v1",
+    endpoints=("chat/completions", "completions", "embeddings", "responses"),
+)
 
 ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
     {

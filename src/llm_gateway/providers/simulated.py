@@ -6,7 +6,11 @@ from llm_gateway.core.catalog import Kind
 from llm_gateway.providers.openai import OpenAIAdapter
 
 SIMULATED = Kind(
-    name="simulated", version_segment="", default_api_base="simulated://demo", schemes=("simulated",)
+    name="simulated",
+    version_segment="",
+    default_api_base="simulated://demo",
+    schemes=("simulated",),
+    endpoints=("chat/completions", "completions", "embeddings", "responses"),
 )
 
 

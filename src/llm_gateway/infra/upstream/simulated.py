@@ -15,8 +15,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
+from llm_gateway.core.sse import DONE
 from llm_gateway.flow.ports import UpstreamFault
+from llm_gateway.infra.upstream.simulated_bodies import embeddings, response, response_events
 from llm_gateway.providers.base import UpstreamRequest
+from llm_gateway.providers.openai_responses import event_bytes
 
 _WORDS = (
     "The gateway answers from its built in simulation so every word of this reply is the same each time you ask "
@@ -53,7 +56,11 @@ class SimulatedUpstream:
             return _refuse(int(fault))
         if parts.path.endswith("/models"):
             return SimulatedReply(200, _whole({"object": "list", "data": []}), streamed=False)
-        return _answer(msgspec.json.decode(request.body), parts.path, knobs, cut=fault == "cut")
+        try:
+            return _answer(msgspec.json.decode(request.body), parts.path, knobs, cut=fault == "cut")
+        except (TypeError, ValueError, AttributeError):
+            # A field of a type that it has no use for.
+            return _refuse(400)
 
     async def close(self) -> None:
         """Nothing to drop."""
@@ -130,9 +137,31 @@ def _refuse(status: int) -> SimulatedReply:
 
 
 def _answer(body: dict[str, Any], path: str, knobs: _Knobs, *, cut: bool) -> SimulatedReply:
-    chat = path.endswith("/chat/completions")
-    limit = body.get("max_completion_tokens") or body.get("max_tokens") or knobs.words
+    if path.endswith("/embeddings"):
+        return SimulatedReply(200, _whole(embeddings(body)), streamed=False)
+    limits = (body.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"))
+    limit = next(filter(None, limits), knobs.words)
     words = [_WORDS[index % len(_WORDS)] for index in range(min(knobs.words, int(limit)))]
+    if path.endswith("/responses"):
+        return _respond(body, words, knobs, cut=cut)
+    return _complete(body, path, words, knobs, cut=cut)
+
+
+def _respond(body: dict[str, Any], words: list[str], knobs: _Knobs, *, cut: bool) -> SimulatedReply:
+    whole = response(body, words, cut_short=len(words) < knobs.words)
+    if not body.get("stream"):
+        return SimulatedReply(200, _whole(whole), streamed=False)
+    events = (
+        event_bytes({**event, "sequence_number": number})
+        for number, event in enumerate(response_events(whole, words))
+    )
+    return SimulatedReply(200, _paced(events, knobs, len(words) // 2 if cut else None), streamed=True)
+
+
+def _complete(
+    body: dict[str, Any], path: str, words: list[str], knobs: _Knobs, *, cut: bool
+) -> SimulatedReply:
+    chat = path.endswith("/chat/completions")
     prompt = msgspec.json.encode(body.get("messages") if chat else body.get("prompt"))
     usage = {"prompt_tokens": len(prompt) // 4 + 1, "completion_tokens": len(words)}
     usage["total_tokens"] = sum(usage.values())
@@ -151,10 +180,12 @@ def _answer(body: dict[str, Any], path: str, knobs: _Knobs, *, cut: bool) -> Sim
     if chat:
         head["object"] = "chat.completion.chunk"
     told = usage if (body.get("stream_options") or {}).get("include_usage") else None
-    chunks = _chunks(head, words, finish, told, chat=chat)
-    return SimulatedReply(
-        200, _paced(chunks, knobs.chunk_ms / 1000, len(words) // 2 if cut else None), streamed=True
+    chunks = (
+        b"data: " + msgspec.json.encode(chunk) + b"\n\n"
+        for chunk in _chunks(head, words, finish, told, chat=chat)
     )
+    paced = _paced(chunks, knobs, len(words) // 2 if cut else None, ending=DONE)
+    return SimulatedReply(200, paced, streamed=True)
 
 
 def _chunks(
@@ -173,11 +204,14 @@ def _chunks(
         yield {**head, "choices": [], "usage": usage}
 
 
-async def _paced(chunks: Iterator[dict[str, Any]], gap: float, cut_after: int | None) -> AsyncIterator[bytes]:
-    for index, chunk in enumerate(chunks):
+async def _paced(
+    events: Iterator[bytes], knobs: _Knobs, cut_after: int | None, *, ending: bytes = b""
+) -> AsyncIterator[bytes]:
+    for index, event in enumerate(events):
         if cut_after is not None and index > cut_after:
             raise UpstreamFault("cut", "the provider closed the connection before the reply's end")
-        if index and gap:
-            await asyncio.sleep(gap)
-        yield b"data: " + msgspec.json.encode(chunk) + b"\n\n"
-    yield b"data: [DONE]\n\n"
+        if index and knobs.chunk_ms:
+            await asyncio.sleep(knobs.chunk_ms / 1000)
+        yield event
+    if ending:
+        yield ending

@@ -11,6 +11,7 @@ from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.records import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
 from llm_gateway.providers.base import BadReply, Kept, Refusal
+from llm_gateway.providers.chat_ending import ChatEnding
 from llm_gateway.providers.translating.writing import ReplyWriter
 
 _KEPT_FOR_COUNTING = 256 * 1024
@@ -20,7 +21,7 @@ _TRANSLATED = re.compile(
 )
 
 
-class TranslatedStream(ABC):
+class TranslatedStream(ChatEnding, ABC):
     """Implements ReplyStream; a dialect says in `take` what one of its events means.
 
     `take` sets `content_seen` with the first content, `finished` with the finish reason, `done` once the

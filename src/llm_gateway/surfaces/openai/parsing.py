@@ -1,4 +1,4 @@
-"""Reads an OpenAI request body: the fields that the gateway acts on are checked, all others pass untouched."""
+"""Reads OpenAI request bodies: the fields that the gateway acts on are checked, all others pass untouched."""
 
 from __future__ import annotations
 
@@ -6,9 +6,18 @@ import msgspec
 
 from llm_gateway.core.chat import ChatRequest, Endpoint
 from llm_gateway.core.errors import BadRequest
+from llm_gateway.surfaces.openai.fields import (
+    Fields,
+    first_byte,
+    is_given,
+    read_boolean,
+    read_fields,
+    read_model,
+    wrong_type,
+)
 
-_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-_LONGEST_MODEL = 512
+# Each names something that is kept in the provider's account: what was said before, or a stored template.
+_BOUND_BY = ("previous_response_id", "conversation", "prompt")
 
 
 class _StreamOptions(msgspec.Struct, gc=False):
@@ -17,80 +26,79 @@ class _StreamOptions(msgspec.Struct, gc=False):
 
 def parse_chat(body: bytes) -> ChatRequest:
     """Read a chat completion request; raise BadRequest that names the field."""
-    fields = _fields(body)
+    fields = read_fields(body)
     messages = fields.get("messages")
     if messages is None:
         raise BadRequest(
             "The field 'messages' is missing; send the conversation as an array.", param="messages"
         )
-    if _first_byte(messages) != b"[":
-        raise _wrong_type("messages", "an array of messages", messages)
+    if first_byte(messages) != b"[":
+        raise wrong_type("messages", "an array of messages", messages)
     return _request("chat/completions", fields)
 
 
 def parse_completion(body: bytes) -> ChatRequest:
     """Read a legacy completion request; raise BadRequest that names the field."""
-    fields = _fields(body)
+    fields = read_fields(body)
     prompt = fields.get("prompt")
-    if prompt is not None and _first_byte(prompt) not in {b'"', b"[", b"n"}:
-        raise _wrong_type("prompt", "a string or an array", prompt)
+    if prompt is not None and first_byte(prompt) not in {b'"', b"[", b"n"}:
+        raise wrong_type("prompt", "a string or an array", prompt)
     return _request("completions", fields)
 
 
-def _request(endpoint: Endpoint, fields: dict[str, msgspec.Raw]) -> ChatRequest:
-    stream = _boolean(fields, "stream")
+def parse_embedding(body: bytes) -> ChatRequest:
+    """Read an embedding request; raise BadRequest that names the field. There are no streams of embeddings."""
+    fields = read_fields(body)
+    if not is_given(fields, "input"):
+        raise BadRequest("The field 'input' is missing; send a text or an array.", param="input")
+    _check_input(fields)
+    return ChatRequest(
+        endpoint="embeddings", model=read_model(fields), stream=False, wants_usage=False, fields=fields
+    )
+
+
+def parse_response(body: bytes) -> ChatRequest:
+    """Read a request of the Responses API; raise BadRequest that names the field.
+
+    `model` is asked for even beside a `prompt` that names one: without it there is nobody to ask.
+    """
+    fields = read_fields(body)
+    bound_by = next((name for name in _BOUND_BY if is_given(fields, name)), None)
+    if is_given(fields, "input"):
+        _check_input(fields)
+    elif bound_by is None:
+        raise BadRequest("The field 'input' is missing; send a text or an array of items.", param="input")
+    if read_boolean(fields, "background"):
+        message = (
+            "The gateway does not run responses in the background, since it could not be asked for them later; "
+            "leave 'background' out, and stream what takes long."
+        )
+        raise BadRequest(message, param="background", code="background_not_supported")
+    return ChatRequest(
+        endpoint="responses",
+        model=read_model(fields),
+        stream=read_boolean(fields, "stream"),
+        wants_usage=False,
+        fields=fields,
+        bound_by=bound_by,
+    )
+
+
+def _check_input(fields: Fields) -> None:
+    given = fields["input"]
+    if first_byte(given) not in {b'"', b"["}:
+        raise wrong_type("input", "a string or an array", given)
+
+
+def _request(endpoint: Endpoint, fields: Fields) -> ChatRequest:
+    stream = read_boolean(fields, "stream")
     return ChatRequest(
         endpoint=endpoint,
-        model=_model(fields),
+        model=read_model(fields),
         stream=stream,
         wants_usage=stream and _wants_usage(fields.get("stream_options")),
         fields=fields,
     )
-
-
-def _fields(body: bytes) -> dict[str, msgspec.Raw]:
-    if not body:
-        raise BadRequest("The request body is empty; send a JSON object.", code="invalid_json")
-    try:
-        if not body.isascii():
-            body.decode("utf-8")
-        return _decode_fields(body)
-    except msgspec.ValidationError:
-        raise BadRequest("The request body must be a JSON object.", code="invalid_json") from None
-    except UnicodeDecodeError:
-        raise BadRequest("The request body is not UTF-8.", code="invalid_json") from None
-    except RecursionError:
-        raise BadRequest("The request body is nested too deeply.", code="invalid_json") from None
-    except msgspec.DecodeError as error:
-        # msgspec says what and where ("byte 12"), and nothing of the content.
-        raise BadRequest(f"The request body is not valid JSON: {error}.", code="invalid_json") from None
-
-
-def _model(fields: dict[str, msgspec.Raw]) -> str:
-    raw = fields.get("model")
-    if raw is None:
-        raise BadRequest("The field 'model' is missing; name the model to use.", param="model")
-    try:
-        model = msgspec.json.decode(raw, type=str)
-        model.encode()
-    except (msgspec.DecodeError, UnicodeError):
-        raise _wrong_type("model", "a string", raw) from None
-    if not model or len(model) > _LONGEST_MODEL:
-        message = f"The field 'model' must have 1 to {_LONGEST_MODEL} characters."
-        raise BadRequest(message, param="model")
-    return model
-
-
-def _boolean(fields: dict[str, msgspec.Raw], name: str) -> bool:
-    raw = fields.get(name)
-    if raw is None:
-        return False
-    value = bytes(raw)
-    if value == b"true":
-        return True
-    if value in {b"false", b"null"}:
-        return False
-    raise _wrong_type(name, "true or false", raw)
 
 
 def _wants_usage(raw: msgspec.Raw | None) -> bool:
@@ -99,21 +107,4 @@ def _wants_usage(raw: msgspec.Raw | None) -> bool:
     try:
         return bool(msgspec.json.decode(raw, type=_StreamOptions).include_usage)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise _wrong_type("stream_options", 'an object like {"include_usage": true}', raw) from None
-
-
-def _wrong_type(name: str, wanted: str, raw: msgspec.Raw) -> BadRequest:
-    kinds = {
-        b"{": "an object",
-        b"[": "an array",
-        b'"': "a string",
-        b"t": "a boolean",
-        b"f": "a boolean",
-        b"n": "null",
-    }
-    got = kinds.get(_first_byte(raw), "a number")
-    return BadRequest(f"The field '{name}' must be {wanted}, not {got}.", param=name, code="invalid_type")
-
-
-def _first_byte(raw: msgspec.Raw) -> bytes:
-    return bytes(memoryview(raw)[:1])
+        raise wrong_type("stream_options", 'an object like {"include_usage": true}', raw) from None

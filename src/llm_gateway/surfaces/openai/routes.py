@@ -7,22 +7,37 @@ from typing import Any
 from llm_gateway.flow.probing import Prober
 from llm_gateway.http.shell import RouteTable
 from llm_gateway.http.surface import DataPlane
+from llm_gateway.surfaces.openai.kept_responses import kept_response_handler
 from llm_gateway.surfaces.openai.models import LIST_PATH, model_handler, model_list_handler
-from llm_gateway.surfaces.openai.parsing import parse_chat, parse_completion
+from llm_gateway.surfaces.openai.parsing import (
+    parse_chat,
+    parse_completion,
+    parse_embedding,
+    parse_response,
+)
 
 CHAT_PATH = "/v1/chat/completions"
 COMPLETION_PATH = "/v1/completions"
+EMBEDDING_PATH = "/v1/embeddings"
+RESPONSE_PATH = "/v1/responses"
+_TEXT_OR_LIST = {"type": ["string", "array"]}
 
 
 def openai_routes(plane: DataPlane, prober: Prober) -> RouteTable:
     """Return the table of this surface."""
+    kept = kept_response_handler(plane)
     return RouteTable(
         metered={
             ("POST", CHAT_PATH): plane.completion(CHAT_PATH, parse_chat),
             ("POST", COMPLETION_PATH): plane.completion(COMPLETION_PATH, parse_completion),
+            ("POST", EMBEDDING_PATH): plane.completion(EMBEDDING_PATH, parse_embedding),
+            ("POST", RESPONSE_PATH): plane.completion(RESPONSE_PATH, parse_response),
         },
         exact={("GET", LIST_PATH): model_list_handler(plane, prober)},
-        below={("GET", f"{LIST_PATH}/"): model_handler(plane, prober)},
+        below={
+            ("GET", f"{LIST_PATH}/"): model_handler(plane, prober),
+            **{(method, f"{RESPONSE_PATH}/"): kept for method in ("GET", "POST", "DELETE")},
+        },
     )
 
 
@@ -34,9 +49,9 @@ def openai_paths() -> dict[str, Any]:
                 "Create a chat completion", "messages", {"type": "array", "items": {"type": "object"}}
             )
         },
-        COMPLETION_PATH: {
-            "post": _completion("Create a completion (legacy)", "prompt", {"type": ["string", "array"]})
-        },
+        COMPLETION_PATH: {"post": _completion("Create a completion (legacy)", "prompt", _TEXT_OR_LIST)},
+        EMBEDDING_PATH: {"post": _completion("Embed texts", "input", _TEXT_OR_LIST, streams=False)},
+        RESPONSE_PATH: {"post": _completion("Create a response", "input", _TEXT_OR_LIST)},
         LIST_PATH: {"get": _operation("List the models this key may use")},
         f"{LIST_PATH}/{{model}}": {
             "get": {
@@ -59,20 +74,22 @@ def _operation(summary: str) -> dict[str, Any]:
     }
 
 
-def _completion(summary: str, field: str, schema: dict[str, Any]) -> dict[str, Any]:
-    required = ["model", field] if field == "messages" else ["model"]
+def _completion(summary: str, field: str, schema: dict[str, Any], *, streams: bool = True) -> dict[str, Any]:
+    required = ["model", field] if field == "messages" or not streams else ["model"]
+    properties = {"model": {"type": "string"}, field: schema}
+    if streams:
+        properties["stream"] = {"type": "boolean", "default": False}
     body = {
         "type": "object",
         "required": required,
-        "properties": {
-            "model": {"type": "string"},
-            field: schema,
-            "stream": {"type": "boolean", "default": False},
-        },
+        "properties": properties,
         "additionalProperties": True,
         "description": "Every field of OpenAI's API, and any other, goes to the provider as it is.",
     }
     operation = _operation(summary)
     operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
-    operation["responses"]["200"]["content"] = {"application/json": {}, "text/event-stream": {}}
+    content: dict[str, Any] = {"application/json": {}}
+    if streams:
+        content["text/event-stream"] = {}
+    operation["responses"]["200"]["content"] = content
     return operation

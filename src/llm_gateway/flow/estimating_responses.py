@@ -1,0 +1,73 @@
+"""Finds the texts to count in the Responses API's input, whole replies and events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+# The published overheads of a chat, which a response is too: for each message, and for the start of the reply.
+_PER_MESSAGE = 3
+_PER_REPLY = 3
+_LAST = frozenset({"response.completed", "response.incomplete", "response.failed"})
+
+
+def input_texts(instructions: object, asked: object) -> tuple[list[str], int]:
+    """Return the texts of a request, and the tokens to add for what is not text."""
+    items = [{"role": "user", "content": asked}] if isinstance(asked, str) else _objects(asked)
+    if isinstance(instructions, str):
+        items.insert(0, {"role": "system", "content": instructions})
+    texts: list[str] = []
+    for item in items:
+        if isinstance(item.get("role"), str):
+            texts.append(item["role"])
+        texts += _item_texts(item)
+    return texts, _PER_REPLY + _PER_MESSAGE * len(items)
+
+
+def response_texts(response: object) -> list[str]:
+    """Return what a whole response says."""
+    output = response.get("output") if isinstance(response, dict) else None
+    return [text for item in _objects(output) for text in _item_texts(item)]
+
+
+def event_texts(events: Iterable[object]) -> list[str]:
+    """Return what a stream says: one text for each part of each item, pieces joined.
+
+    The last event holds the whole response; a stream that was cut has its pieces alone.
+    """
+    pieces: dict[str, list[str]] = {}
+    for event in events:
+        if not isinstance(event, dict):
+            continue
+        kind = str(event.get("type"))
+        if kind in _LAST and (whole := response_texts(event.get("response"))):
+            return whole
+        # Pieces of audio are base64.
+        if kind.endswith(".delta") and kind != "response.audio.delta" and isinstance(event.get("delta"), str):
+            place = [kind, *(event.get(f"{name}_index") for name in ("output", "content", "summary"))]
+            pieces.setdefault(str(place), []).append(event["delta"])
+        elif kind == "response.output_item.added":
+            # A call's name comes here, its arguments in pieces.
+            item = event.get("item")
+            if isinstance(item, dict) and isinstance(item.get("name"), str):
+                pieces.setdefault(f"name {event.get('output_index')}", []).append(item["name"])
+    return ["".join(parts) for parts in pieces.values()]
+
+
+def _item_texts(item: dict[str, Any]) -> list[str]:
+    """Return the texts of an item: of a message, a call, its result, or of reasoning."""
+    texts: list[str] = []
+    for field in ("content", "summary", "output"):
+        value = item.get(field)
+        if isinstance(value, str):
+            texts.append(value)
+        else:
+            said = (part.get("text") or part.get("refusal") for part in _objects(value))
+            texts += [text for text in said if isinstance(text, str)]
+    return texts + [
+        item[field] for field in ("name", "arguments", "input") if isinstance(item.get(field), str)
+    ]
+
+
+def _objects(value: object) -> list[dict[str, Any]]:
+    return [part for part in value if isinstance(part, dict)] if isinstance(value, list) else []

@@ -1,0 +1,32 @@
+"""Keeps the first part of what a stream relayed, so that it can be counted when the provider does not count."""
+
+from __future__ import annotations
+
+from llm_gateway.providers.base import Kept
+
+_MOST_BYTES = 256 * 1024
+
+
+class KeptBlocks:
+    """Blocks of whole events, as long as somebody may want them."""
+
+    __slots__ = ("_blocks", "_kept_bytes", "_total_bytes")
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._blocks: list[bytes] = []
+        self._kept_bytes = 0
+        self._total_bytes = 0
+
+    def add(self, block: bytes, *, wanted: bool) -> None:
+        """Take note of a block; forget them all once they are not `wanted` any more."""
+        self._total_bytes += len(block)
+        if not wanted:
+            self._blocks.clear()
+        elif self._kept_bytes + len(block) <= _MOST_BYTES:
+            self._kept_bytes += len(block)
+            self._blocks.append(block)
+
+    def value(self) -> Kept:
+        """Return what is kept."""
+        return Kept(tuple(self._blocks), self._kept_bytes, self._total_bytes)

@@ -1,0 +1,85 @@
+"""Reads a request body into its top-level fields, and the few fields that the gateway acts on."""
+
+from __future__ import annotations
+
+import msgspec
+
+from llm_gateway.core.errors import BadRequest
+
+Fields = dict[str, msgspec.Raw]
+
+_decode_fields = msgspec.json.Decoder(Fields).decode
+_LONGEST_MODEL = 512
+
+
+def read_fields(body: bytes) -> Fields:
+    """Return the fields of a JSON object; raise BadRequest when it is none."""
+    if not body:
+        raise BadRequest("The request body is empty; send a JSON object.", code="invalid_json")
+    try:
+        if not body.isascii():
+            body.decode("utf-8")
+        return _decode_fields(body)
+    except msgspec.ValidationError:
+        raise BadRequest("The request body must be a JSON object.", code="invalid_json") from None
+    except UnicodeDecodeError:
+        raise BadRequest("The request body is not UTF-8.", code="invalid_json") from None
+    except RecursionError:
+        raise BadRequest("The request body is nested too deeply.", code="invalid_json") from None
+    except msgspec.DecodeError as error:
+        # msgspec says what and where ("byte 12"), and nothing of the content.
+        raise BadRequest(f"The request body is not valid JSON: {error}.", code="invalid_json") from None
+
+
+def read_model(fields: Fields) -> str:
+    """Return `model`."""
+    raw = fields.get("model")
+    if raw is None:
+        raise BadRequest("The field 'model' is missing; name the model to use.", param="model")
+    try:
+        model = msgspec.json.decode(raw, type=str)
+        model.encode()
+    except (msgspec.DecodeError, UnicodeError):
+        raise wrong_type("model", "a string", raw) from None
+    if not model or len(model) > _LONGEST_MODEL:
+        message = f"The field 'model' must have 1 to {_LONGEST_MODEL} characters."
+        raise BadRequest(message, param="model")
+    return model
+
+
+def read_boolean(fields: Fields, name: str) -> bool:
+    """Return a boolean; what is missing or null is false."""
+    raw = fields.get(name)
+    if raw is None:
+        return False
+    value = bytes(raw)
+    if value == b"true":
+        return True
+    if value in {b"false", b"null"}:
+        return False
+    raise wrong_type(name, "true or false", raw)
+
+
+def is_given(fields: Fields, name: str) -> bool:
+    """Tell whether a field is there and not null."""
+    raw = fields.get(name)
+    return raw is not None and bytes(raw) != b"null"
+
+
+def wrong_type(name: str, wanted: str, raw: msgspec.Raw) -> BadRequest:
+    """Return the error for a field of the wrong type; it says what was given, but not its value."""
+    kinds = {
+        b"{": "an object",
+        b"[": "an array",
+        b'"': "a string",
+        b"t": "a boolean",
+        b"f": "a boolean",
+        b"n": "null",
+    }
+    got = kinds.get(first_byte(raw), "a number")
+    return BadRequest(f"The field '{name}' must be {wanted}, not {got}.", param=name, code="invalid_type")
+
+
+def first_byte(raw: msgspec.Raw) -> bytes:
+    """Return the byte that tells what sort of JSON a value is."""
+    return bytes(memoryview(raw)[:1])
