@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from llm_gateway.core.catalog import Kind
 from llm_gateway.providers.base import Adapter
+from llm_gateway.providers.gemini.adapter import GEMINI, GeminiAdapter
 from llm_gateway.providers.openai import OpenAIAdapter
 from llm_gateway.providers.simulated import SIMULATED, SimulatedAdapter
 
@@ -14,6 +15,7 @@ _OPENAI = Kind(name="openai", default_api_base="https://api.openai.com/v1")
 
 ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
     {
+        "gemini": GeminiAdapter(GEMINI),
         "openai": OpenAIAdapter(_OPENAI),
         "simulated": SimulatedAdapter(SIMULATED),
     }
