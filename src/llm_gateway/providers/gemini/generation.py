@@ -69,7 +69,7 @@ def _response_format(conversation: Conversation) -> dict[str, Any]:
 
 
 def _logprobs(conversation: Conversation) -> dict[str, Any]:
-    top: int | None = _value(conversation, "top_logprobs", int) or None
+    top = _value(conversation, "top_logprobs", int) or None
     if _value(conversation, "logprobs", bool):
         return {"responseLogprobs": True, "logprobs": top}
     if top is not None:
@@ -93,7 +93,7 @@ def _thinking(effort: str | None, model: str) -> dict[str, Any] | None:
     return {"thinkingLevel": level, "includeThoughts": True}
 
 
-def _value(conversation: Conversation, name: str, wanted: type[_T] | Any) -> _T | None:  # noqa: ANN401
+def _value(conversation: Conversation, name: str, wanted: type[_T]) -> _T | None:
     raw = conversation.rest.get(name)
     if raw is None:
         return None

@@ -89,10 +89,10 @@ class GeminiStream(TranslatedStream):
     def _mind_the_end(self, reply: WireReply) -> None:
         whole = [reader for reader in self._readers.values() if reader.reason is not None]
         self.finished = len(whole) >= self._expected
-        wire = reply.usage_metadata
-        if wire is not None and (self.finished or wire.candidates_token_count is not None):
-            # Each event counts anew from the start; an early one may not count the answer yet.
-            self.usage = usage_from_wire(wire) or self.usage
+        usage = usage_from_wire(reply.usage_metadata)
+        if usage is not None and (self.finished or usage.completion_tokens):
+            # Each event counts from the start; an early one may not count the answer at all.
+            self.usage = usage
         fault = next((reader.fault for reader in self._readers.values() if reader.fault is not None), None)
         if fault is not None:
             self.refusal = Refusal(message=fault, type="server_error")
