@@ -1,0 +1,108 @@
+"""The recordings, and the fake that replays them, are what Google's own SDK takes them for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from google import genai
+from google.genai import errors, types
+
+from tests.fakes.gemini_wire import (
+    ANSWERS,
+    BROKEN,
+    ERRORS,
+    KEY,
+    FakeGemini,
+    chunks,
+    streamed,
+    unary,
+)
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeGemini]:
+    with FakeGemini().serving() as started:
+        yield started
+
+
+@pytest.fixture
+def client(fake: FakeGemini) -> Iterator[genai.Client]:
+    options = types.HttpOptions(
+        base_url=fake.origin, api_version="v1beta", retry_options=types.HttpRetryOptions(attempts=1)
+    )
+    with genai.Client(api_key=KEY, http_options=options, vertexai=False) as made:
+        yield made
+
+
+@pytest.mark.parametrize("name", [*ANSWERS, *BROKEN])
+def test_recordings_are_of_the_sdks_types(name: str) -> None:
+    for reply in [json.loads(unary(name)), *chunks(streamed(name))]:
+        read = types.GenerateContentResponse.model_validate(reply)
+        assert read.model_version
+        assert read.candidates or read.prompt_feedback
+        # The SDK takes unknown enum values with a warning, which is an error here.
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_googles_client_reads_the_same_from_both_replies(
+    name: str, client: genai.Client, fake: FakeGemini
+) -> None:
+    fake.recordings.extend([name, name])
+    whole = client.models.generate_content(model="gemini-3-flash-preview", contents="hello")
+    pieces = list(client.models.generate_content_stream(model="gemini-3-flash-preview", contents="hello"))
+    assert _told([whole]) == _told(pieces)
+    assert pieces[-1].usage_metadata == whole.usage_metadata
+    assert [seen[1] for seen in fake.seen] == [
+        "/v1beta/models/gemini-3-flash-preview:generateContent",
+        "/v1beta/models/gemini-3-flash-preview:streamGenerateContent?alt=sse",
+    ]
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_googles_client_reads_the_errors(name: str, client: genai.Client, fake: FakeGemini) -> None:
+    fake.recordings.append(name)
+    with pytest.raises(errors.APIError) as caught:
+        client.models.generate_content(model="gemini-3-flash-preview", contents="hello")
+    told = json.loads(unary(name))["error"]
+    assert (caught.value.code, caught.value.status) == (told["code"], told["status"])
+    assert caught.value.message == told["message"]
+
+
+@pytest.mark.parametrize("name", ["failing-event", "failing-bare"])
+def test_googles_client_sees_a_stream_fail(name: str, client: genai.Client, fake: FakeGemini) -> None:
+    fake.recordings.append(name)
+    with pytest.raises(errors.APIError) as caught:
+        list(client.models.generate_content_stream(model="gemini-3-flash-preview", contents="hello"))
+    assert caught.value.code == 503
+
+
+def test_googles_client_lists_the_models(client: genai.Client) -> None:
+    listed = [model.name for model in client.models.list()]
+    assert listed == ["models/embedding-001", "models/gemini-2.5-flash", "models/gemini-3-flash-preview"]
+
+
+def test_the_fake_refuses_what_google_would(client: genai.Client, fake: FakeGemini) -> None:
+    with pytest.raises(errors.ClientError, match="needs parts"):
+        client.models.generate_content(model="gemini-3-flash-preview", contents=types.Content(role="user"))
+
+
+def _told(replies: list[types.GenerateContentResponse]) -> dict[str, object]:
+    """Return what the SDK read, candidate by candidate: texts, thoughts, calls, signatures and the last reason."""
+    told: dict[str, object] = {"blocked": replies[0].prompt_feedback}
+    for reply in replies:
+        for candidate in reply.candidates or ():
+            key = f"{candidate.index}"
+            if candidate.finish_reason is not None:
+                told[f"{key} end"] = candidate.finish_reason
+            for part in (candidate.content.parts or ()) if candidate.content is not None else ():
+                kind = "thought" if part.thought else "text"
+                told[f"{key} {kind}"] = str(told.get(f"{key} {kind}", "")) + (part.text or "")
+                if part.function_call is not None:
+                    calls = told.setdefault(f"{key} calls", [])
+                    assert isinstance(calls, list)
+                    calls.append(part.function_call)
+                if part.thought_signature is not None:
+                    told[f"{key} signature"] = part.thought_signature
+    return told
