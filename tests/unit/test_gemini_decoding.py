@@ -49,7 +49,8 @@ def test_completions_and_chunks_are_of_openais_types(name: str) -> None:
     reader = ADAPTER.stream(request(**ASKED), event_limit=LIMIT)
     for chunk in chunks(reader.feed(streamed(name)) + reader.end()):
         ChatCompletionChunk.model_validate(chunk, strict=True)
-    LegacyCompletion.model_validate(decode(name, endpoint="completions"), strict=True)
+    if "tool-call" not in name:
+        LegacyCompletion.model_validate(decode(name, endpoint="completions"), strict=True)
 
 
 def test_a_text_with_its_names_and_counts() -> None:
@@ -63,7 +64,7 @@ def test_a_text_with_its_names_and_counts() -> None:
                 "index": 0,
                 "message": {
                     "role": "assistant",
-                    "content": "AI learns patterns from data – and uses them on new data.",
+                    "content": "AI learns patterns from data and uses them on new data.",
                     "refusal": None,
                 },
                 "logprobs": None,
@@ -104,9 +105,8 @@ def test_calls_have_ids_json_arguments_and_their_signature() -> None:
         {
             "id": "m6rogicj",
             "type": "function",
-            "function": {"name": "get_weather", "arguments": '{"city":"T\\u014dky\\u014d"}'},
-        }
-        | {"function": {"name": "get_weather", "arguments": '{"city":"Tōkyō"}'}},
+            "function": {"name": "get_weather", "arguments": '{"city":"Tōkyō"}'},
+        },
         {"id": "k2x9", "type": "function", "function": {"name": "get_time", "arguments": "{}"}},
     ]
     assert ended("parallel-tool-calls") == "tool_calls"

@@ -16,7 +16,7 @@ from llm_gateway.providers.gemini.encoding import write_body
 from llm_gateway.providers.gemini.errors import refusal_from
 from llm_gateway.providers.gemini.streaming import GeminiStream
 from llm_gateway.providers.gemini.whole import complete, events_of
-from llm_gateway.providers.gemini.wire import read_models, read_replies, read_reply
+from llm_gateway.providers.gemini.wire import read_models, read_reply
 
 GEMINI = Kind(
     name="gemini",
@@ -53,8 +53,8 @@ class GeminiAdapter:
         return complete(read_reply(body), request)
 
     def decode_as_stream(self, body: bytes, request: ChatRequest) -> tuple[bytes, Usage | None]:
-        """Read a whole reply, or the list of replies that a stream is without `alt=sse`."""
-        return events_of(read_replies(body), request)
+        """Read a whole reply, or a list of a stream's, and write what the stream would have been."""
+        return events_of(body, request)
 
     def stream(self, request: ChatRequest, *, event_limit: int) -> ReplyStream:
         """Return the reader of a stream."""

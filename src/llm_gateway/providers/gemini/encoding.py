@@ -25,6 +25,8 @@ def write_body(request: ChatRequest, model: str) -> tuple[bytes, tuple[str, ...]
         raise BadRequest("The field 'n' must be 1 or more.", param="n")
     if conversation.parallel_tool_calls is False and conversation.tools:
         raise cannot_carry("Gemini", "parallel_tool_calls")
+    if conversation.tools and not is_chat:
+        raise cannot_carry("Gemini", "tools")
     left_out = settle("Gemini", conversation, carried(is_chat=is_chat))
     contents = Contents(conversation.messages, needs_signatures=thinks_by_level(model))
     body: dict[str, Any] = {

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.records import Usage
 from llm_gateway.providers.base import BadReply, Completion
 from llm_gateway.providers.gemini.decoding import CandidateReader, logprobs, made_up_id, usage_from_wire
 from llm_gateway.providers.gemini.streaming import GeminiStream, expected_choices
-from llm_gateway.providers.gemini.wire import WireReply
+from llm_gateway.providers.gemini.wire import WireReply, is_list, read_replies
 from llm_gateway.providers.translating.writing import Choice, ReplyWriter, Said
 
 _ANY_SIZE = 1 << 62
@@ -32,13 +30,17 @@ def complete(reply: WireReply, request: ChatRequest) -> Completion:
     return Completion(body=writer.whole_of(choices or _blocked(reply, request), usage), usage=usage)
 
 
-def events_of(replies: Sequence[WireReply], request: ChatRequest) -> tuple[bytes, Usage | None]:
-    """Return the events that a stream of these replies would have become; raise BadReply as for a whole reply."""
+def events_of(body: bytes, request: ChatRequest) -> tuple[bytes, Usage | None]:
+    """Return the events of a whole reply, or of the list of replies that a stream is without `alt=sse`.
+
+    Raise BadReply as for a whole reply, and for a list that ends before the answer does.
+    """
+    replies = read_replies(body)
     stream = GeminiStream(request, event_limit=_ANY_SIZE)
     events = []
     for reply in replies:
         _check(reply)
-        if len(replies) == 1:
+        if not is_list(body):
             for candidate in reply.candidates or ():
                 candidate.finish_reason = candidate.finish_reason or "STOP"
         events.append(stream.take_reply(reply))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from llm_gateway.providers.base import BadReply
+from llm_gateway.providers.translating.conversation import JsonObject
 
 
 class WireFunctionCall(msgspec.Struct, gc=False):
@@ -24,10 +25,10 @@ class WirePart(msgspec.Struct, rename="camel", gc=False):
     thought_signature: str | None = None
     function_call: WireFunctionCall | None = None
     # Pictures, sound and code that ran: nothing that a chat completion can hold.
-    inline_data: msgspec.Raw | None = None
-    file_data: msgspec.Raw | None = None
-    executable_code: msgspec.Raw | None = None
-    code_execution_result: msgspec.Raw | None = None
+    inline_data: JsonObject | None = None
+    file_data: JsonObject | None = None
+    executable_code: JsonObject | None = None
+    code_execution_result: JsonObject | None = None
 
 
 class WireContent(msgspec.Struct, gc=False):
@@ -92,7 +93,7 @@ class WireReply(msgspec.Struct, rename="camel", gc=False):
     usage_metadata: WireUsage | None = None
     model_version: str | None = None
     response_id: str | None = None
-    error: msgspec.Raw | None = None
+    error: JsonObject | None = None
 
 
 class WireModel(msgspec.Struct, rename="camel", gc=False):
@@ -123,9 +124,14 @@ def read_reply(body: bytes) -> WireReply:
         raise BadReply(message) from None
 
 
+def is_list(body: bytes) -> bool:
+    """Tell whether a body holds a list."""
+    return body.lstrip().startswith(b"[")
+
+
 def read_replies(body: bytes) -> list[WireReply]:
     """Read one reply, or a list of the events of a stream; raise BadReply when it is neither."""
-    if not body.lstrip().startswith(b"["):
+    if not is_list(body):
         return [read_reply(body)]
     try:
         return _decode_replies(body)
