@@ -202,7 +202,7 @@ class FakeGemini:
 
 def as_list(name: str) -> bytes:
     """Return a recorded stream as Google sends it without `alt=sse`."""
-    return json.dumps(list(chunks(streamed(name))), indent=1).encode()
+    return json.dumps(chunks(streamed(name)), indent=1, ensure_ascii=False).encode()
 
 
 def _handler(fake: FakeGemini) -> type[BaseHTTPRequestHandler]:

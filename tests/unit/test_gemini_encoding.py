@@ -464,6 +464,17 @@ def test_what_is_wrong_is_named(fields: dict[str, Any], param: str) -> None:
     assert refused(**fields).param == param
 
 
+@pytest.mark.parametrize("value", [b"1e400", b"[" * 3000 + b"]" * 3000])
+def test_a_schema_that_cannot_be_read_is_refused(value: bytes) -> None:
+    given = request(tools=[WEATHER])
+    given.fields["tools"] = msgspec.Raw(
+        b'[{"type":"function","function":{"name":"f","parameters":{"x":' + value + b"}}}]"
+    )
+    with pytest.raises(BadRequest) as caught:
+        ADAPTER.encode(given, deployment(), {})
+    assert caught.value.param == "tools"
+
+
 def test_a_legacy_prompt_is_a_users_message() -> None:
     assert body(endpoint="completions", prompt="Once", max_tokens=5, seed=1) == {
         "contents": [{"role": "user", "parts": [{"text": "Once"}]}],
