@@ -472,7 +472,7 @@ def test_a_schema_that_cannot_be_read_is_refused(value: bytes) -> None:
     )
     with pytest.raises(BadRequest) as caught:
         ADAPTER.encode(given, deployment(), {})
-    assert caught.value.param == "tools"
+    assert str(caught.value.param).startswith("tools")
 
 
 def test_a_legacy_prompt_is_a_users_message() -> None:
