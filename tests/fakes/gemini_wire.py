@@ -150,7 +150,10 @@ def _join(choices: dict[int, dict[str, Any]], piece: dict[str, Any]) -> None:
 
 
 class FakeGemini:
-    """A provider on the loopback that replays recordings, in turn, to requests that Google would take."""
+    """A provider on the loopback that replays recordings, in turn, to requests that Google would take.
+
+    `list:<name>` is a recorded stream as JSON, as a server gives it that takes no note of `alt=sse`.
+    """
 
     def __init__(self) -> None:
         """Take a port; `serving` serves."""
@@ -192,10 +195,10 @@ class FakeGemini:
         if name.startswith("error-"):
             content = unary(name)
             return json.loads(content)["error"]["code"], "application/json", content
+        if name.startswith("list:"):
+            return 200, "application/json; charset=UTF-8", as_list(name.removeprefix("list:"))
         if path.endswith(":streamGenerateContent?alt=sse"):
             return 200, "text/event-stream", streamed(name)
-        if path.endswith(":streamGenerateContent"):
-            return 200, "application/json", as_list(name)
         assert path.endswith(":generateContent")
         return 200, "application/json; charset=UTF-8", unary(name)
 

@@ -23,12 +23,12 @@ from tests.fakes.gemini_wire import (
 )
 
 ADAPTER = GeminiAdapter(GEMINI)
-ASKED = {"stream": True, "stream_options": {"include_usage": True}}
+ASKED: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 LIMIT = 1 << 20
 
 
 def decode(name: str, **fields: Any) -> dict[str, Any]:
-    wanted = {"n": 2} if name == "two-candidates" else {}
+    wanted: dict[str, Any] = {"n": 2} if name == "two-candidates" else {}
     whole: dict[str, Any] = json.loads(ADAPTER.decode(unary(name), request(**wanted | fields)).body)
     return whole
 
@@ -219,7 +219,7 @@ def test_what_is_no_reply_is_said_to_be_none(body: bytes) -> None:
 @pytest.mark.parametrize("endpoint", ["chat/completions", "completions"])
 @pytest.mark.parametrize("name", ANSWERS)
 def test_a_stream_tells_what_the_whole_reply_tells(name: str, endpoint: Any) -> None:
-    wanted = {"n": 2} if name == "two-candidates" else {}
+    wanted: dict[str, Any] = {"n": 2} if name == "two-candidates" else {}
     reader = ADAPTER.stream(request(endpoint=endpoint, **ASKED, **wanted), event_limit=LIMIT)
     events = reader.feed(streamed(name)) + reader.end()
     assert assembled(events) == decode(name, endpoint=endpoint)
@@ -233,7 +233,7 @@ def test_a_stream_tells_what_the_whole_reply_tells(name: str, endpoint: Any) -> 
 @pytest.mark.parametrize("endpoint", ["chat/completions", "completions"])
 @pytest.mark.parametrize("name", ANSWERS)
 def test_json_that_answers_a_streamed_request_tells_the_same(name: str, endpoint: Any) -> None:
-    wanted = {"n": 2} if name == "two-candidates" else {}
+    wanted: dict[str, Any] = {"n": 2} if name == "two-candidates" else {}
     asked = request(endpoint=endpoint, **ASKED, **wanted)
     reader = ADAPTER.stream(asked, event_limit=LIMIT)
     live = reader.feed(streamed(name)) + reader.end()
