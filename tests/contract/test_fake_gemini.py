@@ -9,6 +9,7 @@ import pytest
 from google import genai
 from google.genai import errors, types
 
+from llm_gateway.providers.gemini.adapter import GEMINI, GeminiAdapter
 from tests.fakes.gemini_wire import (
     ANSWERS,
     BROKEN,
@@ -16,6 +17,8 @@ from tests.fakes.gemini_wire import (
     KEY,
     FakeGemini,
     chunks,
+    deployment,
+    request,
     streamed,
     unary,
 )
@@ -76,6 +79,74 @@ def test_googles_client_sees_a_stream_fail(name: str, client: genai.Client, fake
     with pytest.raises(errors.APIError) as caught:
         list(client.models.generate_content_stream(model="gemini-3-flash-preview", contents="hello"))
     assert caught.value.code == 503
+
+
+def test_googles_client_asks_as_the_adapter_does(client: genai.Client, fake: FakeGemini) -> None:
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+    call = types.FunctionCall(id="a", name="get_weather", args={"city": "Paris"})
+    result = types.FunctionResponse(id="a", name="get_weather", response={"output": {"degrees": 21}})
+    image = types.Part.from_bytes(data=b"\x89PNG", mime_type="image/png")
+    fake.recordings.append("text")
+    client.models.generate_content(
+        model="gemini-2.5-flash",
+        contents=[
+            types.Content(role="user", parts=[types.Part(text="Weather?"), image]),
+            types.Content(role="model", parts=[types.Part(function_call=call)]),
+            types.Content(role="user", parts=[types.Part(function_response=result)]),
+        ],
+        config=types.GenerateContentConfig(
+            system_instruction=types.Content(parts=[types.Part(text="Be brief.")]),
+            tools=[
+                types.Tool(
+                    function_declarations=[
+                        types.FunctionDeclaration(
+                            name="get_weather", description="d", parameters_json_schema=schema
+                        )
+                    ]
+                )
+            ],
+            tool_config=types.ToolConfig(
+                function_calling_config=types.FunctionCallingConfig(
+                    mode=types.FunctionCallingConfigMode.ANY, allowed_function_names=["get_weather"]
+                )
+            ),
+            automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
+            temperature=0.5,
+            max_output_tokens=9,
+            stop_sequences=["END"],
+            seed=7,
+            response_mime_type="application/json",
+            response_json_schema=schema,
+            thinking_config=types.ThinkingConfig(thinking_budget=1024, include_thoughts=True),
+        ),
+    )
+    function = {"name": "get_weather", "description": "d", "parameters": schema}
+    arguments = {"name": "get_weather", "arguments": '{"city": "Paris"}'}
+    asked = request(
+        messages=[
+            {"role": "system", "content": "Be brief."},
+            {
+                "role": "user",
+                "content": [
+                    {"type": "text", "text": "Weather?"},
+                    {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw=="}},
+                ],
+            },
+            {"role": "assistant", "tool_calls": [{"id": "a", "type": "function", "function": arguments}]},
+            {"role": "tool", "tool_call_id": "a", "content": '{"degrees": 21}'},
+        ],
+        tools=[{"type": "function", "function": function}],
+        tool_choice={"type": "function", "function": {"name": "get_weather"}},
+        temperature=0.5,
+        max_completion_tokens=9,
+        stop=["END"],
+        seed=7,
+        response_format={"type": "json_schema", "json_schema": {"name": "x", "schema": schema}},
+        reasoning_effort="low",
+    )
+    sent = GeminiAdapter(GEMINI).encode(asked, deployment("gemini-2.5-flash"), {})
+    assert json.loads(sent.body) == fake.seen[-1][3]
+    assert sent.url.endswith(fake.seen[-1][1])
 
 
 def test_googles_client_lists_the_models(client: genai.Client) -> None:
