@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from google import genai
@@ -145,7 +147,7 @@ def test_googles_client_asks_as_the_adapter_does(client: genai.Client, fake: Fak
         reasoning_effort="low",
     )
     sent = GeminiAdapter(GEMINI).encode(asked, deployment("gemini-2.5-flash"), {})
-    assert json.loads(sent.body) == fake.seen[-1][3]
+    assert json.loads(sent.body) == _in_camel_case(fake.seen[-1][3])
     assert sent.url.endswith(fake.seen[-1][1])
 
 
@@ -157,6 +159,18 @@ def test_googles_client_lists_the_models(client: genai.Client) -> None:
 def test_the_fake_refuses_what_google_would(client: genai.Client, fake: FakeGemini) -> None:
     with pytest.raises(errors.ClientError, match="needs parts"):
         client.models.generate_content(model="gemini-3-flash-preview", contents=types.Content(role="user"))
+
+
+def _in_camel_case(value: Any) -> Any:
+    """Return JSON with its names in one of the two spellings that Google takes; the SDK mixes them."""
+    if isinstance(value, list):
+        return [_in_camel_case(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        re.sub("_([a-z])", lambda found: found[1].upper(), name): _in_camel_case(each)
+        for name, each in value.items()
+    }
 
 
 def _told(replies: list[types.GenerateContentResponse]) -> dict[str, object]:
