@@ -38,6 +38,8 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     param: str | None = None
     # What another model may make good: a context that is too long for this one, a policy of this provider.
     about: Literal["context_length", "content_policy"] | None = None
+    # Seconds that the body asks to wait, for providers that do not say it in a header.
+    retry_after: float | None = None
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True, gc=False):

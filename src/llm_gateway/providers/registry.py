@@ -7,6 +7,7 @@ from types import MappingProxyType
 
 from llm_gateway.core.catalog import Kind
 from llm_gateway.providers.base import Adapter
+from llm_gateway.providers.gemini.adapter import GEMINI, GeminiAdapter
 from llm_gateway.providers.openai import OpenAIAdapter
 from llm_gateway.providers.simulated import SIMULATED, SimulatedAdapter
 
@@ -18,6 +19,7 @@ _OPENAI = Kind(
 
 ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
     {
+        "gemini": GeminiAdapter(GEMINI),
         "openai": OpenAIAdapter(_OPENAI),
         "simulated": SimulatedAdapter(SIMULATED),
     }

@@ -66,7 +66,7 @@ def read_conversation(request: ChatRequest) -> Conversation:
             path
             for name, value in typed.items()
             if name in fields
-            for path in _unknown(msgspec.json.decode(fields[name]), value, name)
+            for path in _unknown(_read(fields, name, Any, None), value, name)
         ),
     )
 

@@ -19,6 +19,9 @@ _KEPT_FOR_COUNTING = 256 * 1024
 _TRANSLATED = re.compile(
     rb'\{"id":"(?:[^"\\]|\\.)*","object":"(?:chat\.completion\.chunk|text_completion)","created":'
 )
+_NONSENSE = Refusal(
+    message="The provider's stream made no sense any more.", type="upstream_error", code="upstream_error"
+)
 
 
 class TranslatedStream(ChatEnding, ABC):
@@ -58,15 +61,13 @@ class TranslatedStream(ChatEnding, ABC):
         for event in split_events(block):
             if self.done or self.refusal is not None:
                 break
-            payload = event_data(event)
-            if payload is None:
-                out.append(self._without_data(event))
-            elif _TRANSLATED.match(payload):
-                # JSON that answered a streamed request comes back here from `decode_as_stream`.
-                self.content_seen = self.finished = True
-                out.append(event)
-            else:
-                out.append(self.take(payload))
+            try:
+                out.append(self._read(event))
+            except BadReply:
+                if not self.content_seen:
+                    raise
+                # What came before it, perhaps in the same bytes, is still the client's.
+                self.refusal = _NONSENSE
         return self._keep(b"".join(out))
 
     def end(self) -> bytes:
@@ -78,7 +79,14 @@ class TranslatedStream(ChatEnding, ABC):
         """Return what was relayed, for counting."""
         return Kept(tuple(self._kept), self._kept_bytes, self._relayed_bytes)
 
-    def _without_data(self, event: bytes) -> bytes:
+    def _read(self, event: bytes) -> bytes:
+        payload = event_data(event)
+        if payload is not None and _TRANSLATED.match(payload):
+            # JSON that answered a streamed request comes back here from `decode_as_stream`.
+            self.content_seen = self.finished = True
+            return event
+        if payload is not None:
+            return self.take(payload)
         text = event.strip()
         if text.startswith(b":"):
             # A comment keeps the client's connection warm as it did ours.

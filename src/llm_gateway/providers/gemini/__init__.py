@@ -1,0 +1,1 @@
+"""Google's generateContent API, spoken for clients that speak OpenAI's chat completions."""

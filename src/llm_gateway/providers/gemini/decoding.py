@@ -1,0 +1,161 @@
+"""Reads Gemini's answers: what each candidate says, how it ended, and what it cost, in OpenAI's terms."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.records import Usage
+from llm_gateway.providers.gemini.wire import (
+    WireCandidate,
+    WireFunctionCall,
+    WireLogprobs,
+    WirePart,
+    WirePromptFeedback,
+    WireToken,
+    WireUsage,
+)
+from llm_gateway.providers.translating.conversation import JsonObject
+from llm_gateway.providers.translating.writing import CalledFunction, CalledTool, FinishReason, Said
+
+# More tokens than this nobody used: such a count is not believed.
+_MOST = 2**40
+_UNFINISHED = "FINISH_REASON_UNSPECIFIED"
+_ENDED_BY_ITSELF = "STOP"
+_TOO_LONG = frozenset({"MAX_TOKENS", "CONTINUATION"})
+# The model failed, and what it said is of no use.
+_BROKEN = frozenset({"MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL"})
+
+
+def made_up_id(request: ChatRequest) -> str:
+    """Return an id for a reply whose provider gives none."""
+    return f"{'chatcmpl' if request.endpoint == 'chat/completions' else 'cmpl'}-{request.created}"
+
+
+class CandidateReader:
+    """Reads one candidate, whole or piece by piece; each piece says only what is new."""
+
+    def __init__(self, reply_id: str, index: int) -> None:
+        """Number the calls without an id after the reply and the candidate."""
+        self._name = f"call_{reply_id}_{index}"
+        self._calls = 0
+        self._message: str | None = None
+        self._holds_more = False
+        # Gemini's word, once it has come.
+        self.reason: str | None = None
+
+    def take(self, candidate: WireCandidate) -> Said:
+        """Return what is new in `candidate`."""
+        if candidate.finish_reason is not None and candidate.finish_reason != _UNFINISHED:
+            self.reason, self._message = candidate.finish_reason, candidate.finish_message
+        said = Said()
+        for part in (candidate.content.parts or ()) if candidate.content is not None else ():
+            self._add(said, part)
+        return said
+
+    def block(self, feedback: WirePromptFeedback) -> None:
+        """Take it that the prompt was refused."""
+        self.reason = feedback.block_reason or "BLOCKED"
+        self._message = feedback.block_reason_message or f"The provider blocked the prompt: {self.reason}."
+
+    @property
+    def finish_reason(self) -> FinishReason:
+        """Return OpenAI's word for the end; no word at all is taken for a natural one."""
+        if self.reason in _TOO_LONG:
+            return "length"
+        if self.reason not in {None, _ENDED_BY_ITSELF}:
+            return "content_filter"
+        return "tool_calls" if self._calls else "stop"
+
+    @property
+    def refusal(self) -> str | None:
+        """Return why the answer was cut off by the provider; None for one that ended well or grew too long."""
+        if self.finish_reason != "content_filter":
+            return None
+        return self._message or f"The provider stopped the answer: {self.reason}."
+
+    @property
+    def fault(self) -> str | None:
+        """Return why the answer is none, as a sentence; None for a good one."""
+        if self._holds_more:
+            return "The provider's answer holds something that a chat completion cannot."
+        return f"The model's answer is broken: {self.reason}." if self.reason in _BROKEN else None
+
+    def _add(self, said: Said, part: WirePart) -> None:
+        signature = _extra_content(part.thought_signature)
+        if part.function_call is not None:
+            said.tool_calls = [*(said.tool_calls or ()), self._call(part.function_call, signature)]
+            return
+        if part.text and part.thought:
+            said.reasoning_content = (said.reasoning_content or "") + part.text
+        elif part.text:
+            said.content = (said.content or "") + part.text
+        elif part.text is None and _holds_something_else(part):
+            self._holds_more = True
+        said.extra_content = signature or said.extra_content
+
+    def _call(self, call: WireFunctionCall, signature: JsonObject | None) -> CalledTool:
+        number = self._calls
+        self._calls += 1
+        arguments = msgspec.json.format(bytes(call.args), indent=-1).decode()
+        return CalledTool(
+            index=number,
+            id=call.id or f"{self._name}_{number}",
+            type="function",
+            function=CalledFunction(name=call.name, arguments="{}" if arguments == "null" else arguments),
+            extra_content=signature,
+        )
+
+
+def _holds_something_else(part: WirePart) -> bool:
+    others = (part.inline_data, part.file_data, part.executable_code, part.code_execution_result)
+    return any(other is not None for other in others)
+
+
+def _extra_content(signature: str | None) -> JsonObject | None:
+    """Put a thought signature where Google's own OpenAI endpoint puts it."""
+    if not signature:
+        return None
+    return {"google": msgspec.Raw(msgspec.json.encode({"thought_signature": signature}))}
+
+
+def logprobs(result: WireLogprobs | None) -> dict[str, Any] | None:
+    """Return OpenAI's `logprobs` of a choice; None when Gemini gave none."""
+    if result is None or not result.chosen_candidates:
+        return None
+    steps = []
+    tops = result.top_candidates or []
+    for index, chosen in enumerate(result.chosen_candidates):
+        top = (tops[index].candidates or []) if index < len(tops) else []
+        steps.append({**_token(chosen), "top_logprobs": [_token(token) for token in top]})
+    return {"content": steps, "refusal": None}
+
+
+def _token(token: WireToken) -> dict[str, Any]:
+    return {"token": token.token, "logprob": token.log_probability, "bytes": None}
+
+
+def usage_from_wire(wire: WireUsage | None) -> Usage | None:
+    """Return the usage as OpenAI counts it, or None when Gemini gave no count that can be trusted.
+
+    Thoughts are completion tokens; what tools gave the model to read is prompt.
+    """
+    if wire is None or wire.prompt_token_count is None:
+        return None
+    thoughts = wire.thoughts_token_count or 0
+    prompt = wire.prompt_token_count + (wire.tool_use_prompt_token_count or 0)
+    completion = (wire.candidates_token_count or 0) + thoughts
+    # Gemini leaves `candidatesTokenCount` out now and then, and bills by the total.
+    completion = max(completion, (wire.total_token_count or 0) - prompt)
+    cached = wire.cached_content_token_count or 0
+    if not all(0 <= count <= _MOST for count in (prompt, completion, thoughts, cached)):
+        return None
+    return Usage(
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        total_tokens=prompt + completion,
+        cached_tokens=min(cached, prompt),
+        reasoning_tokens=min(thoughts, completion),
+    )

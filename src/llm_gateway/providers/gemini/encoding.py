@@ -1,0 +1,82 @@
+"""Writes the body of a generateContent request, and says what of the client's request was left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.errors import BadRequest
+from llm_gateway.providers.gemini.contents import Contents
+from llm_gateway.providers.gemini.generation import carried, generation_config, thinks_by_level
+from llm_gateway.providers.translating.conversation import Conversation, NamedTool, Tool
+from llm_gateway.providers.translating.fields import cannot_carry, settle
+from llm_gateway.providers.translating.reading import read_conversation
+
+_MODES = {"none": "NONE", "auto": "AUTO", "required": "ANY"}
+
+
+def write_body(request: ChatRequest, model: str) -> tuple[bytes, tuple[str, ...]]:
+    """Return the body for `model`, and the paths of the fields that were left out; raise BadRequest."""
+    conversation = read_conversation(request)
+    is_chat = request.endpoint == "chat/completions"
+    if conversation.n < 1:
+        raise BadRequest("The field 'n' must be 1 or more.", param="n")
+    if conversation.parallel_tool_calls is False and conversation.tools:
+        raise cannot_carry("Gemini", "parallel_tool_calls")
+    if conversation.tools and not is_chat:
+        raise cannot_carry("Gemini", "tools")
+    left_out = settle("Gemini", conversation, carried(is_chat=is_chat))
+    contents = Contents(conversation.messages, needs_signatures=thinks_by_level(model))
+    body: dict[str, Any] = {
+        "contents": contents.contents,
+        "systemInstruction": contents.system_instruction,
+        "tools": _tools(conversation),
+        "toolConfig": _tool_config(conversation),
+        "generationConfig": generation_config(conversation, model, is_chat=is_chat) or None,
+    }
+    written = msgspec.json.encode({name: value for name, value in body.items() if value is not None})
+    return written, (*left_out, *contents.left_out, *_losses(conversation))
+
+
+def _tools(conversation: Conversation) -> list[dict[str, Any]] | None:
+    if not conversation.tools:
+        return None
+    return [{"functionDeclarations": [_declaration(tool) for tool in conversation.tools]}]
+
+
+def _declaration(tool: Tool) -> dict[str, Any]:
+    declared: dict[str, Any] = {
+        "name": tool.function.name,
+        "description": tool.function.description,
+        "parametersJsonSchema": tool.function.parameters,
+    }
+    return {name: value for name, value in declared.items() if value is not None}
+
+
+def _tool_config(conversation: Conversation) -> dict[str, Any] | None:
+    """Return the calling mode; functions that are to be kept to strictly make it VALIDATED."""
+    choice = conversation.tool_choice
+    config: dict[str, Any]
+    if isinstance(choice, NamedTool):
+        config = {"mode": "ANY", "allowedFunctionNames": [choice.function.name]}
+    elif choice in {None, "auto"} and any(tool.function.strict for tool in conversation.tools):
+        config = {"mode": "VALIDATED"}
+    elif choice is None:
+        return None
+    else:
+        config = {"mode": _MODES[choice]}
+    return {"functionCallingConfig": config}
+
+
+def _losses(conversation: Conversation) -> list[str]:
+    lost = [
+        f"tools[{index}].cache_control"
+        for index, tool in enumerate(conversation.tools)
+        if tool.cache_control is not None
+    ]
+    wanted = conversation.response_format
+    if wanted is not None and wanted.json_schema is not None and wanted.json_schema.description is not None:
+        lost.append("response_format.json_schema.description")
+    return lost

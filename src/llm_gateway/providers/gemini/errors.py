@@ -1,0 +1,86 @@
+"""Reads Google's error bodies: a status, its message and its details, in OpenAI's terms."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import msgspec
+
+from llm_gateway.providers.base import Refusal
+
+# Type and code by google.rpc.Code; a status that is not here is the provider's own trouble.
+_WORDS = {
+    "INVALID_ARGUMENT": ("invalid_request_error", "invalid_argument"),
+    "FAILED_PRECONDITION": ("invalid_request_error", "failed_precondition"),
+    "OUT_OF_RANGE": ("invalid_request_error", "out_of_range"),
+    "NOT_FOUND": ("invalid_request_error", "model_not_found"),
+    "UNAUTHENTICATED": ("authentication_error", "unauthenticated"),
+    "PERMISSION_DENIED": ("permission_error", "permission_denied"),
+    "RESOURCE_EXHAUSTED": ("rate_limit_error", "rate_limit_exceeded"),
+}
+_TOO_LONG = re.compile(
+    r"(?i)token count .*exceeds|exceeds the maximum (?:number of tokens|input)|input .{0,20}too long"
+)
+_POLICY = re.compile(
+    r"(?i)prohibited use policy|responsible ai|safety polic|blocked .{0,40}(?:safety|policy)"
+)
+_BAD_KEY = frozenset({"API_KEY_INVALID", "API_KEY_EXPIRED"})
+_SECONDS = re.compile(r"(\d+(?:\.\d+)?)s")
+
+
+class _Detail(msgspec.Struct, rename="camel"):
+    reason: str | None = None
+    retry_delay: str | None = None
+
+
+class _Status(msgspec.Struct):
+    message: str | None = None
+    status: str | None = None
+    details: list[_Detail] | None = None
+
+
+class _Body(msgspec.Struct):
+    error: _Status
+
+
+_decode = msgspec.json.Decoder(_Body | list[_Body]).decode
+
+
+def refusal_from(body: bytes) -> Refusal:
+    """Read `{"error": {"code", "message", "status", "details"}}`, or a list of one; never raises."""
+    try:
+        read = _decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return Refusal()
+    if isinstance(read, list):
+        if not read:
+            return Refusal()
+        read = read[0]
+    return _refusal(read.error)
+
+
+def _refusal(status: _Status) -> Refusal:
+    details = status.details or []
+    if any(detail.reason in _BAD_KEY for detail in details):
+        # Google answers 400, as if the client had asked for something wrong.
+        message = "The provider refused the gateway's own key; its admin has to mend that."
+        return Refusal(message=message, type="upstream_error", code="upstream_key_refused")
+    kind, code = _WORDS.get(status.status or "", ("server_error", (status.status or "").lower() or None))
+    about: Literal["context_length", "content_policy"] | None = None
+    if _TOO_LONG.search(status.message or ""):
+        about, code = "context_length", "context_length_exceeded"
+    elif _POLICY.search(status.message or ""):
+        about, code = "content_policy", "content_policy_violation"
+    return Refusal(
+        message=status.message, type=kind, code=code, about=about, retry_after=_retry_after(details)
+    )
+
+
+def _retry_after(details: list[_Detail]) -> float | None:
+    """Return the seconds that google.rpc.RetryInfo asks for."""
+    for detail in details:
+        seconds = _SECONDS.fullmatch(detail.retry_delay or "")
+        if seconds is not None:
+            return float(seconds[1])
+    return None

@@ -1,0 +1,106 @@
+"""Reads a stream of Gemini's, each event of which is a reply with the next pieces, and writes OpenAI's."""
+
+from __future__ import annotations
+
+import msgspec
+
+from llm_gateway.core.chat import ChatRequest
+from llm_gateway.providers.base import Refusal
+from llm_gateway.providers.gemini.decoding import CandidateReader, logprobs, made_up_id, usage_from_wire
+from llm_gateway.providers.gemini.errors import refusal_from
+from llm_gateway.providers.gemini.wire import WireCandidate, WirePromptFeedback, WireReply, read_replies
+from llm_gateway.providers.translating.stream import TranslatedStream
+from llm_gateway.providers.translating.writing import Said
+
+
+class GeminiStream(TranslatedStream):
+    """One streamed reply. Nothing in it says that it is over, so finish reasons and usage go out at its end."""
+
+    def __init__(self, request: ChatRequest, *, event_limit: int) -> None:
+        """Read the answer to `request`; it is whole when each of its choices is."""
+        super().__init__(request, event_limit=event_limit)
+        self._is_chat = request.endpoint == "chat/completions"
+        self.writer.model = request.model
+        self.writer.reply_id = made_up_id(request)
+        self._expected = expected_choices(request)
+        self._readers: dict[int, CandidateReader] = {}
+        self._is_closed = False
+
+    def take(self, data: bytes) -> bytes:
+        """Take one event: a reply with the next pieces, or an error."""
+        chunks = []
+        for reply in read_replies(data):
+            if reply.error is not None:
+                self.refusal = refusal_from(data)
+                break
+            chunks.append(self.take_reply(reply))
+        return b"".join(chunks)
+
+    def take_reply(self, reply: WireReply) -> bytes:
+        """Take what one event says; return the chunks for the client."""
+        if not self._readers:
+            self.writer.reply_id = reply.response_id or self.writer.reply_id
+            self.writer.model = reply.model_version or self.writer.model
+        chunks = [self._piece(candidate) for candidate in reply.candidates or ()]
+        feedback = reply.prompt_feedback
+        if feedback is not None and feedback.block_reason is not None and not self._readers:
+            chunks = [self._blocked(index, feedback) for index in range(self._expected)]
+        self._mind_the_end(reply)
+        return b"".join(chunks)
+
+    def end(self) -> bytes:
+        """Take the provider's clean end: if every candidate is whole, say how each ended and what they cost."""
+        return super().end() + self.close()
+
+    def close(self) -> bytes:
+        """Return the last events, once; b"" when some candidate is not whole."""
+        if self._is_closed or not self._readers or not self.finished or self.refusal is not None:
+            return b""
+        self._is_closed = True
+        last = [
+            self.writer.chunk(Said(refusal=reader.refusal), reader.finish_reason, index=index)
+            for index, reader in sorted(self._readers.items())
+        ]
+        if self.usage is not None:
+            last.append(self.writer.usage(self.usage))
+        return self._keep(b"".join(last))
+
+    def _piece(self, candidate: WireCandidate) -> bytes:
+        is_new = candidate.index not in self._readers
+        reader = self._reader(candidate.index)
+        said = reader.take(candidate)
+        likelihoods = logprobs(candidate.logprobs_result) if self._is_chat else None
+        if said != Said() or reader.reason is not None:
+            self.content_seen = True
+        if is_new:
+            said.role = "assistant"
+        if said == Said() and likelihoods is None:
+            return b""
+        return self.writer.chunk(said, index=candidate.index, logprobs=likelihoods)
+
+    def _blocked(self, index: int, feedback: WirePromptFeedback) -> bytes:
+        self._reader(index).block(feedback)
+        self.content_seen = True
+        return self.writer.chunk(Said(role="assistant"), index=index)
+
+    def _reader(self, index: int) -> CandidateReader:
+        return self._readers.setdefault(index, CandidateReader(self.writer.reply_id, index))
+
+    def _mind_the_end(self, reply: WireReply) -> None:
+        whole = [reader for reader in self._readers.values() if reader.reason is not None]
+        self.finished = len(whole) >= self._expected
+        usage = usage_from_wire(reply.usage_metadata)
+        if usage is not None and (self.finished or usage.completion_tokens):
+            # Each event counts from the start; an early one may not count the answer at all.
+            self.usage = usage
+        fault = next((reader.fault for reader in self._readers.values() if reader.fault is not None), None)
+        if fault is not None:
+            self.refusal = Refusal(message=fault, type="server_error")
+
+
+def expected_choices(request: ChatRequest) -> int:
+    """Return how many choices were asked for."""
+    try:
+        return int(msgspec.json.decode(request.fields.get("n", b"1"), type=int | None) or 1)
+    except msgspec.DecodeError:
+        return 1
