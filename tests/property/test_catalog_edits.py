@@ -14,7 +14,7 @@ from llm_gateway.core.catalog import Catalog
 from llm_gateway.core.errors import Conflict, NotFound, Unprocessable
 from llm_gateway.core.secret import Secret
 from llm_gateway.core.snapshot import build_snapshot
-from llm_gateway.flow.stores import CredentialFields, ProviderFields
+from llm_gateway.flow.stores import CredentialEntry, CredentialFields, ProviderEntry, ProviderFields
 from tests.fakes.stores import KINDS, Store, opened
 
 KEYS = st.sampled_from(["a", "b", "c"])
@@ -61,7 +61,7 @@ async def apply(store: Store, kind: str, ref: Any, fields: dict[str, Any]) -> No
     elif kind == "update provider":
         await editor.update_provider(ref, ProviderFields(**fields))
     elif kind == "delete provider":
-        await editor.delete_provider(ref)
+        await editor.delete(ProviderEntry, ref)
     elif kind == "create credential":
         await editor.create_credential(CredentialFields(**{"name": "n", **fields}), Secret(f"sk-{ref}"))
     elif kind == "update credential":
@@ -69,7 +69,7 @@ async def apply(store: Store, kind: str, ref: Any, fields: dict[str, Any]) -> No
     elif kind == "rotate credential":
         await editor.rotate_credential(ref)
     else:
-        await editor.delete_credential(ref)
+        await editor.delete(CredentialEntry, ref)
 
 
 def rows(catalog: Catalog) -> tuple[Any, ...]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from llm_gateway.core.catalog import Catalog, Credential, Kind, Provider
+from llm_gateway.core.catalog_faults import provider_faults
 from llm_gateway.core.secret import Secret
 from llm_gateway.core.snapshot import (
     CatalogInvalid,
     Snapshot,
     build_snapshot,
     normalise_base_url,
-    provider_faults,
 )
 
 KINDS = {
