@@ -14,7 +14,7 @@ from llm_gateway.admin.providers.schemas import (
     written,
 )
 from llm_gateway.admin.services import Services
-from llm_gateway.admin.shapes import PAGE_SIZE, Cursor, Deleted, Limit, id_after, make_cursor, read_id
+from llm_gateway.admin.shapes import PAGE_SIZE, Cursor, Deleted, Limit, id_after, make_cursor, read_ref
 from llm_gateway.core.errors import NotFound
 from llm_gateway.flow.stores import ProviderEntry
 
@@ -22,10 +22,7 @@ router = APIRouter(prefix="/providers", tags=["providers"])
 
 
 def _ref(provider: str) -> int | str:
-    """Return the id in a path, or the provider_key that stands in its place (which is never a number)."""
-    if provider.isdigit() or not provider.isprintable():
-        return read_id(provider, "provider")
-    return provider
+    return read_ref(provider, "provider")
 
 
 @router.post("", status_code=201, response_model_exclude_unset=True)
