@@ -19,7 +19,7 @@ from llm_gateway.flow.stores import (
     TaskTypeEntry,
 )
 from llm_gateway.infra.database import tables
-from llm_gateway.infra.database.columns import JSON_COLUMNS
+from llm_gateway.infra.database.columns import COLUMNS
 from llm_gateway.infra.database.stored import as_stored, secret_place
 from llm_gateway.infra.secrets import SealBroken, Vault, is_reference, mask
 
@@ -68,7 +68,9 @@ def _query(entry: type[Entry]) -> sa.Select[Any]:
 
 def _read(entry: type[Row], row: sa.Row[Any], vault: Vault) -> Row:
     values: dict[str, Any] = dict(row._mapping)  # noqa: SLF001 - public, and named so by SQLAlchemy
-    for name, column in JSON_COLUMNS[entry].items():
+    for name, column in COLUMNS[entry].items():
+        if column.numbers or values[name] is None:
+            continue
         try:
             values[name] = column.read(values[name])
         except msgspec.DecodeError:
