@@ -54,6 +54,10 @@ async def test_s4_38_to_s4_42_a_providers_life(desk: Desk) -> None:
         "model_mapping": {},
         "weight": 1,
         "is_enabled": True,
+        "oauth2": None,
+        "api_version": None,
+        "stream_usage": None,
+        "probe_interval": None,
         "config_version": 2,
     }
     listed = await desk.ask("GET", "/providers")
@@ -159,6 +163,7 @@ async def test_s4_43_s4_44_c17_a_credentials_life(desk: Desk) -> None:
         "allowed_models": ["*"],
         "rate_limit": 100,
         "is_enabled": True,
+        "cache": None,
         "config_version": 2,
     }
     (row,) = (await desk.ask("GET", "/credentials"))["data"]

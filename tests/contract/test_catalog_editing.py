@@ -12,7 +12,13 @@ import pytest
 
 from llm_gateway.core.errors import Conflict, NotFound, Unprocessable
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.stores import CatalogEdit, CredentialFields, ProviderFields
+from llm_gateway.flow.stores import (
+    CatalogEdit,
+    CredentialEntry,
+    CredentialFields,
+    ProviderEntry,
+    ProviderFields,
+)
 from tests.fakes.stores import Store, opened
 
 
@@ -88,10 +94,10 @@ async def test_c31_duplicates_conflict_and_store_nothing(store: Store) -> None:
 async def test_c31_unknown_ids_are_not_found(store: Store) -> None:
     for work in (
         store.editor.update_provider(7, ProviderFields(weight=1)),
-        store.editor.delete_provider("nobody"),
+        store.editor.delete(ProviderEntry, "nobody"),
         store.editor.update_credential(7, CredentialFields(name="x")),
         store.editor.rotate_credential(7),
-        store.editor.delete_credential(7),
+        store.editor.delete(CredentialEntry, 7),
     ):
         with pytest.raises(NotFound):
             await work
@@ -145,7 +151,7 @@ async def test_c15_a_made_key_works_and_is_shown_once(store: Store) -> None:
     account = snapshot.account(store.hasher.hash(text))
     assert account is not None
     assert account.credential.id == made.entry.entry.id
-    listed = await store.rows.find_credential(account.credential.id)
+    listed = await store.rows.find(CredentialEntry, account.credential.id)
     assert listed is not None
     assert listed.key_prefix == text[:8]
     given = await store.editor.create_credential(CredentialFields(name="x"), Secret("abcd"))
@@ -212,23 +218,23 @@ async def test_edits_and_hand_written_sql_get_along(store: Store) -> None:
 
 async def test_an_edit_that_fails_leaves_nothing(store: Store) -> None:
     async def fails(edit: CatalogEdit) -> None:
-        await edit.add_provider(ProviderFields(provider_key="x", provider_type="openai", api_base="http://x"))
+        await edit.add(ProviderFields(provider_key="x", provider_type="openai", api_base="http://x"))
         await edit.note(99, "admin", "nothing")
         raise RuntimeError("half-way")
 
     with pytest.raises(RuntimeError, match="half-way"):
         await store.rows.edit(fails)
-    assert await store.rows.list_providers(0, 10) == []
+    assert await store.rows.list(ProviderEntry, 0, 10) == []
     assert await store.catalog.version() == 1
     assert await store.sql("SELECT count(*) FROM config_versions") == [(0,)]
 
 
 async def test_lists_go_on_after_an_id(store: Store) -> None:
     ids = [await store.add_provider(f"p{n}") for n in range(5)]
-    assert [entry.id for entry in await store.rows.list_providers(0, 2)] == ids[:2]
-    assert [entry.id for entry in await store.rows.list_providers(ids[1], 10)] == ids[2:]
+    assert [entry.id for entry in await store.rows.list(ProviderEntry, 0, 2)] == ids[:2]
+    assert [entry.id for entry in await store.rows.list(ProviderEntry, ids[1], 10)] == ids[2:]
     names = [await store.add_credential(f"c{n}") for n in range(3)]
-    assert [entry.id for entry in await store.rows.list_credentials(names[0], 10)] == names[1:]
+    assert [entry.id for entry in await store.rows.list(CredentialEntry, names[0], 10)] == names[1:]
 
 
 async def test_sqlite_is_set_up_to_wait_and_to_keep_what_was_committed(data_dir: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.stores import CatalogEdit, ProviderFields
+from llm_gateway.flow.stores import CatalogEdit, CredentialEntry, ProviderEntry, ProviderFields
 from llm_gateway.infra.database import tables
 from llm_gateway.infra.database.engine import reading, writing
 from tests.fakes.stores import Store, opened
@@ -173,9 +173,9 @@ async def test_a_load_never_sees_half_of_an_edit(store: Store) -> None:
             number += 1
 
             async def both(edit: CatalogEdit, number: int = number) -> None:
-                await edit.change_provider(1, ProviderFields(weight=number))
+                await edit.change(1, ProviderFields(weight=number))
                 await asyncio.sleep(0)
-                await edit.change_provider(2, ProviderFields(weight=number))
+                await edit.change(2, ProviderFields(weight=number))
 
             await store.rows.edit(both)
 
@@ -204,8 +204,8 @@ async def test_every_edit_raises_the_version_by_one_and_is_noted(store: Store) -
     versions.append(await store.catalog.version())
     await store.editor.rotate_credential(credential_id)
     versions.append(await store.catalog.version())
-    await store.editor.delete_credential(credential_id)
-    await store.editor.delete_provider("x")
+    await store.editor.delete(CredentialEntry, credential_id)
+    await store.editor.delete(ProviderEntry, "x")
     versions.append(await store.catalog.version() - 1)
     assert versions == list(range(versions[0], versions[0] + len(versions)))
     notes = await store.sql("SELECT version, actor, action FROM config_versions ORDER BY version")
@@ -248,9 +248,9 @@ async def test_changes_by_sql_raise_the_version(store: Store, table: str) -> Non
     await store.sql(f"UPDATE {table} SET is_enabled = true WHERE id = 999999")
     assert await store.catalog.version() == seen, "no row changed"
     entry = (
-        (await store.rows.list_providers(0, 5))
+        (await store.rows.list(ProviderEntry, 0, 5))
         if table == "providers"
-        else (await store.rows.list_credentials(0, 5))
+        else (await store.rows.list(CredentialEntry, 0, 5))
     )
     assert abs(entry[0].created_at - store.clock.unix_us()) < 60_000_000, "rows made by SQL get a time"
 
@@ -277,7 +277,7 @@ async def test_ids_are_never_reused(store: Store) -> None:
     seen = []
     for _ in range(3):
         seen.append(await store.add_provider("x"))
-        await store.editor.delete_provider("x")
+        await store.editor.delete(ProviderEntry, "x")
     assert seen == sorted(set(seen))
     # Not even after rows with ids of their own came in by hand.
     await store.sql(

@@ -30,8 +30,8 @@ from llm_gateway.infra.database.engine import close_engine, make_engine, writing
 from llm_gateway.infra.database.feed import ChangeFeed
 from llm_gateway.infra.database.last_good import LastGoodCatalog, LastGoodFile
 from llm_gateway.infra.database.migrating import migrate_up
+from llm_gateway.infra.database.opening import CatalogOpener
 from llm_gateway.infra.database.sealing import open_pepper, read_sealed_settings, reseal
-from llm_gateway.infra.database.stored import CatalogOpener
 from llm_gateway.infra.database.usage import UsageRepository
 from llm_gateway.infra.secrets import Blake2KeyHasher, KeyRing, Vault
 from tests.fakes.board import FakeBoard

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -16,7 +17,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from llm_gateway.infra.database import migrating, tables
-from llm_gateway.infra.database.address import StoreAddress, embedded_address, read_address
+from llm_gateway.infra.database.address import SqliteAddress, StoreAddress, embedded_address, read_address
 from llm_gateway.infra.database.engine import close_engine, make_engine, reading, writing
 from llm_gateway.infra.start_fault import StartFault
 
@@ -55,7 +56,8 @@ async def test_s4_20_up_version_down(address: StoreAddress) -> None:
     assert await migrating.migrate_up(address) == migrating.HEAD
     assert await migrating.current_version(address) == migrating.HEAD
     await migrating.check_schema(address)
-    assert await migrating.migrate_down_one(address) is None
+    down = [await migrating.migrate_down_one(address) for _ in range(int(migrating.HEAD))]
+    assert down == [*(f"{number:04}" for number in range(int(migrating.HEAD) - 1, 0, -1)), None]
     engine = make_engine(address)
     async with reading(engine) as connection:
         left = await connection.run_sync(lambda sync: sa.inspect(sync).get_table_names())
@@ -64,6 +66,59 @@ async def test_s4_20_up_version_down(address: StoreAddress) -> None:
     with pytest.raises(StartFault, match="no migration"):
         await migrating.migrate_down_one(address)
     assert await migrating.migrate_up(address) == migrating.HEAD
+
+
+async def test_bringing_a_filled_0001_up_and_down_loses_nothing(address: StoreAddress) -> None:
+    await migrating.migrate_up(address)
+    while await migrating.current_version(address) != "0001":
+        await migrating.migrate_down_one(address)
+    now = "0" if isinstance(address, SqliteAddress) else "now()"
+    filling = f"""
+        INSERT INTO providers (provider_key, provider_type, api_base, secret, model_mapping, weight)
+            VALUES ('p', 'openai', 'http://x', 'sealed', '{{"z": "1", "a": "2"}}', 7);
+        INSERT INTO credentials (name, key_hash, key_prefix, allowed_models, rate_limit)
+            VALUES ('c', 'hash', 'sk', '["z"]', 0);
+        INSERT INTO usage (request_id, created_at, endpoint, method, stream, status_code, outcome,
+            request_bytes, response_bytes, latency_ms, attempts)
+            VALUES ('r', {now}, '/v1', 'POST', false, 200, 'ok', 1, 2, 3, 1);
+        INSERT INTO sealed_settings (name, value) VALUES ('canary', 'x')
+    """
+    await run(address, *filling.split(";"))
+    before = await everything(address)
+    assert [len(rows) for rows in before.values()] == [1, 1, 1, 1, 0, 1]
+    await migrating.migrate_up(address)
+    beside = dict.fromkeys(("oauth2", "api_version", "stream_usage", "probe_interval"))
+    assert await everything(address) == before | {
+        "providers": [before["providers"][0] | beside],
+        "credentials": [before["credentials"][0] | {"cache": None}],
+    }
+    await run(address, "INSERT INTO models (name) VALUES ('m')")
+    version = before.pop("config_state")[0]["version"]
+    assert (await everything(address))["config_state"] == [{"id": 1, "version": version + 1}]
+    assert await migrating.migrate_down_one(address) == "0001"
+    await run(address, "UPDATE providers SET is_enabled = true")
+    down = await everything(address)
+    assert down.pop("config_state") == [{"id": 1, "version": version + 2}]
+    assert down == before
+
+
+async def run(address: StoreAddress, *statements: str) -> None:
+    engine = make_engine(address)
+    async with writing(engine) as connection:
+        for statement in statements:
+            await connection.exec_driver_sql(statement)
+    await close_engine(engine)
+
+
+async def everything(address: StoreAddress) -> dict[str, list[dict[str, Any]]]:
+    """Return all rows of the tables of 0001."""
+    names = ("providers", "credentials", "usage", "sealed_settings", "config_versions", "config_state")
+    engine = make_engine(address)
+    async with reading(engine) as connection:
+        found = {name: await connection.exec_driver_sql(f"SELECT * FROM {name}") for name in names}
+        rows = {name: [dict(row._mapping) for row in result] for name, result in found.items()}
+    await close_engine(engine)
+    return rows
 
 
 async def test_workers_that_start_together_migrate_once(address: StoreAddress) -> None:

@@ -10,11 +10,20 @@ from typing import Any
 import hypothesis
 from hypothesis import strategies as st
 
-from llm_gateway.core.catalog import Catalog
+from llm_gateway.core.catalog import CacheRules, Catalog, Timeouts
 from llm_gateway.core.errors import Conflict, NotFound, Unprocessable
 from llm_gateway.core.secret import Secret
 from llm_gateway.core.snapshot import build_snapshot
-from llm_gateway.flow.stores import CredentialFields, ProviderFields
+from llm_gateway.flow.stores import (
+    CredentialEntry,
+    CredentialFields,
+    ModelEntry,
+    ModelFields,
+    ProviderEntry,
+    ProviderFields,
+    TaskTypeEntry,
+    TaskTypeFields,
+)
 from tests.fakes.stores import KINDS, Store, opened
 
 KEYS = st.sampled_from(["a", "b", "c"])
@@ -42,10 +51,31 @@ CREDENTIAL = st.fixed_dictionaries(
         "is_enabled": st.booleans(),
     },
 )
+MODEL = st.fixed_dictionaries(
+    {},
+    optional={
+        "name": st.sampled_from(["a", "b", "m", "m*"]),
+        "strategy": st.sampled_from(["least_busy", "nonsense"]),
+        "weights": st.dictionaries(KEYS, st.integers(-1, 3), max_size=2),
+        "fallbacks": st.lists(KEYS, max_size=2).map(tuple),
+        "timeouts": st.builds(Timeouts, idle=st.sampled_from([None, 0, 1.5])),
+        "affinity": st.sampled_from([None, "user", "nonsense"]),
+        "cache": st.sampled_from([None, CacheRules(), CacheRules(ttl=0)]),
+    },
+)
+TASK_TYPE = st.fixed_dictionaries(
+    {}, optional={"name": KEYS, "models": st.lists(KEYS, max_size=2).map(tuple)}
+)
 EDIT = st.one_of(
     st.tuples(st.just("create provider"), KEYS, PROVIDER),
     st.tuples(st.just("update provider"), KEYS, PROVIDER),
     st.tuples(st.just("delete provider"), KEYS, st.just({})),
+    st.tuples(st.just("create model"), KEYS, MODEL),
+    st.tuples(st.just("update model"), KEYS, MODEL),
+    st.tuples(st.just("delete model"), KEYS, st.just({})),
+    st.tuples(st.just("create task type"), KEYS, TASK_TYPE),
+    st.tuples(st.just("update task type"), KEYS, TASK_TYPE),
+    st.tuples(st.just("delete task type"), KEYS, st.just({})),
     st.tuples(st.just("create credential"), KEYS, CREDENTIAL),
     st.tuples(st.just("update credential"), st.integers(1, 4), CREDENTIAL),
     st.tuples(st.just("rotate credential"), st.integers(1, 4), st.just({})),
@@ -55,13 +85,15 @@ EDIT = st.one_of(
 
 async def apply(store: Store, kind: str, ref: Any, fields: dict[str, Any]) -> None:
     editor = store.editor
-    if kind == "create provider":
+    if kind.endswith(("model", "task type")):
+        await apply_to_named(store, kind, ref, fields)
+    elif kind == "create provider":
         whole = {"provider_type": "openai", "api_base": "http://x", "provider_key": ref, **fields}
         await editor.create_provider(ProviderFields(**whole))
     elif kind == "update provider":
         await editor.update_provider(ref, ProviderFields(**fields))
     elif kind == "delete provider":
-        await editor.delete_provider(ref)
+        await editor.delete(ProviderEntry, ref)
     elif kind == "create credential":
         await editor.create_credential(CredentialFields(**{"name": "n", **fields}), Secret(f"sk-{ref}"))
     elif kind == "update credential":
@@ -69,11 +101,24 @@ async def apply(store: Store, kind: str, ref: Any, fields: dict[str, Any]) -> No
     elif kind == "rotate credential":
         await editor.rotate_credential(ref)
     else:
-        await editor.delete_credential(ref)
+        await editor.delete(CredentialEntry, ref)
+
+
+async def apply_to_named(store: Store, kind: str, ref: Any, fields: dict[str, Any]) -> None:
+    editor = store.editor
+    verb, _, noun = kind.partition(" ")
+    made: Any = ModelFields if noun == "model" else TaskTypeFields
+    if verb == "create":
+        needed = {"name": ref} if noun == "model" else {"name": ref, "models": ("m",)}
+        await editor.create(made(**needed | fields))
+    elif verb == "update":
+        await editor.update(ref, made(**fields))
+    else:
+        await editor.delete(ModelEntry if noun == "model" else TaskTypeEntry, ref)
 
 
 def rows(catalog: Catalog) -> tuple[Any, ...]:
-    return (catalog.version, catalog.providers, catalog.credentials)
+    return (catalog.version, catalog.providers, catalog.credentials, catalog.models, catalog.task_types)
 
 
 @hypothesis.given(st.lists(EDIT, min_size=1, max_size=12))
@@ -94,4 +139,5 @@ async def test_edits_are_whole_or_not_at_all(edits: list[tuple[str, Any, dict[st
                 assert served.version == after.version, "what is stored is in force when an edit answers"
                 expected = build_snapshot(after, KINDS)
                 assert served.accounts.keys() == expected.accounts.keys()
+                assert (served.models, served.task_types) == (expected.models, expected.task_types)
                 assert [p.provider for p in served.providers] == [p.provider for p in expected.providers]

@@ -9,7 +9,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_gateway.core.catalog import Catalog, Credential, Kind, Provider
+from llm_gateway.core.catalog import Catalog, Credential, Kind, Model, Provider
 from llm_gateway.core.snapshot import CatalogInvalid, build_snapshot
 
 KINDS = {"openai": Kind(name="openai"), "bare": Kind(name="bare", version_segment="")}
@@ -37,12 +37,36 @@ _credentials = st.builds(
     rate_limit=st.none() | st.integers(0, 5),
     is_enabled=st.booleans(),
 )
+_models = st.builds(
+    Model,
+    id=st.integers(1, 9),
+    name=st.sampled_from(MODELS),
+    weights=st.dictionaries(st.text(min_size=1, max_size=8), st.integers(0, 3), max_size=2),
+    fallbacks=st.lists(st.sampled_from(("nobody", "elsewhere")), max_size=2).map(tuple),
+)
 _catalogs = st.builds(
     Catalog,
     version=st.integers(1, 10**9),
     providers=st.lists(_providers, max_size=5, unique_by=lambda one: one.provider_key).map(tuple),
     credentials=st.lists(_credentials, max_size=4, unique_by=lambda one: one.key_hash).map(tuple),
+    models=st.lists(_models, max_size=3, unique_by=lambda one: one.name).map(tuple),
 )
+
+
+@st.composite
+def _weighed(draw: st.DrawFn) -> Catalog:
+    """Return a catalog whose models weigh some of its providers."""
+    catalog = draw(_catalogs)
+    keys = [provider.provider_key for provider in catalog.providers]
+    if not keys:
+        return catalog
+    weights = st.dictionaries(st.sampled_from(keys), st.integers(0, 3), max_size=3)
+    models = [
+        msgspec.structs.replace(model, weights={**model.weights, **draw(weights)}) for model in catalog.models
+    ]
+    return msgspec.structs.replace(catalog, models=tuple(models))
+
+
 # Each makes a catalog wrong in one way.
 _FLAWS: dict[str, dict[str, Any]] = {
     "weight": {"weight": -1},
@@ -66,21 +90,25 @@ def upstream_name(provider: Provider, model: str) -> str | None:
     return None
 
 
-@given(catalog=_catalogs)
+@given(catalog=_weighed())
 def test_c19_a_valid_catalog_is_served_in_full(catalog: Catalog) -> None:
     snapshot = build_snapshot(catalog, KINDS)
     assert snapshot.version == catalog.version
     for model in MODELS:
+        rules = next((one for one in catalog.models if one.name == model), None)
+        own = {} if rules is None else rules.weights
         names = [(provider, upstream_name(provider, model)) for provider in catalog.providers]
         serving = [(provider, name) for provider, name in names if name is not None]
         route = snapshot.route(model)
         assert (route is None) == (not serving)
+        assert snapshot.serves(model) == bool(serving)
         if route is not None:
             assert [(one.provider_key, one.upstream_model, one.weight) for one in route.deployments] == [
-                (provider.provider_key, name, provider.weight)
+                (provider.provider_key, name, weight)
                 for provider, name in serving
-                if provider.weight > 0
+                if (weight := own.get(provider.provider_key, provider.weight)) > 0
             ]
+            assert route.rules == (rules or Model(id=0, name=model))
             assert snapshot.route(model) is route
     for credential in catalog.credentials:
         account = snapshot.account(credential.key_hash)

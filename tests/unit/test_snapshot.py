@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from llm_gateway.core.catalog import Catalog, Credential, Kind, Provider
+from llm_gateway.core.catalog import Catalog, Credential, Kind, Model, Provider
+from llm_gateway.core.catalog_faults import provider_faults
+from llm_gateway.core.references import model_warnings
 from llm_gateway.core.secret import Secret
 from llm_gateway.core.snapshot import (
     CatalogInvalid,
     Snapshot,
     build_snapshot,
     normalise_base_url,
-    provider_faults,
 )
 
 KINDS = {
@@ -279,3 +280,77 @@ def test_every_fault_of_the_whole_catalog_is_listed() -> None:
 def test_an_empty_catalog_is_valid_and_serves_nothing() -> None:
     of = snapshot()
     assert (of.version, of.route("m"), of.explicit_models) == (3, None, ())
+
+
+# --- models ----------------------------------------------------------------------------------------
+
+
+def test_c2_a_model_may_weigh_its_providers_itself_and_drain_one() -> None:
+    of = build_snapshot(
+        Catalog(
+            version=1,
+            providers=(provider(1, weight=5), provider(2), provider(3, weight=0), provider(4)),
+            models=(Model(id=1, name="m", weights={"p1": 0, "p3": 7, "p4": 2, "gone": 9}),),
+        ),
+        KINDS,
+    )
+    route, other = of.route("m"), of.route("other")
+    assert route is not None
+    assert other is not None
+    assert [(one.provider_key, one.weight) for one in route.deployments] == [("p2", 1), ("p3", 7), ("p4", 2)]
+    assert route.weights == (1, 7, 2)
+    assert route.rules.weights["gone"] == 9
+    assert [(one.provider_key, one.weight) for one in other.deployments] == [("p1", 5), ("p2", 1), ("p4", 1)]
+    assert other.rules == Model(id=0, name="other")
+
+
+def test_a_model_that_drains_all_its_providers_is_still_known() -> None:
+    for mapping in ({"m": "m"}, {}):
+        of = build_snapshot(
+            Catalog(
+                version=1,
+                providers=(provider(1, model_mapping=mapping),),
+                models=(Model(id=1, name="m", weights={"p1": 0}),),
+            ),
+            KINDS,
+        )
+        assert served(of, "m") == []
+        assert of.serves("m")
+
+
+def test_a_row_alone_makes_no_model() -> None:
+    of = build_snapshot(
+        Catalog(
+            version=1,
+            providers=(provider(1, model_mapping={"x": "y"}),),
+            models=(Model(id=1, name="m", fallbacks=("x",)),),
+        ),
+        KINDS,
+    )
+    assert of.route("m") is None
+    assert not of.serves("m")
+    assert of.serves("x")
+    assert of.explicit_models == ("x",)
+
+
+def test_who_serves_a_model_by_name_or_glob_comes_in_the_catalogs_order() -> None:
+    of = snapshot(
+        provider(1, model_mapping={"x*": "*"}),
+        provider(2, model_mapping={"xy": "two"}),
+        provider(3, model_mapping={"xy": "three", "*": "*"}),
+        provider(4, model_mapping={"z": "z"}),
+    )
+    assert served(of, "xy") == [("p1", "xy"), ("p2", "two"), ("p3", "three")]
+    assert served(of, "z") == [("p3", "z"), ("p4", "z")]
+
+
+def test_what_a_model_refers_to_in_vain_is_a_warning_and_no_fault() -> None:
+    of = snapshot(provider(1, model_mapping={"m": "m"}), provider(2, model_mapping={"n*": "*"}))
+    none = {"fallbacks": (), "context_fallbacks": ()}
+    assert model_warnings(of, "m", {"p1": 0}, none) == []
+    assert model_warnings(of, "x", {"p1": 1, "gone": 2}, {"fallbacks": ("m", "n1", "y")}) == [
+        "name: no enabled provider serves this model",
+        "weights: provider 'p1' does not serve this model",
+        "weights: there is no enabled provider 'gone'",
+        "fallbacks: no enabled provider serves 'y'",
+    ]

@@ -6,13 +6,15 @@ from fastapi import APIRouter
 
 from llm_gateway.admin.config import routes as config
 from llm_gateway.admin.credentials import routes as credentials
+from llm_gateway.admin.models import routes as models
 from llm_gateway.admin.providers import routes as providers
+from llm_gateway.admin.task_types import routes as task_types
 from llm_gateway.admin.usage import routes as usage
 
 
 def admin_router() -> APIRouter:
     """Return the routes; the application's state must hold `admin`, an AdminServices."""
     router = APIRouter(prefix="/admin/v1")
-    for slice_routes in (providers, credentials, config, usage):
+    for slice_routes in (providers, models, task_types, credentials, config, usage):
         router.include_router(slice_routes.router)
     return router

@@ -6,9 +6,12 @@ import base64
 import binascii
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import Query
+from msgspec import UnsetType
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
+from llm_gateway.core.catalog import CacheRules
 from llm_gateway.core.errors import NotFound, Unprocessable
 from llm_gateway.flow.catalog_editing import Edited
 
@@ -22,6 +25,10 @@ Cursor = Annotated[
     str | None,
     Query(max_length=1000, description="Where to go on: the last page's `next_cursor`. None starts anew."),
 ]
+
+
+# Bounds are judged with the whole configuration; a number is all that has to be known here.
+Seconds = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Body(BaseModel):
@@ -83,6 +90,23 @@ def printable_secret(secret: SecretStr) -> SecretStr:
     return secret
 
 
+class CacheBody(Body):
+    """Exact-match caching of replies."""
+
+    is_enabled: bool = True
+    ttl: Seconds | None = Field(None, description="Seconds a reply is kept; null = the gateway's setting.")
+    is_shared: bool = Field(False, description="One cache for all credentials instead of one for each.")
+
+    def rules(self) -> CacheRules:
+        """Return the value."""
+        return CacheRules(**self.model_dump())
+
+
+def shown_cache(rules: CacheRules | UnsetType | None) -> CacheBody | None:
+    """Return what an admin sees of stored rules; null for those that cannot be read, too."""
+    return CacheBody(**msgspec.structs.asdict(rules)) if isinstance(rules, CacheRules) else None
+
+
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(printable)]
 ModelName = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(printable)]
 
@@ -92,6 +116,13 @@ def read_id(text: str, noun: str) -> int:
     if text.isascii() and text.isdigit() and int(text) <= _ID_LIMIT:
         return int(text)
     raise NotFound(f"There is no {noun} {text!r}")
+
+
+def read_ref(text: str, noun: str) -> int | str:
+    """Return the id in a path, or the name that stands in its place: what is all digits is an id."""
+    if text.isdigit() or not text.isprintable():
+        return read_id(text, noun)
+    return text
 
 
 def make_cursor(place: str) -> str:

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from loguru import logger
 
 from llm_gateway.app.composition import Running, running
+from llm_gateway.flow.stores import CredentialEntry, ProviderEntry
 from llm_gateway.http.types import Receive, Scope, Send
 from llm_gateway.settings import Settings
 
@@ -50,7 +51,9 @@ class Application:
     async def catalog_is_empty(self) -> bool:
         """Tell whether nothing was configured yet: no provider and no credential."""
         rows = self._started().storage.rows
-        return not (await rows.list_providers(0, 1) or await rows.list_credentials(0, 1))
+        if await rows.list(ProviderEntry, 0, 1):
+            return False
+        return not await rows.list(CredentialEntry, 0, 1)
 
     def _started(self) -> Running:
         if self._running is None:

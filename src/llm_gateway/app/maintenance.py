@@ -13,7 +13,7 @@ from llm_gateway.core.errors import GatewayError
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.catalog_editing import CatalogEditor
 from llm_gateway.flow.reloading import Reloader, SnapshotHolder
-from llm_gateway.flow.stores import CredentialFields, ProviderFields
+from llm_gateway.flow.stores import CredentialFields, ProviderEntry, ProviderFields
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.database.migrating import (
     check_schema,
@@ -114,7 +114,7 @@ async def seed_demo(settings: Settings) -> DemoAccess:
     key_file = settings.data_dir / "demo_key"
     async with open_storage(settings, find_keys(settings), SystemClock()) as storage:
         editor = _editor(storage)
-        if await storage.rows.find_provider(_DEMO_PROVIDER) is None:
+        if await storage.rows.find(ProviderEntry, _DEMO_PROVIDER) is None:
             await editor.create_provider(
                 ProviderFields(
                     provider_key=_DEMO_PROVIDER,

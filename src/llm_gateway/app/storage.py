@@ -16,8 +16,8 @@ from llm_gateway.infra.database.catalog import CatalogRepository
 from llm_gateway.infra.database.editing import CatalogRows
 from llm_gateway.infra.database.engine import close_engine, make_engine
 from llm_gateway.infra.database.last_good import LastGoodCatalog, LastGoodFile
+from llm_gateway.infra.database.opening import CatalogOpener
 from llm_gateway.infra.database.sealing import SealedSettings, open_pepper, read_sealed_settings, reseal
-from llm_gateway.infra.database.stored import CatalogOpener
 from llm_gateway.infra.database.usage import UsageRepository
 from llm_gateway.infra.secrets import (
     AdminKey,

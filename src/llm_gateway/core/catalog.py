@@ -60,7 +60,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
 Strategy = Literal["weighted_round_robin", "weighted_random", "least_busy"]
 
 
-class Timeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Timeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """Seconds; None = the gateway's setting. `total` bounds one attempt of a unary call, never a stream's length."""
 
     connect: float | None = None
@@ -71,7 +71,7 @@ class Timeouts(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     total: float | None = None
 
 
-class RetryRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class RetryRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """How often and how late a deployment is asked again; None = the gateway's setting. `*_ms` are milliseconds."""
 
     # Further tries after the first visit to each deployment.

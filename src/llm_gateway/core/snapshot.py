@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlsplit
 
 import msgspec
 
 from llm_gateway.core.catalog import Catalog, ClientCredentials, Credential, Kind, Model, Provider
+from llm_gateway.core.catalog_faults import catalog_faults
 from llm_gateway.core.chat import Endpoint
 from llm_gateway.core.patterns import ModelPatterns, is_glob
 from llm_gateway.core.secret import Secret
@@ -137,19 +138,21 @@ class Snapshot:
             for provider in catalog.providers
             if provider.is_enabled
         )
+        self.by_key = {provider.provider.provider_key: provider for provider in self.providers}
         self.accounts = {credential.key_hash: Account(credential) for credential in catalog.credentials}
         self.has_credentials = bool(catalog.credentials)
         self.models = {model.name: model for model in catalog.models}
         self.task_types = {task.name: task.models for task in catalog.task_types}
         self._wildcards = tuple(provider for provider in self.providers if provider.globs)
-        self._routes: dict[str, Route] = {}
-        named: dict[str, None] = {}
-        for provider in self.providers:
-            named.update(dict.fromkeys(provider.names))
-        for model in named:
-            self._routes[model] = self._make_route(model, explicit=True)
+        # Positions in `providers`: who has globs, and who lists a model by name.
+        self._with_globs = tuple(at for at, provider in enumerate(self.providers) if provider.globs)
+        self._naming: dict[str, list[int]] = {}
+        for at, provider in enumerate(self.providers):
+            for model in provider.names:
+                self._naming.setdefault(model, []).append(at)
         # Names that some enabled provider lists, in the catalog's order.
-        self.explicit_models = tuple(named)
+        self.explicit_models = tuple(self._naming)
+        self._routes = {model: self._make_route(model, explicit=True) for model in self._naming}
         self._made_on_demand: dict[str, Route | None] = {}
 
     def account(self, key_hash: bytes) -> Account | None:
@@ -183,6 +186,10 @@ class Snapshot:
         """Return the enabled providers that serve names they do not list."""
         return self._wildcards
 
+    def serves(self, model: str) -> bool:
+        """Tell whether some enabled provider serves `model`, drained or not."""
+        return model in self._routes or self._served(model)
+
     def _served(self, model: str) -> bool:
         return any(provider.upstream_model(model) is not None for provider in self._wildcards)
 
@@ -190,7 +197,11 @@ class Snapshot:
         deployments = []
         rules = self.models.get(model)
         weights = rules.weights if rules is not None else {}
-        for provider in self.providers:
+        candidates: Sequence[int] = self._naming.get(model, ())
+        if self._with_globs:
+            candidates = sorted({*candidates, *self._with_globs})
+        for at in candidates:
+            provider = self.providers[at]
             upstream_model = provider.upstream_model(model)
             weight = weights.get(provider.provider.provider_key, provider.provider.weight)
             if upstream_model is not None and weight > 0:
@@ -200,68 +211,10 @@ class Snapshot:
 
 def build_snapshot(catalog: Catalog, kinds: Mapping[str, Kind]) -> Snapshot:
     """Return the whole of `catalog` as a snapshot; raise CatalogInvalid with every fault there is."""
-    faults = [*catalog.faults]
-    provider_keys: set[str] = set()
-    for provider in catalog.providers:
-        name = f"provider {provider.provider_key!r}"
-        if provider.provider_key in provider_keys:
-            faults.append(f"{name}: its provider_key is used twice")
-        provider_keys.add(provider.provider_key)
-        faults += [f"{name}: {fault}" for fault in provider_faults(provider, kinds)]
-    hashes: set[bytes] = set()
-    for credential in catalog.credentials:
-        name = f"credential {credential.name!r}"
-        if credential.key_hash in hashes:
-            faults.append(f"{name}: its key is used twice")
-        hashes.add(credential.key_hash)
-        if credential.rate_limit is not None and credential.rate_limit < 0:
-            faults.append(f"{name}: rate_limit must be 0 or more, or null")
+    faults = catalog_faults(catalog, kinds)
     if faults:
         raise CatalogInvalid(tuple(faults))
     return Snapshot(catalog, kinds)
-
-
-def provider_faults(provider: Provider, kinds: Mapping[str, Kind]) -> list[str]:
-    """Return what is wrong with one provider, each as a sentence that starts with the field."""
-    faults = []
-    kind = kinds.get(provider.provider_type)
-    if kind is None:
-        known = ", ".join(sorted(kinds))
-        faults.append(f"provider_type {provider.provider_type!r} is unknown; use one of: {known}")
-    else:
-        faults += _url_faults(provider.api_base, kind)
-    if provider.weight < 0:
-        faults.append("weight must be 0 or more")
-    for public, upstream in provider.model_mapping.items():
-        if not public or not upstream:
-            faults.append("model_mapping must not hold empty names")
-        elif upstream != "*" and is_glob(upstream):
-            faults.append(f"model_mapping[{public!r}] must be one upstream name, or '*' for the same name")
-        elif upstream == "*" and not is_glob(public):
-            faults.append(f"model_mapping[{public!r}] is '*', which only a glob may be mapped to")
-    return faults
-
-
-def _url_faults(api_base: str, kind: Kind) -> list[str]:
-    schemes = " or ".join(f"{scheme}://" for scheme in kind.schemes)
-    wanted = f"api_base must be a URL that starts with {schemes}"
-    try:
-        parts = urlsplit(api_base)
-        _ = parts.port
-    except ValueError:
-        return [wanted]
-    if parts.scheme not in kind.schemes or not parts.hostname:
-        return [wanted]
-    if parts.username is not None or parts.password is not None:
-        return ["api_base must hold no user name or password; put the secret in api_key"]
-    if any(character.isspace() or not character.isprintable() for character in api_base):
-        return ["api_base must hold no spaces or control characters"]
-    # Empty ones too: a path is appended.
-    if "#" in api_base:
-        return ["api_base must hold no fragment (#...)"]
-    if "?" in api_base and "http" in parts.scheme:
-        return ["api_base must hold no query (?...)"]
-    return []
 
 
 def normalise_base_url(api_base: str, kind: Kind) -> str:

@@ -22,17 +22,28 @@ from llm_gateway.flow.stores import (
     CatalogStore,
     CredentialEntry,
     CredentialFields,
+    Fields,
+    ModelFields,
     ProviderEntry,
     ProviderFields,
+    Row,
+    TaskTypeFields,
+    entry_type,
 )
 
 Written = TypeVar("Written")
 
 _ADMIN = "admin"
 # A fault reads "provider 'x': field ..."; the field is what the error's `param` names.
-_FAULT = re.compile(r"""(?:provider|credential) (?:'.*?'|".*?"): (\w+)""")
-_FIELDS = frozenset({*ProviderFields.__struct_fields__, *CredentialFields.__struct_fields__, "api_key"})
+_FAULT = re.compile(r"""(?:provider|credential|model|task type) (?:'.*?'|".*?"): ([\w.]+)""")
+_FIELDS = frozenset(
+    name
+    for fields in (ProviderFields, CredentialFields, ModelFields, TaskTypeFields)
+    for name in fields.__struct_fields__
+) | {"api_key"}
 _FIELD_OF_WORD = {"environment": "api_key", "an": "api_key", "its": "provider_key"}
+# What notes call the fields that have another name in the API; the prefix follows from the key.
+_SHOWN_AS = {"secret": "api_key", "key_hash": "key", "key_prefix": ""}
 
 
 class Edited(msgspec.Struct, Generic[Written], frozen=True, kw_only=True):
@@ -76,101 +87,87 @@ class CatalogEditor:
         self._reloader = reloader
         self._kinds = kinds
 
+    # --- rows of any sort --------------------------------------------------------------------------
+
+    async def create(self, fields: Fields[Row]) -> Edited[Row]:
+        """Store a row; raise Conflict on a taken name, Unprocessable on bad values.
+
+        Providers and credentials have ways of their own, below.
+        """
+        noun = entry_type(fields)
+
+        async def change(edit: CatalogEdit) -> tuple[Row, str]:
+            row_id = await edit.add(fields)
+            entry = _found(await edit.find(noun, row_id), noun, row_id)
+            return entry, f"created {entry.called}"
+
+        return await self._edit(change)
+
+    async def update(self, ref: int | str, fields: Fields[Row]) -> Edited[Row]:
+        """Change what is set in `fields`; raise NotFound, Conflict, Unprocessable."""
+        return await self._update(ref, fields, lambda given, _: given)
+
+    async def delete(self, noun: type[Row], ref: int | str) -> Edited[Row]:
+        """Delete a row and return what it was; raise NotFound."""
+
+        async def change(edit: CatalogEdit) -> tuple[Row, str]:
+            entry = _found(await edit.find(noun, ref), noun, ref)
+            await edit.remove(noun, entry.id)
+            return entry, f"deleted {entry.called}"
+
+        return await self._edit(change)
+
+    async def _update(
+        self, ref: int | str, fields: Fields[Row], prepare: Callable[[Fields[Row], Row], Fields[Row]]
+    ) -> Edited[Row]:
+        noun = entry_type(fields)
+
+        async def change(edit: CatalogEdit) -> tuple[Row, str]:
+            before = _found(await edit.find(noun, ref), noun, ref)
+            changes = _changes(prepare(fields, before), before)
+            if not changes:
+                return before, ""
+            await edit.change(before.id, type(fields)(**changes))
+            after = _found(await edit.find(noun, before.id), noun, ref)
+            names = (_SHOWN_AS.get(name, name) for name in changes)
+            return after, f"updated {before.called}: {', '.join(name for name in names if name)}"
+
+        return await self._edit(change)
+
     # --- providers ---------------------------------------------------------------------------------
 
     async def create_provider(self, fields: ProviderFields) -> Edited[ProviderEntry]:
         """Store a provider; raise Conflict on a taken provider_key, Unprocessable on bad values."""
         _refuse_mask(fields)
-        fields = self._with_default_base(fields)
-
-        async def change(edit: CatalogEdit) -> tuple[ProviderEntry, str]:
-            provider_id = await edit.add_provider(fields)
-            entry = _found(await edit.find_provider(provider_id), "provider", provider_id)
-            return entry, f"created provider {entry.provider_key!r}"
-
-        return await self._edit(change)
+        return await self.create(self._with_default_base(fields))
 
     async def update_provider(self, ref: int | str, fields: ProviderFields) -> Edited[ProviderEntry]:
         """Change what is set in `fields`; raise NotFound, Conflict, Unprocessable."""
-
-        async def change(edit: CatalogEdit) -> tuple[ProviderEntry, str]:
-            before = _found(await edit.find_provider(ref), "provider", ref)
-            kept = _without_masked_secret(fields, before)
-            _refuse_mask(kept)
-            changes = _changes(kept, before)
-            if not changes:
-                return before, ""
-            await edit.change_provider(before.id, ProviderFields(**changes))
-            after = _found(await edit.find_provider(before.id), "provider", ref)
-            names = ", ".join("api_key" if name == "secret" else name for name in changes)
-            return after, f"updated provider {before.provider_key!r}: {names}"
-
-        return await self._edit(change)
-
-    async def delete_provider(self, ref: int | str) -> Edited[ProviderEntry]:
-        """Delete it and return what it was; raise NotFound."""
-
-        async def change(edit: CatalogEdit) -> tuple[ProviderEntry, str]:
-            entry = _found(await edit.find_provider(ref), "provider", ref)
-            await edit.remove_provider(entry.id)
-            return entry, f"deleted provider {entry.provider_key!r}"
-
-        return await self._edit(change)
+        return await self._update(ref, fields, _without_masked_secret)
 
     # --- credentials -------------------------------------------------------------------------------
 
     async def create_credential(self, fields: CredentialFields, key: Secret | None) -> Edited[NewCredential]:
         """Store a credential with `key`, or a fresh one when None; raise Conflict on a taken key."""
         chosen = key or _fresh_key()
-        stored = self._with_key(fields, chosen)
-
-        async def change(edit: CatalogEdit) -> tuple[NewCredential, str]:
-            credential_id = await edit.add_credential(stored)
-            entry = _found(await edit.find_credential(credential_id), "credential", credential_id)
-            made = NewCredential(entry=entry, key=None if key else chosen)
-            return made, f"created credential {entry.id} {entry.name!r}"
-
-        return await self._edit(change)
+        made = await self.create(self._with_key(fields, chosen))
+        return _with_entry(made, NewCredential(entry=made.entry, key=None if key else chosen))
 
     async def update_credential(
         self, credential_id: int, fields: CredentialFields, key: Secret | None = None
     ) -> Edited[CredentialEntry]:
         """Change what is set in `fields`, and the key when one is given; raise NotFound, Conflict."""
-        if key is not None:
-            fields = self._with_key(fields, key)
-
-        async def change(edit: CatalogEdit) -> tuple[CredentialEntry, str]:
-            before = _found(await edit.find_credential(credential_id), "credential", credential_id)
-            changes = _changes(fields, before)
-            if not changes:
-                return before, ""
-            await edit.change_credential(credential_id, CredentialFields(**changes))
-            after = _found(await edit.find_credential(credential_id), "credential", credential_id)
-            names = ", ".join(name for name in changes if name != "key_prefix").replace("key_hash", "key")
-            return after, f"updated credential {before.id} {before.name!r}: {names}"
-
-        return await self._edit(change)
+        return await self.update(credential_id, fields if key is None else self._with_key(fields, key))
 
     async def rotate_credential(self, credential_id: int) -> Edited[NewCredential]:
         """Give the credential a fresh key, which the old one stops working for; raise NotFound."""
         fresh = _fresh_key()
 
         async def change(edit: CatalogEdit) -> tuple[NewCredential, str]:
-            _found(await edit.find_credential(credential_id), "credential", credential_id)
-            await edit.change_credential(credential_id, self._with_key(CredentialFields(), fresh))
-            entry = _found(await edit.find_credential(credential_id), "credential", credential_id)
-            made = NewCredential(entry=entry, key=fresh)
-            return made, f"rotated the key of credential {entry.id} {entry.name!r}"
-
-        return await self._edit(change)
-
-    async def delete_credential(self, credential_id: int) -> Edited[CredentialEntry]:
-        """Delete it and return what it was; raise NotFound."""
-
-        async def change(edit: CatalogEdit) -> tuple[CredentialEntry, str]:
-            entry = _found(await edit.find_credential(credential_id), "credential", credential_id)
-            await edit.remove_credential(credential_id)
-            return entry, f"deleted credential {entry.id} {entry.name!r}"
+            _found(await edit.find(CredentialEntry, credential_id), CredentialEntry, credential_id)
+            await edit.change(credential_id, self._with_key(CredentialFields(), fresh))
+            entry = _found(await edit.find(CredentialEntry, credential_id), CredentialEntry, credential_id)
+            return NewCredential(entry=entry, key=fresh), f"rotated the key of {entry.called}"
 
         return await self._edit(change)
 
@@ -241,40 +238,48 @@ def _fresh_key() -> Secret:
     return Secret("sk-" + secrets.token_urlsafe(32))
 
 
-Entry = TypeVar("Entry", ProviderEntry, CredentialEntry)
-
-
-def _found(entry: Entry | None, noun: str, ref: int | str) -> Entry:
+def _found(entry: Row | None, noun: type[Row], ref: int | str) -> Row:
     if entry is None:
-        raise NotFound(f"There is no {noun} {ref!r}")
+        raise NotFound(f"There is no {noun.noun} {ref!r}")
     return entry
+
+
+def _with_entry(edited: Edited[Any], entry: Written) -> Edited[Written]:
+    return Edited(
+        entry=entry,
+        config_version=edited.config_version,
+        laggards=edited.laggards,
+        faults=edited.faults,
+    )
 
 
 def _unprocessable(faults: tuple[str, ...]) -> Unprocessable:
     match = _FAULT.match(faults[0])
     word = match.group(1) if match else ""
     field = _FIELD_OF_WORD.get(word, word)
-    return Unprocessable("; ".join(faults), param=field if field in _FIELDS else None)
+    known = field.partition(".")[0] in _FIELDS
+    return Unprocessable("; ".join(faults), param=field if known else None)
 
 
-def _without_masked_secret(fields: ProviderFields, before: ProviderEntry) -> ProviderFields:
+def _without_masked_secret(fields: Fields[ProviderEntry], before: ProviderEntry) -> Fields[ProviderEntry]:
     """Take a secret that came back as it was shown for what it means: keep the old one."""
-    if isinstance(fields.secret, Secret) and fields.secret.reveal() == before.api_key:
+    secret = getattr(fields, "secret", UNSET)
+    if isinstance(secret, Secret) and secret.reveal() == before.api_key:
         return msgspec.structs.replace(fields, secret=UNSET)
+    _refuse_mask(fields)
     return fields
 
 
-def _refuse_mask(fields: ProviderFields) -> None:
-    if isinstance(fields.secret, Secret) and fields.secret.reveal().startswith("***"):
+def _refuse_mask(fields: Fields[ProviderEntry]) -> None:
+    secret = getattr(fields, "secret", UNSET)
+    if isinstance(secret, Secret) and secret.reveal().startswith("***"):
         raise Unprocessable(
             "api_key is a masked value, as lists show it: send the real one, or leave it out to keep the old one",
             param="api_key",
         )
 
 
-def _changes(
-    fields: ProviderFields | CredentialFields, before: ProviderEntry | CredentialEntry
-) -> dict[str, Any]:
+def _changes(fields: Fields[Row], before: Row) -> dict[str, Any]:
     """Return what is set in `fields` and differs from the row; a new secret or key always does."""
     unknown = object()
     given = {name: getattr(fields, name) for name in fields.__struct_fields__}

@@ -96,6 +96,11 @@ class Reloader:
         """Return what is in force and what is wrong."""
         return self._holder.status
 
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """Return the configuration in force here, None while there is none."""
+        return self._holder.current
+
     async def start(self) -> None:
         """Load for the first time; take the kept copy when the database gives nothing valid.
 

@@ -17,6 +17,7 @@ from llm_gateway.admin.credentials.schemas import (
 from llm_gateway.admin.services import Services
 from llm_gateway.admin.shapes import PAGE_SIZE, Cursor, Deleted, Limit, id_after, make_cursor, read_id
 from llm_gateway.core.errors import NotFound
+from llm_gateway.flow.stores import CredentialEntry
 
 router = APIRouter(prefix="/credentials", tags=["credentials"])
 
@@ -36,7 +37,7 @@ async def list_credentials(
     services: Services, cursor: Cursor = None, limit: Limit = PAGE_SIZE
 ) -> CredentialPage:
     """List credentials by id."""
-    entries = await services.store.list_credentials(id_after(cursor), limit + 1)
+    entries = await services.store.list(CredentialEntry, id_after(cursor), limit + 1)
     more = len(entries) > limit
     page = entries[:limit]
     return CredentialPage(
@@ -47,7 +48,7 @@ async def list_credentials(
 @router.get("/{credential}")
 async def get_credential(credential: str, services: Services) -> CredentialView:
     """Show one credential."""
-    entry = await services.store.find_credential(_id(credential))
+    entry = await services.store.find(CredentialEntry, _id(credential))
     if entry is None:
         raise NotFound(f"There is no credential {credential!r}")
     return view(entry)
@@ -70,4 +71,4 @@ async def rotate_credential(credential: str, services: Services) -> WrittenCrede
 @router.delete("/{credential}", response_model_exclude_unset=True)
 async def delete_credential(credential: str, services: Services) -> Deleted:
     """Delete a credential; requests it has begun finish."""
-    return Deleted.of(await services.editor.delete_credential(_id(credential)))
+    return Deleted.of(await services.editor.delete(CredentialEntry, _id(credential)))

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from msgspec import UNSET
 from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
-from llm_gateway.admin.shapes import INT_LIMIT, Body, ModelName, Name, WriteAnswer, outcome, printable_secret
+from llm_gateway.admin.shapes import (
+    INT_LIMIT,
+    Body,
+    CacheBody,
+    ModelName,
+    Name,
+    WriteAnswer,
+    outcome,
+    printable_secret,
+    shown_cache,
+)
 from llm_gateway.admin.times import iso_time
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.catalog_editing import Edited, NewCredential
@@ -40,6 +51,7 @@ class CredentialChange(Body):
     allowed_models: _Models | None = None
     rate_limit: _Rate | None = None
     is_enabled: bool = Field(default_factory=bool)
+    cache: CacheBody | None = Field(None, description="Caching of its replies; null = what the model says.")
 
     def fields(self) -> CredentialFields:
         """Return what the client sent, without the key."""
@@ -47,6 +59,8 @@ class CredentialChange(Body):
         given.pop("key", None)
         if given.get("allowed_models") is not None:
             given["allowed_models"] = tuple(given["allowed_models"])
+        if isinstance(self.cache, CacheBody) and "cache" in given:
+            given["cache"] = self.cache.rules()
         return CredentialFields(**given)
 
     def secret(self) -> Secret | None:
@@ -70,6 +84,7 @@ class CredentialView(BaseModel):
     allowed_models: list[str] | None
     rate_limit: int | None
     is_enabled: bool
+    cache: CacheBody | None
     created_at: str
     updated_at: str
 
@@ -108,6 +123,11 @@ def written_with_key(edited: Edited[NewCredential]) -> WrittenCredential:
 
 def _values(entry: CredentialEntry) -> dict[str, Any]:
     values = {name: getattr(entry, name) for name in entry.__struct_fields__}
-    models = None if entry.allowed_models is None else list(entry.allowed_models)
     times = {"created_at": iso_time(entry.created_at), "updated_at": iso_time(entry.updated_at)}
-    return values | times | {"allowed_models": models}
+    # One that cannot be read allows nothing.
+    models: tuple[str, ...] | None = () if entry.allowed_models is UNSET else entry.allowed_models
+    return (
+        values
+        | times
+        | {"allowed_models": None if models is None else list(models), "cache": shown_cache(entry.cache)}
+    )

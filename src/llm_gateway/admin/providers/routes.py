@@ -14,17 +14,15 @@ from llm_gateway.admin.providers.schemas import (
     written,
 )
 from llm_gateway.admin.services import Services
-from llm_gateway.admin.shapes import PAGE_SIZE, Cursor, Deleted, Limit, id_after, make_cursor, read_id
+from llm_gateway.admin.shapes import PAGE_SIZE, Cursor, Deleted, Limit, id_after, make_cursor, read_ref
 from llm_gateway.core.errors import NotFound
+from llm_gateway.flow.stores import ProviderEntry
 
 router = APIRouter(prefix="/providers", tags=["providers"])
 
 
 def _ref(provider: str) -> int | str:
-    """Return the id in a path, or the provider_key that stands in its place (which is never a number)."""
-    if provider.isdigit() or not provider.isprintable():
-        return read_id(provider, "provider")
-    return provider
+    return read_ref(provider, "provider")
 
 
 @router.post("", status_code=201, response_model_exclude_unset=True)
@@ -36,7 +34,7 @@ async def create_provider(body: NewProvider, services: Services) -> WrittenProvi
 @router.get("")
 async def list_providers(services: Services, cursor: Cursor = None, limit: Limit = PAGE_SIZE) -> ProviderPage:
     """List providers by id."""
-    entries = await services.store.list_providers(id_after(cursor), limit + 1)
+    entries = await services.store.list(ProviderEntry, id_after(cursor), limit + 1)
     more = len(entries) > limit
     page = entries[:limit]
     return ProviderPage(
@@ -47,7 +45,7 @@ async def list_providers(services: Services, cursor: Cursor = None, limit: Limit
 @router.get("/{provider}")
 async def get_provider(provider: str, services: Services) -> ProviderView:
     """Show one provider, by id or provider_key."""
-    entry = await services.store.find_provider(_ref(provider))
+    entry = await services.store.find(ProviderEntry, _ref(provider))
     if entry is None:
         raise NotFound(f"There is no provider {provider!r}")
     return view(entry)
@@ -63,4 +61,4 @@ async def change_provider(provider: str, body: ProviderChange, services: Service
 @router.delete("/{provider}", response_model_exclude_unset=True)
 async def delete_provider(provider: str, services: Services) -> Deleted:
     """Delete a provider; requests it is serving finish."""
-    return Deleted.of(await services.editor.delete_provider(_ref(provider)))
+    return Deleted.of(await services.editor.delete(ProviderEntry, _ref(provider)))

@@ -5,18 +5,22 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
+import msgspec
+from msgspec import UNSET
 from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
 from llm_gateway.admin.shapes import (
     INT_LIMIT,
     Body,
     ModelName,
+    Seconds,
     WriteAnswer,
     outcome,
     printable,
     printable_secret,
 )
 from llm_gateway.admin.times import iso_time
+from llm_gateway.core.catalog import ClientCredentials
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.catalog_editing import Edited
 from llm_gateway.flow.stores import ProviderEntry, ProviderFields
@@ -69,6 +73,22 @@ _Weight = Annotated[
     int, Field(ge=0, le=INT_LIMIT, description="Its share of the requests; 0 takes no new ones.")
 ]
 
+_ApiVersion = Annotated[
+    str,
+    Field(min_length=1, max_length=64, description="Azure's `api-version`; null = the kind's own, or none."),
+]
+_Interval = Annotated[
+    Seconds, Field(description="Seconds between probes, 1 at least; null = it is asked on request alone.")
+]
+
+
+class OAuth2Body(Body):
+    """OAuth2 client credentials (RFC 6749, 4.4); the client's secret is the provider's api_key."""
+
+    token_url: Annotated[str, Field(min_length=1, max_length=2048)]
+    client_id: Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(printable)]
+    scope: Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(printable)] | None = None
+
 
 class ProviderChange(Body):
     """PUT and PATCH: what is left out stays, a masked or left-out api_key keeps the old one, null clears it."""
@@ -81,6 +101,12 @@ class ProviderChange(Body):
     model_mapping: _Mapping | None = None
     weight: _Weight = Field(default_factory=int)
     is_enabled: bool = Field(default_factory=bool)
+    oauth2: OAuth2Body | None = Field(None, description="How a token is got; null = api_key itself is sent.")
+    api_version: _ApiVersion | None = None
+    stream_usage: bool | None = Field(
+        None, description="Whether it takes `stream_options`; null = as its kind does."
+    )
+    probe_interval: _Interval | None = None
 
     def fields(self) -> ProviderFields:
         """Return what the client sent."""
@@ -89,6 +115,8 @@ class ProviderChange(Body):
             given["secret"] = _secret(given.pop("api_key"))
         if "model_mapping" in given:
             given["model_mapping"] = given["model_mapping"] or {}
+        if given.get("oauth2") is not None:
+            given["oauth2"] = ClientCredentials(**given["oauth2"].model_dump())
         return ProviderFields(**given)
 
 
@@ -109,9 +137,13 @@ class ProviderView(BaseModel):
     provider_type: str
     api_base: str
     api_key: str | None = Field(description="Masked, or `env:NAME`.")
-    model_mapping: dict[str, str]
+    model_mapping: dict[str, str] | None = Field(description="null: what is stored cannot be read.")
     weight: int
     is_enabled: bool
+    oauth2: OAuth2Body | None
+    api_version: str | None
+    stream_usage: bool | None
+    probe_interval: float | None
     created_at: str
     updated_at: str
 
@@ -139,7 +171,18 @@ def written(edited: Edited[ProviderEntry]) -> WrittenProvider:
 
 def _values(entry: ProviderEntry) -> dict[str, Any]:
     values = {name: getattr(entry, name) for name in entry.__struct_fields__}
-    return values | {"created_at": iso_time(entry.created_at), "updated_at": iso_time(entry.updated_at)}
+    oauth2 = entry.oauth2
+    return values | {
+        "model_mapping": None if entry.model_mapping is UNSET else entry.model_mapping,
+        # Not validated: a broken row has to be shown too, to be mended.
+        "oauth2": (
+            OAuth2Body.model_construct(**msgspec.structs.asdict(oauth2))
+            if isinstance(oauth2, ClientCredentials)
+            else None
+        ),
+        "created_at": iso_time(entry.created_at),
+        "updated_at": iso_time(entry.updated_at),
+    }
 
 
 def _secret(given: SecretStr | None) -> Secret | None:

@@ -8,7 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llm_gateway.core.catalog import Catalog
 from llm_gateway.infra.database.engine import reading
-from llm_gateway.infra.database.stored import CatalogOpener, read_stored, read_version
+from llm_gateway.infra.database.opening import CatalogOpener
+from llm_gateway.infra.database.stored import read_stored, read_version
 
 
 class CatalogRepository:

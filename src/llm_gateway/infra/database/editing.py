@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 from msgspec import UNSET
 from sqlalchemy.dialects import postgresql
@@ -16,18 +17,13 @@ from llm_gateway.core.catalog import Catalog
 from llm_gateway.core.errors import Conflict
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.ports import Clock
-from llm_gateway.flow.stores import (
-    Answer,
-    CatalogEdit,
-    CredentialEntry,
-    CredentialFields,
-    ProviderEntry,
-    ProviderFields,
-)
+from llm_gateway.flow.stores import Answer, CatalogEdit, Entry, Fields, Row, entry_type
 from llm_gateway.infra.database import tables
 from llm_gateway.infra.database.engine import reading, writing
-from llm_gateway.infra.database.stored import CatalogOpener, read_stored, secret_place
-from llm_gateway.infra.secrets import SealBroken, Vault, is_reference, mask
+from llm_gateway.infra.database.entries import find_entry, list_entries, table_of
+from llm_gateway.infra.database.opening import CatalogOpener
+from llm_gateway.infra.database.stored import read_stored, secret_place
+from llm_gateway.infra.secrets import Vault, is_reference
 
 
 class CatalogRows:
@@ -48,29 +44,15 @@ class CatalogRows:
             await _wait_for_other_editors(connection)
             return await change(_Edit(connection, self._vault, self._opener, self._clock.unix_us()))
 
-    async def list_providers(self, after: int, limit: int) -> list[ProviderEntry]:
-        """Return up to `limit` providers with ids above `after`, by id."""
-        chosen = sa.select(tables.providers).where(tables.providers.c.id > after)
+    async def list(self, entry: type[Row], after: int, limit: int) -> list[Row]:
+        """Return up to `limit` rows with ids above `after`, by id."""
         async with reading(self._engine) as connection:
-            rows = await connection.execute(chosen.order_by(tables.providers.c.id).limit(limit))
-            return [_provider_entry(row, self._vault) for row in rows]
+            return await list_entries(connection, entry, after, limit, self._vault)
 
-    async def find_provider(self, ref: int | str) -> ProviderEntry | None:
-        """Return the provider with this id or provider_key."""
+    async def find(self, entry: type[Row], ref: int | str) -> Row | None:
+        """Return the row with this id, or with this name or provider_key."""
         async with reading(self._engine) as connection:
-            return await _find_provider(connection, ref, self._vault)
-
-    async def list_credentials(self, after: int, limit: int) -> list[CredentialEntry]:
-        """Return up to `limit` credentials with ids above `after`, by id."""
-        chosen = sa.select(tables.credentials).where(tables.credentials.c.id > after)
-        async with reading(self._engine) as connection:
-            rows = await connection.execute(chosen.order_by(tables.credentials.c.id).limit(limit))
-            return [_credential_entry(row) for row in rows]
-
-    async def find_credential(self, credential_id: int) -> CredentialEntry | None:
-        """Return the credential with this id."""
-        async with reading(self._engine) as connection:
-            return await _find_credential(connection, credential_id)
+            return await find_entry(connection, entry, ref, self._vault)
 
 
 class _Edit:
@@ -82,38 +64,24 @@ class _Edit:
         self._opener = opener
         self._now = now_us
 
-    async def find_provider(self, ref: int | str) -> ProviderEntry | None:
-        return await _find_provider(self._connection, ref, self._vault)
+    async def find(self, entry: type[Row], ref: int | str) -> Row | None:
+        return await find_entry(self._connection, entry, ref, self._vault)
 
-    async def add_provider(self, fields: ProviderFields) -> int:
-        provider_id = await _fresh_id(self._connection, tables.providers)
-        values = self._provider_values(provider_id, fields)
-        await self._insert(tables.providers, provider_id, values, _provider_taken(fields))
-        return provider_id
+    async def add(self, fields: Fields[Any]) -> int:
+        table = table_of(entry_type(fields))
+        row_id = await _fresh_id(self._connection, table)
+        stamps = {"id": row_id, "created_at": self._now, "updated_at": self._now}
+        await self._write(sa.insert(table).values({**self._values(table, row_id, fields), **stamps}), fields)
+        return row_id
 
-    async def change_provider(self, provider_id: int, fields: ProviderFields) -> None:
-        values = self._provider_values(provider_id, fields)
-        await self._update(tables.providers, provider_id, values, _provider_taken(fields))
+    async def change(self, row_id: int, fields: Fields[Any]) -> None:
+        table = table_of(entry_type(fields))
+        values = {**self._values(table, row_id, fields), "updated_at": self._now}
+        await self._write(sa.update(table).where(table.c.id == row_id).values(values), fields)
 
-    async def remove_provider(self, provider_id: int) -> None:
-        await self._connection.execute(
-            sa.delete(tables.providers).where(tables.providers.c.id == provider_id)
-        )
-
-    async def find_credential(self, credential_id: int) -> CredentialEntry | None:
-        return await _find_credential(self._connection, credential_id)
-
-    async def add_credential(self, fields: CredentialFields) -> int:
-        credential_id = await _fresh_id(self._connection, tables.credentials)
-        await self._insert(tables.credentials, credential_id, _set_fields(fields), _key_taken())
-        return credential_id
-
-    async def change_credential(self, credential_id: int, fields: CredentialFields) -> None:
-        await self._update(tables.credentials, credential_id, _set_fields(fields), _key_taken())
-
-    async def remove_credential(self, credential_id: int) -> None:
-        chosen = tables.credentials.c.id == credential_id
-        await self._connection.execute(sa.delete(tables.credentials).where(chosen))
+    async def remove(self, entry: type[Entry], row_id: int) -> None:
+        table = table_of(entry)
+        await self._connection.execute(sa.delete(table).where(table.c.id == row_id))
 
     async def catalog(self) -> Catalog:
         return await asyncio.to_thread(self._opener.open, await read_stored(self._connection))
@@ -122,30 +90,26 @@ class _Edit:
         row = {"version": version, "created_at": self._now, "actor": actor, "action": action}
         await self._connection.execute(sa.insert(tables.config_versions).values(row))
 
-    def _provider_values(self, provider_id: int, fields: ProviderFields) -> dict[str, Any]:
-        values = _set_fields(fields)
-        secret = values.get("secret")
-        if isinstance(secret, Secret):
-            text = secret.reveal()
-            place = secret_place(provider_id)
-            values["secret"] = text if is_reference(text) else self._vault.seal(text.encode(), place)
+    def _values(self, table: sa.Table, row_id: int, fields: Fields[Any]) -> dict[str, Any]:
+        """Return what is set in `fields` as the columns take it: secrets sealed, JSON as plain values."""
+        given = {name: getattr(fields, name) for name in fields.__struct_fields__}
+        values = {name: value for name, value in given.items() if value is not UNSET}
+        for name, value in values.items():
+            if isinstance(value, Secret):
+                text = value.reveal()
+                place = secret_place(row_id)
+                values[name] = text if is_reference(text) else self._vault.seal(text.encode(), place)
+            elif isinstance(table.c[name].type, sa.JSON):
+                values[name] = msgspec.to_builtins(value)
         return values
 
-    async def _insert(self, table: sa.Table, row_id: int, values: dict[str, Any], taken: Conflict) -> None:
-        row = {**values, "id": row_id, "created_at": self._now, "updated_at": self._now}
-        await self._write(sa.insert(table).values(row), taken)
-
-    async def _update(self, table: sa.Table, row_id: int, values: dict[str, Any], taken: Conflict) -> None:
-        row = {**values, "updated_at": self._now}
-        await self._write(sa.update(table).where(table.c.id == row_id).values(row), taken)
-
-    async def _write(self, statement: sa.Insert | sa.Update, taken: Conflict) -> None:
+    async def _write(self, statement: sa.Insert | sa.Update, fields: Fields[Any]) -> None:
         try:
             await self._connection.execute(statement)
         except IntegrityError as error:
             if not _is_duplicate(error):
                 raise
-            raise taken from None
+            raise _taken(fields) from None
 
 
 def _is_duplicate(error: IntegrityError) -> bool:
@@ -156,19 +120,16 @@ def _is_duplicate(error: IntegrityError) -> bool:
     )
 
 
-def _provider_taken(fields: ProviderFields) -> Conflict:
-    return Conflict(
-        f"A provider with provider_key {fields.provider_key!r} exists already", param="provider_key"
-    )
-
-
-def _key_taken() -> Conflict:
-    return Conflict("A credential with this key exists already", param="key")
-
-
-def _set_fields(fields: ProviderFields | CredentialFields) -> dict[str, Any]:
-    values = {name: getattr(fields, name) for name in fields.__struct_fields__}
-    return {name: value for name, value in values.items() if value is not UNSET}
+def _taken(fields: Fields[Any]) -> Conflict:
+    """Say what a row of this sort may share with no other; a client's key is not repeated."""
+    noun = entry_type(fields).noun
+    for param in ("provider_key", "key_hash", "name"):
+        value = getattr(fields, param, UNSET)
+        if param == "key_hash" and value is not UNSET:
+            return Conflict(f"A {noun} with this key exists already", param="key")
+        if value is not UNSET:
+            return Conflict(f"A {noun} with {param} {value!r} exists already", param=param)
+    return Conflict(f"Such a {noun} exists already")
 
 
 async def _wait_for_other_editors(connection: AsyncConnection) -> None:
@@ -190,52 +151,3 @@ async def _fresh_id(connection: AsyncConnection, table: sa.Table) -> int:
         return int((await connection.execute(sa.select(fresh))).scalar_one())
     last = await connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = ?", (table.name,))
     return int(last.scalar() or 0) + 1
-
-
-async def _find_provider(connection: AsyncConnection, ref: int | str, vault: Vault) -> ProviderEntry | None:
-    column = tables.providers.c.id if isinstance(ref, int) else tables.providers.c.provider_key
-    row = (await connection.execute(sa.select(tables.providers).where(column == ref))).one_or_none()
-    return None if row is None else _provider_entry(row, vault)
-
-
-async def _find_credential(connection: AsyncConnection, credential_id: int) -> CredentialEntry | None:
-    chosen = sa.select(tables.credentials).where(tables.credentials.c.id == credential_id)
-    row = (await connection.execute(chosen)).one_or_none()
-    return None if row is None else _credential_entry(row)
-
-
-def _provider_entry(row: sa.Row[Any], vault: Vault) -> ProviderEntry:
-    return ProviderEntry(
-        id=row.id,
-        provider_key=row.provider_key,
-        provider_type=row.provider_type,
-        api_base=row.api_base,
-        api_key=_shown(row.id, row.secret, vault),
-        model_mapping=row.model_mapping,
-        weight=row.weight,
-        is_enabled=row.is_enabled,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )
-
-
-def _shown(provider_id: int, secret: str | None, vault: Vault) -> str | None:
-    if secret is None or is_reference(secret):
-        return secret
-    try:
-        return mask(vault.open(secret, secret_place(provider_id)).decode())
-    except SealBroken:
-        return mask("")
-
-
-def _credential_entry(row: sa.Row[Any]) -> CredentialEntry:
-    return CredentialEntry(
-        id=row.id,
-        name=row.name,
-        key_prefix=row.key_prefix,
-        allowed_models=None if row.allowed_models is None else tuple(row.allowed_models),
-        rate_limit=row.rate_limit,
-        is_enabled=row.is_enabled,
-        created_at=row.created_at,
-        updated_at=row.updated_at,
-    )

@@ -11,12 +11,13 @@ import msgspec
 from loguru import logger
 
 from llm_gateway.core.catalog import Catalog
+from llm_gateway.infra.database.opening import CatalogOpener
 from llm_gateway.infra.database.sealing import SealedSettings
-from llm_gateway.infra.database.stored import CatalogOpener, LoadedCatalog, StoredCatalog
+from llm_gateway.infra.database.stored import LoadedCatalog, StoredCatalog
 
 FILE_NAME = "last_good_catalog"
 # Raised when the file's form changes: a gateway reads no other form than its own.
-_FORMAT = 1
+_FORMAT = 2
 
 
 class _Header(msgspec.Struct, frozen=True):

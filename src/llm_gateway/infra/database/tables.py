@@ -88,6 +88,13 @@ providers = sa.Table(
     sa.Column("weight", sa.Integer, nullable=False, server_default="1"),
     sa.Column("is_enabled", sa.Boolean, nullable=False, server_default=sa.true()),
     *_times(),
+    # {"token_url", "client_id", "scope"}; NULL = the secret itself is what the provider is shown.
+    sa.Column("oauth2", _Json, nullable=True),
+    sa.Column("api_version", sa.Text, nullable=True),
+    # NULL = as the kind has it.
+    sa.Column("stream_usage", sa.Boolean, nullable=True),
+    # Seconds, NULL = no probes.
+    sa.Column("probe_interval", sa.Double, nullable=True),
     sqlite_autoincrement=True,
 )
 
@@ -104,10 +111,47 @@ credentials = sa.Table(
     sa.Column("rate_limit", sa.Integer, nullable=True),
     sa.Column("is_enabled", sa.Boolean, nullable=False, server_default=sa.true()),
     *_times(),
+    # {"is_enabled", "ttl", "is_shared"}; NULL = what the model says.
+    sa.Column("cache", _Json, nullable=True),
     sqlite_autoincrement=True,
 )
 
-# One row. Triggers on `providers` and `credentials` raise the version, so changes by SQL count too.
+# What an admin set for a public model; a model without a row is served all the same.
+models = sa.Table(
+    "models",
+    metadata,
+    _id_column(),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    sa.Column("strategy", sa.Text, nullable=False, server_default="weighted_round_robin"),
+    # provider_key to weight, in place of the provider's own.
+    sa.Column("weights", _Json, nullable=False, server_default="{}"),
+    # Public model names, in the order they are tried.
+    sa.Column("fallbacks", _Json, nullable=False, server_default="[]"),
+    sa.Column("context_fallbacks", _Json, nullable=False, server_default="[]"),
+    sa.Column("policy_fallbacks", _Json, nullable=False, server_default="[]"),
+    # {"connect", "first_content", "idle", "total"}, in seconds; what is left out is the gateway's setting.
+    sa.Column("timeouts", _Json, nullable=False, server_default="{}"),
+    # {"max_retries", "initial_backoff_ms", "max_backoff_ms", "backoff_factor", "jitter", "retry_cut"}, likewise.
+    sa.Column("retry", _Json, nullable=False, server_default="{}"),
+    sa.Column("affinity", sa.Text, nullable=True),
+    # {"is_enabled", "ttl", "is_shared"}; NULL = no caching.
+    sa.Column("cache", _Json, nullable=True),
+    *_times(),
+    sqlite_autoincrement=True,
+)
+
+task_types = sa.Table(
+    "task_types",
+    metadata,
+    _id_column(),
+    sa.Column("name", sa.Text, nullable=False, unique=True),
+    # Public model names, best first.
+    sa.Column("models", _Json, nullable=False),
+    *_times(),
+    sqlite_autoincrement=True,
+)
+
+# One row. Triggers on the four tables above raise the version, so changes by SQL count too.
 config_state = sa.Table(
     "config_state",
     metadata,

@@ -1,0 +1,1 @@
+"""Tasks, and the models that do them."""
