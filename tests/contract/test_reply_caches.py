@@ -32,9 +32,7 @@ def never() -> None:
 
 
 @pytest.fixture(params=["in process", "redis"])
-async def subject(
-    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Subject]:
+async def subject(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Subject]:
     clock = FakeClock()
 
     def go_on(seconds: float) -> None:

@@ -76,7 +76,11 @@ async def test_a_hit_gives_the_bytes_of_the_miss_and_a_row_that_says_so(stream: 
     second = await bench.ask("on", stream=stream)
     assert await consume(second) == sent
     assert (said(first), said(second)) == ("miss", "hit")
-    assert dict(second.headers) == {b"x-llm-gateway-cache": b"hit", b"age": b"12", b"x-llm-gateway-model": b"m"}
+    assert dict(second.headers) == {
+        b"x-llm-gateway-cache": b"hit",
+        b"age": b"12",
+        b"x-llm-gateway-model": b"m",
+    }
     assert len(bench.upstream.requests) == len(bench.recorder.begun) == 1
     made, hit = bench.recorder.records
     assert (made.cache_hit, made.attempts) == (False, 1)
@@ -148,9 +152,7 @@ async def test_c40_the_gateways_ttl_is_a_setting() -> None:
 async def test_c40_who_turns_it_on_and_off(
     of_model: CacheRules | None, of_credential: CacheRules | None, wish: str | None, expected: str | None
 ) -> None:
-    bench = CachingBench(
-        numbered(), model=model(of_model), credentials=(credential(cache=of_credential),)
-    )
+    bench = CachingBench(numbered(), model=model(of_model), credentials=(credential(cache=of_credential),))
     assert (await verdicts(bench, wish, wish, temperature=0))[1] == expected
     if expected is not None:
         assert bench.results[expected] >= 1
@@ -215,7 +217,11 @@ async def test_a_changed_mapping_is_not_answered_with_old_replies_and_other_chan
 
 async def test_headers_that_go_to_the_provider_count_unless_they_change_nothing() -> None:
     bench = CachingBench(numbered())
-    steps = [({"traceparent": "1"}, "miss"), ({"idempotency-key": "k"}, "hit"), ({"openai-beta": "x"}, "miss")]
+    steps = [
+        ({"traceparent": "1"}, "miss"),
+        ({"idempotency-key": "k"}, "hit"),
+        ({"openai-beta": "x"}, "miss"),
+    ]
     for headers, expected in steps:
         assert said(await bench.ask("on", headers=headers)) == expected
 
@@ -295,8 +301,8 @@ async def test_errors_are_not_kept(status: int) -> None:
 async def test_what_cannot_be_read_any_more_is_a_miss() -> None:
     bench = CachingBench(numbered())
     await bench.ask("on")
-    keep = bench.store._cache.put  # noqa: SLF001
-    (key,) = bench.store._cache._entries  # type: ignore[attr-defined]  # noqa: SLF001
+    keep = bench.store._cache.put
+    (key,) = bench.store._cache._entries  # type: ignore[attr-defined]
     for value in (b"", b"\x01", b"junk", msgspec.msgpack.encode(["only", 2])):
         await keep(key, value, 60.0)
         assert await verdicts(bench, "on") == ["miss"]
