@@ -52,6 +52,7 @@ class CachingBench(Bench):
         options: Options | None = None,
     ) -> None:
         super().__init__(upstream=upstream, options=options)
+        self.gate = upstream.gate if isinstance(upstream, GatedUpstream) else asyncio.Event()
         self.results: Counter[str] = Counter()
         cache = InProcessReplyCache(80_000, self.clock)
         store = ReplyStore(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def crowd(bench: CachingBench, size: int = CROWD, **fields: object) -> list[asyncio.Task[Reply]]:
+def crowd(bench: CachingBench, size: int = CROWD, **fields: Any) -> list[asyncio.Task[Reply]]:
     return [asyncio.create_task(bench.ask("on", **fields)) for _ in range(size)]
 
 
@@ -41,7 +42,7 @@ async def test_identical_requests_share_one_call() -> None:
     asked = crowd(bench)
     await settle()
     assert len(bench.upstream.requests) == 1
-    bench.upstream.gate.set()
+    bench.gate.set()
     replies = await asyncio.gather(*asked)
     assert {await consume(reply) for reply in replies} == {body()}
     assert Counter(map(said, replies)) == bench.results == {"miss": 1, "hit": CROWD - 1}
@@ -59,7 +60,7 @@ async def test_requests_that_differ_do_not_wait_for_one_another() -> None:
     ]
     await settle()
     assert len(bench.upstream.requests) == 4
-    bench.upstream.gate.set()
+    bench.gate.set()
     await asyncio.gather(*asked)
 
 
@@ -71,7 +72,7 @@ async def test_streams_and_refreshes_wait_for_nobody() -> None:
     asked = crowd(bench, 3, stream=True) + [asyncio.create_task(bench.ask("refresh")) for _ in range(3)]
     await settle()
     assert len(bench.upstream.requests) == 6
-    bench.upstream.gate.set()
+    bench.gate.set()
     for reply in await asyncio.gather(*asked):
         await consume(reply)
 
@@ -84,7 +85,7 @@ async def test_when_the_first_client_leaves_another_asks_again_and_the_rest_wait
         asked[gone].cancel()
         await settle()
         assert len(bench.upstream.requests) == gone + 2
-    bench.upstream.gate.set()
+    bench.gate.set()
     replies = await asyncio.gather(*asked[3:])
     assert Counter(map(said, replies)) == {"miss": 1, "hit": CROWD - 4}
     outcomes = Counter(record.outcome for record in bench.recorder.records)
@@ -98,7 +99,7 @@ async def test_one_who_waits_may_leave_without_disturbing_anybody() -> None:
     await settle()
     asked[2].cancel()
     await settle()
-    bench.upstream.gate.set()
+    bench.gate.set()
     replies = await asyncio.gather(*asked, return_exceptions=True)
     assert [isinstance(reply, asyncio.CancelledError) for reply in replies] == [False, False, True, False]
     assert len(bench.upstream.requests) == 1
@@ -106,7 +107,7 @@ async def test_one_who_waits_may_leave_without_disturbing_anybody() -> None:
 
 async def test_when_two_have_failed_the_others_go_on_their_own() -> None:
     bench = CachingBench(GatedUpstream(a=UpstreamFault("connect", "refused")))
-    bench.upstream.gate.set()
+    bench.gate.set()
     replies = await asyncio.gather(*crowd(bench), return_exceptions=True)
     assert all(isinstance(reply, UpstreamFailed) for reply in replies)
     # As many as without a cache, and no more.
@@ -119,7 +120,7 @@ async def test_when_two_have_failed_the_others_go_on_their_own() -> None:
 async def test_when_the_first_fails_the_second_answers_for_all() -> None:
     first = UpstreamFault("connect", "refused")
     bench = CachingBench(GatedUpstream(a=[first, FakeReply(body())]))
-    bench.upstream.gate.set()
+    bench.gate.set()
     replies = await asyncio.gather(*crowd(bench), return_exceptions=True)
     assert [isinstance(reply, UpstreamFailed) for reply in replies].count(True) == 1
     assert len(bench.upstream.requests) == 2
@@ -130,7 +131,7 @@ async def test_a_reply_that_is_too_large_to_keep_is_shared_all_the_same() -> Non
     bench = CachingBench(GatedUpstream(a=lambda _: FakeReply(large)))
     asked = crowd(bench, 5)
     await settle()
-    bench.upstream.gate.set()
+    bench.gate.set()
     assert {await consume(reply) for reply in await asyncio.gather(*asked)} == {large}
     assert len(bench.upstream.requests) == 1
     assert said(await bench.ask("on")) == "miss"
@@ -141,13 +142,13 @@ async def test_nobody_waits_for_others_longer_than_for_a_provider() -> None:
     asked = crowd(bench, 4)
     await settle()
     assert len(bench.upstream.requests) == 4
-    bench.upstream.gate.set()
+    bench.gate.set()
     assert Counter(map(said, await asyncio.gather(*asked))) == {"miss": 4}
 
 
 async def test_an_answer_of_another_model_is_not_kept() -> None:
     bench = CachingBench(GatedUpstream(a=lambda _: FakeReply(body()), b=lambda _: FakeReply(body())))
-    bench.upstream.gate.set()
+    bench.gate.set()
     snapshot = bench.gateway.snapshots.current
     assert snapshot is not None
     bench.configure((provider("b", 2, model_mapping={"m": "other"}),), (credential(),))
@@ -176,5 +177,5 @@ async def test_an_answer_of_another_model_is_not_kept() -> None:
 @pytest.mark.parametrize("count", [2, 3])
 async def test_what_comes_after_the_landing_is_a_hit(count: int) -> None:
     bench = CachingBench(GatedUpstream(a=lambda _: FakeReply(body())))
-    bench.upstream.gate.set()
+    bench.gate.set()
     assert [said(await bench.ask("on")) for _ in range(count)] == ["miss"] + ["hit"] * (count - 1)
