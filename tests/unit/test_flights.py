@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import pytest
 
-from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.errors import UpstreamFailed
-from llm_gateway.core.snapshot import Route
 from llm_gateway.flow.caching import answer_with_cache
-from llm_gateway.flow.call import Call
-from llm_gateway.flow.dispatch import dispatch
-from llm_gateway.flow.gateway import Gateway, Options
+from llm_gateway.flow.gateway import Options
 from llm_gateway.flow.metering import Meter
+from llm_gateway.flow.pipeline import ask_providers
 from llm_gateway.flow.ports import UpstreamFault
 from llm_gateway.flow.reply import Reply
 from llm_gateway.providers.base import UpstreamRequest
@@ -155,13 +153,8 @@ async def test_an_answer_of_another_model_is_not_kept() -> None:
     fallback = bench.gateway.snapshots.current
     assert fallback is not None
 
-    async def ask_fallback(
-        gateway: Gateway, call: Call, request: ChatRequest, route: Route, meter: Meter
-    ) -> Reply:
-        other = fallback.route("m")
-        assert other is not None
-        return await dispatch(gateway, call, request, other.deployments, meter)
-
+    other = fallback.route("m")
+    assert other is not None
     request = parse_chat(b'{"model":"m","messages":[]}')
     route = snapshot.route("m")
     assert route is not None
@@ -170,7 +163,8 @@ async def test_an_answer_of_another_model_is_not_kept() -> None:
         call = bench.call()
         call.cache = "on"
         meter = Meter(bench.gateway, call)
-        reply = await answer_with_cache(bench.gateway, call, request, account, route, meter, ask_fallback)
+        ask = partial(ask_providers, bench.gateway, call, request, other, meter)
+        reply = await answer_with_cache(bench.gateway, call, request, account, route, meter, ask)
         assert said(reply) == "miss"
 
 

@@ -19,7 +19,7 @@ from llm_gateway.flow.metering import Meter
 from llm_gateway.flow.reply import Headers, Reply, WholeReply
 from llm_gateway.flow.reply_store import Flight, ReplyStore
 
-Ask = Callable[[Gateway, Call, ChatRequest, Route, Meter], Awaitable[Reply]]
+Ask = Callable[[], Awaitable[Reply]]
 
 HEADER: Final = b"x-llm-gateway-cache"
 # What a client may say in that header.
@@ -46,11 +46,11 @@ async def answer_with_cache(
     if store is None or rules is None or key is None:
         if store is not None:
             store.count("bypass")
-        reply = await ask(gateway, call, request, route, meter)
+        reply = await ask()
         reply.headers += ((HEADER, b"bypass"),)
         return reply
     ttl = gateway.options.cache_ttl if rules.ttl is None else rules.ttl
-    exchange = _Exchange(gateway, store, call, request, route, meter, ask, key, ttl)
+    exchange = _Exchange(gateway, store, request, route, meter, ask, key, ttl)
     if wish == "refresh":
         return await exchange.ask_and_keep()
     # A stream has nothing to share before its end, and who waits for that has no stream.
@@ -97,13 +97,12 @@ def _key(
 class _Exchange:
     """One request that has a key."""
 
-    __slots__ = ("_ask", "_call", "_gateway", "_key", "_meter", "_request", "_route", "_store", "_ttl")
+    __slots__ = ("_ask", "_gateway", "_key", "_meter", "_request", "_route", "_store", "_ttl")
 
     def __init__(
         self,
         gateway: Gateway,
         store: ReplyStore,
-        call: Call,
         request: ChatRequest,
         route: Route,
         meter: Meter,
@@ -113,7 +112,6 @@ class _Exchange:
     ) -> None:
         self._gateway = gateway
         self._store = store
-        self._call = call
         self._request = request
         self._route = route
         self._meter = meter
@@ -163,7 +161,7 @@ class _Exchange:
     async def ask_and_keep(self, flight: Flight | None = None) -> Reply:
         """Return what the providers answer, kept if it may be; others have it from `flight` first of all."""
         self._store.count("miss")
-        reply = await self._ask(self._gateway, self._call, self._request, self._route, self._meter)
+        reply = await self._ask()
         if not isinstance(reply, WholeReply):
             headers = reply.headers
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.errors import BadRequest, GatewayError, InternalError, ModelNotFound, Unavailable
@@ -44,9 +45,17 @@ async def handle(gateway: Gateway, call: Call, read_request: ReadRequest) -> Rep
         route = for_request(find_route(snapshot, request.model), request)
         verdict = await throttle(gateway, account)
         if call.cache is None and account.credential.cache is None and route.rules.cache is None:
-            reply = await _ask(gateway, call, request, route, meter)
+            reply = await ask_providers(gateway, call, request, route, meter)
         else:
-            reply = await answer_with_cache(gateway, call, request, account, route, meter, _ask)
+            reply = await answer_with_cache(
+                gateway,
+                call,
+                request,
+                account,
+                route,
+                meter,
+                partial(ask_providers, gateway, call, request, route, meter),
+            )
         reply.headers += _headers(request.model)
         if verdict is not None:
             reply.headers += rate_limit_headers(verdict)
@@ -63,7 +72,9 @@ async def handle(gateway: Gateway, call: Call, read_request: ReadRequest) -> Rep
         return reply
 
 
-async def _ask(gateway: Gateway, call: Call, request: ChatRequest, route: Route, meter: Meter) -> Reply:
+async def ask_providers(
+    gateway: Gateway, call: Call, request: ChatRequest, route: Route, meter: Meter
+) -> Reply:
     """Return what the providers of a route answer."""
     return await dispatch(gateway, call, request, gateway.selector.plan(route), meter)
 
