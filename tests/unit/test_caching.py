@@ -292,7 +292,8 @@ async def test_a_reply_that_ended_as_it_was_asked_to_is_kept(end: str) -> None:
 
 @pytest.mark.parametrize("status", [400, 429, 500])
 async def test_errors_are_not_kept(status: int) -> None:
-    bench = CachingBench(FakeUpstream(a=[FakeReply(b"{}", status=status), FakeReply(body())]))
+    upstream = FakeUpstream(a=[FakeReply(b"{}", status=status), FakeReply(body())])
+    bench = CachingBench(upstream, options=Options(max_retries=0))
     with pytest.raises(GatewayError):
         await bench.ask("on")
     assert await verdicts(bench, "on", "on") == ["miss", "hit"]

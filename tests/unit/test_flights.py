@@ -104,7 +104,8 @@ async def test_one_who_waits_may_leave_without_disturbing_anybody() -> None:
 
 
 async def test_when_two_have_failed_the_others_go_on_their_own() -> None:
-    bench = CachingBench(GatedUpstream(a=UpstreamFault("connect", "refused")))
+    upstream = GatedUpstream(a=UpstreamFault("connect", "refused"))
+    bench = CachingBench(upstream, options=Options(max_retries=0))
     bench.gate.set()
     replies = await asyncio.gather(*crowd(bench), return_exceptions=True)
     assert all(isinstance(reply, UpstreamFailed) for reply in replies)
@@ -116,8 +117,8 @@ async def test_when_two_have_failed_the_others_go_on_their_own() -> None:
 
 
 async def test_when_the_first_fails_the_second_answers_for_all() -> None:
-    first = UpstreamFault("connect", "refused")
-    bench = CachingBench(GatedUpstream(a=[first, FakeReply(body())]))
+    upstream = GatedUpstream(a=[UpstreamFault("connect", "refused"), FakeReply(body())])
+    bench = CachingBench(upstream, options=Options(max_retries=0))
     bench.gate.set()
     replies = await asyncio.gather(*crowd(bench), return_exceptions=True)
     assert [isinstance(reply, UpstreamFailed) for reply in replies].count(True) == 1

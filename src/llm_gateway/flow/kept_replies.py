@@ -25,6 +25,8 @@ class KeptReply(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=F
     kept_at: int
 
 
+# Of the reply's head, what is true of the first request alone.
+_OF_ITS_REQUEST = frozenset({b"x-llm-gateway-attempts"})
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(KeptReply).decode
 
@@ -59,7 +61,7 @@ def kept_reply(
     return KeptReply(
         body=body,
         status=record.status_code,
-        headers=headers,
+        headers=tuple(header for header in headers if header[0] not in _OF_ITS_REQUEST),
         usage=usage,
         provider=record.provider or "",
         upstream_model=record.upstream_model or "",
