@@ -246,3 +246,27 @@ def test_without_its_redis_everything_is_a_miss_and_answered(launch: Launch, fak
     assert len(lane.chats) == 4
     assert desk.gateway.metrics("llm_gateway_cache_failures_total") == 8
     assert desk.gateway.log().count("Reply cache: Redis fails") == 1
+
+
+def test_embeddings_and_responses_are_kept_too(desk: Desk) -> None:
+    lane = desk.provider()
+    embeddings = [
+        desk.sdk.embeddings.with_raw_response.create(model=desk.model, input="hello", extra_headers=ON)
+        for _ in range(2)
+    ]
+    assert [one.headers[CACHE] for one in embeddings] == ["miss", "hit"]
+    assert embeddings[1].text == embeddings[0].text
+    create = desk.sdk.responses.with_raw_response.create
+    answers = [create(model=desk.model, input="hello", store=False, extra_headers=ON) for _ in range(2)]
+    assert [one.headers[CACHE] for one in answers] == ["miss", "hit"]
+    assert answers[1].parse().output_text == answers[0].parse().output_text
+    events = []
+    for expected in ("miss", "hit"):
+        raw = create(model=desk.model, input="hello", store=False, stream=True, extra_headers=ON)
+        assert raw.headers[CACHE] == expected
+        events.append([event.model_dump() for event in raw.parse()])
+    assert events[0] == events[1]
+    assert events[0][-1]["type"] == "response.completed"
+    # It would be stored with the provider, and a hit would not.
+    assert create(model=desk.model, input="hello", extra_headers=ON).headers[CACHE] == "bypass"
+    assert len(lane.chats) == 4
