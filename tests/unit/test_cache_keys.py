@@ -83,6 +83,7 @@ def test_embeddings_always_give_the_same_answer() -> None:
         ("responses", {"store": False, "previous_response_id": "resp_1"}, True),
         ("responses", {"store": False, "conversation": "conv_1"}, True),
         ("responses", {"store": False, "background": True}, True),
+        ("responses", {"store": False, "prompt": {"id": "pmpt_1"}}, True),
     ],
 )
 def test_what_leaves_something_with_the_provider_or_builds_on_it(

@@ -45,6 +45,8 @@ def leaves_traces(request: ChatRequest) -> bool:
         and _is(fields, "background", _FALSE)
         and _is(fields, "previous_response_id", _NULL)
         and _is(fields, "conversation", _NULL)
+        # A template that is kept, and may be changed, at the provider's.
+        and _is(fields, "prompt", _NULL)
     )
 
 
