@@ -270,3 +270,27 @@ def test_embeddings_and_responses_are_kept_too(desk: Desk) -> None:
     # It would be stored with the provider, and a hit would not.
     assert create(model=desk.model, input="hello", extra_headers=ON).headers[CACHE] == "bypass"
     assert len(lane.chats) == 4
+
+
+def test_c40_a_models_and_a_credentials_rules_turn_it_on_and_off(desk: Desk) -> None:
+    lane = desk.provider()
+    made = desk.gateway.admin.post(
+        "/models", json={"name": desk.model, "cache": {"ttl": 60, "is_shared": True}}
+    )
+    assert made.status_code == 201, made.text
+    keys = [desk.credential(f"-{number}") for number in range(2)]
+    off = desk.credential("-off", cache={"is_enabled": False})
+
+    def said(key: str, **fields: Any) -> str | None:
+        answer = desk.gateway.post("/v1/chat/completions", key, json=desk.body(**fields))
+        assert answer.status_code == 200
+        value: str | None = answer.headers.get(CACHE)
+        return value
+
+    assert [said(key, temperature=0) for key in (*keys, off)] == ["miss", "hit", "bypass"]
+    # Without a word on how to choose, the answer may differ each time.
+    assert [said(key) for key in keys] == ["bypass", "bypass"]
+    assert len(lane.chats) == 4
+    answer = desk.gateway.admin.patch(f"/models/{desk.model}", json={"cache": None})
+    assert answer.status_code == 200, answer.text
+    assert said(keys[0], temperature=0) is None
