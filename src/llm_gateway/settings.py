@@ -55,7 +55,9 @@ class Settings(BaseSettings):
         "Unset: made in DATA_DIR/secret_key (SQLite) or derived from ADMIN_KEY (PostgreSQL).",
     )
     redis_url: SecretStr | None = Field(
-        None, description="Redis that shares rate limits between machines. Unset: limits hold per machine."
+        None,
+        description="Redis that shares rate limits and kept replies between machines. "
+        "Unset: limits hold per machine, and each worker keeps replies for itself.",
     )
     ops_token: SecretStr | None = Field(
         None, description="Bearer token asked for on /metrics, /docs and all of /health but /health itself."
@@ -115,6 +117,23 @@ class Settings(BaseSettings):
     upstream_transport: Literal["pool", "aiohttp"] = Field(
         "pool",
         description="How providers are called: pool (fast; what needs a proxy still goes by aiohttp), or aiohttp.",
+    )
+
+    # Cache
+    cache_enabled: bool = Field(
+        True,
+        description="Keep the replies of /api/query. Elsewhere a model, a credential or a request header says so.",
+    )
+    cache_ttl: float = Field(
+        300.0,
+        gt=0,
+        description="Seconds that a reply is kept, unless its model or credential says otherwise.",
+    )
+    cache_max_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=0,
+        description="Replies that one worker keeps, without Redis. "
+        "A single one may be an eighth of it, with Redis too.",
     )
 
     # Usage

@@ -24,7 +24,7 @@ USAGE_FIELDS = {
     "request_id", "created_at", "credential", "provider", "model", "upstream_model", "endpoint", "method", "stream",
     "status_code", "outcome", "error_type", "prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens",
     "reasoning_tokens", "usage_source", "request_bytes", "response_bytes", "latency_ms", "upstream_latency_ms",
-    "ttft_ms", "attempts", "client_ip", "config_version", "client_request_id",
+    "ttft_ms", "attempts", "client_ip", "config_version", "client_request_id", "cache_hit",
 }  # fmt: skip
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 

@@ -74,6 +74,7 @@ async def test_every_field_comes_back_as_it_was(store: Store) -> None:
         attempts=2,
         client_ip="::1",
         config_version=2**40,
+        cache_hit=True,
     )
     bare = fact(7)
     await store.usage.upsert([full, bare])

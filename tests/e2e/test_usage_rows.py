@@ -15,7 +15,7 @@ FIELDS = {
     "request_id", "created_at", "credential", "provider", "model", "upstream_model", "endpoint", "method",
     "stream", "status_code", "outcome", "error_type", "prompt_tokens", "completion_tokens", "total_tokens",
     "cached_tokens", "reasoning_tokens", "usage_source", "request_bytes", "response_bytes", "latency_ms",
-    "upstream_latency_ms", "ttft_ms", "attempts", "client_ip", "config_version",
+    "upstream_latency_ms", "ttft_ms", "attempts", "client_ip", "config_version", "cache_hit",
 }  # fmt: skip
 
 
@@ -60,6 +60,7 @@ def test_a_row_names_every_fact(desk: Desk, stream: bool) -> None:
         "response_bytes": len(answer.content),
         "attempts": 1,
         "client_ip": "127.0.0.1",
+        "cache_hit": False,
     }
     assert {name: row[name] for name in expected} == expected
     assert row["config_version"] == version

@@ -89,7 +89,10 @@ def test_no_byte_is_lost_or_added_by_the_splitter(data: st.DataObject, tokens: l
 
 
 @given(
-    st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=8), min_size=1, max_size=4), LINE_ENDS
+    st.lists(
+        st.text(st.characters(codec="utf-8", exclude_characters="\r\n"), max_size=8), min_size=1, max_size=4
+    ),
+    LINE_ENDS,
 )
 def test_the_data_of_an_event_is_its_data_lines_joined(lines: list[str], end: bytes) -> None:
     event = b"event: x" + end + b"".join(b"data: " + line.encode() + end for line in lines) + end

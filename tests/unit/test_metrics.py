@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from llm_gateway.core.records import AttemptFailed, UsageRecord
+from llm_gateway.flow.ports import CacheResult
 from llm_gateway.infra.prometheus import Metrics, gauge
 
 
@@ -98,3 +99,29 @@ def test_s4_54_health_follows_what_providers_answer(
         )
     )
     assert metrics.registry.get_sample_value("llm_proxy_provider_health", {"provider": "a"}) == healthy
+
+
+def test_a_reply_from_the_cache_says_nothing_of_its_provider(metrics: Metrics) -> None:
+    metrics.finished(record("listed", cache_hit=True, prompt_tokens=10, completion_tokens=5, ttft_ms=1.0))
+    text = metrics.render([]).decode()
+    assert 'model="listed",provider="none",status_code="200"} 1.0' in text
+    assert 'provider="a"' not in text
+    for series in (
+        "llm_proxy_tokens_total",
+        "llm_proxy_provider_latency_seconds_count",
+        "llm_gateway_time_to_first_token_seconds_count",
+    ):
+        counts = [line.rsplit(" ", 1)[1] for line in text.splitlines() if line.startswith(series + "{")]
+        assert set(counts) <= {"0.0"}, series
+
+
+def test_what_came_of_the_cache_is_counted(metrics: Metrics) -> None:
+    results: tuple[tuple[CacheResult, int], ...] = (("hit", 3), ("miss", 2), ("bypass", 1))
+    for result, count in results:
+        for _ in range(count):
+            metrics.cache_answered(result)
+    metrics.cache_failed()
+    text = metrics.render([]).decode()
+    for result, count in results:
+        assert f'llm_gateway_cache_requests_total{{result="{result}"}} {count}.0' in text
+    assert "llm_gateway_cache_failures_total 1.0" in text

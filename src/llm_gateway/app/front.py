@@ -95,7 +95,7 @@ def _with_cors(shell: AsgiApp, origins: tuple[str, ...]) -> AsgiApp:
         allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
         allow_headers=("*",),
         expose_headers=(
-            "x-request-id", "x-llm-gateway-model", "retry-after",
+            "x-request-id", "x-llm-gateway-model", "x-llm-gateway-cache", "age", "retry-after",
             "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests",
         ),
     )  # fmt: skip

@@ -10,12 +10,15 @@ from llm_gateway.app.storage import Keys, Storage, open_storage
 from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.ports import Upstream
 from llm_gateway.flow.reloading import Reloader, SnapshotHolder
+from llm_gateway.flow.reply_store import ReplyStore
 from llm_gateway.infra.access_log import AccessLog
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.event_log import AttemptLog, ReloadLog
 from llm_gateway.infra.journal import FileJournal
 from llm_gateway.infra.prometheus import Metrics
 from llm_gateway.infra.rate_limits import make_rate_limiter
+from llm_gateway.infra.reply_cache import make_reply_cache
+from llm_gateway.infra.reply_cache.in_process import LARGEST_SHARE
 from llm_gateway.infra.shipper import Shipper
 from llm_gateway.infra.token_counter import TiktokenCounter
 from llm_gateway.infra.upstream.by_proxy import UpstreamByProxy, needs_proxy
@@ -72,6 +75,13 @@ async def make_parts(settings: Settings, keys: Keys, stack: AsyncExitStack) -> P
     stack.callback(journal.close)
     holder = SnapshotHolder()
     metrics = Metrics(lambda model: holder.current is not None and holder.current.names(model))
+    cache = make_reply_cache(
+        max_bytes=settings.cache_max_bytes,
+        clock=clock,
+        failed=metrics.cache_failed,
+        redis_url=settings.redis_url.get_secret_value() if settings.redis_url else None,
+    )
+    stack.push_async_callback(cache.close)
     gateway = Gateway(
         snapshots=holder,
         adapters=ADAPTERS,
@@ -83,6 +93,13 @@ async def make_parts(settings: Settings, keys: Keys, stack: AsyncExitStack) -> P
         counter=counter,
         clock=clock,
         options=_options(settings),
+        replies=ReplyStore(
+            cache,
+            # Known to the gateways of this database alone, so that credentials' ids cannot be mixed up.
+            namespace=storage.hasher.hash("reply cache"),
+            largest=settings.cache_max_bytes // LARGEST_SHARE,
+            count=metrics.cache_answered,
+        ),
     )
     # First of all when stopping: what is counted in the background has to reach the journal.
     stack.push_async_callback(gateway.background.drain, _SETTLE)
@@ -140,4 +157,6 @@ def _options(settings: Settings) -> Options:
         max_backoff_ms=settings.max_backoff,
         backoff_factor=settings.backoff_factor,
         jitter=settings.jitter,
+        cache_enabled=settings.cache_enabled,
+        cache_ttl=settings.cache_ttl,
     )

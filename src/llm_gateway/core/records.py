@@ -63,7 +63,9 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field
     without headers. `credential` and `provider` are names (a credential's `name`, a `provider_key`),
     `model` is the public name, `endpoint` the path. Token counts are None when nothing was used.
     `latency_ms` is from the request's first byte to the reply's end; `upstream_latency_ms` is the part
-    of it spent waiting for the last attempt's provider; `ttft_ms` is None unless content came.
+    of it spent waiting for the last attempt's provider; `ttft_ms` is None unless content came. With
+    `cache_hit` a kept reply was sent again: `provider`, `upstream_model` and the tokens are those of the
+    request that it was made for, and nothing was asked of the provider.
     """
 
     request_id: str
@@ -93,6 +95,7 @@ class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field
     attempts: int = 0
     client_ip: str | None = None
     config_version: int | None = None
+    cache_hit: bool = False
 
 
 def interrupted(begun: AttemptBegun) -> UsageRecord:

@@ -27,6 +27,8 @@ class Call(msgspec.Struct, kw_only=True, gc=False):
     started: float
     created_at: int
     admitted: bool = True
+    # The client's `x-llm-gateway-cache`, lower case; None = it has no wish.
+    cache: str | None = None
     forwarded: Mapping[str, str]
     # The body's size, once it was read.
     request_bytes: int = 0

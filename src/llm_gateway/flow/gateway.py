@@ -16,6 +16,7 @@ from llm_gateway.flow.ports import (
     TokenCounter,
     Upstream,
 )
+from llm_gateway.flow.reply_store import ReplyStore
 from llm_gateway.flow.selector import Selector
 from llm_gateway.providers.base import Adapter
 
@@ -35,6 +36,10 @@ class Options:
     max_backoff_ms: int = 30_000
     backoff_factor: float = 2.0
     jitter: float = 0.1
+    # Rules the /api/query surface alone.
+    cache_enabled: bool = True
+    # What is kept is kept for this long, unless a model or a credential says otherwise.
+    cache_ttl: float = 300.0
 
 
 class Background:
@@ -80,6 +85,8 @@ class Gateway:
     counter: TokenCounter
     clock: Clock
     options: Options
+    # None = no reply is ever kept.
+    replies: ReplyStore | None = None
     selector: Selector = field(default_factory=Selector)
     background: Background = field(default_factory=Background)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)

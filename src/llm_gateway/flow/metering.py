@@ -17,8 +17,8 @@ class Meter:
     """Collects what happens, and reports it once."""
 
     __slots__ = (
-        "_attempts", "_call", "_deployment", "_first_content", "_gateway", "_reported", "_upstream_ended",
-        "_upstream_started", "config_version", "credential", "model", "response_bytes", "stream",
+        "_attempts", "_call", "_deployment", "_first_content", "_gateway", "_kept_from", "_upstream_ended",
+        "_upstream_started", "config_version", "credential", "model", "record", "response_bytes", "stream",
     )  # fmt: skip
 
     def __init__(self, gateway: Gateway, call: Call) -> None:
@@ -30,7 +30,9 @@ class Meter:
         self._upstream_started: float | None = None
         self._upstream_ended: float | None = None
         self._first_content: float | None = None
-        self._reported = False
+        self._kept_from: tuple[str, str] | None = None
+        # The one that was reported.
+        self.record: UsageRecord | None = None
         self.credential: str | None = None
         self.model: str | None = None
         self.stream = False
@@ -40,7 +42,7 @@ class Meter:
     @property
     def reported(self) -> bool:
         """Tell whether the record is out."""
-        return self._reported
+        return self.record is not None
 
     def attempt(self, deployment: Deployment) -> None:
         """Note, before it is called, that a deployment is about to be."""
@@ -86,6 +88,10 @@ class Meter:
         for observer in self._gateway.observers:
             observer.attempt_failed(failed)
 
+    def answered_from_cache(self, provider: str, upstream_model: str) -> None:
+        """Note that a kept reply answers, and who gave it at the time."""
+        self._kept_from = (provider, upstream_model)
+
     def first_content(self) -> None:
         """Note the moment of a stream's first content."""
         if self._first_content is None:
@@ -112,10 +118,9 @@ class Meter:
         self, outcome: Outcome, status: int, *, error_type: str | None = None, usage: Usage | None = None
     ) -> None:
         """Tell the journal and the observers, once; what comes after the first report is ignored."""
-        if self._reported:
+        if self.record is not None:
             return
-        self._reported = True
-        record = self._record(outcome, status, error_type, usage)
+        record = self.record = self._record(outcome, status, error_type, usage)
         # Whoever has no key must not be able to fill the database; metrics and the access log tell of them.
         if self.credential is not None:
             self._gateway.journal.end(record)
@@ -125,7 +130,10 @@ class Meter:
     def _record(
         self, outcome: Outcome, status: int, error_type: str | None, usage: Usage | None
     ) -> UsageRecord:
-        call, deployment = self._call, self._deployment
+        call, deployment, kept_from = self._call, self._deployment, self._kept_from
+        provider, upstream_model = kept_from or (None, None)
+        if deployment is not None:
+            provider, upstream_model = deployment.provider_key, deployment.upstream_model
         now = self._gateway.clock.monotonic()
         upstream_ms = ttft_ms = None
         if self._upstream_started is not None:
@@ -142,9 +150,9 @@ class Meter:
             status_code=status,
             outcome=outcome,
             credential=self.credential,
-            provider=deployment.provider_key if deployment is not None else None,
+            provider=provider,
             model=self.model,
-            upstream_model=deployment.upstream_model if deployment is not None else None,
+            upstream_model=upstream_model,
             error_type=error_type,
             prompt_tokens=usage.prompt_tokens if usage is not None else None,
             completion_tokens=usage.completion_tokens if usage is not None else None,
@@ -160,6 +168,7 @@ class Meter:
             attempts=self._attempts,
             client_ip=call.client_ip,
             config_version=self.config_version,
+            cache_hit=kept_from is not None,
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.errors import BadRequest, GatewayError, InternalError, ModelNotFound, Unavailable
@@ -15,6 +16,7 @@ from llm_gateway.flow.admission import (
     rate_limit_headers,
     throttle,
 )
+from llm_gateway.flow.caching import answer_with_cache
 from llm_gateway.flow.call import Call, ClientLeft
 from llm_gateway.flow.dispatch import dispatch
 from llm_gateway.flow.gateway import Gateway
@@ -42,9 +44,19 @@ async def handle(gateway: Gateway, call: Call, read_request: ReadRequest) -> Rep
         authorise(account, request.model)
         route = for_request(find_route(snapshot, request.model), request)
         verdict = await throttle(gateway, account)
-        plan = gateway.selector.plan(route)
-        reply = await dispatch(gateway, call, request, plan, meter)
-        reply.headers = _headers(request.model)
+        if call.cache is None and account.credential.cache is None and route.rules.cache is None:
+            reply = await ask_providers(gateway, call, request, route, meter)
+        else:
+            reply = await answer_with_cache(
+                gateway,
+                call,
+                request,
+                account,
+                route,
+                meter,
+                partial(ask_providers, gateway, call, request, route, meter),
+            )
+        reply.headers += _headers(request.model)
         if verdict is not None:
             reply.headers += rate_limit_headers(verdict)
     except GatewayError as error:
@@ -58,6 +70,13 @@ async def handle(gateway: Gateway, call: Call, read_request: ReadRequest) -> Rep
         raise
     else:
         return reply
+
+
+async def ask_providers(
+    gateway: Gateway, call: Call, request: ChatRequest, route: Route, meter: Meter
+) -> Reply:
+    """Return what the providers of a route answer."""
+    return await dispatch(gateway, call, request, gateway.selector.plan(route), meter)
 
 
 def strip_prefix(model: str, prefix: str | None) -> str:

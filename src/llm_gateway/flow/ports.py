@@ -96,6 +96,9 @@ class AccessTokens(Protocol):
 # --- replies kept for later ----------------------------------------------------------------------
 
 
+CacheResult = Literal["hit", "miss", "bypass"]
+
+
 class ReplyCache(Protocol):
     """Keeps replies by an opaque key. Never raises: a failing store is a miss, and its own affair."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.errors import GatewayError, UpstreamFailed, UpstreamTimedOut
 from llm_gateway.core.records import Usage
@@ -161,4 +163,16 @@ def _broken_error(fault: UpstreamFault) -> GatewayError:
     )
 
 
-Reply = WholeReply | StreamReply
+class ByteStream(Protocol):
+    """A stream as the client's side sees it; StreamReply says what the calls do."""
+
+    headers: Headers
+
+    async def next(self) -> tuple[bytes, bool]:
+        """Return the next bytes for the client, and whether they are the last."""
+
+    def close(self) -> None:
+        """Let go of everything, at once."""
+
+
+Reply = WholeReply | ByteStream

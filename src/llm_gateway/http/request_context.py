@@ -15,7 +15,7 @@ class RequestContext:
     """One request's id and the headers that are acted on."""
 
     __slots__ = (
-        "api_key", "client_ip", "client_request_id", "content_encoding", "content_length", "forwarded",
+        "api_key", "cache", "client_ip", "client_request_id", "content_encoding", "content_length", "forwarded",
         "request_id",
     )  # fmt: skip
 
@@ -24,6 +24,7 @@ class RequestContext:
         self.request_id = request_id
         self.api_key: str | None = None
         self.client_request_id: str | None = None
+        self.cache: str | None = None
         self.content_length: int | None = None
         self.content_encoding: bytes | None = None
         self.forwarded: dict[str, str] = {"x-request-id": request_id}
@@ -38,6 +39,8 @@ class RequestContext:
                 self.client_request_id = _printable(value)
             elif name == b"content-encoding":
                 self.content_encoding = value.strip().lower()
+            elif name == b"x-llm-gateway-cache":
+                self.cache = value.decode("latin-1").strip().lower()
             elif name in FORWARDED:
                 self.forwarded[name.decode("ascii")] = value.decode("latin-1")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_gateway.flow.reply import Reply, StreamReply, WholeReply
+from llm_gateway.flow.reply import ByteStream, Reply, WholeReply
 from llm_gateway.http.types import Headers, Send
 
 
@@ -40,7 +40,7 @@ async def _send_whole(send: Send, reply: WholeReply, request_id: str) -> None:
     await send({"type": "http.response.body", "body": reply.body})
 
 
-async def _send_stream(send: Send, reply: StreamReply, request_id: str) -> None:
+async def _send_stream(send: Send, reply: ByteStream, request_id: str) -> None:
     headers = (
         (b"content-type", b"text/event-stream; charset=utf-8"),
         (b"cache-control", b"no-cache"),

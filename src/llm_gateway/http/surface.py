@@ -76,6 +76,7 @@ class DataPlane:
             started=clock.monotonic(),
             created_at=clock.unix_us(),
             admitted=admitted,
+            cache=context.cache,
             forwarded=context.forwarded,
         )
 

@@ -19,6 +19,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from llm_gateway.core.records import AttemptFailed, UsageRecord
+from llm_gateway.flow.ports import CacheResult
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
@@ -75,6 +76,13 @@ class Metrics:
         self._rejected_facts = Counter(
             "llm_gateway_journal_rejected_facts", "Usage facts set aside as unreadable.", **common
         )
+        self._cache_requests = Counter(
+            "llm_gateway_cache_requests", "Requests that kept replies had a part in, by what came of it.",
+            ("result",), **common,
+        )  # fmt: skip
+        self._cache_failures = Counter(
+            "llm_gateway_cache_failures", "Lookups and stores of replies that Redis did not do.", **common
+        )
         self._told_lost = self._told_rejected = 0
         self._wildcard_models: set[str] = set()
         self._bound: dict[tuple[str, str, str | None, str | None, int], _Bound] = {}
@@ -84,16 +92,18 @@ class Metrics:
 
     def finished(self, record: UsageRecord) -> None:
         """Count one request."""
-        key = (record.method, record.endpoint, record.model, record.provider, record.status_code)
+        # A kept reply says nothing of the provider that gave it once.
+        provider = None if record.cache_hit else record.provider
+        key = (record.method, record.endpoint, record.model, provider, record.status_code)
         bound = self._bound.get(key)
         if bound is None:
-            bound = self._bind(record)
+            bound = self._bind(record, provider)
         bound.requests.inc()
         bound.duration.observe(record.latency_ms / 1000)
-        if record.provider is None:
+        if provider is None:
             return
         if record.outcome == "ok":
-            self.provider_answered(record.provider, healthy=True)
+            self.provider_answered(provider, healthy=True)
             if record.upstream_latency_ms is not None:
                 bound.provider_latency.observe(record.upstream_latency_ms / 1000)
         if record.ttft_ms is not None:
@@ -113,6 +123,14 @@ class Metrics:
             self._healthy[provider] = healthy
             self._health.labels(provider).set(1.0 if healthy else 0.0)
 
+    def cache_answered(self, result: CacheResult) -> None:
+        """Count a request that kept replies had a part in."""
+        self._cache_requests.labels(result).inc()
+
+    def cache_failed(self) -> None:
+        """Count a lookup or a store that was not done."""
+        self._cache_failures.inc()
+
     def count_losses(self, lost: int, rejected: int) -> None:
         """Take over what this process' journal and shipper have counted since their start."""
         self._lost_facts.inc(lost - self._told_lost)
@@ -129,12 +147,12 @@ class Metrics:
         registry.register(_Relay(lambda: now))
         return generate_latest(registry)
 
-    def _bind(self, record: UsageRecord) -> _Bound:
+    def _bind(self, record: UsageRecord, provider: str | None) -> _Bound:
         model = self._model_label(record)
-        provider = record.provider or _NONE
-        bound = _Bound(self, record.method, record.endpoint, model, provider, str(record.status_code))
+        labels = (record.method, record.endpoint, model, provider or _NONE, str(record.status_code))
+        bound = _Bound(self, *labels)
         if model != _OTHER or record.model == _OTHER:
-            key = (record.method, record.endpoint, record.model, record.provider, record.status_code)
+            key = (record.method, record.endpoint, record.model, provider, record.status_code)
             self._bound[key] = bound
         return bound
 

@@ -49,6 +49,7 @@ class UsageRow(BaseModel):
     attempts: int
     client_ip: str | None
     config_version: int | None
+    cache_hit: bool
 
 
 class UsagePage(BaseModel):

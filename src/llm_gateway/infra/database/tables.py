@@ -207,6 +207,8 @@ usage = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("client_ip", sa.Text),
     sa.Column("config_version", sa.BigInteger),
+    # A kept reply was sent again: nothing was asked of the provider.
+    sa.Column("cache_hit", sa.Boolean, nullable=False, server_default=sa.false()),
     # Newest first within each filter, with the id to break ties: what the keyset cursor walks along.
     sa.Index("ix_usage_time", "created_at", "request_id"),
     sa.Index("ix_usage_credential_time", "credential", "created_at", "request_id"),

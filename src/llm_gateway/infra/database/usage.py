@@ -42,6 +42,9 @@ def _sent_as(column: sa.Column[Any]) -> str:
 def _stored_as(column: sa.Column[Any]) -> str:
     if column.name == "created_at":
         return "'epoch'::timestamptz + created_at * interval '1 microsecond'"
+    if column.name == "cache_hit":
+        # Facts that were written before there was a cache do not have it.
+        return "coalesce(cache_hit, false)"
     return f"left({column.name}, {_TEXT_LIMIT})" if isinstance(column.type, sa.Text) else column.name
 
 

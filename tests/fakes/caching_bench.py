@@ -1,0 +1,115 @@
+"""A gateway of fakes that keeps replies in memory, and an upstream that answers when a test says so."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from llm_gateway.core.catalog import Catalog, Credential, Model, Provider
+from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.snapshot import build_snapshot
+from llm_gateway.flow.call import Call
+from llm_gateway.flow.gateway import Options
+from llm_gateway.flow.pipeline import handle
+from llm_gateway.flow.reply import Reply, WholeReply
+from llm_gateway.flow.reply_store import ReplyStore
+from llm_gateway.infra.reply_cache.in_process import InProcessReplyCache
+from llm_gateway.providers.base import UpstreamRequest
+from llm_gateway.providers.registry import KINDS
+from llm_gateway.surfaces.openai.parsing import parse_chat
+from tests.fakes.in_memory import KEY, Bench, FakeReply, FakeUpstream, Fixed, credential, provider
+
+LARGEST = 10_000
+
+
+class GatedUpstream(FakeUpstream):
+    """Answers when `gate` is open."""
+
+    def __init__(self, **answers: Any) -> None:
+        super().__init__(**answers)
+        self.gate = asyncio.Event()
+
+    async def send(self, request: UpstreamRequest, timeout: float) -> FakeReply:
+        answer = await super().send(request, timeout)
+        await self.gate.wait()
+        return answer
+
+
+class CachingBench(Bench):
+    """A bench with one model `m`, and a count of what the cache said."""
+
+    def __init__(
+        self,
+        upstream: FakeUpstream,
+        *,
+        providers: tuple[Provider, ...] = (),
+        credentials: tuple[Credential, ...] | None = None,
+        model: Model | None = None,
+        options: Options | None = None,
+    ) -> None:
+        super().__init__(upstream=upstream, options=options)
+        self.gate = upstream.gate if isinstance(upstream, GatedUpstream) else asyncio.Event()
+        self.results: Counter[str] = Counter()
+        cache = InProcessReplyCache(80_000, self.clock)
+        store = ReplyStore(
+            cache, namespace=b"here", largest=LARGEST, count=lambda result: self.results.update([result])
+        )
+        self.store = store
+        self.gateway = replace(self.gateway, replies=store)
+        self.configure(providers or (provider("a"),), credentials or (credential(),), model)
+
+    def configure(
+        self, providers: tuple[Provider, ...], credentials: tuple[Credential, ...], model: Model | None = None
+    ) -> None:
+        """Put another configuration in force."""
+        catalog = Catalog(
+            version=8, providers=providers, credentials=credentials, models=() if model is None else (model,)
+        )
+        self.gateway = replace(self.gateway, snapshots=Fixed(build_snapshot(catalog, KINDS)))
+
+    async def ask(
+        self, wish: str | None = None, *, key: str = KEY, headers: dict[str, str] | None = None, **fields: Any
+    ) -> Reply:
+        """Send one chat request; `wish` is the client's x-llm-gateway-cache."""
+        body = msgspec.json.encode({"model": "m", "messages": [{"role": "user", "content": "a b"}]} | fields)
+        return await self.ask_raw(body, wish, key=key, headers=headers)
+
+    async def ask_raw(
+        self, body: bytes, wish: str | None, *, key: str = KEY, headers: dict[str, str] | None = None
+    ) -> Reply:
+        """Send a body as it is."""
+        call = msgspec.structs.replace(
+            self.call(api_key=key), cache=wish, forwarded={"x-request-id": "id", **(headers or {})}
+        )
+
+        async def read_request(call: Call) -> ChatRequest:
+            call.request_bytes = len(body)
+            return parse_chat(body)
+
+        return await handle(self.gateway, call, read_request)
+
+
+def said(reply: Reply) -> str | None:
+    """Return what the reply's x-llm-gateway-cache says."""
+    values = [value.decode() for name, value in reply.headers if name == b"x-llm-gateway-cache"]
+    assert len(values) <= 1
+    return values[0] if values else None
+
+
+async def consume(reply: Reply) -> bytes:
+    """Return all bytes of a reply, whole or streamed, and close it."""
+    if isinstance(reply, WholeReply):
+        return reply.body
+    out = b""
+    try:
+        last = False
+        while not last:
+            data, last = await reply.next()
+            out += data
+    finally:
+        reply.close()
+    return out
