@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -25,10 +25,10 @@ class Asked(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """What goes back; a body of several pieces is sent in chunks."""
+    """What goes back; an event stream is sent piece by piece, as they come, in chunks."""
 
     status: int
-    pieces: list[bytes]
+    pieces: Iterable[bytes]
     content_type: str = "application/json"
 
 
@@ -68,10 +68,11 @@ class _Handler(BaseHTTPRequestHandler):
         answered = self.server.play(asked)
         self.send_response(answered.status)
         self.send_header("content-type", answered.content_type)
-        if len(answered.pieces) == 1:
-            self.send_header("content-length", str(len(answered.pieces[0])))
+        if not answered.content_type.startswith("text/event-stream"):
+            whole = b"".join(answered.pieces)
+            self.send_header("content-length", str(len(whole)))
             self.end_headers()
-            self.wfile.write(answered.pieces[0])
+            self.wfile.write(whole)
             return
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()

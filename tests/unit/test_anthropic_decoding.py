@@ -188,7 +188,7 @@ def test_content_is_seen_with_the_first_words_and_not_before() -> None:
     opening = stream.feed(START + TEXT + event("ping"))
     assert heard(opening)[0]["choices"][0]["delta"] == {"role": "assistant"}
     assert opening.endswith(b": ping\n\n")
-    assert stream.content_seen is False
+    assert (stream.content_seen, stream.done) == (False, False)
     assert heard(stream.feed(HELLO))[0]["choices"][0]["delta"] == {"content": "Hello"}
     assert stream.content_seen
     assert (stream.finished, stream.done, stream.usage) == (False, False, None)
