@@ -69,7 +69,7 @@ def _from_outside(message: Message, path: str, left_out: list[str]) -> list[Cont
         return blocks
     if message.tool_call_id is None:
         text = f"The field '{path}.tool_call_id' is missing: it says which call this is the result of."
-        raise BadRequest(text, param=f"{path}.tool_call_id", code="missing_field")
+        raise BadRequest(text, param=f"{path}.tool_call_id")
     result: Content = {"type": "tool_result", "tool_use_id": _tool_id(message.tool_call_id)}
     told = [block for block in blocks if not is_blank(block)]
     return [{**result, "content": told} if told else result]
@@ -100,7 +100,7 @@ def _call(call: ToolCall, path: str, left_out: list[str]) -> Content:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         param = f"{path}.function.arguments"
         text = f"The field '{param}' must be a JSON object in a string: {PROVIDER} takes nothing else."
-        raise BadRequest(text, param=param, code="invalid_value") from None
+        raise BadRequest(text, param=param) from None
     # As they are, so that no number loses a digit.
     given = msgspec.Raw(arguments.encode())
     return {"type": "tool_use", "id": _tool_id(call.id), "name": call.function.name, "input": given}

@@ -133,7 +133,7 @@ def reasoning_for(level: str | None, traits: Traits, max_tokens: int, *, may_thi
     if level not in _EFFORTS:
         known = ", ".join(("none", *_EFFORTS))
         message = f"The field 'reasoning_effort' must be one of: {known}."
-        raise BadRequest(message, param="reasoning_effort", code="invalid_value")
+        raise BadRequest(message, param="reasoning_effort")
     wanted = _EFFORTS[level]
     effort = next((one for one in wanted if one in traits.efforts), None)
     if traits.thinking in {"adaptive", "always"}:
