@@ -47,7 +47,7 @@ def messages(draw: st.DrawFn) -> dict[str, Any]:
         "output_tokens": draw(COUNTS),
     }  # fmt: skip
     return {
-        "id": "msg_1", "type": "message", "role": "assistant", "model": "claude", "content": content,
+        "id": "msg_1", "type": "message", "role": "assistant", "model": "claude-opus-5", "content": content,
         "stop_reason": draw(STOPS), "usage": usage,
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Anthropic's adapter, given anything at all: a client's nonsense is a 400, a provider's a bad reply, nothing else."""
+"""Anthropic's adapter, given anything at all: a client's nonsense is a 400, a provider's a bad reply."""
 
 from __future__ import annotations
 

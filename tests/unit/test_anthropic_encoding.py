@@ -197,6 +197,14 @@ def test_what_would_not_is_left_out_and_said() -> None:
     assert json.loads(made.body).keys() == {"model", "max_tokens", "messages"}
 
 
+def test_unknown_fields_are_found_wherever_they_stand() -> None:
+    function = {"name": "f", "parameters": {"x-own": 1}, "mood": "good"}
+    message = {"role": "user", "content": [{"type": "text", "text": "Hi", "tone": "warm", "empty": None}]}
+    made = encoded(messages=[message], tools=[{"type": "function", "function": function}])
+    assert set(made.left_out) == {"messages[0].content[0].tone", "tools[0].function.mood"}
+    assert json.loads(made.body)["tools"][0]["input_schema"]["x-own"] == 1
+
+
 def test_who_asks_and_in_which_tier() -> None:
     assert sent(user="u1")["metadata"] == {"user_id": "u1"}
     made = encoded(user="u1", safety_identifier="s1", service_tier="flex")

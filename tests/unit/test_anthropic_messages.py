@@ -288,6 +288,22 @@ def test_thinking_goes_back_to_its_place_even_if_the_text_was_cut() -> None:
     ]
 
 
+def test_thinking_goes_back_to_its_own_model_alone() -> None:
+    detail = {"type": "reasoning.text", "text": "t", "signature": "s", "format": "anthropic-claude-v1"}
+
+    def given(model: str) -> dict[str, Any]:
+        details = [detail | {"index": 0, "model": model}]
+        return {"role": "assistant", "content": "x", "reasoning_content": "t", "reasoning_details": details}
+
+    dated = encoded("claude-opus-4-5", messages=[USER, given("claude-opus-4-5-20251101")])
+    assert b'"signature":"s"' in dated.body
+    other = encoded("claude-opus-5-5", messages=[USER, given("claude-opus-5")])
+    assert b"signature" not in other.body
+    assert other.left_out == ("messages[1].reasoning_details", "messages[1].reasoning_content")
+    compatible = encoded("glm-5", messages=[USER, given("GLM-5-0707")])
+    assert b'"signature":"s"' in compatible.body
+
+
 def test_new_models_are_taken_for_new() -> None:
     assert traits_of("claude-atlas-7").thinking == "adaptive"
     assert traits_of("claude-haiku-5-5").efforts[-1] == "max"

@@ -34,7 +34,7 @@ def read_reply(body: bytes) -> Reply:
 
 def completion_of(reply: Reply, request: ChatRequest) -> Completion:
     """Return the message as OpenAI's reply to a request."""
-    said = _said(reply.content)
+    said = _said(reply)
     said.refusal = refusal_text(reply.stop_reason, reply.stop_details)
     if says_nothing(said):
         said.content = ""
@@ -65,19 +65,20 @@ def call_of(block: Block, index: int, arguments: str) -> CalledTool:
     return CalledTool(index=index, id=block.id or "", type="function", function=function)
 
 
-def _said(blocks: list[Block]) -> Said:
+def _said(reply: Reply) -> Said:
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[CalledTool] = []
     details: list[JsonObject] = []
-    for block in blocks:
+    for block in reply.content:
         if block.type == "text" and block.text:
             texts.append(block.text)
         elif block.type == "tool_use":
             calls.append(call_of(block, len(calls), bytes(block.input).decode()))
         elif block.type in THINKING:
             after = sum(map(len, texts))
-            details.append(detail_of(block, index=len(details), after_text=after, after_calls=len(calls)))
+            place = {"index": len(details), "after_text": after, "after_calls": len(calls)}
+            details.append(detail_of(block, reply.model, **place))
             if block.thinking:
                 thoughts.append(block.thinking)
     return Said(

@@ -41,7 +41,7 @@ def encode_request(request: ChatRequest, model: str, pinned_version: str | None)
     if conversation.n != 1:
         raise cannot_carry(PROVIDER, "n")
     traits = traits_of(model)
-    spoken = speak(conversation.messages)
+    spoken = speak(conversation.messages, model)
     left_out = [*settle(PROVIDER, conversation, _CARRIED), *spoken.left_out]
     max_tokens = traits.max_tokens if conversation.max_tokens is None else conversation.max_tokens
     body: dict[str, Any] = {"model": model, "max_tokens": max_tokens, "messages": spoken.turns}

@@ -36,8 +36,8 @@ class Spoken(msgspec.Struct):
             self.turns.append({"role": role, "content": told})
 
 
-def speak(messages: Sequence[Message]) -> Spoken:
-    """Return the messages in Anthropic's form; raise BadRequest for what it cannot say."""
+def speak(messages: Sequence[Message], model: str) -> Spoken:
+    """Return the messages in the form that a model of Anthropic's takes; raise BadRequest for what it cannot."""
     spoken = Spoken()
     for index, message in enumerate(messages):
         path = f"messages[{index}]"
@@ -49,7 +49,7 @@ def speak(messages: Sequence[Message]) -> Spoken:
             blocks = [text_of(part, f"{path}.content[{at}]") for at, part in enumerate(message.parts)]
             spoken.system += [block for block in blocks if not is_blank(block)]
         elif message.role == "assistant":
-            spoken.add("assistant", _assistant(message, path, spoken.left_out))
+            spoken.add("assistant", _assistant(message, path, model, spoken.left_out))
         else:
             spoken.add("user", _from_outside(message, path, spoken.left_out))
     if not spoken.turns:
@@ -75,14 +75,14 @@ def _from_outside(message: Message, path: str, left_out: list[str]) -> list[Cont
     return [{**result, "content": told} if told else result]
 
 
-def _assistant(message: Message, path: str, left_out: list[str]) -> list[Content]:
+def _assistant(message: Message, path: str, model: str, left_out: list[str]) -> list[Content]:
     texts = [text_of(part, f"{path}.content[{at}]") for at, part in enumerate(message.parts)]
     if message.refusal:
         texts.append(text_block(message.refusal))
     calls = [
         _call(call, f"{path}.tool_calls[{at}]", left_out) for at, call in enumerate(message.tool_calls or ())
     ]
-    details = own_details(message.reasoning_details or ())
+    details = own_details(message.reasoning_details or (), model)
     if len(details) < len(message.reasoning_details or ()):
         left_out.append(f"{path}.reasoning_details")
     if message.reasoning_content and not details:

@@ -62,6 +62,13 @@ def traits_of(model: str) -> Traits:
     )
 
 
+def is_same_model(name: str, other: str) -> bool:
+    """Tell whether two names mean one model: an alias and its dated form do; other servers' names are not judged."""
+    if "claude" in name and "claude" in other:
+        return _family_and_version(name) == _family_and_version(other)
+    return ("claude" in name) == ("claude" in other)
+
+
 def _family_and_version(model: str) -> tuple[str, tuple[int, int]]:
     if "mythos-preview" in model:
         return "mythos", (4, 6)

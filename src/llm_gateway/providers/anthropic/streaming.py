@@ -117,7 +117,10 @@ class AnthropicStream(TranslatedStream):
             return rest
         if block.type not in THINKING:
             return b""
-        detail = detail_of(block, index=self._details, after_text=self._characters, after_calls=self._calls)
+        model = self.writer.model
+        detail = detail_of(
+            block, model, index=self._details, after_text=self._characters, after_calls=self._calls
+        )
         self._details += 1
         return self._say(Said(reasoning_details=[detail]))
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from llm_gateway.core.errors import BadRequest
-from llm_gateway.providers.anthropic.models import Effort, Traits
+from llm_gateway.providers.anthropic.models import Effort, Traits, is_same_model
 from llm_gateway.providers.anthropic.wire import Block
 from llm_gateway.providers.translating.conversation import JsonObject
 
@@ -33,7 +33,7 @@ class Detail(msgspec.Struct, omit_defaults=True, kw_only=True):
     """One entry of `reasoning_details`.
 
     `after_text` (characters) and `after_calls` say how much of the message stood before it: Anthropic wants
-    its thinking back in its place.
+    its thinking back in its place, and from the `model` that it is asked of.
     """
 
     type: str
@@ -41,12 +41,13 @@ class Detail(msgspec.Struct, omit_defaults=True, kw_only=True):
     signature: str | None = None
     data: str | None = None
     format: str | None = None
+    model: str | None = None
     index: int | None = None
     after_text: int = 0
     after_calls: int = 0
 
 
-def detail_of(block: Block, *, index: int, after_text: int, after_calls: int) -> JsonObject:
+def detail_of(block: Block, model: str, *, index: int, after_text: int, after_calls: int) -> JsonObject:
     """Return the entry of `reasoning_details` for a block of thinking."""
     is_open = block.type == "thinking"
     detail = Detail(
@@ -55,6 +56,7 @@ def detail_of(block: Block, *, index: int, after_text: int, after_calls: int) ->
         signature=block.signature if is_open else None,
         data=None if is_open else block.data,
         format=_FORMAT,
+        model=model,
         index=index,
         after_text=after_text,
         after_calls=after_calls,
@@ -62,8 +64,8 @@ def detail_of(block: Block, *, index: int, after_text: int, after_calls: int) ->
     return msgspec.json.decode(msgspec.json.encode(detail), type=JsonObject)
 
 
-def own_details(details: Sequence[JsonObject]) -> list[Detail]:
-    """Return the details that came from Anthropic, unharmed; others are of no use to it."""
+def own_details(details: Sequence[JsonObject], model: str) -> list[Detail]:
+    """Return the details that came from this model, unharmed; those of others would be refused."""
     own = []
     for raw in details:
         try:
@@ -71,7 +73,8 @@ def own_details(details: Sequence[JsonObject]) -> list[Detail]:
         except msgspec.ValidationError:
             continue
         kept = detail.signature if detail.type == "reasoning.text" else detail.data
-        if detail.format == _FORMAT and kept is not None:
+        is_its_own = detail.model is None or is_same_model(detail.model, model)
+        if detail.format == _FORMAT and kept is not None and is_its_own:
             own.append(detail)
     return own
 
