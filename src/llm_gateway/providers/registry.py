@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from llm_gateway.core.catalog import Kind
+from llm_gateway.providers.anthropic.adapter import AnthropicAdapter
 from llm_gateway.providers.base import Adapter
 from llm_gateway.providers.gemini.adapter import GEMINI, GeminiAdapter
 from llm_gateway.providers.openai import OpenAIAdapter
@@ -19,6 +20,7 @@ _OPENAI = Kind(
 
 ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
     {
+        "anthropic": AnthropicAdapter(),
         "gemini": GeminiAdapter(GEMINI),
         "openai": OpenAIAdapter(_OPENAI),
         "simulated": SimulatedAdapter(SIMULATED),

@@ -1,0 +1,93 @@
+"""Speaks Anthropic's Messages API to clients who speak OpenAI's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from llm_gateway.core.catalog import Kind
+from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.records import Usage
+from llm_gateway.core.secret import Secret
+from llm_gateway.core.snapshot import Deployment, ServingProvider
+from llm_gateway.providers.anthropic.decoding import completion_of, events_of, read_reply
+from llm_gateway.providers.anthropic.encoding import encode_request
+from llm_gateway.providers.anthropic.models import NEWEST_VERSION
+from llm_gateway.providers.anthropic.streaming import AnthropicStream
+from llm_gateway.providers.anthropic.wire import UNREADABLE, decode_models, refusal_from
+from llm_gateway.providers.base import BadReply, Completion, Refusal, ReplyStream, UpstreamRequest
+
+ANTHROPIC = Kind(name="anthropic", default_api_base="https://api.anthropic.com/v1")
+
+_USER_AGENT = "llm-gateway"
+# The most that one page of the list may hold.
+_MODELS = "models?limit=1000"
+_encode = msgspec.json.Encoder().encode
+
+
+class AnthropicAdapter:
+    """Speaks to Anthropic and to whatever else speaks the Messages API."""
+
+    def __init__(self, kind: Kind = ANTHROPIC) -> None:
+        """Speak for `kind`."""
+        self.kind = kind
+
+    def encode(
+        self, request: ChatRequest, deployment: Deployment, extra_headers: Mapping[str, str]
+    ) -> UpstreamRequest:
+        """Return `POST /messages`; a legacy completion is one user's turn."""
+        encoded = encode_request(request, deployment.upstream_model, deployment.api_version)
+        headers = _headers(deployment.secret, encoded.version, is_token=deployment.oauth2 is not None)
+        headers["content-type"] = "application/json"
+        headers["accept"] = "text/event-stream" if request.stream else "application/json"
+        headers.update(extra_headers)
+        return UpstreamRequest(
+            url=f"{deployment.base_url}/messages",
+            headers=headers,
+            body=_encode(encoded.body),
+            left_out=encoded.left_out,
+        )
+
+    def decode(self, body: bytes, request: ChatRequest) -> Completion:
+        """Read a message."""
+        return completion_of(read_reply(body), request)
+
+    def decode_as_stream(self, body: bytes, request: ChatRequest) -> tuple[bytes, Usage | None]:
+        """Turn a whole message into the events that its stream would have been turned into."""
+        reader = AnthropicStream(request, event_limit=len(body))
+        events = b"".join([reader.see(event) for event in events_of(read_reply(body))])
+        return events, reader.usage
+
+    def stream(self, request: ChatRequest, *, event_limit: int) -> ReplyStream:
+        """Return the reader of a streamed message."""
+        return AnthropicStream(request, event_limit=event_limit)
+
+    def decode_error(self, body: bytes) -> Refusal:
+        """Read `{"type": "error", "error": {"type", "message"}}`."""
+        return refusal_from(body)
+
+    def models_request(self, provider: ServingProvider) -> UpstreamRequest:
+        """Ask for `GET /models`."""
+        account = provider.provider
+        version = account.api_version or NEWEST_VERSION
+        headers = _headers(account.secret, version, is_token=account.oauth2 is not None)
+        headers["accept"] = "application/json"
+        return UpstreamRequest(url=f"{provider.base_url}/{_MODELS}", headers=headers, method="GET")
+
+    def decode_models(self, body: bytes) -> list[str]:
+        """Read `{"data": [{"id": ...}]}`."""
+        try:
+            return [model.id for model in decode_models(body).data]
+        except UNREADABLE:
+            message = "the provider's list of models is not one"
+            raise BadReply(message) from None
+
+
+def _headers(secret: Secret | None, version: str, *, is_token: bool) -> dict[str, str]:
+    headers = {"user-agent": _USER_AGENT, "accept-encoding": "identity", "anthropic-version": version}
+    if secret is not None and is_token:
+        headers["authorization"] = f"Bearer {secret.reveal()}"
+    elif secret is not None:
+        headers["x-api-key"] = secret.reveal()
+    return headers

@@ -1,0 +1,110 @@
+"""Turns the parts of OpenAI's messages into Anthropic's content blocks."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from typing import Any
+
+from llm_gateway.core.errors import BadRequest
+from llm_gateway.providers.translating.conversation import (
+    FileData,
+    FilePart,
+    ImagePart,
+    JsonObject,
+    Part,
+    RefusalPart,
+    TextPart,
+)
+from llm_gateway.providers.translating.fields import cannot_carry
+
+PROVIDER = "Anthropic's Messages API"
+_DATA_URL = re.compile(r"data:(?P<type>[^;,]*)(?:;[^;,]+)*;base64,(?P<data>.*)", re.DOTALL)
+_IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
+
+Content = dict[str, Any]
+
+
+def text_block(text: str, cache_control: JsonObject | None = None) -> Content:
+    """Return a text block."""
+    return _marked({"type": "text", "text": text}, cache_control)
+
+
+def text_of(part: Part, path: str) -> Content:
+    """Return the block of a part in a place where only text may stand."""
+    if isinstance(part, TextPart):
+        return text_block(part.text, part.cache_control)
+    if isinstance(part, RefusalPart):
+        return text_block(part.refusal)
+    raise cannot_carry(PROVIDER, path)
+
+
+def block_of(part: Part, path: str, left_out: list[str]) -> Content:
+    """Return the block of a part that a user or a tool gave."""
+    if isinstance(part, ImagePart):
+        if part.image_url.detail not in {None, "auto"}:
+            left_out.append(f"{path}.image_url.detail")
+        return _marked(_image(part.image_url.url, f"{path}.image_url.url"), part.cache_control)
+    if isinstance(part, FilePart):
+        return _marked(_file(part.file, f"{path}.file"), part.cache_control)
+    return text_of(part, path)
+
+
+def is_blank(block: Content) -> bool:
+    """Tell whether a block is text without any: the API refuses those."""
+    return block["type"] == "text" and not block["text"].strip()
+
+
+def _marked(block: Content, cache_control: JsonObject | None) -> Content:
+    return block if cache_control is None else {**block, "cache_control": cache_control}
+
+
+def _image(url: str, path: str) -> Content:
+    if url.startswith(("https://", "http://")):
+        return {"type": "image", "source": {"type": "url", "url": url}}
+    media_type, data = _data_url(url, path)
+    if media_type not in _IMAGES:
+        raise _unusable(path, "is not a JPEG, PNG, GIF or WebP image")
+    return {"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}}
+
+
+def _file(file: FileData, path: str) -> Content:
+    if file.file_id is not None:
+        return _titled({"type": "document", "source": {"type": "file", "file_id": file.file_id}}, file)
+    if file.file_data is None:
+        raise _unusable(path, "has neither file_data nor file_id")
+    media_type, data = _data_url(file.file_data, f"{path}.file_data")
+    if media_type in _IMAGES:
+        return {"type": "image", "source": {"type": "base64", "media_type": media_type, "data": data}}
+    if media_type == "application/pdf":
+        source = {"type": "base64", "media_type": media_type, "data": data}
+    elif media_type == "text/plain":
+        source = {"type": "text", "media_type": media_type, "data": _decoded(data, f"{path}.file_data")}
+    else:
+        raise _unusable(f"{path}.file_data", "is neither a PDF, plain text nor an image")
+    return _titled({"type": "document", "source": source}, file)
+
+
+def _titled(document: Content, file: FileData) -> Content:
+    return {**document, "title": file.filename} if file.filename else document
+
+
+def _data_url(url: str, path: str) -> tuple[str, str]:
+    found = _DATA_URL.fullmatch(url)
+    if found is None:
+        raise _unusable(path, "is neither an http address nor a data: URL in base64")
+    media_type = found["type"].lower()
+    return "image/jpeg" if media_type == "image/jpg" else media_type, found["data"]
+
+
+def _decoded(data: str, path: str) -> str:
+    try:
+        return base64.b64decode(data, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        raise _unusable(path, "is not text in UTF-8, in base64") from None
+
+
+def _unusable(path: str, why: str) -> BadRequest:
+    message = f"The field '{path}' {why}; this model's provider, which speaks {PROVIDER}, takes nothing else."
+    return BadRequest(message, param=path, code="unsupported_by_provider")

@@ -1,0 +1,151 @@
+"""Reads the Messages API's event stream and writes OpenAI's, event by event."""
+
+from __future__ import annotations
+
+import msgspec
+
+from llm_gateway.core.chat import ChatRequest
+from llm_gateway.providers.anthropic.decoding import call_of, says_nothing
+from llm_gateway.providers.anthropic.thinking import THINKING, detail_of
+from llm_gateway.providers.anthropic.wire import (
+    UNREADABLE,
+    Block,
+    Delta,
+    Event,
+    WireUsage,
+    decode_event,
+    decode_kind,
+    finish_reason,
+    refusal_from,
+    refusal_text,
+    usage_from_wire,
+)
+from llm_gateway.providers.base import BadReply
+from llm_gateway.providers.translating.stream import TranslatedStream
+from llm_gateway.providers.translating.writing import CalledFunction, CalledTool, Said
+
+_KNOWN = frozenset(
+    {
+        "message_start", "content_block_start", "content_block_delta", "content_block_stop", "message_delta",
+        "message_stop", "ping", "error",
+    }
+)  # fmt: skip
+_STILL_HERE = b": ping\n\n"
+
+
+class AnthropicStream(TranslatedStream):
+    """One streamed message; blocks come one after the other."""
+
+    def __init__(self, request: ChatRequest, *, event_limit: int) -> None:
+        """Read the answer to `request`."""
+        super().__init__(request, event_limit=event_limit)
+        self._block = Block("")
+        self._has_arguments = False
+        # What was said so far: where thinking stood is told by it.
+        self._characters = 0
+        self._calls = 0
+        self._details = 0
+        self._counts = WireUsage()
+
+    def take(self, data: bytes) -> bytes:
+        """Translate one event; those that are not known are passed over, as the API asks its readers to."""
+        try:
+            event = decode_event(data)
+        except UNREADABLE:
+            if _is_unknown(data):
+                return b""
+            message = "an event of the provider's stream cannot be read"
+            raise BadReply(message) from None
+        if event.type == "error":
+            self.refusal = refusal_from(data)
+            return b""
+        return self.see(event)
+
+    def see(self, event: Event) -> bytes:
+        """Translate one event that is no error."""
+        if event.type == "content_block_delta":
+            return self._piece(event.delta or Delta())
+        if event.type == "content_block_start" and event.content_block is not None:
+            return self._begin(event.content_block)
+        if event.type == "content_block_stop":
+            return self._end_block()
+        if event.type == "message_start" and event.message is not None:
+            self.writer.reply_id, self.writer.model = event.message.id, event.message.model
+            self._counts = event.message.usage or self._counts
+            return self.writer.chunk(Said(role="assistant"))
+        if event.type == "message_delta":
+            return self._finish(event.delta or Delta(), event.usage)
+        if event.type == "message_stop":
+            # Without a reason to stop it is no end: the stream counts as cut.
+            self.done = self.finished
+        return _STILL_HERE if event.type == "ping" else b""
+
+    def _begin(self, block: Block) -> bytes:
+        self._block = block
+        self._has_arguments = False
+        if block.type == "tool_use":
+            return self._say(Said(tool_calls=[call_of(block, self._calls, "")]))
+        whole = Delta(text=block.text, thinking=block.thinking)
+        block.text = block.thinking = None
+        return self._piece(whole)
+
+    def _piece(self, delta: Delta) -> bytes:
+        block = self._block
+        if delta.text:
+            self._characters += len(delta.text)
+            return self._say(Said(content=delta.text))
+        if delta.thinking:
+            block.thinking = (block.thinking or "") + delta.thinking
+            return self._say(Said(reasoning_content=delta.thinking))
+        if delta.signature:
+            block.signature = (block.signature or "") + delta.signature
+        if delta.partial_json and block.type == "tool_use":
+            self._has_arguments = True
+            return self._arguments(delta.partial_json)
+        return b""
+
+    def _arguments(self, text: str) -> bytes:
+        call = CalledTool(index=self._calls, function=CalledFunction(arguments=text))
+        return self._say(Said(tool_calls=[call]))
+
+    def _end_block(self) -> bytes:
+        block, self._block = self._block, Block("")
+        if block.type == "tool_use":
+            # A call without arguments has no pieces of them.
+            rest = b"" if self._has_arguments else self._arguments(bytes(block.input).decode())
+            self._calls += 1
+            return rest
+        if block.type not in THINKING:
+            return b""
+        model = self.writer.model
+        detail = detail_of(
+            block, model, index=self._details, after_text=self._characters, after_calls=self._calls
+        )
+        self._details += 1
+        return self._say(Said(reasoning_details=[detail]))
+
+    def _finish(self, delta: Delta, usage: WireUsage | None) -> bytes:
+        if usage is not None:
+            self._counts = self._counts.updated(usage)
+            self.usage = usage_from_wire(self._counts)
+        if delta.stop_reason is None or self.finished:
+            return b""
+        last = Said(refusal=refusal_text(delta.stop_reason, delta.stop_details))
+        if says_nothing(last) and not self._characters and not self._calls:
+            last.content = ""
+        self.finished = self.content_seen = True
+        out = self.writer.chunk(last, finish_reason(delta.stop_reason))
+        return out if self.usage is None else out + self.writer.usage(self.usage)
+
+    def _say(self, said: Said) -> bytes:
+        out = self.writer.chunk(said)
+        # A legacy completion has no room for thinking and calls.
+        self.content_seen = self.content_seen or bool(out)
+        return out
+
+
+def _is_unknown(data: bytes) -> bool:
+    try:
+        return decode_kind(data).type not in _KNOWN
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
