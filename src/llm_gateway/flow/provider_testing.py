@@ -99,12 +99,9 @@ class ProviderTester:
         """
         trial = self._trial(provider)
         try:
-            found = await trial.chat(model)
+            result = await trial.chat(model)
         except _TestFailed as failed:
-            found = {"ok": False, "status": failed.status, "error": failed.error, "advice": failed.advice}
-        result = ProviderTest(
-            provider=provider.provider_key, latency_ms=trial.elapsed_ms(), model=trial.model, **found
-        )
+            result = trial.failed(failed)
         self._listener.tested(result)
         return result
 
@@ -142,8 +139,8 @@ class _Trial:
         self._shown = [provider]
         self.model: str | None = None
 
-    async def chat(self, model: str | None) -> dict[str, object]:
-        """Return what came back of a tiny chat, as fields of a ProviderTest; raise _TestFailed."""
+    async def chat(self, model: str | None) -> ProviderTest:
+        """Return what came back of a tiny chat; raise _TestFailed."""
         provider = await self._serving()
         self.model = await self._choose(provider, model)
         request = _question(self.model, self._gateway.clock.unix_us() // 1_000_000)
@@ -157,18 +154,33 @@ class _Trial:
         except BadReply as bad:
             raise _TestFailed(f"The answer could not be read: {bad}.", _ODD, status=status) from None
         text = _text_of(completion.body)
-        return {
-            "ok": True,
-            "status": status,
-            "text": None if text is None else self._safe(text)[:_SHOWN],
-            "usage": completion.usage,
-        }
+        return ProviderTest(
+            provider=self._provider.provider_key,
+            ok=True,
+            latency_ms=self._elapsed_ms(),
+            model=self.model,
+            status=status,
+            text=None if text is None else self._safe(text)[:_SHOWN],
+            usage=completion.usage,
+        )
+
+    def failed(self, failed: _TestFailed) -> ProviderTest:
+        """Return what is said of a failure."""
+        return ProviderTest(
+            provider=self._provider.provider_key,
+            ok=False,
+            latency_ms=self._elapsed_ms(),
+            model=self.model,
+            status=failed.status,
+            error=failed.error,
+            advice=failed.advice,
+        )
 
     async def models(self) -> list[str]:
         """Return the provider's own list; raise _TestFailed."""
         return await self._list(await self._serving())
 
-    def elapsed_ms(self) -> float:
+    def _elapsed_ms(self) -> float:
         return round((self._gateway.clock.monotonic() - self._started) * 1000, 3)
 
     async def _serving(self) -> ServingProvider:
@@ -223,12 +235,12 @@ class _Trial:
         said = self._adapter.decode_error(body).message
         error = f"The provider answered with status {reply.status}"
         error += f": {self._safe(said)}" if said else "."
-        advice = _ADVICE.get(reply.status, _FAILED if reply.status >= 500 else _ODD)  # noqa: PLR2004
+        advice = _ADVICE.get(reply.status, _FAILED if reply.status >= 500 else _ODD)
         raise _TestFailed(error, advice, status=reply.status)
 
     def _forget_token(self, status: int) -> None:
         token = self._shown[-1].secret
-        if status == 401 and len(self._shown) > 1 and token is not None:  # noqa: PLR2004
+        if status == 401 and len(self._shown) > 1 and token is not None:
             self._gateway.tokens.forget(self._provider.id, token)
 
     def _safe(self, text: str) -> str:

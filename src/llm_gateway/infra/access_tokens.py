@@ -223,7 +223,7 @@ def _error_of(body: bytes) -> str:
 
 
 def _is_invalid_client(status: int, body: bytes) -> bool:
-    return status == 401 or (400 <= status < 500 and _error_of(body) == "invalid_client")  # noqa: PLR2004
+    return status == 401 or (400 <= status < 500 and _error_of(body) == "invalid_client")
 
 
 def _refusal(status: int, body: bytes) -> str:

@@ -72,7 +72,10 @@ class TrialLog(TrialListener):
         """Say how it went, and what it cost: no usage row has it."""
         if not result.ok:
             logger.warning(
-                "Test of provider {!r} with model {!r} failed: {}", result.provider, result.model, result.error
+                "Test of provider {!r} with model {!r} failed: {}",
+                result.provider,
+                result.model,
+                result.error,
             )
             return
         tokens = "unknown" if result.usage is None else result.usage.total_tokens

@@ -33,11 +33,7 @@ class AzureAdapter(OpenAIAdapter):
         if version is None or _names_v1(deployment.base_url):
             return f"{resource}{_V1}/{endpoint}"
         # Responses have the model in their body alone.
-        place = (
-            ""
-            if endpoint == "responses"
-            else f"/deployments/{quote(deployment.upstream_model, safe='')}"
-        )
+        place = "" if endpoint == "responses" else f"/deployments/{quote(deployment.upstream_model, safe='')}"
         return f"{resource}{_ROOT}{place}/{endpoint}?api-version={quote(version, safe='')}"
 
     def headers(self, secret: Secret | None, *, is_token: bool) -> dict[str, str]:

@@ -33,12 +33,8 @@ _KINDS = (
         default_api_base="https://openrouter.ai/api/v1",
         endpoints=(*_BOTH, "embeddings"),
     ),
-    Kind(
-        name="groq", default_api_base="https://api.groq.com/openai/v1", endpoints=(*_CHAT, "responses")
-    ),
-    Kind(
-        name="together", default_api_base="https://api.together.ai/v1", endpoints=(*_BOTH, "embeddings")
-    ),
+    Kind(name="groq", default_api_base="https://api.groq.com/openai/v1", endpoints=(*_CHAT, "responses")),
+    Kind(name="together", default_api_base="https://api.together.ai/v1", endpoints=(*_BOTH, "embeddings")),
     Kind(name="xai", default_api_base="https://api.x.ai/v1", endpoints=(*_CHAT, "responses")),
     Kind(name="fireworks", default_api_base="https://api.fireworks.ai/inference/v1", endpoints=_BOTH),
     Kind(name="cerebras", default_api_base="https://api.cerebras.ai/v1", endpoints=_CHAT),

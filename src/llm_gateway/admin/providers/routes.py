@@ -73,9 +73,7 @@ async def delete_provider(provider: str, services: Services) -> Deleted:
 
 
 @router.post("/{provider}/test")
-async def test_provider(
-    provider: str, services: Services, body: TrialRequest | None = None
-) -> TrialOutcome:
+async def try_provider(provider: str, services: Services, body: TrialRequest | None = None) -> TrialOutcome:
     """Send one tiny chat, as a client's request would be sent, and say what came back; it is no client's usage."""
     model = None if body is None else body.model
     return outcome_of(await services.tester.test(await _opened(provider, services), model))

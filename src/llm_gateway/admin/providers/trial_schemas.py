@@ -12,7 +12,8 @@ class TrialRequest(Body):
     """What to ask for."""
 
     model: ModelName | None = Field(
-        default=None, description="A public or upstream name; left out: the first mapped, else the first listed."
+        default=None,
+        description="A public or upstream name; left out: the first mapped, else the first listed.",
     )
 
 
