@@ -161,7 +161,7 @@ async def test_lives_of_all_lengths(bench: Bench, life: Any, still_good: float, 
 @pytest.mark.parametrize("life", [0, -5, "0"])
 async def test_a_token_without_a_life_serves_those_who_waited_for_it(bench: Bench, life: Any) -> None:
     bench.endpoint.life = life
-    assert await asyncio.gather(bench.token(), bench.token()) == ["token-1", "token-1"]
+    assert list(await asyncio.gather(bench.token(), bench.token())) == ["token-1", "token-1"]
     assert await bench.token() == "token-2"
 
 
@@ -234,7 +234,7 @@ async def test_a_row_changed_during_the_flight_is_not_served_what_the_old_one_ge
     new = asyncio.ensure_future(bench.token(secret=Secret("another")))
     await bench.settle()
     bench.endpoint.gate.set()
-    assert await asyncio.gather(old, new) == ["token-1", "token-2"]
+    assert list(await asyncio.gather(old, new)) == ["token-1", "token-2"]
     assert await bench.token(secret=Secret("another")) == "token-2"
 
 
