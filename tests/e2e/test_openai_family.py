@@ -97,3 +97,16 @@ def test_other_fields_that_it_refuses_are_told_in_its_words(strict: Desk) -> Non
     with pytest.raises(openai.UnprocessableEntityError) as caught:
         strict.sdk.chat.completions.create(model=strict.model, messages=MESSAGES, store=False)
     assert "body.store: Extra inputs are not permitted" in caught.value.message
+
+
+def test_the_simulated_provider_is_tried_out_like_any_other(desk: Desk) -> None:
+    # Disabled: it would serve other desks' models too.
+    fields = {"provider_type": "simulated", "api_base": "simulated://demo", "model_mapping": {}}
+    name = desk.provider(**fields, is_enabled=False).name
+    admin = desk.gateway.admin
+    unnamed = accepted(admin.post(f"/providers/{name}/test"))
+    assert (unnamed["ok"], unnamed["error"]) == (False, "The provider lists no models.")
+    result = accepted(admin.post(f"/providers/{name}/test", json={"model": "demo"}))
+    assert result["ok"], result
+    assert result["usage"]["completion_tokens"] == 16
+    assert accepted(admin.get(f"/providers/{name}/models"))["data"] == []

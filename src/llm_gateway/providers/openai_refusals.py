@@ -22,7 +22,7 @@ _NAMES: dict[str, About] = {
 }
 # What servers say that have no code for it. docs/providers/openai-family.md names them.
 _CONTEXT_TEXTS = (
-    # OpenAI, vLLM, DeepSeek, Mistral, OpenRouter, Fireworks
+    # OpenAI, vLLM, DeepSeek, Mistral, OpenRouter, Ollama
     r"maximum context length",
     # xAI
     r"maximum prompt length",
