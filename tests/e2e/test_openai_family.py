@@ -101,7 +101,11 @@ def test_other_fields_that_it_refuses_are_told_in_its_words(strict: Desk) -> Non
 
 def test_the_simulated_provider_is_tried_out_like_any_other(desk: Desk) -> None:
     # Disabled: it would serve other desks' models too.
-    fields = {"provider_type": "simulated", "api_base": "simulated://demo", "model_mapping": {}}
+    fields: dict[str, Any] = {
+        "provider_type": "simulated",
+        "api_base": "simulated://demo",
+        "model_mapping": {},
+    }
     name = desk.provider(**fields, is_enabled=False).name
     admin = desk.gateway.admin
     unnamed = accepted(admin.post(f"/providers/{name}/test"))
