@@ -68,14 +68,7 @@ class OpenAIAdapter:
     ) -> UpstreamRequest:
         """Replace `model`, ask for a stream's usage, and leave every other value byte for byte."""
         fields = {**request.fields, "model": _as_json(deployment.upstream_model)}
-        left_out: tuple[str, ...] = ()
-        if request.endpoint not in _WITH_USAGE_OPTION:
-            # A stream of the Responses API says its usage unasked.
-            pass
-        elif not deployment.stream_usage:
-            left_out = _without_stream_options(fields)
-        elif request.stream and not request.wants_usage:
-            fields["stream_options"] = _with_usage(request.fields.get("stream_options"))
+        left_out = _settle_stream_options(fields, request, deployment)
         if not self._knows_max_completion_tokens and "max_completion_tokens" in fields:
             _use_max_tokens(fields)
         headers = self.headers(deployment.secret, is_token=deployment.oauth2 is not None)
@@ -189,10 +182,19 @@ def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
     return msgspec.Raw(_encode({**kept, "include_usage": True}))
 
 
-def _without_stream_options(fields: dict[str, msgspec.Raw]) -> tuple[str, ...]:
-    """Take `stream_options` out for a server that refuses it; return the names to tell the client of."""
-    options = fields.pop("stream_options", None)
-    return () if options is None or bytes(options) == b"null" else ("stream_options",)
+def _settle_stream_options(
+    fields: dict[str, msgspec.Raw], request: ChatRequest, deployment: Deployment
+) -> tuple[str, ...]:
+    """Ask for a stream's usage where the server takes the question; return what was taken out where it does not."""
+    if request.endpoint not in _WITH_USAGE_OPTION:
+        # A stream of the Responses API says its usage unasked.
+        return ()
+    if not deployment.stream_usage:
+        options = fields.pop("stream_options", None)
+        return () if options is None or bytes(options) == b"null" else ("stream_options",)
+    if request.stream and not request.wants_usage:
+        fields["stream_options"] = _with_usage(fields.get("stream_options"))
+    return ()
 
 
 def _use_max_tokens(fields: dict[str, msgspec.Raw]) -> None:
