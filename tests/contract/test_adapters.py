@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_gateway.core.catalog import Provider
+from llm_gateway.core.catalog_faults import provider_faults
 from llm_gateway.core.chat import ChatRequest, Endpoint
 from llm_gateway.core.secret import Secret
-from llm_gateway.core.snapshot import ServingProvider, provider_faults
+from llm_gateway.core.snapshot import ServingProvider
 from llm_gateway.providers.base import Adapter, BadReply, Refusal, ReplyStream
 from llm_gateway.providers.registry import ADAPTERS, KINDS
 

@@ -10,7 +10,15 @@ import pytest
 
 from tests.e2e.conftest import Desk
 from tests.e2e.gateway_process import accepted
-from tests.fakes.picky_servers import DEPLOYMENT, KEY, PickyServers
+from tests.fakes.picky_servers import (
+    API_VERSION,
+    CLIENT,
+    CLIENT_SECRET,
+    DEPLOYMENT,
+    KEY,
+    SCOPE,
+    PickyServers,
+)
 
 STORE_MATTERS = False
 
@@ -54,6 +62,33 @@ def test_azure_answers_whole_and_streamed(azure: Desk, picky: PickyServers) -> N
     assert [(row["outcome"], row["total_tokens"], row["usage_source"]) for row in rows] == [
         ("ok", 29, "provider")
     ] * 2
+
+
+def test_azure_with_a_version_is_asked_by_deployment(azure: Desk, picky: PickyServers) -> None:
+    name = f"main-{azure.number}"
+    accepted(azure.gateway.admin.patch(f"/providers/{name}", json={"api_version": API_VERSION}))
+    whole = azure.sdk.chat.completions.create(model=azure.model, messages=MESSAGES)
+    assert whole.choices[0].message.content == "Hello!"
+    path = "/azure/openai/deployments/my%20gpt/chat/completions?api-version=2024-10-21"
+    assert picky.seen[-1][0] == path
+
+
+def test_s1_14_entra_ids_token_is_got_once_and_shown(azure: Desk, picky: PickyServers) -> None:
+    name = f"main-{azure.number}"
+    grant = {"token_url": picky.tokens, "client_id": CLIENT, "scope": SCOPE}
+    accepted(
+        azure.gateway.admin.patch(f"/providers/{name}", json={"oauth2": grant, "api_key": CLIENT_SECRET})
+    )
+    granted = picky.granted
+    for _ in range(3):
+        result = accepted(azure.gateway.admin.post(f"/providers/{name}/test"))
+        assert result["ok"], result
+    assert accepted(azure.gateway.admin.get(f"/providers/{name}/models"))["data"]
+    assert picky.granted == granted + 1
+    accepted(azure.gateway.admin.patch(f"/providers/{name}", json={"api_key": "another"}))
+    result = accepted(azure.gateway.admin.post(f"/providers/{name}/test"))
+    assert not result["ok"]
+    assert result["error"].startswith("The token endpoint refused with status 401 and invalid_client")
 
 
 def test_azures_content_filter_is_told_in_its_words(azure: Desk) -> None:

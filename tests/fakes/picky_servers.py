@@ -1,16 +1,25 @@
-"""Providers that insist on what they document: an Azure resource, and a server that refuses what it does not know."""
+"""Providers that insist on what they document: an Azure resource, which takes a key or a token that its own token
+endpoint gave, and a server that refuses what it does not know.
+"""
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote_plus, unquote, urlsplit
 
 WIRE = Path(__file__).parents[1] / "wire"
 KEY = "azure-key-1"
+CLIENT, CLIENT_SECRET, SCOPE = (
+    "the-client",
+    "the+client/secret",
+    "https://cognitiveservices.azure.com/.default",
+)
+TOKEN = "entra-token-1"
 DEPLOYMENT = "my gpt"
 API_VERSION = "2024-10-21"
 CHAT: dict[str, Any] = {
@@ -26,14 +35,22 @@ KNOWN = {"model", "messages", "stream", "max_tokens", "temperature", "top_p", "s
 
 
 class PickyServers:
-    """Both on one loopback port: `azure` and `strict` are their base URLs; `seen` holds (path, body) of each POST."""
+    """All on one loopback port: `azure` and `strict` are base URLs, `tokens` is the token endpoint.
+
+    `seen` holds (path, body) of each POST of JSON, `granted` counts tokens.
+    """
 
     def __init__(self) -> None:
         """Take a free port."""
         self.seen: list[tuple[str, dict[str, Any]]] = []
+        self.granted = 0
         seen = self.seen
+        servers = self
 
         class Handler(_Handler):
+            def grant(self) -> None:
+                servers.granted += 1
+
             def note(self, path: str, body: dict[str, Any]) -> None:
                 seen.append((path, body))
 
@@ -45,6 +62,7 @@ class PickyServers:
         origin = f"http://127.0.0.1:{self._server.server_address[1]}"
         self.azure = f"{origin}/azure"
         self.strict = f"{origin}/strict/v1"
+        self.tokens = f"{origin}/entra/oauth2/v2.0/token"
 
     def start(self) -> PickyServers:
         """Answer from now on."""
@@ -64,6 +82,9 @@ class _Handler(BaseHTTPRequestHandler):
     def note(self, path: str, body: dict[str, Any]) -> None:
         raise NotImplementedError
 
+    def grant(self) -> None:
+        raise NotImplementedError
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
         """Say nothing."""
 
@@ -77,8 +98,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(404, {"error": {"message": "Resource not found", "code": "404"}})
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        sent = self.rfile.read(int(self.headers["content-length"]))
         lane, path = self._place()
+        if lane == "entra":
+            self._token({name: values[0] for name, values in parse_qs(sent.decode()).items()})
+            return
+        body = json.loads(sent)
         self.note(self.path, body)
         if lane == "azure":
             self._azure(path, body)
@@ -89,7 +114,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _azure(self, path: str, body: dict[str, Any]) -> None:
         version = parse_qs(urlsplit(self.path).query).get("api-version")
-        if self.headers["api-key"] != KEY or self.headers["authorization"] is not None:
+        shown = (self.headers["api-key"], self.headers["authorization"])
+        if shown not in ((KEY, None), (None, f"Bearer {TOKEN}")):
             self._json(
                 401, {"error": {"code": "401", "message": "Access denied due to invalid subscription key."}}
             )
@@ -104,6 +130,18 @@ class _Handler(BaseHTTPRequestHandler):
                 self._reply(body, "azure/prompt-filter-first.sse")
         else:
             self._recorded(404, "azure/error.none.deployment.json")
+
+    def _token(self, form: dict[str, str]) -> None:
+        pair = base64.b64encode(f"{CLIENT}:{quote_plus(CLIENT_SECRET)}".encode()).decode()
+        if self.headers["authorization"] != f"Basic {pair}":
+            self._json(
+                401, {"error": "invalid_client", "error_description": "AADSTS7000215: Invalid client secret"}
+            )
+        elif form != {"grant_type": "client_credentials", "scope": SCOPE}:
+            self._json(400, {"error": "invalid_scope"})
+        else:
+            self.grant()
+            self._json(200, {"token_type": "Bearer", "expires_in": 3599, "access_token": TOKEN})
 
     def _strict(self, body: dict[str, Any]) -> None:
         unknown = sorted(body.keys() - KNOWN)

@@ -8,11 +8,12 @@ from typing import Protocol
 import msgspec
 
 from llm_gateway.core.catalog import Kind, Provider
+from llm_gateway.core.catalog_faults import provider_faults
 from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.errors import GatewayError, Unprocessable, UpstreamFailed, UpstreamTimedOut
 from llm_gateway.core.patterns import ModelPatterns, is_glob
 from llm_gateway.core.records import Usage
-from llm_gateway.core.snapshot import Deployment, ServingProvider, provider_faults
+from llm_gateway.core.snapshot import Deployment, ServingProvider
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports import UpstreamFault
 from llm_gateway.flow.redaction import redact
@@ -186,9 +187,7 @@ class _Trial:
     async def _serving(self) -> ServingProvider:
         """Return the provider ready to be asked, with an access token for a secret where it needs one."""
         provider = self._provider
-        if provider.oauth2 is not None:
-            if provider.secret is None:
-                raise _TestFailed("oauth2 is set, and api_key, the client's secret, is not.", _ADVICE[401])
+        if provider.oauth2 is not None and provider.secret is not None:
             try:
                 token = await self._gateway.tokens.token(
                     provider.id, provider.oauth2, provider.secret, self._left()
