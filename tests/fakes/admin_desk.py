@@ -11,7 +11,10 @@ from fastapi import FastAPI
 
 from llm_gateway.admin.router import admin_router
 from llm_gateway.admin.services import AdminServices
+from llm_gateway.flow.provider_testing import ProviderTest, ProviderTester
 from llm_gateway.http.framework_errors import add_error_handlers
+from llm_gateway.providers.registry import KINDS
+from tests.fakes.in_memory import Bench, FakeUpstream
 from tests.fakes.stores import Store
 
 
@@ -22,6 +25,9 @@ class Desk:
         self.store = store
         self.client = client
         self.flushed = 0
+        # What the providers answer to tests, and what the log hears of them.
+        self.bench = Bench(upstream=FakeUpstream())
+        self.heard: list[ProviderTest] = []
 
     async def ask(self, method: str, path: str, status: int = 200, **arguments: Any) -> Any:
         answer = await self.client.request(method, f"/admin/v1{path}", **arguments)
@@ -32,6 +38,9 @@ class Desk:
         error: dict[str, Any] = (await self.ask(method, path, status, **arguments))["error"]
         assert set(error) == {"message", "type", "param", "code"}
         return error
+
+    def tested(self, result: ProviderTest) -> None:
+        self.heard.append(result)
 
     async def flush(self) -> None:
         self.flushed += 1
@@ -51,6 +60,7 @@ async def sitting(store: Store) -> AsyncIterator[Desk]:
             source=store.catalog,
             reloader=store.reloader,
             usage=store.usage,
+            tester=ProviderTester(desk.bench.gateway, KINDS, desk),
             flush=desk.flush,
         )
         yield desk

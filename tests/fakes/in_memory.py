@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from llm_gateway.core.catalog import Catalog, Credential, Provider
+from llm_gateway.core.catalog import Catalog, ClientCredentials, Credential, Provider
 from llm_gateway.core.records import AttemptBegun, AttemptFailed, UsageRecord
 from llm_gateway.core.secret import Secret
 from llm_gateway.core.snapshot import Snapshot, build_snapshot
@@ -120,6 +120,27 @@ class FakeLimiter:
         return Verdict(taken <= limit, limit, max(limit - taken, 0), 0.5, 1.0)
 
 
+class FakeTokens:
+    """Gives every provider a token of its own, another one after each that is forgotten."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, ClientCredentials, Secret]] = []
+        self.forgotten: list[Secret] = []
+        self.fault: UpstreamFault | None = None
+
+    async def token(
+        self, provider_id: int, grant: ClientCredentials, secret: Secret, timeout: float
+    ) -> Secret:
+        await asyncio.sleep(0)
+        self.asked.append((provider_id, grant, secret))
+        if self.fault is not None:
+            raise self.fault
+        return Secret(f"token-{len(self.forgotten)}-of-{provider_id}")
+
+    def forget(self, provider_id: int, token: Secret) -> None:
+        self.forgotten.append(token)
+
+
 class PlainHasher:
     def hash(self, key: str) -> bytes:
         return b"hash of " + key.encode()
@@ -211,10 +232,12 @@ class Bench:
         self.clock = FakeClock()
         self.recorder = Recorder()
         self.upstream = upstream
+        self.tokens = FakeTokens()
         self.gateway = Gateway(
             snapshots=Fixed(build_snapshot(catalog, KINDS)),
             adapters=ADAPTERS,
             upstream=upstream,
+            tokens=self.tokens,
             limiter=FakeLimiter(),
             hasher=PlainHasher(),
             journal=self.recorder,

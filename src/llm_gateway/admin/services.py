@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from llm_gateway.flow.catalog_editing import CatalogEditor
 from llm_gateway.flow.ports import CatalogSource
+from llm_gateway.flow.provider_testing import ProviderTester
 from llm_gateway.flow.reloading import Reloader
 from llm_gateway.flow.stores import CatalogStore, UsageReader
 
@@ -23,6 +24,7 @@ class AdminServices:
     source: CatalogSource
     reloader: Reloader
     usage: UsageReader
+    tester: ProviderTester
     # Returns when every fact that was journalled before is in the database, or cannot be.
     flush: Callable[[], Awaitable[None]]
 

@@ -9,7 +9,9 @@ from llm_gateway.admin.router import admin_router
 from llm_gateway.admin.services import AdminServices
 from llm_gateway.app.parts import Parts
 from llm_gateway.flow.catalog_editing import CatalogEditor
+from llm_gateway.flow.provider_testing import ProviderTester
 from llm_gateway.http.framework_errors import add_error_handlers
+from llm_gateway.infra.event_log import TrialLog
 from llm_gateway.ops.documentation import add_documentation
 from llm_gateway.ops.health import health_paths
 from llm_gateway.providers.registry import KINDS
@@ -39,5 +41,6 @@ def _admin_services(parts: Parts) -> AdminServices:
         source=storage.catalog,
         reloader=parts.reloader,
         usage=storage.usage,
+        tester=ProviderTester(parts.gateway, KINDS, TrialLog()),
         flush=flush,
     )

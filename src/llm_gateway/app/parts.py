@@ -12,6 +12,7 @@ from llm_gateway.flow.ports import Upstream
 from llm_gateway.flow.reloading import Reloader, SnapshotHolder
 from llm_gateway.flow.reply_store import ReplyStore
 from llm_gateway.infra.access_log import AccessLog
+from llm_gateway.infra.access_tokens import OAuthTokens
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.event_log import AttemptLog, ReloadLog
 from llm_gateway.infra.journal import FileJournal
@@ -57,6 +58,8 @@ async def make_parts(settings: Settings, keys: Keys, stack: AsyncExitStack) -> P
     stack.callback(board.close)
     upstream = _upstream(settings)
     stack.push_async_callback(upstream.close)
+    tokens = OAuthTokens(upstream, clock)
+    stack.push_async_callback(tokens.close)
     counter = TiktokenCounter(Vocabularies(settings.data_dir / "vocabularies", settings.tiktoken_cache_dir))
     stack.callback(counter.close)
     limiter = make_rate_limiter(
@@ -86,6 +89,7 @@ async def make_parts(settings: Settings, keys: Keys, stack: AsyncExitStack) -> P
         snapshots=holder,
         adapters=ADAPTERS,
         upstream=upstream,
+        tokens=tokens,
         limiter=limiter,
         hasher=storage.hasher,
         journal=journal,

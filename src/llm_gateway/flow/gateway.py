@@ -7,6 +7,7 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 
 from llm_gateway.flow.ports import (
+    AccessTokens,
     Clock,
     Journal,
     KeyHasher,
@@ -78,6 +79,7 @@ class Gateway:
     snapshots: Snapshots
     adapters: Mapping[str, Adapter]
     upstream: Upstream
+    tokens: AccessTokens
     limiter: RateLimiter
     hasher: KeyHasher
     journal: Journal

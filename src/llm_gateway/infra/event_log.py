@@ -1,4 +1,4 @@
-"""Tells the log what an admin wants to know before users do: attempts that failed, configurations refused."""
+"""Tells the log what an admin wants to know: attempts that failed, configurations refused, providers tried out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from loguru import logger
 
 from llm_gateway.core.records import AttemptFailed, UsageRecord
 from llm_gateway.core.snapshot import Snapshot
+from llm_gateway.flow.provider_testing import ProviderTest, TrialListener
 from llm_gateway.flow.reloading import Refusal, ReloadListener
 
 _UNAUTHORIZED = 401
@@ -62,3 +63,23 @@ class ReloadLog(ReloadListener):
     def failed(self, reason: str) -> None:
         """Say that the one in force stays."""
         logger.warning("The configuration could not be loaded, the one in force stays: {}", reason)
+
+
+class TrialLog(TrialListener):
+    """Tells the log of each provider that an admin tried out."""
+
+    def tested(self, result: ProviderTest) -> None:
+        """Say how it went, and what it cost: no usage row has it."""
+        if not result.ok:
+            logger.warning(
+                "Test of provider {!r} with model {!r} failed: {}",
+                result.provider,
+                result.model,
+                result.error,
+            )
+            return
+        tokens = "unknown" if result.usage is None else result.usage.total_tokens
+        logger.info(
+            "Test of provider {!r} with model {!r}: ok in {:g} ms, tokens: {}.",
+            result.provider, result.model, result.latency_ms, tokens,
+        )  # fmt: skip

@@ -9,18 +9,20 @@ from typing import Any
 import msgspec
 
 from llm_gateway.core.catalog import Kind
-from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.chat import ChatRequest, Endpoint
 from llm_gateway.core.records import Usage
 from llm_gateway.core.secret import Secret
 from llm_gateway.core.snapshot import Deployment, ServingProvider
 from llm_gateway.providers.base import BadReply, Completion, Refusal, ReplyStream, UpstreamRequest
+from llm_gateway.providers.openai_refusals import refusal_from
 from llm_gateway.providers.openai_responses import read_response, response_as_events
 from llm_gateway.providers.openai_responses_stream import ResponsesStream
 from llm_gateway.providers.openai_stream import OpenAIReplyStream
-from llm_gateway.providers.openai_wire import WireUsage, refusal_from, usage_from_wire
+from llm_gateway.providers.openai_wire import WireUsage, usage_from_wire
 
 _USER_AGENT = "llm-gateway"
 _WITH_USAGE = msgspec.Raw(b'{"include_usage":true}')
+_WITH_USAGE_OPTION = frozenset({"chat/completions", "completions"})
 
 
 class _Reply(msgspec.Struct, gc=False):
@@ -28,16 +30,18 @@ class _Reply(msgspec.Struct, gc=False):
     usage: WireUsage | None = None
 
 
-class _Models(msgspec.Struct, gc=False):
-    data: list[_Model]
-
-
 class _Model(msgspec.Struct, gc=False):
     id: str
 
 
+class _Models(msgspec.Struct, gc=False):
+    # Ollama without models says null.
+    data: list[_Model] | None
+
+
 _decode_reply = msgspec.json.Decoder(_Reply).decode
-_decode_models = msgspec.json.Decoder(_Models).decode
+# Together answers with the list itself.
+_decode_models = msgspec.json.Decoder(_Models | list[_Model]).decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -50,31 +54,45 @@ def _as_json(name: str) -> msgspec.Raw:
 class OpenAIAdapter:
     """Speaks to OpenAI and to everything that speaks like it."""
 
-    def __init__(self, kind: Kind) -> None:
-        """Speak for `kind`: OpenAI itself or one of its presets."""
+    def __init__(self, kind: Kind, *, knows_max_completion_tokens: bool = True) -> None:
+        """Speak for `kind`: OpenAI itself or one of its presets.
+
+        A server that does not know `max_completion_tokens`, and would refuse or ignore it, is sent it under
+        its older name.
+        """
         self.kind = kind
+        self._knows_max_completion_tokens = knows_max_completion_tokens
 
     def encode(
         self, request: ChatRequest, deployment: Deployment, extra_headers: Mapping[str, str]
     ) -> UpstreamRequest:
         """Replace `model`, ask for a stream's usage, and leave every other value byte for byte."""
         fields = {**request.fields, "model": _as_json(deployment.upstream_model)}
-        if request.stream and not request.wants_usage and _has_usage_option(request, deployment):
-            fields["stream_options"] = _with_usage(request.fields.get("stream_options"))
-        headers = self.headers(deployment.secret)
+        left_out = _settle_stream_options(fields, request, deployment)
+        if not self._knows_max_completion_tokens and "max_completion_tokens" in fields:
+            _use_max_tokens(fields)
+        headers = self.headers(deployment.secret, is_token=deployment.oauth2 is not None)
         headers["content-type"] = "application/json"
         headers["accept"] = "text/event-stream" if request.stream else "application/json"
         headers.update(extra_headers)
         return UpstreamRequest(
-            url=self.url(deployment.base_url, request.endpoint), headers=headers, body=_encode(fields)
+            url=self.url_for(request.endpoint, deployment),
+            headers=headers,
+            body=_encode(fields),
+            left_out=left_out,
         )
+
+    def url_for(self, endpoint: Endpoint, deployment: Deployment) -> str:
+        """Return where requests for a deployment go."""
+        return self.url(deployment.base_url, endpoint)
 
     def url(self, base_url: str, path: str) -> str:
         """Return the URL of `path` below a base URL."""
         return f"{base_url}/{path}"
 
-    def headers(self, secret: Secret | None) -> dict[str, str]:
-        """Return the headers that every request to a provider has."""
+    def headers(self, secret: Secret | None, *, is_token: bool) -> dict[str, str]:
+        """Return the headers that every request to a provider has; `is_token` = the secret came by OAuth2."""
+        del is_token
         headers = {"user-agent": _USER_AGENT, "accept-encoding": "identity"}
         if secret is not None:
             headers["authorization"] = f"Bearer {secret.reveal()}"
@@ -129,22 +147,19 @@ class OpenAIAdapter:
 
     def models_request(self, provider: ServingProvider) -> UpstreamRequest:
         """Ask for `GET /models`."""
-        headers = self.headers(provider.provider.secret)
+        headers = self.headers(provider.provider.secret, is_token=provider.provider.oauth2 is not None)
         headers["accept"] = "application/json"
         return UpstreamRequest(url=self.url(provider.base_url, "models"), headers=headers, method="GET")
 
     def decode_models(self, body: bytes) -> list[str]:
-        """Read `{"data": [{"id": ...}]}`."""
+        """Read `{"data": [{"id": ...}]}`, or the list alone."""
         try:
-            return [model.id for model in _decode_models(body).data]
+            models = _decode_models(body)
+            found = models if isinstance(models, list) else models.data or []
+            return [model.id for model in found]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             message = "the provider's list of models is not one"
             raise BadReply(message) from None
-
-
-def _has_usage_option(request: ChatRequest, deployment: Deployment) -> bool:
-    # A stream of the Responses API says its usage unasked.
-    return deployment.stream_usage and request.endpoint in {"chat/completions", "completions"}
 
 
 def _loosely(body: bytes) -> _Reply:
@@ -165,6 +180,28 @@ def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
     if not isinstance(kept, dict):
         return _WITH_USAGE
     return msgspec.Raw(_encode({**kept, "include_usage": True}))
+
+
+def _settle_stream_options(
+    fields: dict[str, msgspec.Raw], request: ChatRequest, deployment: Deployment
+) -> tuple[str, ...]:
+    """Ask for a stream's usage where the server takes the question; return what was taken out where it does not."""
+    if request.endpoint not in _WITH_USAGE_OPTION:
+        # A stream of the Responses API says its usage unasked.
+        return ()
+    if not deployment.stream_usage:
+        options = fields.pop("stream_options", None)
+        return () if options is None or bytes(options) == b"null" else ("stream_options",)
+    if request.stream and not request.wants_usage:
+        fields["stream_options"] = _with_usage(fields.get("stream_options"))
+    return ()
+
+
+def _use_max_tokens(fields: dict[str, msgspec.Raw]) -> None:
+    """Say `max_completion_tokens` by its older name; when both were given, it is the one that counts."""
+    limit = fields.pop("max_completion_tokens")
+    if bytes(limit) != b"null":
+        fields["max_tokens"] = limit
 
 
 def _expected_choices(request: ChatRequest) -> int:

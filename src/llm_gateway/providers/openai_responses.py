@@ -9,13 +9,8 @@ import msgspec
 
 from llm_gateway.core.records import Usage
 from llm_gateway.providers.base import BadReply, Completion, Refusal
-from llm_gateway.providers.openai_wire import (
-    CompletionDetails,
-    PromptDetails,
-    WireUsage,
-    refusal_from,
-    usage_from_wire,
-)
+from llm_gateway.providers.openai_refusals import refusal_from
+from llm_gateway.providers.openai_wire import CompletionDetails, PromptDetails, WireUsage, usage_from_wire
 
 _encode = msgspec.json.Encoder().encode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -66,6 +61,7 @@ def response_refusal(response: object) -> Refusal:
         type=found.type or "server_error",
         code=found.code,
         param=found.param,
+        about=found.about,
     )
 
 

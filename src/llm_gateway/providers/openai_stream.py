@@ -8,7 +8,8 @@ from llm_gateway.core.records import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
 from llm_gateway.providers.base import BadReply, Kept, Refusal
 from llm_gateway.providers.chat_ending import ChatEnding
-from llm_gateway.providers.openai_wire import WireUsage, refusal_from, usage_from_wire
+from llm_gateway.providers.openai_refusals import refusal_from
+from llm_gateway.providers.openai_wire import WireUsage, usage_from_wire
 
 # Inside a JSON string a quote is escaped, so the quoted names can only be keys (or whole values, rarely). What
 # holds none of these is text on its way, and is passed on without being parsed.

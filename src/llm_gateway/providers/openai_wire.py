@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from llm_gateway.core.records import Usage
-from llm_gateway.providers.base import Refusal
 
 # More tokens than this nobody used: such a count is not believed.
 _MOST = 2**40
@@ -58,27 +57,3 @@ def usage_from_wire(wire: WireUsage | None) -> Usage | None:
         cached_tokens=min(max(cached, 0), prompt),
         reasoning_tokens=min(max(reasoning, 0), completion),
     )
-
-
-def refusal_from(value: object) -> Refusal:
-    """Find message, type, code and param in a decoded error body of any of the known shapes."""
-    if not isinstance(value, dict):
-        return Refusal()
-    error = value.get("error", value)
-    if isinstance(error, str):
-        return Refusal(message=error)
-    if not isinstance(error, dict):
-        return Refusal()
-    message = error.get("message") or error.get("detail")
-    return Refusal(
-        message=message if isinstance(message, str) else None,
-        type=_text(error.get("type")),
-        code=_text(error.get("code")),
-        param=_text(error.get("param")),
-    )
-
-
-def _text(value: object) -> str | None:
-    if isinstance(value, bool) or value is None:
-        return None
-    return str(value) if isinstance(value, (str, int)) else None

@@ -7,24 +7,22 @@ from types import MappingProxyType
 
 from llm_gateway.core.catalog import Kind
 from llm_gateway.providers.anthropic.adapter import AnthropicAdapter
+from llm_gateway.providers.azure import AZURE, AzureAdapter
 from llm_gateway.providers.base import Adapter
 from llm_gateway.providers.gemini.adapter import GEMINI, GeminiAdapter
 from llm_gateway.providers.openai import OpenAIAdapter
+from llm_gateway.providers.presets import OPENAI, PRESETS
 from llm_gateway.providers.simulated import SIMULATED, SimulatedAdapter
 
-_OPENAI = Kind(
-    name="openai",
-    default_api_base="https://api.openai.com/v1",
-    endpoints=("chat/completions", "completions", "embeddings", "responses"),
+_KNOWN: tuple[Adapter, ...] = (
+    OpenAIAdapter(OPENAI),
+    AzureAdapter(AZURE),
+    AnthropicAdapter(),
+    GeminiAdapter(GEMINI),
+    SimulatedAdapter(SIMULATED),
+    *PRESETS,
 )
 
-ADAPTERS: Mapping[str, Adapter] = MappingProxyType(
-    {
-        "anthropic": AnthropicAdapter(),
-        "gemini": GeminiAdapter(GEMINI),
-        "openai": OpenAIAdapter(_OPENAI),
-        "simulated": SimulatedAdapter(SIMULATED),
-    }
-)
+ADAPTERS: Mapping[str, Adapter] = MappingProxyType({adapter.kind.name: adapter for adapter in _KNOWN})
 
 KINDS: Mapping[str, Kind] = MappingProxyType({name: adapter.kind for name, adapter in ADAPTERS.items()})
