@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from llm_gateway.core.catalog import Catalog, ClientCredentials, Credential, Provider
+from llm_gateway.core.catalog import Catalog, ClientCredentials, Credential, Model, Provider
 from llm_gateway.core.records import AttemptBegun, AttemptFailed, UsageRecord
 from llm_gateway.core.secret import Secret
 from llm_gateway.core.snapshot import Snapshot, build_snapshot
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.ports import UpstreamFault, Verdict
+from llm_gateway.flow.selector import Selector
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.providers.registry import ADAPTERS, KINDS
 
@@ -223,10 +224,14 @@ class Bench:
         upstream: FakeUpstream,
         credentials: tuple[Credential, ...] | None = None,
         options: Options | None = None,
+        models: tuple[Model, ...] = (),
+        selector: Selector | None = None,
     ) -> None:
+        self.slept: list[float] = []
         catalog = Catalog(
             version=7,
             providers=providers,
+            models=models,
             credentials=(credential(),) if credentials is None else credentials,
         )
         self.clock = FakeClock()
@@ -245,7 +250,15 @@ class Bench:
             counter=WordCounter(),
             clock=self.clock,
             options=options or Options(),
+            sleep=self.sleep,
+            selector=selector or Selector(),
         )
+
+    async def sleep(self, seconds: float) -> None:
+        """Let the clock go on; others run meanwhile."""
+        self.slept.append(seconds)
+        self.clock.now += seconds
+        await asyncio.sleep(0)
 
     def call(self, *, api_key: str | None = KEY, admitted: bool = True) -> Call:
         return Call(
