@@ -1,4 +1,4 @@
-"""A circuit breaker as a pure value of time: it says whether a deployment is worth asking, and learns from what came."""
+"""A circuit breaker, its clock passed in: says whether a deployment is worth asking, and learns from what came."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class BreakerRules:
 
 
 class Breaker:
-    """Guards one deployment. Every attempt takes a ticket with `enter` and gives it back, once, with what became of it.
+    """Guards one deployment: every attempt takes a ticket with `enter`, and gives it back once, with its outcome.
 
     Closed, it lets everyone through. Open, it admits nobody until its time is over; then it is half-open: it
     admits one trial, and the next only when that one has ended. An attempt that is sent regardless (see panic
@@ -36,7 +36,7 @@ class Breaker:
     """
 
     __slots__ = (
-        "_attempts", "_closed_at", "_failures", "_in_a_row", "_open_until", "_opened", "_past", "_rules",
+        "_asked_for", "_attempts", "_closed_at", "_failures", "_in_a_row", "_open_until", "_opened", "_past", "_rules",
         "_slice_end", "_ticket", "_trial", "closed",
     )  # fmt: skip
 
@@ -54,6 +54,8 @@ class Breaker:
         self._slice_end = 0.0
         self._past: tuple[tuple[int, int], ...] = ()
         self._open_until = 0.0
+        # It is open because the provider asked for it.
+        self._asked_for = False
         self._closed_at: float | None = None
         # How often in a row it opened.
         self._opened = 0
@@ -73,7 +75,7 @@ class Breaker:
         """Tell whether an attempt would be let through now."""
         return self.closed or (now >= self._open_until and not self._trial)
 
-    def opens_in(self, now: float) -> float:
+    def trial_in(self, now: float) -> float:
         """Return the seconds until it may admit a trial; 0.0 when it is closed or its time is over."""
         return 0.0 if self.closed else max(self._open_until - now, 0.0)
 
@@ -124,8 +126,11 @@ class Breaker:
             self._trial = False
 
     def hasten(self, now: float) -> bool:
-        """Make a trial due now, since the provider gave a sign of life; tell whether that changed anything."""
-        if self.closed or now >= self._open_until:
+        """Make a trial due now, since the provider gave a sign of life; tell whether that changed anything.
+
+        A provider that asked to be left alone is left alone.
+        """
+        if self.closed or self._asked_for or now >= self._open_until:
             return False
         self._open_until = now
         return True
@@ -149,6 +154,7 @@ class Breaker:
 
     def _open(self, now: float, retry_after: float | None) -> None:
         rules = self._rules
+        self._asked_for = bool(retry_after)
         if retry_after:
             seconds = min(retry_after, rules.longest_open)
         else:

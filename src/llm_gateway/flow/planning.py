@@ -8,7 +8,6 @@ from typing import cast
 from llm_gateway.core.chat import ChatRequest, Endpoint
 from llm_gateway.core.errors import ModelNotFound, Unavailable
 from llm_gateway.core.snapshot import Account, Route, Snapshot
-from llm_gateway.flow.call import Call
 from llm_gateway.flow.selector import Candidate, Lineup, Ring, Selector
 
 _HEADER = "header:"
@@ -33,6 +32,7 @@ class Plan:
         route: Route,
         endpoint: Endpoint,
         affinity: bytes | None,
+        fallbacks: tuple[str, ...],
     ) -> None:
         """Plan for one request; `route` is that of the model it asked for, as far as it answers `endpoint`."""
         self._selector = selector
@@ -43,7 +43,7 @@ class Plan:
         self.route = route
         self._ring, self.lineup = selector.ring(route, snapshot)
         self.budget = self._ring.budget
-        self._models = route.rules.fallbacks
+        self._models = fallbacks
         # -1 = the route itself, else the place in `_models`.
         self._at = -1
         self._visited: set[tuple[int, str]] | None = None
@@ -125,7 +125,7 @@ class Plan:
             self._at += 1
 
     def _shut_for(self, candidate: Candidate, now: float) -> float:
-        return 0.0 if self._lineup_of(candidate).panics(now) else candidate.breaker.opens_in(now)
+        return 0.0 if self._lineup_of(candidate).panics(now) else candidate.breaker.trial_in(now)
 
     def _lineup_of(self, candidate: Candidate) -> Lineup:
         if candidate.route is self.route:
@@ -134,17 +134,27 @@ class Plan:
 
 
 def make_plan(
-    selector: Selector, snapshot: Snapshot, account: Account, route: Route, request: ChatRequest, call: Call
+    selector: Selector,
+    snapshot: Snapshot,
+    account: Account,
+    route: Route,
+    request: ChatRequest,
+    headers: Iterable[tuple[bytes, bytes]],
+    *,
+    fallbacks: tuple[str, ...] | None = None,
 ) -> Plan:
-    """Return the plan for one request; raise ModelNotFound, or Unavailable, when nobody could be in it."""
-    endpoint = request.endpoint
+    """Return the plan for one request; raise ModelNotFound when nobody could be in it.
+
+    `fallbacks` are the models to go on with, in place of those that the route's own model has.
+    """
+    endpoint, rules = request.endpoint, route.rules
+    models = rules.fallbacks if fallbacks is None else fallbacks
     if endpoint not in route.endpoints:
         route = route.answering(endpoint)
         if not route.deployments:
-            check_fallbacks(snapshot, account, route, endpoint)
-    rule = route.rules.affinity
-    affinity = None if rule is None else affinity_of(rule, request.fields, call.headers)
-    return Plan(selector, snapshot, account, route, endpoint, affinity)
+            _check_fallbacks(snapshot, account, route.model, models, endpoint)
+    affinity = None if rules.affinity is None else affinity_of(rules.affinity, request.fields, headers)
+    return Plan(selector, snapshot, account, route, endpoint, affinity, models)
 
 
 def find_route(snapshot: Snapshot, model: str) -> Route:
@@ -177,13 +187,16 @@ def fallback_route(snapshot: Snapshot, account: Account, model: str, endpoint: E
     return route if route.deployments else None
 
 
-def check_fallbacks(snapshot: Snapshot, account: Account, route: Route, endpoint: Endpoint) -> None:
-    """Raise ModelNotFound unless a model to fall back to can stand in for a route that answers nothing."""
-    for model in route.rules.fallbacks:
+def _check_fallbacks(
+    snapshot: Snapshot, account: Account, asked: str, models: tuple[str, ...], endpoint: Endpoint
+) -> None:
+    """Raise ModelNotFound unless a model to fall back to can stand in for one that answers nothing."""
+    for model in models:
         if fallback_route(snapshot, account, model, endpoint) is not None:
             return
-    name = route.model[:200]
-    message = f"No provider of the model '{name}' answers /v1/{endpoint}; use another endpoint or model."
+    message = (
+        f"No provider of the model '{asked[:200]}' answers /v1/{endpoint}; use another endpoint or model."
+    )
     raise ModelNotFound(message, param="model")
 
 

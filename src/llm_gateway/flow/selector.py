@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from copy import copy, deepcopy
 from weakref import WeakValueDictionary
 
@@ -161,10 +161,19 @@ class Selector:
             return lineup.candidates[ring.turn.pick_among(route.keys, route.weights, among)]
         return lineup.candidates[ring.turn.most_owed(route.keys, among)]
 
-    def standings(self) -> Iterator[tuple[int, Standing]]:
-        """Return every standing there is, with its provider's id."""
+    def shut(self) -> dict[str, list[Standing]]:
+        """Return the deployments whose breaker is not closed, by their provider's key."""
+        found: dict[str, list[Standing]] = {}
+        for standing in list(self._standings.values()):
+            if not standing.breaker.closed:
+                found.setdefault(standing.provider_key, []).append(standing)
+        return found
+
+    def hasten(self, provider_id: int, now: float) -> None:
+        """Let the provider's open breakers admit a trial now, since it gave a sign of life."""
         for key, standing in list(self._standings.items()):
-            yield key[0], standing
+            if key[0] == provider_id:
+                standing.breaker.hasten(now)
 
     def known_ring(self, route: Route) -> Ring | None:
         """Return what is remembered of a route, None when that is nothing."""

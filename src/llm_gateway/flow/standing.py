@@ -50,7 +50,7 @@ class Standing:
         admitted = self.breaker.closed or ticket & 1
         self.breaker.failed(ticket, now, retry_after)
         if admitted and not self.breaker.closed and self.opened is not None:
-            self.opened(self, self.breaker.opens_in(now))
+            self.opened(self, self.breaker.trial_in(now))
 
     def copy(self) -> Standing:
         """Return one like it that goes its own way."""
