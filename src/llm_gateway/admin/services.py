@@ -9,7 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from llm_gateway.flow.catalog_editing import CatalogEditor
-from llm_gateway.flow.explaining import Explanation, Question
+from llm_gateway.flow.explanation import Explanation, Question
 from llm_gateway.flow.ports import CatalogSource
 from llm_gateway.flow.provider_testing import ProviderTester
 from llm_gateway.flow.reloading import Reloader

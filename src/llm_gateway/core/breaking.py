@@ -36,8 +36,8 @@ class Breaker:
     """
 
     __slots__ = (
-        "_asked_for", "_attempts", "_closed_at", "_failures", "_in_a_row", "_open_until", "_opened", "_past", "_rules",
-        "_slice_end", "_ticket", "_trial", "closed",
+        "_asked_for", "_attempts", "_closed_at", "_failures", "_in_a_row", "_open_until", "_opened", "_past",
+        "_rules", "_slice_end", "_ticket", "_trial", "closed",
     )  # fmt: skip
 
     def __init__(self, rules: BreakerRules) -> None:
