@@ -15,6 +15,7 @@ from llm_gateway.flow.ports import UpstreamFault, Verdict
 from llm_gateway.flow.selector import Selector
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.providers.registry import ADAPTERS, KINDS
+from tests.fakes.virtual_time import VirtualTime
 
 KEY = "sk-test"
 
@@ -39,7 +40,7 @@ class FakeReply:
         status: int = 200,
         content_type: str = "application/json",
         headers: dict[str, str] | None = None,
-        clock: FakeClock | None = None,
+        clock: FakeClock | VirtualTime | None = None,
     ) -> None:
         self.status = status
         self.pieces: list[bytes | UpstreamFault | float] = list(pieces)
@@ -226,6 +227,7 @@ class Bench:
         options: Options | None = None,
         models: tuple[Model, ...] = (),
         selector: Selector | None = None,
+        time: VirtualTime | None = None,
     ) -> None:
         self.slept: list[float] = []
         catalog = Catalog(
@@ -234,7 +236,7 @@ class Bench:
             models=models,
             credentials=(credential(),) if credentials is None else credentials,
         )
-        self.clock = FakeClock()
+        self.clock: FakeClock | VirtualTime = time or FakeClock()
         self.recorder = Recorder()
         self.upstream = upstream
         self.tokens = FakeTokens()
@@ -250,7 +252,7 @@ class Bench:
             counter=WordCounter(),
             clock=self.clock,
             options=options or Options(),
-            sleep=self.sleep,
+            sleep=self.sleep if time is None else time.sleep,
             selector=selector or Selector(),
         )
 

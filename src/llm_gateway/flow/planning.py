@@ -20,8 +20,8 @@ class Plan:
     """
 
     __slots__ = (
-        "_account", "_affinity", "_at", "_endpoint", "_models", "_ring", "_selector", "_snapshot", "_tried",
-        "_visited", "budget", "lineup", "route",
+        "_account", "_affinity", "_at", "_desperate", "_endpoint", "_models", "_ring", "_selector", "_snapshot",
+        "_tried", "_visited", "budget", "lineup", "route",
     )  # fmt: skip
 
     def __init__(
@@ -46,6 +46,8 @@ class Plan:
         self._models = fallbacks
         # -1 = the route itself, else the place in `_models`.
         self._at = -1
+        # Every breaker is open: all are asked rather than none.
+        self._desperate = False
         self._visited: set[tuple[int, str]] | None = None
         # Who was asked in vain and may be asked again, the longest ago first, and from when on.
         self._tried: dict[Candidate, float] = {}
@@ -62,14 +64,16 @@ class Plan:
         A model all of whose breakers are open is passed over. When that leaves nobody at all, all are asked
         rather than none.
         """
-        for ring, lineup in self._legs():
-            if not lineup.is_shut(now) and (found := self._choose(ring, lineup, now)) is not None:
-                return found
-        if self._visited is None:
-            self._at = -1
+        if not self._desperate:
             for ring, lineup in self._legs():
-                if (found := self._choose(ring, lineup, now)) is not None:
+                if not lineup.is_shut(now) and (found := self._choose(ring, lineup, now)) is not None:
                     return found
+            if self._visited is not None:
+                return None
+            self._desperate, self._at = True, -1
+        for ring, lineup in self._legs():
+            if (found := self._choose(ring, lineup, now)) is not None:
+                return found
         return None
 
     def visited(self, candidate: Candidate) -> None:
@@ -100,6 +104,7 @@ class Plan:
     def turn_to(self, models: tuple[str, ...]) -> None:
         """Go on with these models instead of all there was."""
         self._tried.clear()
+        self._desperate = False
         self._models = models
         self._at = 0
 
