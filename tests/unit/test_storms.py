@@ -147,15 +147,16 @@ OUTAGES: dict[str, Behave] = {
 }
 
 
-@pytest.mark.parametrize("rate", [20, 2000])
+@pytest.mark.parametrize("rate", [2, 20, 2000])
 @pytest.mark.parametrize("outage", OUTAGES)
 async def test_an_outage_of_the_only_provider_costs_at_most_1_2_attempts_a_request(
     outage: str, rate: float
 ) -> None:
     storm = Storm(OUTAGES[outage])
-    outcomes = await storm.run(2000, rate)
+    count = 1000
+    outcomes = await storm.run(count, rate)
     assert set(outcomes) == {"failed"}
-    assert 2000 <= storm.attempts <= 1.2 * 2000
+    assert count <= storm.attempts <= 1.2 * count
     storm.nothing_is_left()
 
 
@@ -179,7 +180,7 @@ async def test_a_provider_that_comes_back_gets_its_share_again() -> None:
         return 0.05, down if host == "a" and now < 1020 else ok
 
     storm = Storm(behave, weights={"a": 1, "b": 1})
-    assert set(await storm.run(9000, 100)) == {"ok"}
+    assert set(await storm.run(4500, 50)) == {"ok"}
     # Down for 20 of 90 seconds, and found out at most 60 seconds later, here after 5 + 10 + 20.
     assert 0.25 < storm.upstream.asked["a"] / storm.attempts < 0.5
     assert storm.bench.gateway.selector.shut() == {}
@@ -188,9 +189,9 @@ async def test_a_provider_that_comes_back_gets_its_share_again() -> None:
 
 async def test_an_outage_that_ends_costs_nobody_more_than_a_moment() -> None:
     storm = Storm(lambda _, now: (0.05, down if now < 1030 else ok))
-    outcomes = await storm.run(6000, 100)
-    assert set(outcomes[3100:]) == {"ok"}
-    assert storm.attempts <= 1.2 * 6000
+    outcomes = await storm.run(2400, 40)
+    assert set(outcomes[1240:]) == {"ok"}
+    assert storm.attempts <= 1.2 * 2400
     assert storm.bench.gateway.selector.shut() == {}
 
 

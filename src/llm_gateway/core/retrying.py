@@ -102,8 +102,9 @@ class RetryBudget:
 
     Two bounds, and both must hold. At any moment at most `max(3, 20 %)` of what is in flight are further
     attempts, those that wait for their turn included. And over any span of time they are at most a tenth of
-    its requests, plus one every two seconds, plus ten: in an outage whose failures are fast there is little in
-    flight, and three at once would be many. So a storm of a hundred requests or more costs 1.2 attempts each.
+    its requests, plus one every ten seconds, plus ten: in an outage whose failures are fast there is little in
+    flight, and three at once would be many. So at one request a second or more, an outage costs 1.2 attempts
+    each in the long run, and a storm of a hundred does from the start.
     """
 
     __slots__ = ("_allowance", "_counted", "_filled_at", "_taken", "requests")
@@ -111,7 +112,7 @@ class RetryBudget:
     LEAST_AT_ONCE = 3
     SHARE_AT_ONCE = 0.2
     SHARE_OF_REQUESTS = 0.1
-    PER_SECOND = 0.5
+    PER_SECOND = 0.1
     MOST_SAVED = 10.0
 
     def __init__(self) -> None:
