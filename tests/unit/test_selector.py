@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
+from typing import Any
 
 import pytest
 
 from llm_gateway.core.balancing import draw_by_weight, least_loaded
+from llm_gateway.core.snapshot import Snapshot
 from llm_gateway.flow.selector import Selector
-from llm_gateway.flow.standing import Standing
+from llm_gateway.flow.standing import Standing, Visit
 from tests.fakes.in_memory import provider
 from tests.fakes.routing import keys_of, model, order_of, plan_for, shut, snapshot_of, weighted
 
 
-def firsts(selector: Selector, snapshot: object, count: int, now: float = 0.0) -> Counter[str]:
+def firsts(selector: Selector, snapshot: Snapshot, count: int, now: float = 0.0) -> Counter[str]:
     found: Counter[str] = Counter()
     for _ in range(count):
-        plan = plan_for(selector, snapshot)  # type: ignore[arg-type]
+        plan = plan_for(selector, snapshot)
         found[plan.first(now).deployment.provider_key] += 1
     return found
 
@@ -91,12 +93,12 @@ def test_least_busy_is_not_drawn_to_one_that_fails_at_once() -> None:
     """Two deployments, ten seconds a reply; one refuses within no time. It must not get more than its half."""
     snapshot = snapshot_of(*weighted({"bad": 1, "good": 1}), models=(model(strategy="least_busy"),))
     selector, now = Selector(), 0.0
-    open_visits: list[tuple[float, object]] = []
+    open_visits: list[tuple[float, Visit]] = []
     asked: Counter[str] = Counter()
     for number in range(2000):
         now = number * 0.05
         while open_visits and open_visits[0][0] <= now:
-            open_visits.pop(0)[1].succeeded(now)  # type: ignore[attr-defined]
+            open_visits.pop(0)[1].succeeded(now)
         candidate = plan_for(selector, snapshot).first(now)
         key = candidate.deployment.provider_key
         asked[key] += 1
@@ -125,23 +127,24 @@ def test_affinity_keeps_a_user_at_one_deployment_and_hands_it_on_when_that_is_do
 
 
 @pytest.mark.parametrize("fields", [{}, {"user": None}, {"user": ""}])
-def test_without_what_affinity_looks_at_the_strategy_decides(fields: dict[str, object]) -> None:
+def test_without_what_affinity_looks_at_the_strategy_decides(fields: dict[str, Any]) -> None:
     snapshot = snapshot_of(*weighted({"a": 1, "b": 1}), models=(model(affinity="user"),))
     selector = Selector()
     found = Counter(
         plan_for(selector, snapshot, **fields).first(0.0).deployment.provider_key for _ in range(6)
-    )  # type: ignore[arg-type]
+    )
     assert found == {"a": 3, "b": 3}
 
 
 def test_affinity_by_header_and_by_cache_key() -> None:
-    for rule, more in (
+    cases: tuple[tuple[str, dict[str, Any]], ...] = (
         ("header:X-Session", {"headers": ((b"x-other", b"1"), (b"x-session", b"s"))}),
         ("prompt_cache_key", {"prompt_cache_key": "k"}),
-    ):
+    )
+    for rule, more in cases:
         snapshot = snapshot_of(*weighted({"a": 1, "b": 1, "c": 1}), models=(model(affinity=rule),))
         selector = Selector()
-        orders = {tuple(keys_of(plan_for(selector, snapshot, **more))) for _ in range(4)}  # type: ignore[arg-type]
+        orders = {tuple(keys_of(plan_for(selector, snapshot, **more))) for _ in range(4)}
         assert len(orders) == 1
 
 

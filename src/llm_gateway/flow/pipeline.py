@@ -43,8 +43,8 @@ async def handle(gateway: Gateway, call: Call, read_request: ReadRequest) -> Rep
         request.model = meter.model = strip_prefix(request.model, gateway.options.provider_suffix)
         authorise(account, request.model)
         route = find_route(snapshot, request.model)
-        verdict = await throttle(gateway, account)
         plan = make_plan(gateway.selector, snapshot, account, route, request, call.headers)
+        verdict = await throttle(gateway, account)
         if call.cache is None and account.credential.cache is None and route.rules.cache is None:
             reply = await dispatch(gateway, call, request, plan, meter)
         else:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import cast
 
 from llm_gateway.core.chat import ChatRequest, Endpoint
-from llm_gateway.core.errors import ModelNotFound, Unavailable
+from llm_gateway.core.errors import BadRequest, ModelNotFound, Unavailable
 from llm_gateway.core.snapshot import Account, Route, Snapshot
 from llm_gateway.flow.selector import Candidate, Lineup, Ring, Selector
 
@@ -21,7 +21,7 @@ class Plan:
 
     __slots__ = (
         "_account", "_affinity", "_at", "_desperate", "_endpoint", "_models", "_ring", "_selector", "_snapshot",
-        "_tried", "_visited", "budget", "lineup", "route",
+        "_tried", "_visited", "budget", "is_bound", "lineup", "route",
     )  # fmt: skip
 
     def __init__(
@@ -33,6 +33,8 @@ class Plan:
         endpoint: Endpoint,
         affinity: bytes | None,
         fallbacks: tuple[str, ...],
+        *,
+        is_bound: bool,
     ) -> None:
         """Plan for one request; `route` is that of the model it asked for, as far as it answers `endpoint`."""
         self._selector = selector
@@ -41,6 +43,8 @@ class Plan:
         self._endpoint = endpoint
         self._affinity = affinity
         self.route = route
+        # It makes sense at the provider of this model alone.
+        self.is_bound = is_bound
         self._ring, self.lineup = selector.ring(route, snapshot)
         self.budget = self._ring.budget
         self._models = fallbacks
@@ -150,16 +154,31 @@ def make_plan(
 ) -> Plan:
     """Return the plan for one request; raise ModelNotFound when nobody could be in it.
 
-    `fallbacks` are the models to go on with, in place of those that the route's own model has.
+    Raise BadRequest when it is bound to one provider and the route does not say which. `fallbacks` are the models
+    to go on with, in place of those that the route's own model has.
     """
     endpoint, rules = request.endpoint, route.rules
     models = rules.fallbacks if fallbacks is None else fallbacks
+    if request.bound_by is not None:
+        models = ()
+        _check_bound(route.answering(endpoint), request.bound_by)
     if endpoint not in route.endpoints:
         route = route.answering(endpoint)
         if not route.deployments:
             _check_fallbacks(snapshot, account, route.model, models, endpoint)
     affinity = None if rules.affinity is None else affinity_of(rules.affinity, request.fields, headers)
-    return Plan(selector, snapshot, account, route, endpoint, affinity, models)
+    return Plan(
+        selector, snapshot, account, route, endpoint, affinity, models, is_bound=request.bound_by is not None
+    )
+
+
+def _check_bound(route: Route, field: str) -> None:
+    if len(route.deployments) > 1:
+        message = (
+            f"'{field}' names something that is kept at one provider, and this model has "
+            f"{len(route.deployments)}: use a model with one provider, or send everything in 'input'."
+        )
+        raise BadRequest(message, code="bound_to_one_provider", param=field)
 
 
 def find_route(snapshot: Snapshot, model: str) -> Route:

@@ -115,7 +115,7 @@ class Recovery:
     def _other_model(self, failure: Failure, now: float) -> Candidate | None:
         """Return who serves the model that is meant for a request which this one refused."""
         about, rules = failure.about, self._plan.route.rules
-        if about is None or about in self._turned:
+        if about is None or about in self._turned or self._plan.is_bound:
             return None
         models = rules.context_fallbacks if about == "context_length" else rules.policy_fallbacks
         if not models:
