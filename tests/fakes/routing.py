@@ -98,9 +98,16 @@ def keys_of(plan: Plan, now: float = 0.0) -> list[str]:
     return [candidate.deployment.provider_key for candidate in order_of(plan, now)]
 
 
-def shut(selector: Selector, snapshot: Snapshot, *keys: str, name: str = "m", now: float = 0.0) -> None:
+def shut(
+    selector: Selector,
+    snapshot: Snapshot,
+    *keys: str,
+    name: str = "m",
+    now: float = 0.0,
+    retry_after: float | None = None,
+) -> None:
     """Open the breakers of these providers for a route."""
     _, lineup = selector.ring(find_route(snapshot, name), snapshot)
     for candidate in lineup.candidates:
         while candidate.deployment.provider_key in keys and candidate.breaker.closed:
-            candidate.standing.visit(now).failed(now)
+            candidate.standing.visit(now).failed(now, retry_after)

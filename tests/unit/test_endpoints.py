@@ -228,7 +228,7 @@ async def test_a_whole_response_that_failed_is_a_failed_attempt() -> None:
     for _ in range(2):
         assert await ask(bench, parse_response) == good
     with pytest.raises(UpstreamFailed, match=r"\[secret\]"):
-        await ask(one(lambda _: FakeReply(bad)), parse_response)
+        await ask(two(lambda: FakeReply(bad), lambda: FakeReply(bad)), parse_response)
 
 
 async def test_json_that_answers_a_streamed_response_becomes_its_events() -> None:
