@@ -51,7 +51,8 @@ def health_routes(gateway: Gateway, prober: Prober, details: Callable[[], dict[s
                 "version": __version__,
                 **({"reason": reason} if reason is not None else {}),
                 **details(),
-                "providers": _providers(gateway, probes),
+                "providers": {name: _told(probe) for name, probe in probes.items()},
+                "breakers": _breakers(gateway),
             }
             code = _OK if reason is None else _UNAVAILABLE
             await send_json(send, msgspec.json.encode(body), request_id, status=code)
@@ -94,11 +95,13 @@ def health_paths() -> dict[str, Any]:
     }
 
 
-def _providers(gateway: Gateway, probes: dict[str, Probe]) -> dict[str, Any]:
-    shut, now = gateway.selector.shut(), gateway.clock.monotonic()
+def _breakers(gateway: Gateway) -> dict[str, Any]:
+    """Return the breakers of this process that are not closed, by provider."""
+    now = gateway.clock.monotonic()
+    shut = gateway.selector.shut()
     return {
-        name: {**_told(probe), "breakers": [_breaker(each, now) for each in shut.get(name, ())[:_BREAKERS]]}
-        for name, probe in probes.items()
+        name: [_breaker(standing, now) for standing in standings[:_BREAKERS]]
+        for name, standings in shut.items()
     }
 
 
