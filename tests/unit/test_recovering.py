@@ -237,7 +237,7 @@ def teach_about(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_refusal_without_a_model_that_makes_it_good_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     teach_about(monkeypatch)
-    bench = bench_of(model(fallbacks=("m",)), a=refusing(400, code="context_length"), b=whole)
+    bench = bench_of(model(fallbacks=("n",)), a=refusing(400, code="context_length"), b=whole)
     assert isinstance(await told(bench), UpstreamRefused)
     assert len(bench.upstream.requests) == 1
 
