@@ -35,16 +35,18 @@ _UNAUTHORIZED, _TOO_MANY, _UNAVAILABLE, _GATEWAY_TIMEOUT = 401, 429, 503, 504
 
 async def dispatch(gateway: Gateway, call: Call, request: ChatRequest, plan: Plan, meter: Meter) -> Reply:
     """Return the first reply that a deployment of the plan gives; raise what the last one left."""
-    candidate = plan.first(gateway.clock.monotonic())
+    now = gateway.clock.monotonic()
+    candidate = plan.first(now)
     try:
-        return await _Attempt(gateway, call, request, candidate, meter).run()
+        return await _Attempt(gateway, call, request, candidate, meter, now).run()
     except (AttemptEnded, CannotCarry) as failed:
         recovery = Recovery(gateway, call, plan, meter, candidate, failed)
     while True:
         # Raises what the client gets to hear when there is nothing more to try.
         candidate = await recovery.next_candidate()
+        now = gateway.clock.monotonic()
         try:
-            return await _Attempt(gateway, call, request, candidate, meter).run()
+            return await _Attempt(gateway, call, request, candidate, meter, now).run()
         except (AttemptEnded, CannotCarry) as failed:
             recovery.failed(candidate, failed)
         finally:
@@ -55,12 +57,18 @@ class _Attempt:
     """One try of one deployment."""
 
     __slots__ = (
-        "_adapter", "_call", "_candidate", "_deadline", "_deployment", "_gateway", "_left_out", "_meter",
+        "_adapter", "_begun", "_call", "_candidate", "_deadline", "_deployment", "_gateway", "_left_out", "_meter",
         "_request", "_visit",
     )  # fmt: skip
 
     def __init__(
-        self, gateway: Gateway, call: Call, request: ChatRequest, candidate: Candidate, meter: Meter
+        self,
+        gateway: Gateway,
+        call: Call,
+        request: ChatRequest,
+        candidate: Candidate,
+        meter: Meter,
+        now: float,
     ) -> None:
         self._gateway = gateway
         self._call = call
@@ -70,7 +78,7 @@ class _Attempt:
         self._meter = meter
         self._adapter: Adapter = gateway.adapters[candidate.deployment.kind]
         self._left_out: tuple[str, ...] = ()
-        now = gateway.clock.monotonic()
+        self._begun = now
         timeouts = candidate.route.rules.timeouts
         timeout = timeouts.first_content if request.stream else timeouts.total
         self._deadline = now + (timeout or gateway.options.llm_timeout)
@@ -187,17 +195,18 @@ class _Attempt:
         return AttemptEnded(failure, UpstreamFailed(message), "an error under a 2xx, before any content")
 
     async def _send(self) -> UpstreamReply:
-        request = await self._encoded()
+        if self._deployment.oauth2 is not None:
+            self._deployment = await self._with_token(self._deployment)
+        request = self._encoded()
         timeouts = self._candidate.route.rules.timeouts
         request.connect_timeout = timeouts.connect
         self._left_out = request.left_out
-        now = self._gateway.clock.monotonic()
-        self._meter.attempt(self._deployment, now)
-        patience = self._deadline - now
+        self._meter.attempt(self._deployment, self._begun)
+        patience = self._time_left()
         if timeouts.first_content is not None:
             patience = min(patience, timeouts.first_content)
         try:
-            reply = await self._gateway.upstream.send(request, max(patience, 0.0))
+            reply = await self._gateway.upstream.send(request, patience)
         except UpstreamFault as fault:
             raise _from_fault(fault) from None
         if 200 <= reply.status < 300:
@@ -207,10 +216,8 @@ class _Attempt:
         finally:
             reply.close()
 
-    async def _encoded(self) -> UpstreamRequest:
+    def _encoded(self) -> UpstreamRequest:
         """Return what is sent; raise CannotCarry when this kind has no words for it."""
-        if self._deployment.oauth2 is not None:
-            self._deployment = await self._with_token(self._deployment)
         try:
             return self._adapter.encode(self._request, self._deployment, self._call.forwarded)
         except BadRequest as error:
@@ -224,7 +231,7 @@ class _Attempt:
             token = await gateway.tokens.token(deployment.provider_id, grant, secret, self._time_left())
         except UpstreamFault as fault:
             # Nothing was sent to the provider itself, and still it was tried.
-            self._meter.attempt(deployment, gateway.clock.monotonic())
+            self._meter.attempt(deployment, self._begun)
             raise _from_fault(fault) from None
         return msgspec.structs.replace(deployment, secret=token)
 

@@ -73,7 +73,8 @@ class Recovery:
         if isinstance(failed, CannotCarry):
             self._plan.visited(candidate)
             return
-        self._ended, self._fresh = failed, True
+        # Without the frames it came through, which hold this.
+        self._ended, self._fresh = failed.with_traceback(None), True
         self._error = failed.error
         self._plan.failed(candidate, self._ready_at(candidate, failed.failure))
 
@@ -122,7 +123,10 @@ class Recovery:
             return None
         self._turned.add(about)
         self._plan.turn_to(models)
-        return self._plan.following(now)
+        candidate = self._plan.following(now)
+        # The provider has done its work: there is no failure to tell of.
+        self._fresh = candidate is None
+        return candidate
 
     def _fail_over(self, ended: AttemptEnded, candidate: Candidate, now: float) -> Candidate:
         free = not self._failed_over and candidate.breaker.closed
