@@ -147,13 +147,13 @@ OUTAGES: dict[str, Behave] = {
 }
 
 
-@pytest.mark.parametrize("rate", [2, 20, 2000])
+@pytest.mark.parametrize(("rate", "count"), [(2, 300), (20, 500), (2000, 2000)])
 @pytest.mark.parametrize("outage", OUTAGES)
 async def test_an_outage_of_the_only_provider_costs_at_most_1_2_attempts_a_request(
-    outage: str, rate: float
+    outage: str, rate: float, count: int, soak: bool
 ) -> None:
     storm = Storm(OUTAGES[outage])
-    count = 1000
+    count *= 10 if soak else 1
     outcomes = await storm.run(count, rate)
     assert set(outcomes) == {"failed"}
     assert count <= storm.attempts <= 1.2 * count

@@ -78,7 +78,7 @@ class Prober:
         if self._answered is not None:
             self._answered(provider.provider.provider_key, error is None)
         if error is None:
-            self._gateway.selector.hasten(provider.provider.id, clock.monotonic())
+            self._gateway.selector.hasten(provider.provider.provider_key, clock.monotonic())
         return Probe(
             provider=provider.provider.provider_key,
             status="healthy" if error is None else "unhealthy",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Hashable, Sequence
 from copy import copy, deepcopy
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from llm_gateway.core.balancing import (
     SmoothWeightedRoundRobin,
@@ -105,6 +105,8 @@ class Selector:
         self._prune_at = _FEW
         # A standing lives for as long as a lineup, or an attempt, holds it.
         self._standings: WeakValueDictionary[tuple[int, str], Standing] = WeakValueDictionary()
+        # Whose breaker has opened and was not seen closed since.
+        self._troubled: WeakSet[Standing] = WeakSet()
         self._original = original
 
     def ring(self, route: Route, snapshot: Snapshot) -> tuple[Ring, Lineup]:
@@ -164,16 +166,17 @@ class Selector:
     def shut(self) -> dict[str, list[Standing]]:
         """Return the deployments whose breaker is not closed, by their provider's key."""
         found: dict[str, list[Standing]] = {}
-        for standing in list(self._standings.values()):
-            if not standing.breaker.closed:
+        for standing in list(self._troubled):
+            if standing.breaker.closed:
+                self._troubled.discard(standing)
+            else:
                 found.setdefault(standing.provider_key, []).append(standing)
         return found
 
-    def hasten(self, provider_id: int, now: float) -> None:
+    def hasten(self, provider_key: str, now: float) -> None:
         """Let the provider's open breakers admit a trial now, since it gave a sign of life."""
-        for key, standing in list(self._standings.items()):
-            if key[0] == provider_id:
-                standing.breaker.hasten(now)
+        for standing in self.shut().get(provider_key, ()):
+            standing.breaker.hasten(now)
 
     def known_ring(self, route: Route) -> Ring | None:
         """Return what is remembered of a route, None when that is nothing."""
@@ -186,6 +189,11 @@ class Selector:
     def copy(self) -> Selector:
         """Return a selector that would choose as this one would, and changes nothing of it."""
         return Selector(rules=self._rules, draw=self.draw, original=self)
+
+    def _note_opened(self, standing: Standing, seconds: float) -> None:
+        self._troubled.add(standing)
+        if self._opened is not None:
+            self._opened(standing, seconds)
 
     def _new_ring(self, route: Route, rings: dict[Hashable, Ring], snapshot: Snapshot) -> Ring:
         if rings is self._named:
@@ -237,7 +245,7 @@ class Selector:
                 standing = known.copy()
             else:
                 standing = Standing(
-                    self._rules, deployment.provider_key, deployment.upstream_model, self._opened
+                    self._rules, deployment.provider_key, deployment.upstream_model, self._note_opened
                 )
             self._standings[key] = standing
         standing.provider_key = deployment.provider_key
