@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.conftest import Desk, Launch
 from tests.e2e.gateway_process import GatewayProcess, accepted, eventually
 from tests.fakes.calls import Lane
-from tests.fakes.script import Script, error_script
+from tests.fakes.script import Script, error_body, error_script
 from tests.fakes.upstream import FakeUpstream
 
 STORE_MATTERS = False
@@ -179,6 +179,19 @@ def test_s3_10_another_model_answers(desk: Desk, stream: bool) -> None:
     assert (row["model"], row["upstream_model"], row["provider"]) == (desk.model, "small", other.name)
     bare = desk.credential("-bare", allowed_models=[desk.model])
     assert desk.gateway.post("/v1/chat/completions", bare, json=desk.body(stream=stream)).status_code == 503
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_request_that_is_too_long_goes_to_the_larger_model(desk: Desk, stream: bool) -> None:
+    body = error_body("This model's maximum context length is 9 tokens.", code="context_length_exceeded")
+    small = [desk.failing(Script(status=400, body=body, ignore_stream=True), name) for name in ("a", "b")]
+    desk.provider("large", model_mapping={f"{desk.model}-large": "large"})
+    told = desk.chat(stream=stream)
+    assert (told.status_code, told.json()["error"]["code"]) == (400, "context_length_exceeded")
+    set_rules(desk, context_fallbacks=[f"{desk.model}-large"])
+    answer = desk.chat(stream=stream)
+    assert (answer.status_code, answer.headers["x-llm-gateway-model"]) == (200, f"{desk.model}-large")
+    assert sum(len(lane.chats) for lane in small) == 2
 
 
 def test_affinity_keeps_a_user_at_one_provider(desk: Desk) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from llm_gateway.core.errors import UpstreamFailed
 from llm_gateway.flow.caching import answer_with_cache
+from llm_gateway.flow.dispatch import dispatch
 from llm_gateway.flow.gateway import Options
 from llm_gateway.flow.metering import Meter
-from llm_gateway.flow.dispatch import dispatch
 from llm_gateway.flow.planning import make_plan
 from llm_gateway.flow.ports import UpstreamFault
 from llm_gateway.flow.reply import Reply

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from llm_gateway.core.catalog import ClientCredentials
-from llm_gateway.core.secret import Secret
 from llm_gateway.flow.ports import UpstreamFault
 from llm_gateway.flow.probing import PeriodicProbes, Prober
 from llm_gateway.flow.selector import Selector
@@ -115,19 +114,10 @@ async def test_a_good_answer_makes_the_trial_due_and_nothing_more(answer: FakeRe
 
 
 async def test_a_provider_with_oauth2_is_shown_a_token() -> None:
-    class Tokens:
-        async def token(self, provider_id: int, grant: object, secret: Secret, timeout: float) -> Secret:
-            await asyncio.sleep(0)
-            return Secret(f"token-{provider_id}")
-
-        def forget(self, provider_id: int, token: Secret) -> None:
-            raise AssertionError
-
     grant = ClientCredentials(token_url="https://id.test/token", client_id="me")
     bench = bench_of(provider("a", 1, oauth2=grant), a=FakeReply(LIST))
-    object.__setattr__(bench.gateway, "tokens", Tokens())
     snapshot = bench.gateway.snapshots.current
     assert snapshot is not None
     probe = await Prober(bench.gateway, ttl=5.0).ask(snapshot.providers[0])
     assert (probe.status, probe.models) == ("healthy", ("up",))
-    assert bench.upstream.requests[0].headers["authorization"] == "Bearer token-1"
+    assert bench.upstream.requests[0].headers["authorization"] == "Bearer token-0-of-1"
