@@ -373,3 +373,24 @@ async def test_no_answer_ever_holds_a_secret_or_a_key(desk: Desk) -> None:
     text = "\n".join(answers)
     assert "provider-secret" not in text
     assert "my-secret" not in text
+
+
+async def test_a_route_is_explained(quick_desk: Desk) -> None:
+    await quick_desk.ask("POST", "/providers", 201, json=PROVIDER | {"model_mapping": {"m": "up"}})
+    credential = await quick_desk.ask("POST", "/credentials", 201, json=CREDENTIAL | {"rate_limit": 5})
+    said = await quick_desk.ask(
+        "POST",
+        "/route/explain",
+        json={"model": "m", "credential": credential["id"], "user": "ann", "headers": {"x-a": "b"}},
+    )
+    assert said["order"] == [{"model": "m", "provider": "openai-main", "upstream_model": "up"}]
+    assert said["routes"][0]["candidates"][0]["breaker"] == "closed"
+    assert (said["rate_limit"], said["price"], said["price_note"]) == (5, None, "not priced yet")
+    assert (said["retries"]["max_retries"], said["timeouts"]["total"]) == (3, 600)
+    assert said["refused"] is None
+    unknown = await quick_desk.ask("POST", "/route/explain", json={"model": "other"})
+    assert unknown["refused"]["code"] == "model_not_found"
+    assert (await quick_desk.refused("POST", "/route/explain", json={"mode": "m"}))["param"] == "mode"
+    await quick_desk.refused("POST", "/route/explain", 400, json={})
+    await quick_desk.refused("POST", "/route/explain", 404, json={"model": "m", "credential": "nobody"})
+    await quick_desk.refused("POST", "/route/explain", 404, json={"task_type": "juggling"})

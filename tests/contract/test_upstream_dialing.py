@@ -117,6 +117,16 @@ async def test_a_connection_that_takes_too_long(make_upstream: MakeUpstream, ful
     assert (fault.kind, 0.15 < time.monotonic() - started < 2.0) == ("connect", True)
 
 
+async def test_a_request_may_bring_its_own_time_to_connect(
+    make_upstream: MakeUpstream, full_port: int
+) -> None:
+    request = post(f"http://127.0.0.1:{full_port}/v1")
+    request.connect_timeout = 0.2
+    started = time.monotonic()
+    fault = await fault_of(make_upstream(connect_timeout=SOON).send(request, SOON))
+    assert (fault.kind, 0.15 < time.monotonic() - started < 2.0) == ("connect", True)
+
+
 async def test_a_request_whose_time_runs_out_while_it_connects(upstream: Upstream, full_port: int) -> None:
     fault = await fault_of(upstream.send(post(f"http://127.0.0.1:{full_port}/v1"), 0.1))
     assert fault.kind == "timeout"

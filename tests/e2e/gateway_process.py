@@ -45,6 +45,8 @@ class GatewayProcess:
             "DATA_DIR": str(folder / "data"),
             "ADMIN_KEY": ADMIN_KEY,
             "DRAIN_TIMEOUT": "10",
+            # What is tested of one attempt, or of each deployment's first, is not to be tried again after a wait.
+            "MAX_RETRIES": "0",
             **{name: str(value) for name, value in settings.items()},
         }
         self.settings["PORT"] = str(self.port)

@@ -17,7 +17,7 @@ _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-
 # What the gateway may say to a client on a chat reply.
 _TO_CLIENT = {
     "content-type", "content-length", "transfer-encoding", "date", "connection", "cache-control",
-    "x-accel-buffering", "x-request-id", "x-llm-gateway-model", "retry-after", "vary",
+    "x-accel-buffering", "x-request-id", "x-llm-gateway-model", "x-llm-gateway-attempts", "retry-after", "vary",
 }  # fmt: skip
 # What an OpenAI-type provider needs to hear.
 _TO_UPSTREAM = {

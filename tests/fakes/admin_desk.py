@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from fastapi import FastAPI
 
 from llm_gateway.admin.router import admin_router
 from llm_gateway.admin.services import AdminServices
+from llm_gateway.flow.explaining import explain
 from llm_gateway.flow.provider_testing import ProviderTest, ProviderTester
 from llm_gateway.http.framework_errors import add_error_handlers
 from llm_gateway.providers.registry import KINDS
@@ -28,6 +30,8 @@ class Desk:
         # What the providers answer to tests, and what the log hears of them.
         self.bench = Bench(upstream=FakeUpstream())
         self.heard: list[ProviderTest] = []
+        # Calls nobody: for what is said of requests that are not made.
+        self.gateway = dataclasses.replace(self.bench.gateway, snapshots=store.holder)
 
     async def ask(self, method: str, path: str, status: int = 200, **arguments: Any) -> Any:
         answer = await self.client.request(method, f"/admin/v1{path}", **arguments)
@@ -62,5 +66,6 @@ async def sitting(store: Store) -> AsyncIterator[Desk]:
             usage=store.usage,
             tester=ProviderTester(desk.bench.gateway, KINDS, desk),
             flush=desk.flush,
+            explain=lambda question: explain(desk.gateway, question),
         )
         yield desk

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from llm_gateway.core.catalog import Catalog, ClientCredentials, Credential, Provider
+from llm_gateway.core.catalog import Catalog, ClientCredentials, Credential, Model, Provider
 from llm_gateway.core.records import AttemptBegun, AttemptFailed, UsageRecord
 from llm_gateway.core.secret import Secret
 from llm_gateway.core.snapshot import Snapshot, build_snapshot
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.ports import UpstreamFault, Verdict
+from llm_gateway.flow.selector import Selector
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.providers.registry import ADAPTERS, KINDS
+from tests.fakes.virtual_time import VirtualTime
 
 KEY = "sk-test"
 
@@ -38,7 +40,7 @@ class FakeReply:
         status: int = 200,
         content_type: str = "application/json",
         headers: dict[str, str] | None = None,
-        clock: FakeClock | None = None,
+        clock: FakeClock | VirtualTime | None = None,
     ) -> None:
         self.status = status
         self.pieces: list[bytes | UpstreamFault | float] = list(pieces)
@@ -223,13 +225,18 @@ class Bench:
         upstream: FakeUpstream,
         credentials: tuple[Credential, ...] | None = None,
         options: Options | None = None,
+        models: tuple[Model, ...] = (),
+        selector: Selector | None = None,
+        time: VirtualTime | None = None,
     ) -> None:
+        self.slept: list[float] = []
         catalog = Catalog(
             version=7,
             providers=providers,
+            models=models,
             credentials=(credential(),) if credentials is None else credentials,
         )
-        self.clock = FakeClock()
+        self.clock: FakeClock | VirtualTime = time or FakeClock()
         self.recorder = Recorder()
         self.upstream = upstream
         self.tokens = FakeTokens()
@@ -245,7 +252,15 @@ class Bench:
             counter=WordCounter(),
             clock=self.clock,
             options=options or Options(),
+            sleep=self.sleep if time is None else time.sleep,
+            selector=selector or Selector(),
         )
+
+    async def sleep(self, seconds: float) -> None:
+        """Let the clock go on; others run meanwhile."""
+        self.slept.append(seconds)
+        self.clock.now += seconds
+        await asyncio.sleep(0)
 
     def call(self, *, api_key: str | None = KEY, admitted: bool = True) -> Call:
         return Call(

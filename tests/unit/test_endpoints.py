@@ -12,13 +12,17 @@ import pytest
 from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.errors import BadRequest, GatewayError, ModelNotFound, UpstreamFailed
 from llm_gateway.core.snapshot import Deployment, Route
+from llm_gateway.flow.admission import ANONYMOUS
 from llm_gateway.flow.call import Call
-from llm_gateway.flow.pipeline import for_request, handle
+from llm_gateway.flow.pipeline import handle
+from llm_gateway.flow.planning import Plan, make_plan
 from llm_gateway.flow.ports import UpstreamFault
 from llm_gateway.flow.reply import StreamReply, WholeReply
+from llm_gateway.flow.selector import Selector
 from llm_gateway.surfaces.openai.parsing import parse_embedding, parse_response
 from tests.fakes.in_memory import Bench, FakeReply, FakeUpstream, provider
 from tests.fakes.responses_wire import embedding_list, response, response_events
+from tests.fakes.routing import snapshot_of
 from tests.fakes.script import Script
 
 Parse = Callable[[bytes], ChatRequest]
@@ -224,7 +228,7 @@ async def test_a_whole_response_that_failed_is_a_failed_attempt() -> None:
     for _ in range(2):
         assert await ask(bench, parse_response) == good
     with pytest.raises(UpstreamFailed, match=r"\[secret\]"):
-        await ask(one(FakeReply(bad)), parse_response)
+        await ask(two(lambda: FakeReply(bad), lambda: FakeReply(bad)), parse_response)
 
 
 async def test_json_that_answers_a_streamed_response_becomes_its_events() -> None:
@@ -264,17 +268,24 @@ def request(**fields: Any) -> ChatRequest:
     return parse_response(msgspec.json.encode({"model": "m", "input": "a", **fields}))
 
 
+def plan(*deployments: Deployment, asked: ChatRequest | None = None) -> Plan:
+    route = Route("m", deployments, explicit=True)
+    return make_plan(Selector(), snapshot_of(), ANONYMOUS, route, asked or request(), ())
+
+
 def test_a_plan_holds_those_who_answer_the_endpoint() -> None:
     route = Route("m", (CHATS, ALL, ALL_TOO), explicit=True)
-    found = for_request(route, request())
+    found = route.answering("responses")
     assert found.deployments == (ALL, ALL_TOO)
     assert (found.weights, found.model, found.rules) == ((2, 3), "m", route.rules)
-    assert for_request(found, request()) is found
+    assert route.answering("responses") is found
+    assert found.answering("responses") is found
+    assert plan(CHATS, ALL, ALL_TOO).route.deployments == (ALL, ALL_TOO)
 
 
 def test_a_model_that_nobody_serves_at_this_endpoint_is_not_found_there() -> None:
     with pytest.raises(ModelNotFound, match=r"No provider of the model 'm' answers /v1/responses") as caught:
-        for_request(Route("m", (CHATS,), explicit=True), request())
+        plan(CHATS)
     assert (caught.value.status, caught.value.code, caught.value.param) == (404, "model_not_found", "model")
 
 
@@ -282,9 +293,10 @@ def test_a_model_that_nobody_serves_at_this_endpoint_is_not_found_there() -> Non
 def test_what_lives_at_one_provider_needs_a_route_with_one(field: str) -> None:
     bound = request(**{field: {"id": "x"} if field == "prompt" else "x"})
     assert bound.bound_by == field
-    assert for_request(Route("m", (CHATS, ALL), explicit=True), bound).deployments == (ALL,)
+    found = plan(CHATS, ALL, asked=bound)
+    assert (found.route.deployments, found.is_bound) == ((ALL,), True)
     with pytest.raises(BadRequest, match=field) as caught:
-        for_request(Route("m", (CHATS, ALL, ALL_TOO), explicit=True), bound)
+        plan(CHATS, ALL, ALL_TOO, asked=bound)
     assert (caught.value.code, caught.value.param) == ("bound_to_one_provider", field)
 
 

@@ -11,9 +11,10 @@ import pytest
 
 from llm_gateway.core.errors import UpstreamFailed
 from llm_gateway.flow.caching import answer_with_cache
+from llm_gateway.flow.dispatch import dispatch
 from llm_gateway.flow.gateway import Options
 from llm_gateway.flow.metering import Meter
-from llm_gateway.flow.pipeline import ask_providers
+from llm_gateway.flow.planning import make_plan
 from llm_gateway.flow.ports import UpstreamFault
 from llm_gateway.flow.reply import Reply
 from llm_gateway.providers.base import UpstreamRequest
@@ -164,7 +165,8 @@ async def test_an_answer_of_another_model_is_not_kept() -> None:
         call = bench.call()
         call.cache = "on"
         meter = Meter(bench.gateway, call)
-        ask = partial(ask_providers, bench.gateway, call, request, other, meter)
+        plan = make_plan(bench.gateway.selector, fallback, account, other, request, ())
+        ask = partial(dispatch, bench.gateway, call, request, plan, meter)
         reply = await answer_with_cache(bench.gateway, call, request, account, route, meter, ask)
         assert said(reply) == "miss"
 

@@ -125,3 +125,38 @@ def test_what_came_of_the_cache_is_counted(metrics: Metrics) -> None:
     for result, count in results:
         assert f'llm_gateway_cache_requests_total{{result="{result}"}} {count}.0' in text
     assert "llm_gateway_cache_failures_total 1.0" in text
+
+
+def test_what_was_done_after_a_failure_is_counted(metrics: Metrics) -> None:
+    for then in ("failover", "retry", "retry", "over_budget"):
+        metrics.attempt_failed(
+            AttemptFailed(
+                request_id="r",
+                provider="a",
+                model="listed",
+                upstream_model="up",
+                reason="cut",
+                status=None,
+                detail="x",
+                then=then,
+            )
+        )
+    read = metrics.registry.get_sample_value
+    counts = {
+        step: read("llm_gateway_recovery_steps_total", {"provider": "a", "step": step})
+        for step in ("failover", "retry", "over_budget")
+    }
+    assert counts == {"failover": 1, "retry": 2, "over_budget": 1}
+
+
+def test_open_breakers_are_shown_until_they_close(metrics: Metrics) -> None:
+    def shown(provider: str) -> float | None:
+        return metrics.registry.get_sample_value("llm_gateway_open_breakers", {"provider": provider})
+
+    metrics.breaker_opened("a")
+    metrics.show_open_breakers({"a": 2, "b": 1})
+    assert (shown("a"), shown("b")) == (2, 1)
+    metrics.show_open_breakers({"b": 3})
+    assert (shown("a"), shown("b")) == (0, 3)
+    openings = metrics.registry.get_sample_value("llm_gateway_breaker_openings_total", {"provider": "a"})
+    assert openings == 1

@@ -9,6 +9,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from llm_gateway.flow.catalog_editing import CatalogEditor
+from llm_gateway.flow.explanation import Explanation, Question
 from llm_gateway.flow.ports import CatalogSource
 from llm_gateway.flow.provider_testing import ProviderTester
 from llm_gateway.flow.reloading import Reloader
@@ -27,6 +28,8 @@ class AdminServices:
     tester: ProviderTester
     # Returns when every fact that was journalled before is in the database, or cannot be.
     flush: Callable[[], Awaitable[None]]
+    # Says what would become of a request; raises NotFound for a credential that is not there.
+    explain: Callable[[Question], Explanation]
 
 
 def _services(request: Request) -> AdminServices:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from loguru import logger
 
-from llm_gateway.app.front import make_shell
+from llm_gateway.app.front import make_shell, periodic_probes
 from llm_gateway.app.parts import make_parts
-from llm_gateway.app.reporting import report_losses
+from llm_gateway.app.reporting import report_regularly
 from llm_gateway.app.storage import Storage, find_keys
 from llm_gateway.core.errors import Unavailable
 from llm_gateway.flow.gateway import Lifecycle
@@ -42,7 +42,9 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         parts.access_log.start()
         feed = ChangeFeed(parts.storage.address, parts.storage.catalog, parts.board, parts.reloader)
         await stack.enter_async_context(_in_background(feed.run()))
-        await stack.enter_async_context(_in_background(report_losses(parts)))
+        await stack.enter_async_context(_in_background(report_regularly(parts)))
+        probes = periodic_probes(parts, settings.workers)
+        await stack.enter_async_context(_in_background(probes.run()))
         shell = make_shell(settings, keys.admin.secret, parts)
         yield Running(shell=shell, lifecycle=parts.gateway.lifecycle, storage=parts.storage)
 

@@ -9,6 +9,7 @@ from llm_gateway.admin.router import admin_router
 from llm_gateway.admin.services import AdminServices
 from llm_gateway.app.parts import Parts
 from llm_gateway.flow.catalog_editing import CatalogEditor
+from llm_gateway.flow.explaining import explain
 from llm_gateway.flow.provider_testing import ProviderTester
 from llm_gateway.http.framework_errors import add_error_handlers
 from llm_gateway.infra.event_log import TrialLog
@@ -43,4 +44,5 @@ def _admin_services(parts: Parts) -> AdminServices:
         usage=storage.usage,
         tester=ProviderTester(parts.gateway, KINDS, TrialLog()),
         flush=flush,
+        explain=lambda question: explain(parts.gateway, question),
     )

@@ -9,7 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from llm_gateway.app.parts import Parts
 from llm_gateway.app.reporting import as_record, details, gauges
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.probing import Prober
+from llm_gateway.flow.probing import PeriodicProbes, Prober
 from llm_gateway.http.body import BodyReader
 from llm_gateway.http.shell import Guard, RouteTable, Shell
 from llm_gateway.http.surface import DataPlane
@@ -72,11 +72,20 @@ def _routes(settings: Settings, parts: Parts) -> RouteTable:
     )
     return RouteTable.joined(
         (
-            openai_routes(plane, Prober(gateway, ttl=_MODELS_TTL)),
-            health_routes(gateway, Prober(gateway, ttl=_HEALTH_TTL), lambda: details(parts)),
+            openai_routes(plane, _prober(parts, _MODELS_TTL)),
+            health_routes(gateway, _prober(parts, _HEALTH_TTL), lambda: details(parts)),
             metrics_routes(lambda: parts.metrics.render(gauges(parts)), CONTENT_TYPE),
         )
     )
+
+
+def periodic_probes(parts: Parts, workers: int) -> PeriodicProbes:
+    """Return what asks the providers that want to be asked, in each of `workers` processes."""
+    return PeriodicProbes(parts.gateway, _prober(parts, _HEALTH_TTL), workers=workers)
+
+
+def _prober(parts: Parts, ttl: float) -> Prober:
+    return Prober(parts.gateway, ttl=ttl, answered=parts.metrics.provider_answered)
 
 
 def _guards(settings: Settings, admin_key: Secret) -> tuple[Guard, ...]:
@@ -95,7 +104,8 @@ def _with_cors(shell: AsgiApp, origins: tuple[str, ...]) -> AsgiApp:
         allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
         allow_headers=("*",),
         expose_headers=(
-            "x-request-id", "x-llm-gateway-model", "x-llm-gateway-cache", "age", "retry-after",
+            "x-request-id", "x-llm-gateway-model", "x-llm-gateway-attempts", "x-llm-gateway-ignored",
+            "x-llm-gateway-cache", "age", "retry-after",
             "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests",
         ),
     )  # fmt: skip

@@ -11,10 +11,12 @@ from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.ports import Upstream
 from llm_gateway.flow.reloading import Reloader, SnapshotHolder
 from llm_gateway.flow.reply_store import ReplyStore
+from llm_gateway.flow.selector import Selector
+from llm_gateway.flow.standing import Opened, Standing
 from llm_gateway.infra.access_log import AccessLog
 from llm_gateway.infra.access_tokens import OAuthTokens
 from llm_gateway.infra.clock import SystemClock
-from llm_gateway.infra.event_log import AttemptLog, ReloadLog
+from llm_gateway.infra.event_log import AttemptLog, ReloadLog, log_opened_breaker
 from llm_gateway.infra.journal import FileJournal
 from llm_gateway.infra.prometheus import Metrics
 from llm_gateway.infra.rate_limits import make_rate_limiter
@@ -104,6 +106,7 @@ async def make_parts(settings: Settings, keys: Keys, stack: AsyncExitStack) -> P
             largest=settings.cache_max_bytes // LARGEST_SHARE,
             count=metrics.cache_answered,
         ),
+        selector=Selector(opened=_breaker_listener(metrics)),
     )
     # First of all when stopping: what is counted in the background has to reach the journal.
     stack.push_async_callback(gateway.background.drain, _SETTLE)
@@ -127,6 +130,14 @@ async def make_parts(settings: Settings, keys: Keys, stack: AsyncExitStack) -> P
         access_log=access_log,
         gateway=gateway,
     )
+
+
+def _breaker_listener(metrics: Metrics) -> Opened:
+    def opened(standing: Standing, seconds: float) -> None:
+        metrics.breaker_opened(standing.provider_key)
+        log_opened_breaker(standing, seconds)
+
+    return opened
 
 
 def _upstream(settings: Settings) -> Upstream:

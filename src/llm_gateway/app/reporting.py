@@ -15,6 +15,7 @@ from llm_gateway.infra.prometheus import gauge
 def gauges(parts: Parts) -> list[Any]:
     """Return the gauges that are read at the moment of a scrape."""
     status = parts.reloader.status
+    report_breakers(parts)
     return [
         gauge("llm_proxy_active_requests", "Requests in flight on this machine.", parts.board.active()),
         gauge("llm_gateway_config_version", "Configuration version in force.", status.version or 0),
@@ -63,8 +64,15 @@ def as_record(other: OtherRequest, clock: Clock) -> UsageRecord:
     )
 
 
-async def report_losses(parts: Parts) -> None:
-    """Bring losses, which are counted where they happen, into the metrics; until cancelled."""
+def report_breakers(parts: Parts) -> None:
+    """Bring the number of this process' breakers that are not closed into the metrics."""
+    shut = parts.gateway.selector.shut()
+    parts.metrics.show_open_breakers({provider: len(standings) for provider, standings in shut.items()})
+
+
+async def report_regularly(parts: Parts) -> None:
+    """Bring losses and breakers, which are noted where they happen, into the metrics; until cancelled."""
     while True:
+        report_breakers(parts)
         parts.metrics.count_losses(parts.journal.lost, parts.shipper.rejected)
         await asyncio.sleep(1.0)

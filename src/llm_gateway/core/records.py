@@ -9,6 +9,7 @@ import msgspec
 # None of these can be a part of a cycle: the collector need not look at them (gc=False).
 Outcome = Literal["ok", "error", "aborted", "interrupted", "rejected"]
 UsageSource = Literal["provider", "counted", "estimated"]
+AfterFailure = Literal["failover", "fallback", "retry", "give_up", "over_budget"]
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -54,6 +55,9 @@ class AttemptFailed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     reason: str
     status: int | None
     detail: str
+    # What came of it: another deployment, another model, the same deployment again, or the error for the client,
+    # be it since nothing was left to try or since the retry budget was spent.
+    then: AfterFailure = "give_up"
 
 
 class UsageRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="t", tag="end"):

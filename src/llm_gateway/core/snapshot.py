@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 import msgspec
@@ -51,7 +51,9 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
 class Route:
     """A public model, the deployments that take new requests for it, and the rules they are chosen by."""
 
-    __slots__ = ("deployments", "explicit", "keys", "model", "rules", "weights")
+    __slots__ = (
+        "_narrowed", "deployments", "endpoints", "explicit", "keys", "model", "ring", "rules", "weights",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -69,6 +71,28 @@ class Route:
         self.rules = rules or Model(id=0, name=model)
         self.keys = tuple(deployment.key for deployment in deployments)
         self.weights = tuple(deployment.weight for deployment in deployments)
+        # Those that every deployment answers.
+        self.endpoints = _common(deployments)
+        # Under what the selector remembers whose turn it is.
+        self.ring: Hashable = model
+        self._narrowed: dict[Endpoint, Route] = {}
+
+    def answering(self, endpoint: Endpoint) -> Route:
+        """Return this route without the deployments that do not answer `endpoint`."""
+        if endpoint in self.endpoints:
+            return self
+        narrowed = self._narrowed.get(endpoint)
+        if narrowed is None:
+            able = tuple(one for one in self.deployments if endpoint in one.endpoints)
+            narrowed = Route(self.model, able, explicit=self.explicit, rules=self.rules)
+            narrowed.ring = (self.model, endpoint)
+            self._narrowed[endpoint] = narrowed
+        return narrowed
+
+
+def _common(deployments: Sequence[Deployment]) -> frozenset[Endpoint]:
+    sets = [frozenset(deployment.endpoints) for deployment in deployments]
+    return frozenset.intersection(*sets) if sets else frozenset()
 
 
 class Account:
@@ -139,6 +163,12 @@ class Snapshot:
             if provider.is_enabled
         )
         self.by_key = {provider.provider.provider_key: provider for provider in self.providers}
+        # Asked for nothing; whoever wants to know why a provider is left out finds it here.
+        self.disabled = tuple(
+            ServingProvider(provider, kinds[provider.provider_type])
+            for provider in catalog.providers
+            if not provider.is_enabled
+        )
         self.accounts = {credential.key_hash: Account(credential) for credential in catalog.credentials}
         self.has_credentials = bool(catalog.credentials)
         self.models = {model.name: model for model in catalog.models}

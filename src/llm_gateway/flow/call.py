@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -30,5 +30,7 @@ class Call(msgspec.Struct, kw_only=True, gc=False):
     # The client's `x-llm-gateway-cache`, lower case; None = it has no wish.
     cache: str | None = None
     forwarded: Mapping[str, str]
+    # All of the client's headers, names in lower case: an affinity rule may ask for any of them.
+    headers: Sequence[tuple[bytes, bytes]] = ()
     # The body's size, once it was read.
     request_bytes: int = 0

@@ -2,74 +2,108 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from email.utils import parsedate_to_datetime
 
+import msgspec
+
 from llm_gateway.core.chat import ChatRequest
-from llm_gateway.core.errors import GatewayError, UpstreamFailed, UpstreamTimedOut, UpstreamUnavailable
-from llm_gateway.core.retrying import Failure, Step, next_step
+from llm_gateway.core.errors import (
+    BadRequest,
+    GatewayError,
+    UpstreamFailed,
+    UpstreamTimedOut,
+    UpstreamUnavailable,
+)
+from llm_gateway.core.retrying import Failure, is_providers_fault
 from llm_gateway.core.snapshot import Deployment
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.estimating import count_whole
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.metering import Meter
+from llm_gateway.flow.planning import Plan
 from llm_gateway.flow.ports import UpstreamFault, UpstreamReply
+from llm_gateway.flow.recovering import AttemptEnded, CannotCarry, Recovery
 from llm_gateway.flow.redaction import refused
-from llm_gateway.flow.reply import Reply, StreamReply, WholeReply
-from llm_gateway.providers.base import Adapter, BadReply, Refusal, ReplyStream
+from llm_gateway.flow.reply import Headers, Reply, StreamReply, WholeReply
+from llm_gateway.flow.selector import Candidate
+from llm_gateway.providers.base import Adapter, BadReply, Refusal, ReplyStream, UpstreamRequest
 
 _ERROR_BODY_LIMIT = 256 * 1024
 _ERROR_BODY_TIMEOUT = 10.0
 _UNAUTHORIZED, _TOO_MANY, _UNAVAILABLE, _GATEWAY_TIMEOUT = 401, 429, 503, 504
 
 
-class _AttemptEnded(Exception):
-    """One attempt led to no reply: why, what the client hears if no other does, and a line for the log."""
-
-    def __init__(self, failure: Failure, error: GatewayError, detail: str) -> None:
-        super().__init__(detail)
-        self.failure = failure
-        self.error = error
-        self.detail = detail
-
-
-async def dispatch(
-    gateway: Gateway, call: Call, request: ChatRequest, plan: Sequence[Deployment], meter: Meter
-) -> Reply:
+async def dispatch(gateway: Gateway, call: Call, request: ChatRequest, plan: Plan, meter: Meter) -> Reply:
     """Return the first reply that a deployment of the plan gives; raise what the last one left."""
-    error: GatewayError | None = None
-    for deployment in plan:
-        meter.attempt(deployment)
-        attempt = _Attempt(gateway, call, request, deployment, meter)
+    now = gateway.clock.monotonic()
+    candidate = plan.first(now)
+    try:
+        return await _Attempt(gateway, call, request, candidate, meter, now).run()
+    except (AttemptEnded, CannotCarry) as failed:
+        recovery = Recovery(gateway, call, plan, meter, candidate, failed)
+    while True:
+        # Raises what the client gets to hear when there is nothing more to try.
+        candidate = await recovery.next_candidate()
+        now = gateway.clock.monotonic()
         try:
-            return await (attempt.stream() if request.stream else attempt.whole())
-        except _AttemptEnded as ended:
-            error = ended.error
-            if next_step(ended.failure) is Step.GIVE_UP:
-                # The provider did its work: it was the client's request that was wrong.
-                meter.upstream_ended()
-                break
-            meter.attempt_failed(ended.failure, ended.detail)
-    raise error or UpstreamFailed("No provider answered.")
+            return await _Attempt(gateway, call, request, candidate, meter, now).run()
+        except (AttemptEnded, CannotCarry) as failed:
+            recovery.failed(candidate, failed)
+        finally:
+            recovery.attempt_over()
 
 
 class _Attempt:
     """One try of one deployment."""
 
-    __slots__ = ("_adapter", "_call", "_deadline", "_deployment", "_gateway", "_meter", "_request")
+    __slots__ = (
+        "_adapter", "_begun", "_call", "_candidate", "_deadline", "_deployment", "_gateway", "_left_out", "_meter",
+        "_request", "_visit",
+    )  # fmt: skip
 
     def __init__(
-        self, gateway: Gateway, call: Call, request: ChatRequest, deployment: Deployment, meter: Meter
+        self,
+        gateway: Gateway,
+        call: Call,
+        request: ChatRequest,
+        candidate: Candidate,
+        meter: Meter,
+        now: float,
     ) -> None:
         self._gateway = gateway
         self._call = call
         self._request = request
-        self._deployment = deployment
+        self._candidate = candidate
+        self._deployment: Deployment = candidate.deployment
         self._meter = meter
-        self._adapter: Adapter = gateway.adapters[deployment.kind]
-        self._deadline = gateway.clock.monotonic() + gateway.options.llm_timeout
+        self._adapter: Adapter = gateway.adapters[candidate.deployment.kind]
+        self._left_out: tuple[str, ...] = ()
+        self._begun = now
+        timeouts = candidate.route.rules.timeouts
+        timeout = timeouts.first_content if request.stream else timeouts.total
+        self._deadline = now + (timeout or gateway.options.llm_timeout)
+        # Before anything is waited for, so that a half-open breaker lets one through and no more.
+        self._visit = candidate.standing.visit(now)
 
-    async def whole(self) -> WholeReply:
+    async def run(self) -> Reply:
+        """Return the reply; raise AttemptEnded or CannotCarry. The place at the deployment is given back."""
+        visit = self._visit
+        try:
+            reply: Reply = await (self._stream() if self._request.stream else self._whole())
+        except AttemptEnded as ended:
+            if is_providers_fault(ended.failure):
+                visit.failed(self._meter.upstream_ended(), ended.failure.retry_after)
+            else:
+                self._meter.upstream_ended()
+                visit.left()
+            raise
+        except BaseException:
+            visit.left()
+            raise
+        reply.headers = self._headers()
+        return reply
+
+    async def _whole(self) -> WholeReply:
         """Read the whole reply, so that a cut one is a failure and not half an answer."""
         gateway = self._gateway
         reply = await self._send()
@@ -84,7 +118,7 @@ class _Attempt:
             reply.close()
         if completion.refusal is not None:
             raise self._refused_in_band(completion.refusal)
-        self._meter.upstream_ended()
+        self._visit.succeeded(self._meter.upstream_ended())
         usage = completion.usage or await count_whole(
             gateway.counter, self._request, self._deployment.upstream_model, completion.body
         )
@@ -92,7 +126,7 @@ class _Attempt:
         self._meter.report("ok", reply.status, usage=usage)
         return WholeReply(reply.status, completion.body)
 
-    async def stream(self) -> StreamReply:
+    async def _stream(self) -> StreamReply:
         """Hold the first events back until one has content, or for as long as COMMIT_HOLD says."""
         reply = await self._send()
         committed = False
@@ -113,8 +147,9 @@ class _Attempt:
         if reader.content_seen:
             self._meter.first_content()
         return StreamReply(
-            self._gateway, self._request, self._deployment, self._meter, reply, reader, held, self._deadline
-        )
+            self._gateway, self._request, self._candidate, self._visit, self._meter, reply, reader, held,
+            self._deadline,
+        )  # fmt: skip
 
     async def _until_commit(self, reply: UpstreamReply, reader: ReplyStream) -> bytes:
         clock = self._gateway.clock
@@ -152,17 +187,26 @@ class _Attempt:
         reader.done = True
         return out
 
-    def _refused_in_band(self, refusal: Refusal) -> _AttemptEnded:
+    def _refused_in_band(self, refusal: Refusal) -> AttemptEnded:
         message = "The provider failed before it answered."
         if refusal.message is not None:
             message = refused(refusal, _UNAVAILABLE, self._deployment).message
-        failure = Failure(reason="protocol")
-        return _AttemptEnded(failure, UpstreamFailed(message), "an error under a 2xx, before any content")
+        failure = Failure(reason="protocol", about=refusal.about)
+        return AttemptEnded(failure, UpstreamFailed(message), "an error under a 2xx, before any content")
 
     async def _send(self) -> UpstreamReply:
-        request = self._adapter.encode(self._request, self._deployment, self._call.forwarded)
+        if self._deployment.oauth2 is not None:
+            self._deployment = await self._with_token(self._deployment)
+        request = self._encoded()
+        timeouts = self._candidate.route.rules.timeouts
+        request.connect_timeout = timeouts.connect
+        self._left_out = request.left_out
+        self._meter.attempt(self._deployment, self._begun)
+        patience = self._time_left()
+        if timeouts.first_content is not None:
+            patience = min(patience, timeouts.first_content)
         try:
-            reply = await self._gateway.upstream.send(request, self._time_left())
+            reply = await self._gateway.upstream.send(request, patience)
         except UpstreamFault as fault:
             raise _from_fault(fault) from None
         if 200 <= reply.status < 300:
@@ -172,14 +216,48 @@ class _Attempt:
         finally:
             reply.close()
 
-    async def _from_status(self, reply: UpstreamReply) -> _AttemptEnded:
+    def _encoded(self) -> UpstreamRequest:
+        """Return what is sent; raise CannotCarry when this kind has no words for it."""
+        try:
+            return self._adapter.encode(self._request, self._deployment, self._call.forwarded)
+        except BadRequest as error:
+            raise CannotCarry(error) from None
+
+    async def _with_token(self, deployment: Deployment) -> Deployment:
+        gateway, grant, secret = self._gateway, deployment.oauth2, deployment.secret
+        if grant is None or secret is None:
+            return deployment
+        try:
+            token = await gateway.tokens.token(deployment.provider_id, grant, secret, self._time_left())
+        except UpstreamFault as fault:
+            # Nothing was sent to the provider itself, and still it was tried.
+            self._meter.attempt(deployment, self._begun)
+            raise _from_fault(fault) from None
+        return msgspec.structs.replace(deployment, secret=token)
+
+    def _headers(self) -> Headers:
+        """Say which public model answered, after how many attempts, and what it was not told."""
+        attempts = self._meter.attempts
+        headers: Headers = (
+            *public_model(self._candidate.route.model),
+            (b"x-llm-gateway-attempts", b"1" if attempts == 1 else b"%d" % attempts),
+        )
+        if self._left_out:
+            left_out = ", ".join(name for name in self._left_out if name.isascii() and name.isprintable())
+            headers += ((b"x-llm-gateway-ignored", left_out.encode()),)
+        return headers
+
+    async def _from_status(self, reply: UpstreamReply) -> AttemptEnded:
         status = reply.status
         retry_after = _retry_after(reply.header("retry-after"), self._gateway.clock.unix_us() / 1e6)
         error: GatewayError
+        about = None
         if status == _UNAUTHORIZED:
+            self._forget_token()
             error = UpstreamFailed("The provider refused the gateway's own key; its admin has to mend that.")
         elif 400 <= status < 500:
             refusal = self._adapter.decode_error(await self._error_body(reply))
+            about = refusal.about
             error = refused(refusal, status, self._deployment, retry_after)
             if status == _TOO_MANY:
                 error.type, error.code = "rate_limit_error", error.code or "rate_limit_exceeded"
@@ -189,7 +267,18 @@ class _Attempt:
             error = UpstreamTimedOut("The provider reports that it ran out of time.")
         else:
             error = UpstreamFailed(f"The provider failed with status {status}.")
-        return _AttemptEnded(Failure(reason="status", status=status), error, f"status {status}")
+        failure = Failure(
+            reason="status",
+            status=status,
+            retry_after=retry_after if status in {_TOO_MANY, _UNAVAILABLE} else None,
+            about=about,
+        )
+        return AttemptEnded(failure, error, f"status {status}")
+
+    def _forget_token(self) -> None:
+        token = self._deployment.secret
+        if self._deployment.oauth2 is not None and token is not None:
+            self._gateway.tokens.forget(self._deployment.provider_id, token)
 
     async def _error_body(self, reply: UpstreamReply) -> bytes:
         try:
@@ -201,11 +290,18 @@ class _Attempt:
         return max(self._deadline - self._gateway.clock.monotonic(), 0.0)
 
 
+def public_model(model: str) -> Headers:
+    """Say a public model's name, where it can be said in a header."""
+    if model.isascii() and model.isprintable():
+        return ((b"x-llm-gateway-model", model.encode()),)
+    return ()
+
+
 def _nothing_came(reader: ReplyStream) -> bool:
     return not (reader.content_seen or reader.done)
 
 
-def _from_fault(fault: UpstreamFault) -> _AttemptEnded:
+def _from_fault(fault: UpstreamFault) -> AttemptEnded:
     error: GatewayError
     if fault.kind == "timeout":
         error = UpstreamTimedOut("The provider did not answer in time.")
@@ -217,12 +313,12 @@ def _from_fault(fault: UpstreamFault) -> _AttemptEnded:
         )
     else:
         error = UpstreamFailed("The provider's answer could not be read.", code="upstream_bad_reply")
-    return _AttemptEnded(Failure(reason=fault.kind), error, str(fault))
+    return AttemptEnded(Failure(reason=fault.kind), error, str(fault))
 
 
-def _nonsense(bad: BadReply) -> _AttemptEnded:
+def _nonsense(bad: BadReply) -> AttemptEnded:
     error = UpstreamFailed("The provider's answer could not be read.", code="upstream_bad_reply")
-    return _AttemptEnded(Failure(reason="protocol"), error, str(bad))
+    return AttemptEnded(Failure(reason="protocol"), error, str(bad))
 
 
 def _retry_after(value: str | None, now: float) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 
 from llm_gateway.flow.ports import (
@@ -89,6 +89,8 @@ class Gateway:
     options: Options
     # None = no reply is ever kept.
     replies: ReplyStore | None = None
+    # Waits so many seconds; ends when whoever waits is cancelled.
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     selector: Selector = field(default_factory=Selector)
     background: Background = field(default_factory=Background)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)

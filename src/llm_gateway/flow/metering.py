@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llm_gateway.core.errors import GatewayError, openai_error
-from llm_gateway.core.records import AttemptBegun, AttemptFailed, Outcome, Usage, UsageRecord
+from llm_gateway.core.records import AfterFailure, AttemptBegun, AttemptFailed, Outcome, Usage, UsageRecord
 from llm_gateway.core.retrying import Failure
 from llm_gateway.core.snapshot import Deployment
 from llm_gateway.flow.call import Call
@@ -44,11 +44,16 @@ class Meter:
         """Tell whether the record is out."""
         return self.record is not None
 
-    def attempt(self, deployment: Deployment) -> None:
+    @property
+    def attempts(self) -> int:
+        """Return how many attempts have begun."""
+        return self._attempts
+
+    def attempt(self, deployment: Deployment, now: float) -> None:
         """Note, before it is called, that a deployment is about to be."""
         self._attempts += 1
         self._deployment = deployment
-        self._upstream_started = self._gateway.clock.monotonic()
+        self._upstream_started = now
         self._upstream_ended = None
         call = self._call
         self._gateway.journal.begin(
@@ -70,9 +75,8 @@ class Meter:
             )
         )
 
-    def attempt_failed(self, failure: Failure, detail: str) -> None:
-        """Note that the attempt led to no reply."""
-        self.upstream_ended()
+    def attempt_failed(self, failure: Failure, detail: str, then: AfterFailure) -> None:
+        """Note that the attempt led to no reply, and what is done about it."""
         deployment = self._deployment
         if deployment is None:
             return
@@ -84,6 +88,7 @@ class Meter:
             reason=failure.reason,
             status=failure.status,
             detail=detail,
+            then=then,
         )
         for observer in self._gateway.observers:
             observer.attempt_failed(failed)
@@ -97,9 +102,10 @@ class Meter:
         if self._first_content is None:
             self._first_content = self._gateway.clock.monotonic()
 
-    def upstream_ended(self) -> None:
-        """Note the moment after which nothing was waited for."""
-        self._upstream_ended = self._gateway.clock.monotonic()
+    def upstream_ended(self) -> float:
+        """Note the moment after which nothing was waited for, and return it."""
+        self._upstream_ended = now = self._gateway.clock.monotonic()
+        return now
 
     def refuse(self, error: GatewayError) -> None:
         """Report a request that ended with an error instead of a reply."""

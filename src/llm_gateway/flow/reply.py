@@ -7,12 +7,13 @@ from typing import Protocol
 from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.errors import GatewayError, UpstreamFailed, UpstreamTimedOut
 from llm_gateway.core.records import Usage
-from llm_gateway.core.snapshot import Deployment
 from llm_gateway.flow.estimating import count_stream
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.metering import CLIENT_LEFT, Meter
 from llm_gateway.flow.ports import UpstreamFault, UpstreamReply
 from llm_gateway.flow.redaction import refused
+from llm_gateway.flow.selector import Candidate
+from llm_gateway.flow.standing import Visit
 from llm_gateway.providers.base import BadReply, Kept, ReplyStream
 
 _OK = 200
@@ -39,25 +40,30 @@ class StreamReply:
     """
 
     __slots__ = (
-        "_deadline", "_deployment", "_gateway", "_held", "_meter", "_reader", "_released", "_request", "_sent",
-        "_upstream", "headers",
+        "_candidate", "_deadline", "_gateway", "_held", "_meter", "_reader", "_released", "_request", "_sent",
+        "_upstream", "_visit", "headers",
     )  # fmt: skip
 
     def __init__(
         self,
         gateway: Gateway,
         request: ChatRequest,
-        deployment: Deployment,
+        candidate: Candidate,
+        visit: Visit,
         meter: Meter,
         upstream: UpstreamReply,
         reader: ReplyStream,
         held: bytes,
         deadline: float,
     ) -> None:
-        """Take over an upstream whose first events are `held`; first content must come by `deadline`."""
+        """Take over an upstream whose first events are `held`, and the place at its deployment.
+
+        First content must come by `deadline`.
+        """
         self._gateway = gateway
         self._request = request
-        self._deployment = deployment
+        self._candidate = candidate
+        self._visit = visit
         self._meter = meter
         self._upstream = upstream
         self._reader = reader
@@ -87,7 +93,9 @@ class StreamReply:
             if self._reader.content_seen:
                 self._meter.first_content()
             if self._reader.refusal is not None:
-                return await self._broken(refused(self._reader.refusal, _OK, self._deployment), out)
+                if self._reader.refusal.about is not None:
+                    self._visit.left()
+                return await self._broken(refused(self._reader.refusal, _OK, self._candidate.deployment), out)
             if self._reader.done or (not data and self._reader.finished):
                 return await self._complete(out)
             if not data:
@@ -100,6 +108,8 @@ class StreamReply:
         """Let go of the upstream, at once; report the stream as aborted if its end was not seen."""
         if not self._released:
             self._upstream.close()
+        # Unless the end was seen, which has told what there is to tell.
+        self._visit.left()
         if not self._meter.reported:
             self._abandon()
 
@@ -108,15 +118,14 @@ class StreamReply:
         return data, False
 
     def _patience(self) -> float:
-        timeout = self._gateway.options.llm_timeout
         if self._reader.content_seen:
-            return timeout
+            return self._candidate.route.rules.timeouts.idle or self._gateway.options.llm_timeout
         return max(self._deadline - self._gateway.clock.monotonic(), 0.0)
 
     async def _complete(self, out: bytes) -> tuple[bytes, bool]:
         self._released = True
         self._upstream.finish()
-        self._meter.upstream_ended()
+        self._visit.succeeded(self._meter.upstream_ended())
         usage = self._reader.usage or await self._count(self._reader.kept())
         last = out + self._reader.ending
         self._meter.response_bytes += len(last)
@@ -126,7 +135,7 @@ class StreamReply:
     async def _broken(self, error: GatewayError, out: bytes = b"") -> tuple[bytes, bool]:
         """End the stream with an error event, never as one that ended well."""
         self._upstream.close()
-        self._meter.upstream_ended()
+        self._visit.failed(self._meter.upstream_ended())
         usage = self._reader.usage or await self._count(self._reader.kept())
         last = out + self._reader.failure(error)
         self._meter.response_bytes += len(last)
@@ -152,7 +161,8 @@ class StreamReply:
         self._gateway.background.spawn(count_and_report())
 
     async def _count(self, kept: Kept) -> Usage:
-        return await count_stream(self._gateway.counter, self._request, self._deployment.upstream_model, kept)
+        upstream_model = self._candidate.deployment.upstream_model
+        return await count_stream(self._gateway.counter, self._request, upstream_model, kept)
 
 
 def _broken_error(fault: UpstreamFault) -> GatewayError:

@@ -78,6 +78,7 @@ class DataPlane:
             admitted=admitted,
             cache=context.cache,
             forwarded=context.forwarded,
+            headers=scope["headers"],
         )
 
         async def read_request(call: Call) -> ChatRequest:

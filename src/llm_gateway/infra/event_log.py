@@ -10,6 +10,7 @@ from llm_gateway.core.records import AttemptFailed, UsageRecord
 from llm_gateway.core.snapshot import Snapshot
 from llm_gateway.flow.provider_testing import ProviderTest, TrialListener
 from llm_gateway.flow.reloading import Refusal, ReloadListener
+from llm_gateway.flow.standing import Standing
 
 _UNAUTHORIZED = 401
 # At most one line for each provider and reason in this many seconds: an outage must not flood the log.
@@ -46,6 +47,14 @@ class AttemptLog:
             "Provider {!r} failed for model {!r}: {}. Request {}{}.",
             failed.provider, failed.upstream_model, failed.detail, failed.request_id, more,
         )  # fmt: skip
+
+
+def log_opened_breaker(standing: Standing, seconds: float) -> None:
+    """Warn that a deployment is left alone for a while."""
+    logger.warning(
+        "Provider {!r} is left alone for model {!r} for {:g} s: its breaker opened.",
+        standing.provider_key, standing.upstream_model, round(seconds, 1),
+    )  # fmt: skip
 
 
 class ReloadLog(ReloadListener):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client import (
@@ -70,6 +70,22 @@ class Metrics:
             "llm_gateway_failed_attempts", "Attempts that led to no reply, by what went wrong.",
             ("provider", "reason"), **common,
         )  # fmt: skip
+        self._recovery_steps = Counter(
+            "llm_gateway_recovery_steps",
+            "What was done after a failed attempt.",
+            ("provider", "step"),
+            **common,
+        )
+        self._breaker_openings = Counter(
+            "llm_gateway_breaker_openings",
+            "Times that a deployment's breaker opened.",
+            ("provider",),
+            **common,
+        )
+        self._open_breakers = Gauge(
+            "llm_gateway_open_breakers", "Breakers that are open or half-open now, of all workers.",
+            ("provider",), multiprocess_mode="livesum", **common,
+        )  # fmt: skip
         self._lost_facts = Counter(
             "llm_gateway_journal_lost_facts", "Usage facts that could not be written.", **common
         )
@@ -84,6 +100,7 @@ class Metrics:
             "llm_gateway_cache_failures", "Lookups and stores of replies that Redis did not do.", **common
         )
         self._told_lost = self._told_rejected = 0
+        self._with_open_breakers: set[str] = set()
         self._wildcard_models: set[str] = set()
         self._bound: dict[tuple[str, str, str | None, str | None, int], _Bound] = {}
         self._healthy: dict[str, bool] = {}
@@ -103,7 +120,7 @@ class Metrics:
         if provider is None:
             return
         if record.outcome == "ok":
-            self.provider_answered(provider, healthy=True)
+            self.provider_answered(provider, True)
             if record.upstream_latency_ms is not None:
                 bound.provider_latency.observe(record.upstream_latency_ms / 1000)
         if record.ttft_ms is not None:
@@ -114,10 +131,11 @@ class Metrics:
     def attempt_failed(self, failed: AttemptFailed) -> None:
         """Count a failed attempt, and remember who does not answer."""
         self._failed_attempts.labels(failed.provider, failed.reason).inc()
+        self._recovery_steps.labels(failed.provider, failed.then).inc()
         if failed.reason in _DEAD_REASONS or failed.status in _UNHEALTHY_STATUS:
-            self.provider_answered(failed.provider, healthy=False)
+            self.provider_answered(failed.provider, False)
 
-    def provider_answered(self, provider: str, *, healthy: bool) -> None:
+    def provider_answered(self, provider: str, healthy: bool) -> None:
         """Note how a provider's last answer, or probe, went."""
         if self._healthy.get(provider) is not healthy or self._shared:
             self._healthy[provider] = healthy
@@ -130,6 +148,18 @@ class Metrics:
     def cache_failed(self) -> None:
         """Count a lookup or a store that was not done."""
         self._cache_failures.inc()
+
+    def breaker_opened(self, provider: str) -> None:
+        """Count a breaker that has opened."""
+        self._breaker_openings.labels(provider).inc()
+
+    def show_open_breakers(self, numbers: Mapping[str, int]) -> None:
+        """Take over how many breakers of each provider are not closed in this process now."""
+        for provider in self._with_open_breakers - numbers.keys():
+            self._open_breakers.labels(provider).set(0)
+        for provider, number in numbers.items():
+            self._open_breakers.labels(provider).set(number)
+        self._with_open_breakers = set(numbers)
 
     def count_losses(self, lost: int, rejected: int) -> None:
         """Take over what this process' journal and shipper have counted since their start."""

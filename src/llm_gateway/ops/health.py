@@ -11,12 +11,15 @@ import msgspec
 from llm_gateway import __version__
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.probing import Probe, Prober
+from llm_gateway.flow.standing import Standing
 from llm_gateway.http.responding import send_json
 from llm_gateway.http.shell import RouteTable
 from llm_gateway.http.surface import answer
 from llm_gateway.http.types import Receive, Scope, Send
 
 _OK, _UNAVAILABLE = 200, 503
+# A wildcard provider may have any number of models: this many are named.
+_BREAKERS = 100
 
 
 def health_routes(gateway: Gateway, prober: Prober, details: Callable[[], dict[str, Any]]) -> RouteTable:
@@ -49,6 +52,7 @@ def health_routes(gateway: Gateway, prober: Prober, details: Callable[[], dict[s
                 **({"reason": reason} if reason is not None else {}),
                 **details(),
                 "providers": {name: _told(probe) for name, probe in probes.items()},
+                "breakers": _breakers(gateway),
             }
             code = _OK if reason is None else _UNAVAILABLE
             await send_json(send, msgspec.json.encode(body), request_id, status=code)
@@ -88,6 +92,25 @@ def health_paths() -> dict[str, Any]:
         "/health/ready": operation("Say whether work is taken", may_fail=True),
         "/health/detailed": operation("Ask every enabled provider how it does", may_fail=True),
         "/metrics": operation("Metrics in Prometheus' text format"),
+    }
+
+
+def _breakers(gateway: Gateway) -> dict[str, Any]:
+    """Return the breakers of this process that are not closed, by provider."""
+    now = gateway.clock.monotonic()
+    shut = gateway.selector.shut()
+    return {
+        name: [_breaker(standing, now) for standing in standings[:_BREAKERS]]
+        for name, standings in shut.items()
+    }
+
+
+def _breaker(standing: Standing, now: float) -> dict[str, Any]:
+    """Return what is said of a breaker that is not closed."""
+    return {
+        "upstream_model": standing.upstream_model,
+        "state": standing.breaker.state(now),
+        "trial_in": round(standing.breaker.trial_in(now), 3),
     }
 
 

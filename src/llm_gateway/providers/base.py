@@ -23,6 +23,8 @@ class UpstreamRequest(msgspec.Struct, kw_only=True, gc=False):
     method: str = "POST"
     # Fields of the client's request that this kind has no word for and that were left out; the client is told.
     left_out: tuple[str, ...] = ()
+    # Seconds to connect; None = the transport's own limit.
+    connect_timeout: float | None = None
 
 
 class BadReply(Exception):

@@ -109,6 +109,9 @@ class AiohttpUpstream:
         self, session: aiohttp.ClientSession, request: UpstreamRequest, seen: SimpleNamespace
     ) -> aiohttp.ClientResponse:
         body = request.body
+        own: dict[str, Any] = {}
+        if request.connect_timeout is not None:
+            own["timeout"] = aiohttp.ClientTimeout(total=None, sock_connect=request.connect_timeout)
         return await session.request(
             request.method,
             URL(request.url, encoded=True),
@@ -116,6 +119,7 @@ class AiohttpUpstream:
             headers=request.headers,
             allow_redirects=False,
             trace_request_ctx=seen,
+            **own,
         )
 
     def _open(self, *, force_close: bool) -> aiohttp.ClientSession:

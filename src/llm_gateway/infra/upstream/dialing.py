@@ -33,16 +33,22 @@ class Dialer:
         self._resolver = Resolver(allow_private=allow_private)
         self._ssl_context = ssl_context
 
-    async def dial(self, site: Site, factory: Callable[[], P], timeout: float) -> P:
-        """Return a connected protocol; UpstreamFault `connect`, or `timeout` when `timeout` was the shorter."""
+    async def dial(
+        self, site: Site, factory: Callable[[], P], timeout: float, connect_timeout: float | None = None
+    ) -> P:
+        """Return a connected protocol; UpstreamFault `connect`, or `timeout` when `timeout` was the shorter.
+
+        `connect_timeout` is in seconds and takes the place of the dialer's own.
+        """
+        limit = connect_timeout or self._connect_timeout
         try:
-            async with asyncio.timeout(min(self._connect_timeout, timeout)):
+            async with asyncio.timeout(min(limit, timeout)):
                 return await self._open(site, factory)
         except TimeoutError as error:
             # The kernel's own ETIMEDOUT, not our limit.
             if error.errno is not None:
                 raise connect_fault(error) from None
-            if timeout < self._connect_timeout:
+            if timeout < limit:
                 raise UpstreamFault("timeout", "the provider did not answer in time") from None
             raise UpstreamFault("connect", "no connection to the provider in time") from None
         except (OSError, RuntimeError, UnicodeError) as error:

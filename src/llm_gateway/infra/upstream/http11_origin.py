@@ -59,14 +59,14 @@ class Origin:
             connection.abort()
         return None
 
-    async def connect(self, deadline: float) -> Connection:
-        """Open a connection by `deadline` (loop time); raise UpstreamFault."""
+    async def connect(self, deadline: float, connect_timeout: float | None = None) -> Connection:
+        """Open a connection by `deadline` (loop time), within the connect timeout; raise UpstreamFault."""
         if self._closed:
             raise UpstreamFault("connect", "the gateway has closed its connections")
         self._dialing += 1
         try:
             return await self._dialer.dial(
-                self._site, lambda: Connection(self.loop, self), deadline - self.loop.time()
+                self._site, lambda: Connection(self.loop, self), deadline - self.loop.time(), connect_timeout
             )
         finally:
             self._dialing -= 1

@@ -59,7 +59,7 @@ class PooledUpstream:
         reused = connection is not None
         while True:
             if connection is None:
-                connection = await origin.connect(deadline)
+                connection = await origin.connect(deadline, request.connect_timeout)
             try:
                 if await _head_came(connection, head, request.body, deadline):
                     return PooledReply(connection, origin.loop)

@@ -1,0 +1,71 @@
+"""Whatever happens in whatever order, a half-open breaker has one trial at a time, and a success is never in vain."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_gateway.core.breaking import Breaker, BreakerRules
+
+_RULES = BreakerRules(failures_in_a_row=2, least_attempts=4, window=12.0)
+_EVENTS = st.lists(
+    st.one_of(
+        st.just(("enter", 0.0)),
+        st.tuples(st.just("wait"), st.sampled_from([0.5, 1.0, 5.0, 20.0, 61.0])),
+        st.tuples(st.sampled_from(["succeeded", "failed", "asked", "left"]), st.floats(0, 0.999)),
+        st.just(("hasten", 0.0)),
+    ),
+    max_size=120,
+)
+
+
+@given(events=_EVENTS)
+def test_never_more_than_one_trial_at_a_time(events: list[tuple[str, float]]) -> None:
+    breaker, now = Breaker(_RULES), 0.0
+    # Tickets that are out, and whether each was admitted while the breaker was not closed: a trial.
+    out: list[tuple[int, bool]] = []
+    for what, number in events:
+        was_closed = breaker.closed
+        if what == "wait":
+            now += number
+        elif what == "enter":
+            admitted = breaker.admits(now)
+            if admitted and not was_closed:
+                trials = [ticket for ticket, is_trial in out if is_trial and ticket == breaker._ticket + 1]
+                assert trials == []
+            ticket = breaker.enter(now)
+            assert (ticket & 1 == 1) == (admitted and not was_closed)
+            out.append((ticket, ticket & 1 == 1))
+        elif what == "hasten":
+            breaker.hasten(now)
+        elif out:
+            ticket, is_trial = out.pop(int(number * len(out)))
+            if what == "succeeded":
+                breaker.succeeded(ticket, now)
+            elif what == "left":
+                breaker.left(ticket)
+            else:
+                breaker.failed(ticket, now, 5.0 if what == "asked" else None)
+            if not was_closed and not is_trial and what != "succeeded":
+                assert not breaker.closed
+        assert breaker.trial_in(now) <= _RULES.longest_open
+        assert breaker.state(now) in {"closed", "open", "half_open"}
+
+
+@given(events=_EVENTS)
+def test_it_always_comes_back_once_the_provider_does(events: list[tuple[str, float]]) -> None:
+    breaker, now = Breaker(_RULES), 0.0
+    out = []
+    for what, number in events:
+        if what == "wait":
+            now += number
+        elif what == "enter":
+            out.append(breaker.enter(now))
+        elif out and what != "hasten":
+            breaker.failed(out.pop(int(number * len(out))), now)
+    for ticket in out:
+        breaker.left(ticket)
+    now += _RULES.longest_open
+    assert breaker.admits(now)
+    breaker.succeeded(breaker.enter(now), now)
+    assert breaker.closed
