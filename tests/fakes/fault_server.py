@@ -88,7 +88,8 @@ class FaultServer:
         case = Case.named(json.loads(body)["model"])
         visit = Visit(lane, case)
         self.visits[case.name].append(visit)
-        wire = _Wire(self, case, reader, writer)
+        coding = "gzip" if lane == "bad" and case.fault.startswith("gzip") else ""
+        wire = _Wire(self, case, reader, writer, coding)
         try:
             if lane == "good":
                 await wire.play_whole(b"".join(healthy(case)))
@@ -123,9 +124,15 @@ class _Wire:
     """One answer on its way out, in the framing that its case asks for."""
 
     def __init__(
-        self, server: FaultServer, case: Case, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        server: FaultServer,
+        case: Case,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        coding: str,
     ) -> None:
         self._server = server
+        self._coding = coding
         self._reader = reader
         self._writer = writer
         self.case = case
@@ -136,8 +143,8 @@ class _Wire:
         case = self.case
         kind = "application/json" if case.surface == "unary" or status != 200 else "text/event-stream"
         lines = [f"HTTP/1.1 {status} Status", f"content-type: {kind}"]
-        if case.fault.startswith("gzip"):
-            lines.append("content-encoding: gzip")
+        if self._coding:
+            lines.append(f"content-encoding: {self._coding}")
         if case.framing == "chunked":
             lines.append("transfer-encoding: chunked")
         elif case.framing == "close":
