@@ -40,9 +40,10 @@ class Gone(Exception):
 class Visit:
     """One request as it came; times are those of the event loop."""
 
-    def __init__(self, lane: str, case: Case) -> None:
+    def __init__(self, lane: str, case: Case, request_id: str) -> None:
         self.lane = lane
         self.case = case
+        self.request_id = request_id
         # When its connection ended.
         self.over_at: float | None = None
 
@@ -54,8 +55,9 @@ class FaultServer:
         self.origin = ""
         self.visits: dict[str, list[Visit]] = defaultdict(list)
         self.seen: dict[str, int] = defaultdict(int)
+        # Connections, and requests that are being answered.
         self.open = 0
-        self.accepted = 0
+        self.busy = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def base_url(self, lane: str) -> str:
@@ -68,11 +70,9 @@ class FaultServer:
         assert task is not None
         self._tasks.add(task)
         self.open += 1
-        self.accepted += 1
-        visit: Visit | None = None
         try:
             while True:
-                visit = await self._answer_one(reader, writer)
+                await self._answer_one(reader, writer)
         except (Gone, ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
@@ -80,24 +80,26 @@ class FaultServer:
             self._tasks.discard(task)
             writer.transport.abort()
 
-    async def _answer_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Visit:
+    async def _answer_one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
-        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-        body = await reader.readexactly(int(length.split(b":")[1]))
+        pairs = (line.split(": ", 1) for line in head.decode("latin-1").split("\r\n")[1:-2])
+        headers = {name.lower(): value for name, value in pairs}
+        body = await reader.readexactly(int(headers["content-length"]))
         lane = head.split(b"/", 2)[1].decode()
         case = Case.named(json.loads(body)["model"])
-        visit = Visit(lane, case)
+        visit = Visit(lane, case, headers["x-request-id"])
         self.visits[case.name].append(visit)
         coding = "gzip" if lane == "bad" and case.fault.startswith("gzip") else ""
         wire = _Wire(self, case, reader, writer, coding)
+        self.busy += 1
         try:
             if lane == "good":
                 await wire.play_whole(b"".join(healthy(case)))
             else:
                 await _play(wire)
         finally:
+            self.busy -= 1
             visit.over_at = asyncio.get_running_loop().time()
-        return visit
 
     async def close(self) -> None:
         """Drop everyone."""
@@ -204,6 +206,8 @@ class _Wire:
             async with asyncio.timeout(_PATIENCE):
                 while self._server.seen[self.case.name] < self.sent:  # noqa: ASYNC110 - no event crosses the gateway
                     await asyncio.sleep(_LOOK)
+                    if self._reader.at_eof():
+                        raise Gone
 
     async def play_whole(self, body: bytes) -> None:
         """Send a whole answer."""
