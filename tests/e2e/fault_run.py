@@ -93,13 +93,21 @@ class FaultRun:
 
                 # The first count of tokens loads a vocabulary, which on a busy machine takes longer than LLM_TIMEOUT.
                 for place, gateway in self.gateways.items():
-                    await ask(client, server, gateway, keys[place], Case("fin", "mid_content", "chunked", hold=place[1]))
+                    await ask(
+                        client,
+                        server,
+                        gateway,
+                        keys[place],
+                        Case("fin", "mid_content", "chunked", hold=place[1]),
+                    )
                 # A server for each transport would be told by its port; here the case's own name has to do.
                 for transport in {transport for transport, _ in self.gateways}:
                     server.visits.clear()
                     server.seen.clear()
                     # What waits longest begins first.
-                    wanted = sorted((one for one in cases if one[0] == transport), key=lambda one: one[1].fault in LONG)
+                    wanted = sorted(
+                        (one for one in cases if one[0] == transport), key=lambda one: one[1].fault in LONG
+                    )
                     await asyncio.gather(*(play(*one) for one in reversed(wanted)))
         for place, gateway in self.gateways.items():
             self._read_facts(place, gateway)
@@ -141,7 +149,11 @@ def body_of(case: Case) -> dict[str, Any]:
     if case.surface == "responses":
         return {"model": case.name, "input": "hello", "stream": True}
     body: dict[str, Any] = {"model": case.name, "messages": [{"role": "user", "content": "hello"}]}
-    return body if case.surface == "unary" else body | {"stream": True, "stream_options": {"include_usage": True}}
+    return (
+        body
+        if case.surface == "unary"
+        else body | {"stream": True, "stream_options": {"include_usage": True}}
+    )
 
 
 async def ask(
@@ -153,8 +165,8 @@ async def ask(
         async with asyncio.timeout(_PATIENCE):
             await _read(client, server, gateway, key, case, outcome)
             # The gateway lets the provider go, whatever became of it.
-            while not all(visit.over_at for visit in _bad(server, case)):  # noqa: ASYNC110 - a look is enough
-                await asyncio.sleep(0.01)
+            for visit in _bad(server, case):
+                await visit.over.wait()
     except (TimeoutError, httpx.HTTPError) as problem:
         outcome.problem = repr(problem)
     outcome.bad = len(_bad(server, case))
@@ -163,7 +175,12 @@ async def ask(
 
 
 async def _read(
-    client: httpx.AsyncClient, server: FaultServer, gateway: GatewayProcess, key: str, case: Case, outcome: Outcome
+    client: httpx.AsyncClient,
+    server: FaultServer,
+    gateway: GatewayProcess,
+    key: str,
+    case: Case,
+    outcome: Outcome,
 ) -> None:
     url = gateway.origin + PATHS[case.surface]
     headers = {"authorization": f"Bearer {key}"}

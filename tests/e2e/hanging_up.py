@@ -90,7 +90,9 @@ class Leaver:
         self._writer.transport.abort()
 
 
-async def leave_at(server: FaultServer, port: int, key: str, case: Case, *, politely: bool) -> tuple[Visit, float]:
+async def leave_at(
+    server: FaultServer, port: int, key: str, case: Case, *, politely: bool
+) -> tuple[Visit, float]:
     """Leave when the provider is where its case says; return its visit, and how long it stayed, in seconds."""
     leaver = Leaver(server, port, key)
     seen = len(server.visits[case.name])
@@ -104,11 +106,10 @@ async def leave_at(server: FaultServer, port: int, key: str, case: Case, *, poli
         else:
             # The gateway has what came so far, and holds it.
             await asyncio.sleep(0.1)
-        assert visit.over_at is None
+        assert not visit.over.is_set()
         left_at = asyncio.get_running_loop().time()
         leaver.leave(politely=politely)
-        while visit.over_at is None:
-            await asyncio.sleep(0.005)
+        await visit.over.wait()
     return visit, visit.over_at - left_at
 
 

@@ -44,8 +44,9 @@ class Visit:
         self.lane = lane
         self.case = case
         self.request_id = request_id
-        # When its connection ended.
-        self.over_at: float | None = None
+        # Its answer, or its connection, came to its end; and when.
+        self.over = asyncio.Event()
+        self.over_at = 0.0
 
 
 class FaultServer:
@@ -100,6 +101,7 @@ class FaultServer:
         finally:
             self.busy -= 1
             visit.over_at = asyncio.get_running_loop().time()
+            visit.over.set()
 
     async def close(self) -> None:
         """Drop everyone."""
@@ -204,7 +206,7 @@ class _Wire:
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE):
-                while self._server.seen[self.case.name] < self.sent:  # noqa: ASYNC110 - no event crosses the gateway
+                while self._server.seen[self.case.name] < self.sent:
                     await asyncio.sleep(_LOOK)
                     if self._reader.at_eof():
                         raise Gone
@@ -254,8 +256,8 @@ async def _then_end(wire: _Wire, event: bytes) -> None:
     await wire.settle()
     if wire.case.surface == "chat":
         # Whoever overlooks the fault finds a clean end.
-        for event in healthy(wire.case)[4:]:
-            await wire.send(event)
+        for rest in healthy(wire.case)[4:]:
+            await wire.send(rest)
     await wire.end()
 
 

@@ -33,7 +33,9 @@ NOT_JSON = b"data: {no json at all}\n\n"
 ERROR_EVENT = b"data: " + error_body("The engine died.", kind="server_error", code="engine_died") + b"\n\n"
 FAILED_EVENT = (
     b"event: error\ndata: "
-    + msgspec.json.encode({"type": "error", "code": "engine_died", "message": "The engine died.", "param": None})
+    + msgspec.json.encode(
+        {"type": "error", "code": "engine_died", "message": "The engine died.", "param": None}
+    )
     + b"\n\n"
 )
 

@@ -68,7 +68,8 @@ class Inside:
         numbers = itertools.count(1)
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
-            await handlers[scope["path"]](scope, receive, send, f"request-{next(numbers)}")
+            handler: Any = handlers[scope["path"]]
+            await handler(scope, receive, send, f"request-{next(numbers)}")
 
         return app
 

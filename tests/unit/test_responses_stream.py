@@ -239,7 +239,9 @@ def test_nonsense_before_the_first_content_is_a_failure() -> None:
         reader(event_limit=100).feed(b"data: " + b"x" * 200)
 
 
-@pytest.mark.parametrize("broken", [b'data: {"type":"response.output_text.delta","de\n\n', b"data: {no json}\n\n"])
+@pytest.mark.parametrize(
+    "broken", [b'data: {"type":"response.output_text.delta","de\n\n', b"data: {no json}\n\n"]
+)
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("together", [True, False])
 def test_nonsense_after_the_first_content_ends_the_stream_behind_what_came(
