@@ -15,6 +15,7 @@ FAULTS = {
     "stall": ("timeout", "upstream_timeout"),
     "pings": ("timeout", "upstream_timeout"),
     "flood": ("timeout", "upstream_timeout"),
+    "bad_chunk": ("protocol", "upstream_cut"),
     "error_event": ("protocol", "engine_died"),
     "malformed": ("protocol", "upstream_bad_reply"),
     "not_json": ("protocol", "upstream_bad_reply"),
@@ -43,8 +44,8 @@ def chat_cases() -> Iterator[Case]:
             for fault in FAULTS:
                 if phase == "before_headers" and (fault not in NO_HEAD or framing == "close"):
                     continue
-                if framing == "close" and fault == "end":
-                    # The same as `fin`.
+                if framing == "close" and fault in {"end", "bad_chunk"}:
+                    # The first is the same as `fin` there, and there are no chunks.
                     continue
                 if fault == "flood" and phase not in {"after_headers", "mid_content"}:
                     continue
@@ -53,6 +54,9 @@ def chat_cases() -> Iterator[Case]:
         for fault in WHOLE:
             if (fault, framing) != ("done_open", "close"):
                 yield Case(fault, "whole", framing)
+    for phase in STREAM_PHASES[1:]:
+        for fault in ("reset", "fin"):
+            yield Case(fault, phase, "length")
     yield Case("gzip_cut", "whole", "chunked")
     yield Case("huge_500", "whole", "chunked")
     yield Case("huge_400", "whole", "length")

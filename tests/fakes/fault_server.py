@@ -176,6 +176,11 @@ class _Wire:
         self._writer.close()
         raise Gone
 
+    async def bad_chunk(self) -> None:
+        """Send what is no chunk where one begins."""
+        self._writer.write(b"<html>\r\n")
+        await self.stall()
+
     async def reset(self) -> None:
         """Close with an RST."""
         linger = struct.pack("ii", 1, 0)
@@ -234,7 +239,7 @@ async def _play(wire: _Wire) -> None:
             if case.phase == "mid_body":
                 await wire.send(body[: len(body) // 2])
         else:
-            wire.head()
+            wire.head(length=len(b"".join(healthy(case))))
             for event in before(case):
                 await wire.send(event)
         await wire.settle()
@@ -269,6 +274,7 @@ _FAULTS: dict[str, Callable[[_Wire], Awaitable[None]]] = {
     "reset": _Wire.reset,
     "fin": _Wire.fin,
     "end": _end,
+    "bad_chunk": _Wire.bad_chunk,
     "stall": _Wire.stall,
     "pings": _Wire.ping,
     "flood": lambda wire: wire.ping(PING * 1000, 0.002),
