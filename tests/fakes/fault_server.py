@@ -277,7 +277,7 @@ _FAULTS: dict[str, Callable[[_Wire], Awaitable[None]]] = {
     "bad_chunk": _Wire.bad_chunk,
     "stall": _Wire.stall,
     "pings": _Wire.ping,
-    "flood": lambda wire: wire.ping(PING * 1000, 0.002),
+    "flood": lambda wire: wire.ping(PING * 200, 0.002),
     "comments": _comments,
     "error_event": _error_event,
     "malformed": lambda wire: _then_end(wire, MALFORMED),
