@@ -16,6 +16,7 @@ from llm_gateway.flow.pipeline import handle
 from llm_gateway.flow.reply import StreamReply
 from llm_gateway.surfaces.openai.parsing import parse_chat
 from tests.fakes.in_memory import Bench, FakeClock, FakeReply, FakeUpstream, provider
+from tests.fakes.virtual_time import VirtualTime
 
 PING = b": ping\n\n"
 HELLO = b'data: {"choices":[{"index":0,"delta":{"content":"Hello"},"finish_reason":null}]}\n\n'
@@ -26,7 +27,9 @@ DONE = b"data: [DONE]\n\n"
 class Pinging(FakeReply):
     """Gives its pieces, then `endless` for ever, each after `seconds`, and heeds no timeout."""
 
-    def __init__(self, clock: FakeClock, *pieces: bytes, endless: bytes = PING, seconds: float) -> None:
+    def __init__(
+        self, clock: FakeClock | VirtualTime, *pieces: bytes, endless: bytes = PING, seconds: float
+    ) -> None:
         super().__init__(content_type="text/event-stream")
         self._clock = clock
         self._seconds = seconds
