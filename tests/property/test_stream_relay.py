@@ -13,7 +13,7 @@ from llm_gateway.core.sse import EventSplitter, event_data, split_events
 from llm_gateway.providers.openai_stream import OpenAIReplyStream
 
 TEXTS = st.text(min_size=0, max_size=12)
-LINE_ENDS = st.sampled_from([b"\n", b"\r\n"])
+LINE_ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])
 
 
 def chunk(delta: dict[str, Any], finish: str | None = None, index: int = 0) -> dict[str, Any]:
@@ -86,6 +86,16 @@ def test_no_byte_is_lost_or_added_by_the_splitter(data: st.DataObject, tokens: l
     assert b"".join(blocks) + splitter.rest() == sent
     for block in blocks:
         assert b"".join(split_events(block)) == block
+
+
+def test_a_drip_fed_event_is_joined_once() -> None:
+    """Every byte of an event on its own costs no copy of what came before it."""
+    splitter = EventSplitter(1 << 20)
+    for _ in range(1000):
+        splitter.feed(b"x")
+    assert splitter._parts == [b"x"] * 1000
+    assert splitter.feed(b"\n") == b""
+    assert splitter.feed(b"\n") == b"x" * 1000 + b"\n\n"
 
 
 @given(

@@ -105,7 +105,7 @@ def test_chunks_of_a_providers_own_shape_pass() -> None:
         event(piece("a")),
         event({"choices": "none", "usage": 5}),
         event([1, 2]),
-        b"data: half a\ndata: line\n\n",
+        b'data: "half a"\ndata:\n\n',
     ]
     stream = reader()
     assert b"".join(map(stream.feed, odd)) == b"".join(odd)
@@ -116,6 +116,46 @@ def test_nonsense_before_the_first_content_is_a_failure() -> None:
         reader().feed(b"data: <html>\n\n")
     with pytest.raises(BadReply):
         reader(event_limit=100).feed(b"data: " + b"x" * 200)
+
+
+BROKEN = {
+    "an object cut short": b'data: {"choices":[{"index":0,"delta":{"content":"br\n\n',
+    "no JSON": b"data: {no json}\n\n",
+    "text": b"data: Internal Server Error\n\n",
+    "half a line": b"data: half a\ndata: line\n\n",
+}
+
+
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN.keys())
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("style", STYLES)
+@pytest.mark.parametrize("together", [True, False])
+def test_nonsense_after_the_first_content_ends_the_stream_behind_what_came(
+    broken: bytes, end: bytes, style: tuple[str, str], together: bool
+) -> None:
+    kept = [event(piece("a"), style), event(piece("b"), style), b": ping\n\n", event(piece("c"), style)]
+    sent = [one.replace(b"\n", end) for one in [*kept, broken, event(piece("d", "stop"), style)]]
+    stream = reader()
+    out = []
+    for data in [b"".join(sent)] if together else sent:
+        out.append(stream.feed(data))
+        if stream.refusal is not None:
+            break
+    assert b"".join(out) == b"".join(sent[:4])
+    assert stream.refusal is not None
+    assert stream.refusal.code == "upstream_bad_reply"
+    assert not stream.finished
+
+
+def test_usual_chunks_are_not_parsed() -> None:
+    """What each style of server sends is relayed without a look at it, or the cheap way is none."""
+    for style in STYLES[:2]:
+        stream = reader()
+        stream.feed(event(piece("a"), style))
+        assert stream._is_quiet(event(piece("b"), style) + event(piece("c"), style))
+        bare = reader()
+        bare.feed(event({"choices": [{"delta": {"content": "a"}}]}, style))
+        assert bare._is_quiet(event({"choices": [{"delta": {"content": "b"}}]}, style))
 
 
 def test_what_follows_done_is_dropped() -> None:

@@ -223,7 +223,7 @@ def test_events_of_a_providers_own_shape_pass() -> None:
         piece("a"),
         event("response.output_item.added", item="none", error=5),
         b'data: [1,2,"error"]\n\n',
-        b'data: half "error"\ndata: line\n\n',
+        b'data: "half an error"\ndata:\n\n',
     ]
     stream = reader()
     assert b"".join(map(stream.feed, odd)) == b"".join(odd)
@@ -237,6 +237,29 @@ def test_nonsense_before_the_first_content_is_a_failure() -> None:
         reader().feed(b"data: <html>\n\n")
     with pytest.raises(BadReply):
         reader(event_limit=100).feed(b"data: " + b"x" * 200)
+
+
+@pytest.mark.parametrize(
+    "broken", [b'data: {"type":"response.output_text.delta","de\n\n', b"data: {no json}\n\n"]
+)
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("together", [True, False])
+def test_nonsense_after_the_first_content_ends_the_stream_behind_what_came(
+    broken: bytes, named: bool, together: bool
+) -> None:
+    pieces = [
+        event("response.output_text.delta", named=named, delta=text, sequence_number=number)
+        for number, text in enumerate("abc")
+    ]
+    stream = reader()
+    out = []
+    for data in [b"".join([*pieces, broken, *pieces])] if together else [*pieces, broken, *pieces]:
+        out.append(stream.feed(data))
+        if stream.refusal is not None:
+            break
+    assert b"".join(out) == b"".join(pieces)
+    assert stream.refusal is not None
+    assert stream.refusal.code == "upstream_bad_reply"
 
 
 def test_a_last_event_without_its_blank_line_counts_and_half_an_event_does_not() -> None:

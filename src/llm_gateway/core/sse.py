@@ -19,41 +19,38 @@ class EventTooLarge(Exception):
 class EventSplitter:
     """Holds back an unfinished event until the rest of it comes."""
 
-    __slots__ = ("_held", "_limit", "_parts")
+    __slots__ = ("_held", "_limit", "_parts", "_seam")
 
     def __init__(self, limit: int) -> None:
         """Allow `limit` bytes for one event."""
         self._limit = limit
         self._parts: list[bytes] = []
         self._held = 0
+        # The last bytes of what is held, which may be the first part of a blank line.
+        self._seam = b""
 
     def feed(self, data: bytes) -> bytes:
         """Take the next bytes; return all events that are whole now, as one block, b"" when none is."""
         if not self._parts and data.endswith(b"\n\n"):
             return data
-        seam = self._parts[-1][-_LOOKBACK:] if self._parts else b""
-        if len(seam) < _LOOKBACK and len(self._parts) > 1:
-            # Drip-fed: the seam lies across several parts.
-            self._parts = [b"".join(self._parts)]
-            seam = self._parts[0][-_LOOKBACK:]
+        seam = self._seam
         probe = seam + data if seam else data
         cut = _last_boundary(probe) - len(seam)
         if cut <= 0:
             self._hold(data)
             return b""
         self._parts.append(data[:cut])
-        block = b"".join(self._parts) if len(self._parts) > 1 else self._parts[0]
-        self._parts = []
-        self._held = 0
+        block = self.rest()
         if cut < len(data):
             self._hold(data[cut:])
         return block
 
     def rest(self) -> bytes:
         """Return, and forget, the bytes of the event that never ended."""
-        rest = b"".join(self._parts)
+        rest = b"".join(self._parts) if len(self._parts) != 1 else self._parts[0]
         self._parts = []
         self._held = 0
+        self._seam = b""
         return rest
 
     def _hold(self, data: bytes) -> None:
@@ -61,6 +58,7 @@ class EventSplitter:
         if self._held > self._limit:
             raise EventTooLarge
         self._parts.append(data)
+        self._seam = (self._seam + data)[-_LOOKBACK:] if len(data) < _LOOKBACK else data[-_LOOKBACK:]
 
 
 def _last_boundary(data: bytes) -> int:

@@ -157,8 +157,12 @@ class _Attempt:
         let_go: float | None = None
         while not reader.content_seen and not reader.done:
             until = self._deadline if let_go is None else min(self._deadline, let_go)
+            left = until - clock.monotonic()
             try:
-                data = await reply.read(max(until - clock.monotonic(), 0.0))
+                if left <= 0:
+                    # A flood of comments: a read would always find something.
+                    raise UpstreamFault("timeout", "no content in time")
+                data = await reply.read(left)
             except UpstreamFault as fault:
                 if fault.kind == "timeout" and let_go is not None and until == let_go:
                     break

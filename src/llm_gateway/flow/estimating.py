@@ -30,31 +30,36 @@ async def count_whole(counter: TokenCounter, request: ChatRequest, upstream_mode
     except _UNREADABLE:
         reply = {}
     texts = response_texts(reply) if request.endpoint == "responses" else _choice_texts([reply], "message")
-    return await _count(counter, request, upstream_model, texts, 1.0)
+    return await _count(counter, request, upstream_model, texts)
 
 
 async def count_stream(counter: TokenCounter, request: ChatRequest, upstream_model: str, kept: Kept) -> Usage:
     """Count a stream from the part of it that was kept; beyond that part, in proportion."""
-    scale = kept.total_bytes / kept.kept_bytes if kept.kept_bytes else 1.0
+    unseen = kept.total_bytes - kept.kept_bytes
     chunks = _chunks(kept.blocks)
     texts = event_texts(chunks) if request.endpoint == "responses" else _choice_texts(chunks, "delta")
-    return await _count(counter, request, upstream_model, texts, scale)
+    usage = await _count(counter, request, upstream_model, texts)
+    if not unseen:
+        return usage
+    seen = usage.completion_tokens
+    # Text in large events is nearly all that they are; in small ones it is a part that stays the same.
+    completion = round(seen * kept.total_bytes / kept.kept_bytes) if seen else unseen // _BYTES_PER_TOKEN
+    total = usage.prompt_tokens + completion
+    return msgspec.structs.replace(
+        usage, completion_tokens=completion, total_tokens=total, source="estimated"
+    )
 
 
-async def _count(
-    counter: TokenCounter, request: ChatRequest, upstream_model: str, reply: list[str], scale: float
-) -> Usage:
+async def _count(counter: TokenCounter, request: ChatRequest, upstream_model: str, reply: list[str]) -> Usage:
     encoding = counter.encoding(upstream_model, request.model)
     prompt_texts, overhead = _prompt(request)
     prompt = await counter.count(encoding, prompt_texts)
     completion = await counter.count(encoding, reply)
     # What a provider keeps is a part of the prompt that nobody here has seen.
-    seen = request.bound_by is None and scale == 1.0
-    counted = prompt is not None and completion is not None and seen
+    counted = prompt is not None and completion is not None and request.bound_by is None
     prompt = _by_length(prompt_texts) if prompt is None else prompt
     completion = _by_length(reply) if completion is None else completion
     prompt += overhead
-    completion = round(completion * scale)
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=completion,

@@ -40,8 +40,8 @@ class StreamReply:
     """
 
     __slots__ = (
-        "_candidate", "_deadline", "_gateway", "_held", "_meter", "_reader", "_released", "_request", "_sent",
-        "_upstream", "_visit", "headers",
+        "_candidate", "_deadline", "_gateway", "_held", "_meter", "_moved", "_reader", "_released", "_request",
+        "_sent", "_upstream", "_visit", "headers",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +69,8 @@ class StreamReply:
         self._reader = reader
         self._held = held
         self._deadline = deadline
+        # Content came since the deadline was set.
+        self._moved = reader.content_seen
         self._sent = False
         self._released = False
         self.headers: Headers = ()
@@ -82,16 +84,23 @@ class StreamReply:
     async def _advance(self, held: bytes) -> tuple[bytes, bool]:
         if held:
             return self._out(held)
+        if self._moved:
+            # Only now: the time that a slow client takes is not the provider's.
+            idle = self._candidate.route.rules.timeouts.idle or self._gateway.options.llm_timeout
+            self._deadline = self._gateway.clock.monotonic() + idle
+            self._moved = False
         while True:
             try:
-                data = await self._upstream.read(self._patience())
+                data = await self._upstream.read(self._time_left())
                 out = self._reader.feed(data) if data else self._reader.end()
             except UpstreamFault as fault:
                 return await self._broken(_broken_error(fault))
             except BadReply:
-                return await self._broken(UpstreamFailed("The provider's stream made no sense any more."))
+                return await self._broken(_nonsense())
             if self._reader.content_seen:
                 self._meter.first_content()
+                # Comments keep a connection warm, whether or not anybody is at work behind it.
+                self._moved = b"data:" in out
             if self._reader.refusal is not None:
                 if self._reader.refusal.about is not None:
                     self._visit.left()
@@ -117,10 +126,13 @@ class StreamReply:
         self._meter.response_bytes += len(data)
         return data, False
 
-    def _patience(self) -> float:
-        if self._reader.content_seen:
-            return self._candidate.route.rules.timeouts.idle or self._gateway.options.llm_timeout
-        return max(self._deadline - self._gateway.clock.monotonic(), 0.0)
+    def _time_left(self) -> float:
+        """Return the seconds until the next content has to be here; raise UpstreamFault when they are over."""
+        left = self._deadline - self._gateway.clock.monotonic()
+        if left <= 0:
+            # Something comes all the time, but no content.
+            raise UpstreamFault("timeout", "no content in time")
+        return left
 
     async def _complete(self, out: bytes) -> tuple[bytes, bool]:
         self._released = True
@@ -171,6 +183,11 @@ def _broken_error(fault: UpstreamFault) -> GatewayError:
     return UpstreamFailed(
         "The connection to the provider broke in the middle of its answer.", code="upstream_cut"
     )
+
+
+def _nonsense() -> GatewayError:
+    message = "The provider's stream made no sense any more."
+    return UpstreamFailed(message, code="upstream_bad_reply")
 
 
 class ByteStream(Protocol):

@@ -21,6 +21,7 @@ from llm_gateway.providers.openai_stream import OpenAIReplyStream
 from llm_gateway.providers.openai_wire import WireUsage, usage_from_wire
 
 _USER_AGENT = "llm-gateway"
+_NO_ERROR = frozenset({b"null", b'""', b"{}", b"false"})
 _WITH_USAGE = msgspec.Raw(b'{"include_usage":true}')
 _WITH_USAGE_OPTION = frozenset({"chat/completions", "completions"})
 
@@ -28,6 +29,7 @@ _WITH_USAGE_OPTION = frozenset({"chat/completions", "completions"})
 class _Reply(msgspec.Struct, gc=False):
     choices: list[msgspec.Raw] | None = None
     usage: WireUsage | None = None
+    error: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Model(msgspec.Struct, gc=False):
@@ -106,6 +108,8 @@ class OpenAIAdapter:
             reply = _decode_reply(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             reply = _loosely(body)
+        if not reply.choices and bytes(reply.error) not in _NO_ERROR:
+            return Completion(body=body, usage=None, refusal=self.decode_error(body))
         return Completion(body=body, usage=usage_from_wire(reply.usage))
 
     def decode_as_stream(self, body: bytes, request: ChatRequest) -> tuple[bytes, Usage | None]:

@@ -8,6 +8,11 @@ from typing import Any, Literal
 
 from llm_gateway.providers.base import Refusal
 
+# What is learnt from an event that no client could read, after content that went to the client.
+NOT_JSON = Refusal(
+    message="An event of the provider's stream is not JSON.", type="upstream_error", code="upstream_bad_reply"
+)
+
 About = Literal["context_length", "content_policy"]
 
 # Codes and types, of the error itself, of Azure's `innererror` or of OpenRouter's `metadata`.

@@ -12,6 +12,7 @@ from llm_gateway.core.records import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
 from llm_gateway.providers.base import BadReply, Kept, Refusal
 from llm_gateway.providers.keeping import KeptBlocks
+from llm_gateway.providers.openai_refusals import NOT_JSON
 from llm_gateway.providers.openai_responses import (
     ResponsesUsage,
     event_bytes,
@@ -21,6 +22,7 @@ from llm_gateway.providers.openai_responses import (
 
 # How an event begins that has one more piece of something. Neither can stand in JSON, which has no raw line ends.
 _PIECE = b".delta\ndata: "
+_TYPED = b'data: {"type":"response.'
 # In a JSON string a quote is escaped. What holds none of these has nothing that must be acted on.
 _WORTH_A_LOOK = (
     b"response.completed", b"response.incomplete", b"response.failed", b'"error"', b"event: error",
@@ -145,10 +147,11 @@ class ResponsesStream:
             kind = _object(data).get("type")
             said = _Event(type=kind if isinstance(kind, str) else None)
         except (msgspec.DecodeError, RecursionError):
-            if self.content_seen:
-                return True
-            message = "an event of the provider's stream is not JSON"
-            raise BadReply(message) from None
+            if not self.content_seen:
+                message = "an event of the provider's stream is not JSON"
+                raise BadReply(message) from None
+            self.refusal = NOT_JSON
+            return False
         kind = said.type or _name(event)
         if kind == "response.failed":
             self._fail_with_response(data)
@@ -174,10 +177,13 @@ class ResponsesStream:
 
 def _is_quiet(block: bytes) -> bool:
     """Tell, without parsing, that nothing in `block` has to be acted on."""
-    pieces = block.count(_PIECE)
-    if pieces and pieces == block.count(b"\n\n"):
+    events = block.count(b"\n\n")
+    if not events or events != block.count(b"}\n\n"):
+        # Lines that end in another way, or JSON without its end.
+        return False
+    if events == block.count(_PIECE):
         return True
-    return not any(mark in block for mark in _WORTH_A_LOOK)
+    return events == block.count(_TYPED) and not any(mark in block for mark in _WORTH_A_LOOK)
 
 
 def _has_content(kind: str, event: _Event) -> bool:

@@ -8,7 +8,7 @@ from llm_gateway.core.records import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
 from llm_gateway.providers.base import BadReply, Kept, Refusal
 from llm_gateway.providers.chat_ending import ChatEnding
-from llm_gateway.providers.openai_refusals import refusal_from
+from llm_gateway.providers.openai_refusals import NOT_JSON, refusal_from
 from llm_gateway.providers.openai_wire import WireUsage, usage_from_wire
 
 # Inside a JSON string a quote is escaped, so the quoted names can only be keys (or whole values, rarely). What
@@ -100,7 +100,9 @@ class OpenAIReplyStream(ChatEnding):
         tail = self._quiet_tail
         if tail and block.endswith(tail) and block.count(tail) == block.count(b"\n\n"):
             return True
-        return self._usual_spacing and not any(mark in block for mark in _WORTH_A_LOOK)
+        return (
+            self._usual_spacing and _looks_whole(block) and not any(mark in block for mark in _WORTH_A_LOOK)
+        )
 
     def _quiet_start(self, block: bytes) -> int:
         """Return how many bytes at the start of `block` are events to pass on as they are."""
@@ -111,14 +113,16 @@ class OpenAIReplyStream(ChatEnding):
     def _learn(self, event: bytes) -> None:
         """Remember how the first content event ends: what ends like it has no finish reason and no usage.
 
-        A provider whose JSON is spaced in a way of its own has every event parsed.
+        A provider whose JSON is spaced in a way of its own, or whose lines end in one, has every event parsed.
         """
         start = event.rfind(_FINISH_REASON)
+        if not event.endswith(b"\n\n"):
+            return
         if start < 0:
             self._usual_spacing = b'"choices":[' in event or b'"choices": [' in event
             return
         self._usual_spacing = event[start + len(_FINISH_REASON) :].startswith((b":null", b": null"))
-        if self._usual_spacing and event.endswith(b"\n\n") and b'"delta"' not in event[start:]:
+        if self._usual_spacing and b'"delta"' not in event[start:]:
             self._quiet_tail = event[start:]
 
     def _look(self, block: bytes) -> bytes:
@@ -155,10 +159,11 @@ class OpenAIReplyStream(ChatEnding):
             # JSON of a shape of the provider's own: not ours to judge.
             return True
         except (msgspec.DecodeError, RecursionError):
-            if self.content_seen:
-                return True
-            message = "an event of the provider's stream is not JSON"
-            raise BadReply(message) from None
+            if not self.content_seen:
+                message = "an event of the provider's stream is not JSON"
+                raise BadReply(message) from None
+            self.refusal = NOT_JSON
+            return False
         if bytes(chunk.error) not in _NOTHING or _is_error_event(event):
             self.refusal = refusal_from(msgspec.json.decode(data))
             return False
@@ -181,6 +186,12 @@ def _has_content(choice: _Choice) -> bool:
     return any(
         name != "role" and bytes(value) not in _NOTHING for name, value in (choice.delta or {}).items()
     )
+
+
+def _looks_whole(block: bytes) -> bool:
+    """Tell, without parsing, that every event is a chunk whose JSON has its end."""
+    events = block.count(b"\n\n")
+    return block.count(b"}\n\n") == events == block.count(b'"choices":')
 
 
 def _is_whole(event: bytes) -> bool:
