@@ -162,13 +162,13 @@ class FactsRefused(Exception):
 class UsageStore(Protocol):
     """Where usage facts end up: the database's usage table."""
 
-    async def upsert(self, records: Sequence[UsageRecord]) -> None:
-        """Store all of `records` or, when it raises, none.
+    async def upsert(self, facts: Sequence[bytes]) -> None:
+        """Store all of `facts` (each a UsageRecord as the journal has it, a line of JSON) or, when it raises, none.
 
         Idempotent by `request_id`: a row that is already there stays, except that a true end takes the place
         of `interrupted`; and one call may carry the same id twice. Raises FactsRefused when the
-        values themselves are refused (out of range, a NUL in a text); every other exception is taken as an
-        outage, and the same records come again. Must have a time limit of its own.
+        values themselves are refused (no such JSON, out of range, a text that cannot be stored); every other
+        exception is taken as an outage, and the same facts come again. Must have a time limit of its own.
         """
 
 
