@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from llm_gateway.server.exchange import DISCONNECT_EXTENSION
+from llm_gateway.server.exchange import EXTENSION
 from tests.fakes.served import Receive, Scope, Send, served
 from tests.fakes.served_apps import GET, POST, Recorder, echo
 
@@ -73,7 +73,7 @@ async def test_the_disconnect_hook_fires_once(way: str) -> None:
         assert app.disconnects == 1
         assert not server.state.tasks
         # Who comes too late is told at once.
-        app.scopes[0]["extensions"][DISCONNECT_EXTENSION].register(app._on_disconnect)
+        app.scopes[0]["extensions"][EXTENSION].register(app._on_disconnect)
         assert app.disconnects == 2
 
 
@@ -95,7 +95,7 @@ async def test_an_unregistered_hook_is_not_called() -> None:
         client = await server.connect()
         client.send(GET)
         await app.begun.wait()
-        app.scopes[0]["extensions"][DISCONNECT_EXTENSION].unregister()
+        app.scopes[0]["extensions"][EXTENSION].unregister()
         client.close()
         await asyncio.sleep(0.02)
         assert app.disconnects == 0
@@ -134,7 +134,7 @@ async def test_a_cancelled_application_leaves_no_traceback(caplog: pytest.LogCap
     async def cancels_itself(scope: Scope, receive: Receive, send: Send) -> None:
         task = asyncio.current_task()
         assert task is not None
-        scope["extensions"][DISCONNECT_EXTENSION].register(task.cancel)
+        scope["extensions"][EXTENSION].register(task.cancel)
         try:
             await asyncio.sleep(60)
         finally:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llm_gateway.flow.reply import ByteStream, Reply, WholeReply
-from llm_gateway.http.types import Headers, Send
+from llm_gateway.http.types import Exchange, Headers, Send
 
 
 async def send_json(send: Send, body: bytes, request_id: str, *, status: int = 200) -> None:
@@ -29,15 +29,26 @@ async def send_reply(send: Send, reply: Reply, request_id: str) -> None:
         reply.close()
 
 
+def sent_at_once(exchange: Exchange | None, reply: WholeReply, request_id: str) -> bool:
+    """Send a whole reply in one step, where the server can; tell whether it did."""
+    if exchange is None:
+        return False
+    return exchange.respond(reply.status, _whole_headers(reply, request_id), reply.body)
+
+
 async def _send_whole(send: Send, reply: WholeReply, request_id: str) -> None:
-    headers = (
+    headers = _whole_headers(reply, request_id)
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})
+
+
+def _whole_headers(reply: WholeReply, request_id: str) -> Headers:
+    return (
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(reply.body)),
         (b"x-request-id", request_id.encode()),
         *reply.headers,
     )
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body})
 
 
 async def _send_stream(send: Send, reply: ByteStream, request_id: str) -> None:

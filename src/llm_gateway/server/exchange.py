@@ -1,4 +1,4 @@
-"""One request and its response on a connection: ASGI's receive and send, at the least cost per message."""
+"""One request and its response: ASGI's receive and send, and a shorter way for our own application."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from llm_gateway.server.refusal import Refusal
 if TYPE_CHECKING:
     from llm_gateway.server.protocol import GatewayProtocol
 
-DISCONNECT_EXTENSION = "llm_gateway.disconnect"
-RECEIVE_NOW_EXTENSION = "llm_gateway.receive_now"
+# Where the exchange lies in the scope's extensions, for an application that knows its shorter ways.
+EXTENSION = "llm_gateway.exchange"
 
 Message = dict[str, Any]
 Application = Callable[..., Awaitable[None]]
@@ -33,76 +33,27 @@ _checked_names: dict[bytes, bytes] = {}
 _CHECKED_NAMES_LIMIT = 1024
 
 
-class Disconnect:
-    """Tells the application that the client is gone, without a task that waits for it.
+class Exchange:
+    """What is known of one request and its response; made by the protocol when the head is complete.
 
-    Lies in `scope["extensions"]["llm_gateway.disconnect"]`.
+    Beside ASGI's `receive` and `send` it offers what costs less: `register` tells of the client's leaving without
+    a task that waits for it, `receive_now` gives a body that is there, `respond` sends a response that is whole.
     """
 
-    __slots__ = ("_callback", "gone")
-
-    def __init__(self) -> None:
-        """Start with the client there."""
-        self._callback: Callable[[], object] | None = None
-        self.gone = False
-
-    def register(self, callback: Callable[[], object]) -> None:
-        """Have `callback` called once, synchronously, if the client leaves before its response is complete.
-
-        Called at once when the client is gone already. A second callback takes the first one's place.
-        """
-        if self.gone:
-            callback()
-        else:
-            self._callback = callback
-
-    def unregister(self) -> None:
-        """Call nothing any more."""
-        self._callback = None
-
-    def fire(self) -> None:
-        """Say that the client is gone; what the callback raises is logged."""
-        if self.gone:
-            return
-        self.gone = True
-        callback, self._callback = self._callback, None
-        if callback is not None:
-            try:
-                callback()
-            except Exception:
-                logger.exception("The application's disconnect callback failed")
-
-
-class Exchange:
-    """What is known of one request and its response; made by the protocol when the head is complete."""
-
     __slots__ = (
-        "_buffered",
-        "_changed",
-        "_chunked",
-        "_chunks",
-        "_head",
-        "_is_head",
-        "_news",
-        "_remaining",
-        "disconnect",
-        "disconnected",
-        "expects_continue",
-        "keep_alive",
-        "more_body",
-        "protocol",
-        "response_complete",
-        "response_started",
-        "scope",
-    )
+        "_buffered", "_changed", "_chunked", "_chunks", "_head", "_is_head", "_news", "_on_leave", "_remaining",
+        "_version", "disconnected", "expects_continue", "gone", "keep_alive", "more_body", "protocol",
+        "response_complete", "response_started",
+    )  # fmt: skip
 
-    def __init__(
-        self, protocol: GatewayProtocol, scope: dict[str, Any], disconnect: Disconnect, *, keep_alive: bool
-    ) -> None:
-        """Take the connection it is on and the request's ASGI scope."""
+    def __init__(self, protocol: GatewayProtocol, method: str, version: str, *, keep_alive: bool) -> None:
+        """Take the connection it is on and what the request line says; `keep_alive` as the client asks."""
         self.protocol = protocol
-        self.scope = scope
-        self.disconnect = disconnect
+        self._version = version
+        self._on_leave: Callable[[], object] | None = None
+        # The client left before its response was complete.
+        self.gone = False
+        # Nobody will read the rest of the response.
         self.disconnected = False
         self.keep_alive = keep_alive
         self.expects_continue = False
@@ -115,7 +66,7 @@ class Exchange:
         # The response. The head waits for the first body message, so that both leave in one write.
         self.response_started = False
         self.response_complete = False
-        self._is_head = scope["method"] == "HEAD"
+        self._is_head = method == "HEAD"
         self._head: bytes | None = None
         self._chunked = False
         # Bytes that the declared length still asks for; None = until the connection closes.
@@ -140,19 +91,24 @@ class Exchange:
     def leave(self) -> None:
         """Note that nobody will read the response."""
         if not self.response_complete and not self.disconnected:
-            self.disconnected = True
+            self.disconnected = self.gone = True
             self.wake()
-            self.disconnect.fire()
+            on_leave, self._on_leave = self._on_leave, None
+            if on_leave is not None:
+                try:
+                    on_leave()
+                except Exception:
+                    logger.exception("The application's disconnect callback failed")
 
     @property
     def begun(self) -> bool:
         """Tell whether any of the response is on the wire."""
         return self.response_started and self._head is None
 
-    async def run(self, app: Application) -> None:
+    async def run(self, app: Application, scope: dict[str, Any]) -> None:
         """Run the application on this request, and answer 500 if it gives no answer."""
         try:
-            await app(self.scope, self.receive, self.send)
+            await app(scope, self.receive, self.send)
         except asyncio.CancelledError:
             # Because the client left (then there is nobody to tell), or because the process ends.
             self._fail(
@@ -164,10 +120,6 @@ class Exchange:
         else:
             if not self.response_complete and not self.disconnected:
                 logger.error("The application returned without completing a response")
-        finally:
-            # It knows us, as we know the scope: let reference counting take both apart.
-            if extensions := self.scope.get("extensions"):
-                extensions.pop(RECEIVE_NOW_EXTENSION, None)
         self._fail(500, "internal_error", "The gateway failed on this request.")
 
     # --- the application's side -------------------------------------------------------------------
@@ -189,13 +141,36 @@ class Exchange:
         return self._piece()
 
     def receive_now(self) -> Message | None:
-        """Return the whole body if it has come, as most have when the application starts; else None.
+        """Return the whole body's message if it has come, as most have when the application starts; else None.
 
-        Lies in `scope["extensions"]["llm_gateway.receive_now"]`: no waiting, so no deadline has to be set.
+        There is no waiting, so that no deadline has to be set.
         """
         if self.more_body or not self._news or self.disconnected or self.response_complete:
             return None
         return self._piece()
+
+    def register(self, callback: Callable[[], object]) -> None:
+        """Have `callback` called once, synchronously, if the client leaves before its response is complete.
+
+        Called at once when the client is gone already. A second callback takes the first one's place.
+        """
+        if self.gone:
+            callback()
+        else:
+            self._on_leave = callback
+
+    def unregister(self) -> None:
+        """Call nothing any more."""
+        self._on_leave = None
+
+    def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Send a whole response, its content-length among the headers; False when `send` has to wait first."""
+        if self.protocol.flow.write_paused:
+            return False
+        if not self.disconnected:
+            self._start(status, headers)
+            self._send_body(body, more=False)
+        return True
 
     def _piece(self) -> Message:
         self._news = False
@@ -261,7 +236,7 @@ class Exchange:
             length = 0
         elif length is None or chunked:
             length = None
-            if self.scope["http_version"] == "1.1":
+            if self._version == "1.1":
                 self._chunked = True
                 lines.append(b"transfer-encoding: chunked\r\n")
                 count += 1
