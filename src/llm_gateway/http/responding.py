@@ -33,22 +33,19 @@ def sent_at_once(exchange: Exchange | None, reply: WholeReply, request_id: str) 
     """Send a whole reply in one step, where the server can; tell whether it did."""
     if exchange is None:
         return False
-    return exchange.respond(reply.status, _whole_headers(reply, request_id), reply.body)
+    headers = ((b"content-type", b"application/json"), (b"x-request-id", request_id.encode()), *reply.headers)
+    return exchange.respond(reply.status, headers, reply.body)
 
 
 async def _send_whole(send: Send, reply: WholeReply, request_id: str) -> None:
-    headers = _whole_headers(reply, request_id)
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": reply.body})
-
-
-def _whole_headers(reply: WholeReply, request_id: str) -> Headers:
-    return (
+    headers = (
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(reply.body)),
         (b"x-request-id", request_id.encode()),
         *reply.headers,
     )
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})
 
 
 async def _send_stream(send: Send, reply: ByteStream, request_id: str) -> None:

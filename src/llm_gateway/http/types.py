@@ -31,7 +31,7 @@ class Exchange(Protocol):
         """Return the whole body's message if it has come, else None."""
 
     def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
-        """Send a whole response, its content-length among the headers; False when `send` has to wait first."""
+        """Send a whole response, its content-length left out of `headers`; False when it must go by `send`."""
 
 
 def exchange_of(scope: Scope) -> Exchange | None:

@@ -6,13 +6,13 @@ import asyncio
 import logging
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE
 
 from llm_gateway.server.refusal import Refusal
+from llm_gateway.server.response_head import Headers, read_headers, seal, whole_head
 
 if TYPE_CHECKING:
     from llm_gateway.server.protocol import GatewayProtocol
@@ -25,12 +25,9 @@ Application = Callable[..., Awaitable[None]]
 
 logger = logging.getLogger("uvicorn.error")
 
-_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 # Larger bodies are written by themselves rather than joined to what goes around them.
 _JOIN_LIMIT = 65536
-# Names that were checked once, so that a response's usual headers cost a lookup each.
-_checked_names: dict[bytes, bytes] = {}
-_CHECKED_NAMES_LIMIT = 1024
+_BODILESS = frozenset({*range(100, 200), 204, 304})
 
 
 class Exchange:
@@ -163,13 +160,17 @@ class Exchange:
         """Call nothing any more."""
         self._on_leave = None
 
-    def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
-        """Send a whole response, its content-length among the headers; False when `send` has to wait first."""
-        if self.protocol.flow.write_paused:
+    def respond(self, status: int, headers: Headers, body: bytes) -> bool:
+        """Send a whole response, its content-length left out of `headers`; False when it must go by `send`."""
+        protocol = self.protocol
+        is_plain = self.keep_alive and not (self._is_head or self.more_body or status in _BODILESS)
+        if not is_plain or protocol.flow.write_paused or len(body) > _JOIN_LIMIT:
             return False
         if not self.disconnected:
-            self._start(status, headers)
-            self._send_body(body, more=False)
+            protocol.transport.write(whole_head(status, headers, len(body)) + body)
+            self.response_started = self.response_complete = True
+            self.wake()
+            protocol.on_exchange_complete(self)
         return True
 
     def _piece(self) -> Message:
@@ -206,47 +207,24 @@ class Exchange:
 
     # --- inside -------------------------------------------------------------------------------------
 
-    def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    def _start(self, status: int, headers: Headers) -> None:
         """Make the response's head; it is written with the first body message."""
         if self.expects_continue and self.more_body:
             # Never asked for its body, the client may send it or not: what follows could be either.
             self.keep_alive = False
-        lines = [STATUS_LINE[status]]
-        length: int | None = None
-        chunked = closes = False
-        count = 1
-        for raw_name, value in headers:
-            name = _checked_names.get(raw_name) or _check_name(raw_name)
-            if name in _FRAMING:
-                if name == b"content-length":
-                    length = int(value)
-                elif name == b"connection":
-                    closes = b"close" in value.lower()
-                elif value.lower() == b"chunked":
-                    # Ours to add: the protocol does the chunking.
-                    chunked = True
-                    continue
-            lines += (name, b": ", value, b"\r\n")
-            count += 1
+        lines, length, closes = read_headers(status, headers)
         if not self.keep_alive and not closes:
-            lines.append(b"connection: close\r\n")
-            count += 1
+            lines.append(b"connection: close")
         self.keep_alive = self.keep_alive and not closes
-        if self._is_head or status in {204, 304} or status < 200:
+        if self._is_head or status in _BODILESS:
             length = 0
-        elif length is None or chunked:
-            length = None
+        elif length is None:
             if self._version == "1.1":
                 self._chunked = True
-                lines.append(b"transfer-encoding: chunked\r\n")
-                count += 1
+                lines.append(b"transfer-encoding: chunked")
             else:
                 self.keep_alive = False
-        lines.append(b"\r\n")
-        head = b"".join(lines)
-        # Every line end is ours: a header value that held one would have made a header of its own.
-        if head.count(b"\n") != count + 1 or head.count(b"\r") != count + 1 or b"\0" in head:
-            raise RuntimeError("A response header holds a line break or NUL")
+        head = seal(lines)
         self._remaining = length
         self._head = head
         self.response_started = True
@@ -303,12 +281,3 @@ class Exchange:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             transport.abort()
         transport.close()
-
-
-def _check_name(raw: bytes) -> bytes:
-    if not raw or HEADER_RE.search(raw):
-        raise RuntimeError("A response header's name is not valid")
-    name = raw.lower()
-    if len(_checked_names) < _CHECKED_NAMES_LIMIT:
-        _checked_names[raw] = name
-    return name
