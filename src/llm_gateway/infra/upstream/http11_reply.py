@@ -54,6 +54,12 @@ class PooledReply:
         connection = self._in_hand()
         if int(self._headers.get(b"content-length", 0)) > limit:
             raise _too_large()
+        if connection.parser.complete and self._inflater is None:
+            # All of it came with the head, as short replies do.
+            whole = connection.take()
+            if len(whole) > limit:
+                raise _too_large()
+            return whole
         deadline = self._loop.time() + timeout
         parts: list[bytes] = []
         size = 0
