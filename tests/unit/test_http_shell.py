@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -182,6 +182,9 @@ class Hook:
     def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
         del status, headers, body
         return False
+
+    def sink(self) -> Callable[[bytes], bool] | None:
+        return None
 
 
 async def until_hangup(hook: Hook, work: Awaitable[None]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -60,6 +60,14 @@ class UpstreamReply(Protocol):
 
     async def read_all(self, limit: int, timeout: float) -> bytes:
         """Return the whole body within `timeout` seconds; UpstreamFault `protocol` over `limit` bytes."""
+
+    async def relay(self, take: Callable[[bytes], bool], patience: float) -> None:
+        """Hand each piece of the body to `take` as it comes, for as long as it returns True and does not raise.
+
+        It is called by the connection itself, so that a piece wakes no task. Returns when `take` wants no more, or
+        when nothing more can come: then `read` says why. Raises UpstreamFault `timeout` after `patience` seconds
+        without a piece. A transport that cannot do this returns at once.
+        """
 
     def finish(self) -> None:
         """Want no more: keep the connection if the body ends within a moment, else drop it. Never waits."""

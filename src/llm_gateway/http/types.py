@@ -33,6 +33,12 @@ class Exchange(Protocol):
     def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
         """Send a whole response, its content-length left out of `headers`; False when it must go by `send`."""
 
+    def sink(self) -> Callable[[bytes], bool] | None:
+        """Return what sends a piece of a streamed body at once, and tells whether another may follow.
+
+        It may not when the client is slow or gone. None when pieces must go by `send`, now or at all.
+        """
+
 
 def exchange_of(scope: Scope) -> Exchange | None:
     """Return what our own server offers for this request, None on any other server."""

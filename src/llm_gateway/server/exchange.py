@@ -205,6 +205,19 @@ class Exchange:
         else:
             raise RuntimeError(f"ASGI message {kind!r} is out of order")
 
+    def sink(self) -> Callable[[bytes], bool] | None:
+        """Return what sends a piece of a chunked body and tells whether another may follow; None if none may."""
+        if not self._chunked or self._head is not None or self._is_head or self.disconnected:
+            return None
+        return None if self.protocol.flow.write_paused else self._pass_on
+
+    def _pass_on(self, body: bytes) -> bool:
+        if self.disconnected:
+            return False
+        protocol = self.protocol
+        protocol.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+        return not protocol.flow.write_paused
+
     # --- inside -------------------------------------------------------------------------------------
 
     def _start(self, status: int, headers: Headers) -> None:
