@@ -16,6 +16,7 @@ from llm_gateway.server.exchange import EXTENSION, Application, Exchange
 from llm_gateway.server.refusal import Refusal
 from llm_gateway.server.state import GatewayServerState
 
+_HEAD_END = b"\r\n\r\n"
 # Where the parser stands on a connection.
 _BETWEEN, _HEAD, _BODY = range(3)
 
@@ -84,7 +85,8 @@ class GatewayProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse what came; large pieces in slices, so that no head grows beyond its limit unseen."""
         size = self.limits.head_bytes
-        if len(data) <= size or self._phase == _BODY:
+        phase = self._phase
+        if len(data) <= size or phase == _BODY or (phase == _BETWEEN and data.find(_HEAD_END, 0, size) > 0):
             self._feed(data)
             return
         view = memoryview(data)
