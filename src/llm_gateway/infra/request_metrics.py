@@ -16,6 +16,8 @@ from llm_gateway.infra.tallies import Row, Tallies
 NONE = "none"
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 _BOUNDS = (*map(str, _SECONDS), "+Inf")
+# In the record's unit; the first stands in the place of the sum, so that an index counts from there.
+_UP_TO_MS = (-1.0, *(seconds * 1000 for seconds in _SECONDS))
 # What is where in a row: a histogram is its sum, then its buckets, each without those below it.
 _BUCKETS = len(_BOUNDS)
 _REQUESTS = 0
@@ -23,33 +25,33 @@ _DURATION = 1
 _LATENCY = _DURATION + 1 + _BUCKETS
 _FIRST_TOKEN = _LATENCY + 1 + _BUCKETS
 _TOKENS = _FIRST_TOKEN + 1 + _BUCKETS
+_PROMPT, _COMPLETION, _CACHED, _REASONING = range(_TOKENS, _TOKENS + 4)
 _TOKEN_TYPES = ("prompt", "completion", "cached", "reasoning")
 _CELLS = _TOKENS + len(_TOKEN_TYPES)
 
 
 def count(row: Row, record: UsageRecord, *, called: bool) -> None:
     """Add one finished request to the row of its labels; `called` = a provider had a part in it."""
-    seconds = record.latency_ms / 1000
     row[_REQUESTS] += 1
-    row[_DURATION] += seconds
-    row[_DURATION + 1 + bisect_left(_SECONDS, seconds)] += 1
+    _observe(row, _DURATION, record.latency_ms)
     if not called:
         return
-    if record.outcome == "ok" and record.upstream_latency_ms is not None:
-        seconds = record.upstream_latency_ms / 1000
-        row[_LATENCY] += seconds
-        row[_LATENCY + 1 + bisect_left(_SECONDS, seconds)] += 1
+    if record.upstream_latency_ms is not None and record.outcome == "ok":
+        _observe(row, _LATENCY, record.upstream_latency_ms)
     if record.ttft_ms is not None:
-        seconds = record.ttft_ms / 1000
-        row[_FIRST_TOKEN] += seconds
-        row[_FIRST_TOKEN + 1 + bisect_left(_SECONDS, seconds)] += 1
+        _observe(row, _FIRST_TOKEN, record.ttft_ms)
     if record.prompt_tokens is not None:
-        row[_TOKENS] += record.prompt_tokens
-        row[_TOKENS + 1] += record.completion_tokens or 0
+        row[_PROMPT] += record.prompt_tokens
+        row[_COMPLETION] += record.completion_tokens or 0
         if record.cached_tokens:
-            row[_TOKENS + 2] += record.cached_tokens
+            row[_CACHED] += record.cached_tokens
         if record.reasoning_tokens:
-            row[_TOKENS + 3] += record.reasoning_tokens
+            row[_REASONING] += record.reasoning_tokens
+
+
+def _observe(row: Row, first: int, ms: float) -> None:
+    row[first] += ms / 1000
+    row[first + bisect_left(_UP_TO_MS, ms)] += 1
 
 
 class RequestMetrics(Collector):
