@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
 from llm_gateway.server.refusal import Refusal
-from llm_gateway.server.response_head import Headers, read_headers, seal, whole_head
+from llm_gateway.server.response_head import Headers, joined, read_headers, unframed_head
 
 if TYPE_CHECKING:
     from llm_gateway.server.protocol import GatewayProtocol
@@ -166,8 +166,11 @@ class Exchange:
         is_plain = self.keep_alive and not (self._is_head or self.more_body or status in _BODILESS)
         if not is_plain or protocol.flow.write_paused or len(body) > _JOIN_LIMIT:
             return False
+        head = unframed_head(status, headers)
+        if head is None:
+            return False
         if not self.disconnected:
-            protocol.transport.write(whole_head(status, headers, len(body)) + body)
+            protocol.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
             self.response_started = self.response_complete = True
             self.wake()
             protocol.on_exchange_complete(self)
@@ -225,21 +228,26 @@ class Exchange:
         if self.expects_continue and self.more_body:
             # Never asked for its body, the client may send it or not: what follows could be either.
             self.keep_alive = False
-        lines, length, closes = read_headers(status, headers)
+        length: int | None = None
+        closes = False
+        head = unframed_head(status, headers)
+        if head is None:
+            lines, length, closes = read_headers(status, headers)
+            head = joined(lines)
+        end = b"\r\n"
         if not self.keep_alive and not closes:
-            lines.append(b"connection: close")
+            end = b"connection: close\r\n\r\n"
         self.keep_alive = self.keep_alive and not closes
         if self._is_head or status in _BODILESS:
             length = 0
         elif length is None:
             if self._version == "1.1":
                 self._chunked = True
-                lines.append(b"transfer-encoding: chunked")
+                end = b"transfer-encoding: chunked\r\n" + end
             else:
                 self.keep_alive = False
-        head = seal(lines)
         self._remaining = length
-        self._head = head
+        self._head = head + end
         self.response_started = True
         self.expects_continue = False
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE
 
-Headers = Iterable[tuple[bytes, bytes]]
+Headers = Sequence[tuple[bytes, bytes]]
 
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 # Names that were checked once, so that a response's usual headers cost a lookup each.
@@ -16,12 +16,18 @@ _forms: dict[tuple[int, tuple[bytes, ...]], bytes] = {}
 _LIMIT = 1024
 
 
-def whole_head(status: int, headers: Headers, length: int) -> bytes:
-    """Return the head of a response with `length` bytes of body, after which the connection stays open."""
+def unframed_head(status: int, headers: Headers) -> bytes | None:
+    """Return a head without its end, where none of `headers` says how the body is framed; else None."""
+    if not headers:
+        return None
     names, values = zip(*headers, strict=True)
-    form = _forms.get((status, names)) or _form(status, names)
-    head = form % (*values, length)
-    _check_lines(head, len(names) + 3)
+    form = _forms.get((status, names))
+    if form is None:
+        form = _form(status, names)
+    if not form:
+        return None
+    head: bytes = form % values
+    _check_lines(head, len(names) + 1)
     return head
 
 
@@ -47,10 +53,10 @@ def read_headers(status: int, headers: Headers) -> tuple[list[bytes], int | None
     return lines, None if chunked else length, closes
 
 
-def seal(lines: list[bytes]) -> bytes:
-    """Return the whole head; raise RuntimeError when a header holds a line of its own."""
-    head = b"\r\n".join([*lines, b"", b""])
-    _check_lines(head, len(lines) + 1)
+def joined(lines: list[bytes]) -> bytes:
+    """Return a head without its end; raise RuntimeError when a header holds a line of its own."""
+    head = b"\r\n".join([*lines, b""])
+    _check_lines(head, len(lines))
     return head
 
 
@@ -61,14 +67,16 @@ def _check_lines(head: bytes, lines: int) -> None:
 
 
 def _form(status: int, names: tuple[bytes, ...]) -> bytes:
-    """Return a head with a gap for each value and one for the length, and remember it."""
+    """Return a head with a gap for each value, b"" when there is framing among the names, and remember it."""
     lines = [STATUS_LINE[status][:-2]]
+    form = b""
     for raw in names:
         name = _checked_names.get(raw) or _check_name(raw)
         if name in _FRAMING:
-            raise RuntimeError("A whole response's framing is the server's affair")
+            break
         lines.append(name.replace(b"%", b"%%") + b": %b")
-    form = b"\r\n".join([*lines, b"content-length: %d", b"", b""])
+    else:
+        form = b"\r\n".join([*lines, b""])
     if len(_forms) < _LIMIT:
         _forms[status, names] = form
     return form
