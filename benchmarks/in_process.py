@@ -36,6 +36,7 @@ from llm_gateway.http.body import BodyReader
 from llm_gateway.http.shell import RouteTable, Shell
 from llm_gateway.http.surface import DataPlane
 from llm_gateway.infra.access_log import AccessLog
+from llm_gateway.infra.access_tokens import OAuthTokens
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.event_log import AttemptLog
 from llm_gateway.infra.journal import FileJournal
@@ -209,10 +210,12 @@ async def _start(scenario: Scenario, connections: int, stack: AsyncExitStack) ->
     stack.callback(journal.close)
     board = FileWorkerBoard(folder / "run")
     stack.callback(board.close)
+    upstream = UpstreamByScheme(http=pool, simulated=SimulatedUpstream())
     gateway = Gateway(
         snapshots=holder,
         adapters=ADAPTERS,
-        upstream=UpstreamByScheme(http=pool, simulated=SimulatedUpstream()),
+        upstream=upstream,
+        tokens=OAuthTokens(upstream, clock),
         limiter=InProcessRateLimiter(),
         hasher=hasher,
         journal=journal,
@@ -300,7 +303,7 @@ def _keep_freed_blocks() -> None:
 
 def main() -> None:
     """Measure all that was asked for, and print it."""
-    names = [scenario.name for scenario in SCENARIOS]
+    names = list(_BATCH)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--load", action="append", choices=names)
     parser.add_argument("--batches", type=int, default=60)
