@@ -18,6 +18,7 @@ class _Figures:
     def __init__(self) -> None:
         self.counting = False
         self.latencies: list[float] = []
+        self.firsts: list[float] = []
         self.events = self.bad_status = self.bad_end = self.broken = 0
 
 
@@ -36,6 +37,7 @@ class _Connection(asyncio.Protocol):
         self.chunked = False
         self.tail = b""
         self.began = time.perf_counter()
+        self.first = True
         self.transport.write(self.request)
 
     def data_received(self, data: bytes) -> None:
@@ -52,6 +54,9 @@ class _Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         if self.figures.counting:
             self.figures.events += body.count(b"data: ")
+            if self.first and self.chunked:
+                self.figures.firsts.append(time.perf_counter() - self.began)
+        self.first = False
         self.tail = (self.tail + body)[-32:]
 
     def on_message_complete(self) -> None:
@@ -87,7 +92,7 @@ async def _press(
     await asyncio.sleep(seconds)
     took, used = time.perf_counter() - began, _cpu_seconds(pids) - cpu
     figures.counting = False
-    latencies = sorted(figures.latencies) or [0.0]
+    latencies, firsts = sorted(figures.latencies) or [0.0], sorted(figures.firsts) or [0.0]
     print(
         json.dumps(
             {
@@ -97,6 +102,7 @@ async def _press(
                 "cpu_seconds": used,
                 "p50_us": latencies[len(latencies) // 2] * 1e6,
                 "p99_us": latencies[len(latencies) * 99 // 100] * 1e6,
+                "first_p99_us": firsts[len(firsts) * 99 // 100] * 1e6,
                 "bad_status": figures.bad_status,
                 "bad_end": figures.bad_end,
                 "broken": figures.broken,

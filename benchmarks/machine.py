@@ -7,9 +7,10 @@ import resource
 import signal
 import socket
 import subprocess
+import threading
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -140,6 +141,25 @@ def resident_mb(pids: Iterable[int]) -> float:
             pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
             total += pages * os.sysconf("SC_PAGE_SIZE")
     return total / 1e6
+
+
+@contextmanager
+def highest_memory(pids: list[int]) -> Iterator[Callable[[], float]]:
+    """Watch the processes' memory; what is yielded returns the most that was seen, in MB."""
+    seen = [0.0]
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.1):
+            seen.append(resident_mb(pids))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield lambda: max(seen)
+    finally:
+        done.set()
+        watcher.join()
 
 
 def free_ports(count: int) -> list[int]:

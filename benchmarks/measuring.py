@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.machine import Cores, await_quiet, free_ports, resident_mb
+from benchmarks.machine import Cores, await_quiet, free_ports, highest_memory, resident_mb
 from benchmarks.report import Failure, Figures, Footprint, figures
 from benchmarks.scenarios import PACE_US, PACED_CHUNKS, Scenario
 from benchmarks.targets.base import WEIGHTS, Running, Target
@@ -43,6 +43,10 @@ class _Subject:
     idle_mb: float
     loaded_mb: float = 0.0
     samples: dict[str, list[Sample]] = field(default_factory=dict)
+    # The same loads on the provider itself, just before.
+    direct: dict[str, list[Sample]] = field(default_factory=dict)
+    # The most memory that was seen under the streams of a load beyond what there was before, MB.
+    grown_mb: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
     def row(self, scenario: Scenario, connections: int) -> Figures | Failure:
@@ -53,7 +57,9 @@ class _Subject:
             fault = _pace_fault(scenario, self.samples[scenario.name], connections)
         if fault is not None:
             return Failure(target=name, scenario=scenario.name, title=scenario.title, failed=fault)
-        return figures(name, scenario, self.samples[scenario.name])
+        grown = self.grown_mb.get(scenario.name) if scenario.compared and scenario.stream else None
+        kib = None if grown is None else grown * 1e6 / 1024 / connections
+        return figures(name, scenario, self.samples[scenario.name], self.direct.get(scenario.name), kib)
 
     def footprint(self) -> Footprint:
         """Return what it took beside requests."""
@@ -87,7 +93,7 @@ def measure_targets(
         for _ in range(plan.rounds):
             for scenario in plan.scenarios:
                 for subject in subjects:
-                    _measure(subject, scenario, plan, tools)
+                    _measure(subject, scenario, plan, tools, ports)
         for subject in subjects:
             subject.loaded_mb = max(subject.loaded_mb, resident_mb(subject.running.pids()))
     rows = [
@@ -109,20 +115,30 @@ def _started(target: Target, cores: Cores, ports: list[int]) -> Iterator[_Subjec
             running.stop()
 
 
-def _measure(subject: _Subject, scenario: Scenario, plan: Plan, tools: Tools) -> None:
+def _measure(subject: _Subject, scenario: Scenario, plan: Plan, tools: Tools, ports: list[int]) -> None:
     if scenario.name in subject.failed:
         return
     running = subject.running
-    try:
-        sample = tools.measure(
-            running.port,
-            scenario.request(running.headers),
-            running.pids(),
+
+    def press(port: int, request: bytes, pids: list[int]) -> Sample:
+        return tools.measure(
+            port,
+            request,
+            pids,
             connections=plan.connections or scenario.connections,
             warm=plan.warm,
             seconds=max(plan.seconds, scenario.least_seconds if plan.seconds >= 1 else 0.0),
         )
+
+    try:
+        own = press(ports[0], scenario.request({}), []) if scenario.compared else None
+        before = resident_mb(running.pids())
+        with highest_memory(running.pids()) as highest:
+            sample = press(running.port, scenario.request(running.headers), running.pids())
         subject.samples.setdefault(scenario.name, []).append(sample)
+        if own is not None:
+            subject.direct.setdefault(scenario.name, []).append(own)
+        subject.grown_mb.setdefault(scenario.name, highest() - before)
     except LoadFailed as fault:
         subject.failed[scenario.name] = str(fault)
     subject.loaded_mb = max(subject.loaded_mb, resident_mb(running.pids()))

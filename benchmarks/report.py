@@ -23,6 +23,10 @@ class Figures:
     p50_ms: float
     p99_ms: float
     rounds: int
+    # What the target added to the provider's own time, and its memory for each stream; None where not compared.
+    added_p50_us: float | None = None
+    added_first_p99_ms: float | None = None
+    kib_per_stream: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +50,17 @@ class Footprint:
     start_seconds: float | None
 
 
-def figures(target: str, scenario: Scenario, samples: list[Sample]) -> Figures:
-    """Return the medians of all rounds."""
+def figures(
+    target: str,
+    scenario: Scenario,
+    samples: list[Sample],
+    direct: list[Sample] | None = None,
+    kib_per_stream: float | None = None,
+) -> Figures:
+    """Return the medians of all rounds; `direct` are those of the provider itself, round by round."""
+    pairs = list(zip(samples, direct or [], strict=bool(direct)))
+    added = [sample.p50_us - own.p50_us for sample, own in pairs]
+    added_first = [(sample.first_p99_us - own.first_p99_us) / 1000 for sample, own in pairs]
 
     def count(sample: Sample) -> int:
         return sample.events if scenario.unit == "chunk" else sample.requests
@@ -62,6 +75,9 @@ def figures(target: str, scenario: Scenario, samples: list[Sample]) -> Figures:
         p50_ms=statistics.median(sample.p50_us for sample in samples) / 1000,
         p99_ms=statistics.median(sample.p99_us for sample in samples) / 1000,
         rounds=len(samples),
+        added_p50_us=statistics.median(added) if added and not scenario.stream else None,
+        added_first_p99_ms=statistics.median(added_first) if added_first and scenario.stream else None,
+        kib_per_stream=kib_per_stream,
     )
 
 
@@ -70,7 +86,9 @@ def table(rows: Iterable[Figures | Failure], footprints: Iterable[Footprint]) ->
     lines = [
         f"{'target':<15}{'load':<36}{'CPU us':>9} {'per':<8}{'per second':>11}{'p50 ms':>10}{'p99 ms':>10}"
     ]
+    rows = list(rows)
     lines += [_line(row) for row in rows]
+    lines += _added(row for row in rows if isinstance(row, Figures))
     lines += [
         "",
         f"{'target':<15}{'version':<12}{'memory idle':>12}{'loaded':>12}{'start to first answer':>24}",
@@ -81,6 +99,20 @@ def table(rows: Iterable[Figures | Failure], footprints: Iterable[Footprint]) ->
             f"{print_.target:<15}{print_.version:<12}{print_.idle_mb:>9.0f} MB{print_.loaded_mb:>9.0f} MB{start:>24}"
         )
     return "\n".join(lines)
+
+
+def _added(rows: Iterable[Figures]) -> list[str]:
+    lines = []
+    for row in rows:
+        if row.added_p50_us is not None:
+            lines.append(f"{row.target:<15}{row.title:<36}{row.added_p50_us:>9.0f} us added, p50")
+        if row.added_first_p99_ms is not None:
+            lines.append(
+                f"{row.target:<15}{row.title:<36}{row.added_first_p99_ms:>9.1f} ms added to the first token, p99"
+            )
+        if row.kib_per_stream is not None:
+            lines.append(f"{row.target:<15}{row.title:<36}{row.kib_per_stream:>9.1f} KiB of memory for each")
+    return ["", *lines] if lines else []
 
 
 def _line(row: Figures | Failure) -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import statistics
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.machine import Cores, allow_open_files, await_quiet, resident_mb
+from benchmarks.machine import Cores, allow_open_files, await_quiet, highest_memory, resident_mb
 from benchmarks.measuring import Plan, make_tools, providers, store
 from benchmarks.scenarios import SCENARIOS, Scenario
 from benchmarks.targets.base import Running
@@ -122,7 +121,7 @@ def _streams(bench: _Bench) -> Iterator[str]:
             )
             await_quiet(running.pids(), _REST)
             before = resident_mb(running.pids())
-            with _highest_memory(running) as highest:
+            with highest_memory(running.pids()) as highest:
                 sample = bench.tools.measure(
                     running.port,
                     _LOADS["paced"].request(running.headers),
@@ -154,26 +153,6 @@ def _catalog(bench: _Bench) -> Iterator[str]:
 
 def _cpu_us(samples: list[Sample]) -> float:
     return statistics.median(sample.cpu_seconds * 1e6 / max(sample.requests, 1) for sample in samples)
-
-
-@contextmanager
-def _highest_memory(running: Running) -> Iterator[Callable[[], float]]:
-    """Watch the target's memory; what is yielded returns the most that was seen, in MB."""
-    seen = [0.0]
-    pids = running.pids()
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.1):
-            seen.append(resident_mb(pids))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield lambda: max(seen)
-    finally:
-        done.set()
-        watcher.join()
 
 
 _PARTS: dict[str, Callable[[_Bench], Iterator[str]]] = {

@@ -26,6 +26,8 @@ class Scenario:
     unit: Literal["request", "chunk"] = "request"
     # A paced stream lasts seconds: it takes a longer window to see whole ones.
     least_seconds: float = 0.0
+    # Put on the provider itself, too, so that the part of the time which the target added can be told.
+    compared: bool = False
 
     def chunks_due(self, connections: int) -> float | None:
         """Return how many chunks a second the provider sends in all; None for what comes as fast as it can."""
@@ -63,6 +65,17 @@ SCENARIOS = (
         least_seconds=5.0,
     ),
     Scenario(name="big", title="unary, 60 KB request", model="unary-bench", text_bytes=60_000),
+    Scenario(name="alone", title="unary, 1 connection", model="unary-bench", connections=1, compared=True),
+    Scenario(
+        name="held",
+        title="paced streams, 1,000 open",
+        model="paced-bench",
+        stream=True,
+        connections=1000,
+        unit="chunk",
+        least_seconds=5.0,
+        compared=True,
+    ),
 )
 # Public name to the name that tells the fake provider what to send.
 MODELS = {"unary-bench": "unary", "burst-bench": "burst", "paced-bench": "paced"}

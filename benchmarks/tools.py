@@ -34,6 +34,8 @@ class Sample:
     cpu_seconds: float
     p50_us: float
     p99_us: float
+    # To a stream's first event, of those that began within the window; 0 when none did.
+    first_p99_us: float
 
 
 class Tools:
@@ -104,4 +106,5 @@ def _judged(seen: dict[str, Any]) -> Sample:
         cpu_seconds=seen["cpu_seconds"],
         p50_us=seen["p50_us"],
         p99_us=seen["p99_us"],
+        first_p99_us=seen["first_p99_us"],
     )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from llm_gateway.core.records import UsageRecord
+from llm_gateway.infra.fact_lines import to_line
 from tests.fakes.admin_desk import Desk, sitting
 from tests.fakes.stores import opened
 
@@ -46,7 +47,7 @@ def fact(minutes: int, **changes: Any) -> UsageRecord:
 
 
 async def test_usage_rows_have_the_issues_fields_and_are_flushed_first(desk: Desk) -> None:
-    await desk.store.usage.upsert([fact(0, prompt_tokens=3, ttft_ms=1.5)])
+    await desk.store.usage.upsert([to_line(fact(0, prompt_tokens=3, ttft_ms=1.5))])
     page = await desk.ask("GET", "/usage")
     assert desk.flushed == 1
     (row,) = page["data"]
@@ -57,7 +58,7 @@ async def test_usage_rows_have_the_issues_fields_and_are_flushed_first(desk: Des
 
 async def test_usage_filters(desk: Desk) -> None:
     rows = [fact(n, credential="ab"[n % 2], outcome="error" if n == 3 else "ok") for n in range(6)]
-    await desk.store.usage.upsert(rows)
+    await desk.store.usage.upsert([to_line(row) for row in rows])
 
     async def ids(**params: Any) -> list[str]:
         return [row["request_id"] for row in (await desk.ask("GET", "/usage", params=params))["data"]]
@@ -84,7 +85,7 @@ async def test_usage_filters(desk: Desk) -> None:
 
 
 async def test_usage_pages(desk: Desk) -> None:
-    await desk.store.usage.upsert([fact(n) for n in range(5)])
+    await desk.store.usage.upsert([to_line(fact(n)) for n in range(5)])
     seen, cursor, pages = [], None, 0
     while pages == 0 or cursor is not None:
         page = await desk.ask("GET", "/usage", params={"limit": 2} | ({"cursor": cursor} if cursor else {}))

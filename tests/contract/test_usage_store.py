@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from llm_gateway.core.records import UsageRecord
 from llm_gateway.flow.ports import FactsRefused
 from llm_gateway.flow.stores import UsageFilter, UsagePlace
+from llm_gateway.infra.fact_lines import to_line
 from tests.fakes.stores import Store, opened
 
 NOW = 1_790_000_000_123_457
@@ -39,6 +40,10 @@ def fact(number: int = 0, **changes: Any) -> UsageRecord:
         "latency_ms": 12.25,
     }
     return UsageRecord(**values | changes)
+
+
+async def put(store: Store, facts: Sequence[UsageRecord]) -> None:
+    await store.usage.upsert([to_line(fact) for fact in facts])
 
 
 async def everything(store: Store, **wanted: Any) -> list[UsageRecord]:
@@ -77,16 +82,16 @@ async def test_every_field_comes_back_as_it_was(store: Store) -> None:
         cache_hit=True,
     )
     bare = fact(7)
-    await store.usage.upsert([full, bare])
+    await put(store, [full, bare])
     assert await everything(store) == [bare, full]
 
 
 async def test_the_same_facts_again_change_nothing(store: Store) -> None:
     facts = [fact(number) for number in range(50)]
-    await store.usage.upsert(facts)
-    await store.usage.upsert([*facts[10:], fact(50), *facts[:10]])
-    await store.usage.upsert([fact(3, outcome="error", status_code=500)])
-    await store.usage.upsert([])
+    await put(store, facts)
+    await put(store, [*facts[10:], fact(50), *facts[:10]])
+    await put(store, [fact(3, outcome="error", status_code=500)])
+    await put(store, [])
     assert await everything(store) == [fact(50), *facts[::-1]]
 
 
@@ -96,7 +101,7 @@ async def test_a_true_end_beats_an_interruption_whichever_comes_first(store: Sto
     other_end, other_broken = fact(2), fact(2, outcome="interrupted", status_code=0)
     batches = [[end, other_broken], [broken, other_end]]
     for batch in [batches[0] + batches[1]] if together else batches:
-        await store.usage.upsert(batch)
+        await put(store, batch)
     assert await everything(store) == [other_end, end]
 
 
@@ -104,7 +109,7 @@ async def test_of_two_interruptions_the_later_attempt_stays(store: Store) -> Non
     first = fact(1, outcome="interrupted", attempts=1, provider="a")
     second = fact(1, outcome="interrupted", attempts=2, provider="b")
     for batch in ([first], [second], [first]):
-        await store.usage.upsert(batch)
+        await put(store, batch)
     assert await everything(store) == [second]
 
 
@@ -117,7 +122,7 @@ async def test_nothing_that_a_client_sends_keeps_a_batch_from_being_stored(store
         fact(5, model="'; DROP TABLE usage; --"),
         fact(6, model="\U0001f600" * 5000),
     ]
-    await store.usage.upsert(odd)
+    await put(store, odd)
     rows = {row.request_id: row for row in await everything(store)}
     assert len(rows) == 6
     assert rows["id-000001"].model == "nul \ufffd byte"
@@ -129,7 +134,7 @@ async def test_nothing_that_a_client_sends_keeps_a_batch_from_being_stored(store
 
 async def test_a_batch_is_stored_whole_or_not_at_all(store: Store) -> None:
     with pytest.raises(FactsRefused) as refused:
-        await store.usage.upsert([fact(1, model="private"), fact(2, endpoint=None)])
+        await put(store, [fact(1, model="private"), fact(2, endpoint=None)])
     assert "private" not in str(refused.value)
     assert await everything(store) == []
 
@@ -137,7 +142,7 @@ async def test_a_batch_is_stored_whole_or_not_at_all(store: Store) -> None:
 async def test_batches_from_several_shippers_do_not_disturb_one_another(store: Store) -> None:
     facts = [fact(number) for number in range(600)]
     batches = [facts[start : start + 200] for start in range(0, 401, 100)] * 2
-    await asyncio.gather(*(store.usage.upsert(batch) for batch in batches))
+    await asyncio.gather(*(put(store, batch) for batch in batches))
     assert await everything(store) == facts[::-1]
 
 
@@ -147,7 +152,7 @@ async def test_filters_narrow_down_together(store: Store) -> None:
         for number in range(30)
     ]
     facts.append(fact(30, outcome="rejected", status_code=401, credential=None, provider=None, model=None))
-    await store.usage.upsert(facts)
+    await put(store, facts)
 
     def those(keep: Any) -> list[UsageRecord]:
         return [row for row in facts[::-1] if keep(row)]
@@ -166,7 +171,7 @@ async def test_filters_narrow_down_together(store: Store) -> None:
 
 async def test_pages_hold_every_row_once_even_within_one_microsecond(store: Store) -> None:
     facts = [fact(number, created_at=NOW + number // 10) for number in range(57)]
-    await store.usage.upsert(facts)
+    await put(store, facts)
     seen: list[UsageRecord] = []
     after: UsagePlace | None = None
     while page := await store.usage.list(UsageFilter(credential="me"), after, 7):
@@ -174,13 +179,13 @@ async def test_pages_hold_every_row_once_even_within_one_microsecond(store: Stor
         seen += page
         after = UsagePlace(page[-1].created_at, page[-1].request_id)
         # A row that comes in meanwhile, newer than the page, disturbs nothing.
-        await store.usage.upsert([fact(1000 + len(seen))])
+        await put(store, [fact(1000 + len(seen))])
     assert seen == sorted(facts, key=lambda row: (row.created_at, row.request_id), reverse=True)
 
 
 async def test_pages_walk_along_an_index(store: Store) -> None:
     """Ten million rows must not be sorted for a page of a hundred."""
-    await store.usage.upsert([fact(number, model=f"m{number % 7}") for number in range(3000)])
+    await put(store, [fact(number, model=f"m{number % 7}") for number in range(3000)])
     if store.is_postgres:
         await store.sql("ANALYZE usage")
     for clause in ("", "WHERE model = 'm3' AND", "WHERE credential = 'me' AND", "WHERE outcome = 'ok' AND"):
@@ -197,6 +202,6 @@ async def test_pages_walk_along_an_index(store: Store) -> None:
 
 async def test_what_is_stored_is_what_the_admin_lists(store: Store) -> None:
     names = set(UsageRecord.__struct_fields__)
-    await store.usage.upsert([fact()])
+    await put(store, [fact()])
     (row,) = await everything(store)
     assert set(msgspec.to_builtins(row)) - {"t"} == names

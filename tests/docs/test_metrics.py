@@ -10,6 +10,7 @@ from typing import Any
 from prometheus_client import Counter
 
 from llm_gateway.infra.prometheus import Metrics
+from llm_gateway.infra.request_metrics import RequestMetrics
 
 ROOT = Path(__file__).parents[2]
 # What the reference system's dashboards read (S4.50 to S4.55): names, and labels where it names them.
@@ -37,6 +38,11 @@ def _exported() -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     collectors: list[Any] = list(Metrics(lambda _: True).registry._collector_to_names)
     for collector in collectors:
+        if isinstance(collector, RequestMetrics):
+            for family in collector.collect():
+                suffix = "_total" if family.type == "counter" else ""
+                found[family.name + suffix] = tuple(family._labelnames)  # type: ignore[attr-defined]
+            continue
         suffix = "_total" if isinstance(collector, Counter) else ""
         found[collector._name + suffix] = tuple(collector._labelnames)
     for module in (ROOT / "src").rglob("*.py"):

@@ -49,7 +49,7 @@ def test_benchmarks_run(tmp_path: Path, native: bool) -> None:
     assert done.returncode == 0, done.stderr.decode() + done.stdout.decode()
     seen = json.loads(figures.read_text())
     names = [row["scenario"] for row in seen["figures"]]
-    assert names == (["unary", "burst", "paced", "big"] if native else ["burst"])
+    assert names == (["unary", "burst", "paced", "big", "alone", "held"] if native else ["burst"])
     assert all(row["per_second"] > 0 for row in seen["figures"])
     assert seen["footprints"][0]["start_seconds"] > 0
     assert b"CPU us" in done.stdout

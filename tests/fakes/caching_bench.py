@@ -104,12 +104,18 @@ async def consume(reply: Reply) -> bytes:
     """Return all bytes of a reply, whole or streamed, and close it."""
     if isinstance(reply, WholeReply):
         return reply.body
-    out = b""
+    out = bytearray()
+
+    def sink(data: bytes) -> bool:
+        out.extend(data)
+        return True
+
     try:
-        last = False
-        while not last:
+        while True:
             data, last = await reply.next()
-            out += data
+            out.extend(data)
+            if last:
+                return bytes(out)
+            await reply.relay(sink)
     finally:
         reply.close()
-    return out

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from llm_gateway.core.records import AttemptBegun, UsageRecord
 from llm_gateway.flow.ports import FactsRefused
 
@@ -63,11 +65,15 @@ class MemoryStore:
         self.down = False
         self.refuses: Callable[[UsageRecord], bool] = lambda _record: False
 
-    async def upsert(self, records: Sequence[UsageRecord]) -> None:
+    async def upsert(self, facts: Sequence[bytes]) -> None:
         await asyncio.sleep(0)
-        self.calls.append(len(records))
+        self.calls.append(len(facts))
         if self.down:
             raise ConnectionRefusedError("postgresql://user:hunter2@db is away")
+        try:
+            records = [msgspec.json.decode(fact, type=UsageRecord) for fact in facts]
+        except msgspec.DecodeError:
+            raise FactsRefused("a fact cannot be read") from None
         if any(map(self.refuses, records)):
             raise FactsRefused("integer out of range")
         for one in records:

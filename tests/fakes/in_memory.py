@@ -34,6 +34,9 @@ class FakeClock:
 class FakeReply:
     """A reply of scripted pieces: bytes, a fault to raise, or seconds of silence (a float)."""
 
+    # Whether it can relay, or leaves all to `read`.
+    relays = True
+
     def __init__(
         self,
         *pieces: bytes | UpstreamFault | float,
@@ -78,6 +81,23 @@ class FakeReply:
             if len(body) > limit:
                 raise UpstreamFault("protocol", "too large")
         return body
+
+    async def relay(self, take: Callable[[bytes], bool], patience: float) -> None:
+        await asyncio.sleep(0)
+        while self.relays and self.pieces and not isinstance(self.pieces[0], UpstreamFault):
+            if isinstance(self.pieces[0], float):
+                # Seconds of silence: short ones pass, long ones are a timeout here, too.
+                assert self.clock is not None
+                silence = self.pieces.pop(0)
+                assert isinstance(silence, float)
+                self.clock.now += min(silence, patience)
+                if silence > patience:
+                    raise UpstreamFault("timeout", "silent")
+                continue
+            piece = self.pieces.pop(0)
+            assert isinstance(piece, bytes)
+            if not take(piece):
+                return
 
     def finish(self) -> None:
         self.finished = True

@@ -34,8 +34,9 @@ class SqliteStore:
         self.database.execute("PRAGMA synchronous = OFF")
         self.database.execute("CREATE TABLE IF NOT EXISTS usage (id TEXT PRIMARY KEY, record BLOB)")
 
-    async def upsert(self, records: Sequence[UsageRecord]) -> None:
-        rows = [(one.request_id, msgspec.json.encode(one)) for one in records]
+    async def upsert(self, facts: Sequence[bytes]) -> None:
+        decode = msgspec.json.Decoder(UsageRecord).decode
+        rows = [(decode(fact).request_id, fact) for fact in facts]
         self.database.execute("BEGIN IMMEDIATE")
         self.database.executemany("INSERT OR IGNORE INTO usage VALUES (?, ?)", rows)
         self.database.execute("COMMIT")

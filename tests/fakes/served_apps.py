@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from llm_gateway.server.exchange import DISCONNECT_EXTENSION
+from llm_gateway.server.exchange import EXTENSION
 from tests.fakes.served import Receive, Scope, Send
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -51,7 +51,7 @@ class Recorder:
         self.left = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope["extensions"][DISCONNECT_EXTENSION].register(self._on_disconnect)
+        scope["extensions"][EXTENSION].register(self._on_disconnect)
         self.scopes.append(scope)
         self.begun.set()
         self.bodies.append(await read_body(receive))

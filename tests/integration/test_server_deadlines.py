@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from llm_gateway.server.exchange import DISCONNECT_EXTENSION
+from llm_gateway.server.exchange import EXTENSION
 from tests.fakes.served import Receive, Scope, Send, served
 from tests.fakes.served_apps import GET, POST, Recorder, echo
 
@@ -73,7 +73,7 @@ async def test_the_disconnect_hook_fires_once(way: str) -> None:
         assert app.disconnects == 1
         assert not server.state.tasks
         # Who comes too late is told at once.
-        app.scopes[0]["extensions"][DISCONNECT_EXTENSION].register(app._on_disconnect)
+        app.scopes[0]["extensions"][EXTENSION].register(app._on_disconnect)
         assert app.disconnects == 2
 
 
@@ -95,7 +95,7 @@ async def test_an_unregistered_hook_is_not_called() -> None:
         client = await server.connect()
         client.send(GET)
         await app.begun.wait()
-        app.scopes[0]["extensions"][DISCONNECT_EXTENSION].unregister()
+        app.scopes[0]["extensions"][EXTENSION].unregister()
         client.close()
         await asyncio.sleep(0.02)
         assert app.disconnects == 0
@@ -134,7 +134,7 @@ async def test_a_cancelled_application_leaves_no_traceback(caplog: pytest.LogCap
     async def cancels_itself(scope: Scope, receive: Receive, send: Send) -> None:
         task = asyncio.current_task()
         assert task is not None
-        scope["extensions"][DISCONNECT_EXTENSION].register(task.cancel)
+        scope["extensions"][EXTENSION].register(task.cancel)
         try:
             await asyncio.sleep(60)
         finally:
@@ -149,3 +149,58 @@ async def test_a_cancelled_application_leaves_no_traceback(caplog: pytest.LogCap
             await cancelled.wait()
         await asyncio.sleep(0.01)
     assert caplog.records == []
+
+
+async def test_a_sink_says_when_the_client_is_slow_and_when_it_is_gone() -> None:
+    """Pieces go out at once until the client reads no more; nothing is lost, and a client that left is told."""
+    piece = b"x" * 100_000
+    went_slow, gone = asyncio.Event(), asyncio.Event()
+    sent = 0
+
+    async def streams(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal sent
+        exchange = scope["extensions"][EXTENSION]
+        exchange.register(gone.set)
+        assert exchange.sink() is None
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        assert exchange.sink() is None
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        sink = exchange.sink()
+        sent = 2
+        while sink(piece):
+            sent += 1
+        assert exchange.sink() is None
+        went_slow.set()
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+        sent += 1
+        sink = exchange.sink()
+        await gone.wait()
+        assert sink(piece) is False
+        assert exchange.sink() is None
+
+    async with served(streams) as server:
+        client = await server.connect()
+        client.send(GET)
+        await went_slow.wait()
+        assert (await client.answer(to_head=True)).headers["transfer-encoding"] == "chunked"
+        expected = b"%x\r\n%b\r\n" % (len(piece), piece)
+        for _ in range(sent):
+            assert await client.reader.readexactly(len(expected)) == expected
+        client.close()
+        await gone.wait()
+
+
+async def test_http_1_0_has_no_sink() -> None:
+    seen: list[object] = []
+
+    async def streams(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"a", "more_body": True})
+        seen.append(scope["extensions"][EXTENSION].sink())
+        await send({"type": "http.response.body", "body": b"b"})
+
+    async with served(streams) as server:
+        client = await server.connect()
+        client.send(b"GET / HTTP/1.0\r\n\r\n")
+        assert (await client.answer()).body == b"ab"
+    assert seen == [None]

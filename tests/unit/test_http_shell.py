@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -14,7 +14,7 @@ from llm_gateway.core.errors import BadRequest, RateLimited
 from llm_gateway.core.secret import Secret
 from llm_gateway.http.errors import send_error
 from llm_gateway.http.framework_errors import add_error_handlers
-from llm_gateway.http.hangup import EXTENSION, ClientGone, until_hangup
+from llm_gateway.http.hangup import ClientGone, UntilHangup
 from llm_gateway.http.request_context import RequestContext, bearer
 from llm_gateway.http.shell import Guard, OtherRequest, RouteTable, Shell
 from llm_gateway.http.types import Message, Receive, Scope, Send
@@ -160,14 +160,36 @@ def test_c41_only_listed_headers_go_on() -> None:
 
 
 class Hook:
+    """The part of an exchange that tells of the client's leaving."""
+
     def __init__(self) -> None:
         self.callback: Any = None
+        self.gone = False
 
     def register(self, callback: Any) -> None:
         self.callback = callback
 
     def unregister(self) -> None:
         self.callback = None
+
+    def leave(self) -> None:
+        self.gone = True
+        self.callback()
+
+    def receive_now(self) -> Message | None:
+        return None
+
+    def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
+        del status, headers, body
+        return False
+
+    def sink(self) -> Callable[[bytes], bool] | None:
+        return None
+
+
+async def until_hangup(hook: Hook, work: Awaitable[None]) -> None:
+    with UntilHangup(hook):
+        await work
 
 
 async def test_a_client_that_hangs_up_cancels_the_work() -> None:
@@ -180,9 +202,9 @@ async def test_a_client_that_hangs_up_cancels_the_work() -> None:
         finally:
             undone.set()
 
-    task = asyncio.ensure_future(until_hangup({"extensions": {EXTENSION: hook}}, work()))
+    task = asyncio.ensure_future(until_hangup(hook, work()))
     await asyncio.sleep(0)
-    hook.callback()
+    hook.leave()
     with pytest.raises(ClientGone):
         await task
     assert undone.is_set()
@@ -191,7 +213,7 @@ async def test_a_client_that_hangs_up_cancels_the_work() -> None:
 
 async def test_a_cancellation_of_the_server_is_no_hang_up() -> None:
     hook = Hook()
-    task = asyncio.ensure_future(until_hangup({"extensions": {EXTENSION: hook}}, asyncio.sleep(3600)))
+    task = asyncio.ensure_future(until_hangup(hook, asyncio.sleep(3600)))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):

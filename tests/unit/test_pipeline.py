@@ -45,6 +45,12 @@ DONE = b"data: [DONE]\n\n"
 CUT = UpstreamFault("cut", "cut")
 
 
+@pytest.fixture(autouse=True, params=["relayed", "read"])
+def transport(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams come the same whether the transport relays them or not."""
+    monkeypatch.setattr(FakeReply, "relays", request.param == "relayed")
+
+
 def whole() -> FakeReply:
     return FakeReply(WHOLE)
 
@@ -77,13 +83,20 @@ async def ask_stream(bench: Bench, **fields: Any) -> bytes:
 
 
 async def consume(reply: StreamReply) -> bytes:
-    out = b""
+    out = bytearray()
+
+    def sink(data: bytes) -> bool:
+        out.extend(data)
+        # Slow, now and then.
+        return len(out) % 3 != 0
+
     try:
         while True:
             data, last = await reply.next()
-            out += data
+            out.extend(data)
             if last:
-                return out
+                return bytes(out)
+            await reply.relay(sink)
     finally:
         reply.close()
 

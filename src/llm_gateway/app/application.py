@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
 from loguru import logger
@@ -24,12 +24,14 @@ class Application:
         self._start = start
         self._running: Running | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Speak ASGI."""
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Speak ASGI: return what is to be awaited, without a frame of its own around a request."""
         if scope["type"] == "http":
-            await self._started().shell(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
+            return self._started().shell(scope, receive, send)
+        if scope["type"] == "lifespan":
+            return self._lifespan(receive, send)
+        message = f"{scope['type']} is not spoken here"
+        raise RuntimeError(message)
 
     async def drain(self, timeout: float) -> None:
         """Take no more work, and return when what is open has finished or `timeout` seconds are over."""

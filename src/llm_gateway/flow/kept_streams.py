@@ -27,19 +27,31 @@ class KeepingStream:
     async def next(self) -> tuple[bytes, bool]:
         """Return the next bytes, and whether they are the last: then the stream is kept already."""
         data, last = await self._stream.next()
-        self._room -= len(data)
-        if self._room < 0:
-            self._pieces.clear()
-        else:
-            self._pieces.append(data)
-            if last:
-                await self._keep(b"".join(self._pieces))
+        self._note(data)
+        if last and self._room >= 0:
+            await self._keep(b"".join(self._pieces))
         return data, last
+
+    async def relay(self, sink: Callable[[bytes], bool]) -> None:
+        """Let bytes go on to the client as they come, and note them."""
+
+        def note_and_send(data: bytes) -> bool:
+            self._note(data)
+            return sink(data)
+
+        await self._stream.relay(note_and_send)
 
     def close(self) -> None:
         """Let go."""
         self._pieces.clear()
         self._stream.close()
+
+    def _note(self, data: bytes) -> None:
+        self._room -= len(data)
+        if self._room < 0:
+            self._pieces.clear()
+        else:
+            self._pieces.append(data)
 
 
 class SentAgain:
@@ -59,6 +71,9 @@ class SentAgain:
         self._meter.response_bytes = len(self._reply.body)
         self._meter.report("ok", _OK, usage=self._reply.usage)
         return self._reply.body, True
+
+    async def relay(self, sink: Callable[[bytes], bool]) -> None:
+        """Leave it to `next`."""
 
     def close(self) -> None:
         """Report a client that left before there was anything to send to it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from llm_gateway.core.errors import GatewayError, openai_error
 from llm_gateway.core.records import AfterFailure, AttemptBegun, AttemptFailed, Outcome, Usage, UsageRecord
 from llm_gateway.core.retrying import Failure
@@ -11,6 +13,20 @@ from llm_gateway.flow.gateway import Gateway
 
 # nginx's status for a client that left before there was a reply.
 CLIENT_LEFT = 499
+
+
+class _NothingUsed(msgspec.Struct, frozen=True, gc=False):
+    """What a record says where no provider was asked, or none is known to have answered."""
+
+    prompt_tokens: None = None
+    completion_tokens: None = None
+    total_tokens: None = None
+    cached_tokens: None = None
+    reasoning_tokens: None = None
+    source: None = None
+
+
+_NOTHING_USED = _NothingUsed()
 
 
 class Meter:
@@ -140,6 +156,7 @@ class Meter:
         provider, upstream_model = kept_from or (None, None)
         if deployment is not None:
             provider, upstream_model = deployment.provider_key, deployment.upstream_model
+        used = usage or _NOTHING_USED
         now = self._gateway.clock.monotonic()
         upstream_ms = ttft_ms = None
         if self._upstream_started is not None:
@@ -160,12 +177,12 @@ class Meter:
             model=self.model,
             upstream_model=upstream_model,
             error_type=error_type,
-            prompt_tokens=usage.prompt_tokens if usage is not None else None,
-            completion_tokens=usage.completion_tokens if usage is not None else None,
-            total_tokens=usage.total_tokens if usage is not None else None,
-            cached_tokens=usage.cached_tokens if usage is not None else None,
-            reasoning_tokens=usage.reasoning_tokens if usage is not None else None,
-            usage_source=usage.source if usage is not None else None,
+            prompt_tokens=used.prompt_tokens,
+            completion_tokens=used.completion_tokens,
+            total_tokens=used.total_tokens,
+            cached_tokens=used.cached_tokens,
+            reasoning_tokens=used.reasoning_tokens,
+            usage_source=used.source,
             request_bytes=call.request_bytes,
             response_bytes=self.response_bytes,
             latency_ms=_ms(now - call.started),

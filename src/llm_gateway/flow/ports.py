@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -60,6 +60,14 @@ class UpstreamReply(Protocol):
 
     async def read_all(self, limit: int, timeout: float) -> bytes:
         """Return the whole body within `timeout` seconds; UpstreamFault `protocol` over `limit` bytes."""
+
+    async def relay(self, take: Callable[[bytes], bool], patience: float) -> None:
+        """Hand each piece of the body to `take` as it comes, for as long as it returns True and does not raise.
+
+        It is called by the connection itself, so that a piece wakes no task. Returns when `take` wants no more, or
+        when nothing more can come: then `read` says why. Raises UpstreamFault `timeout` after `patience` seconds
+        without a piece. A transport that cannot do this returns at once.
+        """
 
     def finish(self) -> None:
         """Want no more: keep the connection if the body ends within a moment, else drop it. Never waits."""
@@ -162,13 +170,13 @@ class FactsRefused(Exception):
 class UsageStore(Protocol):
     """Where usage facts end up: the database's usage table."""
 
-    async def upsert(self, records: Sequence[UsageRecord]) -> None:
-        """Store all of `records` or, when it raises, none.
+    async def upsert(self, facts: Sequence[bytes]) -> None:
+        """Store all of `facts` (each a UsageRecord as the journal has it, a line of JSON) or, when it raises, none.
 
         Idempotent by `request_id`: a row that is already there stays, except that a true end takes the place
         of `interrupted`; and one call may carry the same id twice. Raises FactsRefused when the
-        values themselves are refused (out of range, a NUL in a text); every other exception is taken as an
-        outage, and the same records come again. Must have a time limit of its own.
+        values themselves are refused (no such JSON, out of range, a text that cannot be stored); every other
+        exception is taken as an outage, and the same facts come again. Must have a time limit of its own.
         """
 
 

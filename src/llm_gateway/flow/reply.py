@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from llm_gateway.core.chat import ChatRequest
@@ -14,7 +15,7 @@ from llm_gateway.flow.ports import UpstreamFault, UpstreamReply
 from llm_gateway.flow.redaction import refused
 from llm_gateway.flow.selector import Candidate
 from llm_gateway.flow.standing import Visit
-from llm_gateway.providers.base import BadReply, Kept, ReplyStream
+from llm_gateway.providers.base import BadReply, Kept, Refusal, ReplyStream
 
 _OK = 200
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -41,7 +42,7 @@ class StreamReply:
 
     __slots__ = (
         "_candidate", "_deadline", "_gateway", "_held", "_meter", "_moved", "_reader", "_released", "_request",
-        "_sent", "_upstream", "_visit", "headers",
+        "_sent", "_trouble", "_upstream", "_visit", "headers",
     )  # fmt: skip
 
     def __init__(
@@ -73,22 +74,59 @@ class StreamReply:
         self._moved = reader.content_seen
         self._sent = False
         self._released = False
+        # What was found while relaying, and is still to be told.
+        self._trouble: GatewayError | None = None
         self.headers: Headers = ()
 
     async def next(self) -> tuple[bytes, bool]:
         """Return the next bytes for the client, and whether they are the last."""
         self._sent = True
         held, self._held = self._held, b""
-        return await (self._complete(held) if self._reader.done else self._advance(held))
+        if self._reader.done:
+            return await self._complete(held)
+        if self._reader.refusal is not None:
+            return await self._refused(held)
+        if self._trouble is not None:
+            return await self._broken(self._trouble, held)
+        return await self._advance(held)
+
+    async def relay(self, sink: Callable[[bytes], bool]) -> None:
+        """Let bytes go on to the client as they come, with no task in between, for as long as `sink` takes them.
+
+        `sink` returns False when the client is slow or gone. Where the transport cannot do this, before the first
+        content, and at whatever is more than text on its way, it returns: then `next` knows what to do.
+        """
+        reader, meter = self._reader, self._meter
+        # After a comment it is `next` that minds how long content may stay away.
+        if self._held or not self._moved or reader.done:
+            return
+        meter.first_content()
+
+        def take(data: bytes) -> bool:
+            try:
+                out = reader.feed(data)
+            except BadReply:
+                self._trouble = _nonsense()
+                return False
+            if reader.done or reader.refusal is not None or b"data:" not in out:
+                self._held = out
+                if out:
+                    self._await_content()
+                return False
+            meter.response_bytes += len(out)
+            return sink(out)
+
+        try:
+            await self._upstream.relay(take, self._idle())
+        except UpstreamFault as fault:
+            self._trouble = _broken_error(fault)
 
     async def _advance(self, held: bytes) -> tuple[bytes, bool]:
         if held:
             return self._out(held)
         if self._moved:
             # Only now: the time that a slow client takes is not the provider's.
-            idle = self._candidate.route.rules.timeouts.idle or self._gateway.options.llm_timeout
-            self._deadline = self._gateway.clock.monotonic() + idle
-            self._moved = False
+            self._await_content()
         while True:
             try:
                 data = await self._upstream.read(self._time_left())
@@ -102,9 +140,7 @@ class StreamReply:
                 # Comments keep a connection warm, whether or not anybody is at work behind it.
                 self._moved = b"data:" in out
             if self._reader.refusal is not None:
-                if self._reader.refusal.about is not None:
-                    self._visit.left()
-                return await self._broken(refused(self._reader.refusal, _OK, self._candidate.deployment), out)
+                return await self._refused(out)
             if self._reader.done or (not data and self._reader.finished):
                 return await self._complete(out)
             if not data:
@@ -125,6 +161,14 @@ class StreamReply:
     def _out(self, data: bytes) -> tuple[bytes, bool]:
         self._meter.response_bytes += len(data)
         return data, False
+
+    def _idle(self) -> float:
+        return self._candidate.route.rules.timeouts.idle or self._gateway.options.llm_timeout
+
+    def _await_content(self) -> None:
+        """Give the next content its time from now on, however many comments come meanwhile."""
+        self._deadline = self._gateway.clock.monotonic() + self._idle()
+        self._moved = False
 
     def _time_left(self) -> float:
         """Return the seconds until the next content has to be here; raise UpstreamFault when they are over."""
@@ -153,6 +197,14 @@ class StreamReply:
         self._meter.response_bytes += len(last)
         self._meter.report("error", _OK, error_type=(error.code or error.type)[:100], usage=usage)
         return last, True
+
+    async def _refused(self, out: bytes) -> tuple[bytes, bool]:
+        """End with the provider's own error."""
+        refusal = self._reader.refusal or Refusal()
+        if refusal.about is not None:
+            # It says something of the request, and nothing of the deployment.
+            self._visit.left()
+        return await self._broken(refused(refusal, _OK, self._candidate.deployment), out)
 
     def _abandon(self) -> None:
         """Report after the client left: what came is counted in the background."""
@@ -197,6 +249,9 @@ class ByteStream(Protocol):
 
     async def next(self) -> tuple[bytes, bool]:
         """Return the next bytes for the client, and whether they are the last."""
+
+    async def relay(self, sink: Callable[[bytes], bool]) -> None:
+        """Let bytes go on to the client as they come, for as long as `sink` takes them; then `next` goes on."""
 
     def close(self) -> None:
         """Let go of everything, at once."""

@@ -7,10 +7,7 @@ import asyncio
 from llm_gateway.core.errors import BadRequest, BodyTimedOut, BodyTooLarge, Unavailable
 from llm_gateway.flow.call import ClientLeft
 from llm_gateway.http.request_context import RequestContext
-from llm_gateway.http.types import Receive, Scope
-
-# Our own server offers the body without waiting, when it has come.
-_RECEIVE_NOW = "llm_gateway.receive_now"
+from llm_gateway.http.types import Exchange, Receive
 
 
 class BodyReader:
@@ -23,15 +20,14 @@ class BodyReader:
         self._timeout = timeout
         self._in_flight = 0
 
-    async def read(self, context: RequestContext, scope: Scope, receive: Receive) -> bytes:
+    async def read(self, context: RequestContext, exchange: Exchange | None, receive: Receive) -> bytes:
         """Return the whole body; the caller gives its size back with `release`."""
         if context.content_encoding not in {None, b"", b"identity"}:
             message = "A compressed request body is not supported; send it without Content-Encoding."
             raise BadRequest(message, code="unsupported_content_encoding")
         if context.content_length is not None and context.content_length > self._max_bytes:
             raise self._too_large()
-        receive_now = scope["extensions"].get(_RECEIVE_NOW) if "extensions" in scope else None
-        whole = receive_now() if receive_now is not None else None
+        whole = exchange.receive_now() if exchange is not None else None
         if whole is not None:
             return self._whole(whole["body"])
         try:

@@ -3,43 +3,42 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
-from typing import TypeVar
+from types import TracebackType
 
-from llm_gateway.http.types import Scope
-
-_T = TypeVar("_T")
-# Our server's protocol puts a hook here: register(callback) and unregister().
-EXTENSION = "llm_gateway.disconnect"
+from llm_gateway.http.types import Exchange
 
 
 class ClientGone(Exception):
     """The client left; the work for it was cancelled, and nobody is there to be answered."""
 
 
-async def until_hangup(scope: Scope, work: Awaitable[_T]) -> _T:
-    """Do `work` for as long as the client is there; cancel it and raise ClientGone when it leaves.
+class UntilHangup:
+    """`with UntilHangup(exchange):` cancels the task inside when the client leaves, and raises ClientGone then.
 
-    The hook is called by the connection itself, so nothing has to watch: no task and no read is spent on
-    it. Without the hook (an ASGI test client) nobody can leave.
+    The connection itself says so, and nothing has to watch: no task, no read and no frame around the work is spent
+    on it. On another server than our own (`exchange` is None) nobody can leave.
     """
-    hook = (scope.get("extensions") or {}).get(EXTENSION)
-    task = asyncio.current_task()
-    if hook is None or task is None:
-        return await work
-    left = False
 
-    def leave() -> None:
-        nonlocal left
-        left = True
-        task.cancel()
+    __slots__ = ("_exchange", "_task")
 
-    hook.register(leave)
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if left and task.uncancel() == 0:
+    def __init__(self, exchange: Exchange | None) -> None:
+        """Watch nothing yet."""
+        self._exchange = exchange
+        self._task: asyncio.Task[object] | None = None
+
+    def __enter__(self) -> None:
+        """Begin; work for a client that is gone already is cancelled at its first wait."""
+        task = self._task = asyncio.current_task()
+        if self._exchange is not None and task is not None:
+            self._exchange.register(task.cancel)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End, and tell a client's leaving from the process' own end."""
+        exchange, task = self._exchange, self._task
+        if exchange is None or task is None:
+            return
+        exchange.unregister()
+        if kind is asyncio.CancelledError and exchange.gone and task.uncancel() == 0:
             raise ClientGone from None
-        raise
-    finally:
-        hook.unregister()

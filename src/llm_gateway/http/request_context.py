@@ -1,4 +1,4 @@
-"""What the gateway wants to know of a request's head, found in one walk over its headers."""
+"""What the gateway wants to know of a request's head."""
 
 from __future__ import annotations
 
@@ -20,29 +20,25 @@ class RequestContext:
     )  # fmt: skip
 
     def __init__(self, scope: Scope, request_id: str) -> None:
-        """Walk the headers; of a header that is there twice the last one counts."""
+        """Look the headers up; of a header that is there twice the last one counts."""
+        headers = dict(scope["headers"])
         self.request_id = request_id
-        self.api_key: str | None = None
-        self.client_request_id: str | None = None
-        self.cache: str | None = None
-        self.content_length: int | None = None
-        self.content_encoding: bytes | None = None
+        key = headers.get(b"authorization")
+        self.api_key = None if key is None else bearer(key)
+        client_id = headers.get(b"x-request-id")
+        self.client_request_id = None if client_id is None else _printable(client_id)
+        length = headers.get(b"content-length")
+        self.content_length = int(length) if length is not None and length.isdigit() else None
+        coding = headers.get(b"content-encoding")
+        self.content_encoding = None if coding is None else coding.strip().lower()
+        cache = headers.get(b"x-llm-gateway-cache")
+        self.cache = None if cache is None else cache.decode("latin-1").strip().lower()
         self.forwarded: dict[str, str] = {"x-request-id": request_id}
         client = scope.get("client")
         self.client_ip: str | None = client[0] if client else None
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                self.api_key = bearer(value)
-            elif name == b"content-length":
-                self.content_length = int(value) if value.isdigit() else None
-            elif name == b"x-request-id":
-                self.client_request_id = _printable(value)
-            elif name == b"content-encoding":
-                self.content_encoding = value.strip().lower()
-            elif name == b"x-llm-gateway-cache":
-                self.cache = value.decode("latin-1").strip().lower()
-            elif name in FORWARDED:
-                self.forwarded[name.decode("ascii")] = value.decode("latin-1")
+        if not FORWARDED.isdisjoint(headers):
+            for name in FORWARDED & headers.keys():
+                self.forwarded[name.decode("ascii")] = headers[name].decode("latin-1")
 
 
 def bearer(value: bytes) -> str | None:

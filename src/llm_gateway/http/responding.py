@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llm_gateway.flow.reply import ByteStream, Reply, WholeReply
-from llm_gateway.http.types import Headers, Send
+from llm_gateway.http.types import Exchange, Headers, Send
 
 
 async def send_json(send: Send, body: bytes, request_id: str, *, status: int = 200) -> None:
@@ -17,16 +17,24 @@ async def send_json(send: Send, body: bytes, request_id: str, *, status: int = 2
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_reply(send: Send, reply: Reply, request_id: str) -> None:
+async def send_reply(send: Send, reply: Reply, request_id: str, exchange: Exchange | None) -> None:
     """Answer with what the pipeline gave."""
     if isinstance(reply, WholeReply):
         await _send_whole(send, reply, request_id)
         return
     try:
-        await _send_stream(send, reply, request_id)
+        await _send_stream(send, reply, request_id, exchange)
     finally:
         # Synchronous on purpose: an await here would not be finished when the client has left.
         reply.close()
+
+
+def sent_at_once(exchange: Exchange | None, reply: WholeReply, request_id: str) -> bool:
+    """Send a whole reply in one step, where the server can; tell whether it did."""
+    if exchange is None:
+        return False
+    headers = ((b"content-type", b"application/json"), (b"x-request-id", request_id.encode()), *reply.headers)
+    return exchange.respond(reply.status, headers, reply.body)
 
 
 async def _send_whole(send: Send, reply: WholeReply, request_id: str) -> None:
@@ -40,7 +48,7 @@ async def _send_whole(send: Send, reply: WholeReply, request_id: str) -> None:
     await send({"type": "http.response.body", "body": reply.body})
 
 
-async def _send_stream(send: Send, reply: ByteStream, request_id: str) -> None:
+async def _send_stream(send: Send, reply: ByteStream, request_id: str, exchange: Exchange | None) -> None:
     headers = (
         (b"content-type", b"text/event-stream; charset=utf-8"),
         (b"cache-control", b"no-cache"),
@@ -55,4 +63,6 @@ async def _send_stream(send: Send, reply: ByteStream, request_id: str) -> None:
         await send({"type": "http.response.body", "body": data, "more_body": not last})
         if last:
             return
+        if exchange is not None and (sink := exchange.sink()) is not None:
+            await reply.relay(sink)
         data, last = await reply.next()

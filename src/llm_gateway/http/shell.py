@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -87,15 +87,10 @@ class Shell:
         self._guards = guards
         self._new_id = new_id
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one HTTP request."""
-        request_id = self._new_id()
-        method, path = scope["method"], scope["path"]
-        handler = self._metered.get((method, path))
-        if handler is not None:
-            await handler(scope, receive, send, request_id)
-        else:
-            await self._serve_other(scope, receive, send, request_id)
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Serve one HTTP request: return what is to be awaited, without a frame of its own around it."""
+        handler = self._metered.get((scope["method"], scope["path"]), self._serve_other)
+        return handler(scope, receive, send, self._new_id())
 
     def _handler(self, method: str, path: str) -> Handler | None:
         handler = self._exact.get((method, path))

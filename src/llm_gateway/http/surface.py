@@ -12,13 +12,14 @@ from llm_gateway.core.errors import BodyTimedOut, BodyTooLarge, GatewayError, In
 from llm_gateway.flow.call import Call, ClientLeft
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.pipeline import handle
-from llm_gateway.flow.ports import WorkerBoard
+from llm_gateway.flow.ports import Clock, WorkerBoard
+from llm_gateway.flow.reply import WholeReply
 from llm_gateway.http.body import BodyReader
 from llm_gateway.http.errors import send_error
-from llm_gateway.http.hangup import ClientGone, until_hangup
+from llm_gateway.http.hangup import ClientGone, UntilHangup
 from llm_gateway.http.request_context import RequestContext
-from llm_gateway.http.responding import send_reply
-from llm_gateway.http.types import Receive, Scope, Send
+from llm_gateway.http.responding import send_reply, sent_at_once
+from llm_gateway.http.types import Receive, Scope, Send, exchange_of
 
 # A handler is given the request's id beside ASGI's three.
 Handler = Callable[[Scope, Receive, Send, str], Awaitable[None]]
@@ -36,76 +37,72 @@ class DataPlane:
 
     def completion(self, path: str, parse: Parse) -> Handler:
         """Return the handler of one completion route; `parse` reads the surface's dialect."""
+        gateway, bodies, board = self.gateway, self.bodies, self.board
 
         async def handler(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+            exchange = exchange_of(scope)
             context = RequestContext(scope, request_id)
-            admitted = self.board.try_enter(self.max_concurrency)
-            self.gateway.lifecycle.open += 1
+            call = _call(context, path, scope, gateway.clock)
+            call.admitted = board.try_enter(self.max_concurrency)
+            gateway.lifecycle.open += 1
+
+            async def read_request(call: Call) -> ChatRequest:
+                body = await bodies.read(context, exchange, receive)
+                call.request_bytes = len(body)
+                return parse(body)
+
             try:
-                await answer(
-                    scope,
-                    send,
-                    request_id,
-                    self._complete(path, parse, context, scope, receive, send, admitted),
-                )
+                with UntilHangup(exchange):
+                    reply = await handle(gateway, call, read_request)
+                    if not (type(reply) is WholeReply and sent_at_once(exchange, reply, request_id)):
+                        await send_reply(send, reply, request_id, exchange)
+            except Exception as error:  # noqa: BLE001 - the last frame before the server, see `fail`
+                await fail(send, error, request_id)
             finally:
-                self.gateway.lifecycle.open -= 1
-                if admitted:
-                    self.board.leave()
+                bodies.release(call.request_bytes)
+                gateway.lifecycle.open -= 1
+                if call.admitted:
+                    board.leave()
 
         return handler
 
-    async def _complete(
-        self,
-        path: str,
-        parse: Parse,
-        context: RequestContext,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-        admitted: bool,
-    ) -> None:
-        clock = self.gateway.clock
-        call = Call(
-            request_id=context.request_id,
-            client_request_id=context.client_request_id,
-            path=path,
-            method=scope["method"],
-            api_key=context.api_key,
-            client_ip=context.client_ip,
-            started=clock.monotonic(),
-            created_at=clock.unix_us(),
-            admitted=admitted,
-            cache=context.cache,
-            forwarded=context.forwarded,
-            headers=scope["headers"],
-        )
 
-        async def read_request(call: Call) -> ChatRequest:
-            body = await self.bodies.read(context, scope, receive)
-            call.request_bytes = len(body)
-            return parse(body)
-
-        try:
-            reply = await handle(self.gateway, call, read_request)
-            await send_reply(send, reply, context.request_id)
-        finally:
-            self.bodies.release(call.request_bytes)
+def _call(context: RequestContext, path: str, scope: Scope, clock: Clock) -> Call:
+    return Call(
+        request_id=context.request_id,
+        client_request_id=context.client_request_id,
+        path=path,
+        method=scope["method"],
+        api_key=context.api_key,
+        client_ip=context.client_ip,
+        started=clock.monotonic(),
+        created_at=clock.unix_us(),
+        cache=context.cache,
+        forwarded=context.forwarded,
+        headers=scope["headers"],
+    )
 
 
 async def answer(scope: Scope, send: Send, request_id: str, work: Awaitable[None]) -> None:
     """Do the work of one request; what it raises becomes the error response, if there can still be one."""
     try:
-        await until_hangup(scope, work)
-    except (ClientGone, ClientLeft):
+        with UntilHangup(exchange_of(scope)):
+            await work
+    except Exception as error:  # noqa: BLE001 - the last frame before the server, see `fail`
+        await fail(send, error, request_id)
+
+
+async def fail(send: Send, error: Exception, request_id: str) -> None:
+    """Answer a request with what its work raised: whatever it is, the client hears of it, if it is still there."""
+    if isinstance(error, (ClientGone, ClientLeft)):
         return
-    except GatewayError as error:
+    if isinstance(error, GatewayError):
         # What is left of a body that nobody reads would be taken for the next request.
         close = isinstance(error, (BodyTooLarge, BodyTimedOut))
         await send_error(send, error, request_id, close=close)
-    except Exception:  # noqa: BLE001 - the last frame before the server: whatever it is, the client hears of it
-        logger.exception("Request {} failed by a fault of the gateway.", request_id)
-        await send_error(send, internal_error(), request_id)
+        return
+    logger.opt(exception=error).error("Request {} failed by a fault of the gateway.", request_id)
+    await send_error(send, internal_error(), request_id)
 
 
 def internal_error() -> InternalError:

@@ -1,4 +1,4 @@
-"""Reads every process' journal, live or dead, and remembers how far the database has it."""
+"""Finds what ended in every process' journal, live or dead, and remembers how far the database has it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from loguru import logger
 
 from llm_gateway.core.records import AttemptBegun, UsageRecord, interrupted
 from llm_gateway.infra import journal_files as files
+from llm_gateway.infra.fact_lines import to_line
 from llm_gateway.infra.journal_positions import Positions
 from llm_gateway.infra.rejected_facts import RejectedFacts
 
 # Bytes read at once, several times the longest line; when more is waiting they are read in a thread.
 _CHUNK = 256 * 1024
-# How msgspec starts the line of an attempt: the tag comes first.
-_BEGIN = b'{"t":"begin"'
+# How msgspec starts the lines of an attempt and of an end: the tag comes first.
+_BEGIN, _END = b'{"t":"begin"', b'{"t":"end"'
 
 # What the decoders raise for a line that is none of ours.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
-_decode_end = msgspec.json.Decoder(UsageRecord).decode
 _decode = msgspec.json.Decoder(AttemptBegun | UsageRecord).decode
 
 
@@ -46,7 +46,10 @@ class _Tail(msgspec.Struct):
 
 
 class JournalReader:
-    """Turns the journal's lines into usage records; used by one process at a time, the elected shipper.
+    """Finds the lines that end requests; used by one process at a time, the elected shipper.
+
+    They are handed on as they are: what is in them is the store's affair, and decoding would cost more than
+    anything else that is done here.
 
     `collect` reads on, `commit` says that all which was collected is stored: only then are positions kept
     and files deleted, so that after a crash in between the same records come again. After an exception make
@@ -77,23 +80,23 @@ class JournalReader:
         """Let go of the file of positions."""
         self._positions.close()
 
-    async def collect(self, limit: int) -> tuple[list[UsageRecord], bool]:
-        """Return about `limit` more records, and whether there may be more to read at once.
+    async def collect(self, limit: int) -> tuple[list[bytes], bool]:
+        """Return about `limit` more lines of usage records, and whether there may be more to read at once.
 
         There may be more than `limit`, by what one chunk held or one dead process had open. Raises OSError.
         """
-        records: list[UsageRecord] = []
+        facts: list[bytes] = []
         for incarnation, found in self._look().incarnations.items():
             tails = [self._tails[file.name] for file in found]
             for tail in tails:
-                await self._read(tail, records, limit)
-                if len(records) >= limit:
-                    return records, True
+                await self._read(tail, facts, limit)
+                if len(facts) >= limit:
+                    return facts, True
             begun = self._begun.get(incarnation)
             if begun is not None and all(tail.done for tail in tails):
-                records += map(interrupted, begun.values())
+                facts += [to_line(interrupted(attempt)).rstrip() for attempt in begun.values()]
                 self._finished.add(incarnation)
-        return records, False
+        return facts, False
 
     async def commit(self) -> None:
         """Take note that everything collected so far is stored. Raises OSError."""
@@ -136,8 +139,8 @@ class JournalReader:
         self._tails = tails
         return folder
 
-    async def _read(self, tail: _Tail, records: list[UsageRecord], limit: int) -> None:
-        """Read on in one file up to its last whole line, or until there are `limit` records."""
+    async def _read(self, tail: _Tail, facts: list[bytes], limit: int) -> None:
+        """Read on in one file up to its last whole line, or until there are `limit` facts."""
         if tail.done or tail.unreadable or (tail.read >= tail.file.size and not tail.complete):
             return
         try:
@@ -148,12 +151,12 @@ class JournalReader:
             return
         try:
             more = True
-            while more and len(records) < limit:
-                more = await self._read_chunk(file, tail, records)
+            while more and len(facts) < limit:
+                more = await self._read_chunk(file, tail, facts)
         finally:
             os.close(file)
 
-    async def _read_chunk(self, file: int, tail: _Tail, records: list[UsageRecord]) -> bool:
+    async def _read_chunk(self, file: int, tail: _Tail, facts: list[bytes]) -> bool:
         """Take the next whole lines; tell whether there may be more now."""
         # What is stored already is read again only for the attempts in it.
         again = tail.read < tail.stored
@@ -173,31 +176,27 @@ class JournalReader:
             whole = len(chunk)
         tail.read += whole
         if tail.begun is None:
-            self._take_ends(chunk[:whole], tail, records)
+            self._take_ends(chunk[:whole], tail, facts)
         else:
-            self._take_all(chunk[:whole], tail, tail.begun, records, again=again)
+            self._take_all(chunk[:whole], tail, tail.begun, facts, again=again)
         # The worker serves requests, too.
         await asyncio.sleep(0)
         return tail.complete or len(chunk) == size
 
-    def _take_ends(self, chunk: bytes, tail: _Tail, records: list[UsageRecord]) -> None:
-        """Take what ended in a live process."""
-        lines = [line for line in chunk.split(b"\n") if line and not line.startswith(_BEGIN)]
-        try:
-            records += list(map(_decode_end, lines))
-        except _UNREADABLE:
-            for line in lines:
-                try:
-                    records.append(_decode_end(line))
-                except _UNREADABLE as error:
-                    self._rejected.add(tail.file.name, str(error), line)
+    def _take_ends(self, chunk: bytes, tail: _Tail, facts: list[bytes]) -> None:
+        """Take what ended in a live process; whether it can be read shows when it is stored."""
+        for line in chunk.split(b"\n"):
+            if line.startswith(_END):
+                facts.append(line)
+            elif line and not line.startswith(_BEGIN):
+                self._rejected.add(tail.file.name, "neither an attempt nor an end", line)
 
     def _take_all(
         self,
         chunk: bytes,
         tail: _Tail,
         begun: dict[str, AttemptBegun],
-        records: list[UsageRecord],
+        facts: list[bytes],
         *,
         again: bool,
     ) -> None:
@@ -216,4 +215,4 @@ class JournalReader:
                 continue
             begun.pop(fact.request_id, None)
             if not again:
-                records.append(fact)
+                facts.append(line)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     disable_created_metrics,
     generate_latest,
     multiprocess,
@@ -20,11 +20,11 @@ from prometheus_client.registry import Collector
 
 from llm_gateway.core.records import AttemptFailed, UsageRecord
 from llm_gateway.flow.ports import CacheResult
+from llm_gateway.infra.request_metrics import NONE, RequestMetrics, count
+from llm_gateway.infra.tallies import Row
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 _OTHER = "other"
-_NONE = "none"
 # Names that only wildcard providers serve come from clients: this many become labels.
 _WILDCARD_LABELS = 100
 _OK = range(200, 300)
@@ -40,31 +40,17 @@ class Metrics:
         # A second series for each counter that only says when it began.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._is_configured = is_configured
+        directory = multiprocess_directory()
+        # Another worker may have said otherwise of a provider since.
+        self._shared = directory is not None
+        self._requests = RequestMetrics(Path(directory) if directory else None)
+        self._rows: dict[tuple[str, str, str | None, str | None, int], Row] = {}
         self.registry = CollectorRegistry()
+        self.registry.register(self._requests)
         common: dict[str, Any] = {"registry": self.registry}
-        self._requests = Counter(
-            "llm_proxy_requests", "Finished requests.",
-            ("method", "endpoint", "model", "provider", "status_code"), **common,
-        )  # fmt: skip
-        self._duration = Histogram(
-            "llm_proxy_request_duration_seconds", "From a request's first byte to its reply's last.",
-            ("method", "endpoint", "model", "provider"), buckets=_SECONDS, **common,
-        )  # fmt: skip
-        self._tokens = Counter(
-            "llm_proxy_tokens", "Tokens used; cached is a part of prompt, reasoning a part of completion.",
-            ("model", "provider", "token_type"), **common,
-        )  # fmt: skip
         self._health = Gauge(
             "llm_proxy_provider_health", "1 when the provider answered last time, 0 when it did not.",
             ("provider",), multiprocess_mode="mostrecent", **common,
-        )  # fmt: skip
-        self._provider_latency = Histogram(
-            "llm_proxy_provider_latency_seconds", "Time a provider took for its whole reply.",
-            ("provider",), buckets=_SECONDS, **common,
-        )  # fmt: skip
-        self._first_token = Histogram(
-            "llm_gateway_time_to_first_token_seconds", "From a streamed request's first byte to its first content.",
-            ("model", "provider"), buckets=_SECONDS, **common,
         )  # fmt: skip
         self._failed_attempts = Counter(
             "llm_gateway_failed_attempts", "Attempts that led to no reply, by what went wrong.",
@@ -102,31 +88,19 @@ class Metrics:
         self._told_lost = self._told_rejected = 0
         self._with_open_breakers: set[str] = set()
         self._wildcard_models: set[str] = set()
-        self._bound: dict[tuple[str, str, str | None, str | None, int], _Bound] = {}
         self._healthy: dict[str, bool] = {}
-        # Another worker may have said otherwise since.
-        self._shared = multiprocess_directory() is not None
 
     def finished(self, record: UsageRecord) -> None:
         """Count one request."""
         # A kept reply says nothing of the provider that gave it once.
         provider = None if record.cache_hit else record.provider
         key = (record.method, record.endpoint, record.model, provider, record.status_code)
-        bound = self._bound.get(key)
-        if bound is None:
-            bound = self._bind(record, provider)
-        bound.requests.inc()
-        bound.duration.observe(record.latency_ms / 1000)
-        if provider is None:
-            return
-        if record.outcome == "ok":
+        row = self._rows.get(key)
+        if row is None:
+            row = self._row(record, provider)
+        count(row, record, called=provider is not None)
+        if provider is not None and record.outcome == "ok":
             self.provider_answered(provider, True)
-            if record.upstream_latency_ms is not None:
-                bound.provider_latency.observe(record.upstream_latency_ms / 1000)
-        if record.ttft_ms is not None:
-            bound.first_token.observe(record.ttft_ms / 1000)
-        if record.prompt_tokens is not None:
-            bound.count_tokens(record)
 
     def attempt_failed(self, failed: AttemptFailed) -> None:
         """Count a failed attempt, and remember who does not answer."""
@@ -174,53 +148,28 @@ class Metrics:
             registry.register(_Relay(self.registry.collect))
         else:
             multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            registry.register(self._requests)
         registry.register(_Relay(lambda: now))
         return generate_latest(registry)
 
-    def _bind(self, record: UsageRecord, provider: str | None) -> _Bound:
+    def _row(self, record: UsageRecord, provider: str | None) -> Row:
         model = self._model_label(record)
-        labels = (record.method, record.endpoint, model, provider or _NONE, str(record.status_code))
-        bound = _Bound(self, *labels)
+        row = self._requests.row(record.method, record.endpoint, model, provider or NONE, record.status_code)
         if model != _OTHER or record.model == _OTHER:
             key = (record.method, record.endpoint, record.model, provider, record.status_code)
-            self._bound[key] = bound
-        return bound
+            self._rows[key] = row
+        return row
 
     def _model_label(self, record: UsageRecord) -> str:
         model = record.model
         if model is None:
-            return _NONE
+            return NONE
         if self._is_configured(model) or model in self._wildcard_models:
             return model
         if record.status_code in _OK and len(self._wildcard_models) < _WILDCARD_LABELS:
             self._wildcard_models.add(model)
             return model
         return _OTHER
-
-
-class _Bound:
-    """The metrics of one set of labels, looked up once."""
-
-    __slots__ = ("duration", "first_token", "provider_latency", "requests", "tokens")
-
-    def __init__(
-        self, metrics: Metrics, method: str, endpoint: str, model: str, provider: str, status: str
-    ) -> None:
-        self.requests = metrics._requests.labels(method, endpoint, model, provider, status)  # noqa: SLF001
-        self.duration = metrics._duration.labels(method, endpoint, model, provider)  # noqa: SLF001
-        self.provider_latency = metrics._provider_latency.labels(provider)  # noqa: SLF001
-        self.first_token = metrics._first_token.labels(model, provider)  # noqa: SLF001
-        kinds = ("prompt", "completion", "cached", "reasoning")
-        self.tokens = tuple(metrics._tokens.labels(model, provider, kind) for kind in kinds)  # noqa: SLF001
-
-    def count_tokens(self, record: UsageRecord) -> None:
-        prompt, completion, cached, reasoning = self.tokens
-        prompt.inc(record.prompt_tokens or 0)
-        completion.inc(record.completion_tokens or 0)
-        if record.cached_tokens:
-            cached.inc(record.cached_tokens)
-        if record.reasoning_tokens:
-            reasoning.inc(record.reasoning_tokens)
 
 
 class _Relay(Collector):

@@ -7,17 +7,15 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-import msgspec
 from loguru import logger
 
-from llm_gateway.core.records import UsageRecord
 from llm_gateway.flow.ports import Clock, FactsRefused, StoreUnavailable, UsageStore
 from llm_gateway.infra import journal_files as files
 from llm_gateway.infra.journal_positions import Positions
 from llm_gateway.infra.journal_reader import JournalReader
 from llm_gateway.infra.rejected_facts import RejectedFacts
 
-# Records that the store gets at once.
+# Facts that the store gets at once.
 BATCH = 1000
 # Batches are this far apart at most, in seconds; so is the look whether the elected worker still lives.
 _INTERVAL = 0.1
@@ -36,7 +34,7 @@ class Shipper:
 
     def __init__(self, directory: Path, store: UsageStore, clock: Clock) -> None:
         """Ship what the journals in `directory` hold into `store`."""
-        # Records that this process stored.
+        # Facts that this process stored.
         self.shipped = 0
         self._directory = directory
         self._store = store
@@ -154,39 +152,39 @@ class Shipper:
         return self._lock is not None
 
     async def _ship_some(self) -> bool:
-        """Move the next records into the store; tell whether there may be more at once."""
+        """Move the next facts into the store; tell whether there may be more at once."""
         if self._reader is None:
             self._reader = JournalReader(self._directory, self._rejected)
         reader = self._reader
-        records, more = await reader.collect(BATCH)
-        for start in range(0, len(records), BATCH):
-            await self._deliver(records[start : start + BATCH])
+        facts, more = await reader.collect(BATCH)
+        for start in range(0, len(facts), BATCH):
+            await self._deliver(facts[start : start + BATCH])
         await reader.commit()
         return more
 
-    async def _deliver(self, records: list[UsageRecord]) -> None:
-        """Store the records, however long it takes; set aside those that the store refuses."""
-        refusal = await self._offer(records)
+    async def _deliver(self, facts: list[bytes]) -> None:
+        """Store the facts, however long it takes; set aside those that the store refuses."""
+        refusal = await self._offer(facts)
         if refusal is None:
             return
-        if len(records) == 1:
-            self._rejected.add("database", str(refusal), msgspec.json.encode(records[0]))
+        if len(facts) == 1:
+            self._rejected.add("database", str(refusal), facts[0])
             return
-        half = len(records) // 2
-        await self._deliver(records[:half])
-        await self._deliver(records[half:])
+        half = len(facts) // 2
+        await self._deliver(facts[:half])
+        await self._deliver(facts[half:])
 
-    async def _offer(self, records: list[UsageRecord]) -> FactsRefused | None:
-        """Return None once the records are stored, or why the store refuses them."""
+    async def _offer(self, facts: list[bytes]) -> FactsRefused | None:
+        """Return None once the facts are stored, or why the store refuses them."""
         while True:
             try:
-                await self._store.upsert(records)
+                await self._store.upsert(facts)
             except FactsRefused as refusal:
                 return refusal
             except Exception as error:  # noqa: BLE001 - an outage has many faces
                 await self._wait_out(error)
             else:
-                self._stored(len(records))
+                self._stored(len(facts))
                 return None
 
     def _start_over(self) -> None:

@@ -1,4 +1,4 @@
-"""One request and its response on a connection: ASGI's receive and send, at the least cost per message."""
+"""One request and its response: ASGI's receive and send, and a shorter way for our own application."""
 
 from __future__ import annotations
 
@@ -6,103 +6,51 @@ import asyncio
 import logging
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
-from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE
 
 from llm_gateway.server.refusal import Refusal
+from llm_gateway.server.response_head import Headers, joined, read_headers, unframed_head
 
 if TYPE_CHECKING:
     from llm_gateway.server.protocol import GatewayProtocol
 
-DISCONNECT_EXTENSION = "llm_gateway.disconnect"
-RECEIVE_NOW_EXTENSION = "llm_gateway.receive_now"
+# Where the exchange lies in the scope's extensions, for an application that knows its shorter ways.
+EXTENSION = "llm_gateway.exchange"
 
 Message = dict[str, Any]
 Application = Callable[..., Awaitable[None]]
 
 logger = logging.getLogger("uvicorn.error")
 
-_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 # Larger bodies are written by themselves rather than joined to what goes around them.
 _JOIN_LIMIT = 65536
-# Names that were checked once, so that a response's usual headers cost a lookup each.
-_checked_names: dict[bytes, bytes] = {}
-_CHECKED_NAMES_LIMIT = 1024
-
-
-class Disconnect:
-    """Tells the application that the client is gone, without a task that waits for it.
-
-    Lies in `scope["extensions"]["llm_gateway.disconnect"]`.
-    """
-
-    __slots__ = ("_callback", "gone")
-
-    def __init__(self) -> None:
-        """Start with the client there."""
-        self._callback: Callable[[], object] | None = None
-        self.gone = False
-
-    def register(self, callback: Callable[[], object]) -> None:
-        """Have `callback` called once, synchronously, if the client leaves before its response is complete.
-
-        Called at once when the client is gone already. A second callback takes the first one's place.
-        """
-        if self.gone:
-            callback()
-        else:
-            self._callback = callback
-
-    def unregister(self) -> None:
-        """Call nothing any more."""
-        self._callback = None
-
-    def fire(self) -> None:
-        """Say that the client is gone; what the callback raises is logged."""
-        if self.gone:
-            return
-        self.gone = True
-        callback, self._callback = self._callback, None
-        if callback is not None:
-            try:
-                callback()
-            except Exception:
-                logger.exception("The application's disconnect callback failed")
+_BODILESS = frozenset({*range(100, 200), 204, 304})
 
 
 class Exchange:
-    """What is known of one request and its response; made by the protocol when the head is complete."""
+    """What is known of one request and its response; made by the protocol when the head is complete.
+
+    Beside ASGI's `receive` and `send` it offers what costs less: `register` tells of the client's leaving without
+    a task that waits for it, `receive_now` gives a body that is there, `respond` sends a response that is whole.
+    """
 
     __slots__ = (
-        "_buffered",
-        "_changed",
-        "_chunked",
-        "_chunks",
-        "_head",
-        "_is_head",
-        "_news",
-        "_remaining",
-        "disconnect",
-        "disconnected",
-        "expects_continue",
-        "keep_alive",
-        "more_body",
-        "protocol",
-        "response_complete",
-        "response_started",
-        "scope",
-    )
+        "_buffered", "_changed", "_chunked", "_chunks", "_head", "_is_head", "_news", "_on_leave", "_remaining",
+        "_version", "disconnected", "expects_continue", "gone", "keep_alive", "more_body", "protocol",
+        "response_complete", "response_started",
+    )  # fmt: skip
 
-    def __init__(
-        self, protocol: GatewayProtocol, scope: dict[str, Any], disconnect: Disconnect, *, keep_alive: bool
-    ) -> None:
-        """Take the connection it is on and the request's ASGI scope."""
+    def __init__(self, protocol: GatewayProtocol, method: str, version: str, *, keep_alive: bool) -> None:
+        """Take the connection it is on and what the request line says; `keep_alive` as the client asks."""
         self.protocol = protocol
-        self.scope = scope
-        self.disconnect = disconnect
+        self._version = version
+        self._on_leave: Callable[[], object] | None = None
+        # The client left before its response was complete.
+        self.gone = False
+        # Nobody will read the rest of the response.
         self.disconnected = False
         self.keep_alive = keep_alive
         self.expects_continue = False
@@ -115,7 +63,7 @@ class Exchange:
         # The response. The head waits for the first body message, so that both leave in one write.
         self.response_started = False
         self.response_complete = False
-        self._is_head = scope["method"] == "HEAD"
+        self._is_head = method == "HEAD"
         self._head: bytes | None = None
         self._chunked = False
         # Bytes that the declared length still asks for; None = until the connection closes.
@@ -140,19 +88,24 @@ class Exchange:
     def leave(self) -> None:
         """Note that nobody will read the response."""
         if not self.response_complete and not self.disconnected:
-            self.disconnected = True
+            self.disconnected = self.gone = True
             self.wake()
-            self.disconnect.fire()
+            on_leave, self._on_leave = self._on_leave, None
+            if on_leave is not None:
+                try:
+                    on_leave()
+                except Exception:
+                    logger.exception("The application's disconnect callback failed")
 
     @property
     def begun(self) -> bool:
         """Tell whether any of the response is on the wire."""
         return self.response_started and self._head is None
 
-    async def run(self, app: Application) -> None:
+    async def run(self, app: Application, scope: dict[str, Any]) -> None:
         """Run the application on this request, and answer 500 if it gives no answer."""
         try:
-            await app(self.scope, self.receive, self.send)
+            await app(scope, self.receive, self.send)
         except asyncio.CancelledError:
             # Because the client left (then there is nobody to tell), or because the process ends.
             self._fail(
@@ -164,10 +117,6 @@ class Exchange:
         else:
             if not self.response_complete and not self.disconnected:
                 logger.error("The application returned without completing a response")
-        finally:
-            # It knows us, as we know the scope: let reference counting take both apart.
-            if extensions := self.scope.get("extensions"):
-                extensions.pop(RECEIVE_NOW_EXTENSION, None)
         self._fail(500, "internal_error", "The gateway failed on this request.")
 
     # --- the application's side -------------------------------------------------------------------
@@ -189,13 +138,43 @@ class Exchange:
         return self._piece()
 
     def receive_now(self) -> Message | None:
-        """Return the whole body if it has come, as most have when the application starts; else None.
+        """Return the whole body's message if it has come, as most have when the application starts; else None.
 
-        Lies in `scope["extensions"]["llm_gateway.receive_now"]`: no waiting, so no deadline has to be set.
+        There is no waiting, so that no deadline has to be set.
         """
         if self.more_body or not self._news or self.disconnected or self.response_complete:
             return None
         return self._piece()
+
+    def register(self, callback: Callable[[], object]) -> None:
+        """Have `callback` called once, synchronously, if the client leaves before its response is complete.
+
+        Called at once when the client is gone already. A second callback takes the first one's place.
+        """
+        if self.gone:
+            callback()
+        else:
+            self._on_leave = callback
+
+    def unregister(self) -> None:
+        """Call nothing any more."""
+        self._on_leave = None
+
+    def respond(self, status: int, headers: Headers, body: bytes) -> bool:
+        """Send a whole response, its content-length left out of `headers`; False when it must go by `send`."""
+        protocol = self.protocol
+        is_plain = self.keep_alive and not (self._is_head or self.more_body or status in _BODILESS)
+        if not is_plain or protocol.flow.write_paused or len(body) > _JOIN_LIMIT:
+            return False
+        head = unframed_head(status, headers)
+        if head is None:
+            return False
+        if not self.disconnected:
+            protocol.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+            self.response_started = self.response_complete = True
+            self.wake()
+            protocol.on_exchange_complete(self)
+        return True
 
     def _piece(self) -> Message:
         self._news = False
@@ -229,51 +208,46 @@ class Exchange:
         else:
             raise RuntimeError(f"ASGI message {kind!r} is out of order")
 
+    def sink(self) -> Callable[[bytes], bool] | None:
+        """Return what sends a piece of a chunked body and tells whether another may follow; None if none may."""
+        if not self._chunked or self._head is not None or self._is_head or self.disconnected:
+            return None
+        return None if self.protocol.flow.write_paused else self._pass_on
+
+    def _pass_on(self, body: bytes) -> bool:
+        if self.disconnected:
+            return False
+        protocol = self.protocol
+        protocol.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
+        return not protocol.flow.write_paused
+
     # --- inside -------------------------------------------------------------------------------------
 
-    def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    def _start(self, status: int, headers: Headers) -> None:
         """Make the response's head; it is written with the first body message."""
         if self.expects_continue and self.more_body:
             # Never asked for its body, the client may send it or not: what follows could be either.
             self.keep_alive = False
-        lines = [STATUS_LINE[status]]
         length: int | None = None
-        chunked = closes = False
-        count = 1
-        for raw_name, value in headers:
-            name = _checked_names.get(raw_name) or _check_name(raw_name)
-            if name in _FRAMING:
-                if name == b"content-length":
-                    length = int(value)
-                elif name == b"connection":
-                    closes = b"close" in value.lower()
-                elif value.lower() == b"chunked":
-                    # Ours to add: the protocol does the chunking.
-                    chunked = True
-                    continue
-            lines += (name, b": ", value, b"\r\n")
-            count += 1
+        closes = False
+        head = unframed_head(status, headers)
+        if head is None:
+            lines, length, closes = read_headers(status, headers)
+            head = joined(lines)
+        end = b"\r\n"
         if not self.keep_alive and not closes:
-            lines.append(b"connection: close\r\n")
-            count += 1
+            end = b"connection: close\r\n\r\n"
         self.keep_alive = self.keep_alive and not closes
-        if self._is_head or status in {204, 304} or status < 200:
+        if self._is_head or status in _BODILESS:
             length = 0
-        elif length is None or chunked:
-            length = None
-            if self.scope["http_version"] == "1.1":
+        elif length is None:
+            if self._version == "1.1":
                 self._chunked = True
-                lines.append(b"transfer-encoding: chunked\r\n")
-                count += 1
+                end = b"transfer-encoding: chunked\r\n" + end
             else:
                 self.keep_alive = False
-        lines.append(b"\r\n")
-        head = b"".join(lines)
-        # Every line end is ours: a header value that held one would have made a header of its own.
-        if head.count(b"\n") != count + 1 or head.count(b"\r") != count + 1 or b"\0" in head:
-            raise RuntimeError("A response header holds a line break or NUL")
         self._remaining = length
-        self._head = head
+        self._head = head + end
         self.response_started = True
         self.expects_continue = False
 
@@ -328,12 +302,3 @@ class Exchange:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             transport.abort()
         transport.close()
-
-
-def _check_name(raw: bytes) -> bytes:
-    if not raw or HEADER_RE.search(raw):
-        raise RuntimeError("A response header's name is not valid")
-    name = raw.lower()
-    if len(_checked_names) < _CHECKED_NAMES_LIMIT:
-        _checked_names[raw] = name
-    return name

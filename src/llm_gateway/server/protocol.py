@@ -12,16 +12,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from llm_gateway.server import request_head
 from llm_gateway.server.deadlines import NEVER
-from llm_gateway.server.exchange import (
-    DISCONNECT_EXTENSION,
-    RECEIVE_NOW_EXTENSION,
-    Application,
-    Disconnect,
-    Exchange,
-)
+from llm_gateway.server.exchange import EXTENSION, Application, Exchange
 from llm_gateway.server.refusal import Refusal
 from llm_gateway.server.state import GatewayServerState
 
+_HEAD_END = b"\r\n\r\n"
 # Where the parser stands on a connection.
 _BETWEEN, _HEAD, _BODY = range(3)
 
@@ -31,7 +26,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     Beyond uvicorn's: a deadline for a request's head, limits on its size, a strict reading of `Host`, target
     and framing, errors as OpenAI's JSON, bodies that end early answered with 400, upgrades ignored with
-    their body kept, and `Disconnect` in the scope's extensions.
+    their body kept, and the exchange in the scope's extensions.
     """
 
     server_state: GatewayServerState
@@ -53,7 +48,7 @@ class GatewayProtocol(HttpToolsProtocol):
         # those that wait for their turn.
         self._answering: Exchange | None = None
         self._reading: Exchange | None = None
-        self._waiting: deque[tuple[Exchange, Application]] = deque()
+        self._waiting: deque[tuple[Exchange, Application, dict[str, Any]]] = deque()
         self._phase = _BETWEEN
         # True when no byte that comes is looked at any more.
         self._deaf = False
@@ -75,7 +70,7 @@ class GatewayProtocol(HttpToolsProtocol):
         self.connections.discard(self)
         self.deadline = NEVER
         self._deaf = True
-        exchanges = [self._answering, *(exchange for exchange, _ in self._waiting)]
+        exchanges = [self._answering, *(waiting[0] for waiting in self._waiting)]
         # They know one another: let reference counting take them apart.
         self._answering = self._reading = None
         self._waiting.clear()
@@ -90,7 +85,8 @@ class GatewayProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse what came; large pieces in slices, so that no head grows beyond its limit unseen."""
         size = self.limits.head_bytes
-        if len(data) <= size or self._phase == _BODY:
+        phase = self._phase
+        if len(data) <= size or phase == _BODY or (phase == _BETWEEN and data.find(_HEAD_END, 0, size) > 0):
             self._feed(data)
             return
         view = memoryview(data)
@@ -160,7 +156,10 @@ class GatewayProtocol(HttpToolsProtocol):
         method = parser.get_method()
         version = parser.get_http_version()
         head = request_head.read_head(method, version, self.url, headers)
-        disconnect = Disconnect()
+        verb = method.decode("ascii")
+        keep_alive = version == "1.1" and parser.should_keep_alive() and not self.server_state.draining
+        exchange = Exchange(self, verb, version, keep_alive=keep_alive)
+        exchange.expects_continue = head.expects_continue
         scope: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
@@ -168,20 +167,16 @@ class GatewayProtocol(HttpToolsProtocol):
             "server": self.server,
             "client": self.client,
             "scheme": self.scheme,
-            "method": method.decode("ascii"),
+            "method": verb,
             "root_path": self.root_path,
             "path": self.root_path + head.path,
             "raw_path": head.raw_path,
             "query_string": head.query,
             "headers": headers,
             "state": self.app_state.copy(),
-            "extensions": {DISCONNECT_EXTENSION: disconnect},
+            "extensions": {EXTENSION: exchange},
         }
-        keep_alive = version == "1.1" and parser.should_keep_alive() and not self.server_state.draining
-        exchange = Exchange(self, scope, disconnect, keep_alive=keep_alive)
-        exchange.expects_continue = head.expects_continue
-        scope["extensions"][RECEIVE_NOW_EXTENSION] = exchange.receive_now
-        self._enter(exchange, self.app)
+        self._enter(exchange, self.app, scope)
         self._reading = exchange
         self._phase = _BODY
         self._chunk_overhead = 0
@@ -231,22 +226,22 @@ class GatewayProtocol(HttpToolsProtocol):
     def _is_answering(self) -> bool:
         return self._answering is not None and not self._answering.response_complete
 
-    def _enter(self, exchange: Exchange, app: Application) -> None:
+    def _enter(self, exchange: Exchange, app: Application, scope: dict[str, Any]) -> None:
         """Answer now, or after those that came before."""
         if not self._is_answering():
-            self._answer(exchange, app)
+            self._answer(exchange, app, scope)
             return
         waiting = len(self._waiting)
         if waiting >= self.limits.pipeline and not self._deaf:
             raise Refusal(400, "too_many_pipelined_requests", "Too many requests wait for their turn.")
         if waiting >= self.limits.pipeline_pause:
             self.flow.pause_reading()
-        self._waiting.append((exchange, app))
+        self._waiting.append((exchange, app, scope))
 
-    def _answer(self, exchange: Exchange, app: Application) -> None:
+    def _answer(self, exchange: Exchange, app: Application, scope: dict[str, Any]) -> None:
         self.deadline = NEVER
         self._answering = exchange
-        task = self.loop.create_task(exchange.run(app))
+        task = self.loop.create_task(exchange.run(app, scope))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
@@ -321,9 +316,8 @@ class GatewayProtocol(HttpToolsProtocol):
         elif self._is_answering():
             if faulty is not None:
                 self._waiting.pop()
-            scope = {"method": "GET", "http_version": "1.1"}
-            exchange = Exchange(self, scope, Disconnect(), keep_alive=False)
-            self._enter(exchange, refusal.as_application(self.new_request_id()))
+            exchange = Exchange(self, "GET", "1.1", keep_alive=False)
+            self._enter(exchange, refusal.as_application(self.new_request_id()), {})
             return
         self.transport.write(refusal.as_bytes(self.new_request_id()))
         self._linger()

@@ -11,7 +11,6 @@ from llm_gateway.server.refusal import Refusal
 
 Headers = list[tuple[bytes, bytes]]
 
-_WATCHED = frozenset({b"host", b"expect", b"transfer-encoding"})
 # What RFC 3986 lets an authority be made of, without user information; checked values are remembered.
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 _known_hosts: set[bytes] = set()
@@ -32,20 +31,15 @@ def read_head(method: bytes, version: str, target: bytes, headers: Headers) -> H
     """Return what the application needs; raise Refusal. Names in `headers` are lower-case."""
     if version not in {"1.1", "1.0"}:
         raise Refusal(505, "unsupported_http_version", "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
-    hosts = 0
-    host = b""
-    expects_continue = False
-    for name, value in headers:
-        if name in _WATCHED:
-            if name == b"host":
-                hosts += 1
-                host = value
-            elif name == b"expect":
-                expects_continue = version == "1.1" and value.lower() == b"100-continue"
-            else:
+    known = dict(headers)
+    host = known.get(b"host", b"")
+    if len(known) < len(headers) or not host:
+        _check_hosts(version, headers)
+    expects_continue = version == "1.1" and known.get(b"expect", b"").lower() == b"100-continue"
+    if b"transfer-encoding" in known:
+        for name, value in headers:
+            if name == b"transfer-encoding":
                 _check_transfer_encoding(version, value)
-    if hosts != 1 and (hosts or version == "1.1"):
-        raise Refusal(400, "invalid_host", f"A request needs exactly one Host header; this one has {hosts}.")
     if host not in _known_hosts:
         _check_host(host)
     if target[:1] != b"/":
@@ -87,6 +81,12 @@ def without_upgrade(method: bytes, target: bytes, version: str, headers: Headers
     lines += [b"connection: " + token for token in kept]
     lines += [b"%b: %b" % header for header in headers if header[0] not in _HOP_BY_HOP_OF_UPGRADES]
     return b"\r\n".join([*lines, b"", b""])
+
+
+def _check_hosts(version: str, headers: Headers) -> None:
+    hosts = sum(name == b"host" for name, _ in headers)
+    if hosts != 1 and (hosts or version == "1.1"):
+        raise Refusal(400, "invalid_host", f"A request needs exactly one Host header; this one has {hosts}.")
 
 
 def _check_transfer_encoding(version: str, value: bytes) -> None:

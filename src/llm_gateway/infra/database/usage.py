@@ -60,6 +60,7 @@ _SQLITE_INSERT = f"INSERT INTO usage ({_NAMES}) VALUES ({', '.join('?' * len(_CO
 
 _values = attrgetter(*_COLUMNS)
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(UsageRecord).decode
 
 
 class UsageRepository:
@@ -69,24 +70,24 @@ class UsageRepository:
         """Read and write over `engine`."""
         self._engine = engine
 
-    async def upsert(self, records: Sequence[UsageRecord]) -> None:
+    async def upsert(self, facts: Sequence[bytes]) -> None:
         """Store all or none; raise FactsRefused or StoreUnavailable. Bounded by the engine's time limits."""
-        chosen = _one_per_request(records)
-        if not chosen:
+        if not facts:
             return
-        try:
-            await self._insert(chosen)
-        except (UnicodeEncodeError, OverflowError, FactsRefused):
-            # A client or a provider chose some values, and not all of them fit a database.
-            await self._insert([_fitted(record) for record in chosen])
+        if self._engine.dialect.name == "postgresql":
+            try:
+                # Nearly always: the lines go to the server as they are, and cost this process next to nothing.
+                await self._insert(_POSTGRES_INSERT, (_as_json(facts),))
+            except (UnicodeDecodeError, FactsRefused):
+                records = _readable(facts)
+                await self._insert(_POSTGRES_INSERT, (_as_json([_encode(record) for record in records]),))
+        else:
+            await self._insert(_SQLITE_INSERT, [_row(record) for record in _readable(facts)])
 
-    async def _insert(self, chosen: Sequence[UsageRecord]) -> None:
+    async def _insert(self, statement: str, parameters: Any) -> None:  # noqa: ANN401 - one row, or a list of rows
         try:
             async with writing(self._engine) as connection:
-                if connection.dialect.name == "postgresql":
-                    await connection.exec_driver_sql(_POSTGRES_INSERT, (_as_json(chosen),))
-                else:
-                    await connection.exec_driver_sql(_SQLITE_INSERT, [_row(record) for record in chosen])
+                await connection.exec_driver_sql(statement, parameters)
         except DBAPIError as error:
             if not _is_about_values(error):
                 raise
@@ -100,9 +101,21 @@ class UsageRepository:
 
 
 def _is_about_values(error: DBAPIError) -> bool:
-    """Tell a refusal of values (SQLSTATE classes 22 and 23) from everything else that may go wrong."""
+    """Tell a refusal of values from everything else that may go wrong.
+
+    SQLSTATE classes 21 (a request that is there twice), 22 and 23.
+    """
     state = getattr(error.orig, "sqlstate", None) or ""
-    return isinstance(error, (DataError, IntegrityError)) or str(state)[:2] in {"22", "23"}
+    return isinstance(error, (DataError, IntegrityError)) or str(state)[:2] in {"21", "22", "23"}
+
+
+def _readable(facts: Sequence[bytes]) -> list[UsageRecord]:
+    """Return one record a request, fit for the database; raise FactsRefused when one cannot be read."""
+    try:
+        records = [_decode(fact) for fact in facts]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise FactsRefused(f"A usage fact cannot be read ({error})") from None
+    return [_fitted(record) for record in _one_per_request(records)]
 
 
 def _one_per_request(records: Sequence[UsageRecord]) -> list[UsageRecord]:
@@ -119,20 +132,19 @@ def _beats(record: UsageRecord, interrupted: UsageRecord) -> bool:
     return record.outcome != "interrupted" or record.attempts > interrupted.attempts
 
 
-def _as_json(records: Sequence[UsageRecord]) -> str:
+def _as_json(facts: Sequence[bytes]) -> str:
     """Return the batch as one document. PostgreSQL's text holds no NUL, which a client may have sent."""
-    return _encode(records).replace(b"\\u0000", b"\\ufffd").decode()
+    return (b"[" + b",".join(facts) + b"]").replace(b"\\u0000", b"\\ufffd").decode()
 
 
 def _fitted(record: UsageRecord) -> UsageRecord:
-    """Replace half surrogates, which are no characters, and clip numbers to what 64 bits hold."""
-
-    def fit(value: Any) -> Any:  # noqa: ANN401 - a field of any type
-        if type(value) is str:
-            return value.encode("utf-8", "replace").decode()
-        return max(-_INT_LIMIT, min(value, _INT_LIMIT)) if type(value) is int else value
-
-    return UsageRecord(**{name: fit(getattr(record, name)) for name in record.__struct_fields__})
+    """Clip numbers, which a provider may have chosen, to what 64 bits hold."""
+    changed = {
+        name: max(-_INT_LIMIT, min(value, _INT_LIMIT))
+        for name in record.__struct_fields__
+        if type(value := getattr(record, name)) is int and not -_INT_LIMIT <= value <= _INT_LIMIT
+    }
+    return msgspec.structs.replace(record, **changed) if changed else record
 
 
 def _row(record: UsageRecord) -> tuple[Any, ...]:

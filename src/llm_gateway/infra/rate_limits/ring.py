@@ -13,6 +13,7 @@ before it is taken, so that a place may be lost for a second and none is ever ha
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Protocol
 
 from llm_gateway.flow.ports import Verdict
@@ -60,10 +61,10 @@ def take(ring: Ring, limit: int, now: int) -> Verdict:
         if refusal is not None:
             return refusal
     place = ring[PLACE]
-    if limit <= CELLS:
-        group, cells, cell, begun = 1, limit, place, 0
+    group, cells = _shape(limit)
+    if group == 1:
+        cell, begun = place, 0
     else:
-        group, cells = _shape(limit)
         cell, begun = divmod(place, group)
         if begun and ring[FIRST + cell] <= now:
             # A group that was begun over a second ago starts afresh.
@@ -80,13 +81,15 @@ def take(ring: Ring, limit: int, now: int) -> Verdict:
     # less this one, and what has become free since.
     last = cells - 1
     following = cell + 1 if cell < last else 0
-    free = ring[FREE] - (begun == 0)
-    if not 0 <= free <= last or (free and ring[FIRST + (cell + free) % cells] > now):
-        free = 0
     if ring[FIRST + cell - 1 if cell else FIRST + last] <= now:
+        # The one before is the newest of all others: they are all free.
         free = last
-    while free < last and ring[FIRST + (cell + 1 + free) % cells] <= now:
-        free += 1
+    else:
+        free = ring[FREE] - (begun == 0)
+        if not 0 <= free <= last or (free and ring[FIRST + (cell + free) % cells] > now):
+            free = 0
+        while free < last and ring[FIRST + (cell + 1 + free) % cells] <= now:
+            free += 1
     ring[FREE] = free
     remaining = ((cell + 1 + free) % cells * group - place) % limit
     if remaining:
@@ -109,6 +112,7 @@ def reset(ring: Ring, owner: int) -> None:
     ring[OWNER] = owner
 
 
+@lru_cache(maxsize=4096)
 def _shape(limit: int) -> tuple[int, int]:
     """Return the places of a group (the last may have fewer) and the number of groups."""
     group = -(-limit // CELLS)

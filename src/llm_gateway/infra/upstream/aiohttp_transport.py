@@ -8,6 +8,7 @@ import ipaddress
 import os
 import socket
 import ssl
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -197,6 +198,9 @@ class AiohttpReply:
                 raise UpstreamFault("protocol", "the provider's reply is too large")
             parts.append(data)
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def relay(self, take: Callable[[bytes], bool], patience: float) -> None:
+        """Leave it all to `read`."""
 
     def finish(self) -> None:
         """Wait a moment for the end of the body, in the background, so that the connection can be kept."""

@@ -72,15 +72,14 @@ def encode_head(request: UpstreamRequest, target: Target) -> bytes:
     headers = request.headers
     names = tuple(headers)
     form = _forms.get(names) or _form(names)
-    values = tuple(headers.values())
-    joined = "".join(values)
-    if "\n" in joined or "\r" in joined or "\0" in joined:
+    lines = form % tuple(headers.values())
+    # Every line end is ours: a value that held one would have made a header of its own.
+    if lines.count("\n") != len(names) or lines.count("\r") != len(names) or "\0" in lines:
         raise Unfit("a request header holds a line end or a NUL")
-    text = f"{request.method}{target.lead}{form % values}"
-    if request.body or request.method != "GET":
-        text = f"{text}content-length: {len(request.body)}\r\n"
+    method, size = request.method, len(request.body)
+    length = f"content-length: {size}\r\n" if size or method != "GET" else ""
     try:
-        return f"{text}\r\n".encode("latin-1")
+        return f"{method}{target.lead}{lines}{length}\r\n".encode("latin-1")
     except UnicodeEncodeError:
         raise Unfit("a request header holds characters beyond Latin-1") from None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Callable
 from typing import Protocol, cast
 
 from llm_gateway.flow.ports import UpstreamFault
@@ -36,8 +37,9 @@ class Connection(asyncio.Protocol):
     """One socket to a provider. One caller at a time waits on it: for the reply's head, then for its body."""
 
     __slots__ = (
-        "_alarm", "_alarm_at", "_choked", "_deadline", "_discarding", "_home", "_loop", "_paused",
-        "_transport", "_unread", "_waiter", "busy", "ended", "fault", "idle_until", "parser", "sent", "touched",
+        "_alarm", "_alarm_at", "_choked", "_deadline", "_discarding", "_home", "_loop", "_patience", "_paused",
+        "_taker", "_transport", "_unread", "_waiter", "busy", "ended", "fault", "idle_until", "parser", "sent",
+        "touched",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, home: Home) -> None:
@@ -47,6 +49,9 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.parser = ReplyParser()
         self._waiter: asyncio.Future[bool] | None = None
+        # Who has the body's bytes handed over as they come, and how long it waits for them.
+        self._taker: Callable[[bytes], bool] | None = None
+        self._patience = 0.0
         self._deadline = 0.0
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = 0.0
@@ -107,6 +112,17 @@ class Connection(asyncio.Protocol):
         waiter = self._waiter = self._loop.create_future()
         self._set_deadline(deadline)
         return waiter
+
+    async def hand_over(self, take: Callable[[bytes], bool], patience: float) -> bool:
+        """Call `take` with every piece that comes, until it returns False or no more can come.
+
+        Returns False when none came for `patience` seconds.
+        """
+        self._taker, self._patience = take, patience
+        try:
+            return await self.wait(self._loop.time() + patience)
+        finally:
+            self._taker = None
 
     def take(self) -> bytes:
         """Return the body's bytes that are here, and let more come."""
@@ -171,6 +187,9 @@ class Connection(asyncio.Protocol):
             if parser.complete or self._unread > READ_AHEAD:
                 self.done()
             return
+        if self._taker is not None:
+            self._hand(self._taker)
+            return
         if self._waiter is not None and (parser.pieces or parser.status):
             self._wake()
         if self._unread > READ_AHEAD and not self._paused and not parser.complete:
@@ -226,6 +245,20 @@ class Connection(asyncio.Protocol):
         self.fault = fault
         self._wake()
         self._transport.abort()
+
+    def _hand(self, taker: Callable[[bytes], bool]) -> None:
+        """Hand over what came; who waits for the end of it is woken when there is one."""
+        parser = self.parser
+        self._unread = 0
+        wanted = False
+        try:
+            wanted = not parser.pieces or taker(parser.take())
+        finally:
+            if wanted and not parser.complete:
+                self._deadline = self._loop.time() + self._patience
+            else:
+                self._taker = None
+                self._wake()
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None

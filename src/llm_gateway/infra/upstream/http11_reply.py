@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from llm_gateway.flow.ports import UpstreamFault
 from llm_gateway.infra.upstream.content_coding import Inflater, Undecodable, inflater_for
@@ -54,6 +55,12 @@ class PooledReply:
         connection = self._in_hand()
         if int(self._headers.get(b"content-length", 0)) > limit:
             raise _too_large()
+        if connection.parser.complete and self._inflater is None:
+            # All of it came with the head, as short replies do.
+            whole = connection.take()
+            if len(whole) > limit:
+                raise _too_large()
+            return whole
         deadline = self._loop.time() + timeout
         parts: list[bytes] = []
         size = 0
@@ -66,6 +73,18 @@ class PooledReply:
             if connection.parser.complete:
                 return parts[0] if len(parts) == 1 else b"".join(parts)
             await self._more(connection, deadline, "the provider did not finish its answer in time")
+
+    async def relay(self, take: Callable[[bytes], bool], patience: float) -> None:
+        """Hand each piece over as it comes; a coded body is left to `read`."""
+        connection = self._in_hand()
+        if self._inflater is not None:
+            return
+        if connection.parser.pieces and not take(connection.take()):
+            return
+        if connection.parser.complete or connection.fault is not None:
+            return
+        if not await connection.hand_over(take, patience):
+            raise UpstreamFault("timeout", "the provider went silent")
 
     def finish(self) -> None:
         """Keep the connection if the body ends within a moment, else drop it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -99,6 +99,9 @@ class SimulatedReply:
             if sum(map(len, parts)) > limit:
                 raise UpstreamFault("protocol", "the provider's reply is too large")
         return b"".join(parts)
+
+    async def relay(self, take: Callable[[bytes], bool], patience: float) -> None:
+        """Leave it all to `read`."""
 
     def finish(self) -> None:
         """Stop making text."""

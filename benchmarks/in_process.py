@@ -1,0 +1,323 @@
+"""Measures the data path alone: real protocols, real parts, and transports that go nowhere.
+
+`python -m benchmarks.in_process [--load unary]... [--batches 60]` feeds requests to the server's protocol and replies
+to the pool's connections, in one process with no socket, and prints CPU microseconds a request: the least of many
+short batches, which holds on a noisy machine. What the kernel takes for sockets, and the shipping of usage rows, are
+not in it: `make bench` has the whole.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import cProfile
+import ctypes
+import pstats
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import uvloop
+from uvicorn.config import Config
+
+from benchmarks.scenarios import MODELS, PACED_CHUNKS, SCENARIOS, Scenario
+from benchmarks.targets.base import WEIGHTS
+from llm_gateway.core.catalog import Catalog, Credential, Provider
+from llm_gateway.core.secret import Secret
+from llm_gateway.core.snapshot import build_snapshot
+from llm_gateway.flow.gateway import Gateway, Options
+from llm_gateway.flow.probing import Prober
+from llm_gateway.flow.reloading import SnapshotHolder
+from llm_gateway.http.body import BodyReader
+from llm_gateway.http.shell import RouteTable, Shell
+from llm_gateway.http.surface import DataPlane
+from llm_gateway.infra.access_log import AccessLog
+from llm_gateway.infra.access_tokens import OAuthTokens
+from llm_gateway.infra.clock import SystemClock
+from llm_gateway.infra.event_log import AttemptLog
+from llm_gateway.infra.journal import FileJournal
+from llm_gateway.infra.prometheus import Metrics
+from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
+from llm_gateway.infra.request_ids import RequestIds
+from llm_gateway.infra.secrets import Blake2KeyHasher
+from llm_gateway.infra.token_counter import TiktokenCounter
+from llm_gateway.infra.upstream.by_scheme import UpstreamByScheme
+from llm_gateway.infra.upstream.http11_pool import PooledUpstream
+from llm_gateway.infra.upstream.simulated import SimulatedUpstream
+from llm_gateway.infra.vocabularies import Vocabularies
+from llm_gateway.infra.worker_board import FileWorkerBoard
+from llm_gateway.providers.registry import ADAPTERS, KINDS
+from llm_gateway.server.gateway_server import settle_garbage_collection
+from llm_gateway.server.limits import HttpLimits
+from llm_gateway.server.protocol import GatewayProtocol
+from llm_gateway.server.state import GatewayServerState
+from llm_gateway.surfaces.openai.routes import openai_routes
+
+_KEY = "sk-in-process-benchmark"
+_RATE_LIMIT = 1_000_000
+# glibc's name for how much free memory at the heap's end is kept.
+_TRIM_THRESHOLD = -1
+_BATCH = {"unary": 640, "big": 320, "burst": 320, "paced": 64}
+
+
+class _Transport(asyncio.Transport):
+    """Hands what is written to a function."""
+
+    def __init__(self, on_write: Callable[[bytes], None]) -> None:
+        super().__init__()
+        self.write = on_write  # type: ignore[method-assign,assignment]
+
+    def writelines(self, list_of_data: Any) -> None:
+        self.write(b"".join(list_of_data))
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return ("127.0.0.1", 1) if name in {"peername", "sockname"} else default
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+@dataclass
+class _Wires:
+    """What waits to be delivered in the event loop's next round, and how many requests are to be asked."""
+
+    replies: Callable[[], Sequence[bytes]]
+    request: bytes
+    to_ask: list[GatewayProtocol] = field(default_factory=list)
+    to_reply: list[tuple[Any, list[bytes]]] = field(default_factory=list)
+    left: int = 0
+    open: int = 0
+    done: asyncio.Future[None] | None = None
+
+    def asked(self, protocol: Any, data: bytes) -> None:
+        del data
+        self.to_reply.append((protocol, list(self.replies())))
+
+    def answered(self, protocol: GatewayProtocol, data: bytes) -> None:
+        if data.endswith((b"0\r\n\r\n", b"}")):
+            self.open -= 1
+            self.to_ask.append(protocol)
+
+    def turn(self) -> None:
+        """Deliver one piece of each reply that is due, and ask again where an answer has ended."""
+        replies, self.to_reply = self.to_reply, []
+        for protocol, pieces in replies:
+            protocol.data_received(pieces.pop(0))
+            if pieces:
+                self.to_reply.append((protocol, pieces))
+        asking, self.to_ask = self.to_ask, []
+        for protocol in asking:
+            if self.left:
+                self.left -= 1
+                self.open += 1
+                protocol.data_received(self.request)
+            else:
+                self.to_ask.append(protocol)
+        if self.open or self.left:
+            asyncio.get_running_loop().call_soon(self.turn)
+        elif self.done is not None:
+            self.done.set_result(None)
+
+    async def ask(self, count: int) -> None:
+        """Ask `count` times over all connections, and return when all was answered."""
+        self.left = count
+        self.done = asyncio.get_running_loop().create_future()
+        self.turn()
+        await self.done
+
+
+class _Dialer:
+    """Opens connections to nowhere."""
+
+    def __init__(self, wires: _Wires) -> None:
+        self._wires = wires
+
+    async def dial(self, _site: object, factory: Callable[[], Any], _timeout: float) -> Any:
+        protocol = factory()
+        asked = self._wires.asked
+        protocol.connection_made(_Transport(lambda data: asked(protocol, data)))
+        return protocol
+
+    def close(self) -> None: ...
+
+
+def _head(kind: str, framing: str) -> bytes:
+    return f"HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\n{framing}\r\n\r\n".encode()
+
+
+def _event(delta: str, finish: str = "null") -> bytes:
+    data = (
+        '{"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1760000000,"model":"bench","choices":'
+        f'[{{"index":0,"delta":{delta},"logprobs":null,"finish_reason":{finish}}}]}}'
+    )
+    return _framed(f"data: {data}\n\n".encode())
+
+
+def _framed(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _unary() -> list[bytes]:
+    usage = '"usage":{"prompt_tokens":19,"completion_tokens":50,"total_tokens":69}'
+    body = (
+        '{"id":"chatcmpl-bench","object":"chat.completion","created":1760000000,"model":"bench","choices":[{'
+        f'"index":0,"message":{{"role":"assistant","content":"{"x" * 150}"}},"logprobs":null,'
+        f'"finish_reason":"stop"}}],{usage}}}'
+    ).encode()
+    return [_head("application/json", f"content-length: {len(body)}") + body]
+
+
+def _stream(*, at_once: bool) -> list[bytes]:
+    usage = (
+        b'data: {"id":"chatcmpl-bench","object":"chat.completion.chunk","created":1760000000,"model":"bench",'
+        b'"choices":[],"usage":{"prompt_tokens":19,"completion_tokens":50,"total_tokens":69}}\n\n'
+    )
+    first = _head("text/event-stream; charset=utf-8", "transfer-encoding: chunked")
+    first += _event('{"role":"assistant","content":""}')
+    chunks = [_event('{"content":" token"}')] * PACED_CHUNKS
+    last = _event("{}", '"stop"') + _framed(usage) + _framed(b"data: [DONE]\n\n") + b"0\r\n\r\n"
+    pieces = [first, *chunks, last]
+    return [b"".join(pieces)] if at_once else pieces
+
+
+def _replies(scenario: Scenario) -> Callable[[], Sequence[bytes]]:
+    made = _stream(at_once=scenario.name == "burst") if scenario.stream else _unary()
+    return lambda: made
+
+
+async def _start(scenario: Scenario, connections: int, stack: AsyncExitStack) -> _Wires:
+    """Make a gateway like the composition root does, its sockets and its database left out."""
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llm-gateway-bench-")))
+    sink = stack.enter_context((folder / "access.log").open("wb"))
+    wires = _Wires(replies=_replies(scenario), request=scenario.request({"authorization": f"Bearer {_KEY}"}))
+    clock, holder, hasher = SystemClock(), SnapshotHolder(), Blake2KeyHasher(b"pepper")
+    holder.current = build_snapshot(_catalog(hasher), KINDS)
+    pool = PooledUpstream(connect_timeout=10)
+    pool._dialer = cast("Any", _Dialer(wires))  # noqa: SLF001 - the one thing that is not real
+    access_log = AccessLog("all", clock, sink.fileno())
+    access_log.start()
+    stack.push_async_callback(access_log.close)
+    journal = FileJournal(folder / "journal", 1 << 32, clock)
+    stack.callback(journal.close)
+    board = FileWorkerBoard(folder / "run")
+    stack.callback(board.close)
+    upstream = UpstreamByScheme(http=pool, simulated=SimulatedUpstream())
+    gateway = Gateway(
+        snapshots=holder,
+        adapters=ADAPTERS,
+        upstream=upstream,
+        tokens=OAuthTokens(upstream, clock),
+        limiter=InProcessRateLimiter(),
+        hasher=hasher,
+        journal=journal,
+        observers=(Metrics(holder.current.names), access_log, AttemptLog()),
+        counter=TiktokenCounter(Vocabularies(folder, None)),
+        clock=clock,
+        options=Options(),
+    )
+    bodies = BodyReader(max_bytes=1 << 25, max_total_bytes=1 << 30, timeout=30)
+    plane = DataPlane(gateway=gateway, bodies=bodies, board=board, max_concurrency=10_000)
+    routes = RouteTable.joined((openai_routes(plane, Prober(gateway, ttl=60)),))
+    shell = Shell(routes, _nowhere, (), RequestIds(), lambda _: None)
+    _connect(shell, connections, wires)
+    return wires
+
+
+def _catalog(hasher: Blake2KeyHasher) -> Catalog:
+    providers = tuple(
+        Provider(
+            id=number,
+            provider_key=f"upstream-{number}",
+            provider_type="openai",
+            api_base=f"http://127.0.0.1:{8000 + number}/v1",
+            secret=Secret("sk-upstream"),
+            model_mapping=MODELS,
+            weight=weight,
+        )
+        for number, weight in enumerate(WEIGHTS, 1)
+    )
+    load = Credential(id=1, name="load", key_hash=hasher.hash(_KEY), rate_limit=_RATE_LIMIT)
+    return Catalog(version=1, providers=providers, credentials=(load,))
+
+
+async def _nowhere(*_: object) -> None:
+    raise AssertionError("the load has no other paths")
+
+
+def _connect(app: Any, connections: int, wires: _Wires) -> None:
+    config = Config(
+        app,
+        http=GatewayProtocol,
+        ws="none",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+    )
+    config.load()
+    state = GatewayServerState(HttpLimits())
+    for _ in range(connections):
+        protocol = GatewayProtocol(config, state, {})
+
+        def on_write(data: bytes, protocol: GatewayProtocol = protocol) -> None:
+            wires.answered(protocol, data)
+
+        protocol.connection_made(_Transport(on_write))
+        wires.to_ask.append(protocol)
+
+
+async def measure(scenario: Scenario, batches: int, profile: cProfile.Profile | None = None) -> float:
+    """Return the least CPU microseconds of a request (of a chunk for a paced stream) over the batches."""
+    batch = _BATCH[scenario.name]
+    connections = min(scenario.connections, batch)
+    async with AsyncExitStack() as stack:
+        wires = await _start(scenario, connections, stack)
+        await wires.ask(2 * batch)
+        settle_garbage_collection()
+        costs = []
+        with ExitStack() as watched:
+            if profile is not None:
+                watched.enter_context(profile)
+            for _ in range(batches):
+                before = time.process_time()
+                await wires.ask(batch)
+                costs.append(time.process_time() - before)
+    share = batch * (PACED_CHUNKS if scenario.unit == "chunk" else 1)
+    return min(costs) / share * 1e6
+
+
+def _keep_freed_blocks() -> None:
+    """Keep the heap from shrinking for each large body: here nothing lies above them, as it does in a server."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_TRIM_THRESHOLD, 64 * 1024 * 1024)
+
+
+def main() -> None:
+    """Measure all that was asked for, and print it."""
+    names = list(_BATCH)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--load", action="append", choices=names)
+    parser.add_argument("--batches", type=int, default=60)
+    parser.add_argument("--profile", action="store_true", help="print where the time goes, by function")
+    options = parser.parse_args()
+    _keep_freed_blocks()
+    for scenario in SCENARIOS:
+        if scenario.name in (options.load or names):
+            profile = cProfile.Profile() if options.profile else None
+            cost = uvloop.run(measure(scenario, options.batches, profile))
+            print(f"{scenario.title:36} {cost:8.1f} us a {scenario.unit}", flush=True)
+            if profile is not None:
+                pstats.Stats(profile).sort_stats("tottime").print_stats(45)
+
+
+if __name__ == "__main__":
+    main()
