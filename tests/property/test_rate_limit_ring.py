@@ -25,7 +25,10 @@ def few_cells(count: int) -> Iterator[None]:
     """Let rings have so few cells that small limits are counted in groups."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rule, "CELLS", count)
+        # Shapes are remembered, and hang on the number of cells.
+        rule._shape.cache_clear()
         yield
+    rule._shape.cache_clear()
 
 
 class Admitted:
