@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from llm_gateway.core.chat import ChatRequest
-from llm_gateway.providers.anthropic.decoding import call_of, says_nothing
+from llm_gateway.providers.anthropic.decoding import call_of, events_of, read_reply, says_nothing
 from llm_gateway.providers.anthropic.thinking import THINKING, detail_of
 from llm_gateway.providers.anthropic.wire import (
     UNREADABLE,
@@ -59,10 +59,13 @@ class AnthropicStream(TranslatedStream):
         if event.type == "error":
             self.refusal = refusal_from(data)
             return b""
-        return self.see(event)
+        return self._see(event)
 
-    def see(self, event: Event) -> bytes:
-        """Translate one event that is no error."""
+    def take_whole(self, body: bytes) -> bytes:
+        """Translate a message as its events."""
+        return b"".join([self._see(event) for event in events_of(read_reply(body))])
+
+    def _see(self, event: Event) -> bytes:
         if event.type == "content_block_delta":
             return self._piece(event.delta or Delta())
         if event.type == "content_block_start" and event.content_block is not None:
