@@ -10,6 +10,7 @@ import pytest
 
 from llm_gateway.core.catalog import ClientCredentials, Provider
 from llm_gateway.core.chat import ChatRequest, Endpoint
+from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.secret import Secret
 from llm_gateway.core.snapshot import ServingProvider
 from llm_gateway.providers.base import UpstreamRequest
@@ -157,6 +158,13 @@ def test_azure_with_a_version_is_asked_by_deployment(endpoint: Endpoint) -> None
     assert sent.url == f"{RESOURCE}/openai/deployments/my%20gpt%2F4/{endpoint}?api-version=2024-10-21"
     responses = encoded("azure", asked("responses"), "my gpt/4", **provider)
     assert responses.url == f"{RESOURCE}/openai/responses?api-version=2024-10-21"
+
+
+@pytest.mark.parametrize("model", [".", ".."])
+def test_a_model_leads_nowhere_else_at_azure(model: str) -> None:
+    with pytest.raises(BadRequest) as raised:
+        encoded("azure", asked(), model, api_base=RESOURCE, api_version="2024-10-21")
+    assert raised.value.param == "model"
 
 
 def test_azures_v1_is_never_sent_a_version_which_it_refuses() -> None:
