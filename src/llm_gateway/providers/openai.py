@@ -19,7 +19,8 @@ from llm_gateway.providers.openai_responses_stream import ResponsesStream
 from llm_gateway.providers.openai_wire import WireUsage, usage_from_wire
 
 _USER_AGENT = "llm-gateway"
-_NO_ERROR = frozenset({b"null", b'""', b"{}", b"false"})
+# OpenRouter for one says under 200 that a provider behind it failed; others have a place for an error, and none.
+_NO_ERROR = frozenset({b"null", b'""', b"{}", b"[]", b"false"})
 _WITH_USAGE = msgspec.Raw(b'{"include_usage":true}')
 _WITH_USAGE_OPTION = frozenset({"chat/completions", "completions"})
 

@@ -8,6 +8,7 @@ import msgspec
 
 from llm_gateway.core.chat import ChatRequest
 from llm_gateway.providers.base import BadReply
+from llm_gateway.providers.openai_refusals import refusal_from
 from llm_gateway.providers.openai_stream import OpenAIReplyStream
 
 _encode = msgspec.json.Encoder().encode
@@ -27,26 +28,28 @@ class ChatStream(OpenAIReplyStream):
 
     def whole(self, body: bytes) -> bytes:
         """Take a completion that answered the streamed request; return it as one chunk, its usage as another."""
-        events = self.feed(_as_events(body, is_chat=self._is_chat))
+        try:
+            reply: dict[str, Any] = msgspec.json.decode(body)
+            if reply.get("error") and not reply.get("choices"):
+                self.refusal = refusal_from(reply)
+                return b""
+            events = _as_events(reply, is_chat=self._is_chat)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError):
+            message = "the provider answered a streamed request with JSON that is not a completion"
+            raise BadReply(message) from None
+        out = self.feed(events)
         if self.refusal is None:
             self.content_seen = self.finished = self.done = True
-        return events
+        return out
 
 
-def _as_events(body: bytes, *, is_chat: bool) -> bytes:
-    try:
-        reply: dict[str, Any] = msgspec.json.decode(body)
-        if reply.get("error") and not reply.get("choices"):
-            return _event(reply)
-        choices = reply.pop("choices")
-        usage = reply.pop("usage", None)
-        if is_chat:
-            reply["object"] = "chat.completion.chunk"
-            for choice in choices:
-                choice["delta"] = choice.pop("message")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError):
-        message = "the provider answered a streamed request with JSON that is not a completion"
-        raise BadReply(message) from None
+def _as_events(reply: dict[str, Any], *, is_chat: bool) -> bytes:
+    choices = reply.pop("choices")
+    usage = reply.pop("usage", None)
+    if is_chat:
+        reply["object"] = "chat.completion.chunk"
+        for choice in choices:
+            choice["delta"] = choice.pop("message")
     events = _event({**reply, "choices": choices})
     return events if usage is None else events + _event({**reply, "choices": [], "usage": usage})
 
