@@ -265,3 +265,11 @@ def test_the_familys_streams_are_recorded_to_their_end(kind: str) -> None:
     for recording in recordings:
         _, reader, bad = read(ADAPTERS[kind], [recording.read_bytes()])
         assert (reader.content_seen, reader.finished, reader.done, bad) == (True, True, True, None)
+
+
+@adapters
+def test_a_request_shows_no_secret_when_it_is_printed(adapter: Adapter) -> None:
+    provider = serving(adapter)
+    for sent in (adapter.encode(request(), provider.deployment("m"), {}), adapter.models_request(provider)):
+        assert SECRET not in repr(sent)
+        assert SECRET not in f"{sent}"

@@ -26,6 +26,10 @@ class UpstreamRequest(msgspec.Struct, kw_only=True, gc=False):
     # Seconds to connect; None = the transport's own limit.
     connect_timeout: float | None = None
 
+    def __repr__(self) -> str:
+        """Show nothing of what must not be logged: a traceback may hold this."""
+        return f"UpstreamRequest(method={self.method!r}, ...)"
+
 
 class BadReply(Exception):
     """A 2xx reply that makes no sense; the message is for the log and holds none of the reply."""
