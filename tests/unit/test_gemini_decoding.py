@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -341,3 +342,11 @@ def test_the_models_that_answer_are_listed() -> None:
     assert ADAPTER.decode_models(b"{}") == []
     with pytest.raises(BadReply):
         ADAPTER.decode_models(b"[]")
+
+
+def test_a_long_error_is_soon_read() -> None:
+    body = json.dumps({"error": {"message": "token count " * 20_000, "status": "INTERNAL"}}).encode()
+    begun = time.monotonic()
+    assert ADAPTER.decode_error(body).about is None
+    # A search through all of it takes some seconds.
+    assert time.monotonic() - begun < 1
