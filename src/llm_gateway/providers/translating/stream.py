@@ -11,9 +11,9 @@ from llm_gateway.core.records import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
 from llm_gateway.providers.base import BadReply, Kept, Refusal
 from llm_gateway.providers.chat_ending import ChatEnding
+from llm_gateway.providers.keeping import KeptBlocks
 from llm_gateway.providers.translating.writing import ReplyWriter
 
-_KEPT_FOR_COUNTING = 256 * 1024
 _NONSENSE = Refusal(
     message="The provider's stream made no sense any more.", type="upstream_error", code="upstream_error"
 )
@@ -30,9 +30,7 @@ class TranslatedStream(ChatEnding, ABC):
         """Read the answer to `request`; one event may have `event_limit` bytes."""
         self.writer = ReplyWriter(request)
         self._splitter = EventSplitter(event_limit)
-        self._kept: list[bytes] = []
-        self._kept_bytes = 0
-        self._relayed_bytes = 0
+        self._kept = KeptBlocks()
         self.content_seen = False
         self.done = False
         self.finished = False
@@ -83,7 +81,7 @@ class TranslatedStream(ChatEnding, ABC):
 
     def kept(self) -> Kept:
         """Return what was relayed, for counting."""
-        return Kept(tuple(self._kept), self._kept_bytes, self._relayed_bytes)
+        return self._kept.value()
 
     def _read(self, event: bytes) -> bytes:
         payload = event_data(event)
@@ -97,12 +95,7 @@ class TranslatedStream(ChatEnding, ABC):
         return self.take(text) if text.startswith((b"{", b"[")) else b""
 
     def _keep(self, block: bytes) -> bytes:
-        self._relayed_bytes += len(block)
-        if self.usage is not None and self.finished:
-            self._kept.clear()
-        elif self._kept_bytes + len(block) <= _KEPT_FOR_COUNTING:
-            self._kept_bytes += len(block)
-            self._kept.append(block)
+        self._kept.add(block, wanted=self.usage is None or not self.finished)
         return block
 
 
