@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -269,6 +270,20 @@ def test_what_a_block_begins_with_counts() -> None:
     (first,), (second,) = (one["choices"][0]["delta"]["tool_calls"] for one in out)
     assert first == {"index": 0, "id": "t1", "type": "function", "function": {"name": "f", "arguments": ""}}
     assert second == {"index": 0, "function": {"arguments": '{"a": 1}'}}
+
+
+def test_long_thinking_is_soon_put_together() -> None:
+    stream = AnthropicStream(ASKED, event_limit=64 << 20)
+    begin = event("content_block_start", index=0, content_block={"type": "thinking", "thinking": ""})
+    piece = event("content_block_delta", index=0, delta={"type": "thinking_delta", "thinking": "x" * 1000})
+    stream.feed(START + begin)
+    begun = time.monotonic()
+    for _ in range(150):
+        stream.feed(piece * 100)
+    # Some ten times what it takes; copying all that was thought for each piece takes ten times this.
+    assert time.monotonic() - begun < 4
+    (detail,) = heard(stream.feed(STOP))[0]["choices"][0]["delta"]["reasoning_details"]
+    assert detail["text"] == "x" * 15_000_000
 
 
 def test_a_legacy_stream_has_words_alone() -> None:

@@ -40,6 +40,7 @@ class AnthropicStream(TranslatedStream):
         """Read the answer to `request`."""
         super().__init__(request, event_limit=event_limit)
         self._block = Block("")
+        self._thoughts: list[str] = []
         self._has_arguments = False
         # What was said so far: where thinking stood is told by it.
         self._characters = 0
@@ -85,6 +86,7 @@ class AnthropicStream(TranslatedStream):
 
     def _begin(self, block: Block) -> bytes:
         self._block = block
+        self._thoughts.clear()
         self._has_arguments = False
         if block.type == "tool_use":
             return self._say(Said(tool_calls=[call_of(block, self._calls, "")]))
@@ -98,7 +100,7 @@ class AnthropicStream(TranslatedStream):
             self._characters += len(delta.text)
             return self._say(Said(content=delta.text))
         if delta.thinking:
-            block.thinking = (block.thinking or "") + delta.thinking
+            self._thoughts.append(delta.thinking)
             return self._say(Said(reasoning_content=delta.thinking))
         if delta.signature:
             block.signature = (block.signature or "") + delta.signature
@@ -120,6 +122,7 @@ class AnthropicStream(TranslatedStream):
             return rest
         if block.type not in THINKING:
             return b""
+        block.thinking = "".join(self._thoughts)
         model = self.writer.model
         detail = detail_of(
             block, model, index=self._details, after_text=self._characters, after_calls=self._calls
