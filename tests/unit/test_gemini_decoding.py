@@ -350,3 +350,11 @@ def test_a_long_error_is_soon_read() -> None:
     assert ADAPTER.decode_error(body).about is None
     # A search through all of it takes some seconds.
     assert time.monotonic() - begun < 1
+
+
+@pytest.mark.parametrize(
+    ("delay", "seconds"), [("34.07s", 34.07), ("0s", 0.0), ("9" * 400 + "s", None), ("-1s", None)]
+)
+def test_a_delay_is_some_seconds(delay: str, seconds: float | None) -> None:
+    error = {"message": "Slow down.", "status": "RESOURCE_EXHAUSTED", "details": [{"retryDelay": delay}]}
+    assert ADAPTER.decode_error(json.dumps({"error": error}).encode()).retry_after == seconds

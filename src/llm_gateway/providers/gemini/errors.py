@@ -28,7 +28,8 @@ _POLICY = re.compile(
 # A search in a text of any length may take its square.
 _LONGEST_SEARCHED = 8192
 _BAD_KEY = frozenset({"API_KEY_INVALID", "API_KEY_EXPIRED"})
-_SECONDS = re.compile(r"(\d+(?:\.\d+)?)s")
+# More digits make no delay that anybody waits for, and at last infinity.
+_SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
 
 
 class _Detail(msgspec.Struct, rename="camel"):
