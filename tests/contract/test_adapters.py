@@ -20,6 +20,7 @@ from llm_gateway.core.secret import Secret
 from llm_gateway.core.snapshot import ServingProvider
 from llm_gateway.providers.base import Adapter, BadReply, Refusal, ReplyStream
 from llm_gateway.providers.registry import ADAPTERS, KINDS
+from tests.fakes.at_once import told_at_once
 
 WIRE = Path(__file__).parents[1] / "wire"
 SECRET = "sk-known-to-headers-alone"
@@ -166,7 +167,7 @@ def test_garbage_is_a_bad_reply(adapter: Adapter, body: bytes) -> None:
     with pytest.raises(BadReply):
         adapter.decode(body, request())
     with pytest.raises(BadReply):
-        adapter.decode_as_stream(body, request(stream=True))
+        told_at_once(adapter, body, request(stream=True))
     if body != b"[1]":
         with pytest.raises(BadReply):
             adapter.decode_models(body)
@@ -181,7 +182,7 @@ def test_any_bytes_are_an_answer_or_a_bad_reply(adapter: Adapter, body: bytes) -
     assert all(isinstance(text, str | None) for text in said)
     for decode in (
         lambda: adapter.decode(body, request()),
-        lambda: adapter.decode_as_stream(body, request(stream=True)),
+        lambda: told_at_once(adapter, body, request(stream=True)),
         lambda: adapter.decode_models(body),
     ):
         with suppress(BadReply):
@@ -264,3 +265,11 @@ def test_the_familys_streams_are_recorded_to_their_end(kind: str) -> None:
     for recording in recordings:
         _, reader, bad = read(ADAPTERS[kind], [recording.read_bytes()])
         assert (reader.content_seen, reader.finished, reader.done, bad) == (True, True, True, None)
+
+
+@adapters
+def test_a_request_shows_no_secret_when_it_is_printed(adapter: Adapter) -> None:
+    provider = serving(adapter)
+    for sent in (adapter.encode(request(), provider.deployment("m"), {}), adapter.models_request(provider)):
+        assert SECRET not in repr(sent)
+        assert SECRET not in f"{sent}"

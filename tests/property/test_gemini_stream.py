@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from llm_gateway.providers.base import BadReply, ReplyStream
 from llm_gateway.providers.gemini.adapter import GEMINI, GeminiAdapter
+from tests.fakes.at_once import told_at_once
 from tests.fakes.gemini_wire import ANSWERS, RECORDINGS, assembled, request, streamed
 
 ADAPTER = GeminiAdapter(GEMINI)
@@ -87,8 +88,8 @@ def test_streamed_and_unstreamed_are_equal(
     assert assembled(out) == json.loads(completion.body)
     assert reader.usage == completion.usage
     assert reader.finished
-    assert assembled(ADAPTER.decode_as_stream(body, asked)[0]) == json.loads(completion.body)
-    assert ADAPTER.decode_as_stream(json.dumps(events).encode(), asked) == (out, reader.usage)
+    assert assembled(told_at_once(ADAPTER, body, asked)[0]) == json.loads(completion.body)
+    assert told_at_once(ADAPTER, json.dumps(events).encode(), asked) == (out, reader.usage)
 
 
 @given(st.binary(max_size=60), st.sampled_from(ANSWERS))
@@ -101,7 +102,7 @@ def test_no_bytes_break_the_readers(junk: bytes, name: str) -> None:
         except BadReply:
             pass
         try:
-            ADAPTER.decode_as_stream(body, ASKED)
+            told_at_once(ADAPTER, body, ASKED)
         except BadReply:
             pass
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from llm_gateway.providers.anthropic.adapter import AnthropicAdapter
 from llm_gateway.providers.anthropic.streaming import AnthropicStream
 from llm_gateway.providers.base import BadReply, Refusal
 from tests.fakes.anthropic_wire import FOLDER, chat, recording
+from tests.fakes.at_once import told_at_once
 
 ADAPTER = AnthropicAdapter()
 ASKED = chat({"messages": [], "stream": True})
@@ -70,7 +72,7 @@ END = event("message_stop")
 def test_finish_reasons(stop_reason: str | None, finish_reason: str) -> None:
     body = message({"type": "text", "text": "x"}, stop_reason=stop_reason)
     assert choice(body)["finish_reason"] == finish_reason
-    events, _ = ADAPTER.decode_as_stream(body, ASKED)
+    events, _ = told_at_once(ADAPTER, body, ASKED)
     assert [one["choices"][0]["finish_reason"] for one in heard(events)[:-1]][-1] == finish_reason
 
 
@@ -126,13 +128,13 @@ def test_what_is_no_message_is_nonsense(body: bytes) -> None:
     with pytest.raises(BadReply):
         ADAPTER.decode(body, ASKED)
     with pytest.raises(BadReply):
-        ADAPTER.decode_as_stream(body, ASKED)
+        told_at_once(ADAPTER, body, ASKED)
 
 
 def test_a_legacy_completion_has_its_own_shape() -> None:
     body = message({"type": "thinking", "thinking": "Hm.", "signature": "s"}, {"type": "text", "text": "Yes"})
     assert choice(body, LEGACY) == {"index": 0, "text": "Yes", "logprobs": None, "finish_reason": "stop"}
-    events, _ = ADAPTER.decode_as_stream(body, LEGACY)
+    events, _ = told_at_once(ADAPTER, body, LEGACY)
     assert [one["choices"][0]["text"] for one in heard(events) if one["choices"]] == ["Yes", ""]
     assert {one["object"] for one in heard(events)} == {"text_completion"}
 
@@ -268,6 +270,20 @@ def test_what_a_block_begins_with_counts() -> None:
     (first,), (second,) = (one["choices"][0]["delta"]["tool_calls"] for one in out)
     assert first == {"index": 0, "id": "t1", "type": "function", "function": {"name": "f", "arguments": ""}}
     assert second == {"index": 0, "function": {"arguments": '{"a": 1}'}}
+
+
+def test_long_thinking_is_soon_put_together() -> None:
+    stream = AnthropicStream(ASKED, event_limit=64 << 20)
+    begin = event("content_block_start", index=0, content_block={"type": "thinking", "thinking": ""})
+    piece = event("content_block_delta", index=0, delta={"type": "thinking_delta", "thinking": "x" * 1000})
+    stream.feed(START + begin)
+    begun = time.monotonic()
+    for _ in range(150):
+        stream.feed(piece * 100)
+    # Some ten times what it takes; copying all that was thought for each piece takes ten times this.
+    assert time.monotonic() - begun < 4
+    (detail,) = heard(stream.feed(STOP))[0]["choices"][0]["delta"]["reasoning_details"]
+    assert detail["text"] == "x" * 15_000_000
 
 
 def test_a_legacy_stream_has_words_alone() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
 
 from llm_gateway.providers.anthropic.models import traits_of
+from llm_gateway.providers.anthropic.thinking import Detail, woven
 from tests.fakes.anthropic_asking import USER, WEATHER, blocks, encoded, refused, sent
 from tests.fakes.anthropic_wire import request_faults
 
@@ -241,6 +243,11 @@ def test_a_budget_needs_room_and_a_free_choice() -> None:
     assert forced.left_out == ()
 
 
+def test_a_limit_of_any_size_has_a_budget() -> None:
+    made = encoded("claude-sonnet-4-5", reasoning_effort="low", max_tokens=10**400)
+    assert json.loads(made.body)["thinking"] == budget(32_000)
+
+
 def test_a_budget_leaves_no_room_for_sampling() -> None:
     made = encoded("claude-sonnet-4-5", reasoning_effort="high", temperature=0.2)
     assert made.left_out == ("temperature",)
@@ -286,6 +293,24 @@ def test_thinking_goes_back_to_its_place_even_if_the_text_was_cut() -> None:
         {"type": "text", "text": ". No."},
         {"type": "thinking", "thinking": "", "signature": "c"},
     ]
+
+
+def test_places_that_nobody_gave_lose_no_call_and_no_word() -> None:
+    call = {"type": "tool_use"}
+    text = {"type": "text", "text": "Yes."}
+    details = [Detail(type="reasoning.text", after_text=at, after_calls=at) for at in (-1, 1, -1)]
+    said = [block for block in woven(details, [text], [call, call]) if block["type"] != "thinking"]
+    assert said == [{"type": "text", "text": "Y"}, call, {"type": "text", "text": "es."}, call]
+
+
+def test_a_thousand_thoughts_in_a_long_text_are_soon_in_their_places() -> None:
+    text = "x" * (8 << 20)
+    details = [Detail(type="reasoning.text", after_text=at) for at in range(20_000)]
+    begun = time.monotonic()
+    blocks = woven(details, [{"type": "text", "text": text}] + [{"type": "text", "text": "y"}] * 200_000, [])
+    # Some twenty times what it takes; copying the rest of the text for each thought takes that again.
+    assert time.monotonic() - begun < 2
+    assert "".join(block.get("text", "") for block in blocks) == text + "y" * 200_000
 
 
 def test_thinking_goes_back_to_its_own_model_alone() -> None:

@@ -10,8 +10,8 @@ import pytest
 from llm_gateway.core.chat import ChatRequest
 from llm_gateway.flow.estimating import count_stream
 from llm_gateway.providers.base import ReplyStream
+from llm_gateway.providers.openai_chat_stream import ChatStream
 from llm_gateway.providers.openai_responses_stream import ResponsesStream
-from llm_gateway.providers.openai_stream import OpenAIReplyStream
 from llm_gateway.surfaces.openai.parsing import parse_chat, parse_response
 from tests.fakes.in_memory import WordCounter
 
@@ -23,8 +23,8 @@ Made = tuple[ReplyStream, ChatRequest]
 
 def chat() -> Made:
     body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": True}
-    reader = OpenAIReplyStream(choices=1, hide_usage=True, event_limit=LIMIT)
-    return reader, parse_chat(msgspec.json.encode(body))
+    asked = parse_chat(msgspec.json.encode(body))
+    return ChatStream(asked, event_limit=LIMIT), asked
 
 
 def responses() -> Made:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from llm_gateway.providers.base import BadReply, Refusal
 from llm_gateway.providers.gemini.adapter import GEMINI, GeminiAdapter
+from tests.fakes.at_once import told_at_once
 from tests.fakes.gemini_wire import (
     ANSWERS,
     BROKEN,
@@ -198,22 +200,33 @@ def test_log_probabilities_step_by_step() -> None:
 def test_an_answer_that_is_none_is_a_failure(name: str) -> None:
     with pytest.raises(BadReply):
         decode(name)
-    with pytest.raises(BadReply):
-        ADAPTER.decode_as_stream(unary(name), request(**ASKED))
     reader = ADAPTER.stream(request(**ASKED), event_limit=LIMIT)
     reader.feed(streamed(name))
     reader.end()
     assert reader.refusal is not None
+    at_once = ADAPTER.stream(request(**ASKED), event_limit=LIMIT)
+    at_once.whole(unary(name))
+    assert at_once.refusal == reader.refusal
+    assert not at_once.done
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"[]", b"{}", b"nonsense", b'{"candidates": []}', b'{"error": {"code": 500}}', b"[[]]"]
-)
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b"nonsense", b'{"candidates": []}', b"[[]]"])
 def test_what_is_no_reply_is_said_to_be_none(body: bytes) -> None:
     with pytest.raises(BadReply):
         ADAPTER.decode(body, request())
     with pytest.raises(BadReply):
-        ADAPTER.decode_as_stream(body, request(**ASKED))
+        told_at_once(ADAPTER, body, request(**ASKED))
+
+
+def test_an_error_under_a_2xx_is_a_failure_too() -> None:
+    body = b'{"error": {"code": 503, "message": "Overloaded.", "status": "UNAVAILABLE"}}'
+    with pytest.raises(BadReply):
+        ADAPTER.decode(body, request())
+    for one in (body, b"[" + body + b"]"):
+        reader = ADAPTER.stream(request(**ASKED), event_limit=LIMIT)
+        assert reader.whole(one) == b""
+        assert reader.refusal == Refusal(message="Overloaded.", type="server_error", code="unavailable")
+        assert not reader.done
 
 
 @pytest.mark.parametrize("endpoint", ["chat/completions", "completions"])
@@ -237,14 +250,10 @@ def test_json_that_answers_a_streamed_request_tells_the_same(name: str, endpoint
     asked = request(endpoint=endpoint, **ASKED, **wanted)
     reader = ADAPTER.stream(asked, event_limit=LIMIT)
     live = reader.feed(streamed(name)) + reader.end()
-    assert ADAPTER.decode_as_stream(as_list(name), asked) == (live, reader.usage)
-    events, usage = ADAPTER.decode_as_stream(unary(name), asked)
+    assert told_at_once(ADAPTER, as_list(name), asked) == (live, reader.usage)
+    events, usage = told_at_once(ADAPTER, unary(name), asked)
     assert assembled(events) == decode(name, endpoint=endpoint)
     assert usage == reader.usage
-    # The flow shows the reader what came of it.
-    again = ADAPTER.stream(asked, event_limit=LIMIT)
-    assert again.feed(events) == events
-    assert again.content_seen
 
 
 def test_usage_is_kept_from_who_did_not_ask() -> None:
@@ -256,8 +265,8 @@ def test_usage_is_kept_from_who_did_not_ask() -> None:
 
 def test_a_list_that_ends_early_is_no_answer() -> None:
     with pytest.raises(BadReply):
-        ADAPTER.decode_as_stream(
-            b"[" + json.dumps(chunks(streamed("text"))[0]).encode() + b"]", request(**ASKED)
+        told_at_once(
+            ADAPTER, b"[" + json.dumps(chunks(streamed("text"))[0]).encode() + b"]", request(**ASKED)
         )
 
 
@@ -333,3 +342,19 @@ def test_the_models_that_answer_are_listed() -> None:
     assert ADAPTER.decode_models(b"{}") == []
     with pytest.raises(BadReply):
         ADAPTER.decode_models(b"[]")
+
+
+def test_a_long_error_is_soon_read() -> None:
+    body = json.dumps({"error": {"message": "token count " * 20_000, "status": "INTERNAL"}}).encode()
+    begun = time.monotonic()
+    assert ADAPTER.decode_error(body).about is None
+    # A search through all of it takes some seconds.
+    assert time.monotonic() - begun < 1
+
+
+@pytest.mark.parametrize(
+    ("delay", "seconds"), [("34.07s", 34.07), ("0s", 0.0), ("9" * 400 + "s", None), ("-1s", None)]
+)
+def test_a_delay_is_some_seconds(delay: str, seconds: float | None) -> None:
+    error = {"message": "Slow down.", "status": "RESOURCE_EXHAUSTED", "details": [{"retryDelay": delay}]}
+    assert ADAPTER.decode_error(json.dumps({"error": error}).encode()).retry_after == seconds

@@ -455,6 +455,7 @@ def test_what_would_be_lost_is_refused(fields: dict[str, Any], param: str) -> No
         ({"reasoning_effort": "extreme"}, "reasoning_effort"),
         ({"seed": "x"}, "seed"),
         ({"n": 0}, "n"),
+        ({"n": 129}, "n"),
         ({"top_logprobs": 2}, "top_logprobs"),
         ({"temperature": "hot"}, "temperature"),
         ({"messages": [{"role": "user", "content": [{"type": "video"}]}]}, "messages[0].content[0].type"),

@@ -10,9 +10,10 @@ import pytest
 
 from llm_gateway.core.catalog import ClientCredentials, Provider
 from llm_gateway.core.chat import ChatRequest, Endpoint
+from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.secret import Secret
 from llm_gateway.core.snapshot import ServingProvider
-from llm_gateway.providers.base import UpstreamRequest
+from llm_gateway.providers.base import Refusal, UpstreamRequest
 from llm_gateway.providers.presets import OPENAI, PRESETS
 from llm_gateway.providers.registry import ADAPTERS
 
@@ -159,6 +160,13 @@ def test_azure_with_a_version_is_asked_by_deployment(endpoint: Endpoint) -> None
     assert responses.url == f"{RESOURCE}/openai/responses?api-version=2024-10-21"
 
 
+@pytest.mark.parametrize("model", [".", ".."])
+def test_a_model_leads_nowhere_else_at_azure(model: str) -> None:
+    with pytest.raises(BadRequest) as raised:
+        encoded("azure", asked(), model, api_base=RESOURCE, api_version="2024-10-21")
+    assert raised.value.param == "model"
+
+
 def test_azures_v1_is_never_sent_a_version_which_it_refuses() -> None:
     provider = {"api_base": f"{RESOURCE}/openai/v1", "api_version": "preview"}
     assert encoded("azure", asked(), **provider).url == f"{RESOURCE}/openai/v1/chat/completions"
@@ -250,6 +258,45 @@ def test_an_error_body_says_what_it_is_about(path: Path) -> None:
 def test_the_recordings_cover_both_and_neither() -> None:
     seen = {path.values[0].name.split(".")[1] for path in ERRORS}  # type: ignore[union-attr]
     assert seen == {"context_length", "content_policy", "none"}
+
+
+@pytest.mark.parametrize("usage", [None, {"prompt_tokens": 3, "completion_tokens": 0}])
+def test_an_error_under_a_2xx_is_no_reply(usage: Any) -> None:
+    told = {
+        "id": "gen-1",
+        "choices": [],
+        "usage": usage,
+        "error": {"code": 502, "message": "Provider disconnected."},
+    }
+    openrouter = ADAPTERS["openrouter"]
+    refusal = Refusal(message="Provider disconnected.", code="502")
+    assert openrouter.decode(msgspec.json.encode(told), asked()).refusal == refusal
+    reader = openrouter.stream(asked(stream=True), event_limit=1 << 20)
+    assert reader.whole(msgspec.json.encode(told)) == b""
+    assert (reader.refusal, reader.done) == (refusal, False)
+
+
+@pytest.mark.parametrize("error", [None, {}, ""])
+def test_a_place_for_an_error_is_no_error(error: Any) -> None:
+    told = msgspec.json.encode({"data": [], "error": error})
+    assert ADAPTERS["openai"].decode(told, asked("embeddings")).refusal is None
+
+
+def test_json_in_place_of_a_stream_is_a_chunk_and_usage_for_who_asked() -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
+    usage = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
+    told = msgspec.json.encode({"id": "c", "object": "chat.completion", "choices": [choice], "usage": usage})
+    wants_usage = {"stream_options": {"include_usage": True}}
+    cases: list[tuple[dict[str, Any], int]] = [({}, 1), (wants_usage, 2)]
+    for more, events_in_all in cases:
+        reader = ADAPTERS["openai"].stream(asked(stream=True, **more), event_limit=1 << 20)
+        events = reader.whole(told)
+        assert events.count(b"\n\n") == events_in_all
+        assert b'"delta":{"role":"assistant","content":"Hi"}' in events
+        assert b'"object":"chat.completion.chunk"' in events
+        assert reader.usage is not None
+        assert reader.usage.total_tokens == 4
+        assert reader.done
 
 
 def test_validation_errors_are_put_into_words() -> None:

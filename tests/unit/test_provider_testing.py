@@ -125,7 +125,7 @@ async def test_a_list_without_models_asks_for_a_name() -> None:
 async def test_a_refusal_comes_in_the_providers_words_with_what_to_do(status: int, advice: str) -> None:
     result = await Trials(refused(status, "Key sk-secret-of-p at https://p.test/v1 is bad")).test("m")
     assert (result.ok, result.status, result.text) == (False, status, None)
-    assert result.error == f"The provider answered with status {status}: Key [secret] at [provider] is bad"
+    assert result.error == f"The provider answered with status {status}: Key [secret] at [provider] is bad."
     assert result.advice is not None
     assert advice in result.advice
 
@@ -140,8 +140,13 @@ async def test_a_refusal_comes_in_the_providers_words_with_what_to_do(status: in
         (FakeReply(b"<html>"), "could not be read", "provider_type"),
         (FakeReply(UpstreamFault("cut", "cut")), "Cut.", "reach"),
         (FakeReply(b"", status=502), "The provider answered with status 502.", "later"),
+        (
+            FakeReply(b'{"error": {"message": "Overloaded."}}'),
+            "The provider failed under status 200: Overloaded.",
+            "later",
+        ),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 async def test_what_is_no_reply_is_told(answer: Any, error: str, advice: str) -> None:
     result = await Trials(answer).test("m")
@@ -199,6 +204,9 @@ async def test_a_token_that_cannot_be_had_is_told() -> None:
     trials.bench.tokens.fault = UpstreamFault("protocol", "the token endpoint refused with status 400")
     result = await trials.test("m", oauth2=GRANT)
     assert result.error == "The token endpoint refused with status 400."
+    assert result.advice is not None
+    assert "oauth2" in result.advice
+    assert "provider_type" not in result.advice
     with pytest.raises(Unprocessable, match="api_key must be given along with oauth2"):
         await Trials(said()).test("m", oauth2=GRANT, secret=None)
 
@@ -226,7 +234,7 @@ async def test_the_list_says_as_what_each_model_is_served(
 @pytest.mark.parametrize(
     ("answer", "error", "told"),
     [
-        (refused(401, "bad sk-secret-of-p"), UpstreamFailed, "status 401: bad [secret] Set a valid api_key"),
+        (refused(401, "bad sk-secret-of-p"), UpstreamFailed, "status 401: bad [secret]. Set a valid api_key"),
         (UpstreamFault("timeout", "no reply in time"), UpstreamTimedOut, "No reply in time. Try again"),
         (FakeReply(b"<html>"), UpstreamFailed, "check provider_type"),
     ],

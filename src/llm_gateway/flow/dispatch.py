@@ -182,13 +182,9 @@ class _Attempt:
 
     async def _one_chunk(self, reply: UpstreamReply, reader: ReplyStream) -> bytes:
         """Send JSON that answers a streamed request on as one chunk."""
-        body = await reply.read_all(self._gateway.options.max_reply_bytes, self._time_left())
-        events, usage = self._adapter.decode_as_stream(body, self._request)
-        out = reader.feed(events)
+        out = reader.whole(await reply.read_all(self._gateway.options.max_reply_bytes, self._time_left()))
         if reader.refusal is not None:
             raise self._refused_in_band(reader.refusal)
-        reader.usage = usage or reader.usage
-        reader.done = True
         return out
 
     def _refused_in_band(self, refusal: Refusal) -> AttemptEnded:

@@ -17,7 +17,7 @@ from llm_gateway.core.snapshot import Deployment, ServingProvider
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports import UpstreamFault
 from llm_gateway.flow.redaction import redact
-from llm_gateway.providers.base import Adapter, BadReply, UpstreamRequest
+from llm_gateway.providers.base import Adapter, BadReply, Refusal, UpstreamRequest
 
 # Seconds for everything together: a local server may have to load its model first.
 _TIMEOUT = 30.0
@@ -27,6 +27,7 @@ _QUESTION = "Say OK."
 _SHOWN = 200
 
 _UNREACHED = "Check api_base, and that this machine can reach it."
+_NO_TOKEN = "No access token was had: check oauth2, api_key, and that this machine can reach token_url."  # noqa: S105 - a sentence
 _LATE = "Try again: a server that loads its model first may take longer than this test waits."
 _ADVICE = {
     400: "Name another model in the body, or see what the provider offers: GET .../models.",
@@ -154,6 +155,8 @@ class _Trial:
             completion = self._adapter.decode(body, request)
         except BadReply as bad:
             raise _TestFailed(f"The answer could not be read: {bad}.", _ODD, status=status) from None
+        if completion.refusal is not None:
+            raise self._failed_in_band(completion.refusal, status)
         text = _text_of(completion.body)
         return ProviderTest(
             provider=self._provider.provider_key,
@@ -193,7 +196,7 @@ class _Trial:
                     provider.id, provider.oauth2, provider.secret, self._left()
                 )
             except UpstreamFault as fault:
-                raise _from_fault(fault) from None
+                raise _TestFailed(_sentence(fault), _NO_TOKEN, late=fault.kind == "timeout") from None
             provider = msgspec.structs.replace(provider, secret=token)
             self._shown.append(provider)
         return ServingProvider(provider, self._kind)
@@ -233,9 +236,14 @@ class _Trial:
         self._forget_token(reply.status)
         said = self._adapter.decode_error(body).message
         error = f"The provider answered with status {reply.status}"
-        error += f": {self._safe(said)}" if said else "."
+        # The provider's own sentence, ended so that the advice can follow.
+        error += f": {self._safe(said).rstrip('. ')}." if said else "."
         advice = _ADVICE.get(reply.status, _FAILED if reply.status >= 500 else _ODD)
         raise _TestFailed(error, advice, status=reply.status)
+
+    def _failed_in_band(self, refusal: Refusal, status: int) -> _TestFailed:
+        said = self._safe(refusal.message or "it does not say why").rstrip(". ")
+        return _TestFailed(f"The provider failed under status {status}: {said}.", _FAILED, status=status)
 
     def _forget_token(self, status: int) -> None:
         token = self._shown[-1].secret
@@ -256,11 +264,14 @@ def _deployment(provider: Provider, kind: Kind) -> Deployment:
 
 
 def _from_fault(fault: UpstreamFault) -> _TestFailed:
-    text = str(fault)
-    text = f"{text[:1].upper()}{text[1:]}."
     if fault.kind == "timeout":
-        return _TestFailed(text, _LATE, late=True)
-    return _TestFailed(text, _ODD if fault.kind == "protocol" else _UNREACHED)
+        return _TestFailed(_sentence(fault), _LATE, late=True)
+    return _TestFailed(_sentence(fault), _ODD if fault.kind == "protocol" else _UNREACHED)
+
+
+def _sentence(fault: UpstreamFault) -> str:
+    text = str(fault)
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _question(model: str, now: int) -> ChatRequest:

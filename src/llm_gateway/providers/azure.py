@@ -6,6 +6,7 @@ from urllib.parse import quote, urlsplit
 
 from llm_gateway.core.catalog import Kind
 from llm_gateway.core.chat import Endpoint
+from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.secret import Secret
 from llm_gateway.core.snapshot import Deployment, ServingProvider
 from llm_gateway.providers.base import UpstreamRequest
@@ -28,12 +29,12 @@ class AzureAdapter(OpenAIAdapter):
     """
 
     def url_for(self, endpoint: Endpoint, deployment: Deployment) -> str:
-        """Return the URL for a deployment in Azure's sense of the word."""
+        """Return the URL for a deployment in Azure's sense of the word; raise BadRequest for what cannot be one."""
         resource, version = _resource(deployment.base_url), deployment.api_version
         if version is None or _names_v1(deployment.base_url):
             return f"{resource}{_V1}/{endpoint}"
         # Responses have the model in their body alone.
-        place = "" if endpoint == "responses" else f"/deployments/{quote(deployment.upstream_model, safe='')}"
+        place = "" if endpoint == "responses" else f"/deployments/{_segment(deployment.upstream_model)}"
         return f"{resource}{_ROOT}{place}/{endpoint}?api-version={quote(version, safe='')}"
 
     def headers(self, secret: Secret | None, *, is_token: bool) -> dict[str, str]:
@@ -52,6 +53,13 @@ class AzureAdapter(OpenAIAdapter):
         else:
             request.url = f"{resource}{_ROOT}/models?api-version={quote(version, safe='')}"
         return request
+
+
+def _segment(model: str) -> str:
+    """Return a model's name as one step of a path; a name from outside must not lead anywhere else."""
+    if model in {".", ".."}:
+        raise BadRequest("The field 'model' is no name of a deployment at this provider.", param="model")
+    return quote(model, safe="")
 
 
 def _names_v1(base_url: str) -> bool:

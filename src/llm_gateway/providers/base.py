@@ -26,6 +26,10 @@ class UpstreamRequest(msgspec.Struct, kw_only=True, gc=False):
     # Seconds to connect; None = the transport's own limit.
     connect_timeout: float | None = None
 
+    def __repr__(self) -> str:
+        """Show nothing of what must not be logged: a traceback may hold this."""
+        return f"UpstreamRequest(method={self.method!r}, ...)"
+
 
 class BadReply(Exception):
     """A 2xx reply that makes no sense; the message is for the log and holds none of the reply."""
@@ -85,6 +89,12 @@ class ReplyStream(Protocol):
     def end(self) -> bytes:
         """Take the provider's clean end; return what goes on of a last event without its blank line."""
 
+    def whole(self, body: bytes) -> bytes:
+        """Take JSON that answered the streamed request, in place of a stream; return its events, without any [DONE].
+
+        Afterwards the reader is `done`, or has a `refusal`. Raise BadReply for what is no whole answer.
+        """
+
     def kept(self) -> Kept:
         """Return what was relayed, for counting."""
 
@@ -107,9 +117,6 @@ class Adapter(Protocol):
 
     def decode(self, body: bytes, request: ChatRequest) -> Completion:
         """Read the whole unary reply to a request; raise BadReply when it is not one."""
-
-    def decode_as_stream(self, body: bytes, request: ChatRequest) -> tuple[bytes, Usage | None]:
-        """Turn the JSON reply to a streamed request into its events, [DONE] left out."""
 
     def stream(self, request: ChatRequest, *, event_limit: int) -> ReplyStream:
         """Return the reader of a streamed reply."""

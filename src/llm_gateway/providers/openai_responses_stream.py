@@ -16,6 +16,8 @@ from llm_gateway.providers.openai_refusals import NOT_JSON
 from llm_gateway.providers.openai_responses import (
     ResponsesUsage,
     event_bytes,
+    read_response,
+    response_as_events,
     response_refusal,
     responses_usage,
 )
@@ -104,6 +106,11 @@ class ResponsesStream:
         rest = self._splitter.rest()
         # Half an event would reach the client as broken JSON: a cut is told by an error event instead.
         return self.feed(rest + b"\n\n") if rest.strip() and _is_whole(rest) else b""
+
+    def whole(self, body: bytes) -> bytes:
+        """Take a response that answered the streamed request; return its events."""
+        read_response(body)
+        return self.feed(response_as_events(body))
 
     def kept(self) -> Kept:
         """Return what was relayed."""

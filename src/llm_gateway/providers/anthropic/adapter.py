@@ -8,10 +8,9 @@ import msgspec
 
 from llm_gateway.core.catalog import Kind
 from llm_gateway.core.chat import ChatRequest
-from llm_gateway.core.records import Usage
 from llm_gateway.core.secret import Secret
 from llm_gateway.core.snapshot import Deployment, ServingProvider
-from llm_gateway.providers.anthropic.decoding import completion_of, events_of, read_reply
+from llm_gateway.providers.anthropic.decoding import completion_of, read_reply
 from llm_gateway.providers.anthropic.encoding import encode_request
 from llm_gateway.providers.anthropic.models import NEWEST_VERSION
 from llm_gateway.providers.anthropic.streaming import AnthropicStream
@@ -52,12 +51,6 @@ class AnthropicAdapter:
     def decode(self, body: bytes, request: ChatRequest) -> Completion:
         """Read a message."""
         return completion_of(read_reply(body), request)
-
-    def decode_as_stream(self, body: bytes, request: ChatRequest) -> tuple[bytes, Usage | None]:
-        """Turn a whole message into the events that its stream would have been turned into."""
-        reader = AnthropicStream(request, event_limit=len(body))
-        events = b"".join([reader.see(event) for event in events_of(read_reply(body))])
-        return events, reader.usage
 
     def stream(self, request: ChatRequest, *, event_limit: int) -> ReplyStream:
         """Return the reader of a streamed message."""

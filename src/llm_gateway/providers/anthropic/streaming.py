@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from llm_gateway.core.chat import ChatRequest
-from llm_gateway.providers.anthropic.decoding import call_of, says_nothing
+from llm_gateway.providers.anthropic.decoding import call_of, events_of, read_reply, says_nothing
 from llm_gateway.providers.anthropic.thinking import THINKING, detail_of
 from llm_gateway.providers.anthropic.wire import (
     UNREADABLE,
@@ -40,6 +40,7 @@ class AnthropicStream(TranslatedStream):
         """Read the answer to `request`."""
         super().__init__(request, event_limit=event_limit)
         self._block = Block("")
+        self._thoughts: list[str] = []
         self._has_arguments = False
         # What was said so far: where thinking stood is told by it.
         self._characters = 0
@@ -59,10 +60,13 @@ class AnthropicStream(TranslatedStream):
         if event.type == "error":
             self.refusal = refusal_from(data)
             return b""
-        return self.see(event)
+        return self._see(event)
 
-    def see(self, event: Event) -> bytes:
-        """Translate one event that is no error."""
+    def take_whole(self, body: bytes) -> bytes:
+        """Translate a message as its events."""
+        return b"".join([self._see(event) for event in events_of(read_reply(body))])
+
+    def _see(self, event: Event) -> bytes:
         if event.type == "content_block_delta":
             return self._piece(event.delta or Delta())
         if event.type == "content_block_start" and event.content_block is not None:
@@ -82,6 +86,7 @@ class AnthropicStream(TranslatedStream):
 
     def _begin(self, block: Block) -> bytes:
         self._block = block
+        self._thoughts.clear()
         self._has_arguments = False
         if block.type == "tool_use":
             return self._say(Said(tool_calls=[call_of(block, self._calls, "")]))
@@ -95,7 +100,7 @@ class AnthropicStream(TranslatedStream):
             self._characters += len(delta.text)
             return self._say(Said(content=delta.text))
         if delta.thinking:
-            block.thinking = (block.thinking or "") + delta.thinking
+            self._thoughts.append(delta.thinking)
             return self._say(Said(reasoning_content=delta.thinking))
         if delta.signature:
             block.signature = (block.signature or "") + delta.signature
@@ -117,6 +122,7 @@ class AnthropicStream(TranslatedStream):
             return rest
         if block.type not in THINKING:
             return b""
+        block.thinking = "".join(self._thoughts)
         model = self.writer.model
         detail = detail_of(
             block, model, index=self._details, after_text=self._characters, after_calls=self._calls

@@ -84,29 +84,48 @@ def woven(
 ) -> list[dict[str, Any]]:
     """Return thinking, texts and calls as blocks in the order that they were said in."""
     blocks: list[dict[str, Any]] = []
-    text_left, calls_left = list(texts), list(calls)
-    said = 0
+    words = _Words(texts)
+    told = 0
     for detail in details:
-        before = list(_cut(text_left, detail.after_text - said))
-        said += sum(len(block["text"]) for block in before)
-        blocks += before
-        now = max(detail.after_calls - (len(calls) - len(calls_left)), 0)
-        blocks += calls_left[:now]
-        del calls_left[:now]
+        blocks += words.until(detail.after_text)
+        before, told = told, max(told, detail.after_calls)
+        blocks += calls[before:told]
         blocks.append(_block_of(detail))
-    return [*blocks, *text_left, *calls_left]
+    return [*blocks, *words.rest(), *calls[told:]]
 
 
-def _cut(texts: list[dict[str, Any]], characters: int) -> Iterator[dict[str, Any]]:
-    """Take text blocks of this length together off the front, the last one cut in two if need be."""
-    while texts and characters > 0:
-        block = texts.pop(0)
-        text = block["text"]
-        if len(text) > characters:
-            texts.insert(0, {**block, "text": text[characters:]})
-            block = {"type": "text", "text": text[:characters]}
-        characters -= len(block["text"])
-        yield block
+class _Words:
+    """Text blocks that are taken off the front, piece by piece; however many pieces, each character once."""
+
+    def __init__(self, texts: Sequence[dict[str, Any]]) -> None:
+        self._texts = texts
+        # The block that comes next, how much of it is taken already, and how many characters in all.
+        self._at = 0
+        self._cut = 0
+        self._taken = 0
+
+    def until(self, characters: int) -> Iterator[dict[str, Any]]:
+        """Take blocks until this many characters are taken in all, the last one cut in two if need be."""
+        while self._at < len(self._texts) and self._taken < characters:
+            text = self._texts[self._at]["text"]
+            end = self._cut + characters - self._taken
+            if end < len(text):
+                yield {"type": "text", "text": text[self._cut : end]}
+                self._cut = end
+                self._taken = characters
+            else:
+                self._taken += len(text) - self._cut
+                yield self._next()
+
+    def rest(self) -> Iterator[dict[str, Any]]:
+        """Take what is left."""
+        while self._at < len(self._texts):
+            yield self._next()
+
+    def _next(self) -> dict[str, Any]:
+        block, cut = self._texts[self._at], self._cut
+        self._at, self._cut = self._at + 1, 0
+        return {**block, "text": block["text"][cut:]} if cut else block
 
 
 def _block_of(detail: Detail) -> dict[str, Any]:
@@ -142,7 +161,9 @@ def reasoning_for(level: str | None, traits: Traits, max_tokens: int, *, may_thi
     if traits.thinking in {"adaptive", "always"}:
         thinking = _adaptive(traits) if may_think else None
         return Reasoning(thinking, effort, is_whole=effort == wanted[0])
-    budget = min(max(int(max_tokens * _SHARES[level]), _LEAST_BUDGET), _MOST_BUDGET)
+    # No limit beyond this changes the budget, and one of a thousand digits has no share.
+    share = int(min(max_tokens, _MOST_BUDGET * 10) * _SHARES[level])
+    budget = min(max(share, _LEAST_BUDGET), _MOST_BUDGET)
     if traits.thinking == "never" or not may_think or budget >= max_tokens:
         return Reasoning(None, effort, is_whole=False)
     is_whole = not traits.efforts or effort == wanted[0]

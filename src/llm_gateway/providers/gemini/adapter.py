@@ -8,14 +8,13 @@ from urllib.parse import quote
 from llm_gateway.core.catalog import Kind
 from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.errors import BadRequest
-from llm_gateway.core.records import Usage
 from llm_gateway.core.secret import Secret
 from llm_gateway.core.snapshot import Deployment, ServingProvider
 from llm_gateway.providers.base import Completion, Refusal, ReplyStream, UpstreamRequest
 from llm_gateway.providers.gemini.encoding import write_body
 from llm_gateway.providers.gemini.errors import refusal_from
 from llm_gateway.providers.gemini.streaming import GeminiStream
-from llm_gateway.providers.gemini.whole import complete, events_of
+from llm_gateway.providers.gemini.whole import complete
 from llm_gateway.providers.gemini.wire import read_models, read_reply
 
 GEMINI = Kind(
@@ -51,10 +50,6 @@ class GeminiAdapter:
     def decode(self, body: bytes, request: ChatRequest) -> Completion:
         """Read a whole reply and write OpenAI's; raise BadReply for one without an answer."""
         return complete(read_reply(body), request)
-
-    def decode_as_stream(self, body: bytes, request: ChatRequest) -> tuple[bytes, Usage | None]:
-        """Read a whole reply, or a list of a stream's, and write what the stream would have been."""
-        return events_of(body, request)
 
     def stream(self, request: ChatRequest, *, event_limit: int) -> ReplyStream:
         """Return the reader of a stream."""

@@ -14,6 +14,8 @@ from llm_gateway.providers.translating.conversation import Conversation, NamedTo
 from llm_gateway.providers.translating.fields import cannot_carry, settle
 from llm_gateway.providers.translating.reading import read_conversation
 
+# As at OpenAI; a blocked prompt is told for each of them.
+_MOST_CHOICES = 128
 _MODES = {"none": "NONE", "auto": "AUTO", "required": "ANY"}
 
 
@@ -21,8 +23,8 @@ def write_body(request: ChatRequest, model: str) -> tuple[bytes, tuple[str, ...]
     """Return the body for `model`, and the paths of the fields that were left out; raise BadRequest."""
     conversation = read_conversation(request)
     is_chat = request.endpoint == "chat/completions"
-    if conversation.n < 1:
-        raise BadRequest("The field 'n' must be 1 or more.", param="n")
+    if not 1 <= conversation.n <= _MOST_CHOICES:
+        raise BadRequest(f"The field 'n' must be 1 to {_MOST_CHOICES}.", param="n")
     if conversation.parallel_tool_calls is False and conversation.tools:
         raise cannot_carry("Gemini", "parallel_tool_calls")
     if conversation.tools and not is_chat:

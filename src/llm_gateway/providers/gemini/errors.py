@@ -25,8 +25,11 @@ _TOO_LONG = re.compile(
 _POLICY = re.compile(
     r"(?i)prohibited use policy|responsible ai|safety polic|blocked .{0,40}(?:safety|policy)"
 )
+# A search in a text of any length may take its square.
+_LONGEST_SEARCHED = 8192
 _BAD_KEY = frozenset({"API_KEY_INVALID", "API_KEY_EXPIRED"})
-_SECONDS = re.compile(r"(\d+(?:\.\d+)?)s")
+# More digits make no delay that anybody waits for, and at last infinity.
+_SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
 
 
 class _Detail(msgspec.Struct, rename="camel"):
@@ -68,9 +71,10 @@ def _refusal(status: _Status) -> Refusal:
         return Refusal(message=message, type="upstream_error", code="upstream_key_refused")
     kind, code = _WORDS.get(status.status or "", ("server_error", (status.status or "").lower() or None))
     about: Literal["context_length", "content_policy"] | None = None
-    if _TOO_LONG.search(status.message or ""):
+    searched = (status.message or "")[:_LONGEST_SEARCHED]
+    if _TOO_LONG.search(searched):
         about, code = "context_length", "context_length_exceeded"
-    elif _POLICY.search(status.message or ""):
+    elif _POLICY.search(searched):
         about, code = "content_policy", "content_policy_violation"
     return Refusal(
         message=status.message, type=kind, code=code, about=about, retry_after=_retry_after(details)

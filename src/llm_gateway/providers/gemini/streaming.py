@@ -5,10 +5,16 @@ from __future__ import annotations
 import msgspec
 
 from llm_gateway.core.chat import ChatRequest
-from llm_gateway.providers.base import Refusal
+from llm_gateway.providers.base import BadReply, Refusal
 from llm_gateway.providers.gemini.decoding import CandidateReader, logprobs, made_up_id, usage_from_wire
 from llm_gateway.providers.gemini.errors import refusal_from
-from llm_gateway.providers.gemini.wire import WireCandidate, WirePromptFeedback, WireReply, read_replies
+from llm_gateway.providers.gemini.wire import (
+    WireCandidate,
+    WirePromptFeedback,
+    WireReply,
+    is_list,
+    read_replies,
+)
 from llm_gateway.providers.translating.stream import TranslatedStream
 from llm_gateway.providers.translating.writing import Said
 
@@ -28,16 +34,31 @@ class GeminiStream(TranslatedStream):
 
     def take(self, data: bytes) -> bytes:
         """Take one event: a reply with the next pieces, or an error."""
+        return self._take_replies(read_replies(data), data)
+
+    def take_whole(self, body: bytes) -> bytes:
+        """Take a whole reply, or the list of replies that a stream is without `alt=sse`."""
+        replies = read_replies(body)
+        if not is_list(body):
+            # As in a unary reply, no word about the end is a natural one.
+            for candidate in replies[0].candidates or ():
+                candidate.finish_reason = candidate.finish_reason or "STOP"
+        events = self._take_replies(replies, body) + self._last_events()
+        if self.refusal is None and not self.finished:
+            message = "the provider answered a streamed request with JSON that is no whole answer"
+            raise BadReply(message)
+        return events
+
+    def _take_replies(self, replies: list[WireReply], data: bytes) -> bytes:
         chunks = []
-        for reply in read_replies(data):
+        for reply in replies:
             if reply.error is not None:
                 self.refusal = refusal_from(data)
                 break
-            chunks.append(self.take_reply(reply))
+            chunks.append(self._take_reply(reply))
         return b"".join(chunks)
 
-    def take_reply(self, reply: WireReply) -> bytes:
-        """Take what one event says; return the chunks for the client."""
+    def _take_reply(self, reply: WireReply) -> bytes:
         if not self._readers:
             self.writer.reply_id = reply.response_id or self.writer.reply_id
             self.writer.model = reply.model_version or self.writer.model
@@ -50,9 +71,9 @@ class GeminiStream(TranslatedStream):
 
     def end(self) -> bytes:
         """Take the provider's clean end: if every candidate is whole, say how each ended and what they cost."""
-        return super().end() + self.close()
+        return super().end() + self._keep(self._last_events())
 
-    def close(self) -> bytes:
+    def _last_events(self) -> bytes:
         """Return the last events, once; b"" when some candidate is not whole."""
         if self._is_closed or not self._readers or not self.finished or self.refusal is not None:
             return b""
@@ -63,7 +84,7 @@ class GeminiStream(TranslatedStream):
         ]
         if self.usage is not None:
             last.append(self.writer.usage(self.usage))
-        return self._keep(b"".join(last))
+        return b"".join(last)
 
     def _piece(self, candidate: WireCandidate) -> bytes:
         is_new = candidate.index not in self._readers

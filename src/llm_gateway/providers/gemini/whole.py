@@ -1,16 +1,13 @@
-"""Writes OpenAI's reply from a whole one of Gemini's, as JSON or as the events of a stream."""
+"""Writes OpenAI's reply from a whole one of Gemini's."""
 
 from __future__ import annotations
 
 from llm_gateway.core.chat import ChatRequest
-from llm_gateway.core.records import Usage
 from llm_gateway.providers.base import BadReply, Completion
 from llm_gateway.providers.gemini.decoding import CandidateReader, logprobs, made_up_id, usage_from_wire
-from llm_gateway.providers.gemini.streaming import GeminiStream, expected_choices
-from llm_gateway.providers.gemini.wire import WireReply, is_list, read_replies
+from llm_gateway.providers.gemini.streaming import expected_choices
+from llm_gateway.providers.gemini.wire import WireReply
 from llm_gateway.providers.translating.writing import Choice, ReplyWriter, Said
-
-_ANY_SIZE = 1 << 62
 
 
 def complete(reply: WireReply, request: ChatRequest) -> Completion:
@@ -28,26 +25,6 @@ def complete(reply: WireReply, request: ChatRequest) -> Completion:
         choices.append(Choice(said, reader.finish_reason, likelihoods))
     usage = usage_from_wire(reply.usage_metadata)
     return Completion(body=writer.whole_of(choices or _blocked(reply, request), usage), usage=usage)
-
-
-def events_of(body: bytes, request: ChatRequest) -> tuple[bytes, Usage | None]:
-    """Return the events of a whole reply, or of the list of replies that a stream is without `alt=sse`.
-
-    Raise BadReply as for a whole reply, and for a list that ends before the answer does.
-    """
-    replies = read_replies(body)
-    stream = GeminiStream(request, event_limit=_ANY_SIZE)
-    events = []
-    for reply in replies:
-        _check(reply)
-        if not is_list(body):
-            for candidate in reply.candidates or ():
-                candidate.finish_reason = candidate.finish_reason or "STOP"
-        events.append(stream.take_reply(reply))
-    if stream.refusal is not None or not stream.finished:
-        message = "the provider answered a streamed request with JSON that is no whole answer"
-        raise BadReply(message)
-    return b"".join(events) + stream.close(), stream.usage
 
 
 def _check(reply: WireReply) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 
 import msgspec
@@ -12,32 +11,26 @@ from llm_gateway.core.records import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
 from llm_gateway.providers.base import BadReply, Kept, Refusal
 from llm_gateway.providers.chat_ending import ChatEnding
+from llm_gateway.providers.keeping import KeptBlocks
 from llm_gateway.providers.translating.writing import ReplyWriter
 
-_KEPT_FOR_COUNTING = 256 * 1024
-# How an event of ReplyWriter begins, and none of another dialect.
-_TRANSLATED = re.compile(
-    rb'\{"id":"(?:[^"\\]|\\.)*","object":"(?:chat\.completion\.chunk|text_completion)","created":'
-)
 _NONSENSE = Refusal(
     message="The provider's stream made no sense any more.", type="upstream_error", code="upstream_error"
 )
 
 
 class TranslatedStream(ChatEnding, ABC):
-    """Implements ReplyStream; a dialect says in `take` what one of its events means.
+    """Implements ReplyStream; a dialect says in `take` and `take_whole` what its events and its JSON mean.
 
     `take` sets `content_seen` with the first content, `finished` with the finish reason, `done` once the
-    dialect's own last event has come, `usage` and `refusal` when it learns of them.
+    dialect's own last event has come; both set `usage` and `refusal` when they learn of them.
     """
 
     def __init__(self, request: ChatRequest, *, event_limit: int) -> None:
         """Read the answer to `request`; one event may have `event_limit` bytes."""
         self.writer = ReplyWriter(request)
         self._splitter = EventSplitter(event_limit)
-        self._kept: list[bytes] = []
-        self._kept_bytes = 0
-        self._relayed_bytes = 0
+        self._kept = KeptBlocks()
         self.content_seen = False
         self.done = False
         self.finished = False
@@ -47,6 +40,10 @@ class TranslatedStream(ChatEnding, ABC):
     @abstractmethod
     def take(self, data: bytes) -> bytes:
         """Take the data of one event; return the events for the client, b"" for none. May raise BadReply."""
+
+    @abstractmethod
+    def take_whole(self, body: bytes) -> bytes:
+        """Take JSON in place of a stream; return all events. Raise BadReply for what is no whole answer."""
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes from the provider; return whole events for the client."""
@@ -75,16 +72,19 @@ class TranslatedStream(ChatEnding, ABC):
         rest = self._splitter.rest()
         return self.feed(rest + b"\n\n") if _is_whole(rest) else b""
 
+    def whole(self, body: bytes) -> bytes:
+        """Take JSON that answered the streamed request; return its events."""
+        out = self._keep(self.take_whole(body))
+        if self.refusal is None:
+            self.content_seen = self.finished = self.done = True
+        return out
+
     def kept(self) -> Kept:
         """Return what was relayed, for counting."""
-        return Kept(tuple(self._kept), self._kept_bytes, self._relayed_bytes)
+        return self._kept.value()
 
     def _read(self, event: bytes) -> bytes:
         payload = event_data(event)
-        if payload is not None and _TRANSLATED.match(payload):
-            # JSON that answered a streamed request comes back here from `decode_as_stream`.
-            self.content_seen = self.finished = True
-            return event
         if payload is not None:
             return self.take(payload)
         text = event.strip()
@@ -95,12 +95,7 @@ class TranslatedStream(ChatEnding, ABC):
         return self.take(text) if text.startswith((b"{", b"[")) else b""
 
     def _keep(self, block: bytes) -> bytes:
-        self._relayed_bytes += len(block)
-        if self.usage is not None and self.finished:
-            self._kept.clear()
-        elif self._kept_bytes + len(block) <= _KEPT_FOR_COUNTING:
-            self._kept_bytes += len(block)
-            self._kept.append(block)
+        self._kept.add(block, wanted=self.usage is None or not self.finished)
         return block
 
 

@@ -1,0 +1,16 @@
+"""Reads JSON that answered a streamed request, as the flow does."""
+
+from __future__ import annotations
+
+from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.records import Usage
+from llm_gateway.providers.base import Adapter
+
+
+def told_at_once(adapter: Adapter, body: bytes, asked: ChatRequest) -> tuple[bytes, Usage | None]:
+    """Return the events for the client, and the usage; raise BadReply. The reader is done, or has a refusal."""
+    reader = adapter.stream(asked, event_limit=1 << 20)
+    events = reader.whole(body)
+    assert reader.done is (reader.refusal is None)
+    assert not reader.done or (reader.content_seen and reader.finished)
+    return events, reader.usage
