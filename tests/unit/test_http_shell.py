@@ -176,6 +176,9 @@ class Hook:
         self.gone = True
         self.callback()
 
+    async def send(self, message: Message) -> None:
+        del message
+
     def receive_now(self) -> Message | None:
         return None
 

@@ -29,9 +29,9 @@ async def send_reply(send: Send, reply: Reply, request_id: str, exchange: Exchan
         reply.close()
 
 
-def sent_at_once(exchange: Exchange | None, reply: WholeReply, request_id: str) -> bool:
-    """Send a whole reply in one step, where the server can; tell whether it did."""
-    if exchange is None:
+def sent_at_once(exchange: Exchange | None, send: Send, reply: WholeReply, request_id: str) -> bool:
+    """Send a whole reply in one step where the server can, past no middleware; tell whether that was done."""
+    if exchange is None or send != exchange.send:
         return False
     headers = ((b"content-type", b"application/json"), (b"x-request-id", request_id.encode()), *reply.headers)
     return exchange.respond(reply.status, headers, reply.body)
@@ -57,12 +57,14 @@ async def _send_stream(send: Send, reply: ByteStream, request_id: str, exchange:
         (b"x-request-id", request_id.encode()),
         *reply.headers,
     )
+    # A middleware's own `send` is not passed by.
+    direct = exchange if exchange is not None and send == exchange.send else None
     data, last = await reply.next()
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     while True:
         await send({"type": "http.response.body", "body": data, "more_body": not last})
         if last:
             return
-        if exchange is not None and (sink := exchange.sink()) is not None:
+        if direct is not None and (sink := direct.sink()) is not None:
             await reply.relay(sink)
         data, last = await reply.next()

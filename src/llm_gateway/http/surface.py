@@ -54,7 +54,7 @@ class DataPlane:
             try:
                 with UntilHangup(exchange):
                     reply = await handle(gateway, call, read_request)
-                    if not (type(reply) is WholeReply and sent_at_once(exchange, reply, request_id)):
+                    if not (type(reply) is WholeReply and sent_at_once(exchange, send, reply, request_id)):
                         await send_reply(send, reply, request_id, exchange)
             except Exception as error:  # noqa: BLE001 - the last frame before the server, see `fail`
                 await fail(send, error, request_id)

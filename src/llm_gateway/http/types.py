@@ -21,6 +21,9 @@ class Exchange(Protocol):
     # The client left before its response was complete.
     gone: bool
 
+    async def send(self, message: Message) -> None:
+        """Be ASGI's `send`, unless something between the server and the application has put its own in its place."""
+
     def register(self, callback: Callable[[], object]) -> None:
         """Have `callback` called once if the client leaves before its response is complete, or has left already."""
 
