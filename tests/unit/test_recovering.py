@@ -426,3 +426,65 @@ async def test_spent_budget_ends_what_is_beyond_the_free_failover() -> None:
     assert bench.recorder.failed[-1].then == "over_budget"
     # No time has passed: a tenth of the requests, and what was saved.
     assert len(bench.upstream.requests) == 40 + 10 + 4 - 1
+
+
+@pytest.mark.parametrize("wait", ["inf", "-inf", "nan", "1e999", "soon"])
+async def test_a_retry_after_that_is_no_time_is_none(wait: str) -> None:
+    error = await told(bench_of(model(retry=RetryRules(max_retries=0)), a=refusing(429, retry_after=wait)))
+    assert (error.status, error.retry_after) == (429, None)
+
+
+async def test_a_retry_after_is_believed_up_to_a_day() -> None:
+    error = await told(bench_of(a=refusing(429, retry_after="99999999999999999999")))
+    assert (error.status, error.retry_after) == (429, 86_400.0)
+
+
+async def test_a_retry_after_in_the_body_is_heard() -> None:
+    details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "41s"}]
+    body = {"error": {"code": 429, "message": "Quota.", "status": "RESOURCE_EXHAUSTED", "details": details}}
+    spent = FakeReply(msgspec.json.encode(body), status=429)
+    error = await told(
+        bench_of(providers=(provider("a", 1, provider_type="gemini", model_mapping={"m": "up"}),), a=spent)
+    )
+    assert (error.status, error.retry_after) == (429, 41.0)
+
+
+@pytest.mark.parametrize("status", [401, 402])
+async def test_c32_the_operators_key_and_bill_are_another_deployments_turn(status: int) -> None:
+    bench = bench_of(a=refusing(status), b=whole)
+    await ask(bench)
+    assert [(failed.status, failed.then) for failed in bench.recorder.failed] == [(status, "failover")]
+
+
+async def test_c32_a_refused_key_under_another_status_is_not_the_clients() -> None:
+    details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}]
+    body = {"error": {"code": 400, "message": "Bad.", "status": "INVALID_ARGUMENT", "details": details}}
+
+    def refused() -> FakeReply:
+        return FakeReply(msgspec.json.encode(body), status=400)
+
+    google = provider("a", 1, provider_type="gemini", model_mapping={"m": "up"})
+    error = await told(bench_of(model(retry=RetryRules(max_retries=0)), providers=(google,), a=refused()))
+    assert (error.status, error.code) == (502, "upstream_key_refused")
+    bench = bench_of(providers=(google, provider("b", 2, model_mapping={"m": "up"})), a=refused(), b=whole)
+    await ask(bench)
+    assert [(failed.status, failed.then) for failed in bench.recorder.failed] == [(401, "failover")]
+
+
+async def test_an_overloaded_provider_is_a_503() -> None:
+    error = await told(bench_of(model(retry=RetryRules(max_retries=0)), a=refusing(529, retry_after="3")))
+    assert (error.status, error.code, error.retry_after) == (503, "upstream_unavailable", 3.0)
+
+
+async def test_the_list_of_what_was_left_out_fits_a_head() -> None:
+    messages = [{"role": "user", "content": "a", f"f{number}": 1} for number in range(3000)]
+    claude = provider("a", 1, provider_type="anthropic", model_mapping={"m": "up"})
+    said = {"id": "x", "type": "message", "role": "assistant", "content": [{"type": "text", "text": "Hi"}]}
+    said |= {"model": "up", "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}}
+    reply = await ask(
+        bench_of(providers=(claude,), a=FakeReply(msgspec.json.encode(said))), messages=messages
+    )
+    named = header(reply, "x-llm-gateway-ignored") or ""
+    assert named.startswith("messages[0].f0, messages[1].f1, ")
+    assert named.endswith(", ...")
+    assert len(named) < 1100

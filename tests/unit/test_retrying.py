@@ -58,14 +58,14 @@ def test_s3_9_a_wait_that_is_asked_for_is_kept_up_to_the_longest_of_our_own() ->
     assert decide(asked, ready_in=None) is GIVE_UP
 
 
-@pytest.mark.parametrize("status", [400, 402, 403, 404, 409, 413, 422, 451])
+@pytest.mark.parametrize("status", [400, 403, 404, 409, 413, 422, 451])
 def test_the_clients_own_fault_is_never_sent_twice(status: int) -> None:
     failure = Failure(reason="status", status=status)
     assert not is_providers_fault(failure)
     assert decide(failure, untried=True) is GIVE_UP
 
 
-@pytest.mark.parametrize("status", [302, 401, 408, 429, 500, 502, 503, 504, 529])
+@pytest.mark.parametrize("status", [302, 401, 402, 408, 429, 500, 502, 503, 504, 529])
 def test_the_providers_fault_is_tried_elsewhere(status: int) -> None:
     failure = Failure(reason="status", status=status)
     assert is_providers_fault(failure)

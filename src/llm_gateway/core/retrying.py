@@ -6,8 +6,8 @@ from typing import Literal
 
 import msgspec
 
-# 401 is the operator's key, not the client's; 408 and 429 say that this provider cannot, now.
-_NOT_THE_CLIENTS_FAULT = frozenset({401, 408, 429})
+# 401 and 402 are the operator's key and bill, not the client's; 408 and 429 say that this provider cannot, now.
+_NOT_THE_CLIENTS_FAULT = frozenset({401, 402, 408, 429})
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from email.utils import parsedate_to_datetime
+from typing import Literal
 
 import msgspec
 
@@ -31,6 +33,12 @@ from llm_gateway.providers.base import Adapter, BadReply, Refusal, ReplyStream, 
 _ERROR_BODY_LIMIT = 256 * 1024
 _ERROR_BODY_TIMEOUT = 10.0
 _UNAUTHORIZED, _TOO_MANY, _UNAVAILABLE, _GATEWAY_TIMEOUT = 401, 429, 503, 504
+# Anthropic's own status for the same.
+_OVERLOADED = 529
+# A provider's wait is believed up to a day.
+_LONGEST_RETRY_AFTER = 86_400.0
+# Characters of a header that names what was left out; proxies bound a response's head.
+_LONGEST_LIST = 1024
 
 
 async def dispatch(gateway: Gateway, call: Call, request: ChatRequest, plan: Plan, meter: Meter) -> Reply:
@@ -191,7 +199,7 @@ class _Attempt:
         message = "The provider failed before it answered."
         if refusal.message is not None:
             message = refused(refusal, _UNAVAILABLE, self._deployment).message
-        failure = Failure(reason="protocol", about=refusal.about)
+        failure = Failure(reason="protocol", about=_what_a_model_makes_good(refusal))
         return AttemptEnded(failure, UpstreamFailed(message), "an error under a 2xx, before any content")
 
     async def _send(self) -> UpstreamReply:
@@ -242,26 +250,28 @@ class _Attempt:
             *public_model(self._candidate.route.model),
             (b"x-llm-gateway-attempts", b"1" if attempts == 1 else b"%d" % attempts),
         )
-        if self._left_out:
-            left_out = ", ".join(name for name in self._left_out if name.isascii() and name.isprintable())
-            headers += ((b"x-llm-gateway-ignored", left_out.encode()),)
+        if self._left_out and (named := _named(self._left_out)):
+            headers += ((b"x-llm-gateway-ignored", named.encode()),)
         return headers
 
     async def _from_status(self, reply: UpstreamReply) -> AttemptEnded:
         status = reply.status
         retry_after = _retry_after(reply.header("retry-after"), self._gateway.clock.unix_us() / 1e6)
         error: GatewayError
-        about = None
-        if status == _UNAUTHORIZED:
-            self._forget_token()
-            error = UpstreamFailed("The provider refused the gateway's own key; its admin has to mend that.")
-        elif 400 <= status < 500:
+        refusal = Refusal()
+        if status != _UNAUTHORIZED and 400 <= status < 500:
             refusal = self._adapter.decode_error(await self._error_body(reply))
-            about = refusal.about
+            retry_after = refusal.retry_after if retry_after is None else retry_after
+        if status == _UNAUTHORIZED or refusal.about == "own_secret":
+            status = _UNAUTHORIZED
+            self._forget_token()
+            message = "The provider refused the gateway's own key; its admin has to mend that."
+            error = UpstreamFailed(message, code="upstream_key_refused")
+        elif 400 <= status < 500:
             error = refused(refusal, status, self._deployment, retry_after)
             if status == _TOO_MANY:
                 error.type, error.code = "rate_limit_error", error.code or "rate_limit_exceeded"
-        elif status == _UNAVAILABLE:
+        elif status in {_UNAVAILABLE, _OVERLOADED}:
             error = UpstreamUnavailable("The provider is overloaded; try again.", retry_after=retry_after)
         elif status == _GATEWAY_TIMEOUT:
             error = UpstreamTimedOut("The provider reports that it ran out of time.")
@@ -270,8 +280,8 @@ class _Attempt:
         failure = Failure(
             reason="status",
             status=status,
-            retry_after=retry_after if status in {_TOO_MANY, _UNAVAILABLE} else None,
-            about=about,
+            retry_after=retry_after if status in {_TOO_MANY, _UNAVAILABLE, _OVERLOADED} else None,
+            about=_what_a_model_makes_good(refusal),
         )
         return AttemptEnded(failure, error, f"status {status}")
 
@@ -295,6 +305,20 @@ def public_model(model: str) -> Headers:
     if model.isascii() and model.isprintable():
         return ((b"x-llm-gateway-model", model.encode()),)
     return ()
+
+
+def _named(left_out: tuple[str, ...]) -> str:
+    """Return the names of fields for a header: what fits, and "..." for the rest."""
+    names = [name for name in left_out if name.isascii() and name.isprintable()]
+    text = ", ".join(names)
+    if len(text) <= _LONGEST_LIST:
+        return text
+    whole, _, _ = text[:_LONGEST_LIST].rpartition(", ")
+    return f"{whole}, ..." if whole else "..."
+
+
+def _what_a_model_makes_good(refusal: Refusal) -> Literal["context_length", "content_policy"] | None:
+    return None if refusal.about == "own_secret" else refusal.about
 
 
 def _nothing_came(reader: ReplyStream) -> bool:
@@ -326,10 +350,10 @@ def _retry_after(value: str | None, now: float) -> float | None:
     if value is None:
         return None
     try:
-        return max(float(value), 0.0)
+        seconds = float(value)
     except ValueError:
-        pass
-    try:
-        return max(parsedate_to_datetime(value).timestamp() - now, 0.0)
-    except (ValueError, TypeError, OverflowError):
-        return None
+        try:
+            seconds = parsedate_to_datetime(value).timestamp() - now
+        except (ValueError, TypeError, OverflowError):
+            return None
+    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER) if math.isfinite(seconds) else None

@@ -12,7 +12,7 @@ from llm_gateway.flow.metering import Meter
 from llm_gateway.flow.planning import Plan
 from llm_gateway.flow.selector import Candidate
 
-_UNAUTHORIZED = 401
+_UNAUTHORIZED, _UNPAID = 401, 402
 # A client waits for as long as so many attempts may take before the last one begins.
 _PATIENCE = 2
 
@@ -184,7 +184,8 @@ class Recovery:
     def _ready_at(self, candidate: Candidate, failure: Failure) -> float | None:
         """Return from when on it may be asked again; None = never, since it would say the same."""
         renewable = candidate.deployment.oauth2 is not None
-        if not is_providers_fault(failure) or (failure.status == _UNAUTHORIZED and not renewable):
+        refused = failure.status == _UNPAID or (failure.status == _UNAUTHORIZED and not renewable)
+        if refused or not is_providers_fault(failure):
             return None
         return self._gateway.clock.monotonic() + (failure.retry_after or 0.0)
 

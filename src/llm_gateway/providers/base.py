@@ -42,8 +42,9 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     type: str | None = None
     code: str | None = None
     param: str | None = None
-    # What another model may make good: a context that is too long for this one, a policy of this provider.
-    about: Literal["context_length", "content_policy"] | None = None
+    # What another model may make good: a context that is too long for this one, a policy of this provider. Or
+    # the gateway's own credentials with the provider, under whatever status it says so.
+    about: Literal["context_length", "content_policy", "own_secret"] | None = None
     # Seconds that the body asks to wait, for providers that do not say it in a header.
     retry_after: float | None = None
 

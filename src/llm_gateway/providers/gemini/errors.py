@@ -68,7 +68,9 @@ def _refusal(status: _Status) -> Refusal:
     if any(detail.reason in _BAD_KEY for detail in details):
         # Google answers 400, as if the client had asked for something wrong.
         message = "The provider refused the gateway's own key; its admin has to mend that."
-        return Refusal(message=message, type="upstream_error", code="upstream_key_refused")
+        return Refusal(
+            message=message, type="upstream_error", code="upstream_key_refused", about="own_secret"
+        )
     kind, code = _WORDS.get(status.status or "", ("server_error", (status.status or "").lower() or None))
     about: Literal["context_length", "content_policy"] | None = None
     searched = (status.message or "")[:_LONGEST_SEARCHED]
