@@ -479,7 +479,12 @@ async def test_an_overloaded_provider_is_a_503() -> None:
 async def test_the_list_of_what_was_left_out_fits_a_head() -> None:
     messages = [{"role": "user", "content": "a", f"f{number}": 1} for number in range(3000)]
     claude = provider("a", 1, provider_type="anthropic", model_mapping={"m": "up"})
-    said = {"id": "x", "type": "message", "role": "assistant", "content": [{"type": "text", "text": "Hi"}]}
+    said: dict[str, Any] = {
+        "id": "x",
+        "type": "message",
+        "role": "assistant",
+        "content": [{"type": "text", "text": "Hi"}],
+    }
     said |= {"model": "up", "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}}
     reply = await ask(
         bench_of(providers=(claude,), a=FakeReply(msgspec.json.encode(said))), messages=messages
