@@ -26,6 +26,7 @@ from uvicorn.config import Config
 
 from benchmarks.scenarios import MODELS, PACED_CHUNKS, SCENARIOS, Scenario
 from benchmarks.targets.base import WEIGHTS
+from benchmarks.tools import BenchmarkFailed
 from llm_gateway.core.catalog import Catalog, Credential, Provider
 from llm_gateway.core.secret import Secret
 from llm_gateway.core.snapshot import build_snapshot
@@ -97,12 +98,15 @@ class _Wires:
     left: int = 0
     open: int = 0
     done: asyncio.Future[None] | None = None
+    refusal: bytes | None = None
 
     def asked(self, protocol: Any, data: bytes) -> None:
         del data
         self.to_reply.append((protocol, list(self.replies())))
 
     def answered(self, protocol: GatewayProtocol, data: bytes) -> None:
+        if data.startswith(b"HTTP/") and not data.startswith(b"HTTP/1.1 200 "):
+            self.refusal = data
         if data.endswith((b"0\r\n\r\n", b"}")):
             self.open -= 1
             self.to_ask.append(protocol)
@@ -133,6 +137,8 @@ class _Wires:
         self.done = asyncio.get_running_loop().create_future()
         self.turn()
         await self.done
+        if self.refusal is not None:
+            raise BenchmarkFailed(f"a request was refused: {self.refusal!r}")
 
 
 class _Dialer:
@@ -141,7 +147,7 @@ class _Dialer:
     def __init__(self, wires: _Wires) -> None:
         self._wires = wires
 
-    async def dial(self, _site: object, factory: Callable[[], Any], _timeout: float) -> Any:
+    async def dial(self, _site: object, factory: Callable[[], Any], *_: object) -> Any:
         protocol = factory()
         asked = self._wires.asked
         protocol.connection_made(_Transport(lambda data: asked(protocol, data)))

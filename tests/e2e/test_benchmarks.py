@@ -144,3 +144,10 @@ def test_a_catalog_of_thousands_is_served(tmp_path: Path) -> None:
     finally:
         upstream.kill()
         upstream.communicate()
+
+
+def test_the_data_path_is_measured_in_one_process() -> None:
+    command = [sys.executable, "-m", "benchmarks.in_process", "--batches", "1"]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, timeout=90, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    assert done.stdout.decode().count(" us a ") == 4
