@@ -76,7 +76,7 @@ async def test_a_failed_test_is_an_answer_without_a_secret(desk: Desk) -> None:
     desk.bench.upstream.answers["main"] = [reply({"error": {"message": f"Bad key {SECRET}"}}, 401)]
     answer = await desk.ask("POST", "/providers/1/test")
     assert (answer["ok"], answer["status"]) == (False, 401)
-    assert answer["error"] == "The provider answered with status 401: Bad key [secret]"
+    assert answer["error"] == "The provider answered with status 401: Bad key [secret]."
     assert "api_key" in answer["advice"]
 
 

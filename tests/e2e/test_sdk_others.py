@@ -158,7 +158,7 @@ def test_c32_a_providers_refusal_passes_through(
 
 
 @pytest.mark.parametrize("stream", [False, True])
-@pytest.mark.parametrize(("status", "expected"), [(401, 502), (500, 502), (503, 503), (529, 502), (504, 504)])
+@pytest.mark.parametrize(("status", "expected"), [(401, 502), (500, 502), (503, 503), (529, 503), (504, 504)])
 def test_c32_a_providers_failure_becomes_ours(desk: Desk, stream: bool, status: int, expected: int) -> None:
     secret = "sk-upstream-secret"
     lane = desk.failing(
