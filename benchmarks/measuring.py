@@ -126,7 +126,7 @@ def _measure(subject: _Subject, scenario: Scenario, plan: Plan, tools: Tools, po
             request,
             pids,
             connections=plan.connections or scenario.connections,
-            warm=plan.warm,
+            warm=max(plan.warm, scenario.least_warm if plan.seconds >= 1 else 0.0),
             seconds=max(plan.seconds, scenario.least_seconds if plan.seconds >= 1 else 0.0),
         )
 

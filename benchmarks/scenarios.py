@@ -26,6 +26,8 @@ class Scenario:
     unit: Literal["request", "chunk"] = "request"
     # A paced stream lasts seconds: it takes a longer window to see whole ones.
     least_seconds: float = 0.0
+    # Streams begin over the first half of the time before: evenly over one stream's length, if that is as long.
+    least_warm: float = 0.0
     # Put on the provider itself, too, so that the part of the time which the target added can be told.
     compared: bool = False
 
@@ -74,6 +76,7 @@ SCENARIOS = (
         connections=1000,
         unit="chunk",
         least_seconds=5.0,
+        least_warm=2 * PACED_CHUNKS * PACE_US / 1e6,
         compared=True,
     ),
 )
