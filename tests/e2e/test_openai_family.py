@@ -84,6 +84,9 @@ def test_s1_14_entra_ids_token_is_got_once_and_shown(azure: Desk, picky: PickySe
         result = accepted(azure.gateway.admin.post(f"/providers/{name}/test"))
         assert result["ok"], result
     assert accepted(azure.gateway.admin.get(f"/providers/{name}/models"))["data"]
+    # A client's own chats are sent under the same token.
+    assert azure.chat().status_code == 200
+    assert "[DONE]" in azure.chat(stream=True).text
     assert picky.granted == granted + 1
     accepted(azure.gateway.admin.patch(f"/providers/{name}", json={"api_key": "another"}))
     result = accepted(azure.gateway.admin.post(f"/providers/{name}/test"))
@@ -126,6 +129,12 @@ def test_a_server_that_refuses_stream_options_streams_with_its_usage(
     assert picky.seen[-1][1]["max_tokens"] == 9
     (row,) = strict.gateway.usage_rows(model=strict.model)
     assert (row["total_tokens"], row["usage_source"], row["outcome"]) == (50, "provider", "ok")
+
+
+def test_what_it_is_not_sent_is_named_to_the_client(strict: Desk) -> None:
+    answer = strict.chat(stream=True, stream_options={"include_usage": True})
+    assert (answer.status_code, answer.headers["x-llm-gateway-ignored"]) == (200, "stream_options")
+    assert "x-llm-gateway-ignored" not in strict.chat(stream=True).headers
 
 
 def test_other_fields_that_it_refuses_are_told_in_its_words(strict: Desk) -> None:
