@@ -145,6 +145,7 @@ async def opened(
         if start:
             await store.reloader.start()
         yield store
+        await store.reloader.close()
         await store.keeper.close()
     finally:
         await close_engine(engine)

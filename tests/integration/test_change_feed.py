@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -143,6 +144,19 @@ async def test_a_database_that_is_frozen_or_cut_off_hangs_nobody(
             gate.freeze()
         # Cancelled while frozen: it ended at once, or the test would hang here.
         gate.thaw()
+
+
+async def test_a_load_that_nobody_waits_for_leaves_no_connection_behind(
+    postgres_url: str, data_dir: Path
+) -> None:
+    for step in range(20):
+        async with opened(postgres_url, data_dir) as store:
+            caller = asyncio.create_task(store.reloader.reload())
+            await asyncio.sleep(step * 0.0002)
+            caller.cancel()
+            await asyncio.gather(caller, return_exceptions=True)
+    # A connection that is still open complains when it is collected, and complaints are errors here.
+    gc.collect()
 
 
 async def test_statements_on_a_frozen_database_end_in_time(postgres_url: str) -> None:

@@ -136,6 +136,23 @@ async def test_a_caller_that_goes_away_does_not_take_the_load_along() -> None:
     assert (await second).version == 1
 
 
+async def test_closing_ends_the_loads_that_nobody_waits_for() -> None:
+    bench = Bench()
+    running = asyncio.create_task(bench.reloader.reload())
+    await asyncio.sleep(0)
+    behind = asyncio.create_task(bench.reloader.reload())
+    await asyncio.sleep(0)
+    for caller in (running, behind):
+        caller.cancel()
+    await asyncio.gather(running, behind, return_exceptions=True)
+    assert bench.source.loading == 1
+    await bench.reloader.close()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    assert others == set()
+    assert bench.served is None
+    await bench.reloader.close()
+
+
 async def test_reload_if_newer_loads_only_what_was_not_judged_before() -> None:
     bench = Bench()
     await bench.reloader.start()

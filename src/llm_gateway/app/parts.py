@@ -119,6 +119,7 @@ async def make_parts(settings: Settings, keys: Keys, stack: AsyncExitStack) -> P
         clock=clock,
         listener=ReloadLog(),
     )
+    stack.push_async_callback(reloader.close)
     return Parts(
         clock=clock,
         storage=storage,

@@ -88,6 +88,8 @@ class Reloader:
         self._listener = listener or ReloadListener()
         self._one_at_a_time = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
+        # The load that runs and the one behind it: they may outlive whoever asked.
+        self._loads: set[asyncio.Task[None]] = set()
         # The version of the catalog that was judged last, served or refused.
         self._judged: int | None = None
 
@@ -138,7 +140,8 @@ class Reloader:
         """
         if self._next is None:
             self._next = asyncio.get_running_loop().create_task(self._load_next())
-            self._next.add_done_callback(_forget)
+            self._loads.add(self._next)
+            self._next.add_done_callback(self._forget)
         # A caller that goes away must not take the load from the others.
         await asyncio.shield(self._next)
         return self._holder.status
@@ -149,6 +152,13 @@ class Reloader:
             version = await self._source.version()
         if version != self._judged:
             await self.reload()
+
+    async def close(self) -> None:
+        """End the loads whose callers have gone, so that the source can be closed behind them."""
+        while self._loads:
+            for load in self._loads:
+                load.cancel()
+            await asyncio.wait(self._loads)
 
     async def adopt(self, catalog: Catalog, snapshot: Snapshot) -> None:
         """Serve what an edit has just stored, without loading it again; nothing if a newer one is served."""
@@ -198,14 +208,17 @@ class Reloader:
         self._keeper.keep(catalog)
         self._listener.swapped(snapshot)
 
+    def _forget(self, load: asyncio.Task[None]) -> None:
+        self._loads.discard(load)
+        if self._next is load:
+            # Cancelled before it began.
+            self._next = None
+        # Looked at, so that asyncio does not complain of a load whose callers have all gone.
+        if not load.cancelled():
+            load.exception()
+
     def _note_failure(self, error: Exception) -> None:
         # Only our own errors have texts that are known to hold no secret.
         reason = error.message if isinstance(error, GatewayError) else f"unexpected {type(error).__name__}"
         self._holder.status = msgspec.structs.replace(self._holder.status, error=reason)
         self._listener.failed(reason)
-
-
-def _forget(task: asyncio.Task[None]) -> None:
-    """Look at the outcome of a load whose callers have all gone, so that asyncio does not complain."""
-    if not task.cancelled():
-        task.exception()
