@@ -15,6 +15,7 @@ import ctypes
 import pstats
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, suppress
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from typing import Any, cast
 import uvloop
 from uvicorn.config import Config
 
+from benchmarks.opcodes import counted, table
 from benchmarks.scenarios import MODELS, PACED_CHUNKS, SCENARIOS, Scenario
 from benchmarks.targets.base import WEIGHTS
 from benchmarks.tools import BenchmarkFailed
@@ -281,6 +283,18 @@ def _connect(app: Any, connections: int, wires: _Wires) -> None:
         wires.to_ask.append(protocol)
 
 
+async def count(scenario: Scenario) -> str:
+    """Return the bytecodes of one request (one chunk of a paced stream), by function."""
+    batch = _BATCH[scenario.name]
+    async with AsyncExitStack() as stack:
+        wires = await _start(scenario, min(scenario.connections, batch), stack)
+        await wires.ask(2 * batch)
+        with counted() as counts:
+            await wires.ask(batch)
+    ours = Counter({code: number for code, number in counts.items() if code.co_filename != __file__})
+    return table(ours, batch * (PACED_CHUNKS if scenario.unit == "chunk" else 1))
+
+
 async def measure(scenario: Scenario, batches: int, profile: cProfile.Profile | None = None) -> float:
     """Return the least CPU microseconds of a request (of a chunk for a paced stream) over the batches."""
     batch = _BATCH[scenario.name]
@@ -314,10 +328,17 @@ def main() -> None:
     parser.add_argument("--load", action="append", choices=names)
     parser.add_argument("--batches", type=int, default=60)
     parser.add_argument("--profile", action="store_true", help="print where the time goes, by function")
+    parser.add_argument("--opcodes", action="store_true", help="count bytecodes by function instead of time")
     options = parser.parse_args()
     _keep_freed_blocks()
     for scenario in SCENARIOS:
         if scenario.name in (options.load or names):
+            if options.opcodes:
+                print(
+                    f"{scenario.title}, bytecodes a {scenario.unit}\n{uvloop.run(count(scenario))}\n",
+                    flush=True,
+                )
+                continue
             profile = cProfile.Profile() if options.profile else None
             cost = uvloop.run(measure(scenario, options.batches, profile))
             print(f"{scenario.title:36} {cost:8.1f} us a {scenario.unit}", flush=True)
