@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import ssl
 import struct
@@ -167,7 +168,9 @@ class Origin:
     async def close(self) -> None:
         """Drop everyone; raise what a script raised."""
         for visit in self.visits:
-            visit.writer.transport.abort()
+            # Python 3.11.2 forgets what a TLS transport is about once it was closed twice.
+            with contextlib.suppress(AttributeError):
+                visit.writer.transport.abort()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

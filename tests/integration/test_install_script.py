@@ -108,6 +108,52 @@ def test_no_python_that_is_new_enough_is_said_clearly(clone: Path) -> None:
     assert done.stderr == "PYTHON=/bin/false is not a Python 3.11 or newer.\n"
 
 
+def _made_up_python(folder: Path, *, new_enough: bool = True, optimised: bool = False) -> Path:
+    """Put a `python3` there that can tell of itself, and fails to make an environment."""
+    folder.mkdir()
+    python = folder / "python3"
+    python.write_text(
+        f"""#!/bin/sh
+case "$*" in
+  --version) echo "Python of {folder.name}" ;;
+  *ensurepip*) exit {0 if optimised else 1} ;;
+  *version_info*) exit {0 if new_enough else 1} ;;
+  *) exit 1 ;;
+esac
+"""
+    )
+    python.chmod(0o755)
+    return python
+
+
+@pytest.mark.parametrize(
+    ("builds", "wanted"),
+    [
+        (("plain", "optimised"), "optimised"),
+        (("old", "plain"), "plain"),
+        (("optimised", "plain"), "optimised"),
+        (("plain",), "plain"),
+    ],
+)
+def test_a_python_built_with_optimisations_comes_first(
+    clone: Path, builds: tuple[str, ...], wanted: str
+) -> None:
+    shutil.rmtree(clone / ".venv")
+    for build in builds:
+        _made_up_python(clone / build, new_enough=build != "old", optimised=build == "optimised")
+    # The script's own tools, and no Python of this machine.
+    tools = clone / "tools"
+    tools.mkdir()
+    for tool in ("bash", "cksum", "sed", "cmp", "dirname", "rm"):
+        found = shutil.which(tool)
+        assert found
+        (tools / tool).symlink_to(found)
+    path = os.pathsep.join(str(clone / folder) for folder in (*builds, "tools"))
+    done = _install(clone, "runtime", PATH=path, PYTHON="")
+    assert done.stderr.startswith(f"Making .venv with Python of {wanted} ({clone / wanted / 'python3'};")
+    assert done.returncode == 1
+
+
 def test_an_unknown_set_is_refused(clone: Path) -> None:
     done = _install(clone, "everything")
     assert done.returncode == 2
