@@ -9,7 +9,7 @@ from llm_gateway.core.catalog import Catalog, ClientCredentials, Credential, Mod
 from llm_gateway.core.records import AttemptBegun, AttemptFailed, UsageRecord
 from llm_gateway.core.secret import Secret
 from llm_gateway.core.snapshot import Snapshot, build_snapshot
-from llm_gateway.flow.call import Call
+from llm_gateway.flow.call import Call, PresentedKey
 from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.ports import UpstreamFault, Verdict
 from llm_gateway.flow.selector import Selector
@@ -288,7 +288,7 @@ class Bench:
             client_request_id=None,
             path="/v1/chat/completions",
             method="POST",
-            api_key=api_key,
+            api_key=None if api_key is None else PresentedKey(api_key),
             client_ip="127.0.0.1",
             started=self.clock.now,
             created_at=self.clock.unix_us(),

@@ -18,6 +18,7 @@ from llm_gateway.http.hangup import ClientGone, UntilHangup
 from llm_gateway.http.request_context import RequestContext, bearer
 from llm_gateway.http.shell import Guard, OtherRequest, RouteTable, Shell
 from llm_gateway.http.types import Message, Receive, Scope, Send
+from llm_gateway.infra.secrets import Blake2KeyHasher
 
 
 class Wire:
@@ -154,9 +155,12 @@ def test_c41_only_listed_headers_go_on() -> None:
         (b"traceparent", b"00-1"),
         (b"x-forwarded-for", b"1.2.3.4"),
     )
-    context = RequestContext(scope("POST", "/v1/x", *headers), "an-id")
-    assert context.forwarded == {"x-request-id": "an-id", "traceparent": "00-1"}
-    assert (context.api_key, context.client_request_id, context.client_ip) == ("sk-1", "mine", "10.0.0.1")
+    context = RequestContext(scope("POST", "/v1/x", *headers))
+    assert context.forwarded == {"traceparent": "00-1"}
+    assert (context.client_request_id, context.client_ip) == ("mine", "10.0.0.1")
+    hasher = Blake2KeyHasher(b"pepper")
+    assert context.api_key is not None
+    assert context.api_key.digest(hasher) == context.api_key.digest(hasher) == hasher.hash("sk-1")
 
 
 class Hook:
@@ -165,6 +169,7 @@ class Hook:
     def __init__(self) -> None:
         self.callback: Any = None
         self.gone = False
+        self.kept: dict[str, Any] | None = None
 
     def register(self, callback: Any) -> None:
         self.callback = callback

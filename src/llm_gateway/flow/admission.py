@@ -7,6 +7,7 @@ from typing import Final
 from llm_gateway.core.catalog import Credential
 from llm_gateway.core.errors import Forbidden, RateLimited, Unauthenticated, Unavailable
 from llm_gateway.core.snapshot import Account, Snapshot
+from llm_gateway.flow.call import PresentedKey
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports import Verdict
 
@@ -28,14 +29,14 @@ def current_snapshot(gateway: Gateway, *, admitted: bool) -> Snapshot:
     return snapshot
 
 
-def authenticate(gateway: Gateway, snapshot: Snapshot, api_key: str | None) -> Account:
+def authenticate(gateway: Gateway, snapshot: Snapshot, api_key: PresentedKey | None) -> Account:
     """Return whose key it is; raise Unauthenticated."""
     if api_key is None:
         if gateway.options.allow_anonymous and not snapshot.has_credentials:
             return ANONYMOUS
         message = "No API key was sent. Send yours as 'Authorization: Bearer YOUR_KEY'."
         raise Unauthenticated(message)
-    account = snapshot.account(gateway.hasher.hash(api_key))
+    account = snapshot.account(api_key.digest(gateway.hasher))
     if account is None or not account.credential.is_enabled:
         message = "The API key is not valid: it is unknown or disabled. Ask the gateway's admin for one."
         raise Unauthenticated(message)

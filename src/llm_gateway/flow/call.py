@@ -6,9 +6,29 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from llm_gateway.flow.ports import KeyHasher
+
 
 class ClientLeft(Exception):
     """The client closed its connection before its request was whole."""
+
+
+class PresentedKey:
+    """An API key as a client sends it, hashed once however many of its requests bring it."""
+
+    __slots__ = ("_digest", "_text")
+
+    def __init__(self, text: str) -> None:
+        """Take the token; nothing shows it."""
+        self._text = text
+        self._digest: bytes | None = None
+
+    def digest(self, hasher: KeyHasher) -> bytes:
+        """Return what the catalog stores of such a key; `hasher` is the same for as long as the process lives."""
+        digest = self._digest
+        if digest is None:
+            digest = self._digest = hasher.hash(self._text)
+        return digest
 
 
 class Call(msgspec.Struct, kw_only=True, gc=False):
@@ -22,7 +42,7 @@ class Call(msgspec.Struct, kw_only=True, gc=False):
     client_request_id: str | None
     path: str
     method: str
-    api_key: str | None
+    api_key: PresentedKey | None
     client_ip: str | None
     started: float
     created_at: int

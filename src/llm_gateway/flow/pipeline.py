@@ -23,7 +23,8 @@ from llm_gateway.flow.metering import CLIENT_LEFT, Meter
 from llm_gateway.flow.planning import find_route, make_plan
 from llm_gateway.flow.reply import Reply
 
-ReadRequest = Callable[[Call], Awaitable[ChatRequest]]
+# A body that is there needs no waiting for, nor what waiting costs.
+ReadRequest = Callable[[Call], ChatRequest | Awaitable[ChatRequest]]
 
 
 async def handle(gateway: Gateway, call: Call, read_request: ReadRequest) -> Reply:
@@ -37,7 +38,8 @@ async def handle(gateway: Gateway, call: Call, read_request: ReadRequest) -> Rep
         meter.config_version = snapshot.version
         account = authenticate(gateway, snapshot, call.api_key)
         meter.credential = account.credential.name
-        request = await read_request(call)
+        read = read_request(call)
+        request = read if isinstance(read, ChatRequest) else await read
         meter.stream = request.stream
         request.created = call.created_at // 1_000_000
         request.model = meter.model = strip_prefix(request.model, gateway.options.provider_suffix)

@@ -6,8 +6,8 @@ import asyncio
 
 from llm_gateway.core.errors import BadRequest, BodyTimedOut, BodyTooLarge, Unavailable
 from llm_gateway.flow.call import ClientLeft
-from llm_gateway.http.request_context import RequestContext
-from llm_gateway.http.types import Exchange, Receive
+from llm_gateway.http.request_context import RequestContext, declared_length
+from llm_gateway.http.types import Exchange, Receive, Scope
 
 
 class BodyReader:
@@ -20,25 +20,18 @@ class BodyReader:
         self._timeout = timeout
         self._in_flight = 0
 
-    async def read(self, context: RequestContext, exchange: Exchange | None, receive: Receive) -> bytes:
-        """Return the whole body; the caller gives its size back with `release`."""
+    def read_now(self, context: RequestContext, exchange: Exchange | None) -> bytes | None:
+        """Return a body that is there as a whole, None when it has to be waited for; refuse one that is packed.
+
+        The caller gives its size back with `release`.
+        """
         if context.content_encoding not in {None, b"", b"identity"}:
             message = "A compressed request body is not supported; send it without Content-Encoding."
             raise BadRequest(message, code="unsupported_content_encoding")
-        if context.content_length is not None and context.content_length > self._max_bytes:
-            raise self._too_large()
         whole = exchange.receive_now() if exchange is not None else None
-        if whole is not None:
-            return self._whole(whole["body"])
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await self._read(receive)
-        except TimeoutError:
-            message = f"The request body did not arrive within {self._timeout:g} seconds."
-            raise BodyTimedOut(message) from None
-
-    def _whole(self, body: bytes) -> bytes:
-        """Take a body that was there at once."""
+        if whole is None:
+            return None
+        body: bytes = whole["body"]
         if len(body) > self._max_bytes:
             raise self._too_large()
         self._in_flight += len(body)
@@ -46,6 +39,18 @@ class BodyReader:
             self._in_flight -= len(body)
             raise _too_much_at_once()
         return body
+
+    async def read(self, scope: Scope, receive: Receive) -> bytes:
+        """Return the whole body once it has come; the caller gives its size back with `release`."""
+        length = declared_length(scope)
+        if length is not None and length > self._max_bytes:
+            raise self._too_large()
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self._read(receive)
+        except TimeoutError:
+            message = f"The request body did not arrive within {self._timeout:g} seconds."
+            raise BodyTimedOut(message) from None
 
     def release(self, size: int) -> None:
         """Give `size` bytes back."""

@@ -12,12 +12,12 @@ from llm_gateway.core.errors import BodyTimedOut, BodyTooLarge, GatewayError, In
 from llm_gateway.flow.call import Call, ClientLeft
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.pipeline import handle
-from llm_gateway.flow.ports import Clock, WorkerBoard
+from llm_gateway.flow.ports import WorkerBoard
 from llm_gateway.flow.reply import WholeReply
 from llm_gateway.http.body import BodyReader
 from llm_gateway.http.errors import send_error
 from llm_gateway.http.hangup import ClientGone, UntilHangup
-from llm_gateway.http.request_context import RequestContext
+from llm_gateway.http.request_context import context_of
 from llm_gateway.http.responding import send_reply, sent_at_once
 from llm_gateway.http.types import Receive, Scope, Send, exchange_of
 
@@ -41,13 +41,33 @@ class DataPlane:
 
         async def handler(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
             exchange = exchange_of(scope)
-            context = RequestContext(scope, request_id)
-            call = _call(context, path, scope, gateway.clock)
-            call.admitted = board.try_enter(self.max_concurrency)
+            context = context_of(scope, exchange)
+            clock = gateway.clock
+            call = Call(
+                request_id=request_id,
+                client_request_id=context.client_request_id,
+                path=path,
+                method=scope["method"],
+                api_key=context.api_key,
+                client_ip=context.client_ip,
+                started=clock.monotonic(),
+                created_at=clock.unix_us(),
+                admitted=board.try_enter(self.max_concurrency),
+                cache=context.cache,
+                forwarded={"x-request-id": request_id, **context.forwarded},
+                headers=scope["headers"],
+            )
             gateway.lifecycle.open += 1
 
-            async def read_request(call: Call) -> ChatRequest:
-                body = await bodies.read(context, exchange, receive)
+            def read_request(call: Call) -> ChatRequest | Awaitable[ChatRequest]:
+                body = bodies.read_now(context, exchange)
+                if body is None:
+                    return wait_for_request(call)
+                call.request_bytes = len(body)
+                return parse(body)
+
+            async def wait_for_request(call: Call) -> ChatRequest:
+                body = await bodies.read(scope, receive)
                 call.request_bytes = len(body)
                 return parse(body)
 
@@ -65,22 +85,6 @@ class DataPlane:
                     board.leave()
 
         return handler
-
-
-def _call(context: RequestContext, path: str, scope: Scope, clock: Clock) -> Call:
-    return Call(
-        request_id=context.request_id,
-        client_request_id=context.client_request_id,
-        path=path,
-        method=scope["method"],
-        api_key=context.api_key,
-        client_ip=context.client_ip,
-        started=clock.monotonic(),
-        created_at=clock.unix_us(),
-        cache=context.cache,
-        forwarded=context.forwarded,
-        headers=scope["headers"],
-    )
 
 
 async def answer(scope: Scope, send: Send, request_id: str, work: Awaitable[None]) -> None:

@@ -39,7 +39,7 @@ class Exchange:
 
     __slots__ = (
         "_buffered", "_changed", "_chunked", "_chunks", "_head", "_is_head", "_news", "_on_leave", "_remaining",
-        "_version", "disconnected", "expects_continue", "gone", "keep_alive", "more_body", "protocol",
+        "_version", "disconnected", "expects_continue", "gone", "keep_alive", "kept", "more_body", "protocol",
         "response_complete", "response_started",
     )  # fmt: skip
 
@@ -54,6 +54,9 @@ class Exchange:
         self.disconnected = False
         self.keep_alive = keep_alive
         self.expects_continue = False
+        # Where the application may keep what it read in the head: the next request on this connection with the
+        # same head has it again. None when the head is new.
+        self.kept: dict[str, Any] | None = None
         # The request's body: what came and was not received yet.
         self.more_body = True
         self._chunks: list[bytes] = []

@@ -13,12 +13,16 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from llm_gateway.server import request_head
 from llm_gateway.server.deadlines import NEVER
 from llm_gateway.server.exchange import EXTENSION, Application, Exchange
+from llm_gateway.server.known_head import KnownHead, learn
 from llm_gateway.server.refusal import Refusal
 from llm_gateway.server.state import GatewayServerState
 
 _HEAD_END = b"\r\n\r\n"
 # Where the parser stands on a connection.
 _BETWEEN, _HEAD, _BODY = range(3)
+# So many heads of a connection are kept in mind, each in place of the last; then its client is taken for one
+# that never says the same twice.
+_LESSONS = 4
 
 
 class GatewayProtocol(HttpToolsProtocol):
@@ -57,6 +61,11 @@ class GatewayProtocol(HttpToolsProtocol):
         # What the next head to begin takes as its size.
         self._fresh_bytes = 0
         self._chunk_overhead = 0
+        # The head that is expected to come again; what the head that was read last says, until it is learnt; and
+        # how many more may be learnt.
+        self._known: KnownHead | None = None
+        self._lesson: dict[str, Any] | None = None
+        self._lessons = _LESSONS
 
     # --- asyncio's side -----------------------------------------------------------------------------
 
@@ -84,10 +93,18 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; large pieces in slices, so that no head grows beyond its limit unseen."""
-        size = self.limits.head_bytes
         phase = self._phase
+        known = self._known
+        if known is not None and phase == _BETWEEN and not self._deaf and not self._is_answering():
+            body = known.body_of(data)
+            if body:
+                self._take(known, body)
+                return
+        size = self.limits.head_bytes
         if len(data) <= size or phase == _BODY or (phase == _BETWEEN and data.find(_HEAD_END, 0, size) > 0):
             self._feed(data)
+            if self._lesson is not None:
+                self._learn(data, is_whole=phase == _BETWEEN == self._phase)
             return
         view = memoryview(data)
         for start in range(0, len(data), size):
@@ -172,10 +189,12 @@ class GatewayProtocol(HttpToolsProtocol):
             "path": self.root_path + head.path,
             "raw_path": head.raw_path,
             "query_string": head.query,
-            "headers": headers,
-            "state": self.app_state.copy(),
-            "extensions": {EXTENSION: exchange},
         }
+        if self._lessons and keep_alive and not head.expects_continue:
+            self._lesson = scope.copy()
+        scope["headers"] = headers
+        scope["state"] = self.app_state.copy()
+        scope["extensions"] = {EXTENSION: exchange}
         self._enter(exchange, self.app, scope)
         self._reading = exchange
         self._phase = _BODY
@@ -244,6 +263,25 @@ class GatewayProtocol(HttpToolsProtocol):
         task = self.loop.create_task(exchange.run(app, scope))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+
+    def _take(self, known: KnownHead, body: bytes) -> None:
+        """Answer a request whose head is known; the parser never sees it."""
+        exchange = Exchange(self, known.verb, "1.1", keep_alive=not self.server_state.draining)
+        exchange.kept = known.kept
+        exchange.feed(body)
+        exchange.more_body = False
+        self._reading = exchange
+        scope = known.scope(len(body))
+        scope["state"] = self.app_state.copy()
+        scope["extensions"] = {EXTENSION: exchange}
+        self._answer(exchange, self.app, scope)
+
+    def _learn(self, data: bytes, *, is_whole: bool) -> None:
+        """Keep the head that was read last in mind; `is_whole` when `data` was nothing but its request."""
+        lesson, self._lesson = self._lesson, None
+        self._lessons -= 1
+        if is_whole and lesson is not None:
+            self._known = learn(data, self.headers, lesson) or self._known
 
     def _feed(self, data: bytes | memoryview) -> None:
         if self._deaf:

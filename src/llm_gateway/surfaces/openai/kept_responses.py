@@ -17,7 +17,7 @@ def kept_response_handler(plane: DataPlane) -> Handler:
 
         async def work() -> None:
             snapshot = current_snapshot(plane.gateway, admitted=True)
-            authenticate(plane.gateway, snapshot, RequestContext(scope, request_id).api_key)
+            authenticate(plane.gateway, snapshot, RequestContext(scope).api_key)
             message = (
                 "The gateway keeps no responses and does not know which provider has this one: "
                 "only POST /v1/responses is answered here."

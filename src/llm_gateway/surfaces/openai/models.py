@@ -29,7 +29,7 @@ def model_list_handler(plane: DataPlane, prober: Prober) -> Handler:
         del receive
 
         async def work() -> None:
-            snapshot, account = _admit(plane, RequestContext(scope, request_id))
+            snapshot, account = _admit(plane, RequestContext(scope))
             names = [name for name in await list_models(snapshot, prober) if name in account.models]
             body = {"object": "list", "data": [_model(name) for name in names]}
             await send_json(send, msgspec.json.encode(body), request_id)
@@ -46,7 +46,7 @@ def model_handler(plane: DataPlane, prober: Prober) -> Handler:
         del receive
 
         async def work() -> None:
-            snapshot, account = _admit(plane, RequestContext(scope, request_id))
+            snapshot, account = _admit(plane, RequestContext(scope))
             asked = unquote(scope["path"][len(LIST_PATH) + 1 :])
             name = strip_prefix(asked, plane.gateway.options.provider_suffix)
             authorise(account, name)
