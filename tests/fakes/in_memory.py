@@ -138,6 +138,9 @@ class FakeLimiter:
         self.hits: dict[int, int] = {}
 
     async def hit(self, credential_id: int, limit: int) -> Verdict:
+        return self.hit_now(credential_id, limit)
+
+    def hit_now(self, credential_id: int, limit: int) -> Verdict:
         taken = self.hits[credential_id] = self.hits.get(credential_id, 0) + 1
         return Verdict(taken <= limit, limit, max(limit - taken, 0), 0.5, 1.0)
 

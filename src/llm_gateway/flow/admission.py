@@ -11,6 +11,8 @@ from llm_gateway.flow.call import PresentedKey
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports import Verdict
 
+# By far the most frequent time until the whole limit is free again: there was a request just now.
+_WHOLE_SECOND: Final = b"1000ms"
 ANONYMOUS: Final = Account(Credential(id=0, name="anonymous", key_hash=b""))
 
 
@@ -50,14 +52,11 @@ def authorise(account: Account, model: str) -> None:
         raise Forbidden(message, param="model")
 
 
-async def throttle(gateway: Gateway, account: Account) -> Verdict | None:
-    """Take one place under the credential's limit; raise RateLimited. None = no limit."""
-    limit = account.credential.rate_limit
-    if limit is None:
-        return None
-    verdict = await gateway.limiter.hit(account.credential.id, limit)
+def throttle(verdict: Verdict) -> None:
+    """Raise RateLimited when the limiter let nothing through under the credential's limit."""
     if verdict.allowed:
-        return verdict
+        return
+    limit = verdict.limit
     if limit == 0:
         message = "This API key is blocked: its rate limit is 0 requests per second."
     else:
@@ -69,8 +68,12 @@ async def throttle(gateway: Gateway, account: Account) -> Verdict | None:
 
 def rate_limit_headers(verdict: Verdict) -> tuple[tuple[bytes, bytes], ...]:
     """Return OpenAI's x-ratelimit-* headers."""
+    after = verdict.reset_after
     return (
         (b"x-ratelimit-limit-requests", b"%d" % verdict.limit),
         (b"x-ratelimit-remaining-requests", b"%d" % verdict.remaining),
-        (b"x-ratelimit-reset-requests", b"%dms" % max(round(verdict.reset_after * 1000), 0)),
+        (
+            b"x-ratelimit-reset-requests",
+            _WHOLE_SECOND if after == 1.0 else b"%dms" % max(round(after * 1000), 0),
+        ),
     )

@@ -46,7 +46,11 @@ async def handle(gateway: Gateway, call: Call, read_request: ReadRequest) -> Rep
         authorise(account, request.model)
         route = find_route(snapshot, request.model)
         plan = make_plan(gateway.selector, snapshot, account, route, request, call.headers)
-        verdict = await throttle(gateway, account)
+        verdict = None
+        if (limit := account.credential.rate_limit) is not None:
+            limiter, owner = gateway.limiter, account.credential.id
+            verdict = limiter.hit_now(owner, limit) or await limiter.hit(owner, limit)
+            throttle(verdict)
         if call.cache is None and account.credential.cache is None and route.rules.cache is None:
             reply = await dispatch(gateway, call, request, plan, meter)
         else:

@@ -45,15 +45,17 @@ def usage_from_wire(wire: WireUsage | None) -> Usage | None:
     completion = completion or 0
     if not (0 <= prompt <= _MOST and 0 <= completion <= _MOST and 0 <= (total or 0) <= _MOST):
         return None
-    cached = wire.prompt_cache_hit_tokens or 0
-    if wire.prompt_tokens_details is not None:
-        cached = wire.prompt_tokens_details.cached_tokens or cached
-    details = wire.completion_tokens_details
-    reasoning = (details.reasoning_tokens or 0) if details is not None else 0
+    cached = reasoning = 0
+    hit, details = wire.prompt_cache_hit_tokens, wire.prompt_tokens_details
+    if hit is not None or details is not None:
+        cached = (details.cached_tokens if details is not None else None) or hit or 0
+        cached = min(max(cached, 0), prompt)
+    if wire.completion_tokens_details is not None:
+        reasoning = min(max(wire.completion_tokens_details.reasoning_tokens or 0, 0), completion)
     return Usage(
         prompt_tokens=prompt,
         completion_tokens=completion,
         total_tokens=prompt + completion if total is None else total,
-        cached_tokens=min(max(cached, 0), prompt),
-        reasoning_tokens=min(max(reasoning, 0), completion),
+        cached_tokens=cached,
+        reasoning_tokens=reasoning,
     )

@@ -24,9 +24,9 @@ class InProcessRateLimiter:
 
     async def hit(self, credential_id: int, limit: int) -> Verdict:
         """Take one place if there is one."""
-        return self.take(credential_id, limit)
+        return self.hit_now(credential_id, limit)
 
-    def take(self, credential_id: int, limit: int) -> Verdict:
+    def hit_now(self, credential_id: int, limit: int) -> Verdict:
         """Take one place if there is one, at once."""
         if limit <= 0:
             return refused(limit)

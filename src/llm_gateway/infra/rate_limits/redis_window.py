@@ -95,6 +95,9 @@ class RedisRateLimiter:
             self.sharing.worked()
         return Verdict(allowed, limit, state.remaining, state.until_next / 1e6, state.until_all / 1e6)
 
+    def hit_now(self, credential_id: int, limit: int) -> None:
+        """Never at once: Redis has to be asked."""
+
     async def close(self) -> None:
         """Drop the connection, and close the machine's own limiter."""
         await self._storage.close()

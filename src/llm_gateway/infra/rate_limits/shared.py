@@ -78,14 +78,30 @@ class SharedRateLimiter:
 
     async def hit(self, credential_id: int, limit: int) -> Verdict:
         """Take one place if there is one."""
+        verdict = self.hit_now(credential_id, limit)
+        if verdict is not None:
+            return verdict
+        try:
+            await self._wait_for_lock()
+        except Exception as fault:  # noqa: BLE001 - the port never raises, and there is something to fall back on
+            return self._without(credential_id, limit, fault)
+        return self._take_locked(credential_id, limit)
+
+    def hit_now(self, credential_id: int, limit: int) -> Verdict | None:
+        """Take one place if there is one; None when another worker holds the lock, which is rare."""
         if limit <= 0:
             return refused(limit)
+        try:
+            flock(self._fd, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            return None
+        except Exception as fault:  # noqa: BLE001 - as in `hit`
+            return self._without(credential_id, limit, fault)
+        return self._take_locked(credential_id, limit)
+
+    def _take_locked(self, credential_id: int, limit: int) -> Verdict:
         descriptor = self._fd
         try:
-            try:
-                flock(descriptor, LOCK_EX | LOCK_NB)
-            except BlockingIOError:
-                await self._wait_for_lock()
             try:
                 ring = self._rings.get(credential_id)
                 if ring is None or ring[OWNER] != credential_id:
@@ -93,12 +109,16 @@ class SharedRateLimiter:
                 verdict = take(ring, limit, self._clock())
             finally:
                 flock(descriptor, LOCK_UN)
-        except Exception as fault:  # noqa: BLE001 - the port never raises, and there is something to fall back on
-            self.sharing.failed(_reason(fault))
-            return self._alone.take(credential_id, limit)
+        except Exception as fault:  # noqa: BLE001 - as in `hit`
+            return self._without(credential_id, limit, fault)
         if self.sharing.failing:
             self.sharing.worked()
         return verdict
+
+    def _without(self, credential_id: int, limit: int, fault: Exception) -> Verdict:
+        """Count in this process alone."""
+        self.sharing.failed(_reason(fault))
+        return self._alone.hit_now(credential_id, limit)
 
     async def close(self) -> None:
         """Let go of the file; a later hit counts in this process alone."""
