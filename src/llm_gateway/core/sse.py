@@ -19,13 +19,14 @@ class EventTooLarge(Exception):
 class EventSplitter:
     """Holds back an unfinished event until the rest of it comes."""
 
-    __slots__ = ("_held", "_limit", "_parts", "_seam")
+    __slots__ = ("_limit", "_parts", "_seam", "held")
 
     def __init__(self, limit: int) -> None:
         """Allow `limit` bytes for one event."""
         self._limit = limit
         self._parts: list[bytes] = []
-        self._held = 0
+        # Bytes of the unfinished event.
+        self.held = 0
         # The last bytes of what is held, which may be the first part of a blank line.
         self._seam = b""
 
@@ -49,13 +50,13 @@ class EventSplitter:
         """Return, and forget, the bytes of the event that never ended."""
         rest = b"".join(self._parts) if len(self._parts) != 1 else self._parts[0]
         self._parts = []
-        self._held = 0
+        self.held = 0
         self._seam = b""
         return rest
 
     def _hold(self, data: bytes) -> None:
-        self._held += len(data)
-        if self._held > self._limit:
+        self.held += len(data)
+        if self.held > self._limit:
             raise EventTooLarge
         self._parts.append(data)
         self._seam = (self._seam + data)[-_LOOKBACK:] if len(data) < _LOOKBACK else data[-_LOOKBACK:]

@@ -22,6 +22,8 @@ _OURS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
 # Adapters send few sets of names, over and over.
 _MAX_FORMS = 256
 _forms: dict[tuple[str, ...], str] = {}
+# Bytes in which the line of a chunk's size ends, when nothing else stands in it.
+_CHUNK_HEAD = 10
 
 
 class Unfit(ValueError):
@@ -96,6 +98,23 @@ def _form(names: tuple[str, ...]) -> str:
         _forms.clear()
     _forms[names] = form
     return form
+
+
+def whole_chunk(data: bytes) -> bytes:
+    """Return the content of `data` if that is one chunk of a chunked body, as most peers write it, else b""."""
+    start = data.find(b"\n", 0, _CHUNK_HEAD) + 1
+    size = len(data) - start - 2
+    if size <= 0 or not data.startswith(b"%x\r\n" % size) or not data.endswith(b"\r\n"):
+        return b""
+    return data[start:-2]
+
+
+def was_one_chunk(data: bytes, pieces: list[bytes]) -> bool:
+    """Tell whether the parser, which made `pieces` of `data`, now stands between two chunks of a body.
+
+    What is one chunk to look at may be the middle of another; then it is not the same as what came of it.
+    """
+    return len(pieces) == 1 and whole_chunk(data) == pieces[0]
 
 
 class ReplyParser:

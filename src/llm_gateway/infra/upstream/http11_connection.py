@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from llm_gateway.flow.ports import UpstreamFault
-from llm_gateway.infra.upstream.http11 import NotHttp, ReplyParser
+from llm_gateway.infra.upstream.http11 import NotHttp, ReplyParser, was_one_chunk, whole_chunk
 
 # Unread bytes of a reply beyond which the socket is not read, until the reader has taken them.
 READ_AHEAD = 256 * 1024
@@ -37,9 +37,9 @@ class Connection(asyncio.Protocol):
     """One socket to a provider. One caller at a time waits on it: for the reply's head, then for its body."""
 
     __slots__ = (
-        "_alarm", "_alarm_at", "_choked", "_deadline", "_discarding", "_home", "_loop", "_patience", "_paused",
-        "_taker", "_transport", "_unread", "_waiter", "busy", "ended", "fault", "idle_until", "parser", "sent",
-        "touched",
+        "_alarm", "_alarm_at", "_between_chunks", "_choked", "_deadline", "_discarding", "_home", "_loop",
+        "_patience", "_paused", "_taker", "_transport", "_unread", "_waiter", "busy", "ended", "fault",
+        "idle_until", "parser", "sent", "touched",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, home: Home) -> None:
@@ -67,6 +67,8 @@ class Connection(asyncio.Protocol):
         self.sent = True
         # A byte of this exchange's reply came.
         self.touched = False
+        # The parser stands between two chunks of the body, while pieces are handed over.
+        self._between_chunks = False
         # Why no more of the reply can come.
         self.fault: UpstreamFault | None = None
         self.idle_until = 0.0
@@ -119,6 +121,7 @@ class Connection(asyncio.Protocol):
         Returns False when none came for `patience` seconds.
         """
         self._taker, self._patience = take, patience
+        self._between_chunks = False
         try:
             return await self.wait(self._loop.time() + patience)
         finally:
@@ -174,6 +177,12 @@ class Connection(asyncio.Protocol):
             # Nobody asked.
             self.abort()
             return
+        taker = self._taker
+        if taker is not None and self._between_chunks:
+            content = whole_chunk(data)
+            if content:
+                self._pass_on(taker, content)
+                return
         self.touched = True
         parser = self.parser
         try:
@@ -187,8 +196,9 @@ class Connection(asyncio.Protocol):
             if parser.complete or self._unread > READ_AHEAD:
                 self.done()
             return
-        if self._taker is not None:
-            self._hand(self._taker)
+        if taker is not None:
+            self._between_chunks = was_one_chunk(data, parser.pieces)
+            self._hand(taker)
             return
         if self._waiter is not None and (parser.pieces or parser.status):
             self._wake()
@@ -247,14 +257,21 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def _hand(self, taker: Callable[[bytes], bool]) -> None:
-        """Hand over what came; who waits for the end of it is woken when there is one."""
+        """Hand over what the parser made of what came; who waits for the end of it is woken when there is one."""
         parser = self.parser
         self._unread = 0
+        if parser.pieces:
+            self._pass_on(taker, parser.take())
+        if parser.complete:
+            self._taker = None
+            self._wake()
+
+    def _pass_on(self, taker: Callable[[bytes], bool], content: bytes) -> None:
         wanted = False
         try:
-            wanted = not parser.pieces or taker(parser.take())
+            wanted = taker(content)
         finally:
-            if wanted and not parser.complete:
+            if wanted:
                 self._deadline = self._loop.time() + self._patience
             else:
                 self._taker = None

@@ -1,0 +1,57 @@
+"""What stands around a connection to a provider when there is no socket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from llm_gateway.infra.upstream.http11_connection import Connection
+
+
+class Notes:
+    """A transport that takes notes."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.reading = True
+        self.aborted = 0
+        # What a full socket does after each write.
+        self.full: Callable[[], None] | None = None
+
+    def write(self, data: bytes | memoryview) -> None:
+        self.written.append(bytes(data))
+        if self.full is not None:
+            self.full()
+
+    def writelines(self, pieces: tuple[bytes, ...]) -> None:
+        self.written += pieces
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def abort(self) -> None:
+        self.aborted += 1
+
+    def get_extra_info(self, name: str) -> None:
+        return None
+
+
+class Home:
+    """A pool that keeps everything."""
+
+    def __init__(self) -> None:
+        self.kept: list[Connection] = []
+        self.room = True
+
+    def opened(self, connection: Connection) -> None:
+        pass
+
+    def keep(self, connection: Connection) -> bool:
+        if self.room:
+            self.kept.append(connection)
+        return self.room
+
+    def lost(self, connection: Connection) -> None:
+        pass
