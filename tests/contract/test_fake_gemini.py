@@ -11,7 +11,8 @@ import pytest
 from google import genai
 from google.genai import errors, types
 
-from llm_gateway.providers.gemini.adapter import GEMINI, GeminiAdapter
+from llm_gateway.providers.gemini.adapter import GeminiAdapter
+from llm_gateway.providers.gemini.kind import GEMINI
 from tests.fakes.gemini_wire import (
     ANSWERS,
     BROKEN,

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_gateway.providers.base import BadReply, ReplyStream
-from llm_gateway.providers.gemini.adapter import GEMINI, GeminiAdapter
+from llm_gateway.providers.gemini.adapter import GeminiAdapter
+from llm_gateway.providers.gemini.kind import GEMINI
 from tests.fakes.at_once import told_at_once
 from tests.fakes.gemini_wire import ANSWERS, RECORDINGS, assembled, request, streamed
 

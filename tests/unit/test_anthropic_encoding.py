@@ -10,7 +10,9 @@ import pytest
 from llm_gateway.core.catalog import ClientCredentials, Provider
 from llm_gateway.core.secret import Secret
 from llm_gateway.core.snapshot import ServingProvider
-from llm_gateway.providers.anthropic.adapter import ANTHROPIC, AnthropicAdapter
+from llm_gateway.providers.anthropic.adapter import AnthropicAdapter
+from llm_gateway.providers.anthropic.kind import ANTHROPIC
+from llm_gateway.providers.on_first_use import OnFirstUse
 from llm_gateway.providers.registry import ADAPTERS, KINDS
 from tests.fakes.anthropic_asking import ADAPTER, USER, WEATHER, encoded, refused, sent
 from tests.fakes.anthropic_wire import SECRET, chat, deployment
@@ -22,7 +24,9 @@ NEW, OLD = "2026-10-21", "2023-06-01"
 
 
 def test_the_kind_is_there() -> None:
-    assert isinstance(ADAPTERS["anthropic"], AnthropicAdapter)
+    known = ADAPTERS["anthropic"]
+    assert isinstance(known, OnFirstUse)
+    assert isinstance(known.adapter, AnthropicAdapter)
     assert KINDS["anthropic"].default_api_base == "https://api.anthropic.com/v1"
     assert KINDS["anthropic"].endpoints == ("chat/completions", "completions")
 

@@ -11,7 +11,8 @@ from openai.types import Completion as LegacyCompletion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from llm_gateway.providers.base import BadReply, Refusal
-from llm_gateway.providers.gemini.adapter import GEMINI, GeminiAdapter
+from llm_gateway.providers.gemini.adapter import GeminiAdapter
+from llm_gateway.providers.gemini.kind import GEMINI
 from tests.fakes.at_once import told_at_once
 from tests.fakes.gemini_wire import (
     ANSWERS,

@@ -13,7 +13,9 @@ from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.secret import Secret
 from llm_gateway.core.snapshot import ServingProvider
 from llm_gateway.providers.base import UpstreamRequest
-from llm_gateway.providers.gemini.adapter import GEMINI, GeminiAdapter
+from llm_gateway.providers.gemini.adapter import GeminiAdapter
+from llm_gateway.providers.gemini.kind import GEMINI
+from llm_gateway.providers.on_first_use import OnFirstUse
 from llm_gateway.providers.registry import ADAPTERS
 from tests.fakes.gemini_wire import KEY, check_request, deployment, request
 
@@ -67,7 +69,9 @@ def refused(**fields: Any) -> BadRequest:
 
 
 def test_it_is_a_kind() -> None:
-    assert isinstance(ADAPTERS["gemini"], GeminiAdapter)
+    known = ADAPTERS["gemini"]
+    assert isinstance(known, OnFirstUse)
+    assert isinstance(known.adapter, GeminiAdapter)
     assert GEMINI.default_api_base == "https://generativelanguage.googleapis.com/v1beta"
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from starlette.middleware.cors import CORSMiddleware
-
 from llm_gateway.app.parts import Parts
 from llm_gateway.app.reporting import as_record, details, gauges
 from llm_gateway.core.secret import Secret
@@ -98,6 +96,8 @@ def _guards(settings: Settings, admin_key: Secret) -> tuple[Guard, ...]:
 
 
 def _with_cors(shell: AsgiApp, origins: tuple[str, ...]) -> AsgiApp:
+    from starlette.middleware.cors import CORSMiddleware  # noqa: PLC0415 - Starlette, for those who need it
+
     return CORSMiddleware(
         shell,
         allow_origins=origins,

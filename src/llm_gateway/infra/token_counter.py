@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
-import tiktoken
 from loguru import logger
-from tiktoken.model import encoding_name_for_model
 
 from llm_gateway.infra.vocabularies import Vocabularies, VocabularyMissing
+
+if TYPE_CHECKING:
+    import tiktoken
 
 DEFAULT_ENCODING = "o200k_base"
 # tiktoken is worse than linear on long runs of one sort of character, and panics (its regular expressions'
@@ -42,6 +44,8 @@ class TiktokenCounter:
 
     def encoding(self, upstream_model: str, public_model: str) -> str:
         """Return the name of the encoding to count a model with: by either name, else `o200k_base`."""
+        from tiktoken.model import encoding_name_for_model  # noqa: PLC0415 - few gateways ever count
+
         for name in (upstream_model, public_model):
             # Resellers put the maker in front: openai/gpt-4.
             for candidate in (name, name.rpartition("/")[2]):

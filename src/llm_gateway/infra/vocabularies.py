@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib import util
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import tiktoken
 from loguru import logger
+
+if TYPE_CHECKING:
+    import tiktoken
 
 # The optional package that carries vocabularies, gzipped; it is never imported, its files are read.
 _PACKAGE = "bpe_openai"
@@ -39,6 +41,8 @@ class Vocabularies:
 
     def load(self, encoding: str) -> tiktoken.Encoding:
         """Build an encoding: about a second and 70 MB. Raises VocabularyMissing."""
+        import tiktoken  # noqa: PLC0415 - few gateways ever count
+
         construct = _definitions(self._ranks).ENCODING_CONSTRUCTORS.get(encoding)
         if construct is None:
             raise VocabularyMissing(f"tiktoken knows no encoding {encoding!r}")

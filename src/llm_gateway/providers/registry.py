@@ -6,19 +6,33 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from llm_gateway.core.catalog import Kind
-from llm_gateway.providers.anthropic.adapter import AnthropicAdapter
+from llm_gateway.providers.anthropic.kind import ANTHROPIC
 from llm_gateway.providers.azure import AZURE, AzureAdapter
 from llm_gateway.providers.base import Adapter
-from llm_gateway.providers.gemini.adapter import GEMINI, GeminiAdapter
+from llm_gateway.providers.gemini.kind import GEMINI
+from llm_gateway.providers.on_first_use import OnFirstUse
 from llm_gateway.providers.openai import OpenAIAdapter
 from llm_gateway.providers.presets import OPENAI, PRESETS
 from llm_gateway.providers.simulated import SIMULATED, SimulatedAdapter
 
+
+def _anthropic(kind: Kind) -> Adapter:
+    from llm_gateway.providers.anthropic.adapter import AnthropicAdapter  # noqa: PLC0415 - see OnFirstUse
+
+    return AnthropicAdapter(kind)
+
+
+def _gemini(kind: Kind) -> Adapter:
+    from llm_gateway.providers.gemini.adapter import GeminiAdapter  # noqa: PLC0415 - see OnFirstUse
+
+    return GeminiAdapter(kind)
+
+
 _KNOWN: tuple[Adapter, ...] = (
     OpenAIAdapter(OPENAI),
     AzureAdapter(AZURE),
-    AnthropicAdapter(),
-    GeminiAdapter(GEMINI),
+    OnFirstUse(ANTHROPIC, _anthropic),
+    OnFirstUse(GEMINI, _gemini),
     SimulatedAdapter(SIMULATED),
     *PRESETS,
 )

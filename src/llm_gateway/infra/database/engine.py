@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sqlite3
+import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import DBAPIError, InterfaceError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -116,7 +116,7 @@ def naming_outages() -> Iterator[None]:
     """Turn a driver's way of saying "the database does not answer" into StoreUnavailable."""
     try:
         yield
-    except (SQLAlchemyError, asyncpg.PostgresError, asyncpg.InterfaceError, sqlite3.Error, OSError) as error:
+    except Exception as error:
         reason = _outage(error)
         if reason is None:
             raise
@@ -133,7 +133,9 @@ def _outage(error: BaseException) -> str | None:
         return _outage(error.driver_exception)
     if isinstance(error, asyncio.TimeoutError | OSError):
         return type(error).__name__
-    if isinstance(error, sqlite3.OperationalError):
+    # Whoever raised its errors has imported it: a gateway on PostgreSQL need not.
+    sqlite3 = sys.modules.get("sqlite3")
+    if sqlite3 is not None and isinstance(error, sqlite3.OperationalError):
         # Locked, full, read-only, gone: but not a statement of ours that makes no sense.
         return None if error.sqlite_errorname == "SQLITE_ERROR" else f"SQLite: {error}"
     if isinstance(error, _POSTGRES_OUTAGES):

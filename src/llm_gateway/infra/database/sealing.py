@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from llm_gateway.infra.database import tables
@@ -18,6 +17,11 @@ from llm_gateway.infra.start_fault import StartFault
 
 _CANARY = b"the key is right"
 _NAMES = ("canary", "pepper")
+# Both stores read it alike; SQLAlchemy's own way to say it would load the dialect of the other one, too.
+_INSERT = (
+    "INSERT INTO sealed_settings (name, value) VALUES ('canary', :canary), ('pepper', :pepper)"
+    " ON CONFLICT DO NOTHING"
+)
 
 
 class SealedSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,11 +57,9 @@ async def read_sealed_settings(engine: AsyncEngine, vault: Vault) -> SealedSetti
         return found
     pepper = secrets.token_bytes(PEPPER_BYTES)
     fresh = {"canary": vault.seal(_CANARY, _place("canary")), "pepper": vault.seal(pepper, _place("pepper"))}
-    insert = postgresql.insert if engine.dialect.name == "postgresql" else sqlite.insert
     async with writing(engine) as connection:
         # Another worker may be first: all or nothing of one of them stays, since both rows go in one statement.
-        rows = [{"name": name, "value": value} for name, value in fresh.items()]
-        await connection.execute(insert(tables.sealed_settings).values(rows).on_conflict_do_nothing())
+        await connection.execute(sa.text(_INSERT), fresh)
     async with reading(engine) as connection:
         found = await _find(connection)
     if found is None:

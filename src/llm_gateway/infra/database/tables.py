@@ -64,7 +64,8 @@ metadata = sa.MetaData(
 
 
 def _id_column() -> sa.Column[int]:
-    # Never given twice: AUTOINCREMENT in SQLite, an identity in PostgreSQL.
+    # Never given twice: an identity in PostgreSQL; in SQLite AUTOINCREMENT, which the migrations say: said here,
+    # it would load SQLite's dialect into every worker.
     return sa.Column("id", _BigId, sa.Identity(), primary_key=True)
 
 
@@ -95,7 +96,6 @@ providers = sa.Table(
     sa.Column("stream_usage", sa.Boolean, nullable=True),
     # Seconds, NULL = no probes.
     sa.Column("probe_interval", sa.Double, nullable=True),
-    sqlite_autoincrement=True,
 )
 
 credentials = sa.Table(
@@ -113,7 +113,6 @@ credentials = sa.Table(
     *_times(),
     # {"is_enabled", "ttl", "is_shared"}; NULL = what the model says.
     sa.Column("cache", _Json, nullable=True),
-    sqlite_autoincrement=True,
 )
 
 # What an admin set for a public model; a model without a row is served all the same.
@@ -137,7 +136,6 @@ models = sa.Table(
     # {"is_enabled", "ttl", "is_shared"}; NULL = no caching.
     sa.Column("cache", _Json, nullable=True),
     *_times(),
-    sqlite_autoincrement=True,
 )
 
 task_types = sa.Table(
@@ -148,7 +146,6 @@ task_types = sa.Table(
     # Public model names, best first.
     sa.Column("models", _Json, nullable=False),
     *_times(),
-    sqlite_autoincrement=True,
 )
 
 # One row. Triggers on the four tables above raise the version, so changes by SQL count too.

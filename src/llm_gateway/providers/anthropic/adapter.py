@@ -12,12 +12,11 @@ from llm_gateway.core.secret import Secret
 from llm_gateway.core.snapshot import Deployment, ServingProvider
 from llm_gateway.providers.anthropic.decoding import completion_of, read_reply
 from llm_gateway.providers.anthropic.encoding import encode_request
+from llm_gateway.providers.anthropic.kind import ANTHROPIC
 from llm_gateway.providers.anthropic.models import NEWEST_VERSION
 from llm_gateway.providers.anthropic.streaming import AnthropicStream
 from llm_gateway.providers.anthropic.wire import UNREADABLE, decode_models, refusal_from
 from llm_gateway.providers.base import BadReply, Completion, Refusal, ReplyStream, UpstreamRequest
-
-ANTHROPIC = Kind(name="anthropic", default_api_base="https://api.anthropic.com/v1")
 
 _USER_AGENT = "llm-gateway"
 # The most that one page of the list may hold.

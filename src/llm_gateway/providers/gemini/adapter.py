@@ -17,11 +17,6 @@ from llm_gateway.providers.gemini.streaming import GeminiStream
 from llm_gateway.providers.gemini.whole import complete
 from llm_gateway.providers.gemini.wire import read_models, read_reply
 
-GEMINI = Kind(
-    name="gemini",
-    version_segment="/v1beta",
-    default_api_base="https://generativelanguage.googleapis.com/v1beta",
-)
 _USER_AGENT = "llm-gateway"
 # Names below these are paths already.
 _COLLECTIONS = ("models/", "tunedModels/", "publishers/", "endpoints/")

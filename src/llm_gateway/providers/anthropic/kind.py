@@ -1,0 +1,7 @@
+"""Says what the kind `anthropic` is, without importing all that speaks it."""
+
+from __future__ import annotations
+
+from llm_gateway.core.catalog import Kind
+
+ANTHROPIC = Kind(name="anthropic", default_api_base="https://api.anthropic.com/v1")
