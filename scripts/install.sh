@@ -19,7 +19,7 @@ wanted() {
 }
 
 is_new_enough() {
-  "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
+  "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' </dev/null >/dev/null 2>&1
 }
 
 # Built to be quick: with profile-guided optimisation, as python.org's and uv's are, or with the interpreter in the
@@ -33,7 +33,7 @@ maps = Path("/proc/self/maps")
 sys.exit(
     "--enable-optimizations" not in (sysconfig.get_config_var("CONFIG_ARGS") or "")
     and (not maps.exists() or "libpython" in maps.read_text())
-)' >/dev/null 2>&1
+)' </dev/null >/dev/null 2>&1
 }
 
 # PYTHON when it is set, else the first on PATH that was built to be quick, else the first.
@@ -47,6 +47,8 @@ find_python() {
   for candidate in python3 python3.14 python3.13 python3.12 python3.11 python; do
     # Every one of that name: a version manager's shims come first on PATH and hide the system's.
     while read -r path; do
+      # Not our own, which is about to be removed.
+      [[ ${path%/*} -ef .venv/bin ]] && continue
       is_new_enough "$path" || continue
       is_quick "$path" && { echo "$path"; return; }
       first=${first:-$path}

@@ -126,6 +126,17 @@ esac
     return python
 
 
+def _tools(clone: Path) -> Path:
+    """Return a folder with the script's own tools, and no Python of this machine."""
+    tools = clone / "tools"
+    tools.mkdir()
+    for tool in ("bash", "cksum", "sed", "cmp", "dirname", "rm"):
+        found = shutil.which(tool)
+        assert found
+        (tools / tool).symlink_to(found)
+    return tools
+
+
 @pytest.mark.parametrize(
     ("builds", "wanted"),
     [
@@ -139,17 +150,22 @@ def test_a_python_built_to_be_quick_comes_first(clone: Path, builds: tuple[str, 
     shutil.rmtree(clone / ".venv")
     for build in builds:
         _made_up_python(clone / build, new_enough=build != "old", quick=build == "quick")
-    # The script's own tools, and no Python of this machine.
-    tools = clone / "tools"
-    tools.mkdir()
-    for tool in ("bash", "cksum", "sed", "cmp", "dirname", "rm"):
-        found = shutil.which(tool)
-        assert found
-        (tools / tool).symlink_to(found)
+    _tools(clone)
     path = os.pathsep.join(str(clone / folder) for folder in (*builds, "tools"))
     done = _install(clone, "runtime", PATH=path, PYTHON="")
     assert done.stderr.startswith(f"Making .venv with Python of {wanted} ({clone / wanted / 'python3'};")
     assert done.returncode == 1
+
+
+def test_the_python_that_is_about_to_be_removed_is_not_chosen(clone: Path) -> None:
+    shutil.rmtree(clone / ".venv")
+    (clone / ".venv").mkdir()
+    _made_up_python(clone / ".venv/bin", quick=True)
+    _made_up_python(clone / "system")
+    tools = _tools(clone)
+    path = os.pathsep.join(map(str, (clone / ".venv/bin", clone / "system", tools)))
+    done = _install(clone, "runtime", PATH=path, PYTHON="")
+    assert done.stderr.startswith("Making .venv with Python of system (")
 
 
 def test_an_unknown_set_is_refused(clone: Path) -> None:

@@ -172,6 +172,22 @@ async def test_what_is_out_of_the_ordinary_is_not_learnt(data: bytes) -> None:
     assert connection.protocol._known is None
 
 
+@pytest.mark.parametrize("verb", [b"POST", b"HEAD"])
+async def test_a_head_is_never_known_by_what_another_request_said(verb: bytes) -> None:
+    connection = Connection()
+    other = HEAD.replace(b"POST /v1/x", verb + b" /v1/other")
+    large = request(b"x" * 40_000, other)
+    # The end of its head comes in a piece that is fed in slices, and so it is not learnt.
+    await connection.ask(large[:20])
+    assert await connection.ask(large[20:]) is not None
+    unusual = HEAD + b"Expect: 100-continue\r\n"
+    for body in (b"one", b"two"):
+        seen = await connection.ask(request(body, unusual))
+        assert seen is not None
+        assert (seen[0]["method"], seen[0]["path"], seen[1]) == ("POST", "/v1/x", body)
+    assert connection.protocol._known is None
+
+
 async def test_a_client_that_never_says_the_same_twice_is_not_studied_for_ever() -> None:
     connection = Connection()
     for number in range(20):

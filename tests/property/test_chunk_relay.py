@@ -9,7 +9,7 @@ from typing import Any, cast
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llm_gateway.infra.upstream.http11 import whole_chunk
+from llm_gateway.infra.upstream.http11 import NotHttp, ReplyParser, was_one_chunk, whole_chunk
 from llm_gateway.infra.upstream.http11_connection import Connection
 from tests.fakes.transports import Home, Notes
 
@@ -66,6 +66,27 @@ def test_pieces_of_any_size_give_the_whole_body(
         return b"".join(out)
 
     assert asyncio.run(relayed()) == b"".join(content for content, _ in contents)
+
+
+@given(
+    left=st.integers(1, 12),
+    bits=st.lists(st.sampled_from([b"\r\n", b"1", b"3", b"7", b"a"]), min_size=3, max_size=9),
+)
+@example(left=7, bits=[b"7", b"\r\n"] * 4)
+@example(left=1, bits=[b"1", b"\r\n"] * 2)
+def test_the_middle_of_a_chunk_is_not_taken_for_a_whole_one(left: int, bits: list[bytes]) -> None:
+    piece = b"".join(bits)
+    parser = ReplyParser()
+    parser.feed(HEAD + b"%x\r\n" % (left + 1) + b"x")
+    parser.take()
+    try:
+        parser.feed(piece)
+    except NotHttp:
+        return
+    if was_one_chunk(piece, parser.pieces):
+        parser.take()
+        parser.feed(framed(b"next") + b"0\r\n\r\n")
+        assert (parser.take(), parser.complete) == (b"next", True)
 
 
 @given(st.binary(max_size=40))

@@ -146,6 +146,8 @@ class GatewayProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """Note a request's first byte."""
         self._phase = _HEAD
+        # What was not learnt from the request before is not this one's.
+        self._lesson = None
         self._head_size = self._fresh_bytes
         # Requests that follow in the same piece are weighed when their head is complete.
         self._fresh_bytes = -self.limits.head_bytes

@@ -114,9 +114,9 @@ def whole_chunk(data: bytes) -> bytes:
 def was_one_chunk(data: bytes, pieces: list[bytes]) -> bool:
     """Tell whether the parser, which made `pieces` of `data`, now stands between two chunks of a body.
 
-    What is one chunk to look at may be the middle of another; then it is not the same as what came of it.
+    What is one chunk to look at may be the middle of another; then what came of it stands at its very start.
     """
-    return len(pieces) == 1 and whole_chunk(data) == pieces[0]
+    return len(pieces) == 1 and whole_chunk(data) == pieces[0] and not data.startswith(pieces[0])
 
 
 class ReplyParser:
