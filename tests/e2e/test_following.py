@@ -65,6 +65,31 @@ def test_c21_a_new_key_works_at_once_and_a_deleted_one_at_once_not(pair_desk: De
             assert looks == [401] * _LOOKS
 
 
+def test_c21_a_connection_that_knows_a_key_knows_no_more_than_that(desk: Desk) -> None:
+    desk.provider()
+    admin = desk.gateway.admin
+    made = accepted(admin.post("/credentials", json={"name": "known"}))
+    url = f"/credentials/{made['id']}"
+    headers = {"authorization": f"Bearer {made['key']}"}
+    changes: list[tuple[dict[str, Any], int]] = [
+        ({"rate_limit": None}, 200),
+        ({"is_enabled": False}, 401),
+        ({"is_enabled": True}, 200),
+        ({"allowed_models": ["another"]}, 403),
+        ({"allowed_models": ["*"], "rate_limit": 0}, 429),
+        ({"rate_limit": None}, 200),
+    ]
+    ports: set[Any] = set()
+    with httpx.Client(base_url=desk.gateway.origin, headers=headers, trust_env=False, timeout=15) as client:
+        for change, status in changes:
+            accepted(admin.patch(url, json=change))
+            answers = [client.post("/v1/chat/completions", json=desk.body()) for _ in range(3)]
+            assert [answer.status_code for answer in answers] == [status] * 3
+            # All on one connection.
+            ports |= {answer.extensions["network_stream"].get_extra_info("client_addr") for answer in answers}
+    assert len(ports) == 1
+
+
 @pytest.mark.parametrize("store", STORES)
 def test_s4_13_rows_changed_by_sql_are_followed(launch: Launch, fake: FakeUpstream, store: str) -> None:
     gateway = launch(store, WORKERS=2)
