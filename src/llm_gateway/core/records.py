@@ -70,7 +70,7 @@ class UsageRecord(msgspec.Struct, frozen=True, gc=False, tag_field="t", tag="end
     of it spent waiting for the last attempt's provider; `ttft_ms` is None unless content came. With
     `cache_hit` a kept reply was sent again: `provider`, `upstream_model` and the tokens are those of the
     request that it was made for, and nothing was asked of the provider. (By position, which the meter uses, it is
-    made five times as fast as by name.)
+    made several times as fast as by name.)
     """
 
     request_id: str
