@@ -29,35 +29,35 @@ from benchmarks.opcodes import counted, table
 from benchmarks.scenarios import MODELS, PACED_CHUNKS, SCENARIOS, Scenario
 from benchmarks.targets.base import WEIGHTS
 from benchmarks.tools import BenchmarkFailed
-from llm_gateway.core.catalog import Catalog, Credential, Provider
+from llm_gateway.core.config.catalog import Catalog, Credential, Provider
+from llm_gateway.core.config.snapshot import build_snapshot
 from llm_gateway.core.secret import Secret
-from llm_gateway.core.snapshot import build_snapshot
+from llm_gateway.flow.config.reloader import SnapshotHolder
 from llm_gateway.flow.gateway import Gateway, Options
-from llm_gateway.flow.probing import Prober
-from llm_gateway.flow.reloading import SnapshotHolder
+from llm_gateway.flow.provider_checks.probes import Prober
 from llm_gateway.http.body import BodyReader
-from llm_gateway.http.shell import RouteTable, Shell
-from llm_gateway.http.surface import DataPlane
-from llm_gateway.infra.access_log import AccessLog
-from llm_gateway.infra.access_tokens import OAuthTokens
+from llm_gateway.http.data_plane import DataPlane
+from llm_gateway.http.dispatcher import RouteTable, Shell
 from llm_gateway.infra.clock import SystemClock
-from llm_gateway.infra.event_log import AttemptLog
-from llm_gateway.infra.journal import FileJournal
-from llm_gateway.infra.prometheus import Metrics
+from llm_gateway.infra.journal.writer import FileJournal
+from llm_gateway.infra.logs.access_log import AccessLog
+from llm_gateway.infra.logs.event_log import AttemptLog
+from llm_gateway.infra.metrics.prometheus import Metrics
 from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
 from llm_gateway.infra.request_ids import RequestIds
 from llm_gateway.infra.secrets import Blake2KeyHasher
-from llm_gateway.infra.token_counter import TiktokenCounter
+from llm_gateway.infra.token_counting.counter import TiktokenCounter
+from llm_gateway.infra.token_counting.vocabularies import Vocabularies
 from llm_gateway.infra.upstream.by_scheme import UpstreamByScheme
-from llm_gateway.infra.upstream.http11_pool import PooledUpstream
-from llm_gateway.infra.upstream.simulated import SimulatedUpstream
-from llm_gateway.infra.vocabularies import Vocabularies
-from llm_gateway.infra.worker_board import FileWorkerBoard
+from llm_gateway.infra.upstream.http11.pool import PooledUpstream
+from llm_gateway.infra.upstream.oauth_tokens import OAuthTokens
+from llm_gateway.infra.upstream.simulated.upstream import SimulatedUpstream
+from llm_gateway.infra.worker_registry import FileWorkerBoard
 from llm_gateway.providers.registry import ADAPTERS, KINDS
-from llm_gateway.server.gateway_server import settle_garbage_collection
-from llm_gateway.server.limits import HttpLimits
-from llm_gateway.server.protocol import GatewayProtocol
-from llm_gateway.server.state import GatewayServerState
+from llm_gateway.server.http1.limits import HttpLimits
+from llm_gateway.server.http1.protocol import GatewayProtocol
+from llm_gateway.server.http1.state import GatewayServerState
+from llm_gateway.server.processes.uvicorn_server import settle_garbage_collection
 from llm_gateway.surfaces.openai.routes import openai_routes
 
 _KEY = "sk-in-process-benchmark"

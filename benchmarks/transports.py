@@ -22,9 +22,9 @@ import uvloop
 
 from benchmarks.machine import Cores
 from benchmarks.tools import Tools
-from llm_gateway.flow.ports import Upstream
-from llm_gateway.infra.upstream.aiohttp_transport import AiohttpUpstream
-from llm_gateway.infra.upstream.http11_pool import PooledUpstream
+from llm_gateway.flow.ports.upstream import Upstream
+from llm_gateway.infra.upstream.aiohttp.transport import AiohttpUpstream
+from llm_gateway.infra.upstream.http11.pool import PooledUpstream
 from llm_gateway.providers.base import UpstreamRequest
 
 _CONNECTIONS = 32

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import pytest
 import uvloop
 
-from llm_gateway.flow.ports import Upstream
-from llm_gateway.infra.upstream.aiohttp_transport import AiohttpUpstream
-from llm_gateway.infra.upstream.http11_pool import PooledUpstream
+from llm_gateway.flow.ports.upstream import Upstream
+from llm_gateway.infra.upstream.aiohttp.transport import AiohttpUpstream
+from llm_gateway.infra.upstream.http11.pool import PooledUpstream
 from tests.fakes.upstream_calls import MakeUpstream
 
 

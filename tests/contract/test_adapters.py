@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_gateway.core.catalog import Provider
-from llm_gateway.core.catalog_faults import provider_faults
 from llm_gateway.core.chat import ChatRequest, Endpoint
+from llm_gateway.core.config.catalog import Provider
+from llm_gateway.core.config.snapshot import ServingProvider
+from llm_gateway.core.config.validation import provider_faults
 from llm_gateway.core.secret import Secret
-from llm_gateway.core.snapshot import ServingProvider
 from llm_gateway.providers.base import Adapter, BadReply, Refusal, ReplyStream
 from llm_gateway.providers.registry import ADAPTERS, KINDS
 from tests.fakes.at_once import told_at_once

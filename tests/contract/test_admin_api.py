@@ -301,7 +301,7 @@ async def test_a_refused_configuration_is_explained_and_can_be_mended_row_by_row
 
 
 async def test_c21_laggards_are_named(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm_gateway.flow.reloading.BARRIER_TIMEOUT", 0.05)
+    monkeypatch.setattr("llm_gateway.flow.config.reloader.BARRIER_TIMEOUT", 0.05)
     monkeypatch.setattr(type(desk.store.reloader).await_everyone, "__defaults__", (0.05,))
     desk.store.board.others = {4711: 1}
     assert (await desk.ask("POST", "/providers", 201, json=PROVIDER))["laggards"] == [4711]

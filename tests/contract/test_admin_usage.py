@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from llm_gateway.core.records import UsageRecord
-from llm_gateway.infra.fact_lines import to_line
+from llm_gateway.infra.json_lines import to_line
 from tests.fakes.admin_desk import Desk, sitting
 from tests.fakes.stores import opened
 

@@ -12,7 +12,7 @@ import pytest
 
 from llm_gateway.core.errors import Conflict, NotFound, Unprocessable
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.stores import (
+from llm_gateway.flow.config.rows import (
     CatalogEdit,
     CredentialEntry,
     CredentialFields,

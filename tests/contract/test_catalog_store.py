@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.stores import CatalogEdit, CredentialEntry, ProviderEntry, ProviderFields
+from llm_gateway.flow.config.rows import CatalogEdit, CredentialEntry, ProviderEntry, ProviderFields
 from llm_gateway.infra.database import tables
 from llm_gateway.infra.database.engine import reading, writing
 from tests.fakes.stores import Store, opened

@@ -9,10 +9,17 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.core.catalog import CacheRules, ClientCredentials, Model, RetryRules, TaskType, Timeouts
+from llm_gateway.core.config.catalog import (
+    CacheRules,
+    ClientCredentials,
+    Model,
+    RetryRules,
+    TaskType,
+    Timeouts,
+)
 from llm_gateway.core.errors import Conflict, NotFound, Unprocessable
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.stores import (
+from llm_gateway.flow.config.rows import (
     CredentialFields,
     Fields,
     ModelEntry,
@@ -22,7 +29,7 @@ from llm_gateway.flow.stores import (
     TaskTypeEntry,
     TaskTypeFields,
 )
-from llm_gateway.infra.database.last_good import LastGoodCatalog, LastGoodFile
+from llm_gateway.infra.database.catalog.last_good import LastGoodCatalog, LastGoodFile
 from tests.fakes.stores import Store, opened
 
 OAUTH2 = ClientCredentials(token_url="https://login.example/token", client_id="me", scope="a b")

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.flow.ports import UpstreamFault
+from llm_gateway.flow.ports.upstream import UpstreamFault
 from tests.fakes.admin_desk import Desk, sitting
 from tests.fakes.in_memory import FakeReply
 from tests.fakes.stores import opened

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from llm_gateway.flow.ports import RateLimiter, Verdict
+from llm_gateway.flow.ports.limits import RateLimiter, Verdict
 from llm_gateway.infra.rate_limits import make_rate_limiter, redis_storage, redis_window
 from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
 from llm_gateway.infra.rate_limits.redis_window import RedisRateLimiter

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from llm_gateway.flow.ports import Upstream, UpstreamReply
+from llm_gateway.flow.ports.upstream import Upstream, UpstreamReply
 from tests.contract.test_upstreams import CHUNKED, FRAMINGS, and_end, and_reset
 from tests.fakes.origin import Script, Visit, answers, origin_of
 from tests.fakes.upstream_calls import SOON, ask, fault_of, post

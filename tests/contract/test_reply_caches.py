@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 import redis
 
-from llm_gateway.flow.ports import ReplyCache
+from llm_gateway.flow.ports.cache import ReplyCache
 from llm_gateway.infra.reply_cache import make_reply_cache, redis_cache
 from llm_gateway.infra.reply_cache.redis_cache import RedisReplyCache
 from tests.fakes.in_memory import FakeClock

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from llm_gateway.flow.ports import Upstream, UpstreamReply
-from llm_gateway.infra.upstream.http11_pool import PooledUpstream
+from llm_gateway.flow.ports.upstream import Upstream, UpstreamReply
+from llm_gateway.infra.upstream.http11.pool import PooledUpstream
 from tests.fakes.origin import HELLO, OK, Visit, answers, origin_of
 from tests.fakes.upstream_calls import LIMIT, SOON, MakeUpstream, ask, fault_of, post, whole
 

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from llm_gateway.flow.ports import Upstream
+from llm_gateway.flow.ports.upstream import Upstream
 from llm_gateway.infra.upstream.by_proxy import UpstreamByProxy
 from tests.fakes.origin import HELLO, OK, Visit, answers, origin_of
 from tests.fakes.upstream_calls import SOON, MakeUpstream, ask, fault_of, post, whole
@@ -360,7 +360,7 @@ async def test_a_proxy_is_used_but_for_no_proxy(
 ) -> None:
     for name in ("http_proxy", "https_proxy", "no_proxy"):
         monkeypatch.delenv(name.upper(), raising=False)
-    from llm_gateway.infra.upstream.aiohttp_transport import AiohttpUpstream
+    from llm_gateway.infra.upstream.aiohttp.transport import AiohttpUpstream
 
     direct = make_upstream()
     async with origin_of(answers(HELLO)) as proxy, origin_of(answers(HELLO)) as inside:

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from llm_gateway.core.catalog import ClientCredentials
+from llm_gateway.core.config.catalog import ClientCredentials
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.ports import Upstream, UpstreamFault
-from llm_gateway.infra.access_tokens import OAuthTokens
+from llm_gateway.flow.ports.upstream import Upstream, UpstreamFault
 from llm_gateway.infra.clock import SystemClock
+from llm_gateway.infra.upstream.oauth_tokens import OAuthTokens
 from tests.fakes.origin import OK, Origin, Script, Visit, answers, origin_of
 from tests.services import free_port
 

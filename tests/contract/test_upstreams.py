@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from llm_gateway.flow.ports import Upstream
+from llm_gateway.flow.ports.upstream import Upstream
 from llm_gateway.providers.base import UpstreamRequest
 from tests.fakes.origin import HELLO, OK, Asked, Script, Visit, answers, origin_of
 from tests.fakes.upstream_calls import LIMIT, SECRET, SOON, ask, fault_of, post, read_to_end, whole

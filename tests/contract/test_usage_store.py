@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from llm_gateway.core.records import UsageRecord
-from llm_gateway.flow.ports import FactsRefused
-from llm_gateway.flow.stores import UsageFilter, UsagePlace
-from llm_gateway.infra.fact_lines import to_line
+from llm_gateway.flow.config.rows import UsageFilter, UsagePlace
+from llm_gateway.flow.ports.ledger import FactsRefused
+from llm_gateway.infra.json_lines import to_line
 from tests.fakes.stores import Store, opened
 
 NOW = 1_790_000_000_123_457

@@ -9,8 +9,8 @@ from typing import Any
 
 from prometheus_client import Counter
 
-from llm_gateway.infra.prometheus import Metrics
-from llm_gateway.infra.request_metrics import RequestMetrics
+from llm_gateway.infra.metrics.prometheus import Metrics
+from llm_gateway.infra.metrics.requests import RequestMetrics
 
 ROOT = Path(__file__).parents[2]
 # What the reference system's dashboards read (S4.50 to S4.55): names, and labels where it names them.

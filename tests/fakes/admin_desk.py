@@ -12,8 +12,9 @@ from fastapi import FastAPI
 
 from llm_gateway.admin.router import admin_router
 from llm_gateway.admin.services import AdminServices
-from llm_gateway.flow.explaining import explain
-from llm_gateway.flow.provider_testing import ProviderTest, ProviderTester
+from llm_gateway.flow.explain.explainer import explain
+from llm_gateway.flow.ports.listeners import ProviderTest
+from llm_gateway.flow.provider_checks.trials import ProviderTester
 from llm_gateway.http.framework_errors import add_error_handlers
 from llm_gateway.providers.registry import KINDS
 from tests.fakes.in_memory import Bench, FakeUpstream

@@ -15,8 +15,8 @@ import typing_extensions
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 
 from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.config.snapshot import Deployment
 from llm_gateway.core.secret import Secret
-from llm_gateway.core.snapshot import Deployment
 from tests.fakes.replaying import Answered, Asked
 
 FOLDER = Path(__file__).parents[1] / "wire" / "anthropic"

@@ -9,14 +9,14 @@ from typing import Any
 
 import msgspec
 
-from llm_gateway.core.catalog import Catalog, Credential, Model, Provider
 from llm_gateway.core.chat import ChatRequest
-from llm_gateway.core.snapshot import build_snapshot
+from llm_gateway.core.config.catalog import Catalog, Credential, Model, Provider
+from llm_gateway.core.config.snapshot import build_snapshot
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Options
-from llm_gateway.flow.pipeline import handle
-from llm_gateway.flow.reply import Reply, WholeReply
-from llm_gateway.flow.reply_store import ReplyStore
+from llm_gateway.flow.reply_cache.store import ReplyStore
+from llm_gateway.flow.request.pipeline import handle
+from llm_gateway.flow.request.reply import Reply, WholeReply
 from llm_gateway.infra.reply_cache.in_process import InProcessReplyCache
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.providers.registry import KINDS

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from llm_gateway.core.records import AttemptBegun, UsageRecord
-from llm_gateway.flow.ports import FactsRefused
+from llm_gateway.flow.ports.ledger import FactsRefused
 
 
 def attempt(request_id: str, **changes: Any) -> AttemptBegun:

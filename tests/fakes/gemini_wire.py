@@ -16,8 +16,8 @@ import msgspec
 from google.genai import types
 
 from llm_gateway.core.chat import ChatRequest, Endpoint
+from llm_gateway.core.config.snapshot import Deployment
 from llm_gateway.core.secret import Secret
-from llm_gateway.core.snapshot import Deployment
 from llm_gateway.core.sse import event_data, split_events
 
 RECORDINGS = Path(__file__).parents[1] / "wire" / "gemini"

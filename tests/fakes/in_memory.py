@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from llm_gateway.core.catalog import Catalog, ClientCredentials, Credential, Model, Provider
+from llm_gateway.core.config.catalog import Catalog, ClientCredentials, Credential, Model, Provider
+from llm_gateway.core.config.snapshot import Snapshot, build_snapshot
 from llm_gateway.core.records import AttemptBegun, AttemptFailed, UsageRecord
 from llm_gateway.core.secret import Secret
-from llm_gateway.core.snapshot import Snapshot, build_snapshot
 from llm_gateway.flow.call import Call, PresentedKey
 from llm_gateway.flow.gateway import Gateway, Options
-from llm_gateway.flow.ports import UpstreamFault, Verdict
-from llm_gateway.flow.selector import Selector
+from llm_gateway.flow.ports.limits import Verdict
+from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.routing.selector import Selector
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.providers.registry import ADAPTERS, KINDS
 from tests.fakes.virtual_time import VirtualTime

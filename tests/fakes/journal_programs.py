@@ -16,9 +16,9 @@ import msgspec
 
 from llm_gateway.core.records import UsageRecord
 from llm_gateway.infra.clock import SystemClock
-from llm_gateway.infra.journal import FileJournal
+from llm_gateway.infra.journal.shipper import Shipper
+from llm_gateway.infra.journal.writer import FileJournal
 from llm_gateway.infra.request_ids import RequestIds
-from llm_gateway.infra.shipper import Shipper
 from tests.fakes.facts import attempt, record
 
 # So small that files change every few hundred requests.

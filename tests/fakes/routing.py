@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
-from llm_gateway.core.catalog import Catalog, Credential, Kind, Model, Provider, TaskType
 from llm_gateway.core.chat import ChatRequest, Endpoint
-from llm_gateway.core.snapshot import Account, Snapshot, build_snapshot
-from llm_gateway.flow.admission import ANONYMOUS
-from llm_gateway.flow.planning import Plan, find_route, make_plan
-from llm_gateway.flow.selector import Candidate, Selector
+from llm_gateway.core.config.catalog import Catalog, Credential, Kind, Model, Provider, TaskType
+from llm_gateway.core.config.snapshot import Account, Snapshot, build_snapshot
+from llm_gateway.flow.request.admission import ANONYMOUS
+from llm_gateway.flow.routing.plan import Plan, find_route, make_plan
+from llm_gateway.flow.routing.selector import Candidate, Selector
 from llm_gateway.providers.registry import KINDS
 from tests.fakes.in_memory import FakeReply, credential, provider
 

@@ -10,10 +10,10 @@ from typing import Any
 
 from uvicorn.config import Config
 
-from llm_gateway.server.deadlines import DeadlineSweep
-from llm_gateway.server.limits import HttpLimits
-from llm_gateway.server.protocol import GatewayProtocol
-from llm_gateway.server.state import GatewayServerState
+from llm_gateway.server.http1.deadlines import DeadlineSweep
+from llm_gateway.server.http1.limits import HttpLimits
+from llm_gateway.server.http1.protocol import GatewayProtocol
+from llm_gateway.server.http1.state import GatewayServerState
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]

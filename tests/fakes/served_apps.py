@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from llm_gateway.server.exchange import EXTENSION
+from llm_gateway.server.http1.exchange import EXTENSION
 from tests.fakes.served import Receive, Scope, Send
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from llm_gateway.server.limits import HttpLimits
-from llm_gateway.server.listening import CannotServe
-from llm_gateway.server.serving import serve
+from llm_gateway.server.http1.limits import HttpLimits
+from llm_gateway.server.processes.listener import CannotServe
+from llm_gateway.server.processes.serve import serve
 from llm_gateway.settings import Settings
 from tests.fakes.served import Receive, Scope, Send
 

@@ -11,11 +11,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from llm_gateway.core.catalog import Kind
+from llm_gateway.core.config.catalog import Kind
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.catalog_editing import CatalogEditor
-from llm_gateway.flow.reloading import Reloader, ReloadListener, SnapshotHolder
-from llm_gateway.flow.stores import CredentialFields, ProviderFields
+from llm_gateway.flow.config.editor import CatalogEditor
+from llm_gateway.flow.config.reloader import Reloader, SnapshotHolder
+from llm_gateway.flow.config.rows import CredentialFields, ProviderFields
+from llm_gateway.flow.ports.listeners import ReloadListener
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.database.address import (
     PostgresAddress,
@@ -24,14 +25,14 @@ from llm_gateway.infra.database.address import (
     embedded_address,
     read_address,
 )
-from llm_gateway.infra.database.catalog import CatalogRepository
-from llm_gateway.infra.database.editing import CatalogRows
+from llm_gateway.infra.database.catalog.change_feed import ChangeFeed
+from llm_gateway.infra.database.catalog.decoding import CatalogOpener
+from llm_gateway.infra.database.catalog.last_good import LastGoodCatalog, LastGoodFile
+from llm_gateway.infra.database.catalog.reader import CatalogRepository
+from llm_gateway.infra.database.catalog.sealing import open_pepper, read_sealed_settings, reseal
+from llm_gateway.infra.database.catalog.writer import CatalogRows
 from llm_gateway.infra.database.engine import close_engine, make_engine, writing
-from llm_gateway.infra.database.feed import ChangeFeed
-from llm_gateway.infra.database.last_good import LastGoodCatalog, LastGoodFile
 from llm_gateway.infra.database.migrating import migrate_up
-from llm_gateway.infra.database.opening import CatalogOpener
-from llm_gateway.infra.database.sealing import open_pepper, read_sealed_settings, reseal
 from llm_gateway.infra.database.usage import UsageRepository
 from llm_gateway.infra.secrets import Blake2KeyHasher, KeyRing, Vault
 from tests.fakes.board import FakeBoard

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from llm_gateway.infra.upstream.http11_connection import Connection
+from llm_gateway.infra.upstream.http11.connection import Connection
 
 
 class Notes:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from llm_gateway.flow.ports import Upstream, UpstreamFault, UpstreamReply
+from llm_gateway.flow.ports.upstream import Upstream, UpstreamFault, UpstreamReply
 from llm_gateway.providers.base import UpstreamRequest
 
 MakeUpstream = Callable[..., Upstream]

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from llm_gateway.flow.ports import StoreUnavailable
-from llm_gateway.flow.reloading import Reloader
+from llm_gateway.flow.config.reloader import Reloader
+from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.infra.database import engine as engine_module
-from llm_gateway.infra.database import feed as feed_module
 from llm_gateway.infra.database.address import read_address
+from llm_gateway.infra.database.catalog import change_feed as feed_module
 from llm_gateway.infra.database.engine import close_engine, make_engine, reading
 from tests.fakes.stores import Store, opened
 from tests.fakes.tcp_gate import gate_to

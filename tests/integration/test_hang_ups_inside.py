@@ -12,16 +12,16 @@ from typing import Any, cast
 
 import pytest
 
+from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.gateway import Options
-from llm_gateway.flow.metering import Meter
-from llm_gateway.flow.reply import StreamReply
+from llm_gateway.flow.request.reply import StreamReply
 from llm_gateway.http.body import BodyReader
-from llm_gateway.http.surface import DataPlane
-from llm_gateway.infra.upstream.aiohttp_transport import AiohttpReply, AiohttpUpstream
-from llm_gateway.infra.upstream.http11_connection import Connection
-from llm_gateway.infra.upstream.http11_pool import PooledUpstream
-from llm_gateway.infra.upstream.http11_reply import PooledReply
-from llm_gateway.providers.openai_stream import OpenAIReplyStream
+from llm_gateway.http.data_plane import DataPlane
+from llm_gateway.infra.upstream.aiohttp.transport import AiohttpReply, AiohttpUpstream
+from llm_gateway.infra.upstream.http11.connection import Connection
+from llm_gateway.infra.upstream.http11.pool import PooledUpstream
+from llm_gateway.infra.upstream.http11.reply import PooledReply
+from llm_gateway.providers.openai.event_stream import OpenAIReplyStream
 from llm_gateway.surfaces.openai.parsing import parse_chat, parse_response
 from tests.e2e.hanging_up import Leaver, storm
 from tests.fakes.board import FakeBoard

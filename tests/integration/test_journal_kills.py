@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from llm_gateway.infra.clock import SystemClock
-from llm_gateway.infra.journal_files import read_folder
-from llm_gateway.infra.shipper import Shipper
+from llm_gateway.infra.journal.files import read_folder
+from llm_gateway.infra.journal.shipper import Shipper
 from tests.fakes.journal_programs import SqliteStore
 
 ROOT = Path(__file__).parents[2]

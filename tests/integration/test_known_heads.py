@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uvicorn.config import Config
 
-from llm_gateway.server import protocol as protocol_module
-from llm_gateway.server.exchange import EXTENSION
-from llm_gateway.server.known_head import KnownHead, learn
-from llm_gateway.server.limits import HttpLimits
-from llm_gateway.server.protocol import GatewayProtocol
-from llm_gateway.server.state import GatewayServerState
+from llm_gateway.server.http1 import protocol as protocol_module
+from llm_gateway.server.http1.exchange import EXTENSION
+from llm_gateway.server.http1.head_cache import KnownHead, learn
+from llm_gateway.server.http1.limits import HttpLimits
+from llm_gateway.server.http1.protocol import GatewayProtocol
+from llm_gateway.server.http1.state import GatewayServerState
 from tests.fakes.served import Receive, Scope, Send
 from tests.fakes.served_apps import read_body, reply
 

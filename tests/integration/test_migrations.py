@@ -19,7 +19,7 @@ from alembic.script import ScriptDirectory
 from llm_gateway.infra.database import migrating, tables
 from llm_gateway.infra.database.address import SqliteAddress, StoreAddress, embedded_address, read_address
 from llm_gateway.infra.database.engine import close_engine, make_engine, reading, writing
-from llm_gateway.infra.start_fault import StartFault
+from llm_gateway.infra.start_error import StartFault
 
 ROOT = Path(migrating.__file__).parents[4]
 

@@ -18,7 +18,7 @@ from loguru import logger
 from llm_gateway.infra.rate_limits import make_rate_limiter, redis_storage, redis_window
 from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
 from llm_gateway.infra.rate_limits.redis_window import RedisRateLimiter
-from llm_gateway.infra.start_fault import StartFault
+from llm_gateway.infra.start_error import StartFault
 
 _SECRET = "hunter2-of-redis"
 

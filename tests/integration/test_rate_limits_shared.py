@@ -23,7 +23,7 @@ from llm_gateway.infra.rate_limits import make_rate_limiter, shared
 from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
 from llm_gateway.infra.rate_limits.ring import OWNER, RING_SIZE, WINDOW
 from llm_gateway.infra.rate_limits.shared import SharedRateLimiter
-from llm_gateway.infra.start_fault import StartFault
+from llm_gateway.infra.start_error import StartFault
 
 _DESCRIPTORS = Path("/proc/self/fd")
 

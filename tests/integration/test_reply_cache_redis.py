@@ -12,7 +12,7 @@ from loguru import logger
 
 from llm_gateway.infra.reply_cache import make_reply_cache, redis_cache
 from llm_gateway.infra.reply_cache.redis_cache import RedisReplyCache
-from llm_gateway.infra.start_fault import StartFault
+from llm_gateway.infra.start_error import StartFault
 from tests.fakes.in_memory import FakeClock
 from tests.fakes.tcp_proxy import TcpProxy
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from llm_gateway.core.catalog import Catalog
+from llm_gateway.core.config.catalog import Catalog
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.ports import StoreUnavailable
+from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.infra.database import tables
+from llm_gateway.infra.database.catalog.last_good import LastGoodCatalog, LastGoodFile
+from llm_gateway.infra.database.catalog.rows import StoredCatalog
+from llm_gateway.infra.database.catalog.sealing import SealedSettings, open_pepper
 from llm_gateway.infra.database.engine import reading
-from llm_gateway.infra.database.last_good import LastGoodCatalog, LastGoodFile
-from llm_gateway.infra.database.sealing import SealedSettings, open_pepper
-from llm_gateway.infra.database.stored import StoredCatalog
 from llm_gateway.infra.secrets import KeyRing
-from llm_gateway.infra.start_fault import StartFault
+from llm_gateway.infra.start_error import StartFault
 from tests.fakes.stores import Store, opened, ring
 
 

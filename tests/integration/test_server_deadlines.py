@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from llm_gateway.server.exchange import EXTENSION
+from llm_gateway.server.http1.exchange import EXTENSION
 from tests.fakes.served import Receive, Scope, Send, served
 from tests.fakes.served_apps import GET, POST, Recorder, echo
 

@@ -11,7 +11,7 @@ from pathlib import Path
 PROGRAM = """
 import asyncio, json, sys
 # What `serve` imports before there is an application.
-import llm_gateway.cli, llm_gateway.cli.programs, llm_gateway.server.serving
+import llm_gateway.cli, llm_gateway.cli.programs, llm_gateway.server.processes.serve
 from llm_gateway.app import prepare
 from llm_gateway.app.composition import running
 from llm_gateway.cli.reading_settings import read_settings

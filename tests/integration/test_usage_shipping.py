@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from llm_gateway.flow.stores import UsageFilter
+from llm_gateway.flow.config.rows import UsageFilter
 from llm_gateway.infra.clock import SystemClock
-from llm_gateway.infra.journal import FileJournal
+from llm_gateway.infra.journal.shipper import Shipper
+from llm_gateway.infra.journal.writer import FileJournal
 from llm_gateway.infra.request_ids import RequestIds
-from llm_gateway.infra.shipper import Shipper
 from tests.fakes.facts import attempt, record
 from tests.fakes.stores import Store, opened
 

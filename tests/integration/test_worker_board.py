@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from llm_gateway.infra import worker_board
-from llm_gateway.infra.start_fault import StartFault
-from llm_gateway.infra.worker_board import FileWorkerBoard
+from llm_gateway.infra import worker_registry as worker_board
+from llm_gateway.infra.start_error import StartFault
+from llm_gateway.infra.worker_registry import FileWorkerBoard
 
 # A worker that does as it is told, a line at a time.
 _WORKER = """

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_gateway.core.balancing import SmoothWeightedRoundRobin
+from llm_gateway.core.routing.load_balancing import SmoothWeightedRoundRobin
 
 _NAMES = "abcdefgh"
 

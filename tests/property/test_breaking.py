@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_gateway.core.breaking import Breaker, BreakerRules
+from llm_gateway.core.routing.circuit_breaker import Breaker, BreakerRules
 
 _RULES = BreakerRules(failures_in_a_row=2, least_attempts=4, window=12.0)
 _EVENTS = st.lists(

@@ -9,10 +9,10 @@ import msgspec
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from llm_gateway.core.catalog import Catalog
 from llm_gateway.core.chat import ChatRequest
-from llm_gateway.core.snapshot import build_snapshot
-from llm_gateway.flow.cache_keys import make_key
+from llm_gateway.core.config.catalog import Catalog
+from llm_gateway.core.config.snapshot import build_snapshot
+from llm_gateway.flow.reply_cache.keys import make_key
 from llm_gateway.providers.registry import KINDS
 from tests.fakes.in_memory import provider
 

@@ -10,11 +10,11 @@ from typing import Any
 import hypothesis
 from hypothesis import strategies as st
 
-from llm_gateway.core.catalog import CacheRules, Catalog, Timeouts
+from llm_gateway.core.config.catalog import CacheRules, Catalog, Timeouts
+from llm_gateway.core.config.snapshot import build_snapshot
 from llm_gateway.core.errors import Conflict, NotFound, Unprocessable
 from llm_gateway.core.secret import Secret
-from llm_gateway.core.snapshot import build_snapshot
-from llm_gateway.flow.stores import (
+from llm_gateway.flow.config.rows import (
     CredentialEntry,
     CredentialFields,
     ModelEntry,

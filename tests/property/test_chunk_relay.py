@@ -9,8 +9,8 @@ from typing import Any, cast
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from llm_gateway.infra.upstream.http11 import NotHttp, ReplyParser, was_one_chunk, whole_chunk
-from llm_gateway.infra.upstream.http11_connection import Connection
+from llm_gateway.infra.upstream.http11.connection import Connection
+from llm_gateway.infra.upstream.http11.messages import NotHttp, ReplyParser, was_one_chunk, whole_chunk
 from tests.fakes.transports import Home, Notes
 
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"

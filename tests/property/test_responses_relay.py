@@ -8,8 +8,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_gateway.providers.openai_responses import read_response
-from llm_gateway.providers.openai_responses_stream import ResponsesStream
+from llm_gateway.providers.openai.responses import read_response
+from llm_gateway.providers.openai.responses_stream import ResponsesStream
 from tests.fakes.responses_wire import response, response_events
 from tests.fakes.script import Script, Tool
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_gateway.core.retrying import RetryBudget
+from llm_gateway.core.routing.retry import RetryBudget
 
 _STEPS = st.lists(
     st.tuples(st.sampled_from([0.0, 0.01, 0.3, 2.0]), st.integers(0, 30), st.integers(0, 30), st.booleans()),

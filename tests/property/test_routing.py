@@ -7,8 +7,8 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm_gateway.core.balancing import SmoothWeightedRoundRobin, rendezvous
-from llm_gateway.flow.selector import Selector
+from llm_gateway.core.routing.load_balancing import SmoothWeightedRoundRobin, rendezvous
+from llm_gateway.flow.routing.selector import Selector
 from tests.fakes.routing import model, order_of, plan_for, shut, snapshot_of, weighted
 
 _NAMES = "abcdef"

@@ -9,8 +9,8 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_gateway.core.catalog import Catalog, Credential, Kind, Model, Provider
-from llm_gateway.core.snapshot import CatalogInvalid, build_snapshot
+from llm_gateway.core.config.catalog import Catalog, Credential, Kind, Model, Provider
+from llm_gateway.core.config.snapshot import CatalogInvalid, build_snapshot
 
 KINDS = {"openai": Kind(name="openai"), "bare": Kind(name="bare", version_segment="")}
 MODELS = ("a", "ab", "b", "b1", "other")

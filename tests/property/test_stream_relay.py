@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_gateway.core.sse import EventSplitter, event_data, split_events
-from llm_gateway.providers.openai_stream import OpenAIReplyStream
+from llm_gateway.providers.openai.event_stream import OpenAIReplyStream
 
 TEXTS = st.text(min_size=0, max_size=12)
 LINE_ENDS = st.sampled_from([b"\n", b"\r\n", b"\r"])

@@ -14,8 +14,8 @@ import pytest
 from loguru import logger
 
 from llm_gateway.core.records import UsageRecord
-from llm_gateway.infra import access_log as access_log_module
-from llm_gateway.infra.access_log import AccessLog
+from llm_gateway.infra.logs import access_log as access_log_module
+from llm_gateway.infra.logs.access_log import AccessLog
 from tests.fakes.facts import record
 from tests.fakes.in_memory import FakeClock
 

@@ -11,10 +11,10 @@ from urllib.parse import parse_qs
 import msgspec
 import pytest
 
-from llm_gateway.core.catalog import ClientCredentials
+from llm_gateway.core.config.catalog import ClientCredentials
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.ports import UpstreamFault
-from llm_gateway.infra.access_tokens import OAuthTokens
+from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.infra.upstream.oauth_tokens import OAuthTokens
 from llm_gateway.providers.base import UpstreamRequest
 from tests.fakes.in_memory import FakeClock, FakeReply
 

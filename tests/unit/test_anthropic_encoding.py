@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.core.catalog import ClientCredentials, Provider
+from llm_gateway.core.config.catalog import ClientCredentials, Provider
+from llm_gateway.core.config.snapshot import ServingProvider
 from llm_gateway.core.secret import Secret
-from llm_gateway.core.snapshot import ServingProvider
 from llm_gateway.providers.anthropic.adapter import AnthropicAdapter
 from llm_gateway.providers.anthropic.kind import ANTHROPIC
-from llm_gateway.providers.on_first_use import OnFirstUse
+from llm_gateway.providers.lazy import OnFirstUse
 from llm_gateway.providers.registry import ADAPTERS, KINDS
 from tests.fakes.anthropic_asking import ADAPTER, USER, WEATHER, encoded, refused, sent
 from tests.fakes.anthropic_wire import SECRET, chat, deployment

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_gateway.core.breaking import Breaker, BreakerRules
+from llm_gateway.core.routing.circuit_breaker import Breaker, BreakerRules
 
 RULES = BreakerRules()
 

@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.core.catalog import Catalog
 from llm_gateway.core.chat import ChatRequest, Endpoint
-from llm_gateway.core.snapshot import build_snapshot
-from llm_gateway.flow.cache_keys import is_repeatable, leaves_traces, make_key
+from llm_gateway.core.config.catalog import Catalog
+from llm_gateway.core.config.snapshot import build_snapshot
+from llm_gateway.flow.reply_cache.keys import is_repeatable, leaves_traces, make_key
 from llm_gateway.providers.registry import KINDS
 from tests.fakes.in_memory import provider
 

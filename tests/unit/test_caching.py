@@ -7,12 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.core.catalog import CacheRules, Model
+from llm_gateway.core.config.catalog import CacheRules, Model
 from llm_gateway.core.errors import BadRequest, GatewayError, RateLimited
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.gateway import Options
-from llm_gateway.flow.ports import UpstreamFault
-from llm_gateway.flow.reply import WholeReply
+from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.request.reply import WholeReply
 from llm_gateway.providers.base import UpstreamRequest
 from tests.fakes.caching_bench import LARGEST, CachingBench, consume, said
 from tests.fakes.in_memory import FakeReply, FakeUpstream, credential, provider

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.core.catalog import (
+from llm_gateway.core.config.catalog import (
     CacheRules,
     Catalog,
     ClientCredentials,
@@ -18,7 +18,7 @@ from llm_gateway.core.catalog import (
     TaskType,
     Timeouts,
 )
-from llm_gateway.core.catalog_faults import catalog_faults, model_faults, provider_faults, task_type_faults
+from llm_gateway.core.config.validation import catalog_faults, model_faults, provider_faults, task_type_faults
 from llm_gateway.core.secret import Secret
 
 KINDS = {"openai": Kind(name="openai")}

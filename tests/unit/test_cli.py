@@ -18,7 +18,7 @@ from llm_gateway.cli.programs import demo_settings
 from llm_gateway.cli.reading_settings import WrongSettings, read_settings
 from llm_gateway.cli.texts import demo_welcome, first_steps
 from llm_gateway.core.errors import Conflict
-from llm_gateway.server.listening import CannotServe
+from llm_gateway.server.processes.listener import CannotServe
 from llm_gateway.settings import Settings
 
 URL = "http://127.0.0.1:18000"

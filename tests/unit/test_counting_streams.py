@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from llm_gateway.core.chat import ChatRequest
-from llm_gateway.flow.estimating import count_stream
+from llm_gateway.flow.accounting.token_estimates import count_stream
 from llm_gateway.providers.base import ReplyStream
-from llm_gateway.providers.openai_chat_stream import ChatStream
-from llm_gateway.providers.openai_responses_stream import ResponsesStream
+from llm_gateway.providers.openai.chat_stream import ChatStream
+from llm_gateway.providers.openai.responses_stream import ResponsesStream
 from llm_gateway.surfaces.openai.parsing import parse_chat, parse_response
 from tests.fakes.in_memory import WordCounter
 

@@ -12,7 +12,7 @@ from llm_gateway.infra.database.address import (
     embedded_address,
     read_address,
 )
-from llm_gateway.infra.start_fault import StartFault
+from llm_gateway.infra.start_error import StartFault
 
 
 @pytest.mark.parametrize(

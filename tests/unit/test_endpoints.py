@@ -10,15 +10,15 @@ import msgspec
 import pytest
 
 from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.config.snapshot import Deployment, Route
 from llm_gateway.core.errors import BadRequest, GatewayError, ModelNotFound, UpstreamFailed
-from llm_gateway.core.snapshot import Deployment, Route
-from llm_gateway.flow.admission import ANONYMOUS
 from llm_gateway.flow.call import Call
-from llm_gateway.flow.pipeline import handle
-from llm_gateway.flow.planning import Plan, make_plan
-from llm_gateway.flow.ports import UpstreamFault
-from llm_gateway.flow.reply import StreamReply, WholeReply
-from llm_gateway.flow.selector import Selector
+from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.request.admission import ANONYMOUS
+from llm_gateway.flow.request.pipeline import handle
+from llm_gateway.flow.request.reply import StreamReply, WholeReply
+from llm_gateway.flow.routing.plan import Plan, make_plan
+from llm_gateway.flow.routing.selector import Selector
 from llm_gateway.surfaces.openai.parsing import parse_embedding, parse_response
 from tests.fakes.in_memory import Bench, FakeReply, FakeUpstream, provider
 from tests.fakes.responses_wire import embedding_list, response, response_events

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_gateway.core.breaking import BreakerRules
-from llm_gateway.core.catalog import Kind, RetryRules, TaskType, Timeouts
+from llm_gateway.core.config.catalog import Kind, RetryRules, TaskType, Timeouts
 from llm_gateway.core.errors import BadRequest, GatewayError, NotFound
-from llm_gateway.flow.explaining import explain
-from llm_gateway.flow.explanation import Question
+from llm_gateway.core.routing.circuit_breaker import BreakerRules
+from llm_gateway.flow.explain.answer import Question
+from llm_gateway.flow.explain.explainer import explain
 from llm_gateway.flow.gateway import Options
-from llm_gateway.flow.pipeline import handle
-from llm_gateway.flow.selector import Selector
+from llm_gateway.flow.request.pipeline import handle
+from llm_gateway.flow.routing.selector import Selector
 from llm_gateway.surfaces.openai.parsing import parse_chat
 from tests.fakes.in_memory import Bench, FakeUpstream, Fixed, credential, provider
 from tests.fakes.routing import model, refusing, shut, snapshot_of, weighted, whole

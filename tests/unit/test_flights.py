@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from llm_gateway.core.errors import UpstreamFailed
-from llm_gateway.flow.caching import answer_with_cache
-from llm_gateway.flow.dispatch import dispatch
+from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.gateway import Options
-from llm_gateway.flow.metering import Meter
-from llm_gateway.flow.planning import make_plan
-from llm_gateway.flow.ports import UpstreamFault
-from llm_gateway.flow.reply import Reply
+from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.request.cached_answer import answer_with_cache
+from llm_gateway.flow.request.dispatch import dispatch
+from llm_gateway.flow.request.reply import Reply
+from llm_gateway.flow.routing.plan import make_plan
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.surfaces.openai.parsing import parse_chat
 from tests.fakes.caching_bench import CachingBench, GatedUpstream, consume, said

@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.core.catalog import ClientCredentials, Provider
+from llm_gateway.core.config.catalog import ClientCredentials, Provider
+from llm_gateway.core.config.snapshot import ServingProvider
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.secret import Secret
-from llm_gateway.core.snapshot import ServingProvider
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.providers.gemini.adapter import GeminiAdapter
 from llm_gateway.providers.gemini.kind import GEMINI
-from llm_gateway.providers.on_first_use import OnFirstUse
+from llm_gateway.providers.lazy import OnFirstUse
 from llm_gateway.providers.registry import ADAPTERS
 from tests.fakes.gemini_wire import KEY, check_request, deployment, request
 

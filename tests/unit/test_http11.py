@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_gateway.infra.upstream import http11
-from llm_gateway.infra.upstream.http11 import NotHttp, ReplyParser, Site, Unfit, encode_head, parse_url
+from llm_gateway.infra.upstream.address import Site, Unfit, parse_url
+from llm_gateway.infra.upstream.http11 import messages as http11
+from llm_gateway.infra.upstream.http11.messages import NotHttp, ReplyParser, encode_head
 from llm_gateway.providers.base import UpstreamRequest
 
 OK = b"HTTP/1.1 200 OK\r\n"

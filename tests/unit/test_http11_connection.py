@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import pytest
 
-from llm_gateway.infra.upstream.dialing import Dialer
-from llm_gateway.infra.upstream.http11 import Site
-from llm_gateway.infra.upstream.http11_connection import READ_AHEAD, SLICE, Connection
-from llm_gateway.infra.upstream.http11_origin import Origin
+from llm_gateway.infra.upstream.address import Site
+from llm_gateway.infra.upstream.dialer import Dialer
+from llm_gateway.infra.upstream.http11.connection import READ_AHEAD, SLICE, Connection
+from llm_gateway.infra.upstream.http11.origin import Origin
 from tests.fakes.transports import Home, Notes
 
 OK = b"HTTP/1.1 200 OK\r\n"

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.flow.ports import UpstreamFault
+from llm_gateway.flow.ports.upstream import UpstreamFault
 from llm_gateway.infra.upstream.by_proxy import UpstreamByProxy, needs_proxy
-from llm_gateway.infra.upstream.resolving import Resolver, is_public
+from llm_gateway.infra.upstream.resolver import Resolver, is_public
 from llm_gateway.providers.base import UpstreamRequest
 from tests.fakes.in_memory import FakeReply
 

@@ -12,11 +12,11 @@ from fastapi import FastAPI
 
 from llm_gateway.core.errors import BadRequest, RateLimited
 from llm_gateway.core.secret import Secret
+from llm_gateway.http.disconnect import ClientGone, UntilHangup
+from llm_gateway.http.dispatcher import Guard, OtherRequest, RouteTable, Shell
 from llm_gateway.http.errors import send_error
 from llm_gateway.http.framework_errors import add_error_handlers
-from llm_gateway.http.hangup import ClientGone, UntilHangup
 from llm_gateway.http.request_context import RequestContext, bearer
-from llm_gateway.http.shell import Guard, OtherRequest, RouteTable, Shell
 from llm_gateway.http.types import Message, Receive, Scope, Send
 from llm_gateway.infra.secrets import Blake2KeyHasher
 

@@ -13,9 +13,9 @@ import pytest
 from loguru import logger
 
 from llm_gateway.core.records import AttemptBegun, UsageRecord
-from llm_gateway.infra.fact_lines import MAX_LINE, to_line
-from llm_gateway.infra.journal import FileJournal
-from llm_gateway.infra.journal_files import is_dead, read_folder, used_bytes
+from llm_gateway.infra.journal.files import is_dead, read_folder, used_bytes
+from llm_gateway.infra.journal.writer import FileJournal
+from llm_gateway.infra.json_lines import MAX_LINE, to_line
 from tests.fakes.facts import attempt, record
 from tests.fakes.in_memory import FakeClock
 

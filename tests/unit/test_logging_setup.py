@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from loguru import logger
 
-from llm_gateway.infra.logging_setup import set_up_logging
+from llm_gateway.infra.logs.setup import set_up_logging
 
 
 class Log:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from llm_gateway.core.records import Usage
+from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.call import Call
-from llm_gateway.flow.metering import Meter
 from tests.fakes.in_memory import Bench, FakeReply, FakeUpstream, provider
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from llm_gateway.core.records import AttemptFailed, UsageRecord
-from llm_gateway.flow.ports import CacheResult
-from llm_gateway.infra.prometheus import Metrics, gauge
+from llm_gateway.flow.ports.cache import CacheResult
+from llm_gateway.infra.metrics.prometheus import Metrics, gauge
 
 
 @pytest.fixture

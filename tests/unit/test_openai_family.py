@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.core.catalog import ClientCredentials, Provider
 from llm_gateway.core.chat import ChatRequest, Endpoint
+from llm_gateway.core.config.catalog import ClientCredentials, Provider
+from llm_gateway.core.config.snapshot import ServingProvider
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.secret import Secret
-from llm_gateway.core.snapshot import ServingProvider
 from llm_gateway.providers.base import Refusal, UpstreamRequest
-from llm_gateway.providers.presets import OPENAI, PRESETS
+from llm_gateway.providers.openai.presets import OPENAI, PRESETS
 from llm_gateway.providers.registry import ADAPTERS
 
 WIRE = Path(__file__).parents[1] / "wire"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llm_gateway.core.patterns import ModelPatterns, is_glob
+from llm_gateway.core.config.model_patterns import ModelPatterns, is_glob
 
 
 @pytest.mark.parametrize(

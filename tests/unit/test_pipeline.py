@@ -22,9 +22,9 @@ from llm_gateway.core.errors import (
 )
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Options
-from llm_gateway.flow.pipeline import handle
-from llm_gateway.flow.ports import UpstreamFault
-from llm_gateway.flow.reply import StreamReply, WholeReply
+from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.request.pipeline import handle
+from llm_gateway.flow.request.reply import StreamReply, WholeReply
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.surfaces.openai.parsing import parse_chat
 from tests.fakes.in_memory import Answer, Bench, FakeReply, FakeUpstream, credential, provider

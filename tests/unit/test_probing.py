@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.core.catalog import ClientCredentials
-from llm_gateway.flow.ports import UpstreamFault
-from llm_gateway.flow.probing import PeriodicProbes, Prober
-from llm_gateway.flow.selector import Selector
+from llm_gateway.core.config.catalog import ClientCredentials
+from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.provider_checks.probes import PeriodicProbes, Prober
+from llm_gateway.flow.routing.selector import Selector
 from tests.fakes.in_memory import Bench, FakeReply, FakeUpstream, Fixed, provider
 from tests.fakes.routing import shut, snapshot_of
 

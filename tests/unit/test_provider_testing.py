@@ -7,11 +7,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.core.catalog import ClientCredentials
+from llm_gateway.core.config.catalog import ClientCredentials
 from llm_gateway.core.errors import Unprocessable, UpstreamFailed, UpstreamTimedOut
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.ports import UpstreamFault
-from llm_gateway.flow.provider_testing import ProviderTest, ProviderTester
+from llm_gateway.flow.ports.listeners import ProviderTest
+from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.provider_checks.trials import ProviderTester
 from llm_gateway.providers.registry import KINDS
 from tests.fakes.in_memory import Bench, FakeReply, FakeUpstream, provider
 

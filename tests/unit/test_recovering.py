@@ -8,16 +8,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.core.catalog import ClientCredentials, Model, Provider, RetryRules, Timeouts
+from llm_gateway.core.config.catalog import ClientCredentials, Model, Provider, RetryRules, Timeouts
+from llm_gateway.core.config.snapshot import Deployment
 from llm_gateway.core.errors import BadRequest, GatewayError, ModelNotFound, UpstreamRefused
-from llm_gateway.core.snapshot import Deployment
 from llm_gateway.flow.gateway import Options
-from llm_gateway.flow.pipeline import handle
-from llm_gateway.flow.ports import UpstreamFault
-from llm_gateway.flow.reply import StreamReply, WholeReply
-from llm_gateway.flow.selector import Selector
+from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.request.pipeline import handle
+from llm_gateway.flow.request.reply import StreamReply, WholeReply
+from llm_gateway.flow.routing.selector import Selector
 from llm_gateway.providers.base import UpstreamRequest
-from llm_gateway.providers.openai import OpenAIAdapter
+from llm_gateway.providers.openai.adapter import OpenAIAdapter
 from llm_gateway.providers.registry import ADAPTERS, KINDS
 from llm_gateway.surfaces.openai.parsing import parse_chat
 from tests.fakes.in_memory import Answer, Bench, FakeReply, FakeUpstream, credential, provider

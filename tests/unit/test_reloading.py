@@ -6,10 +6,11 @@ import asyncio
 
 import pytest
 
-from llm_gateway.core.catalog import Catalog, Provider
-from llm_gateway.core.snapshot import Snapshot, build_snapshot
-from llm_gateway.flow.ports import StoreUnavailable
-from llm_gateway.flow.reloading import Refusal, Reloader, ReloadListener, SnapshotHolder
+from llm_gateway.core.config.catalog import Catalog, Provider
+from llm_gateway.core.config.snapshot import Snapshot, build_snapshot
+from llm_gateway.flow.config.reloader import Reloader, SnapshotHolder
+from llm_gateway.flow.ports.catalog import StoreUnavailable
+from llm_gateway.flow.ports.listeners import Refusal, ReloadListener
 from tests.fakes.board import FakeBoard
 from tests.fakes.in_memory import FakeClock, provider
 from tests.fakes.stores import KINDS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llm_gateway.core.retrying import (
+from llm_gateway.core.routing.retry import (
     FAILOVER,
     GIVE_UP,
     Failure,

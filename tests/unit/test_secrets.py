@@ -18,7 +18,7 @@ from llm_gateway.infra.secrets import (
     mask,
     resolve_reference,
 )
-from llm_gateway.infra.start_fault import StartFault
+from llm_gateway.infra.start_error import StartFault
 
 
 def test_what_was_sealed_opens_in_its_place_alone() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.core.balancing import draw_by_weight, least_loaded
-from llm_gateway.core.snapshot import Snapshot
-from llm_gateway.flow.selector import Selector
-from llm_gateway.flow.standing import Standing, Visit
+from llm_gateway.core.config.snapshot import Snapshot
+from llm_gateway.core.routing.load_balancing import draw_by_weight, least_loaded
+from llm_gateway.flow.routing.deployment_state import Standing, Visit
+from llm_gateway.flow.routing.selector import Selector
 from tests.fakes.in_memory import provider
 from tests.fakes.routing import keys_of, model, order_of, plan_for, shut, snapshot_of, weighted
 
@@ -181,7 +181,7 @@ def test_rings_of_models_that_are_gone_are_forgotten() -> None:
 def test_names_from_clients_do_not_push_out_what_is_known_of_named_models(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("llm_gateway.flow.selector._RINGS", 50)
+    monkeypatch.setattr("llm_gateway.flow.routing.selector._RINGS", 50)
     snapshot = snapshot_of(provider("a", model_mapping={"m": "up", "*": "*"}), *weighted({"b": 1})[:0])
     selector = Selector()
     shut(selector, snapshot, "a")

@@ -12,14 +12,14 @@ import pytest
 from loguru import logger
 
 from llm_gateway.core.records import interrupted
-from llm_gateway.infra import journal_reader
-from llm_gateway.infra import shipper as shipper_module
 from llm_gateway.infra.clock import SystemClock
-from llm_gateway.infra.fact_lines import to_line
-from llm_gateway.infra.journal import FileJournal
-from llm_gateway.infra.journal_files import facts_path, read_folder
-from llm_gateway.infra.journal_reader import JournalReader
-from llm_gateway.infra.shipper import Shipper
+from llm_gateway.infra.journal import reader as journal_reader
+from llm_gateway.infra.journal import shipper as shipper_module
+from llm_gateway.infra.journal.files import facts_path, read_folder
+from llm_gateway.infra.journal.reader import JournalReader
+from llm_gateway.infra.journal.shipper import Shipper
+from llm_gateway.infra.journal.writer import FileJournal
+from llm_gateway.infra.json_lines import to_line
 from tests.fakes.facts import MemoryStore, attempt, record
 
 MB = 1024 * 1024

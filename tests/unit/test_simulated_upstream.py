@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.flow.ports import UpstreamFault
+from llm_gateway.flow.ports.upstream import UpstreamFault
 from llm_gateway.infra.upstream.by_scheme import UpstreamByScheme
-from llm_gateway.infra.upstream.simulated import SimulatedReply, SimulatedUpstream
+from llm_gateway.infra.upstream.simulated.upstream import SimulatedReply, SimulatedUpstream
 from llm_gateway.providers.base import UpstreamRequest
 from tests.fakes.in_memory import FakeReply
 

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from llm_gateway.core.catalog import Catalog, Credential, Kind, Model, Provider
-from llm_gateway.core.catalog_faults import provider_faults
-from llm_gateway.core.references import model_warnings
+from llm_gateway.core.config.catalog import Catalog, Credential, Kind, Model, Provider
+from llm_gateway.core.config.snapshot import CatalogInvalid, Snapshot, build_snapshot, normalise_base_url
+from llm_gateway.core.config.validation import provider_faults
+from llm_gateway.core.config.warnings import model_warnings
 from llm_gateway.core.secret import Secret
-from llm_gateway.core.snapshot import (
-    CatalogInvalid,
-    Snapshot,
-    build_snapshot,
-    normalise_base_url,
-)
 
 KINDS = {
     "openai": Kind(name="openai"),

@@ -11,10 +11,10 @@ import msgspec
 import pytest
 
 from llm_gateway.core.errors import GatewayError
-from llm_gateway.flow.pipeline import handle
-from llm_gateway.flow.ports import UpstreamFault
-from llm_gateway.flow.reply import StreamReply
-from llm_gateway.flow.selector import Selector
+from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.request.pipeline import handle
+from llm_gateway.flow.request.reply import StreamReply
+from llm_gateway.flow.routing.selector import Selector
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.surfaces.openai.parsing import parse_chat
 from tests.fakes.in_memory import Bench, FakeReply, FakeUpstream

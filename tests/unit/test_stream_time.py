@@ -12,8 +12,8 @@ from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.errors import UpstreamTimedOut
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Options
-from llm_gateway.flow.pipeline import handle
-from llm_gateway.flow.reply import StreamReply
+from llm_gateway.flow.request.pipeline import handle
+from llm_gateway.flow.request.reply import StreamReply
 from llm_gateway.surfaces.openai.parsing import parse_chat
 from tests.fakes.in_memory import Bench, FakeClock, FakeReply, FakeUpstream, provider
 from tests.fakes.virtual_time import VirtualTime

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from llm_gateway.infra import tallies as module
-from llm_gateway.infra.tallies import Tallies
+from llm_gateway.infra.metrics import shared_counters as module
+from llm_gateway.infra.metrics.shared_counters import Tallies
 
 
 def totals(tallies: Tallies) -> dict[tuple[str, ...], float]:

@@ -14,10 +14,10 @@ import tiktoken
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_gateway.infra import token_counter as token_counter_module
-from llm_gateway.infra import vocabularies as vocabularies_module
-from llm_gateway.infra.token_counter import TiktokenCounter, slices
-from llm_gateway.infra.vocabularies import Vocabularies, VocabularyMissing
+from llm_gateway.infra.token_counting import counter as token_counter_module
+from llm_gateway.infra.token_counting import vocabularies as vocabularies_module
+from llm_gateway.infra.token_counting.counter import TiktokenCounter, slices
+from llm_gateway.infra.token_counting.vocabularies import Vocabularies, VocabularyMissing
 
 pytest.importorskip("bpe_openai", reason="needs the vocabularies extra")
 

@@ -8,12 +8,12 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
-from llm_gateway.flow.catalog_editing import CatalogEditor
-from llm_gateway.flow.explanation import Explanation, Question
-from llm_gateway.flow.ports import CatalogSource
-from llm_gateway.flow.provider_testing import ProviderTester
-from llm_gateway.flow.reloading import Reloader
-from llm_gateway.flow.stores import CatalogStore, UsageReader
+from llm_gateway.flow.config.editor import CatalogEditor
+from llm_gateway.flow.config.reloader import Reloader
+from llm_gateway.flow.config.rows import CatalogStore, UsageReader
+from llm_gateway.flow.explain.answer import Explanation, Question
+from llm_gateway.flow.ports.catalog import CatalogSource
+from llm_gateway.flow.provider_checks.trials import ProviderTester
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

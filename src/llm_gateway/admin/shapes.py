@@ -11,9 +11,9 @@ from fastapi import Query
 from msgspec import UnsetType
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
-from llm_gateway.core.catalog import CacheRules
+from llm_gateway.core.config.catalog import CacheRules
 from llm_gateway.core.errors import NotFound, Unprocessable
-from llm_gateway.flow.catalog_editing import Edited
+from llm_gateway.flow.config.editor import Edited
 
 PAGE_SIZE = 100
 # What both stores keep as an integer.

@@ -1,7 +1,7 @@
 """The composition root: the only room that knows every part, and the way in for the server and the CLI."""
 
-from llm_gateway.app.application import Application, create_app
-from llm_gateway.app.maintenance import (
+from llm_gateway.app.asgi import Application, create_app
+from llm_gateway.app.commands import (
     DemoAccess,
     Prepared,
     create_credential,
@@ -11,8 +11,8 @@ from llm_gateway.app.maintenance import (
     schema_version,
     seed_demo,
 )
-from llm_gateway.infra.logging_setup import set_up_logging
-from llm_gateway.infra.start_fault import StartFault as StartError
+from llm_gateway.infra.logs.setup import set_up_logging
+from llm_gateway.infra.start_error import StartFault as StartError
 
 __all__ = [
     "Application",

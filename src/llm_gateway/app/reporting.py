@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from llm_gateway.app.parts import Parts
+from llm_gateway.app.wiring import Parts
 from llm_gateway.core.records import UsageRecord
-from llm_gateway.flow.ports import Clock
-from llm_gateway.http.shell import OtherRequest
-from llm_gateway.infra.prometheus import gauge
+from llm_gateway.flow.ports.clock import Clock
+from llm_gateway.http.dispatcher import OtherRequest
+from llm_gateway.infra.metrics.prometheus import gauge
 
 
 def gauges(parts: Parts) -> list[Any]:

@@ -10,14 +10,20 @@ from dataclasses import dataclass
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.ports import Clock, StoreUnavailable
+from llm_gateway.flow.ports.catalog import StoreUnavailable
+from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.infra.database.address import StoreAddress, embedded_address, read_address
-from llm_gateway.infra.database.catalog import CatalogRepository
-from llm_gateway.infra.database.editing import CatalogRows
+from llm_gateway.infra.database.catalog.decoding import CatalogOpener
+from llm_gateway.infra.database.catalog.last_good import LastGoodCatalog, LastGoodFile
+from llm_gateway.infra.database.catalog.reader import CatalogRepository
+from llm_gateway.infra.database.catalog.sealing import (
+    SealedSettings,
+    open_pepper,
+    read_sealed_settings,
+    reseal,
+)
+from llm_gateway.infra.database.catalog.writer import CatalogRows
 from llm_gateway.infra.database.engine import close_engine, make_engine
-from llm_gateway.infra.database.last_good import LastGoodCatalog, LastGoodFile
-from llm_gateway.infra.database.opening import CatalogOpener
-from llm_gateway.infra.database.sealing import SealedSettings, open_pepper, read_sealed_settings, reseal
 from llm_gateway.infra.database.usage import UsageRepository
 from llm_gateway.infra.secrets import (
     AdminKey,

@@ -82,7 +82,7 @@ def serve() -> int:
     """Serve on HOST and PORT until told to stop (SIGTERM, Ctrl-C)."""
     from llm_gateway.cli.programs import GatewayProgram  # noqa: PLC0415
     from llm_gateway.cli.reading_settings import read_settings  # noqa: PLC0415
-    from llm_gateway.server.serving import serve as serve_program  # noqa: PLC0415
+    from llm_gateway.server.processes.serve import serve as serve_program  # noqa: PLC0415
 
     settings = read_settings()
     return serve_program(settings, GatewayProgram(settings))
@@ -94,7 +94,7 @@ def demo() -> int:
     """Serve a simulated provider out of DATA_DIR/demo: a first chat with no API key."""
     from llm_gateway.cli.programs import DemoProgram, demo_settings  # noqa: PLC0415
     from llm_gateway.cli.reading_settings import read_settings  # noqa: PLC0415
-    from llm_gateway.server.serving import serve as serve_program  # noqa: PLC0415
+    from llm_gateway.server.processes.serve import serve as serve_program  # noqa: PLC0415
 
     settings = demo_settings(read_settings())
     return serve_program(settings, DemoProgram(settings))

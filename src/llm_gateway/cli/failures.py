@@ -14,7 +14,7 @@ _CANNOT_START = 2
 def explain(error: Exception) -> tuple[int, tuple[str, ...]] | None:
     """Return the exit code and the lines to show, or None for a fault of ours."""
     from llm_gateway.core.errors import GatewayError  # noqa: PLC0415 - only when something failed
-    from llm_gateway.server.listening import CannotServe  # noqa: PLC0415
+    from llm_gateway.server.processes.listener import CannotServe  # noqa: PLC0415
 
     if isinstance(error, WrongSettings):
         return _CANNOT_START, error.lines

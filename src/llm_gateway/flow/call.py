@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from llm_gateway.flow.ports import KeyHasher
+from llm_gateway.flow.ports.catalog import KeyHasher
 
 
 class ClientLeft(Exception):

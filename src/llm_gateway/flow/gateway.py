@@ -6,19 +6,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 
-from llm_gateway.flow.ports import (
-    AccessTokens,
-    Clock,
-    Journal,
-    KeyHasher,
-    Observer,
-    RateLimiter,
-    Snapshots,
-    TokenCounter,
-    Upstream,
-)
-from llm_gateway.flow.reply_store import ReplyStore
-from llm_gateway.flow.selector import Selector
+from llm_gateway.flow.ports.catalog import KeyHasher, Snapshots
+from llm_gateway.flow.ports.clock import Clock
+from llm_gateway.flow.ports.ledger import Journal, Observer, TokenCounter
+from llm_gateway.flow.ports.limits import RateLimiter
+from llm_gateway.flow.ports.upstream import AccessTokens, Upstream
+from llm_gateway.flow.reply_cache.store import ReplyStore
+from llm_gateway.flow.routing.selector import Selector
 from llm_gateway.providers.base import Adapter
 
 

@@ -18,7 +18,7 @@ from llm_gateway.core.errors import (
     Unprocessable,
     openai_error,
 )
-from llm_gateway.http.surface import internal_error
+from llm_gateway.http.data_plane import internal_error
 
 _BAD_REQUEST, _NOT_FOUND, _METHOD_NOT_ALLOWED = 400, 404, 405
 

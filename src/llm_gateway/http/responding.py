@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_gateway.flow.reply import ByteStream, Reply, WholeReply
+from llm_gateway.flow.request.reply import ByteStream, Reply, WholeReply
 from llm_gateway.http.types import Exchange, Headers, Send
 
 

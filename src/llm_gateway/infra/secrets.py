@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from llm_gateway.core.secret import Secret
-from llm_gateway.infra.start_fault import StartFault
+from llm_gateway.infra.start_error import StartFault
 
 _ENVIRONMENT_REFERENCE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 # An admin who may name variables must not be able to send the gateway's own keys to a server of theirs.

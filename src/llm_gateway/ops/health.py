@@ -10,11 +10,11 @@ import msgspec
 
 from llm_gateway import __version__
 from llm_gateway.flow.gateway import Gateway
-from llm_gateway.flow.probing import Probe, Prober
-from llm_gateway.flow.standing import Standing
+from llm_gateway.flow.provider_checks.probes import Probe, Prober
+from llm_gateway.flow.routing.deployment_state import Standing
+from llm_gateway.http.data_plane import answer
+from llm_gateway.http.dispatcher import RouteTable
 from llm_gateway.http.responding import send_json
-from llm_gateway.http.shell import RouteTable
-from llm_gateway.http.surface import answer
 from llm_gateway.http.types import Receive, Scope, Send
 
 _OK, _UNAVAILABLE = 200, 503

@@ -7,11 +7,11 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from llm_gateway.core.catalog import Kind
 from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.config.catalog import Kind
+from llm_gateway.core.config.snapshot import Deployment, ServingProvider
 from llm_gateway.core.errors import GatewayError
 from llm_gateway.core.records import Usage
-from llm_gateway.core.snapshot import Deployment, ServingProvider
 
 
 class UpstreamRequest(msgspec.Struct, kw_only=True, gc=False):

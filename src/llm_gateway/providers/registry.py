@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from llm_gateway.core.catalog import Kind
+from llm_gateway.core.config.catalog import Kind
 from llm_gateway.providers.anthropic.kind import ANTHROPIC
-from llm_gateway.providers.azure import AZURE, AzureAdapter
 from llm_gateway.providers.base import Adapter
 from llm_gateway.providers.gemini.kind import GEMINI
-from llm_gateway.providers.on_first_use import OnFirstUse
-from llm_gateway.providers.openai import OpenAIAdapter
-from llm_gateway.providers.presets import OPENAI, PRESETS
-from llm_gateway.providers.simulated import SIMULATED, SimulatedAdapter
+from llm_gateway.providers.lazy import OnFirstUse
+from llm_gateway.providers.openai.adapter import OpenAIAdapter
+from llm_gateway.providers.openai.azure import AZURE, AzureAdapter
+from llm_gateway.providers.openai.presets import OPENAI, PRESETS
+from llm_gateway.providers.openai.simulated import SIMULATED, SimulatedAdapter
 
 
 def _anthropic(kind: Kind) -> Adapter:

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from llm_gateway.admin.config.schemas import ConfigVersion, shown
 from llm_gateway.admin.services import Services
 from llm_gateway.core.errors import Unprocessable
-from llm_gateway.flow.ports import StoreUnavailable
+from llm_gateway.flow.ports.catalog import StoreUnavailable
 
 router = APIRouter(prefix="/config", tags=["config"])
 

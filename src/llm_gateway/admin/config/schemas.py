@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import BaseModel, Field
 
 from llm_gateway.admin.times import iso_time
-from llm_gateway.flow.reloading import ConfigStatus, Refusal
+from llm_gateway.flow.config.reloader import ConfigStatus
+from llm_gateway.flow.ports.listeners import Refusal
 
 
 class RefusedConfig(BaseModel):

@@ -17,7 +17,7 @@ from llm_gateway.admin.credentials.schemas import (
 from llm_gateway.admin.services import Services
 from llm_gateway.admin.shapes import PAGE_SIZE, Cursor, Deleted, Limit, id_after, make_cursor, read_id
 from llm_gateway.core.errors import NotFound
-from llm_gateway.flow.stores import CredentialEntry
+from llm_gateway.flow.config.rows import CredentialEntry
 
 router = APIRouter(prefix="/credentials", tags=["credentials"])
 

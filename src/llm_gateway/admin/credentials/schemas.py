@@ -20,8 +20,8 @@ from llm_gateway.admin.shapes import (
 )
 from llm_gateway.admin.times import iso_time
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.catalog_editing import Edited, NewCredential
-from llm_gateway.flow.stores import CredentialEntry, CredentialFields
+from llm_gateway.flow.config.editor import Edited, NewCredential
+from llm_gateway.flow.config.rows import CredentialEntry, CredentialFields
 
 _Key = Annotated[
     SecretStr,

@@ -19,7 +19,7 @@ from llm_gateway.admin.models.schemas import (
 from llm_gateway.admin.services import Services
 from llm_gateway.admin.shapes import PAGE_SIZE, Cursor, Deleted, Limit, id_after, make_cursor, read_ref
 from llm_gateway.core.errors import NotFound
-from llm_gateway.flow.stores import ModelEntry
+from llm_gateway.flow.config.rows import ModelEntry
 
 router = APIRouter(prefix="/models", tags=["models"])
 

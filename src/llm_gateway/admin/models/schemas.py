@@ -19,11 +19,11 @@ from llm_gateway.admin.shapes import (
     shown_cache,
 )
 from llm_gateway.admin.times import iso_time
-from llm_gateway.core.catalog import Model, RetryRules, Strategy, Timeouts
-from llm_gateway.core.references import model_warnings
-from llm_gateway.core.snapshot import Snapshot
-from llm_gateway.flow.catalog_editing import Edited
-from llm_gateway.flow.stores import ModelEntry, ModelFields
+from llm_gateway.core.config.catalog import Model, RetryRules, Strategy, Timeouts
+from llm_gateway.core.config.snapshot import Snapshot
+from llm_gateway.core.config.warnings import model_warnings
+from llm_gateway.flow.config.editor import Edited
+from llm_gateway.flow.config.rows import ModelEntry, ModelFields
 
 _Weights = Annotated[
     dict[

@@ -22,9 +22,9 @@ from llm_gateway.admin.providers.trial_schemas import (
 )
 from llm_gateway.admin.services import Services
 from llm_gateway.admin.shapes import PAGE_SIZE, Cursor, Deleted, Limit, id_after, make_cursor, read_ref
-from llm_gateway.core.catalog import Provider
+from llm_gateway.core.config.catalog import Provider
 from llm_gateway.core.errors import NotFound, Unprocessable
-from llm_gateway.flow.stores import ProviderEntry
+from llm_gateway.flow.config.rows import ProviderEntry
 
 router = APIRouter(prefix="/providers", tags=["providers"])
 

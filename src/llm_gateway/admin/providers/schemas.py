@@ -20,10 +20,10 @@ from llm_gateway.admin.shapes import (
     printable_secret,
 )
 from llm_gateway.admin.times import iso_time
-from llm_gateway.core.catalog import ClientCredentials
+from llm_gateway.core.config.catalog import ClientCredentials
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.catalog_editing import Edited
-from llm_gateway.flow.stores import ProviderEntry, ProviderFields
+from llm_gateway.flow.config.editor import Edited
+from llm_gateway.flow.config.rows import ProviderEntry, ProviderFields
 
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
 

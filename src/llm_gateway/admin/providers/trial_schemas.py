@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import BaseModel, Field
 
 from llm_gateway.admin.shapes import Body, ModelName
-from llm_gateway.flow.provider_testing import OfferedModel, ProviderTest
+from llm_gateway.flow.ports.listeners import ProviderTest
+from llm_gateway.flow.provider_checks.trials import OfferedModel
 
 
 class TrialRequest(Body):

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from llm_gateway.admin.shapes import Body, ModelName, Name
 from llm_gateway.core.chat import Endpoint
-from llm_gateway.flow.explanation import Explanation, Question
+from llm_gateway.flow.explain.answer import Explanation, Question
 
 Text = Annotated[str, Field(max_length=4096)]
 

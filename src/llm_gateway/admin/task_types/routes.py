@@ -16,7 +16,7 @@ from llm_gateway.admin.task_types.schemas import (
     written,
 )
 from llm_gateway.core.errors import NotFound
-from llm_gateway.flow.stores import TaskTypeEntry
+from llm_gateway.flow.config.rows import TaskTypeEntry
 
 router = APIRouter(prefix="/task-types", tags=["task types"])
 

@@ -9,10 +9,10 @@ from pydantic import BaseModel, Field
 
 from llm_gateway.admin.shapes import Body, ModelName, Name, WriteAnswer, outcome
 from llm_gateway.admin.times import iso_time
-from llm_gateway.core.references import unserved
-from llm_gateway.core.snapshot import Snapshot
-from llm_gateway.flow.catalog_editing import Edited
-from llm_gateway.flow.stores import TaskTypeEntry, TaskTypeFields
+from llm_gateway.core.config.snapshot import Snapshot
+from llm_gateway.core.config.warnings import unserved
+from llm_gateway.flow.config.editor import Edited
+from llm_gateway.flow.config.rows import TaskTypeEntry, TaskTypeFields
 
 _Models = Annotated[
     list[ModelName], Field(min_length=1, max_length=100, description="Public models, best first.")

@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 import msgspec
 
-from llm_gateway.infra.start_fault import StartFault
+from llm_gateway.infra.start_error import StartFault
 
 _POSTGRES_SCHEMES = frozenset(
     {

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from llm_gateway.flow.ports import StoreUnavailable
+from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.infra.database.address import PostgresAddress, SqliteAddress, StoreAddress
 
 CONNECT_TIMEOUT = 5.0

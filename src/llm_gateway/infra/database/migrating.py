@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llm_gateway.infra.database.address import SqliteAddress, StoreAddress, read_address
 from llm_gateway.infra.database.engine import close_engine, make_engine, reading, writing
-from llm_gateway.infra.start_fault import StartFault
+from llm_gateway.infra.start_error import StartFault
 
 if TYPE_CHECKING:
     from alembic.config import Config

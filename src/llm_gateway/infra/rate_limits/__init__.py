@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
 from llm_gateway.infra.rate_limits.shared import SharedRateLimiter
-from llm_gateway.infra.start_fault import StartFault
+from llm_gateway.infra.start_error import StartFault
 
 if TYPE_CHECKING:
     from llm_gateway.infra.rate_limits.redis_window import RedisRateLimiter

@@ -6,7 +6,7 @@ import time
 from array import array
 from collections.abc import Callable
 
-from llm_gateway.flow.ports import Verdict
+from llm_gateway.flow.ports.limits import Verdict
 from llm_gateway.infra.rate_limits.ring import FIRST, LIMIT, is_idle, refused, ring_size, take
 
 # Rings are looked through for idle ones when there are this many, then at each doubling.

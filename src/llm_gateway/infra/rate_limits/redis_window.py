@@ -12,13 +12,13 @@ from redis.asyncio import ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from llm_gateway.flow.ports import Verdict
+from llm_gateway.flow.ports.limits import Verdict
 from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
 from llm_gateway.infra.rate_limits.redis_storage import BatchingStorage, CredentialLimit
 from llm_gateway.infra.rate_limits.ring import refused
 from llm_gateway.infra.rate_limits.shared import SharedRateLimiter
 from llm_gateway.infra.rate_limits.sharing import Sharing
-from llm_gateway.infra.start_fault import StartFault
+from llm_gateway.infra.start_error import StartFault
 
 # A request waits no longer than this for Redis, and so does each step of an exchange with it.
 _WAIT_SECONDS = 0.25

@@ -16,7 +16,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Protocol
 
-from llm_gateway.flow.ports import Verdict
+from llm_gateway.flow.ports.limits import Verdict
 
 # Nanoseconds, as `time.monotonic_ns` counts them.
 WINDOW = 1_000_000_000

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from pathlib import Path
 
-from llm_gateway.flow.ports import Verdict
+from llm_gateway.flow.ports.limits import Verdict
 from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
 from llm_gateway.infra.rate_limits.ring import OWNER, WINDOW, is_idle, refused, reset, take
 from llm_gateway.infra.rate_limits.sharing import Sharing

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from llm_gateway.flow.ports import Clock
+from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.infra.reply_cache.in_process import InProcessReplyCache
 
 if TYPE_CHECKING:

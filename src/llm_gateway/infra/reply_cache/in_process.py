@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import NamedTuple
 
-from llm_gateway.flow.ports import Clock
+from llm_gateway.flow.ports.clock import Clock
 
 # No value may take more than this part of the whole, so that one reply does not push out all others.
 LARGEST_SHARE = 8

@@ -11,9 +11,9 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from llm_gateway.flow.ports import Clock
+from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.infra.reply_cache.in_process import LARGEST_SHARE
-from llm_gateway.infra.start_fault import StartFault
+from llm_gateway.infra.start_error import StartFault
 
 # The number goes up when the form of keys or values changes: nobody reads what another version wrote.
 PREFIX = b"llm-gateway:reply/1/"

@@ -7,7 +7,7 @@ from functools import lru_cache
 from urllib.parse import urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # unknown to typeshed
 
-from llm_gateway.flow.ports import Upstream, UpstreamReply
+from llm_gateway.flow.ports.upstream import Upstream, UpstreamReply
 from llm_gateway.providers.base import UpstreamRequest
 
 

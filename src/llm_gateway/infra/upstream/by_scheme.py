@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
-from llm_gateway.flow.ports import Upstream, UpstreamReply
+from llm_gateway.flow.ports.upstream import Upstream, UpstreamReply
 from llm_gateway.providers.base import UpstreamRequest
 
 

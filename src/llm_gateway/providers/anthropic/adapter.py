@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from llm_gateway.core.catalog import Kind
 from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.config.catalog import Kind
+from llm_gateway.core.config.snapshot import Deployment, ServingProvider
 from llm_gateway.core.secret import Secret
-from llm_gateway.core.snapshot import Deployment, ServingProvider
 from llm_gateway.providers.anthropic.decoding import completion_of, read_reply
 from llm_gateway.providers.anthropic.encoding import encode_request
 from llm_gateway.providers.anthropic.kind import ANTHROPIC

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from llm_gateway.core.catalog import Kind
 from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.config.catalog import Kind
+from llm_gateway.core.config.snapshot import Deployment, ServingProvider
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.secret import Secret
-from llm_gateway.core.snapshot import Deployment, ServingProvider
 from llm_gateway.providers.base import Completion, Refusal, ReplyStream, UpstreamRequest
 from llm_gateway.providers.gemini.encoding import write_body
 from llm_gateway.providers.gemini.errors import refusal_from

@@ -10,8 +10,8 @@ from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.records import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
 from llm_gateway.providers.base import BadReply, Kept, Refusal
-from llm_gateway.providers.chat_ending import ChatEnding
-from llm_gateway.providers.keeping import KeptBlocks
+from llm_gateway.providers.chat_stream_end import ChatEnding
+from llm_gateway.providers.stream_sample import KeptBlocks
 from llm_gateway.providers.translating.writing import ReplyWriter
 
 _NONSENSE = Refusal(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from llm_gateway.core.errors import NotFound
-from llm_gateway.flow.admission import authenticate, current_snapshot
+from llm_gateway.flow.request.admission import authenticate, current_snapshot
+from llm_gateway.http.data_plane import DataPlane, Handler, answer
 from llm_gateway.http.request_context import RequestContext
-from llm_gateway.http.surface import DataPlane, Handler, answer
 from llm_gateway.http.types import Receive, Scope, Send
 
 

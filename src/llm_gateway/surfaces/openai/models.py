@@ -6,14 +6,14 @@ from urllib.parse import unquote
 
 import msgspec
 
+from llm_gateway.core.config.snapshot import Account, Snapshot
 from llm_gateway.core.errors import ModelNotFound
-from llm_gateway.core.snapshot import Account, Snapshot
-from llm_gateway.flow.admission import authenticate, authorise, current_snapshot
-from llm_gateway.flow.pipeline import strip_prefix
-from llm_gateway.flow.probing import Prober, list_models
+from llm_gateway.flow.provider_checks.probes import Prober, list_models
+from llm_gateway.flow.request.admission import authenticate, authorise, current_snapshot
+from llm_gateway.flow.request.pipeline import strip_prefix
+from llm_gateway.http.data_plane import DataPlane, Handler, answer
 from llm_gateway.http.request_context import RequestContext
 from llm_gateway.http.responding import send_json
-from llm_gateway.http.surface import DataPlane, Handler, answer
 from llm_gateway.http.types import Receive, Scope, Send
 
 LIST_PATH = "/v1/models"

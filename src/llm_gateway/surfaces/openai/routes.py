@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from llm_gateway.flow.probing import Prober
-from llm_gateway.http.shell import RouteTable
-from llm_gateway.http.surface import DataPlane
+from llm_gateway.flow.provider_checks.probes import Prober
+from llm_gateway.http.data_plane import DataPlane
+from llm_gateway.http.dispatcher import RouteTable
 from llm_gateway.surfaces.openai.kept_responses import kept_response_handler
 from llm_gateway.surfaces.openai.models import LIST_PATH, model_handler, model_list_handler
 from llm_gateway.surfaces.openai.parsing import (

@@ -1,0 +1,178 @@
+"""Makes the parts of a running gateway from the settings, and says in which order they stop."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from llm_gateway.app.storage import Keys, Storage, open_storage
+from llm_gateway.flow.config.reloader import Reloader, SnapshotHolder
+from llm_gateway.flow.gateway import Gateway, Options
+from llm_gateway.flow.ports.upstream import Upstream
+from llm_gateway.flow.reply_cache.store import ReplyStore
+from llm_gateway.flow.routing.deployment_state import Opened, Standing
+from llm_gateway.flow.routing.selector import Selector
+from llm_gateway.infra.clock import SystemClock
+from llm_gateway.infra.journal.shipper import Shipper
+from llm_gateway.infra.journal.writer import FileJournal
+from llm_gateway.infra.logs.access_log import AccessLog
+from llm_gateway.infra.logs.event_log import AttemptLog, ReloadLog, log_opened_breaker
+from llm_gateway.infra.metrics.prometheus import Metrics
+from llm_gateway.infra.rate_limits import make_rate_limiter
+from llm_gateway.infra.reply_cache import make_reply_cache
+from llm_gateway.infra.reply_cache.in_process import LARGEST_SHARE
+from llm_gateway.infra.token_counting.counter import TiktokenCounter
+from llm_gateway.infra.token_counting.vocabularies import Vocabularies
+from llm_gateway.infra.upstream.by_proxy import UpstreamByProxy, needs_proxy
+from llm_gateway.infra.upstream.by_scheme import UpstreamByScheme
+from llm_gateway.infra.upstream.http11.pool import PooledUpstream
+from llm_gateway.infra.upstream.oauth_tokens import OAuthTokens
+from llm_gateway.infra.upstream.simulated.upstream import SimulatedUpstream
+from llm_gateway.infra.worker_registry import FileWorkerBoard
+from llm_gateway.providers.registry import ADAPTERS, KINDS
+from llm_gateway.settings import Settings
+
+# Seconds that a stop gives to what outlives requests: counting tokens, then shipping the journal.
+_SETTLE = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything that a running gateway is made of."""
+
+    clock: SystemClock
+    storage: Storage
+    board: FileWorkerBoard
+    reloader: Reloader
+    metrics: Metrics
+    journal: FileJournal
+    shipper: Shipper
+    access_log: AccessLog
+    gateway: Gateway
+
+
+async def make_parts(settings: Settings, keys: Keys, stack: AsyncExitStack) -> Parts:
+    """Open what has to be opened; `stack` closes it, last opened first. Raises StartFault, StoreUnavailable."""
+    clock = SystemClock()
+    storage = await stack.enter_async_context(open_storage(settings, keys, clock))
+    board = FileWorkerBoard(settings.data_dir / "run", storage.address.shown)
+    stack.callback(board.close)
+    upstream = _upstream(settings)
+    stack.push_async_callback(upstream.close)
+    tokens = OAuthTokens(upstream, clock)
+    stack.push_async_callback(tokens.close)
+    counter = TiktokenCounter(Vocabularies(settings.data_dir / "vocabularies", settings.tiktoken_cache_dir))
+    stack.callback(counter.close)
+    limiter = make_rate_limiter(
+        workers=settings.workers,
+        directory=settings.data_dir / "run",
+        namespace=storage.address.shown,
+        redis_url=settings.redis_url.get_secret_value() if settings.redis_url else None,
+        fail=settings.limits_fail,
+    )
+    stack.push_async_callback(limiter.close)
+    access_log = AccessLog(settings.access_log, clock)
+    stack.push_async_callback(access_log.close)
+    shipper = Shipper(settings.data_dir / "journal", storage.usage, clock)
+    stack.push_async_callback(shipper.drain, _SETTLE)
+    journal = FileJournal(settings.data_dir / "journal", settings.journal_max_bytes, clock)
+    stack.callback(journal.close)
+    holder = SnapshotHolder()
+    metrics = Metrics(lambda model: holder.current is not None and holder.current.names(model))
+    cache = make_reply_cache(
+        max_bytes=settings.cache_max_bytes,
+        clock=clock,
+        failed=metrics.cache_failed,
+        redis_url=settings.redis_url.get_secret_value() if settings.redis_url else None,
+    )
+    stack.push_async_callback(cache.close)
+    gateway = Gateway(
+        snapshots=holder,
+        adapters=ADAPTERS,
+        upstream=upstream,
+        tokens=tokens,
+        limiter=limiter,
+        hasher=storage.hasher,
+        journal=journal,
+        observers=(metrics, access_log, AttemptLog()),
+        counter=counter,
+        clock=clock,
+        options=_options(settings),
+        replies=ReplyStore(
+            cache,
+            # Known to the gateways of this database alone, so that credentials' ids cannot be mixed up.
+            namespace=storage.hasher.hash("reply cache"),
+            largest=settings.cache_max_bytes // LARGEST_SHARE,
+            count=metrics.cache_answered,
+        ),
+        selector=Selector(opened=_breaker_listener(metrics)),
+    )
+    # First of all when stopping: what is counted in the background has to reach the journal.
+    stack.push_async_callback(gateway.background.drain, _SETTLE)
+    reloader = Reloader(
+        holder=holder,
+        source=storage.catalog,
+        kinds=KINDS,
+        board=board,
+        keeper=storage.keeper,
+        clock=clock,
+        listener=ReloadLog(),
+    )
+    stack.push_async_callback(reloader.close)
+    return Parts(
+        clock=clock,
+        storage=storage,
+        board=board,
+        reloader=reloader,
+        metrics=metrics,
+        journal=journal,
+        shipper=shipper,
+        access_log=access_log,
+        gateway=gateway,
+    )
+
+
+def _breaker_listener(metrics: Metrics) -> Opened:
+    def opened(standing: Standing, seconds: float) -> None:
+        metrics.breaker_opened(standing.provider_key)
+        log_opened_breaker(standing.provider_key, standing.upstream_model, seconds)
+
+    return opened
+
+
+def _upstream(settings: Settings) -> Upstream:
+    """Return the transport: the pool speaks to no proxy, so what needs one goes the other way."""
+    simulated = SimulatedUpstream()
+    pool = PooledUpstream(
+        connect_timeout=settings.connect_timeout, allow_private=settings.allow_private_upstreams
+    )
+    if settings.upstream_transport == "pool" and not needs_proxy(os.environ):
+        return UpstreamByScheme(http=pool, simulated=simulated)
+    # A sixth of the start, and eight megabytes, for those who need it.
+    from llm_gateway.infra.upstream.aiohttp.transport import AiohttpUpstream  # noqa: PLC0415
+
+    other = AiohttpUpstream(
+        connect_timeout=settings.connect_timeout, allow_private=settings.allow_private_upstreams
+    )
+    if settings.upstream_transport == "aiohttp":
+        return UpstreamByScheme(http=other, simulated=simulated)
+    chosen = UpstreamByProxy(direct=pool, proxied=other, environ=os.environ)
+    return UpstreamByScheme(http=chosen, simulated=simulated)
+
+
+def _options(settings: Settings) -> Options:
+    return Options(
+        provider_suffix=settings.provider_suffix,
+        llm_timeout=settings.llm_timeout,
+        commit_hold=settings.commit_hold,
+        max_reply_bytes=settings.max_reply_bytes,
+        allow_anonymous=settings.allow_anonymous,
+        max_retries=settings.max_retries,
+        initial_backoff_ms=settings.initial_backoff,
+        max_backoff_ms=settings.max_backoff,
+        backoff_factor=settings.backoff_factor,
+        jitter=settings.jitter,
+        cache_enabled=settings.cache_enabled,
+        cache_ttl=settings.cache_ttl,
+    )

@@ -1,0 +1,1 @@
+"""Configuration values: the catalog, its validation, and the snapshot built from it."""

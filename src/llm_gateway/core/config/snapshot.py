@@ -1,0 +1,263 @@
+"""Turns a catalog into the immutable, indexed form that requests read, or says everything that is wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from urllib.parse import urlsplit
+
+import msgspec
+
+from llm_gateway.core.chat import Endpoint
+from llm_gateway.core.config.catalog import Catalog, ClientCredentials, Credential, Kind, Model, Provider
+from llm_gateway.core.config.model_patterns import ModelPatterns, is_glob
+from llm_gateway.core.config.validation import catalog_faults
+from llm_gateway.core.secret import Secret
+
+# Routes of wildcard providers are made on demand: as many as this are kept.
+_ROUTE_CACHE_SIZE = 4096
+
+
+class CatalogInvalid(Exception):
+    """The catalog cannot be served; `faults` lists every reason, each safe to show to an admin."""
+
+    def __init__(self, faults: tuple[str, ...]) -> None:
+        """Hold all `faults`."""
+        super().__init__("; ".join(faults))
+        self.faults = faults
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """One provider under one upstream model name, able to serve a public model."""
+
+    provider_id: int
+    provider_key: str
+    kind: str
+    # Ready to have a path appended: version segment included, no trailing slash.
+    base_url: str
+    secret: Secret | None
+    upstream_model: str
+    weight: int
+    stream_usage: bool
+    endpoints: tuple[Endpoint, ...] = ("chat/completions", "completions")
+    oauth2: ClientCredentials | None = None
+    api_version: str | None = None
+
+    @property
+    def key(self) -> tuple[int, str]:
+        """Names this deployment across snapshots."""
+        return (self.provider_id, self.upstream_model)
+
+
+class Route:
+    """A public model, the deployments that take new requests for it, and the rules they are chosen by."""
+
+    __slots__ = (
+        "_narrowed", "deployments", "endpoints", "explicit", "keys", "model", "ring", "rules", "weights",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        model: str,
+        deployments: tuple[Deployment, ...],
+        *,
+        explicit: bool,
+        rules: Model | None = None,
+    ) -> None:
+        """Index `deployments` for the selector; `explicit` = some provider names this model."""
+        self.model = model
+        self.deployments = deployments
+        self.explicit = explicit
+        # The catalog's row for this model, or one that says nothing.
+        self.rules = rules or Model(id=0, name=model)
+        self.keys = tuple(deployment.key for deployment in deployments)
+        self.weights = tuple(deployment.weight for deployment in deployments)
+        # Those that every deployment answers.
+        self.endpoints = _common(deployments)
+        # Under what the selector remembers whose turn it is.
+        self.ring: Hashable = model
+        self._narrowed: dict[Endpoint, Route] = {}
+
+    def answering(self, endpoint: Endpoint) -> Route:
+        """Return this route without the deployments that do not answer `endpoint`."""
+        if endpoint in self.endpoints:
+            return self
+        narrowed = self._narrowed.get(endpoint)
+        if narrowed is None:
+            able = tuple(one for one in self.deployments if endpoint in one.endpoints)
+            narrowed = Route(self.model, able, explicit=self.explicit, rules=self.rules)
+            narrowed.ring = (self.model, endpoint)
+            self._narrowed[endpoint] = narrowed
+        return narrowed
+
+
+def _common(deployments: Sequence[Deployment]) -> frozenset[Endpoint]:
+    sets = [frozenset(deployment.endpoints) for deployment in deployments]
+    return frozenset.intersection(*sets) if sets else frozenset()
+
+
+class Account:
+    """A credential as admission needs it."""
+
+    __slots__ = ("credential", "models")
+
+    def __init__(self, credential: Credential) -> None:
+        """Compile the credential's model patterns."""
+        self.credential = credential
+        self.models = ModelPatterns(credential.allowed_models)
+
+
+class ServingProvider:
+    """An enabled provider with its mapping compiled."""
+
+    __slots__ = ("base_url", "globs", "kind", "names", "provider")
+
+    def __init__(self, provider: Provider, kind: Kind) -> None:
+        """Split the mapping into names and globs (in the order they were written)."""
+        self.provider = provider
+        self.kind = kind
+        self.base_url = normalise_base_url(provider.api_base, kind)
+        mapping = provider.model_mapping or {"*": "*"}
+        self.names = {public: upstream for public, upstream in mapping.items() if not is_glob(public)}
+        self.globs = tuple(
+            (ModelPatterns((public,)), upstream) for public, upstream in mapping.items() if is_glob(public)
+        )
+
+    def upstream_model(self, model: str) -> str | None:
+        """Return the upstream name for a public `model`, or None when this provider does not serve it."""
+        named = self.names.get(model)
+        if named is not None:
+            return named
+        for pattern, upstream in self.globs:
+            if model in pattern:
+                return model if upstream == "*" else upstream
+        return None
+
+    def deployment(self, upstream_model: str, weight: int | None = None) -> Deployment:
+        """Return this provider under `upstream_model`, with its own weight unless another is given."""
+        return Deployment(
+            provider_id=self.provider.id,
+            provider_key=self.provider.provider_key,
+            kind=self.provider.provider_type,
+            base_url=self.base_url,
+            secret=self.provider.secret,
+            upstream_model=upstream_model,
+            weight=self.provider.weight if weight is None else weight,
+            stream_usage=(
+                self.kind.stream_usage if self.provider.stream_usage is None else self.provider.stream_usage
+            ),
+            endpoints=self.kind.endpoints,
+            oauth2=self.provider.oauth2,
+            api_version=self.provider.api_version,
+        )
+
+
+class Snapshot:
+    """The configuration that a request reads once and keeps to its end."""
+
+    def __init__(self, catalog: Catalog, kinds: Mapping[str, Kind]) -> None:
+        """Index a catalog that `build_snapshot` has judged valid."""
+        self.version = catalog.version
+        self.providers = tuple(
+            ServingProvider(provider, kinds[provider.provider_type])
+            for provider in catalog.providers
+            if provider.is_enabled
+        )
+        self.by_key = {provider.provider.provider_key: provider for provider in self.providers}
+        # Asked for nothing; whoever wants to know why a provider is left out finds it here.
+        self.disabled = tuple(
+            ServingProvider(provider, kinds[provider.provider_type])
+            for provider in catalog.providers
+            if not provider.is_enabled
+        )
+        self.accounts = {credential.key_hash: Account(credential) for credential in catalog.credentials}
+        self.has_credentials = bool(catalog.credentials)
+        self.models = {model.name: model for model in catalog.models}
+        self.task_types = {task.name: task.models for task in catalog.task_types}
+        self._wildcards = tuple(provider for provider in self.providers if provider.globs)
+        # Positions in `providers`: who has globs, and who lists a model by name.
+        self._with_globs = tuple(at for at, provider in enumerate(self.providers) if provider.globs)
+        self._naming: dict[str, list[int]] = {}
+        for at, provider in enumerate(self.providers):
+            for model in provider.names:
+                self._naming.setdefault(model, []).append(at)
+        # Names that some enabled provider lists, in the catalog's order.
+        self.explicit_models = tuple(self._naming)
+        self._routes = {model: self._make_route(model, explicit=True) for model in self._naming}
+        self._made_on_demand: dict[str, Route | None] = {}
+
+    def account(self, key_hash: bytes) -> Account | None:
+        """Return whose key this is, enabled or not, or None."""
+        return self.accounts.get(key_hash)
+
+    def route(self, model: str) -> Route | None:
+        """Return who may serve `model`, or None when no enabled provider does.
+
+        A route without deployments means that all who serve it are drained (weight 0).
+        """
+        route = self._routes.get(model)
+        if route is not None or not self._wildcards:
+            return route
+        made = self._made_on_demand
+        if model in made:
+            return made[model]
+        found = self._make_route(model, explicit=False)
+        answer = found if found.deployments or self._served(model) else None
+        if len(made) >= _ROUTE_CACHE_SIZE:
+            del made[next(iter(made))]
+        made[model] = answer
+        return answer
+
+    def names(self, model: str) -> bool:
+        """Tell whether some enabled provider lists `model` by name."""
+        return model in self._routes
+
+    @property
+    def wildcard_providers(self) -> tuple[ServingProvider, ...]:
+        """Return the enabled providers that serve names they do not list."""
+        return self._wildcards
+
+    def serves(self, model: str) -> bool:
+        """Tell whether some enabled provider serves `model`, drained or not."""
+        return model in self._routes or self._served(model)
+
+    def _served(self, model: str) -> bool:
+        return any(provider.upstream_model(model) is not None for provider in self._wildcards)
+
+    def _make_route(self, model: str, *, explicit: bool) -> Route:
+        deployments = []
+        rules = self.models.get(model)
+        weights = rules.weights if rules is not None else {}
+        candidates: Sequence[int] = self._naming.get(model, ())
+        if self._with_globs:
+            candidates = sorted({*candidates, *self._with_globs})
+        for at in candidates:
+            provider = self.providers[at]
+            upstream_model = provider.upstream_model(model)
+            weight = weights.get(provider.provider.provider_key, provider.provider.weight)
+            if upstream_model is not None and weight > 0:
+                deployments.append(provider.deployment(upstream_model, weight))
+        return Route(model, tuple(deployments), explicit=explicit, rules=rules)
+
+
+def build_snapshot(catalog: Catalog, kinds: Mapping[str, Kind]) -> Snapshot:
+    """Return the whole of `catalog` as a snapshot; raise CatalogInvalid with every fault there is."""
+    faults = catalog_faults(catalog, kinds)
+    if faults:
+        raise CatalogInvalid(tuple(faults))
+    return Snapshot(catalog, kinds)
+
+
+def normalise_base_url(api_base: str, kind: Kind) -> str:
+    """Return `api_base` without a trailing slash, and with the kind's version segment if it has none."""
+    base = api_base.rstrip("/")
+    if not kind.version_segment:
+        return base
+    path = urlsplit(base).path
+    if any(_is_version(segment) for segment in path.split("/")):
+        return base
+    return base + kind.version_segment
+
+
+def _is_version(segment: str) -> bool:
+    # v1, v1beta, v2, v4alpha1 ...
+    return len(segment) > 1 and segment[0] == "v" and segment[1].isdigit()

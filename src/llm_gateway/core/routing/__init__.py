@@ -1,0 +1,1 @@
+"""Routing rules as values: load balancing, circuit breakers, retries."""

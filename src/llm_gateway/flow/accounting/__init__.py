@@ -1,0 +1,1 @@
+"""What a request used: the meter, token counts and estimates."""

@@ -1,0 +1,201 @@
+"""Follows one request from its first byte to its one UsageRecord, whatever happens on the way."""
+
+from __future__ import annotations
+
+import msgspec
+
+from llm_gateway.core.config.snapshot import Deployment
+from llm_gateway.core.errors import GatewayError, openai_error
+from llm_gateway.core.records import AfterFailure, AttemptBegun, AttemptFailed, Outcome, Usage, UsageRecord
+from llm_gateway.core.routing.retry import Failure
+from llm_gateway.flow.call import Call
+from llm_gateway.flow.gateway import Gateway
+
+# nginx's status for a client that left before there was a reply.
+CLIENT_LEFT = 499
+
+
+class _NothingUsed(msgspec.Struct, frozen=True, gc=False):
+    """What a record says where no provider was asked, or none is known to have answered."""
+
+    prompt_tokens: None = None
+    completion_tokens: None = None
+    total_tokens: None = None
+    cached_tokens: None = None
+    reasoning_tokens: None = None
+    source: None = None
+
+
+_NOTHING_USED = _NothingUsed()
+
+
+class Meter:
+    """Collects what happens, and reports it once."""
+
+    __slots__ = (
+        "_attempts", "_call", "_deployment", "_first_content", "_gateway", "_kept_from", "_upstream_ended",
+        "_upstream_started", "config_version", "credential", "model", "record", "response_bytes", "stream",
+    )  # fmt: skip
+
+    def __init__(self, gateway: Gateway, call: Call) -> None:
+        """Start with what the request line says."""
+        self._gateway = gateway
+        self._call = call
+        self._attempts = 0
+        self._deployment: Deployment | None = None
+        self._upstream_started: float | None = None
+        self._upstream_ended: float | None = None
+        self._first_content: float | None = None
+        self._kept_from: tuple[str, str] | None = None
+        # The one that was reported.
+        self.record: UsageRecord | None = None
+        self.credential: str | None = None
+        self.model: str | None = None
+        self.stream = False
+        self.config_version: int | None = None
+        self.response_bytes = 0
+
+    @property
+    def reported(self) -> bool:
+        """Tell whether the record is out."""
+        return self.record is not None
+
+    @property
+    def attempts(self) -> int:
+        """Return how many attempts have begun."""
+        return self._attempts
+
+    def attempt(self, deployment: Deployment, now: float) -> None:
+        """Note, before it is called, that a deployment is about to be."""
+        self._attempts += 1
+        self._deployment = deployment
+        self._upstream_started = now
+        self._upstream_ended = None
+        call = self._call
+        self._gateway.journal.begin(
+            AttemptBegun(
+                request_id=call.request_id,
+                created_at=call.created_at,
+                client_request_id=call.client_request_id,
+                credential=self.credential,
+                provider=deployment.provider_key,
+                model=self.model or "",
+                upstream_model=deployment.upstream_model,
+                endpoint=call.path,
+                method=call.method,
+                stream=self.stream,
+                request_bytes=call.request_bytes,
+                attempts=self._attempts,
+                client_ip=call.client_ip,
+                config_version=self.config_version or 0,
+            )
+        )
+
+    def attempt_failed(self, failure: Failure, detail: str, then: AfterFailure) -> None:
+        """Note that the attempt led to no reply, and what is done about it."""
+        deployment = self._deployment
+        if deployment is None:
+            return
+        failed = AttemptFailed(
+            request_id=self._call.request_id,
+            provider=deployment.provider_key,
+            model=self.model or "",
+            upstream_model=deployment.upstream_model,
+            reason=failure.reason,
+            status=failure.status,
+            detail=detail,
+            then=then,
+        )
+        for observer in self._gateway.observers:
+            observer.attempt_failed(failed)
+
+    def answered_from_cache(self, provider: str, upstream_model: str) -> None:
+        """Note that a kept reply answers, and who gave it at the time."""
+        self._kept_from = (provider, upstream_model)
+
+    def first_content(self) -> None:
+        """Note the moment of a stream's first content."""
+        if self._first_content is None:
+            self._first_content = self._gateway.clock.monotonic()
+
+    def upstream_ended(self) -> float:
+        """Note the moment after which nothing was waited for, and return it."""
+        self._upstream_ended = now = self._gateway.clock.monotonic()
+        return now
+
+    def refuse(self, error: GatewayError) -> None:
+        """Report a request that ended with an error instead of a reply."""
+        self.response_bytes = len(openai_error(error))
+        outcome: Outcome = "error" if error.outcome == "error" else "rejected"
+        self.report(outcome, error.status, error_type=(error.code or error.type)[:100])
+
+    def abort(self, status: int, usage: Usage | None = None) -> None:
+        """Report a request whose end nobody saw: its client left, or this process ends before it does."""
+        if self._gateway.lifecycle.cutting:
+            self.report("interrupted", status, error_type="shutdown", usage=usage)
+        else:
+            self.report("aborted", status, error_type="client_left", usage=usage)
+
+    def report(
+        self, outcome: Outcome, status: int, *, error_type: str | None = None, usage: Usage | None = None
+    ) -> None:
+        """Tell the journal and the observers, once; what comes after the first report is ignored."""
+        if self.record is not None:
+            return
+        record = self.record = self._record(outcome, status, error_type, usage)
+        # Whoever has no key must not be able to fill the database; metrics and the access log tell of them.
+        if self.credential is not None:
+            self._gateway.journal.end(record)
+        for observer in self._gateway.observers:
+            observer.finished(record)
+
+    def _record(
+        self, outcome: Outcome, status: int, error_type: str | None, usage: Usage | None
+    ) -> UsageRecord:
+        call, deployment, kept_from = self._call, self._deployment, self._kept_from
+        provider, upstream_model = kept_from or (None, None)
+        if deployment is not None:
+            provider, upstream_model = deployment.provider_key, deployment.upstream_model
+        used = usage or _NOTHING_USED
+        now = self._gateway.clock.monotonic()
+        upstream_ms = ttft_ms = None
+        if self._upstream_started is not None:
+            upstream_ms = _ms((self._upstream_ended or now) - self._upstream_started)
+        if self._first_content is not None:
+            ttft_ms = _ms(self._first_content - call.started)
+        # By position, in the order of its fields: by name it would take a microsecond more.
+        return UsageRecord(
+            call.request_id,
+            call.created_at,
+            call.path,
+            call.method,
+            self.stream,
+            status,
+            outcome,
+            call.client_request_id,
+            self.credential,
+            provider,
+            self.model,
+            upstream_model,
+            error_type,
+            used.prompt_tokens,
+            used.completion_tokens,
+            used.total_tokens,
+            used.cached_tokens,
+            used.reasoning_tokens,
+            used.source,
+            call.request_bytes,
+            self.response_bytes,
+            _ms(now - call.started),
+            upstream_ms,
+            ttft_ms,
+            self._attempts,
+            call.client_ip,
+            self.config_version,
+            kept_from is not None,
+        )
+
+
+def _ms(seconds: float) -> float:
+    """Return milliseconds to three places; `round` would take four times as long."""
+    return int(seconds * 1e6 + 0.5) / 1000

@@ -1,0 +1,1 @@
+"""Editing, loading and swapping the configuration."""

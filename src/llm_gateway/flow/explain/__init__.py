@@ -1,0 +1,1 @@
+"""Explains which providers a request would be sent to, and why."""

@@ -1,0 +1,250 @@
+"""Says what would become of a request, without calling anyone: the plan of a live request, on a copy of its state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.config.catalog import Credential
+from llm_gateway.core.config.snapshot import Account, Route, ServingProvider, Snapshot
+from llm_gateway.core.errors import BadRequest, GatewayError, NotFound, Unauthenticated
+from llm_gateway.core.routing.retry import RetryPolicy
+from llm_gateway.flow.explain.answer import (
+    Explanation,
+    LeftOut,
+    Question,
+    Reason,
+    Refused,
+    Role,
+    ShownCandidate,
+    ShownRetries,
+    ShownRoute,
+    ShownTimeouts,
+    Stop,
+)
+from llm_gateway.flow.gateway import Gateway, Options
+from llm_gateway.flow.request.admission import ANONYMOUS, authorise, current_snapshot
+from llm_gateway.flow.request.pipeline import strip_prefix
+from llm_gateway.flow.request.recovery import policy_of
+from llm_gateway.flow.routing.plan import affinity_of, fallback_route, find_route, make_plan, task_routes
+from llm_gateway.flow.routing.selector import Candidate, Selector
+
+# Of the providers that do not map a model there may be thousands: so many are named.
+_NAMED = 100
+
+
+def explain(gateway: Gateway, question: Question) -> Explanation:
+    """Return what would become of a request; raise NotFound for an unknown credential, BadRequest, Unavailable."""
+    snapshot = current_snapshot(gateway, admitted=True)
+    account = _account(snapshot, question.credential)
+    return _Explainer(gateway, snapshot, account, question).explanation()
+
+
+def _account(snapshot: Snapshot, wanted: int | str | None) -> Account:
+    if wanted is None:
+        return ANONYMOUS
+    for account in snapshot.accounts.values():
+        if wanted in {account.credential.id, account.credential.name}:
+            return account
+    raise NotFound(f"There is no credential {wanted!r}")
+
+
+def _shown_retries(policy: RetryPolicy, in_flight: int) -> ShownRetries:
+    return ShownRetries(
+        max_retries=policy.max_retries,
+        initial_backoff_ms=policy.initial_backoff * 1000,
+        max_backoff_ms=policy.max_backoff * 1000,
+        backoff_factor=policy.factor,
+        jitter=policy.jitter,
+        retry_cut=policy.retry_cut,
+        in_flight=in_flight,
+    )
+
+
+class _Explainer:
+    """One question, with what it takes to answer it."""
+
+    def __init__(self, gateway: Gateway, snapshot: Snapshot, account: Account, question: Question) -> None:
+        self._options: Options = gateway.options
+        self._snapshot = snapshot
+        self._account = account
+        self._question = question
+        # Whatever is done with it, live requests do not notice.
+        self._selector: Selector = gateway.selector.copy()
+        self._now = gateway.clock.monotonic()
+        self._headers = [
+            (name.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace"))
+            for name, value in question.headers.items()
+        ]
+        values = {"user": question.user, "prompt_cache_key": question.prompt_cache_key}
+        self._fields = {
+            name: msgspec.Raw(msgspec.json.encode(value))
+            for name, value in values.items()
+            if value is not None
+        }
+
+    def explanation(self) -> Explanation:
+        question, credential = self._question, self._account.credential
+        models, fallbacks = self._models()
+        model = models[0] if models else None
+        refused, order, in_flight = None, tuple[Stop, ...](), 0
+        try:
+            self._admit(credential)
+            route = self._asked(model)
+            order, in_flight = self._order(route, fallbacks)
+        except GatewayError as error:
+            refused = Refused(status=error.status, code=error.code, message=error.message)
+            route = None
+        named = self._snapshot.route(model) if model is not None else None
+        rules = (route or named or Route(model or "", (), explicit=False)).rules
+        timeouts, limit = rules.timeouts, self._options.llm_timeout
+        return Explanation(
+            config_version=self._snapshot.version,
+            model=model,
+            endpoint=question.endpoint,
+            credential=None if question.credential is None else credential.name,
+            task_models=None if question.task_type is None else tuple(models),
+            refused=refused,
+            routes=self._routes(model, rules.fallbacks if fallbacks is None else fallbacks),
+            order=order,
+            is_order_drawn=rules.strategy == "weighted_random",
+            retries=_shown_retries(policy_of(rules, self._options), in_flight),
+            timeouts=ShownTimeouts(
+                connect=timeouts.connect,
+                first_content=timeouts.first_content or limit,
+                idle=timeouts.idle or limit,
+                total=timeouts.total or limit,
+            ),
+            rate_limit=credential.rate_limit,
+        )
+
+    def _models(self) -> tuple[list[str], tuple[str, ...] | None]:
+        """Return the models in question, and what to fall back to if the models' own rules do not say it."""
+        question = self._question
+        if question.task_type is None:
+            if question.model is None:
+                raise BadRequest("Name a model or a task_type.", param="model")
+            return [strip_prefix(question.model, self._options.provider_suffix)], None
+        if question.task_type not in self._snapshot.task_types:
+            raise NotFound(f"There is no task type {question.task_type!r}")
+        routes = task_routes(self._snapshot, self._account, question.task_type, question.endpoint)
+        models = [route.model for route in routes]
+        return models, tuple(models[1:])
+
+    @staticmethod
+    def _admit(credential: Credential) -> None:
+        if not credential.is_enabled:
+            raise Unauthenticated("The credential is disabled.")
+
+    def _asked(self, model: str | None) -> Route:
+        if model is None:
+            raise NotFound("None of the task's models can be used.", code="model_not_found")
+        authorise(self._account, model)
+        return find_route(self._snapshot, model)
+
+    def _order(self, route: Route, fallbacks: tuple[str, ...] | None) -> tuple[tuple[Stop, ...], int]:
+        request = ChatRequest(
+            endpoint=self._question.endpoint,
+            model=route.model,
+            stream=False,
+            wants_usage=False,
+            fields=self._fields,
+        )
+        plan = make_plan(
+            self._selector, self._snapshot, self._account, route, request, self._headers, fallbacks=fallbacks
+        )
+        stops = []
+        candidate: Candidate | None = plan.first(self._now)
+        while candidate is not None:
+            deployment = candidate.deployment
+            stops.append(
+                Stop(
+                    model=candidate.route.model,
+                    provider=deployment.provider_key,
+                    upstream_model=deployment.upstream_model,
+                )
+            )
+            plan.visited(candidate)
+            candidate = plan.following(self._now)
+        return tuple(stops), plan.budget.taken
+
+    def _routes(self, model: str | None, fallbacks: tuple[str, ...]) -> tuple[ShownRoute, ...]:
+        if model is None:
+            return ()
+        rules = self._snapshot.models.get(model)
+        named: list[tuple[str, Role]] = [(model, "asked"), *((name, "fallback") for name in fallbacks)]
+        if rules is not None:
+            named += [(name, "context_fallback") for name in rules.context_fallbacks]
+            named += [(name, "policy_fallback") for name in rules.policy_fallbacks]
+        return tuple(self._route(name, role) for name, role in named)
+
+    def _route(self, model: str, role: Role) -> ShownRoute:
+        endpoint = self._question.endpoint
+        route = self._snapshot.route(model) or Route(
+            model, (), explicit=False, rules=self._snapshot.models.get(model)
+        )
+        rules = route.rules
+        _, lineup = self._selector.ring(route.answering(endpoint), self._snapshot)
+        panic = lineup.panics(self._now)
+        left_out, not_mapped = self._left_out(model, rules.weights)
+        left_out += [
+            LeftOut(provider=candidate.deployment.provider_key, reason="breaker_open")
+            for candidate in lineup.candidates
+            if not panic and not candidate.breaker.admits(self._now)
+        ]
+        common = None if rules.affinity is None else affinity_of(rules.affinity, self._fields, self._headers)
+        return ShownRoute(
+            model=model,
+            role=role,
+            passed_over=self._passed_over(model),
+            strategy=rules.strategy,
+            affinity=rules.affinity,
+            has_affinity=common is not None,
+            panic=panic,
+            candidates=tuple(self._shown(candidate) for candidate in lineup.candidates),
+            left_out=tuple(left_out),
+            not_mapped=not_mapped,
+        )
+
+    def _passed_over(self, model: str) -> str | None:
+        if model not in self._account.models:
+            return "the credential may not use it"
+        if fallback_route(self._snapshot, self._account, model, self._question.endpoint) is None:
+            return "no provider that takes requests answers it here"
+        return None
+
+    def _left_out(self, model: str, weights: Mapping[str, int]) -> tuple[list[LeftOut], int]:
+        found: list[LeftOut] = []
+        unmapped: list[LeftOut] = []
+        providers = [(each, True) for each in self._snapshot.providers]
+        providers += [(each, False) for each in self._snapshot.disabled]
+        count = 0
+        for serving, is_enabled in providers:
+            reason = self._reason(serving, weights) if is_enabled else "disabled"
+            if serving.upstream_model(model) is None:
+                count += 1
+                if len(unmapped) < _NAMED:
+                    unmapped.append(LeftOut(provider=serving.provider.provider_key, reason="not_mapped"))
+            elif reason is not None:
+                found.append(LeftOut(provider=serving.provider.provider_key, reason=reason))
+        return found + unmapped, count
+
+    def _reason(self, serving: ServingProvider, weights: Mapping[str, int]) -> Reason | None:
+        provider = serving.provider
+        if weights.get(provider.provider_key, provider.weight) <= 0:
+            return "drained"
+        return None if self._question.endpoint in serving.kind.endpoints else "endpoint"
+
+    def _shown(self, candidate: Candidate) -> ShownCandidate:
+        deployment = candidate.deployment
+        return ShownCandidate(
+            provider=deployment.provider_key,
+            kind=deployment.kind,
+            upstream_model=deployment.upstream_model,
+            weight=deployment.weight,
+            breaker=candidate.breaker.state(self._now),
+            trial_in=round(candidate.breaker.trial_in(self._now), 3),
+            in_flight=candidate.standing.in_flight,
+        )

@@ -1,0 +1,1 @@
+"""Protocols that `flow` needs from the outside world; `infra` implements them and tests replace them."""

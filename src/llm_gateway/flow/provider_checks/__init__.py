@@ -1,0 +1,1 @@
+"""Health probes, and the tests that an admin starts."""

@@ -1,0 +1,1 @@
+"""Cached replies: keys, stored entries, and the store with single flight."""

@@ -1,0 +1,76 @@
+"""What happens to a request, from its key to its reply: this reads as a table of contents."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.errors import GatewayError, InternalError
+from llm_gateway.flow.accounting.meter import CLIENT_LEFT, Meter
+from llm_gateway.flow.call import Call, ClientLeft
+from llm_gateway.flow.gateway import Gateway
+from llm_gateway.flow.request.admission import (
+    authenticate,
+    authorise,
+    current_snapshot,
+    rate_limit_headers,
+    throttle,
+)
+from llm_gateway.flow.request.cached_answer import answer_with_cache
+from llm_gateway.flow.request.dispatch import dispatch
+from llm_gateway.flow.request.reply import Reply
+from llm_gateway.flow.routing.plan import find_route, make_plan
+
+# A body that is there needs no waiting for, nor what waiting costs.
+ReadRequest = Callable[[Call], ChatRequest | Awaitable[ChatRequest]]
+
+
+async def handle(gateway: Gateway, call: Call, read_request: ReadRequest) -> Reply:
+    """Return the reply to one call; raise GatewayError. Either way exactly one record is reported.
+
+    `read_request` reads and parses the body, once the caller is known to have a key.
+    """
+    meter = Meter(gateway, call)
+    try:
+        snapshot = current_snapshot(gateway, admitted=call.admitted)
+        meter.config_version = snapshot.version
+        account = authenticate(gateway, snapshot, call.api_key)
+        meter.credential = account.credential.name
+        read = read_request(call)
+        request = read if isinstance(read, ChatRequest) else await read
+        meter.stream = request.stream
+        request.created = call.created_at // 1_000_000
+        request.model = meter.model = strip_prefix(request.model, gateway.options.provider_suffix)
+        authorise(account, request.model)
+        route = find_route(snapshot, request.model)
+        plan = make_plan(gateway.selector, snapshot, account, route, request, call.headers)
+        verdict = None
+        if (limit := account.credential.rate_limit) is not None:
+            limiter, owner = gateway.limiter, account.credential.id
+            verdict = limiter.hit_now(owner, limit) or await limiter.hit(owner, limit)
+            throttle(verdict)
+        if call.cache is None and account.credential.cache is None and route.rules.cache is None:
+            reply = await dispatch(gateway, call, request, plan, meter)
+        else:
+            ask = partial(dispatch, gateway, call, request, plan, meter)
+            reply = await answer_with_cache(gateway, call, request, account, plan.route, meter, ask)
+        if verdict is not None:
+            reply.headers += rate_limit_headers(verdict)
+    except GatewayError as error:
+        meter.refuse(error)
+        raise
+    except (asyncio.CancelledError, ClientLeft):
+        meter.abort(CLIENT_LEFT)
+        raise
+    except Exception:
+        meter.refuse(InternalError("internal"))
+        raise
+    else:
+        return reply
+
+
+def strip_prefix(model: str, prefix: str | None) -> str:
+    """Take `<prefix>/` off a model's name, once; other prefixes stay (S4.34 to S4.37)."""
+    return model.removeprefix(f"{prefix}/") if prefix else model

@@ -1,0 +1,207 @@
+"""Decides what is done for a request after an attempt failed: whom to ask next, when, or what to tell the client."""
+
+from __future__ import annotations
+
+from llm_gateway.core.config.catalog import Model
+from llm_gateway.core.errors import BadRequest, GatewayError
+from llm_gateway.core.records import AfterFailure
+from llm_gateway.core.routing.retry import Failover, Failure, Retry, RetryPolicy, is_providers_fault
+from llm_gateway.flow.accounting.meter import Meter
+from llm_gateway.flow.call import Call
+from llm_gateway.flow.gateway import Gateway, Options
+from llm_gateway.flow.routing.plan import Plan
+from llm_gateway.flow.routing.selector import Candidate
+
+_UNAUTHORIZED, _UNPAID = 401, 402
+# A client waits for as long as so many attempts may take before the last one begins.
+_PATIENCE = 2
+
+
+class AttemptEnded(Exception):
+    """One attempt led to no reply: why, what the client hears if no other does, and a line for the log."""
+
+    def __init__(self, failure: Failure, error: GatewayError, detail: str) -> None:
+        """Hold what is known."""
+        super().__init__(detail)
+        self.failure = failure
+        self.error = error
+        self.detail = detail
+
+
+class CannotCarry(Exception):
+    """Nothing was sent: the deployment's kind has no words for the request."""
+
+    def __init__(self, error: BadRequest) -> None:
+        """Hold what the client hears if no deployment can carry it."""
+        super().__init__(error.message)
+        self.error = error
+
+
+class Recovery:
+    """What one request goes through after its first failure; a request without one never makes it."""
+
+    def __init__(
+        self,
+        gateway: Gateway,
+        call: Call,
+        plan: Plan,
+        meter: Meter,
+        candidate: Candidate,
+        failed: AttemptEnded | CannotCarry,
+    ) -> None:
+        """Begin with the first failure, which is that of `candidate`."""
+        self._gateway = gateway
+        self._plan = plan
+        self._meter = meter
+        rules = plan.route.rules
+        self._policy = policy_of(rules, gateway.options)
+        self._retries = 0
+        self._failed_over = False
+        self._holds_budget = False
+        # The last failure of an attempt, whether the observers have yet to hear of it, and what the client hears
+        # if there is no other.
+        self._ended: AttemptEnded | None = None
+        self._fresh = False
+        self._error: GatewayError = failed.error
+        self._turned: set[str] = set()
+        timeout = rules.timeouts.total or rules.timeouts.first_content or gateway.options.llm_timeout
+        self._until = call.started + _PATIENCE * timeout
+        self.failed(candidate, failed)
+
+    def failed(self, candidate: Candidate, failed: AttemptEnded | CannotCarry) -> None:
+        """Take in another failure."""
+        if isinstance(failed, CannotCarry):
+            self._plan.visited(candidate)
+            return
+        # Without the frames it came through, which hold this.
+        self._ended, self._fresh = failed.with_traceback(None), True
+        self._error = failed.error
+        self._plan.failed(candidate, self._ready_at(candidate, failed.failure))
+
+    def attempt_over(self) -> None:
+        """Give back what the budget lent, since the attempt it was for is over."""
+        if self._holds_budget:
+            self._holds_budget = False
+            self._plan.budget.release()
+
+    async def next_candidate(self) -> Candidate:
+        """Return whom to ask now, after the wait that there has to be; raise the error for the client.
+
+        Call `attempt_over` when the attempt has ended, whichever way.
+        """
+        now = self._gateway.clock.monotonic()
+        ended = self._ended
+        if ended is not None and (candidate := self._other_model(ended.failure, now)) is not None:
+            return candidate
+        untried = self._plan.following(now)
+        if not self._fresh and untried is not None:
+            # Nothing was sent to the last one: this one takes its place.
+            return untried
+        if ended is None:
+            raise self._told()
+        again = None if untried is not None else self._plan.again(now)
+        step = self._policy.decide(
+            ended.failure,
+            untried=untried is not None,
+            ready_in=None if again is None else again[1],
+            retries=self._retries,
+            draw=self._gateway.selector.draw(),
+        )
+        if isinstance(step, Failover) and untried is not None:
+            return self._fail_over(ended, untried, now)
+        if isinstance(step, Retry) and again is not None:
+            return await self._retry(ended, again[0], step.after, now)
+        raise self._given_up(ended, "give_up")
+
+    def _other_model(self, failure: Failure, now: float) -> Candidate | None:
+        """Return who serves the model that is meant for a request which this one refused."""
+        about, rules = failure.about, self._plan.route.rules
+        if about is None or about in self._turned or self._plan.is_bound:
+            return None
+        models = rules.context_fallbacks if about == "context_length" else rules.policy_fallbacks
+        if not models:
+            return None
+        self._turned.add(about)
+        self._plan.turn_to(models)
+        candidate = self._plan.following(now)
+        # The provider has done its work: there is no failure to tell of.
+        self._fresh = candidate is None
+        return candidate
+
+    def _fail_over(self, ended: AttemptEnded, candidate: Candidate, now: float) -> Candidate:
+        free = not self._failed_over and candidate.breaker.closed
+        self._failed_over = True
+        if now > self._until:
+            raise self._given_up(ended, "give_up")
+        if not free and not self._take_from_budget(now):
+            raise self._given_up(ended, "over_budget")
+        same = candidate.route is self._plan.route
+        self._note(ended, "failover" if same else "fallback")
+        return candidate
+
+    async def _retry(self, ended: AttemptEnded, candidate: Candidate, after: float, now: float) -> Candidate:
+        if now + after > self._until:
+            raise self._given_up(ended, "give_up")
+        if not self._take_from_budget(now):
+            raise self._given_up(ended, "over_budget")
+        self._retries += 1
+        self._note(ended, "retry")
+        try:
+            await self._gateway.sleep(after)
+        except BaseException:
+            self.attempt_over()
+            raise
+        if not self._plan.may_be_asked(candidate, self._gateway.clock.monotonic()):
+            # Meanwhile it was found to be down.
+            self.attempt_over()
+            raise self._told()
+        return candidate
+
+    def _take_from_budget(self, now: float) -> bool:
+        in_flight = sum(candidate.standing.in_flight for candidate in self._plan.lineup.candidates)
+        # This request's own attempt has ended, and is one of those the budget is a share of.
+        self._holds_budget = self._plan.budget.take(now, in_flight + 1)
+        return self._holds_budget
+
+    def _given_up(self, ended: AttemptEnded, then: AfterFailure) -> GatewayError:
+        # A provider that refuses what the client sent has done its work.
+        if is_providers_fault(ended.failure):
+            self._note(ended, then)
+        return self._told()
+
+    def _note(self, ended: AttemptEnded, then: AfterFailure) -> None:
+        if self._fresh:
+            self._fresh = False
+            self._meter.attempt_failed(ended.failure, ended.detail, then)
+
+    def _told(self) -> GatewayError:
+        error = self._error
+        attempts = self._meter.attempts
+        if attempts:
+            error.headers += ((b"x-llm-gateway-attempts", b"%d" % attempts),)
+        return error
+
+    def _ready_at(self, candidate: Candidate, failure: Failure) -> float | None:
+        """Return from when on it may be asked again; None = never, since it would say the same."""
+        renewable = candidate.deployment.oauth2 is not None
+        refused = failure.status == _UNPAID or (failure.status == _UNAUTHORIZED and not renewable)
+        if refused or not is_providers_fault(failure):
+            return None
+        return self._gateway.clock.monotonic() + (failure.retry_after or 0.0)
+
+
+def policy_of(rules: Model, options: Options) -> RetryPolicy:
+    """Return a model's retry policy: what its rules leave open, the settings say."""
+    retry = rules.retry
+
+    def chosen(own: float | None, setting: float) -> float:
+        return setting if own is None else own
+
+    return RetryPolicy(
+        max_retries=options.max_retries if retry.max_retries is None else retry.max_retries,
+        initial_backoff=chosen(retry.initial_backoff_ms, options.initial_backoff_ms) / 1000,
+        max_backoff=chosen(retry.max_backoff_ms, options.max_backoff_ms) / 1000,
+        factor=chosen(retry.backoff_factor, options.backoff_factor),
+        jitter=chosen(retry.jitter, options.jitter),
+        retry_cut=retry.retry_cut,
+    )

@@ -1,0 +1,1 @@
+"""The catalog tables: reading, writing, sealing, and following changes."""

@@ -1,0 +1,1 @@
+"""The usage journal: append-only files, their reader, and the shipper that moves them into the database."""

@@ -1,0 +1,197 @@
+"""The journal: usage facts are safe from a crash of the process as soon as a call here returns."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Literal
+
+from loguru import logger
+
+from llm_gateway.core.records import AttemptBegun, AttemptFailed, UsageRecord
+from llm_gateway.flow.ports.clock import Clock
+from llm_gateway.infra.journal import files
+from llm_gateway.infra.json_lines import MAX_LINE, to_line
+
+# How long to leave a journal alone that would not take a line.
+_PAUSE_SECONDS = 0.1
+_NEARLY_FULL = 0.8
+
+_State = Literal["well", "nearly full", "full", "failing"]
+
+
+class FileJournal:
+    """Implements the `Journal` and `Observer` ports with append-only files, one process each.
+
+    One line of JSON a fact, each written with one `write` before the call returns: the page cache keeps it
+    when the process is killed (not when the machine loses power: there is no sync a line). Files change
+    every few megabytes, so that what was shipped can be deleted; a new file starts with the attempts that
+    are still open, so that an older one is never needed for them.
+
+    Nothing here raises or waits for space: facts that cannot be written are counted in `lost`, and every
+    change of state is logged once. Make it in the process that uses it, and use it from one thread.
+    """
+
+    def __init__(self, directory: Path, max_bytes: int, clock: Clock) -> None:
+        """Open a file of our own in `directory`; all processes' facts together may take `max_bytes`.
+
+        The bound is looked at once a megabyte, so that it may be passed by that much a process.
+        """
+        self.lost = 0
+        self._directory = directory
+        self._max_bytes = max_bytes
+        # 128 idle workers' files take half of the room at most.
+        self._file_bytes = min(max(max_bytes // 256, MAX_LINE), 8 * 1024 * 1024)
+        self._grant = min(max_bytes // 64, 1024 * 1024)
+        self._clock = clock
+        self._incarnation = ""
+        self._lock = self._file = -1
+        self._sequence = 0
+        # Lines of the attempts that have not ended, by request id.
+        self._open: dict[str, bytes] = {}
+        # Bytes at our file's start that repeat open attempts.
+        self._carried = 0
+        # Bytes that may be written before anything has to be looked at again.
+        self._room = 0
+        self._retry_at = 0.0
+        self._state: _State = "well"
+        self._lost_when_well = 0
+        self._make_room(0)
+
+    def begin(self, attempt: AttemptBegun) -> None:
+        """Note that an upstream is about to be called."""
+        line = to_line(attempt)
+        self._open[attempt.request_id] = line
+        self._append(line)
+
+    def end(self, record: UsageRecord) -> None:
+        """Note that a request ended."""
+        self._append(to_line(record))
+        # Only now: should the file change before this line, the new one has to repeat the attempt, or a kill
+        # between the two would leave no trace of it.
+        self._open.pop(record.request_id, None)
+
+    finished = end
+
+    def attempt_failed(self, failed: AttemptFailed) -> None:
+        """Leave it: the request goes on, with another attempt or with an end."""
+
+    def close(self) -> None:
+        """Let go of the files: attempts still open count as interrupted. A later fact opens a new one."""
+        for file in (self._file, self._lock):
+            if file >= 0:
+                os.close(file)
+        self._file = self._lock = -1
+        self._room = self._sequence = 0
+        self._open.clear()
+
+    def _append(self, line: bytes) -> None:
+        if len(line) > self._room and not self._make_room(len(line)):
+            self.lost += 1
+            return
+        try:
+            written = os.write(self._file, line)
+            if written != len(line):
+                self._take_back(written)
+        except OSError as error:
+            self.lost += 1
+            self._fail(error)
+            return
+        self._room -= written
+        if self._state == "failing":
+            self._report("well")
+
+    def _take_back(self, written: int) -> None:
+        """Cut off the half line of a write that met the end of the disk."""
+        try:
+            os.ftruncate(self._file, os.fstat(self._file).st_size - written)
+        except OSError:
+            # The next line goes to a new file; the reader sets the half line aside.
+            os.close(self._file)
+            self._file = -1
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def _make_room(self, need: int) -> bool:
+        """Look at our file, at the folder and at the limit; tell whether `need` bytes may be written now."""
+        now = self._clock.monotonic()
+        if now < self._retry_at:
+            return False
+        try:
+            if self._file < 0:
+                self._start()
+            used = files.used_bytes(self._directory)
+            fresh = os.fstat(self._file).st_size - self._carried
+            # What is repeated at a file's start must not make files change all the time.
+            left = max(self._file_bytes, self._carried) - fresh
+            full = used + need > self._max_bytes
+            # When it is full, what was shipped of our own file can only go once there is a new one.
+            if left <= 0 or (full and fresh):
+                self._next_file()
+                left = self._file_bytes
+        except OSError as error:
+            self._fail(error)
+            return False
+        if full:
+            self._retry_at = now + _PAUSE_SECONDS
+            self._report("full")
+            return False
+        if self._state != "failing":
+            self._report("nearly full" if used > _NEARLY_FULL * self._max_bytes else "well")
+        self._room = max(need, min(self._grant, self._max_bytes - used, left))
+        return True
+
+    def _start(self) -> None:
+        if self._lock < 0:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._incarnation, self._lock = files.claim(self._directory, self._clock.unix_us())
+        self._next_file()
+
+    def _next_file(self) -> None:
+        """Move on to a new file. It gets its name, which says that the old one is complete, last of all."""
+        sequence = self._sequence + 1
+        unfinished = files.facts_path(self._directory, self._incarnation, sequence, finished=False)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+        file = os.open(unfinished, flags, 0o600)
+        try:
+            carried = b"".join(self._open.values())
+            _write_all(file, carried)
+            unfinished.rename(files.facts_path(self._directory, self._incarnation, sequence))
+        except OSError:
+            os.close(file)
+            unfinished.unlink(missing_ok=True)
+            raise
+        if self._file >= 0:
+            os.close(self._file)
+        self._file, self._sequence, self._carried = file, sequence, len(carried)
+
+    def _fail(self, error: OSError) -> None:
+        self._room = 0
+        self._retry_at = self._clock.monotonic() + _PAUSE_SECONDS
+        self._report("failing", error.strerror or type(error).__name__)
+
+    def _report(self, state: _State, why: str = "") -> None:
+        if state == self._state:
+            return
+        limit = f"{self._max_bytes} bytes (JOURNAL_MAX_BYTES)"
+        if state == "failing":
+            logger.error("The journal in {} takes no facts: {}. Usage is being lost.", self._directory, why)
+        elif state == "full":
+            logger.error("The journal in {} is full at {}: usage is being lost.", self._directory, limit)
+        elif state == "nearly full" and self._state == "well":
+            logger.warning(
+                "The journal in {} has passed {:.0%} of {}: is the database up?",
+                *(self._directory, _NEARLY_FULL, limit),
+            )
+        else:
+            lost = self.lost - self._lost_when_well
+            logger.info("The journal in {} has room again; {} facts were lost.", self._directory, lost)
+        if state in {"well", "nearly full"}:
+            self._lost_when_well = self.lost
+        self._state = state
+
+
+def _write_all(file: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(file, view) :]

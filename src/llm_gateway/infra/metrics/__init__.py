@@ -1,0 +1,1 @@
+"""Prometheus metrics: counters shared between workers, and their text form."""

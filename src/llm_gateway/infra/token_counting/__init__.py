@@ -1,0 +1,1 @@
+"""Token counting with tiktoken, off the event loop."""

@@ -1,0 +1,1 @@
+"""The upstream transport that uses aiohttp."""

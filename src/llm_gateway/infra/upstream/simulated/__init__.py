@@ -1,0 +1,1 @@
+"""A built-in provider that needs no network, for demos and tests."""

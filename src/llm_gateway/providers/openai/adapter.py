@@ -1,0 +1,184 @@
+"""OpenAI's own dialect: requests pass through with the model renamed, replies are read and never rewritten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import msgspec
+
+from llm_gateway.core.chat import ChatRequest, Endpoint
+from llm_gateway.core.config.catalog import Kind
+from llm_gateway.core.config.snapshot import Deployment, ServingProvider
+from llm_gateway.core.secret import Secret
+from llm_gateway.providers.base import BadReply, Completion, Refusal, ReplyStream, UpstreamRequest
+from llm_gateway.providers.openai.chat_stream import ChatStream
+from llm_gateway.providers.openai.errors import refusal_from
+from llm_gateway.providers.openai.responses import read_response
+from llm_gateway.providers.openai.responses_stream import ResponsesStream
+from llm_gateway.providers.openai.usage import WireUsage, usage_from_wire
+
+_USER_AGENT = "llm-gateway"
+# OpenRouter for one says under 200 that a provider behind it failed; others have a place for an error, and none.
+_NO_ERROR = frozenset({b"null", b'""', b"{}", b"[]", b"false"})
+_WITH_USAGE = msgspec.Raw(b'{"include_usage":true}')
+_WITH_USAGE_OPTION = frozenset({"chat/completions", "completions"})
+
+
+class _Reply(msgspec.Struct, gc=False):
+    choices: list[msgspec.Raw] | None = None
+    usage: WireUsage | None = None
+    error: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Model(msgspec.Struct, gc=False):
+    id: str
+
+
+class _Models(msgspec.Struct, gc=False):
+    # Ollama without models says null.
+    data: list[_Model] | None
+
+
+_decode_reply = msgspec.json.Decoder(_Reply).decode
+# Together answers with the list itself.
+_decode_models = msgspec.json.Decoder(_Models | list[_Model]).decode
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+@lru_cache(maxsize=4096)
+def _as_json(name: str) -> msgspec.Raw:
+    return msgspec.Raw(_encode(name))
+
+
+class OpenAIAdapter:
+    """Speaks to OpenAI and to everything that speaks like it."""
+
+    def __init__(self, kind: Kind, *, knows_max_completion_tokens: bool = True) -> None:
+        """Speak for `kind`: OpenAI itself or one of its presets.
+
+        A server that does not know `max_completion_tokens`, and would refuse or ignore it, is sent it under
+        its older name.
+        """
+        self.kind = kind
+        self._knows_max_completion_tokens = knows_max_completion_tokens
+
+    def encode(
+        self, request: ChatRequest, deployment: Deployment, extra_headers: Mapping[str, str]
+    ) -> UpstreamRequest:
+        """Replace `model`, ask for a stream's usage, and leave every other value byte for byte."""
+        fields = {**request.fields, "model": _as_json(deployment.upstream_model)}
+        left_out = _settle_stream_options(fields, request, deployment)
+        if not self._knows_max_completion_tokens and "max_completion_tokens" in fields:
+            _use_max_tokens(fields)
+        headers = self.headers(deployment.secret, is_token=deployment.oauth2 is not None)
+        headers["content-type"] = "application/json"
+        headers["accept"] = "text/event-stream" if request.stream else "application/json"
+        headers.update(extra_headers)
+        return UpstreamRequest(
+            url=self.url_for(request.endpoint, deployment),
+            headers=headers,
+            body=_encode(fields),
+            left_out=left_out,
+        )
+
+    def url_for(self, endpoint: Endpoint, deployment: Deployment) -> str:
+        """Return where requests for a deployment go."""
+        return self.url(deployment.base_url, endpoint)
+
+    def url(self, base_url: str, path: str) -> str:
+        """Return the URL of `path` below a base URL."""
+        return f"{base_url}/{path}"
+
+    def headers(self, secret: Secret | None, *, is_token: bool) -> dict[str, str]:
+        """Return the headers that every request to a provider has; `is_token` = the secret came by OAuth2."""
+        del is_token
+        headers = {"user-agent": _USER_AGENT, "accept-encoding": "identity"}
+        if secret is not None:
+            headers["authorization"] = f"Bearer {secret.reveal()}"
+        return headers
+
+    def decode(self, body: bytes, request: ChatRequest) -> Completion:
+        """Check that the reply is a JSON object and read its usage; the bytes stay as they are."""
+        if request.endpoint == "responses":
+            return read_response(body)
+        try:
+            reply = _decode_reply(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            reply = _loosely(body)
+        if not reply.choices and bytes(reply.error) not in _NO_ERROR:
+            return Completion(body=body, usage=None, refusal=self.decode_error(body))
+        return Completion(body=body, usage=usage_from_wire(reply.usage))
+
+    def stream(self, request: ChatRequest, *, event_limit: int) -> ReplyStream:
+        """Return a reader that hides the usage chunk which the client did not ask for."""
+        if request.endpoint == "responses":
+            return ResponsesStream(event_limit=event_limit)
+        return ChatStream(request, event_limit=event_limit)
+
+    def decode_error(self, body: bytes) -> Refusal:
+        """Read `{"error": {...}}`, and the looser shapes that OpenAI-like servers send."""
+        try:
+            value = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return Refusal()
+        return refusal_from(value)
+
+    def models_request(self, provider: ServingProvider) -> UpstreamRequest:
+        """Ask for `GET /models`."""
+        headers = self.headers(provider.provider.secret, is_token=provider.provider.oauth2 is not None)
+        headers["accept"] = "application/json"
+        return UpstreamRequest(url=self.url(provider.base_url, "models"), headers=headers, method="GET")
+
+    def decode_models(self, body: bytes) -> list[str]:
+        """Read `{"data": [{"id": ...}]}`, or the list alone."""
+        try:
+            models = _decode_models(body)
+            found = models if isinstance(models, list) else models.data or []
+            return [model.id for model in found]
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            message = "the provider's list of models is not one"
+            raise BadReply(message) from None
+
+
+def _loosely(body: bytes) -> _Reply:
+    """Accept any JSON object: a server may put anything into `choices` or `usage`; usage is then unknown."""
+    try:
+        _decode_fields(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        message = "the provider's reply is not a JSON object"
+        raise BadReply(message) from None
+    return _Reply()
+
+
+def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
+    """Return `stream_options` with include_usage on, the client's other options kept."""
+    if options is None:
+        return _WITH_USAGE
+    kept = msgspec.json.decode(options)
+    if not isinstance(kept, dict):
+        return _WITH_USAGE
+    return msgspec.Raw(_encode({**kept, "include_usage": True}))
+
+
+def _settle_stream_options(
+    fields: dict[str, msgspec.Raw], request: ChatRequest, deployment: Deployment
+) -> tuple[str, ...]:
+    """Ask for a stream's usage where the server takes the question; return what was taken out where it does not."""
+    if request.endpoint not in _WITH_USAGE_OPTION:
+        # A stream of the Responses API says its usage unasked.
+        return ()
+    if not deployment.stream_usage:
+        options = fields.pop("stream_options", None)
+        return () if options is None or bytes(options) == b"null" else ("stream_options",)
+    if request.stream and not request.wants_usage:
+        fields["stream_options"] = _with_usage(fields.get("stream_options"))
+    return ()
+
+
+def _use_max_tokens(fields: dict[str, msgspec.Raw]) -> None:
+    """Say `max_completion_tokens` by its older name; when both were given, it is the one that counts."""
+    limit = fields.pop("max_completion_tokens")
+    if bytes(limit) != b"null":
+        fields["max_tokens"] = limit

@@ -1,0 +1,118 @@
+"""Judges a request's head: what the parser lets through and a gateway must not."""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+from typing import NamedTuple
+
+from llm_gateway.server.http1.limits import HttpLimits
+from llm_gateway.server.http1.rejection import Refusal
+
+Headers = list[tuple[bytes, bytes]]
+
+# What RFC 3986 lets an authority be made of, without user information; checked values are remembered.
+_HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
+_known_hosts: set[bytes] = set()
+_KNOWN_HOSTS_LIMIT = 1024
+_HOP_BY_HOP_OF_UPGRADES = frozenset({b"upgrade", b"connection", b"http2-settings"})
+
+
+class Head(NamedTuple):
+    """A request's head, judged fit to be answered; `path` is percent-decoded."""
+
+    path: str
+    raw_path: bytes
+    query: bytes
+    expects_continue: bool
+
+
+def read_head(method: bytes, version: str, target: bytes, headers: Headers) -> Head:
+    """Return what the application needs; raise Refusal. Names in `headers` are lower-case."""
+    if version not in {"1.1", "1.0"}:
+        raise Refusal(505, "unsupported_http_version", "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+    known = dict(headers)
+    host = known.get(b"host", b"")
+    if len(known) < len(headers) or not host:
+        _check_hosts(version, headers)
+    expects_continue = version == "1.1" and known.get(b"expect", b"").lower() == b"100-continue"
+    if b"transfer-encoding" in known:
+        for name, value in headers:
+            if name == b"transfer-encoding":
+                _check_transfer_encoding(version, value)
+    if host not in _known_hosts:
+        _check_host(host)
+    if target[:1] != b"/":
+        target = _own_target(method, target, host)
+    if b"#" in target:
+        raise Refusal(400, "invalid_target", "The request's target must not hold a fragment (#...).")
+    raw_path, _, query = target.partition(b"?")
+    path = raw_path.decode("ascii")
+    if "%" in path:
+        path = urllib.parse.unquote(path)
+    return Head(path, raw_path, query, expects_continue)
+
+
+def size_of(target: bytes, headers: Headers) -> int:
+    """Return how many bytes a head took, near enough: request line and headers with their separators."""
+    return len(target) + 16 + sum(len(name) + len(value) + 4 for name, value in headers)
+
+
+def too_large(limits: HttpLimits) -> Refusal:
+    """Return the refusal of a head over its limits."""
+    return Refusal(
+        431,
+        "request_head_too_large",
+        f"The request's head is over {limits.head_bytes} bytes or {limits.headers} headers.",
+    )
+
+
+def without_upgrade(method: bytes, target: bytes, version: str, headers: Headers) -> bytes:
+    """Return the head of a request as it would be had it not asked for another protocol.
+
+    RFC 9110 lets a server ignore an upgrade and answer the request itself, body included.
+    """
+    tokens: list[bytes] = []
+    for name, value in headers:
+        if name == b"connection":
+            tokens += [token.strip() for token in value.lower().split(b",")]
+    kept = [token for token in tokens if token in {b"close", b"keep-alive"}]
+    lines = [b"%b %b HTTP/%b" % (method, target, version.encode())]
+    lines += [b"connection: " + token for token in kept]
+    lines += [b"%b: %b" % header for header in headers if header[0] not in _HOP_BY_HOP_OF_UPGRADES]
+    return b"\r\n".join([*lines, b"", b""])
+
+
+def _check_hosts(version: str, headers: Headers) -> None:
+    hosts = sum(name == b"host" for name, _ in headers)
+    if hosts != 1 and (hosts or version == "1.1"):
+        raise Refusal(400, "invalid_host", f"A request needs exactly one Host header; this one has {hosts}.")
+
+
+def _check_transfer_encoding(version: str, value: bytes) -> None:
+    if version != "1.1":
+        raise Refusal(400, "malformed_request", "HTTP/1.0 has no Transfer-Encoding.")
+    if value.lower() != b"chunked":
+        raise Refusal(
+            501, "unsupported_transfer_encoding", "The only Transfer-Encoding known here is chunked."
+        )
+
+
+def _check_host(host: bytes) -> None:
+    if not _HOST.fullmatch(host):
+        raise Refusal(400, "invalid_host", "The Host header is not a host name with an optional port.")
+    if len(_known_hosts) < _KNOWN_HOSTS_LIMIT and len(host) < 256:
+        _known_hosts.add(host)
+
+
+def _own_target(method: bytes, target: bytes, host: bytes) -> bytes:
+    """Return the path and query of a target that is not a path, if it is ours."""
+    if target == b"*" and method == b"OPTIONS":
+        return target
+    scheme, separator, rest = target.partition(b"://")
+    if separator and scheme.lower() in {b"http", b"https"}:
+        end = min(at for at in (rest.find(b"/"), rest.find(b"?"), len(rest)) if at >= 0)
+        if rest[:end].lower() == host.lower():
+            path = rest[end:]
+            return path if path[:1] == b"/" else b"/" + path
+    raise Refusal(400, "invalid_target", "The request's target must be a path; this is not a forward proxy.")

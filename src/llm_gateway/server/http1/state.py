@@ -1,0 +1,26 @@
+"""What all connections of one process share."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+
+from uvicorn.server import ServerState
+
+from llm_gateway.server.http1.limits import HttpLimits
+
+
+def random_request_id() -> str:
+    """Return a random UUID, for requests that the application never saw."""
+    return str(uuid.uuid4())
+
+
+class GatewayServerState(ServerState):
+    """uvicorn's state, with our limits; `draining` makes every further response close its connection."""
+
+    def __init__(self, limits: HttpLimits, new_request_id: Callable[[], str] = random_request_id) -> None:
+        """Take the limits of each connection and a maker of `x-request-id` values."""
+        super().__init__()
+        self.limits = limits
+        self.new_request_id = new_request_id
+        self.draining = False

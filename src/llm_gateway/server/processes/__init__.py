@@ -1,0 +1,1 @@
+"""Server processes: the supervisor, workers and their listening socket."""
