@@ -37,7 +37,7 @@ from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.provider_checks.probes import Prober
 from llm_gateway.http.body import BodyReader
 from llm_gateway.http.data_plane import DataPlane
-from llm_gateway.http.dispatcher import RouteTable, Shell
+from llm_gateway.http.dispatcher import Dispatcher, RouteTable
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.journal.writer import FileJournal
 from llm_gateway.infra.logs.access_log import AccessLog
@@ -52,7 +52,7 @@ from llm_gateway.infra.upstream.by_scheme import UpstreamByScheme
 from llm_gateway.infra.upstream.http11.pool import PooledUpstream
 from llm_gateway.infra.upstream.oauth_tokens import OAuthTokens
 from llm_gateway.infra.upstream.simulated.upstream import SimulatedUpstream
-from llm_gateway.infra.worker_registry import FileWorkerBoard
+from llm_gateway.infra.worker_registry import FileWorkerRegistry
 from llm_gateway.providers.registry import ADAPTERS, KINDS
 from llm_gateway.server.http1.limits import HttpLimits
 from llm_gateway.server.http1.protocol import GatewayProtocol
@@ -216,7 +216,7 @@ async def _start(scenario: Scenario, connections: int, stack: AsyncExitStack) ->
     stack.push_async_callback(access_log.close)
     journal = FileJournal(folder / "journal", 1 << 32, clock)
     stack.callback(journal.close)
-    board = FileWorkerBoard(folder / "run")
+    board = FileWorkerRegistry(folder / "run")
     stack.callback(board.close)
     upstream = UpstreamByScheme(http=pool, simulated=SimulatedUpstream())
     gateway = Gateway(
@@ -235,7 +235,7 @@ async def _start(scenario: Scenario, connections: int, stack: AsyncExitStack) ->
     bodies = BodyReader(max_bytes=1 << 25, max_total_bytes=1 << 30, timeout=30)
     plane = DataPlane(gateway=gateway, bodies=bodies, board=board, max_concurrency=10_000)
     routes = RouteTable.joined((openai_routes(plane, Prober(gateway, ttl=60)),))
-    shell = Shell(routes, _nowhere, (), RequestIds(), lambda _: None)
+    shell = Dispatcher(routes, _nowhere, (), RequestIds(), lambda _: None)
     _connect(shell, connections, wires)
     return wires
 

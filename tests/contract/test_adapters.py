@@ -13,12 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_gateway.core.chat import ChatRequest, Endpoint
 from llm_gateway.core.config.catalog import Provider
-from llm_gateway.core.config.snapshot import ServingProvider
+from llm_gateway.core.config.snapshot import EnabledProvider
 from llm_gateway.core.config.validation import provider_faults
+from llm_gateway.core.model_request import Endpoint, ModelRequest
 from llm_gateway.core.secret import Secret
-from llm_gateway.providers.base import Adapter, BadReply, Refusal, ReplyStream
+from llm_gateway.providers.base import Adapter, BadReply, ReplyStream, UpstreamErrorBody
 from llm_gateway.providers.registry import ADAPTERS, KINDS
 from tests.fakes.at_once import told_at_once
 
@@ -72,7 +72,7 @@ ERROR_LIKE = st.recursive(
 )
 
 
-def request(endpoint: Endpoint = "chat/completions", **more: Any) -> ChatRequest:
+def request(endpoint: Endpoint = "chat/completions", **more: Any) -> ModelRequest:
     asked: dict[str, Any] = {"model": "public", "temperature": 0.5, **more}
     words = {"completions": "prompt", "embeddings": "input", "responses": "input"}
     if endpoint in words:
@@ -81,7 +81,7 @@ def request(endpoint: Endpoint = "chat/completions", **more: Any) -> ChatRequest
         asked["messages"] = [{"role": "user", "content": "hello"}]
     if endpoint == "embeddings":
         del asked["temperature"]
-    return ChatRequest(
+    return ModelRequest(
         endpoint=endpoint,
         model="public",
         stream=bool(more.get("stream")),
@@ -91,7 +91,7 @@ def request(endpoint: Endpoint = "chat/completions", **more: Any) -> ChatRequest
     )
 
 
-def serving(adapter: Adapter, secret: str | None = SECRET, **more: Any) -> ServingProvider:
+def serving(adapter: Adapter, secret: str | None = SECRET, **more: Any) -> EnabledProvider:
     scheme = adapter.kind.schemes[-1]
     api_base = adapter.kind.default_api_base or f"{scheme}://provider.test"
     provider = Provider(
@@ -102,7 +102,7 @@ def serving(adapter: Adapter, secret: str | None = SECRET, **more: Any) -> Servi
         secret=None if secret is None else Secret(secret),
         **more,
     )
-    return ServingProvider(provider, adapter.kind)
+    return EnabledProvider(provider, adapter.kind)
 
 
 @adapters
@@ -177,7 +177,7 @@ def test_garbage_is_a_bad_reply(adapter: Adapter, body: bytes) -> None:
 @given(body=st.binary(max_size=64) | (JSON | ERROR_LIKE).map(msgspec.json.encode))
 def test_any_bytes_are_an_answer_or_a_bad_reply(adapter: Adapter, body: bytes) -> None:
     refusal = adapter.decode_error(body)
-    assert isinstance(refusal, Refusal)
+    assert isinstance(refusal, UpstreamErrorBody)
     said = (refusal.message, refusal.type, refusal.code, refusal.param)
     assert all(isinstance(text, str | None) for text in said)
     for decode in (

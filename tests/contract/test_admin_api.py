@@ -304,10 +304,10 @@ async def test_c21_laggards_are_named(desk: Desk, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("llm_gateway.flow.config.reloader.BARRIER_TIMEOUT", 0.05)
     monkeypatch.setattr(type(desk.store.reloader).await_everyone, "__defaults__", (0.05,))
     desk.store.board.others = {4711: 1}
-    assert (await desk.ask("POST", "/providers", 201, json=PROVIDER))["laggards"] == [4711]
-    assert (await desk.ask("POST", "/config/reload"))["laggards"] == [4711]
+    assert (await desk.ask("POST", "/providers", 201, json=PROVIDER))["stale_workers"] == [4711]
+    assert (await desk.ask("POST", "/config/reload"))["stale_workers"] == [4711]
     desk.store.board.others = {4711: 3}
-    assert "laggards" not in await desk.ask("PATCH", "/providers/1", json={"weight": 2})
+    assert "stale_workers" not in await desk.ask("PATCH", "/providers/1", json={"weight": 2})
     assert (await desk.ask("DELETE", "/providers/1"))["config_version"] == 4
 
 

@@ -124,7 +124,7 @@ def test_the_recorded_list_of_models_is_one_to_the_sdk(sdk: anthropic.Anthropic)
 def test_requests_go_out_as_recorded(one: Recording) -> None:
     sent = ADAPTER.encode(chat(one.client), deployment(one.request["model"]), {"x-request-id": "r"})
     assert json.loads(sent.body) == one.request
-    assert sent.left_out == ()
+    assert sent.ignored_fields == ()
     assert sent.url == "https://api.anthropic.com/v1/messages"
     streamed = ADAPTER.encode(chat(one.client | {"stream": True}), deployment(one.request["model"]), {})
     assert json.loads(streamed.body) == one.request | {"stream": True}

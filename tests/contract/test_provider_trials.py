@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.ports.upstream import TransportError
 from tests.fakes.admin_desk import Desk, sitting
 from tests.fakes.in_memory import FakeReply
 from tests.fakes.stores import opened
@@ -90,8 +90,8 @@ async def test_what_the_upstream_offers(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("fault", "status", "code"),
     [
-        (UpstreamFault("connect", "no connection"), 502, "upstream_error"),
-        (UpstreamFault("timeout", "no reply in time"), 504, "upstream_timeout"),
+        (TransportError("connect", "no connection"), 502, "upstream_error"),
+        (TransportError("timeout", "no reply in time"), 504, "upstream_timeout"),
         (reply({"error": "no"}, 403), 502, "upstream_error"),
     ],
     ids=["connect", "timeout", "403"],

@@ -8,7 +8,7 @@ import pytest
 
 from llm_gateway.core.config.catalog import ClientCredentials
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.ports.upstream import Upstream, UpstreamFault
+from llm_gateway.flow.ports.upstream import TransportError, Upstream
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.upstream.oauth_tokens import OAuthTokens
 from tests.fakes.origin import OK, Origin, Script, Visit, answers, origin_of
@@ -53,7 +53,7 @@ async def test_a_thousand_callers_of_a_slow_endpoint_are_one_request(upstream: U
 async def test_an_endpoint_that_is_gone_is_told_without_its_address(upstream: Upstream) -> None:
     tokens = OAuthTokens(upstream, SystemClock())
     nowhere = ClientCredentials(token_url=f"http://127.0.0.1:{free_port()}/token", client_id="c")
-    with pytest.raises(UpstreamFault) as caught:
+    with pytest.raises(TransportError) as caught:
         await tokens.token(1, nowhere, SECRET, SOON)
     assert caught.value.kind == "connect"
     for told in ("127.0.0.1", "http", "s3cret", "/token"):
@@ -65,7 +65,7 @@ async def test_a_refusal_is_told_without_the_endpoints_words(upstream: Upstream)
     head = b"HTTP/1.1 401 Unauthorized\r\ncontent-length: %d\r\n\r\n" % len(body)
     async with origin_of(answers(head + body)) as origin:
         tokens = OAuthTokens(upstream, SystemClock())
-        with pytest.raises(UpstreamFault, match="status 401 and invalid_client") as caught:
+        with pytest.raises(TransportError, match="status 401 and invalid_client") as caught:
             await tokens.token(1, grant(origin), SECRET, SOON)
         assert "s3cret" not in str(caught.value)
         # By HTTP Basic, then in the form.

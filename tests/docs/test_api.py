@@ -41,7 +41,7 @@ def _codes() -> set[str]:
             if not isinstance(node, ast.Call):
                 continue
             given = [keyword.value for keyword in node.keywords if keyword.arg == "code"]
-            if ast.unparse(node.func) == "Refusal" and "server" in module.parts:
+            if ast.unparse(node.func) == "HttpRejection" and "server" in module.parts:
                 given += node.args[1:2]
             codes |= {str(value.value) for value in given if isinstance(value, ast.Constant) and value.value}
     return codes

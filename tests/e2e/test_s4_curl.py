@@ -112,7 +112,7 @@ curl -X POST http://localhost:18000/admin/v1/credentials \\
 """
 
 
-class Shell:
+class Dispatcher:
     """Runs commands against one gateway."""
 
     def __init__(self, gateway: GatewayProcess) -> None:
@@ -146,7 +146,7 @@ class Shell:
 
 @pytest.mark.parametrize("store", STORES)
 def test_s4_38_to_46_admin_commands(launch: Launch, store: str) -> None:
-    shell = Shell(launch(store))
+    shell = Dispatcher(launch(store))
     made = shell.json(CREATE_PROVIDER, 201)
     assert (made["id"], made["provider_key"]) == (1, "openai-main")
     assert shell.json(CREATE_PROVIDER, 409)["error"]["code"]
@@ -183,7 +183,7 @@ def test_s4_24_to_30_usage_commands(launch: Launch, fake: FakeUpstream) -> None:
     gateway = launch()
     lane = fake.lane("curl")
     gateway.create_provider("openai-main", lane.base_url, model_mapping={})
-    shell = Shell(gateway)
+    shell = Dispatcher(gateway)
     shell.json(CREATE_CREDENTIAL, 201)
     assert shell.json(CHAT)["choices"][0]["message"]["content"] == "curl says: Hello!"
     streamed = shell.text(STREAM)
@@ -199,7 +199,7 @@ def test_s4_32_prefix_commands_without_a_key(launch: Launch, fake: FakeUpstream)
     gateway = launch(PROVIDER_SUFFIX="Proxy", ALLOW_ANONYMOUS="true")
     lane = fake.lane("anonymous")
     gateway.create_provider("main", lane.base_url, model_mapping={})
-    shell = Shell(gateway)
+    shell = Dispatcher(gateway)
     shell.json(PREFIXED)
     shell.json(PLAIN)
     assert [call.json["model"] for call in lane.chats] == ["gpt-4", "gpt-4"]

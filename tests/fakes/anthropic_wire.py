@@ -14,8 +14,8 @@ import pydantic
 import typing_extensions
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 
-from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.config.snapshot import Deployment
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.secret import Secret
 from tests.fakes.replaying import Answered, Asked
 
@@ -61,9 +61,9 @@ ERRORS = tuple(sorted((FOLDER / "errors").glob("*.json")))
 
 def chat(
     body: Mapping[str, Any], *, endpoint: Any = "chat/completions", wants_usage: bool = True
-) -> ChatRequest:
+) -> ModelRequest:
     """Return a client's body as the gateway reads it."""
-    return ChatRequest(
+    return ModelRequest(
         endpoint=endpoint,
         model="m",
         stream=bool(body.get("stream")),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.records import Usage
 from llm_gateway.providers.base import Adapter
 
 
-def told_at_once(adapter: Adapter, body: bytes, asked: ChatRequest) -> tuple[bytes, Usage | None]:
+def told_at_once(adapter: Adapter, body: bytes, asked: ModelRequest) -> tuple[bytes, Usage | None]:
     """Return the events for the client, and the usage; raise BadReply. The reader is done, or has a refusal."""
     reader = adapter.stream(asked, event_limit=1 << 20)
     events = reader.whole(body)

@@ -20,7 +20,7 @@ class FakeBoard:
     def announced_version(self) -> int:
         return self.announced
 
-    def laggards(self, version: int) -> tuple[int, ...]:
+    def stale_workers(self, version: int) -> tuple[int, ...]:
         return tuple(pid for pid, served in self.others.items() if served < version)
 
     def try_enter(self, limit: int) -> bool:

@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.config.catalog import Catalog, Credential, Model, Provider
 from llm_gateway.core.config.snapshot import build_snapshot
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Options
 from llm_gateway.flow.reply_cache.store import ReplyStore
@@ -86,7 +86,7 @@ class CachingBench(Bench):
             self.call(api_key=key), cache=wish, forwarded={"x-request-id": "id", **(headers or {})}
         )
 
-        async def read_request(call: Call) -> ChatRequest:
+        async def read_request(call: Call) -> ModelRequest:
             call.request_bytes = len(body)
             return parse_chat(body)
 

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 from google.genai import types
 
-from llm_gateway.core.chat import ChatRequest, Endpoint
 from llm_gateway.core.config.snapshot import Deployment
+from llm_gateway.core.model_request import Endpoint, ModelRequest
 from llm_gateway.core.secret import Secret
 from llm_gateway.core.sse import event_data, split_events
 
@@ -42,13 +42,13 @@ def streamed(name: str) -> bytes:
     return (RECORDINGS / f"{name}.sse").read_bytes()
 
 
-def request(*, endpoint: Endpoint = "chat/completions", stream: bool = False, **fields: Any) -> ChatRequest:
+def request(*, endpoint: Endpoint = "chat/completions", stream: bool = False, **fields: Any) -> ModelRequest:
     """Return a client's request with one user message, or with the given fields."""
     if endpoint == "completions":
         given = {"model": "public", "prompt": "hello", **fields}
     else:
         given = {"model": "public", "messages": [{"role": "user", "content": "hello"}], **fields}
-    return ChatRequest(
+    return ModelRequest(
         endpoint=endpoint,
         model="public",
         stream=stream,

@@ -12,7 +12,7 @@ from llm_gateway.core.secret import Secret
 from llm_gateway.flow.call import Call, PresentedKey
 from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.ports.limits import Verdict
-from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.routing.selector import Selector
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.providers.registry import ADAPTERS, KINDS
@@ -40,14 +40,14 @@ class FakeReply:
 
     def __init__(
         self,
-        *pieces: bytes | UpstreamFault | float,
+        *pieces: bytes | TransportError | float,
         status: int = 200,
         content_type: str = "application/json",
         headers: dict[str, str] | None = None,
         clock: FakeClock | VirtualTime | None = None,
     ) -> None:
         self.status = status
-        self.pieces: list[bytes | UpstreamFault | float] = list(pieces)
+        self.pieces: list[bytes | TransportError | float] = list(pieces)
         self.headers = {"content-type": content_type, **(headers or {})}
         self.closed = False
         self.finished = False
@@ -66,12 +66,12 @@ class FakeReply:
             if piece > timeout:
                 self.pieces[0] = piece - timeout
                 self.clock.now += timeout
-                raise UpstreamFault("timeout", "silent")
+                raise TransportError("timeout", "silent")
             self.clock.now += piece
             self.pieces.pop(0)
             return await self.read(timeout)
         self.pieces.pop(0)
-        if isinstance(piece, UpstreamFault):
+        if isinstance(piece, TransportError):
             raise piece
         return piece
 
@@ -80,12 +80,12 @@ class FakeReply:
         while data := await self.read(timeout):
             body += data
             if len(body) > limit:
-                raise UpstreamFault("protocol", "too large")
+                raise TransportError("protocol", "too large")
         return body
 
     async def relay(self, take: Callable[[bytes], bool], patience: float) -> None:
         await asyncio.sleep(0)
-        while self.relays and self.pieces and not isinstance(self.pieces[0], UpstreamFault):
+        while self.relays and self.pieces and not isinstance(self.pieces[0], TransportError):
             if isinstance(self.pieces[0], float):
                 # Seconds of silence: short ones pass, long ones are a timeout here, too.
                 assert self.clock is not None
@@ -93,7 +93,7 @@ class FakeReply:
                 assert isinstance(silence, float)
                 self.clock.now += min(silence, patience)
                 if silence > patience:
-                    raise UpstreamFault("timeout", "silent")
+                    raise TransportError("timeout", "silent")
                 continue
             piece = self.pieces.pop(0)
             assert isinstance(piece, bytes)
@@ -107,7 +107,7 @@ class FakeReply:
         self.closed = True
 
 
-Answer = FakeReply | UpstreamFault | Callable[[UpstreamRequest], FakeReply]
+Answer = FakeReply | TransportError | Callable[[UpstreamRequest], FakeReply]
 
 
 class FakeUpstream:
@@ -122,7 +122,7 @@ class FakeUpstream:
         self.requests.append(request)
         queue = self.answers[request.url.split("/")[2].split(".")[0]]
         answer = queue.pop(0) if len(queue) > 1 else queue[0]
-        if isinstance(answer, UpstreamFault):
+        if isinstance(answer, TransportError):
             raise answer
         return answer(request) if callable(answer) else answer
 
@@ -139,9 +139,9 @@ class FakeLimiter:
         self.hits: dict[int, int] = {}
 
     async def hit(self, credential_id: int, limit: int) -> Verdict:
-        return self.hit_now(credential_id, limit)
+        return self.hit_nowait(credential_id, limit)
 
-    def hit_now(self, credential_id: int, limit: int) -> Verdict:
+    def hit_nowait(self, credential_id: int, limit: int) -> Verdict:
         taken = self.hits[credential_id] = self.hits.get(credential_id, 0) + 1
         return Verdict(taken <= limit, limit, max(limit - taken, 0), 0.5, 1.0)
 
@@ -152,7 +152,7 @@ class FakeTokens:
     def __init__(self) -> None:
         self.asked: list[tuple[int, ClientCredentials, Secret]] = []
         self.forgotten: list[Secret] = []
-        self.fault: UpstreamFault | None = None
+        self.fault: TransportError | None = None
 
     async def token(
         self, provider_id: int, grant: ClientCredentials, secret: Secret, timeout: float

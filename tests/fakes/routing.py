@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from llm_gateway.core.chat import ChatRequest, Endpoint
 from llm_gateway.core.config.catalog import Catalog, Credential, Kind, Model, Provider, TaskType
-from llm_gateway.core.config.snapshot import Account, Snapshot, build_snapshot
+from llm_gateway.core.config.snapshot import Principal, Snapshot, build_snapshot
+from llm_gateway.core.model_request import Endpoint, ModelRequest
 from llm_gateway.flow.request.admission import ANONYMOUS
 from llm_gateway.flow.routing.plan import Plan, find_route, make_plan
 from llm_gateway.flow.routing.selector import Candidate, Selector
@@ -64,8 +64,8 @@ def model(name: str = "m", **fields: Any) -> Model:
     return Model(id=1, name=name, **fields)
 
 
-def account_for(*allowed: str) -> Account:
-    return Account(credential(allowed_models=allowed))
+def account_for(*allowed: str) -> Principal:
+    return Principal(credential(allowed_models=allowed))
 
 
 def plan_for(
@@ -73,13 +73,13 @@ def plan_for(
     snapshot: Snapshot,
     name: str = "m",
     *,
-    account: Account = ANONYMOUS,
+    account: Principal = ANONYMOUS,
     endpoint: Endpoint = "chat/completions",
     headers: tuple[tuple[bytes, bytes], ...] = (),
     **fields: Any,
 ) -> Plan:
     raw = {key: msgspec.Raw(msgspec.json.encode(value)) for key, value in fields.items()}
-    request = ChatRequest(endpoint=endpoint, model=name, stream=False, wants_usage=False, fields=raw)
+    request = ModelRequest(endpoint=endpoint, model=name, stream=False, wants_usage=False, fields=raw)
     return make_plan(selector, snapshot, account, find_route(snapshot, name), request, headers)
 
 

@@ -26,7 +26,7 @@ from llm_gateway.infra.database.address import (
     read_address,
 )
 from llm_gateway.infra.database.catalog.change_feed import ChangeFeed
-from llm_gateway.infra.database.catalog.decoding import CatalogOpener
+from llm_gateway.infra.database.catalog.decoding import CatalogDecoder
 from llm_gateway.infra.database.catalog.last_good import LastGoodCatalog, LastGoodFile
 from llm_gateway.infra.database.catalog.reader import CatalogRepository
 from llm_gateway.infra.database.catalog.sealing import open_pepper, read_sealed_settings, reseal
@@ -77,7 +77,7 @@ class Store:
         self.address = address
         self.engine = engine
         self.vault = vault
-        self.opener = CatalogOpener(vault, environ)
+        self.opener = CatalogDecoder(vault, environ)
         self.clock = SystemClock()
         self.catalog = CatalogRepository(engine, self.opener)
         self.rows = CatalogRows(engine, vault, self.opener, self.clock)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from llm_gateway.flow.ports.upstream import Upstream, UpstreamFault, UpstreamReply
+from llm_gateway.flow.ports.upstream import TransportError, Upstream, UpstreamReply
 from llm_gateway.providers.base import UpstreamRequest
 
 MakeUpstream = Callable[..., Upstream]
@@ -36,9 +36,9 @@ async def ask(upstream: Upstream, url: str, body: bytes = b"{}") -> tuple[int, b
     return reply.status, await whole(reply)
 
 
-async def fault_of(doing: Awaitable[object]) -> UpstreamFault:
+async def fault_of(doing: Awaitable[object]) -> TransportError:
     """Return the fault that ends `doing`, having seen that its message tells nothing."""
-    with pytest.raises(UpstreamFault) as caught:
+    with pytest.raises(TransportError) as caught:
         await doing
     for told in (SECRET, "http:", "https:", "127.0.0.1", "localhost", "authorization", "/v1"):
         assert told not in f"{caught.value} {caught.value.__cause__ or ''}"

@@ -19,7 +19,7 @@ from alembic.script import ScriptDirectory
 from llm_gateway.infra.database import migrating, tables
 from llm_gateway.infra.database.address import SqliteAddress, StoreAddress, embedded_address, read_address
 from llm_gateway.infra.database.engine import close_engine, make_engine, reading, writing
-from llm_gateway.infra.start_error import StartFault
+from llm_gateway.infra.startup_error import StartupError
 
 ROOT = Path(migrating.__file__).parents[4]
 
@@ -50,7 +50,7 @@ async def test_migrations_make_the_tables_of_the_code(address: StoreAddress) -> 
 
 async def test_s4_20_up_version_down(address: StoreAddress) -> None:
     assert await migrating.current_version(address) is None
-    with pytest.raises(StartFault, match="no version"):
+    with pytest.raises(StartupError, match="no version"):
         await migrating.check_schema(address)
     assert await migrating.migrate_up(address) == migrating.HEAD
     assert await migrating.migrate_up(address) == migrating.HEAD
@@ -63,7 +63,7 @@ async def test_s4_20_up_version_down(address: StoreAddress) -> None:
         left = await connection.run_sync(lambda sync: sa.inspect(sync).get_table_names())
     await close_engine(engine)
     assert left == ["alembic_version"]
-    with pytest.raises(StartFault, match="no migration"):
+    with pytest.raises(StartupError, match="no migration"):
         await migrating.migrate_down_one(address)
     assert await migrating.migrate_up(address) == migrating.HEAD
 
@@ -138,7 +138,7 @@ async def test_a_database_of_a_newer_gateway_is_a_start_fault(address: StoreAddr
         await connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
     await close_engine(engine)
     for work in (migrating.migrate_up, migrating.migrate_down_one):
-        with pytest.raises(StartFault, match="newer"):
+        with pytest.raises(StartupError, match="newer"):
             await work(address)
 
 

@@ -18,7 +18,7 @@ from loguru import logger
 from llm_gateway.infra.rate_limits import make_rate_limiter, redis_storage, redis_window
 from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
 from llm_gateway.infra.rate_limits.redis_window import RedisRateLimiter
-from llm_gateway.infra.start_error import StartFault
+from llm_gateway.infra.startup_error import StartupError
 
 _SECRET = "hunter2-of-redis"
 
@@ -249,7 +249,7 @@ async def test_no_password_is_told_when_redis_refuses_it(redis_url: str, log: li
 def test_a_url_that_is_none_of_redis_is_a_start_fault_that_tells_no_password(
     tmp_path: Path, url: str
 ) -> None:
-    with pytest.raises(StartFault, match="REDIS_URL") as raised:
+    with pytest.raises(StartupError, match="REDIS_URL") as raised:
         make_rate_limiter(workers=1, directory=tmp_path, redis_url=url)
     assert _SECRET not in "".join(traceback.format_exception(raised.value))
 

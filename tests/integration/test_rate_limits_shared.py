@@ -23,7 +23,7 @@ from llm_gateway.infra.rate_limits import make_rate_limiter, shared
 from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
 from llm_gateway.infra.rate_limits.ring import OWNER, RING_SIZE, WINDOW
 from llm_gateway.infra.rate_limits.shared import SharedRateLimiter
-from llm_gateway.infra.start_error import StartFault
+from llm_gateway.infra.startup_error import StartupError
 
 _DESCRIPTORS = Path("/proc/self/fd")
 
@@ -344,7 +344,7 @@ def test_the_factory_shares_only_where_there_is_somebody_to_share_with(tmp_path:
 
 def test_a_folder_that_cannot_be_used_is_a_start_fault(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StartFault, match="DATA_DIR"):
+    with pytest.raises(StartupError, match="DATA_DIR"):
         make_rate_limiter(workers=2, directory=tmp_path / "file")
 
 

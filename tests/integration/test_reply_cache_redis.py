@@ -12,7 +12,7 @@ from loguru import logger
 
 from llm_gateway.infra.reply_cache import make_reply_cache, redis_cache
 from llm_gateway.infra.reply_cache.redis_cache import RedisReplyCache
-from llm_gateway.infra.start_error import StartFault
+from llm_gateway.infra.startup_error import StartupError
 from tests.fakes.in_memory import FakeClock
 from tests.fakes.tcp_proxy import TcpProxy
 
@@ -140,6 +140,6 @@ async def test_no_password_is_told_when_redis_refuses_it(redis_url: str, log: li
     "url", [f"http://:{_SECRET}@localhost:6379", f"redis://:{_SECRET}@localhost:port/0", ""]
 )
 def test_a_url_that_is_none_of_redis_is_a_start_fault_that_tells_no_password(url: str) -> None:
-    with pytest.raises(StartFault, match="REDIS_URL") as raised:
+    with pytest.raises(StartupError, match="REDIS_URL") as raised:
         make_reply_cache(max_bytes=1, clock=FakeClock(), failed=lambda: None, redis_url=url)
     assert _SECRET not in "".join(traceback.format_exception(raised.value))

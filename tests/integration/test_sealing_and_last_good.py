@@ -18,7 +18,7 @@ from llm_gateway.infra.database.catalog.rows import StoredCatalog
 from llm_gateway.infra.database.catalog.sealing import SealedSettings, open_pepper
 from llm_gateway.infra.database.engine import reading
 from llm_gateway.infra.secrets import KeyRing
-from llm_gateway.infra.start_error import StartFault
+from llm_gateway.infra.startup_error import StartupError
 from tests.fakes.stores import Store, opened, ring
 
 
@@ -29,7 +29,7 @@ async def test_a_wrong_key_is_a_start_fault_that_names_the_variable(
         await store.add_provider("x", secret=Secret("sk-sealed"))
     for source in ("SECRET_KEY", "ADMIN_KEY"):
         wrong = KeyRing((Secret("wrong-key"),), source)
-        with pytest.raises(StartFault) as fault:
+        with pytest.raises(StartupError) as fault:
             async with opened(store_url, data_dir, keys=wrong):
                 pass
         assert str(fault.value).startswith(source)
@@ -53,7 +53,7 @@ async def test_rotating_the_key_reseals_and_locks_nobody_out(store_url: str | No
         version = catalog.version
     async with opened(store_url, data_dir, keys=ring("new"), environ={"E": "x"}) as store:
         assert await store.catalog.version() == version, "nothing is resealed twice"
-    with pytest.raises(StartFault):
+    with pytest.raises(StartupError):
         async with opened(store_url, data_dir, keys=ring("old")):
             pass
 

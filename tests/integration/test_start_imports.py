@@ -13,7 +13,7 @@ import asyncio, json, sys
 # What `serve` imports before there is an application.
 import llm_gateway.cli, llm_gateway.cli.programs, llm_gateway.server.processes.serve
 from llm_gateway.app import prepare
-from llm_gateway.app.composition import running
+from llm_gateway.app.lifespan import running
 from llm_gateway.cli.reading_settings import read_settings
 
 async def start(settings):

@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 
 from llm_gateway.infra import worker_registry as worker_board
-from llm_gateway.infra.start_error import StartFault
-from llm_gateway.infra.worker_registry import FileWorkerBoard
+from llm_gateway.infra.startup_error import StartupError
+from llm_gateway.infra.worker_registry import FileWorkerRegistry
 
 # A worker that does as it is told, a line at a time.
 _WORKER = """
 import sys
 from pathlib import Path
-from llm_gateway.infra.worker_board import FileWorkerBoard
+from llm_gateway.infra.worker_registry import FileWorkerRegistry
 
-board = FileWorkerBoard(Path(sys.argv[1]), sys.argv[2])
+board = FileWorkerRegistry(Path(sys.argv[1]), sys.argv[2])
 print("ready", flush=True)
 for line in sys.stdin:
     method, *arguments = line.split()
@@ -84,8 +84,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 
 @pytest.fixture
-def board(tmp_path: Path) -> Iterator[FileWorkerBoard]:
-    board = FileWorkerBoard(tmp_path, "db")
+def board(tmp_path: Path) -> Iterator[FileWorkerRegistry]:
+    board = FileWorkerRegistry(tmp_path, "db")
     yield board
     board.close()
 
@@ -100,31 +100,31 @@ def soon(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
 
 
 def test_c21_laggards_are_the_live_workers_that_serve_an_older_version(
-    board: FileWorkerBoard, start: Start
+    board: FileWorkerRegistry, start: Start
 ) -> None:
     one, two, starting = start(), start(), start()
     board.publish_version(7)
     one.ask("publish_version", 7)
     two.ask("publish_version", 6)
     # Who published nothing yet does not serve.
-    assert starting.ask("laggards", 7) == f"({two.pid},)"
-    assert board.laggards(7) == (two.pid,)
-    assert board.laggards(6) == ()
-    assert sorted(board.laggards(8)) == sorted((os.getpid(), one.pid, two.pid))
+    assert starting.ask("stale_workers", 7) == f"({two.pid},)"
+    assert board.stale_workers(7) == (two.pid,)
+    assert board.stale_workers(6) == ()
+    assert sorted(board.stale_workers(8)) == sorted((os.getpid(), one.pid, two.pid))
     two.ask("publish_version", 8)
-    assert board.laggards(7) == ()
+    assert board.stale_workers(7) == ()
     one.kill()
-    assert board.laggards(8) == (os.getpid(),)
+    assert board.stale_workers(8) == (os.getpid(),)
 
 
-def test_a_worker_that_serves_version_0_can_be_late(board: FileWorkerBoard) -> None:
-    assert board.laggards(1) == ()
+def test_a_worker_that_serves_version_0_can_be_late(board: FileWorkerRegistry) -> None:
+    assert board.stale_workers(1) == ()
     board.publish_version(0)
-    assert board.laggards(1) == (os.getpid(),)
+    assert board.stale_workers(1) == (os.getpid(),)
 
 
 def test_c21_the_highest_announced_version_is_seen_by_all_and_outlives_who_announced_it(
-    board: FileWorkerBoard, start: Start
+    board: FileWorkerRegistry, start: Start
 ) -> None:
     one, two = start(), start()
     assert board.announced_version() == 0
@@ -143,7 +143,7 @@ def test_c21_the_highest_announced_version_is_seen_by_all_and_outlives_who_annou
     assert board.announced_version() == 12
 
 
-def test_c39_requests_in_flight_count_across_the_machine(board: FileWorkerBoard, start: Start) -> None:
+def test_c39_requests_in_flight_count_across_the_machine(board: FileWorkerRegistry, start: Start) -> None:
     one = start()
     assert [one.ask("try_enter", 5) for _ in range(3)] == ["True"] * 3
     assert soon(lambda: board.active() == 3)
@@ -156,7 +156,7 @@ def test_c39_requests_in_flight_count_across_the_machine(board: FileWorkerBoard,
 
 
 def test_c39_what_a_killed_worker_had_in_flight_is_gone_within_a_second(
-    board: FileWorkerBoard, start: Start
+    board: FileWorkerRegistry, start: Start
 ) -> None:
     one = start()
     for _ in range(5):
@@ -171,13 +171,13 @@ def test_c39_what_a_killed_worker_had_in_flight_is_gone_within_a_second(
     assert board.active() == 1
 
 
-def test_a_stopped_worker_still_counts(board: FileWorkerBoard, start: Start) -> None:
+def test_a_stopped_worker_still_counts(board: FileWorkerRegistry, start: Start) -> None:
     one = start()
     one.ask("try_enter", 5)
     one.ask("publish_version", 1)
     one.process.send_signal(signal.SIGSTOP)
     assert soon(lambda: board.active() == 1)
-    assert board.laggards(2) == (one.pid,)
+    assert board.stale_workers(2) == (one.pid,)
     one.process.send_signal(signal.SIGCONT)
 
 
@@ -186,8 +186,8 @@ def test_a_board_that_nobody_holds_starts_clean(tmp_path: Path, start: Start) ->
     one.ask("announce_version", 99)
     one.ask("try_enter", 5)
     one.kill()
-    board = FileWorkerBoard(tmp_path, "db")
-    assert (board.announced_version(), board.active(), board.laggards(99)) == (0, 0, ())
+    board = FileWorkerRegistry(tmp_path, "db")
+    assert (board.announced_version(), board.active(), board.stale_workers(99)) == (0, 0, ())
     board.close()
 
 
@@ -196,12 +196,12 @@ def test_databases_have_boards_of_their_own(tmp_path: Path, start: Start) -> Non
     other.ask("announce_version", 99)
     other.ask("publish_version", 1)
     other.ask("try_enter", 5)
-    board = FileWorkerBoard(tmp_path, "db")
-    assert (board.announced_version(), board.active(), board.laggards(99)) == (0, 0, ())
+    board = FileWorkerRegistry(tmp_path, "db")
+    assert (board.announced_version(), board.active(), board.stale_workers(99)) == (0, 0, ())
     board.close()
 
 
-def test_slots_of_the_dead_are_used_again(board: FileWorkerBoard, start: Start, soak: bool) -> None:
+def test_slots_of_the_dead_are_used_again(board: FileWorkerRegistry, start: Start, soak: bool) -> None:
     for _ in range(200 if soak else 4):
         pair = start(), start()
         for worker in pair:
@@ -213,7 +213,7 @@ def test_slots_of_the_dead_are_used_again(board: FileWorkerBoard, start: Start, 
 
 def test_several_boards_in_one_process_are_several_workers(tmp_path: Path) -> None:
     now = 0.0
-    boards = [FileWorkerBoard(tmp_path, clock=lambda: now) for _ in range(3)]
+    boards = [FileWorkerRegistry(tmp_path, clock=lambda: now) for _ in range(3)]
     assert [board.try_enter(9) for board in boards] == [True, True, True]
     now = 1.0
     assert [board.active() for board in boards] == [3, 3, 3]
@@ -224,22 +224,22 @@ def test_several_boards_in_one_process_are_several_workers(tmp_path: Path) -> No
         board.close()
 
 
-def test_after_close_nothing_is_said_to_others(board: FileWorkerBoard, tmp_path: Path) -> None:
-    closed = FileWorkerBoard(tmp_path, "db")
+def test_after_close_nothing_is_said_to_others(board: FileWorkerRegistry, tmp_path: Path) -> None:
+    closed = FileWorkerRegistry(tmp_path, "db")
     assert closed.try_enter(5)
     closed.close()
     closed.close()
-    successor = FileWorkerBoard(tmp_path, "db")
+    successor = FileWorkerRegistry(tmp_path, "db")
     # A request that ends late must not change a number that is another's now.
     closed.leave()
     closed.publish_version(1)
     closed.announce_version(9)
-    assert (closed.active(), closed.announced_version(), closed.laggards(5)) == (0, 0, ())
-    assert (successor.active(), successor.announced_version(), successor.laggards(5)) == (0, 0, ())
+    assert (closed.active(), closed.announced_version(), closed.stale_workers(5)) == (0, 0, ())
+    assert (successor.active(), successor.announced_version(), successor.stale_workers(5)) == (0, 0, ())
     successor.close()
 
 
-def test_leaving_more_often_than_entering_lends_no_room(board: FileWorkerBoard) -> None:
+def test_leaving_more_often_than_entering_lends_no_room(board: FileWorkerRegistry) -> None:
     board.leave()
     assert board.active() == 0
     assert [board.try_enter(1), board.try_enter(1)] == [True, False]
@@ -247,7 +247,7 @@ def test_leaving_more_often_than_entering_lends_no_room(board: FileWorkerBoard) 
 
 def test_the_number_in_flight_is_looked_up_where_it_is_cheap(tmp_path: Path) -> None:
     now = 0.0
-    board = FileWorkerBoard(tmp_path, clock=lambda: now)
+    board = FileWorkerRegistry(tmp_path, clock=lambda: now)
     looks = 0
     look_around = board._look_around
 
@@ -268,18 +268,18 @@ def test_the_number_in_flight_is_looked_up_where_it_is_cheap(tmp_path: Path) -> 
 
 def test_a_full_board_is_a_start_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_board, "MAX_WORKERS", 2)
-    boards = [FileWorkerBoard(tmp_path), FileWorkerBoard(tmp_path)]
-    with pytest.raises(StartFault, match="DATA_DIR"):
-        FileWorkerBoard(tmp_path)
+    boards = [FileWorkerRegistry(tmp_path), FileWorkerRegistry(tmp_path)]
+    with pytest.raises(StartupError, match="DATA_DIR"):
+        FileWorkerRegistry(tmp_path)
     boards[0].close()
-    FileWorkerBoard(tmp_path).close()
+    FileWorkerRegistry(tmp_path).close()
     boards[1].close()
 
 
 def test_a_folder_that_cannot_be_used_is_a_start_fault(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StartFault, match="DATA_DIR"):
-        FileWorkerBoard(tmp_path / "file")
+    with pytest.raises(StartupError, match="DATA_DIR"):
+        FileWorkerRegistry(tmp_path / "file")
 
 
 def test_close_leaves_no_descriptor_behind(tmp_path: Path) -> None:
@@ -288,7 +288,7 @@ def test_close_leaves_no_descriptor_behind(tmp_path: Path) -> None:
         pytest.skip("needs Linux to count descriptors")
     before = set(descriptors.iterdir())
     now = 0.0
-    boards = [FileWorkerBoard(tmp_path, clock=lambda: now) for _ in range(3)]
+    boards = [FileWorkerRegistry(tmp_path, clock=lambda: now) for _ in range(3)]
     now = 1.0
     for board in boards:
         board.active()

@@ -188,7 +188,7 @@ def test_an_answer_that_a_client_gives_back_returns_as_it_was_said(message: dict
     body = {"messages": [{"role": "user", "content": "Hi"}, said, {"role": "user", "content": "Go on"}]}
     sent = ADAPTER.encode(chat(body), deployment("claude-opus-5"), {})
     asked = json.loads(sent.body)
-    assert sent.left_out == ()
+    assert sent.ignored_fields == ()
     assert request_faults(asked) == []
     answers = [
         block for turn in asked["messages"] if turn["role"] == "assistant" for block in turn["content"]
@@ -271,11 +271,11 @@ def test_nothing_that_a_client_says_is_lost_unseen(
     said = "\n".join(str(leaf) for _, leaf in leaves(request)) + json.dumps(request)
     for path, word in leaves(spoken, "messages"):
         texts = json.loads(word).values() if path.endswith(".arguments") else [word]
-        assert path in sent.left_out or all(text in said for text in texts)
+        assert path in sent.ignored_fields or all(text in said for text in texts)
     roles = [turn["role"] for turn in request["messages"]]
     assert all(a != b for a, b in itertools.pairwise(roles))
     for name, value in extra.items():
-        assert name in sent.left_out or carried(name, value, request)
+        assert name in sent.ignored_fields or carried(name, value, request)
 
 
 def carried(name: str, value: Any, request: dict[str, Any]) -> bool:

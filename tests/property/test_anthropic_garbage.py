@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.providers.anthropic.adapter import AnthropicAdapter
-from llm_gateway.providers.base import BadReply, Refusal
+from llm_gateway.providers.base import BadReply, UpstreamErrorBody
 from tests.fakes.anthropic_wire import RECORDINGS, chat, deployment
 from tests.fakes.at_once import told_at_once
 
@@ -76,7 +76,7 @@ def test_an_error_may_be_anything(body: Any, error: Any) -> None:
         body if isinstance(body, bytes) else json.dumps(body).encode(),
         json.dumps({"error": error}).encode(),
     ):
-        assert isinstance(ADAPTER.decode_error(raw), Refusal)
+        assert isinstance(ADAPTER.decode_error(raw), UpstreamErrorBody)
 
 
 @given(st.data(), RECORDED)

@@ -13,7 +13,7 @@ _EVENTS = st.lists(
         st.just(("enter", 0.0)),
         st.tuples(st.just("wait"), st.sampled_from([0.5, 1.0, 5.0, 20.0, 61.0])),
         st.tuples(st.sampled_from(["succeeded", "failed", "asked", "left"]), st.floats(0, 0.999)),
-        st.just(("hasten", 0.0)),
+        st.just(("allow_trial", 0.0)),
     ),
     max_size=120,
 )
@@ -36,8 +36,8 @@ def test_never_more_than_one_trial_at_a_time(events: list[tuple[str, float]]) ->
             ticket = breaker.enter(now)
             assert (ticket & 1 == 1) == (admitted and not was_closed)
             out.append((ticket, ticket & 1 == 1))
-        elif what == "hasten":
-            breaker.hasten(now)
+        elif what == "allow_trial":
+            breaker.allow_trial(now)
         elif out:
             ticket, is_trial = out.pop(int(number * len(out)))
             if what == "succeeded":
@@ -61,7 +61,7 @@ def test_it_always_comes_back_once_the_provider_does(events: list[tuple[str, flo
             now += number
         elif what == "enter":
             out.append(breaker.enter(now))
-        elif out and what != "hasten":
+        elif out and what != "allow_trial":
             breaker.failed(out.pop(int(number * len(out))), now)
     for ticket in out:
         breaker.left(ticket)

@@ -9,9 +9,9 @@ import msgspec
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.config.catalog import Catalog
 from llm_gateway.core.config.snapshot import build_snapshot
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.reply_cache.keys import make_key
 from llm_gateway.providers.registry import KINDS
 from tests.fakes.in_memory import provider
@@ -32,7 +32,7 @@ _BODIES = st.dictionaries(_NAMES.filter(lambda name: name.isprintable()), _VALUE
 def key(body: str) -> bytes:
     assert _ROUTE is not None
     fields = msgspec.json.decode(body.encode(), type=dict[str, msgspec.Raw])
-    request = ChatRequest(
+    request = ModelRequest(
         endpoint="chat/completions", model="m", stream=False, wants_usage=False, fields=fields
     )
     made = make_key(request, _ROUTE, credential_id=1, headers={}, namespace=b"")

@@ -13,7 +13,7 @@ import pytest
 
 from llm_gateway.core.config.catalog import ClientCredentials
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.infra.upstream.oauth_tokens import OAuthTokens
 from llm_gateway.providers.base import UpstreamRequest
 from tests.fakes.in_memory import FakeClock, FakeReply
@@ -29,7 +29,7 @@ class TokenEndpoint:
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
         self.requests: list[UpstreamRequest] = []
-        self.replies: list[FakeReply | UpstreamFault] = []
+        self.replies: list[FakeReply | TransportError] = []
         self.life: Any = 3600
         self.in_body_only = False
         self.gate = asyncio.Event()
@@ -42,7 +42,7 @@ class TokenEndpoint:
         await self.gate.wait()
         if self.replies:
             reply = self.replies.pop(0)
-            if isinstance(reply, UpstreamFault):
+            if isinstance(reply, TransportError):
                 raise reply
             return reply
         if self.in_body_only and "authorization" in request.headers:
@@ -73,8 +73,8 @@ class Bench:
     ) -> str:
         return (await self.tokens.token(provider, grant, secret, timeout)).reveal()
 
-    async def fault(self, **more: Any) -> UpstreamFault:
-        with pytest.raises(UpstreamFault) as caught:
+    async def fault(self, **more: Any) -> TransportError:
+        with pytest.raises(TransportError) as caught:
             await self.token(**more)
         for told in ("s3cret", "sso.test", "https:", "client one", "token-"):
             assert told not in str(caught.value)
@@ -189,9 +189,9 @@ async def test_who_stops_waiting_ends_nobody_elses_flight(bench: Bench) -> None:
 
 
 async def test_a_failure_is_told_to_all_who_wait_and_again_for_a_moment(bench: Bench) -> None:
-    bench.endpoint.replies = [UpstreamFault("connect", "no connection")]
+    bench.endpoint.replies = [TransportError("connect", "no connection")]
     results = await asyncio.gather(*(bench.token() for _ in range(10)), return_exceptions=True)
-    faults = [result for result in results if isinstance(result, UpstreamFault)]
+    faults = [result for result in results if isinstance(result, TransportError)]
     assert len(faults) == len({id(fault) for fault in faults}) == 10
     assert {fault.kind for fault in faults} == {"connect"}
     assert str(await bench.fault()) == "the token endpoint: no connection"
@@ -267,7 +267,10 @@ async def test_a_refused_token_is_forgotten_once(bench: Bench) -> None:
         (answer({"access_token": "a\r\nx-evil: 1"}), "cannot be sent in a header"),
         (answer({"access_token": "é"}), "cannot be sent in a header"),
         (answer({"access_token": "x", "token_type": "mac"}), "no bearer token"),
-        (FakeReply(UpstreamFault("cut", "the connection ended")), "the token endpoint: the connection ended"),
+        (
+            FakeReply(TransportError("cut", "the connection ended")),
+            "the token endpoint: the connection ended",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -12,7 +12,7 @@ import pytest
 from llm_gateway.core.records import Usage
 from llm_gateway.providers.anthropic.adapter import AnthropicAdapter
 from llm_gateway.providers.anthropic.streaming import AnthropicStream
-from llm_gateway.providers.base import BadReply, Refusal
+from llm_gateway.providers.base import BadReply, UpstreamErrorBody
 from tests.fakes.anthropic_wire import FOLDER, chat, recording
 from tests.fakes.at_once import told_at_once
 
@@ -161,7 +161,9 @@ def test_a_legacy_completion_has_its_own_shape() -> None:
 def test_errors_speak_openais_language(name: str, kind: str, code: str | None, about: Any) -> None:
     body = (FOLDER / "errors" / f"{name}.json").read_bytes()
     told = ADAPTER.decode_error(body)
-    assert told == Refusal(message=json.loads(body)["error"]["message"], type=kind, code=code, about=about)
+    assert told == UpstreamErrorBody(
+        message=json.loads(body)["error"]["message"], type=kind, code=code, about=about
+    )
 
 
 def test_a_stable_code_of_anthropics_own_is_kept() -> None:
@@ -173,7 +175,7 @@ def test_a_stable_code_of_anthropics_own_is_kept() -> None:
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error": 5}', b"\xff\xfe"])
 def test_error_bodies_without_sense_say_nothing(body: bytes) -> None:
-    assert ADAPTER.decode_error(body) == Refusal()
+    assert ADAPTER.decode_error(body) == UpstreamErrorBody()
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"data": [{}]}', Path(__file__).read_bytes()])
@@ -214,7 +216,7 @@ def test_an_error_ends_the_stream_and_nothing_follows() -> None:
     stream = reader()
     out = stream.feed(recording("broken_off").stream + HELLO)
     assert [one["choices"][0]["delta"] for one in heard(out)] == [{"role": "assistant"}, {"content": "Hello"}]
-    assert stream.refusal == Refusal(message="Overloaded", type="server_error", code="overloaded")
+    assert stream.refusal == UpstreamErrorBody(message="Overloaded", type="server_error", code="overloaded")
     assert not stream.done
     assert not stream.finished
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from llm_gateway.core.config.catalog import ClientCredentials, Provider
-from llm_gateway.core.config.snapshot import ServingProvider
+from llm_gateway.core.config.snapshot import EnabledProvider
 from llm_gateway.core.secret import Secret
 from llm_gateway.providers.anthropic.adapter import AnthropicAdapter
 from llm_gateway.providers.anthropic.kind import ANTHROPIC
@@ -58,7 +58,7 @@ def test_models_are_listed_with_the_same_headers() -> None:
         id=1, provider_key="a", provider_type="anthropic", api_base="https://api.anthropic.com",
         secret=Secret(SECRET),
     )  # fmt: skip
-    made = ADAPTER.models_request(ServingProvider(account, ANTHROPIC))
+    made = ADAPTER.models_request(EnabledProvider(account, ANTHROPIC))
     assert (made.method, made.url) == ("GET", "https://api.anthropic.com/v1/models?limit=1000")
     assert made.headers["x-api-key"] == SECRET
     assert made.headers["anthropic-version"] == NEW
@@ -112,7 +112,7 @@ def test_a_json_object_is_asked_for_in_words_and_that_is_said() -> None:
     told = json.loads(made.body)
     assert [block["text"] for block in told["system"]] == ["S", told["system"][1]["text"]]
     assert "JSON object" in told["system"][1]["text"]
-    assert made.left_out == ("response_format",)
+    assert made.ignored_fields == ("response_format",)
     assert "system" not in sent(response_format={"type": "text"})
 
 
@@ -123,7 +123,7 @@ def test_a_schema_and_an_effort_share_a_field() -> None:
     assert json.loads(made.body)["output_config"] == {
         "effort": "low", "format": {"type": "json_schema", "schema": schema},
     }  # fmt: skip
-    assert made.left_out == ("response_format.json_schema.description",)
+    assert made.ignored_fields == ("response_format.json_schema.description",)
 
 
 # --- limits, sampling, stops ---
@@ -146,7 +146,7 @@ def test_a_limit_is_found_for_every_model(model: str, most: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "asked", "carried", "left_out", "version"),
+    ("model", "asked", "carried", "ignored_fields", "version"),
     [
         ("claude-opus-4-6", {"temperature": 0.5}, {"temperature": 0.5}, (), OLD),
         ("claude-opus-4-6", {"temperature": 0}, {"temperature": 0.0}, (), OLD),
@@ -163,18 +163,18 @@ def test_a_limit_is_found_for_every_model(model: str, most: int) -> None:
     ],
 )  # fmt: skip
 def test_sampling(
-    model: str, asked: dict[str, Any], carried: dict[str, Any], left_out: tuple[str, ...], version: str
+    model: str, asked: dict[str, Any], carried: dict[str, Any], ignored_fields: tuple[str, ...], version: str
 ) -> None:
     made = encoded(model, **asked)
     body = json.loads(made.body)
     assert {name: body[name] for name in ("temperature", "top_p", "top_k") if name in body} == carried
-    assert made.left_out == left_out
+    assert made.ignored_fields == ignored_fields
     assert made.headers["anthropic-version"] == version
 
 
 def test_an_operator_may_pin_the_version() -> None:
     made = encoded("claude-opus-4-6", api_version=NEW, temperature=0.5)
-    assert (made.headers["anthropic-version"], made.left_out) == (NEW, ("temperature",))
+    assert (made.headers["anthropic-version"], made.ignored_fields) == (NEW, ("temperature",))
     made = encoded("claude-opus-5", api_version=OLD)
     assert made.headers["anthropic-version"] == OLD
 
@@ -197,7 +197,7 @@ def test_what_would_change_the_answer_is_refused(field: dict[str, Any]) -> None:
 
 def test_what_would_not_is_left_out_and_said() -> None:
     made = encoded(seed=7, metadata={"a": "b"}, store=True, n=1, frequency_penalty=0, logprobs=False)
-    assert set(made.left_out) == {"seed", "metadata", "store"}
+    assert set(made.ignored_fields) == {"seed", "metadata", "store"}
     assert json.loads(made.body).keys() == {"model", "max_tokens", "messages"}
 
 
@@ -205,7 +205,7 @@ def test_unknown_fields_are_found_wherever_they_stand() -> None:
     function = {"name": "f", "parameters": {"x-own": 1}, "mood": "good"}
     message = {"role": "user", "content": [{"type": "text", "text": "Hi", "tone": "warm", "empty": None}]}
     made = encoded(messages=[message], tools=[{"type": "function", "function": function}])
-    assert set(made.left_out) == {"messages[0].content[0].tone", "tools[0].function.mood"}
+    assert set(made.ignored_fields) == {"messages[0].content[0].tone", "tools[0].function.mood"}
     assert json.loads(made.body)["tools"][0]["input_schema"]["x-own"] == 1
 
 
@@ -213,7 +213,7 @@ def test_who_asks_and_in_which_tier() -> None:
     assert sent(user="u1")["metadata"] == {"user_id": "u1"}
     made = encoded(user="u1", safety_identifier="s1", service_tier="flex")
     assert json.loads(made.body)["metadata"] == {"user_id": "s1"}
-    assert made.left_out == ("user", "service_tier")
+    assert made.ignored_fields == ("user", "service_tier")
     assert sent(service_tier="default")["service_tier"] == "standard_only"
     assert "service_tier" not in sent(service_tier="auto")
     assert refused(user=7).param == "user"

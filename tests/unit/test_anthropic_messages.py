@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.providers.anthropic.models import traits_of
+from llm_gateway.providers.anthropic.models import capabilities_of
 from llm_gateway.providers.anthropic.thinking import Detail, woven
 from tests.fakes.anthropic_asking import USER, WEATHER, blocks, encoded, refused, sent
 from tests.fakes.anthropic_wire import request_faults
@@ -134,7 +134,7 @@ def test_names_and_signs_of_other_providers_are_left_out_and_said() -> None:
             {"role": "tool", "tool_call_id": "c1", "name": "weather", "content": "x"},
         ]
     )  # fmt: skip
-    assert set(made.left_out) == {
+    assert set(made.ignored_fields) == {
         "messages[0].name", "messages[0].mood", "messages[1].tool_calls[0].extra_content",
         "messages[1].reasoning_details", "messages[1].reasoning_content",
     }  # fmt: skip
@@ -185,7 +185,7 @@ def test_images_stand_in_no_other_mouth(role: str) -> None:
 def test_how_closely_to_look_is_left_out() -> None:
     image = part("image_url", url="https://example.com/a.png", detail="high")
     made = encoded(messages=[{"role": "user", "content": [image]}])
-    assert made.left_out == ("messages[0].content[0].image_url.detail",)
+    assert made.ignored_fields == ("messages[0].content[0].image_url.detail",)
 
 
 # --- thinking ---
@@ -227,20 +227,20 @@ def test_efforts(
     assert request_faults(body) == []
     assert body.get("thinking") == thinking
     assert body.get("output_config", {}).get("effort") == effort
-    assert made.left_out == (() if is_whole else ("reasoning_effort",))
+    assert made.ignored_fields == (() if is_whole else ("reasoning_effort",))
 
 
 def test_a_budget_needs_room_and_a_free_choice() -> None:
-    assert encoded("claude-sonnet-4-5", reasoning_effort="high", max_tokens=1000).left_out == (
+    assert encoded("claude-sonnet-4-5", reasoning_effort="high", max_tokens=1000).ignored_fields == (
         "reasoning_effort",
     )
     assert sent("claude-sonnet-4-5", reasoning_effort="high")["thinking"] == budget(32_000)
     forced = encoded("claude-sonnet-4-5", reasoning_effort="high", tools=[WEATHER], tool_choice="required")
     assert "thinking" not in json.loads(forced.body)
-    assert forced.left_out == ("reasoning_effort",)
+    assert forced.ignored_fields == ("reasoning_effort",)
     forced = encoded(reasoning_effort="high", tools=[WEATHER], tool_choice="required")
     assert "thinking" not in json.loads(forced.body)
-    assert forced.left_out == ()
+    assert forced.ignored_fields == ()
 
 
 def test_a_limit_of_any_size_has_a_budget() -> None:
@@ -250,7 +250,7 @@ def test_a_limit_of_any_size_has_a_budget() -> None:
 
 def test_a_budget_leaves_no_room_for_sampling() -> None:
     made = encoded("claude-sonnet-4-5", reasoning_effort="high", temperature=0.2)
-    assert made.left_out == ("temperature",)
+    assert made.ignored_fields == ("temperature",)
     assert json.loads(made.body)["thinking"] == budget(32_000)
 
 
@@ -266,12 +266,12 @@ def test_a_budget_is_not_begun_among_calls_made_without_thinking() -> None:
     asked = {"role": "assistant", "content": "Let me look.", "tool_calls": [call]}
     result = {"role": "tool", "tool_call_id": "c1", "content": "x"}
     without = encoded("claude-sonnet-4-5", reasoning_effort="high", messages=[USER, asked, result])
-    assert without.left_out == ("reasoning_effort",)
+    assert without.ignored_fields == ("reasoning_effort",)
     thought = asked | {"reasoning_details": [detail]}
     twice = [USER, thought, result, asked, result]
-    assert encoded("claude-sonnet-4-5", reasoning_effort="high", messages=twice).left_out == ()
+    assert encoded("claude-sonnet-4-5", reasoning_effort="high", messages=twice).ignored_fields == ()
     over = [USER, asked, result, {"role": "assistant", "content": "Sun."}, USER]
-    assert encoded("claude-sonnet-4-5", reasoning_effort="high", messages=over).left_out == ()
+    assert encoded("claude-sonnet-4-5", reasoning_effort="high", messages=over).ignored_fields == ()
 
 
 def test_an_unknown_effort_is_refused() -> None:
@@ -324,11 +324,11 @@ def test_thinking_goes_back_to_its_own_model_alone() -> None:
     assert b'"signature":"s"' in dated.body
     other = encoded("claude-opus-5-5", messages=[USER, given("claude-opus-5")])
     assert b"signature" not in other.body
-    assert other.left_out == ("messages[1].reasoning_details", "messages[1].reasoning_content")
+    assert other.ignored_fields == ("messages[1].reasoning_details", "messages[1].reasoning_content")
     compatible = encoded("glm-5", messages=[USER, given("GLM-5-0707")])
     assert b'"signature":"s"' in compatible.body
 
 
 def test_new_models_are_taken_for_new() -> None:
-    assert traits_of("claude-atlas-7").thinking == "adaptive"
-    assert traits_of("claude-haiku-5-5").efforts[-1] == "max"
+    assert capabilities_of("claude-atlas-7").thinking == "adaptive"
+    assert capabilities_of("claude-haiku-5-5").efforts[-1] == "max"

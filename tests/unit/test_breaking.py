@@ -192,12 +192,12 @@ def test_a_stale_trial_changes_nothing_after_a_panic_closed_it() -> None:
 
 def test_a_sign_of_life_makes_the_trial_due_unless_the_provider_asked_to_be_left_alone() -> None:
     clocked = Clocked()
-    assert not clocked.breaker.hasten(clocked.now)
+    assert not clocked.breaker.allow_trial(clocked.now)
     clocked.fail(5)
-    assert clocked.breaker.hasten(clocked.now)
+    assert clocked.breaker.allow_trial(clocked.now)
     assert clocked.state == "half_open"
-    assert not clocked.breaker.hasten(clocked.now)
+    assert not clocked.breaker.allow_trial(clocked.now)
     asked = Clocked()
     asked.fail(retry_after=30)
-    assert not asked.breaker.hasten(asked.now)
+    assert not asked.breaker.allow_trial(asked.now)
     assert asked.state == "open"

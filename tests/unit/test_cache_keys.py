@@ -7,26 +7,26 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.core.chat import ChatRequest, Endpoint
 from llm_gateway.core.config.catalog import Catalog
 from llm_gateway.core.config.snapshot import build_snapshot
-from llm_gateway.flow.reply_cache.keys import is_repeatable, leaves_traces, make_key
+from llm_gateway.core.model_request import Endpoint, ModelRequest
+from llm_gateway.flow.reply_cache.keys import is_deterministic, is_stateful, make_key
 from llm_gateway.providers.registry import KINDS
 from tests.fakes.in_memory import provider
 
 FUNCTION = {"type": "function", "function": {"name": "f"}}
 
 
-def request(endpoint: Endpoint = "chat/completions", *, stream: bool = False, **fields: Any) -> ChatRequest:
+def request(endpoint: Endpoint = "chat/completions", *, stream: bool = False, **fields: Any) -> ModelRequest:
     raw = msgspec.json.decode(msgspec.json.encode(fields), type=dict[str, msgspec.Raw])
-    return ChatRequest(endpoint=endpoint, model="m", stream=stream, wants_usage=False, fields=raw)
+    return ModelRequest(endpoint=endpoint, model="m", stream=stream, wants_usage=False, fields=raw)
 
 
 def key(body: bytes, endpoint: Endpoint = "chat/completions", *, stream: bool = False) -> bytes | None:
     route = build_snapshot(Catalog(version=1, providers=(provider("a"),)), KINDS).route("m")
     assert route is not None
     fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    asked = ChatRequest(endpoint=endpoint, model="m", stream=stream, wants_usage=False, fields=fields)
+    asked = ModelRequest(endpoint=endpoint, model="m", stream=stream, wants_usage=False, fields=fields)
     return make_key(asked, route, credential_id=1, headers={}, namespace=b"")
 
 
@@ -59,11 +59,11 @@ def key(body: bytes, endpoint: Endpoint = "chat/completions", *, stream: bool = 
 def test_what_may_be_expected_to_give_the_same_answer(
     endpoint: Endpoint, fields: dict[str, Any], expected: bool
 ) -> None:
-    assert is_repeatable(request(endpoint, **fields)) is expected
+    assert is_deterministic(request(endpoint, **fields)) is expected
 
 
 def test_embeddings_always_give_the_same_answer() -> None:
-    assert is_repeatable(request("embeddings", input="x"))
+    assert is_deterministic(request("embeddings", input="x"))
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_embeddings_always_give_the_same_answer() -> None:
 def test_what_leaves_something_with_the_provider_or_builds_on_it(
     endpoint: Endpoint, fields: dict[str, Any], expected: bool
 ) -> None:
-    assert leaves_traces(request(endpoint, **fields)) is expected
+    assert is_stateful(request(endpoint, **fields)) is expected
 
 
 @pytest.mark.parametrize(

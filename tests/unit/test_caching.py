@@ -11,7 +11,7 @@ from llm_gateway.core.config.catalog import CacheRules, Model
 from llm_gateway.core.errors import BadRequest, GatewayError, RateLimited
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.gateway import Options
-from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.request.reply import WholeReply
 from llm_gateway.providers.base import UpstreamRequest
 from tests.fakes.caching_bench import LARGEST, CachingBench, consume, said
@@ -21,7 +21,7 @@ HELLO = b'data: {"choices":[{"index":0,"delta":{"content":"Hello you"},"finish_r
 STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}\n\n'
 DONE = b"data: [DONE]\n\n"
-CUT = UpstreamFault("cut", "cut")
+CUT = TransportError("cut", "cut")
 ENABLED = CacheRules()
 SWITCHED_OFF = CacheRules(is_enabled=False)
 
@@ -234,12 +234,12 @@ async def test_the_rate_limit_holds_for_hits() -> None:
 
 
 async def test_a_hit_needs_no_provider() -> None:
-    bench = CachingBench(FakeUpstream(a=[FakeReply(body()), UpstreamFault("connect", "refused")]))
+    bench = CachingBench(FakeUpstream(a=[FakeReply(body()), TransportError("connect", "refused")]))
     assert await verdicts(bench, "on", "on") == ["miss", "hit"]
     assert len(bench.upstream.requests) == 1
 
 
-BAD_STREAMS: list[tuple[bytes | UpstreamFault, ...]] = [
+BAD_STREAMS: list[tuple[bytes | TransportError, ...]] = [
     (HELLO, CUT),
     (HELLO, b""),
     (HELLO, b'data: {"error":{"message":"no"}}\n\n'),
@@ -250,7 +250,7 @@ BAD_STREAMS: list[tuple[bytes | UpstreamFault, ...]] = [
 
 @pytest.mark.parametrize("pieces", BAD_STREAMS)
 async def test_a_stream_that_is_not_whole_and_well_is_not_kept(
-    pieces: tuple[bytes | UpstreamFault, ...],
+    pieces: tuple[bytes | TransportError, ...],
 ) -> None:
     def answer(_: UpstreamRequest) -> FakeReply:
         return FakeReply(*pieces, content_type="text/event-stream")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.accounting.token_estimates import count_stream
 from llm_gateway.providers.base import ReplyStream
 from llm_gateway.providers.openai.chat_stream import ChatStream
@@ -18,7 +18,7 @@ from tests.fakes.in_memory import WordCounter
 LIMIT = 64 * 1024 * 1024
 
 
-Made = tuple[ReplyStream, ChatRequest]
+Made = tuple[ReplyStream, ModelRequest]
 
 
 def chat() -> Made:

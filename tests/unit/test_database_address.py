@@ -12,7 +12,7 @@ from llm_gateway.infra.database.address import (
     embedded_address,
     read_address,
 )
-from llm_gateway.infra.start_error import StartFault
+from llm_gateway.infra.startup_error import StartupError
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_c22_without_db_url_the_database_is_a_file_in_data_dir() -> None:
     ],
 )
 def test_what_is_refused_names_the_fault_and_no_password(url: str, says: str) -> None:
-    with pytest.raises(StartFault) as fault:
+    with pytest.raises(StartupError) as fault:
         read_address(url)
     assert says in str(fault.value)
     assert "DB_URL" in str(fault.value)

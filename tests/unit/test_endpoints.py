@@ -9,11 +9,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.config.snapshot import Deployment, Route
 from llm_gateway.core.errors import BadRequest, GatewayError, ModelNotFound, UpstreamFailed
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.call import Call
-from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.request.admission import ANONYMOUS
 from llm_gateway.flow.request.pipeline import handle
 from llm_gateway.flow.request.reply import StreamReply, WholeReply
@@ -25,8 +25,8 @@ from tests.fakes.responses_wire import embedding_list, response, response_events
 from tests.fakes.routing import snapshot_of
 from tests.fakes.script import Script
 
-Parse = Callable[[bytes], ChatRequest]
-CUT = UpstreamFault("cut", "cut")
+Parse = Callable[[bytes], ModelRequest]
+CUT = TransportError("cut", "cut")
 RESPONSE = {"model": "m", "input": "a b"}
 
 
@@ -41,12 +41,12 @@ def failed(message: str = "boom") -> bytes:
     return b"event: response.failed\ndata: " + msgspec.json.encode(event) + b"\n\n"
 
 
-def stream(*pieces: bytes | UpstreamFault | float, **more: Any) -> FakeReply:
+def stream(*pieces: bytes | TransportError | float, **more: Any) -> FakeReply:
     return FakeReply(*pieces, content_type="text/event-stream", **more)
 
 
 def read(parse: Parse, fields: dict[str, Any]) -> Any:
-    async def read_request(call: Call) -> ChatRequest:
+    async def read_request(call: Call) -> ModelRequest:
         await asyncio.sleep(0)
         return parse(msgspec.json.encode(fields))
 
@@ -69,7 +69,7 @@ async def ask(bench: Bench, parse: Parse, **fields: Any) -> bytes:
         reply.close()
 
 
-def one(*answers: FakeReply | UpstreamFault) -> Bench:
+def one(*answers: FakeReply | TransportError) -> Bench:
     return Bench(provider("a"), upstream=FakeUpstream(a=list(answers)))
 
 
@@ -171,8 +171,8 @@ async def test_a_count_of_what_the_provider_keeps_is_an_estimate() -> None:
     assert bench.recorder.record.usage_source == "estimated"
 
 
-@pytest.mark.parametrize("end", [CUT, None, UpstreamFault("timeout", "silent")])
-async def test_a_cut_response_ends_with_its_own_error_event(end: UpstreamFault | None) -> None:
+@pytest.mark.parametrize("end", [CUT, None, TransportError("timeout", "silent")])
+async def test_a_cut_response_ends_with_its_own_error_event(end: TransportError | None) -> None:
     pieces = events()[:6]
     bench = one(stream(*pieces, *([end] if end else [])))
     out = await ask(bench, parse_response, stream=True)
@@ -264,11 +264,11 @@ ALL = deployment(2, "chat/completions", "completions", "embeddings", "responses"
 ALL_TOO = deployment(3, "chat/completions", "responses")
 
 
-def request(**fields: Any) -> ChatRequest:
+def request(**fields: Any) -> ModelRequest:
     return parse_response(msgspec.json.encode({"model": "m", "input": "a", **fields}))
 
 
-def plan(*deployments: Deployment, asked: ChatRequest | None = None) -> Plan:
+def plan(*deployments: Deployment, asked: ModelRequest | None = None) -> Plan:
     route = Route("m", deployments, explicit=True)
     return make_plan(Selector(), snapshot_of(), ANONYMOUS, route, asked or request(), ())
 
@@ -292,9 +292,9 @@ def test_a_model_that_nobody_serves_at_this_endpoint_is_not_found_there() -> Non
 @pytest.mark.parametrize("field", ["previous_response_id", "conversation", "prompt"])
 def test_what_lives_at_one_provider_needs_a_route_with_one(field: str) -> None:
     bound = request(**{field: {"id": "x"} if field == "prompt" else "x"})
-    assert bound.bound_by == field
+    assert bound.stateful_field == field
     found = plan(CHATS, ALL, asked=bound)
-    assert (found.route.deployments, found.is_bound) == ((ALL,), True)
+    assert (found.route.deployments, found.is_pinned) == ((ALL,), True)
     with pytest.raises(BadRequest, match=field) as caught:
         plan(CHATS, ALL, ALL_TOO, asked=bound)
     assert (caught.value.code, caught.value.param) == ("bound_to_one_provider", field)
@@ -329,5 +329,7 @@ def test_requests_that_cannot_work_are_refused_by_name(
 @pytest.mark.parametrize("state", ["previous_response_id", "conversation", "prompt"])
 def test_input_may_be_left_out_beside_what_is_kept_at_the_provider(state: str) -> None:
     parsed = parse_response(msgspec.json.encode({"model": "m", state: "x", "background": False}))
-    assert parsed.bound_by == state
-    assert parse_response(msgspec.json.encode({"model": "m", "input": [], state: None})).bound_by is None
+    assert parsed.stateful_field == state
+    assert (
+        parse_response(msgspec.json.encode({"model": "m", "input": [], state: None})).stateful_field is None
+    )

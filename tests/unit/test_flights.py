@@ -12,7 +12,7 @@ import pytest
 from llm_gateway.core.errors import UpstreamFailed
 from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.gateway import Options
-from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.request.cached_answer import answer_with_cache
 from llm_gateway.flow.request.dispatch import dispatch
 from llm_gateway.flow.request.reply import Reply
@@ -105,7 +105,7 @@ async def test_one_who_waits_may_leave_without_disturbing_anybody() -> None:
 
 
 async def test_when_two_have_failed_the_others_go_on_their_own() -> None:
-    upstream = GatedUpstream(a=UpstreamFault("connect", "refused"))
+    upstream = GatedUpstream(a=TransportError("connect", "refused"))
     bench = CachingBench(upstream, options=Options(max_retries=0))
     bench.gate.set()
     replies = await asyncio.gather(*crowd(bench), return_exceptions=True)
@@ -118,7 +118,7 @@ async def test_when_two_have_failed_the_others_go_on_their_own() -> None:
 
 
 async def test_when_the_first_fails_the_second_answers_for_all() -> None:
-    upstream = GatedUpstream(a=[UpstreamFault("connect", "refused"), FakeReply(body())])
+    upstream = GatedUpstream(a=[TransportError("connect", "refused"), FakeReply(body())])
     bench = CachingBench(upstream, options=Options(max_retries=0))
     bench.gate.set()
     replies = await asyncio.gather(*crowd(bench), return_exceptions=True)

@@ -10,7 +10,7 @@ import pytest
 from openai.types import Completion as LegacyCompletion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from llm_gateway.providers.base import BadReply, Refusal
+from llm_gateway.providers.base import BadReply, UpstreamErrorBody
 from llm_gateway.providers.gemini.adapter import GeminiAdapter
 from llm_gateway.providers.gemini.kind import GEMINI
 from tests.fakes.at_once import told_at_once
@@ -226,7 +226,9 @@ def test_an_error_under_a_2xx_is_a_failure_too() -> None:
     for one in (body, b"[" + body + b"]"):
         reader = ADAPTER.stream(request(**ASKED), event_limit=LIMIT)
         assert reader.whole(one) == b""
-        assert reader.refusal == Refusal(message="Overloaded.", type="server_error", code="unavailable")
+        assert reader.refusal == UpstreamErrorBody(
+            message="Overloaded.", type="server_error", code="unavailable"
+        )
         assert not reader.done
 
 
@@ -302,7 +304,7 @@ def test_nonsense_in_a_stream_is_a_failure_before_content_and_an_end_after() -> 
     assert reader.refusal is not None
 
 
-def refusal(name: str) -> Refusal:
+def refusal(name: str) -> UpstreamErrorBody:
     return ADAPTER.decode_error(unary(name))
 
 

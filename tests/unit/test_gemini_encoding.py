@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from llm_gateway.core.config.catalog import ClientCredentials, Provider
-from llm_gateway.core.config.snapshot import ServingProvider
+from llm_gateway.core.config.snapshot import EnabledProvider
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.secret import Secret
 from llm_gateway.providers.base import UpstreamRequest
@@ -121,7 +121,7 @@ def test_the_list_of_models_is_asked_for() -> None:
         api_base="https://generativelanguage.googleapis.com",
         secret=Secret(KEY),
     )
-    asked = ADAPTER.models_request(ServingProvider(provider, GEMINI))
+    asked = ADAPTER.models_request(EnabledProvider(provider, GEMINI))
     assert asked.method == "GET"
     assert asked.url == "https://generativelanguage.googleapis.com/v1beta/models?pageSize=1000"
     assert asked.headers["x-goog-api-key"] == KEY
@@ -219,7 +219,7 @@ def test_what_has_no_word_beside_the_content_is_said_to_be_left_out() -> None:
         }
     ]
     sent = encode(messages=messages, user="u-1", service_tier="flex", metadata={"a": "b"})
-    assert set(sent.left_out) == {
+    assert set(sent.ignored_fields) == {
         "user",
         "service_tier",
         "metadata",
@@ -416,7 +416,7 @@ def test_structured_output() -> None:
     assert "generationConfig" not in body(response_format={"type": "text"})
     assert refused(response_format={"type": "json_schema"}).param == "response_format.json_schema"
     described = {"type": "json_schema", "json_schema": {"name": "x", "description": "y", "schema": schema}}
-    assert encode(response_format=described).left_out == ("response_format.json_schema.description",)
+    assert encode(response_format=described).ignored_fields == ("response_format.json_schema.description",)
 
 
 @pytest.mark.parametrize(

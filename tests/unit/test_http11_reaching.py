@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.infra.upstream.by_proxy import UpstreamByProxy, needs_proxy
 from llm_gateway.infra.upstream.resolver import Resolver, is_public
 from llm_gateway.providers.base import UpstreamRequest
@@ -82,7 +82,7 @@ async def test_private_answers_are_left_out(monkeypatch: pytest.MonkeyPatch) -> 
     _names(monkeypatch, mixed=["10.0.0.1", "8.8.8.8"], inside=["10.0.0.1"])
     resolver = Resolver(allow_private=False)
     assert [each[4] for each in await resolver.resolve("mixed", 80)] == [("8.8.8.8", 80)]
-    with pytest.raises(UpstreamFault, match="ALLOW_PRIVATE_UPSTREAMS"):
+    with pytest.raises(TransportError, match="ALLOW_PRIVATE_UPSTREAMS"):
         await resolver.resolve("inside", 80)
 
 

@@ -12,8 +12,9 @@ from fastapi import FastAPI
 
 from llm_gateway.core.errors import BadRequest, RateLimited
 from llm_gateway.core.secret import Secret
-from llm_gateway.http.disconnect import ClientGone, UntilHangup
-from llm_gateway.http.dispatcher import Guard, OtherRequest, RouteTable, Shell
+from llm_gateway.flow.call import ClientDisconnected
+from llm_gateway.http.disconnect import CancelOnDisconnect
+from llm_gateway.http.dispatcher import Dispatcher, Guard, RouteTable, UnmeteredRequest
 from llm_gateway.http.errors import send_error
 from llm_gateway.http.framework_errors import add_error_handlers
 from llm_gateway.http.request_context import RequestContext, bearer
@@ -63,7 +64,7 @@ async def rest(the_scope: Scope, receive: Receive, send: Send) -> None:
     await ok(the_scope, receive, send, "")
 
 
-def shell(others: list[OtherRequest] | None = None) -> Shell:
+def shell(others: list[UnmeteredRequest] | None = None) -> Dispatcher:
     table = RouteTable(
         metered={("POST", "/v1/x"): ok}, exact={("GET", "/metrics"): ok}, below={("GET", "/v1/models/"): ok}
     )
@@ -71,7 +72,7 @@ def shell(others: list[OtherRequest] | None = None) -> Shell:
         Guard(("/admin",), Secret("k\u00e9y"), "admin key"),
         Guard(("/metrics",), Secret("ops"), "ops token"),
     )
-    return Shell(table, rest, guards, lambda: "an-id", (others if others is not None else []).append)
+    return Dispatcher(table, rest, guards, lambda: "an-id", (others if others is not None else []).append)
 
 
 async def ask(method: str, path: str, *headers: tuple[bytes, bytes]) -> Wire:
@@ -105,7 +106,7 @@ async def test_a_guard_lets_its_own_token_pass() -> None:
 
 
 async def test_a_fault_of_ours_is_a_500_that_tells_nothing() -> None:
-    others: list[OtherRequest] = []
+    others: list[UnmeteredRequest] = []
     wire = Wire()
     await shell(others)(scope("GET", "/boom"), wire.receive, wire.send)
     assert (wire.status, wire.error["code"]) == (500, "internal_error")
@@ -184,7 +185,7 @@ class Hook:
     async def send(self, message: Message) -> None:
         del message
 
-    def receive_now(self) -> Message | None:
+    def receive_nowait(self) -> Message | None:
         return None
 
     def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
@@ -196,7 +197,7 @@ class Hook:
 
 
 async def until_hangup(hook: Hook, work: Awaitable[None]) -> None:
-    with UntilHangup(hook):
+    with CancelOnDisconnect(hook):
         await work
 
 
@@ -213,7 +214,7 @@ async def test_a_client_that_hangs_up_cancels_the_work() -> None:
     task = asyncio.ensure_future(until_hangup(hook, work()))
     await asyncio.sleep(0)
     hook.leave()
-    with pytest.raises(ClientGone):
+    with pytest.raises(ClientDisconnected):
         await task
     assert undone.is_set()
     assert hook.callback is None
@@ -240,7 +241,7 @@ async def test_a_fault_in_a_fastapi_route_has_openais_shape_too() -> None:
     the_scope = {
         **scope("GET", "/fault"), "query_string": b"", "root_path": "", "http_version": "1.1", "scheme": "http",
     }  # fmt: skip
-    front = Shell(RouteTable(), app, (), lambda: "an-id", lambda _: None)
+    front = Dispatcher(RouteTable(), app, (), lambda: "an-id", lambda _: None)
     await front(the_scope, wire.receive, wire.send)
     assert (wire.status, wire.error["code"]) == (500, "internal_error")
     assert wire.headers[b"x-request-id"] == b"an-id"
@@ -248,7 +249,7 @@ async def test_a_fault_in_a_fastapi_route_has_openais_shape_too() -> None:
 
 
 async def test_every_request_that_is_not_metered_is_told_of() -> None:
-    others: list[OtherRequest] = []
+    others: list[UnmeteredRequest] = []
     for method, path in (
         ("GET", "/v1/models/a"),
         ("GET", "/metrics"),

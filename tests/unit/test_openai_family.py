@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.core.chat import ChatRequest, Endpoint
 from llm_gateway.core.config.catalog import ClientCredentials, Provider
-from llm_gateway.core.config.snapshot import ServingProvider
+from llm_gateway.core.config.snapshot import EnabledProvider
 from llm_gateway.core.errors import BadRequest
+from llm_gateway.core.model_request import Endpoint, ModelRequest
 from llm_gateway.core.secret import Secret
-from llm_gateway.providers.base import Refusal, UpstreamRequest
+from llm_gateway.providers.base import UpstreamErrorBody, UpstreamRequest
 from llm_gateway.providers.openai.presets import OPENAI, PRESETS
 from llm_gateway.providers.registry import ADAPTERS
 
@@ -26,8 +26,8 @@ ENTRA = ClientCredentials(
 )
 
 
-def asked(endpoint: Endpoint = "chat/completions", **fields: Any) -> ChatRequest:
-    return ChatRequest(
+def asked(endpoint: Endpoint = "chat/completions", **fields: Any) -> ModelRequest:
+    return ModelRequest(
         endpoint=endpoint,
         model="public",
         stream=bool(fields.get("stream")),
@@ -36,14 +36,14 @@ def asked(endpoint: Endpoint = "chat/completions", **fields: Any) -> ChatRequest
     )
 
 
-def serving(kind: str, **more: Any) -> ServingProvider:
+def serving(kind: str, **more: Any) -> EnabledProvider:
     adapter = ADAPTERS[kind]
     base = more.pop("api_base", adapter.kind.default_api_base)
     values: dict[str, Any] = {"id": 1, "provider_key": "p", "provider_type": kind, "api_base": base, **more}
-    return ServingProvider(Provider(**values), adapter.kind)
+    return EnabledProvider(Provider(**values), adapter.kind)
 
 
-def encoded(kind: str, request: ChatRequest, model: str = "m", **more: Any) -> UpstreamRequest:
+def encoded(kind: str, request: ModelRequest, model: str = "m", **more: Any) -> UpstreamRequest:
     return ADAPTERS[kind].encode(request, serving(kind, **more).deployment(model), {})
 
 
@@ -93,11 +93,11 @@ def test_the_limit_keeps_its_name_where_both_are_known(kind: str) -> None:
 
 def test_stream_options_never_reach_a_server_that_refuses_them() -> None:
     unasked = encoded("mistral", asked(stream=True))
-    assert (body(unasked), unasked.left_out) == ({"stream": True, "model": "m"}, ())
+    assert (body(unasked), unasked.ignored_fields) == ({"stream": True, "model": "m"}, ())
     wanted = encoded("mistral", asked(stream=True, stream_options={"include_usage": True}))
-    assert (body(wanted), wanted.left_out) == ({"stream": True, "model": "m"}, ("stream_options",))
+    assert (body(wanted), wanted.ignored_fields) == ({"stream": True, "model": "m"}, ("stream_options",))
     nothing = encoded("mistral", asked(stream=True, stream_options=None))
-    assert (body(nothing), nothing.left_out) == ({"stream": True, "model": "m"}, ())
+    assert (body(nothing), nothing.ignored_fields) == ({"stream": True, "model": "m"}, ())
 
 
 def test_a_provider_may_say_otherwise_of_stream_options() -> None:
@@ -269,7 +269,7 @@ def test_an_error_under_a_2xx_is_no_reply(usage: Any) -> None:
         "error": {"code": 502, "message": "Provider disconnected."},
     }
     openrouter = ADAPTERS["openrouter"]
-    refusal = Refusal(message="Provider disconnected.", code="502")
+    refusal = UpstreamErrorBody(message="Provider disconnected.", code="502")
     assert openrouter.decode(msgspec.json.encode(told), asked()).refusal == refusal
     reader = openrouter.stream(asked(stream=True), event_limit=1 << 20)
     assert reader.whole(msgspec.json.encode(told)) == b""

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.errors import (
     Forbidden,
     GatewayError,
@@ -20,9 +19,10 @@ from llm_gateway.core.errors import (
     UpstreamRefused,
     UpstreamTimedOut,
 )
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Options
-from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.request.pipeline import handle
 from llm_gateway.flow.request.reply import StreamReply, WholeReply
 from llm_gateway.providers.base import UpstreamRequest
@@ -42,7 +42,7 @@ HELLO = b'data: {"choices":[{"index":0,"delta":{"content":"Hello you"},"finish_r
 STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}\n\n'
 DONE = b"data: [DONE]\n\n"
-CUT = UpstreamFault("cut", "cut")
+CUT = TransportError("cut", "cut")
 
 
 @pytest.fixture(autouse=True, params=["relayed", "read"])
@@ -55,14 +55,14 @@ def whole() -> FakeReply:
     return FakeReply(WHOLE)
 
 
-def stream(*pieces: bytes | UpstreamFault | float, **more: Any) -> FakeReply:
+def stream(*pieces: bytes | TransportError | float, **more: Any) -> FakeReply:
     return FakeReply(*pieces, content_type="text/event-stream", **more)
 
 
 def read(**fields: Any) -> Any:
     body = msgspec.json.encode({"model": "m", "messages": [{"role": "user", "content": "a b"}], **fields})
 
-    async def read_request(call: Call) -> ChatRequest:
+    async def read_request(call: Call) -> ModelRequest:
         await asyncio.sleep(0)
         call.request_bytes = len(body)
         return parse_chat(body)
@@ -135,7 +135,7 @@ async def test_usage_that_the_provider_does_not_tell_is_counted() -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        UpstreamFault("connect", "refused"),
+        TransportError("connect", "refused"),
         CUT,
         FakeReply(b"{}", status=401),
         FakeReply(b"{}", status=429),
@@ -143,7 +143,7 @@ async def test_usage_that_the_provider_does_not_tell_is_counted() -> None:
         FakeReply(b"{}", status=503),
         FakeReply(b"<html>"),
         FakeReply(b'{"choices":[', CUT),
-        UpstreamFault("timeout", "late"),
+        TransportError("timeout", "late"),
     ],
 )
 async def test_a_failing_provider_is_skipped_for_the_request_at_hand(bad: Answer) -> None:
@@ -182,9 +182,9 @@ async def test_c32_a_providers_own_4xx_is_the_clients_and_names_no_secret(status
 @pytest.mark.parametrize(
     ("answer", "kind", "status"),
     [
-        (UpstreamFault("connect", "x"), UpstreamFailed, 502),
+        (TransportError("connect", "x"), UpstreamFailed, 502),
         (CUT, UpstreamFailed, 502),
-        (UpstreamFault("timeout", "x"), UpstreamTimedOut, 504),
+        (TransportError("timeout", "x"), UpstreamTimedOut, 504),
         (FakeReply(b"{}", status=401), UpstreamFailed, 502),
         (FakeReply(b"{}", status=500), UpstreamFailed, 502),
         (FakeReply(b"{}", status=504), UpstreamTimedOut, 504),
@@ -283,8 +283,8 @@ async def test_a_finished_stream_without_done_is_complete() -> None:
     assert (record.completion_tokens, record.usage_source) == (2, "counted")
 
 
-@pytest.mark.parametrize("end", [CUT, None, UpstreamFault("timeout", "silent")])
-async def test_a_stream_cut_after_the_commit_ends_with_an_error_event(end: UpstreamFault | None) -> None:
+@pytest.mark.parametrize("end", [CUT, None, TransportError("timeout", "silent")])
+async def test_a_stream_cut_after_the_commit_ends_with_an_error_event(end: TransportError | None) -> None:
     bench = one(stream(ROLE, HELLO, *([end] if end else [])))
     out = await ask_stream(bench)
     assert out.startswith(ROLE + HELLO + b'data: {"error":')
@@ -303,7 +303,7 @@ async def test_a_stream_cut_after_the_commit_ends_with_an_error_event(end: Upstr
         lambda: stream(b'data: {"error":{"message":"overloaded"}}\n\n'),
         lambda: stream(b"event: error\ndata: {}\n\n"),
         lambda: stream(b"data: not json\n\n"),
-        lambda: stream(UpstreamFault("timeout", "silent")),
+        lambda: stream(TransportError("timeout", "silent")),
         lambda: FakeReply(b"not json"),
     ],
 )

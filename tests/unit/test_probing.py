@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llm_gateway.core.config.catalog import ClientCredentials
-from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.provider_checks.probes import PeriodicProbes, Prober
 from llm_gateway.flow.routing.selector import Selector
 from tests.fakes.in_memory import Bench, FakeReply, FakeUpstream, Fixed, provider
@@ -83,7 +83,7 @@ async def test_answers_are_told_and_who_still_answers_is_not_asked_again() -> No
             return await super().send(request, timeout)
 
     bench = bench_of(provider("a", 1, probe_interval=1.0), provider("b", 2, probe_interval=1.0))
-    bench.upstream = Slow(a=lambda _: FakeReply(LIST), b=UpstreamFault("connect", "refused"))
+    bench.upstream = Slow(a=lambda _: FakeReply(LIST), b=TransportError("connect", "refused"))
     object.__setattr__(bench.gateway, "upstream", bench.upstream)
     heard: list[tuple[str, bool]] = []
     running = asyncio.ensure_future(periodic(bench, heard=heard).run())

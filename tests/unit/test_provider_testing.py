@@ -11,7 +11,7 @@ from llm_gateway.core.config.catalog import ClientCredentials
 from llm_gateway.core.errors import Unprocessable, UpstreamFailed, UpstreamTimedOut
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.ports.listeners import ProviderTest
-from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.provider_checks.trials import ProviderTester
 from llm_gateway.providers.registry import KINDS
 from tests.fakes.in_memory import Bench, FakeReply, FakeUpstream, provider
@@ -134,12 +134,12 @@ async def test_a_refusal_comes_in_the_providers_words_with_what_to_do(status: in
 @pytest.mark.parametrize(
     ("answer", "error", "advice"),
     [
-        (UpstreamFault("connect", "no connection"), "No connection.", "api_base"),
-        (UpstreamFault("timeout", "no reply in time"), "No reply in time.", "again"),
-        (UpstreamFault("cut", "the connection ended"), "The connection ended.", "reach"),
-        (UpstreamFault("protocol", "the reply is not HTTP"), "The reply is not HTTP.", "provider_type"),
+        (TransportError("connect", "no connection"), "No connection.", "api_base"),
+        (TransportError("timeout", "no reply in time"), "No reply in time.", "again"),
+        (TransportError("cut", "the connection ended"), "The connection ended.", "reach"),
+        (TransportError("protocol", "the reply is not HTTP"), "The reply is not HTTP.", "provider_type"),
         (FakeReply(b"<html>"), "could not be read", "provider_type"),
-        (FakeReply(UpstreamFault("cut", "cut")), "Cut.", "reach"),
+        (FakeReply(TransportError("cut", "cut")), "Cut.", "reach"),
         (FakeReply(b"", status=502), "The provider answered with status 502.", "later"),
         (
             FakeReply(b'{"error": {"message": "Overloaded."}}'),
@@ -202,7 +202,7 @@ async def test_a_refused_access_token_is_forgotten() -> None:
 
 async def test_a_token_that_cannot_be_had_is_told() -> None:
     trials = Trials(said())
-    trials.bench.tokens.fault = UpstreamFault("protocol", "the token endpoint refused with status 400")
+    trials.bench.tokens.fault = TransportError("protocol", "the token endpoint refused with status 400")
     result = await trials.test("m", oauth2=GRANT)
     assert result.error == "The token endpoint refused with status 400."
     assert result.advice is not None
@@ -236,7 +236,7 @@ async def test_the_list_says_as_what_each_model_is_served(
     ("answer", "error", "told"),
     [
         (refused(401, "bad sk-secret-of-p"), UpstreamFailed, "status 401: bad [secret]. Set a valid api_key"),
-        (UpstreamFault("timeout", "no reply in time"), UpstreamTimedOut, "No reply in time. Try again"),
+        (TransportError("timeout", "no reply in time"), UpstreamTimedOut, "No reply in time. Try again"),
         (FakeReply(b"<html>"), UpstreamFailed, "check provider_type"),
     ],
     ids=range(3),

@@ -12,7 +12,7 @@ from llm_gateway.core.config.catalog import ClientCredentials, Model, Provider, 
 from llm_gateway.core.config.snapshot import Deployment
 from llm_gateway.core.errors import BadRequest, GatewayError, ModelNotFound, UpstreamRefused
 from llm_gateway.flow.gateway import Options
-from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.request.pipeline import handle
 from llm_gateway.flow.request.reply import StreamReply, WholeReply
 from llm_gateway.flow.routing.selector import Selector
@@ -23,7 +23,7 @@ from llm_gateway.surfaces.openai.parsing import parse_chat
 from tests.fakes.in_memory import Answer, Bench, FakeReply, FakeUpstream, credential, provider
 from tests.fakes.routing import DONE, HELLO, STOP, model, refusing, whole
 
-CUT = UpstreamFault("cut", "cut")
+CUT = TransportError("cut", "cut")
 
 
 def reader(**fields: Any) -> Any:
@@ -71,7 +71,7 @@ def all_is_given_back(bench: Bench) -> None:
 
 
 async def test_s3_8_and_s3_12_the_only_deployment_is_asked_again_later_and_later() -> None:
-    bench = bench_of(a=[refusing(500), CUT, UpstreamFault("timeout", "late"), whole])
+    bench = bench_of(a=[refusing(500), CUT, TransportError("timeout", "late"), whole])
     reply = await ask(bench)
     assert bench.slept == [1.0, 2.0, 4.0]
     assert header(reply, "x-llm-gateway-attempts") == "4"
@@ -242,7 +242,7 @@ def with_wordless(bench: Bench, *keys: str) -> None:
         def encode(self, request: Any, deployment: Deployment, extra: Any) -> UpstreamRequest:
             chosen = Wordless(KINDS["openai"]) if deployment.provider_key in keys else plain
             made: UpstreamRequest = chosen.encode(request, deployment, extra)
-            made.left_out = ("logit_bias", "n")
+            made.ignored_fields = ("logit_bias", "n")
             return made
 
     adapters["openai"] = Choosy(KINDS["openai"])
@@ -293,7 +293,7 @@ async def test_oauth2_a_token_takes_the_secrets_place_and_a_refused_one_is_forgo
 
 async def test_oauth2_without_a_token_the_attempt_has_failed() -> None:
     bench = with_tokens(a=whole)
-    bench.tokens.fault = UpstreamFault("timeout", "no token in time")
+    bench.tokens.fault = TransportError("timeout", "no token in time")
     assert (await told(bench)).status == 504
     assert bench.upstream.requests == []
     assert bench.recorder.record.attempts == 4
@@ -347,7 +347,7 @@ async def test_a_clients_whole_wait_is_bounded() -> None:
 
     def late(_: object) -> FakeReply:
         bench.clock.now += 10.0
-        raise UpstreamFault("timeout", "late")
+        raise TransportError("timeout", "late")
 
     bench.upstream.answers["a"] = [late]
     object.__setattr__(bench.gateway, "options", Options(llm_timeout=10.0))

@@ -10,7 +10,7 @@ from llm_gateway.core.config.catalog import Catalog, Provider
 from llm_gateway.core.config.snapshot import Snapshot, build_snapshot
 from llm_gateway.flow.config.reloader import Reloader, SnapshotHolder
 from llm_gateway.flow.ports.catalog import StoreUnavailable
-from llm_gateway.flow.ports.listeners import Refusal, ReloadListener
+from llm_gateway.flow.ports.listeners import ConfigRejection, ReloadListener
 from tests.fakes.board import FakeBoard
 from tests.fakes.in_memory import FakeClock, provider
 from tests.fakes.stores import KINDS
@@ -66,7 +66,7 @@ class Listener(ReloadListener):
     def swapped(self, snapshot: Snapshot) -> None:
         self.told.append(snapshot.version)
 
-    def refused(self, refusal: Refusal) -> None:
+    def refused(self, refusal: ConfigRejection) -> None:
         self.told.append(refusal)
 
     def failed(self, reason: str) -> None:

@@ -18,7 +18,7 @@ from llm_gateway.infra.secrets import (
     mask,
     resolve_reference,
 )
-from llm_gateway.infra.start_error import StartFault
+from llm_gateway.infra.startup_error import StartupError
 
 
 def test_what_was_sealed_opens_in_its_place_alone() -> None:
@@ -102,7 +102,7 @@ def test_c22_an_admin_key_is_made_once_and_kept(data_dir: Path) -> None:
 
 
 def test_c22_postgres_needs_an_admin_key(data_dir: Path) -> None:
-    with pytest.raises(StartFault, match="ADMIN_KEY"):
+    with pytest.raises(StartupError, match="ADMIN_KEY"):
         find_admin_key(None, data_dir, is_postgres=True)
     assert list(data_dir.iterdir()) == []
 
@@ -126,9 +126,9 @@ def test_workers_that_start_together_agree_on_one_key(data_dir: Path) -> None:
 
 def test_an_unusable_key_file_is_a_start_fault(data_dir: Path) -> None:
     (data_dir / "admin_key").write_text("\n")
-    with pytest.raises(StartFault, match="admin_key is empty"):
+    with pytest.raises(StartupError, match="admin_key is empty"):
         find_admin_key(None, data_dir, is_postgres=False)
-    with pytest.raises(StartFault, match="ADMIN_KEY"):
+    with pytest.raises(StartupError, match="ADMIN_KEY"):
         find_admin_key(None, data_dir / "admin_key" / "x", is_postgres=False)
 
 
@@ -156,5 +156,5 @@ def test_the_ring_on_postgres_comes_from_the_admin_key_with_a_warning(data_dir: 
     ring = find_key_ring(Secret("new"), Secret("admin"), data_dir, is_postgres=True)
     assert (reveal(ring.passphrases), ring.warning) == (["new", "admin"], None)
     assert list(data_dir.iterdir()) == []
-    with pytest.raises(StartFault, match="SECRET_KEY"):
+    with pytest.raises(StartupError, match="SECRET_KEY"):
         find_key_ring(Secret("a,,b"), Secret("admin"), data_dir, is_postgres=True)

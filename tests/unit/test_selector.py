@@ -10,7 +10,7 @@ import pytest
 
 from llm_gateway.core.config.snapshot import Snapshot
 from llm_gateway.core.routing.load_balancing import draw_by_weight, least_loaded
-from llm_gateway.flow.routing.deployment_state import Standing, Visit
+from llm_gateway.flow.routing.deployment_state import DeploymentState, Permit
 from llm_gateway.flow.routing.selector import Selector
 from tests.fakes.in_memory import provider
 from tests.fakes.routing import keys_of, model, order_of, plan_for, shut, snapshot_of, weighted
@@ -93,7 +93,7 @@ def test_least_busy_is_not_drawn_to_one_that_fails_at_once() -> None:
     """Two deployments, ten seconds a reply; one refuses within no time. It must not get more than its half."""
     snapshot = snapshot_of(*weighted({"bad": 1, "good": 1}), models=(model(strategy="least_busy"),))
     selector, now = Selector(), 0.0
-    open_visits: list[tuple[float, Visit]] = []
+    open_visits: list[tuple[float, Permit]] = []
     asked: Counter[str] = Counter()
     for number in range(2000):
         now = number * 0.05
@@ -196,7 +196,7 @@ def test_names_from_clients_do_not_push_out_what_is_known_of_named_models(
 def test_a_failure_is_forgotten_by_and_by() -> None:
     selector = Selector()
     snapshot = snapshot_of(*weighted({"a": 1}))
-    standing: Standing = plan_for(selector, snapshot).first(0.0).standing
+    standing: DeploymentState = plan_for(selector, snapshot).first(0.0).standing
     standing.visit(0.0).failed(0.0)
     assert [round(standing.load(now), 3) for now in (0.0, 10.0, 20.0, 100.0)] == [1.0, 0.5, 0.25, 0.0]
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.infra.upstream.by_scheme import UpstreamByScheme
 from llm_gateway.infra.upstream.simulated.upstream import SimulatedReply, SimulatedUpstream
 from llm_gateway.providers.base import UpstreamRequest
@@ -79,20 +79,20 @@ async def test_faults(fault: str) -> None:
         while await reply.read(SOON):
             pass
 
-    with pytest.raises(UpstreamFault) as caught:
+    with pytest.raises(TransportError) as caught:
         await whole()
     assert caught.value.kind == {"connect": "connect", "cut": "cut"}.get(fault, "timeout")
 
 
 async def test_knobs_that_are_none_are_named() -> None:
-    with pytest.raises(UpstreamFault, match="words"):
+    with pytest.raises(TransportError, match="words"):
         await SimulatedUpstream().send(_chat("words=many"), SOON)
 
 
 async def test_a_read_that_timed_out_loses_nothing() -> None:
     reply = await SimulatedUpstream().send(_chat("chunk_ms=30&words=2", stream=True), SOON)
     first = await reply.read(SOON)
-    with pytest.raises(UpstreamFault) as caught:
+    with pytest.raises(TransportError) as caught:
         await reply.read(0.0)
     assert caught.value.kind == "timeout"
     second = await reply.read(SOON)
@@ -102,7 +102,7 @@ async def test_a_read_that_timed_out_loses_nothing() -> None:
 
 async def test_a_body_over_the_limit_is_refused() -> None:
     reply = await SimulatedUpstream().send(_chat(), SOON)
-    with pytest.raises(UpstreamFault) as caught:
+    with pytest.raises(TransportError) as caught:
         await reply.read_all(10, SOON)
     assert caught.value.kind == "protocol"
     reply.close()
@@ -110,7 +110,7 @@ async def test_a_body_over_the_limit_is_refused() -> None:
 
 async def test_the_whole_body_has_one_deadline() -> None:
     reply = await SimulatedUpstream().send(_chat("chunk_ms=5&words=1000", stream=True), SOON)
-    with pytest.raises(UpstreamFault) as caught:
+    with pytest.raises(TransportError) as caught:
         await reply.read_all(1 << 20, 0.03)
     assert caught.value.kind == "timeout"
     reply.close()

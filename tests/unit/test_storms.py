@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from llm_gateway.core.errors import GatewayError
-from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.request.pipeline import handle
 from llm_gateway.flow.request.reply import StreamReply
 from llm_gateway.flow.routing.selector import Selector
@@ -45,8 +45,8 @@ class Provider(FakeUpstream):
         finally:
             self.open -= 1
         if seconds > timeout:
-            raise UpstreamFault("timeout", "late")
-        if isinstance(answer, UpstreamFault):
+            raise TransportError("timeout", "late")
+        if isinstance(answer, TransportError):
             raise answer
         made: FakeReply = answer()
         return made
@@ -65,7 +65,7 @@ def streamed() -> FakeReply:
 
 
 def cut() -> FakeReply:
-    return FakeReply(HELLO, UpstreamFault("cut", "cut"), content_type="text/event-stream")
+    return FakeReply(HELLO, TransportError("cut", "cut"), content_type="text/event-stream")
 
 
 class Storm:
@@ -135,7 +135,7 @@ class Storm:
 
 
 OUTAGES: dict[str, Behave] = {
-    "it refuses connections": lambda *_: (0.001, UpstreamFault("connect", "refused")),
+    "it refuses connections": lambda *_: (0.001, TransportError("connect", "refused")),
     "it fails fast": lambda *_: (0.01, down),
     "it fails slowly": lambda *_: (8.0, down),
     "it is silent": lambda *_: (1e9, down),
@@ -201,7 +201,7 @@ async def test_after_any_storm_all_counts_are_nought(strategy: str) -> None:
     chance = random.Random(11)
 
     def behave(host: str, _: float) -> tuple[float, Any]:
-        kinds = [ok, down, streamed, cut, UpstreamFault("connect", "no"), UpstreamFault("cut", "cut")]
+        kinds = [ok, down, streamed, cut, TransportError("connect", "no"), TransportError("cut", "cut")]
         return chance.choice([0.001, 0.05, 0.5, 3.0]), chance.choice(kinds)
 
     storm = Storm(behave, weights={"a": 3, "b": 2, "c": 1}, strategy=strategy)

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.errors import UpstreamTimedOut
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Options
 from llm_gateway.flow.request.pipeline import handle
@@ -47,7 +47,7 @@ def bench(**options: Any) -> Bench:
 async def begin(bench: Bench, reply: FakeReply) -> StreamReply:
     bench.upstream.answers["a"] = [reply]
 
-    async def read_request(call: Call) -> ChatRequest:
+    async def read_request(call: Call) -> ModelRequest:
         messages = [{"role": "user", "content": "x"}]
         return parse_chat(msgspec.json.encode({"model": "m", "messages": messages, "stream": True}))
 

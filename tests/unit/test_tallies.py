@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from llm_gateway.infra.metrics import shared_counters as module
-from llm_gateway.infra.metrics.shared_counters import Tallies
+from llm_gateway.infra.metrics.shared_counters import SharedCounters
 
 
-def totals(tallies: Tallies) -> dict[tuple[str, ...], float]:
+def totals(tallies: SharedCounters) -> dict[tuple[str, ...], float]:
     found: dict[tuple[str, ...], float] = {}
     for key, row in tallies.all():
         found[key] = found.get(key, 0) + row[1]
@@ -20,7 +20,7 @@ def totals(tallies: Tallies) -> dict[tuple[str, ...], float]:
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_a_key_has_one_row_that_starts_with_noughts(tmp_path: Path, shared: bool) -> None:
-    tallies = Tallies(3, tmp_path if shared else None)
+    tallies = SharedCounters(3, tmp_path if shared else None)
     row = tallies.row(("a", "b"))
     assert [row[index] for index in range(3)] == [0, 0, 0]
     row[1] += 2.5
@@ -30,11 +30,11 @@ def test_a_key_has_one_row_that_starts_with_noughts(tmp_path: Path, shared: bool
 
 
 def test_what_a_killed_process_had_counted_is_there_for_the_others(tmp_path: Path) -> None:
-    mine = Tallies(2, tmp_path)
+    mine = SharedCounters(2, tmp_path)
     mine.row(("k",))[1] += 1
     pid = os.fork()
     if pid == 0:
-        theirs = Tallies(2, tmp_path)
+        theirs = SharedCounters(2, tmp_path)
         for number in range(500):
             theirs.row(("k",))[1] += 1
             theirs.row((f"n{number}",))[1] += number
@@ -46,7 +46,7 @@ def test_what_a_killed_process_had_counted_is_there_for_the_others(tmp_path: Pat
 
 
 def test_rows_of_many_chunks_are_all_found(tmp_path: Path) -> None:
-    tallies = Tallies(50, tmp_path)
+    tallies = SharedCounters(50, tmp_path)
     for number in range(1000):
         tallies.row((str(number), "x" * (number % 300)))[1] += number
     assert sum(totals(tallies).values()) == sum(range(1000))
@@ -60,6 +60,6 @@ def test_without_room_on_the_disk_requests_go_on(tmp_path: Path, monkeypatch: py
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module, "allocate", full)
-    tallies = Tallies(2, tmp_path)
+    tallies = SharedCounters(2, tmp_path)
     tallies.row(("k",))[1] += 1
     assert totals(tallies) == {}

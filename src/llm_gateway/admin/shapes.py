@@ -45,7 +45,7 @@ class WriteAnswer(BaseModel):
     """What every write says beside the row itself."""
 
     config_version: int = Field(description="The configuration in force when this was answered.")
-    laggards: list[int] = Field(
+    stale_workers: list[int] = Field(
         default=[], description="Process ids of workers of this machine that do not have it yet, if any."
     )
     faults: list[str] = Field(
@@ -56,8 +56,8 @@ class WriteAnswer(BaseModel):
 def outcome(edited: Edited[Any]) -> dict[str, Any]:
     """Return the fields of a WriteAnswer; those that have nothing to say stay unset, and so out of the JSON."""
     values: dict[str, Any] = {"config_version": edited.config_version}
-    if edited.laggards:
-        values["laggards"] = list(edited.laggards)
+    if edited.stale_workers:
+        values["stale_workers"] = list(edited.stale_workers)
     if edited.faults:
         values["faults"] = list(edited.faults)
     return values

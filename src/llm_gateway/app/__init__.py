@@ -12,13 +12,13 @@ from llm_gateway.app.commands import (
     seed_demo,
 )
 from llm_gateway.infra.logs.setup import set_up_logging
-from llm_gateway.infra.start_error import StartFault as StartError
+from llm_gateway.infra.startup_error import StartupError
 
 __all__ = [
     "Application",
     "DemoAccess",
     "Prepared",
-    "StartError",
+    "StartupError",
     "create_app",
     "create_credential",
     "migrate_down",

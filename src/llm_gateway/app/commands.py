@@ -21,7 +21,7 @@ from llm_gateway.infra.database.migrating import (
     migrate_down_one,
 )
 from llm_gateway.infra.database.migrating import migrate_up as migrate_store_up
-from llm_gateway.infra.start_error import StartFault
+from llm_gateway.infra.startup_error import StartupError
 from llm_gateway.providers.registry import KINDS
 from llm_gateway.settings import Settings
 
@@ -46,7 +46,7 @@ class DemoAccess:
 
 
 async def prepare(settings: Settings) -> Prepared:
-    """Make the data folder and the keys, and bring the schema up; raise StartFault with what to mend."""
+    """Make the data folder and the keys, and bring the schema up; raise StartupError with what to mend."""
     make_data_dir(settings.data_dir)
     keys = find_keys(settings)
     if keys.ring.warning is not None:
@@ -63,17 +63,17 @@ async def prepare(settings: Settings) -> Prepared:
 
 
 def make_data_dir(path: Path) -> None:
-    """Make the folder that everything is written to, for its owner alone; raise StartFault."""
+    """Make the folder that everything is written to, for its owner alone; raise StartupError."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         message = (
             f"DATA_DIR={path} cannot be made: {error.strerror}. Set DATA_DIR to a folder you may write to."
         )
-        raise StartFault(message) from None
+        raise StartupError(message) from None
     if not os.access(path, os.W_OK | os.X_OK):
         message = f"DATA_DIR={path} is not writable. Set DATA_DIR to a folder you may write to."
-        raise StartFault(message)
+        raise StartupError(message)
 
 
 async def migrate_up(settings: Settings) -> str:
@@ -100,7 +100,7 @@ async def create_credential(
     allowed_models: tuple[str, ...] | None = None,
     rate_limit: int | None = None,
 ) -> str:
-    """Store a credential and return its key; raise StartFault, GatewayError."""
+    """Store a credential and return its key; raise StartupError, GatewayError."""
     await prepare(settings)
     fields = CredentialFields(name=name, allowed_models=allowed_models, rate_limit=rate_limit)
     async with open_storage(settings, find_keys(settings), SystemClock()) as storage:
@@ -143,7 +143,7 @@ class _NoWorkers:
     def announced_version(self) -> int:
         return 0
 
-    def laggards(self, version: int) -> tuple[int, ...]:
+    def stale_workers(self, version: int) -> tuple[int, ...]:
         del version
         return ()
 

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from llm_gateway import __version__
 from llm_gateway.admin.router import admin_router
 from llm_gateway.admin.services import AdminServices
-from llm_gateway.app.wiring import Parts
+from llm_gateway.app.wiring import Wiring
 from llm_gateway.flow.config.editor import CatalogEditor
 from llm_gateway.flow.explain.explainer import explain
 from llm_gateway.flow.provider_checks.trials import ProviderTester
@@ -19,7 +19,7 @@ from llm_gateway.providers.registry import KINDS
 from llm_gateway.surfaces.openai.routes import openai_paths
 
 
-def make_framework(parts: Parts) -> FastAPI:
+def make_framework(parts: Wiring) -> FastAPI:
     """Return the application for everything that is not on the data path."""
     app = FastAPI(title="LLM gateway", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.admin = _admin_services(parts)
@@ -29,7 +29,7 @@ def make_framework(parts: Parts) -> FastAPI:
     return app
 
 
-def _admin_services(parts: Parts) -> AdminServices:
+def _admin_services(parts: Wiring) -> AdminServices:
     storage = parts.storage
 
     async def flush() -> None:

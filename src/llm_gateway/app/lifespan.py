@@ -13,7 +13,7 @@ from loguru import logger
 from llm_gateway.app.reporting import report_regularly
 from llm_gateway.app.routes import make_shell, periodic_probes
 from llm_gateway.app.storage import Storage, find_keys
-from llm_gateway.app.wiring import make_parts
+from llm_gateway.app.wiring import make_wiring
 from llm_gateway.core.errors import Unavailable
 from llm_gateway.flow.config.reloader import Reloader
 from llm_gateway.flow.gateway import Lifecycle
@@ -36,7 +36,7 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     """Start every part, and stop them in reverse."""
     async with AsyncExitStack() as stack:
         keys = find_keys(settings)
-        parts = await make_parts(settings, keys, stack)
+        parts = await make_wiring(settings, keys, stack)
         await _first_load(parts.reloader)
         parts.shipper.start()
         parts.access_log.start()

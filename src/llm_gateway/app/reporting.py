@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from llm_gateway.app.wiring import Parts
+from llm_gateway.app.wiring import Wiring
 from llm_gateway.core.records import UsageRecord
 from llm_gateway.flow.ports.clock import Clock
-from llm_gateway.http.dispatcher import OtherRequest
+from llm_gateway.http.dispatcher import UnmeteredRequest
 from llm_gateway.infra.metrics.prometheus import gauge
 
 
-def gauges(parts: Parts) -> list[Any]:
+def gauges(parts: Wiring) -> list[Any]:
     """Return the gauges that are read at the moment of a scrape."""
     status = parts.reloader.status
     report_breakers(parts)
@@ -30,7 +30,7 @@ def gauges(parts: Parts) -> list[Any]:
     ]
 
 
-def details(parts: Parts) -> dict[str, Any]:
+def details(parts: Wiring) -> dict[str, Any]:
     """Return what /health/detailed says beside the providers."""
     status = parts.reloader.status
     return {
@@ -48,7 +48,7 @@ def details(parts: Parts) -> dict[str, Any]:
     }
 
 
-def as_record(other: OtherRequest, clock: Clock) -> UsageRecord:
+def as_record(other: UnmeteredRequest, clock: Clock) -> UsageRecord:
     """Return a line for the access log of a request that used no model."""
     ms = round(other.seconds * 1000, 3)
     return UsageRecord(
@@ -64,13 +64,13 @@ def as_record(other: OtherRequest, clock: Clock) -> UsageRecord:
     )
 
 
-def report_breakers(parts: Parts) -> None:
+def report_breakers(parts: Wiring) -> None:
     """Bring the number of this process' breakers that are not closed into the metrics."""
     shut = parts.gateway.selector.shut()
     parts.metrics.show_open_breakers({provider: len(standings) for provider, standings in shut.items()})
 
 
-async def report_regularly(parts: Parts) -> None:
+async def report_regularly(parts: Wiring) -> None:
     """Bring losses and breakers, which are noted where they happen, into the metrics; until cancelled."""
     while True:
         report_breakers(parts)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from llm_gateway.app.reporting import as_record, details, gauges
-from llm_gateway.app.wiring import Parts
+from llm_gateway.app.wiring import Wiring
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.provider_checks.probes import PeriodicProbes, Prober
 from llm_gateway.http.body import BodyReader
 from llm_gateway.http.data_plane import DataPlane
-from llm_gateway.http.dispatcher import Guard, RouteTable, Shell
+from llm_gateway.http.dispatcher import Dispatcher, Guard, RouteTable
 from llm_gateway.http.types import AsgiApp, Receive, Scope, Send
 from llm_gateway.infra.metrics.prometheus import CONTENT_TYPE
 from llm_gateway.infra.request_ids import RequestIds
@@ -24,9 +24,9 @@ _MODELS_TTL = 60.0
 _HEALTH_TTL = 5.0
 
 
-def make_shell(settings: Settings, admin_key: Secret, parts: Parts) -> AsgiApp:
+def make_shell(settings: Settings, admin_key: Secret, parts: Wiring) -> AsgiApp:
     """Return the outermost ASGI callable."""
-    shell: AsgiApp = Shell(
+    shell: AsgiApp = Dispatcher(
         _routes(settings, parts),
         _OnFirstUse(parts),
         _guards(settings, admin_key),
@@ -39,7 +39,7 @@ def make_shell(settings: Settings, admin_key: Secret, parts: Parts) -> AsgiApp:
 class _OnFirstUse:
     """FastAPI and its routes: half a second of imports that a worker of the data plane may never need."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Wiring) -> None:
         self._parts = parts
         self._made: AsgiApp | None = None
         self._one_at_a_time = asyncio.Lock()
@@ -58,7 +58,7 @@ class _OnFirstUse:
         return make_framework(self._parts)
 
 
-def _routes(settings: Settings, parts: Parts) -> RouteTable:
+def _routes(settings: Settings, parts: Wiring) -> RouteTable:
     gateway = parts.gateway
     bodies = BodyReader(
         max_bytes=settings.max_body_bytes,
@@ -77,12 +77,12 @@ def _routes(settings: Settings, parts: Parts) -> RouteTable:
     )
 
 
-def periodic_probes(parts: Parts, workers: int) -> PeriodicProbes:
+def periodic_probes(parts: Wiring, workers: int) -> PeriodicProbes:
     """Return what asks the providers that want to be asked, in each of `workers` processes."""
     return PeriodicProbes(parts.gateway, _prober(parts, _HEALTH_TTL), workers=workers)
 
 
-def _prober(parts: Parts, ttl: float) -> Prober:
+def _prober(parts: Wiring, ttl: float) -> Prober:
     return Prober(parts.gateway, ttl=ttl, answered=parts.metrics.provider_answered)
 
 

@@ -13,7 +13,7 @@ from llm_gateway.core.secret import Secret
 from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.infra.database.address import StoreAddress, embedded_address, read_address
-from llm_gateway.infra.database.catalog.decoding import CatalogOpener
+from llm_gateway.infra.database.catalog.decoding import CatalogDecoder
 from llm_gateway.infra.database.catalog.last_good import LastGoodCatalog, LastGoodFile
 from llm_gateway.infra.database.catalog.reader import CatalogRepository
 from llm_gateway.infra.database.catalog.sealing import (
@@ -58,14 +58,14 @@ class Storage:
 
 
 def store_address(settings: Settings) -> StoreAddress:
-    """Return where the database is; raise StartFault."""
+    """Return where the database is; raise StartupError."""
     if settings.db_url is None:
         return embedded_address(settings.data_dir)
     return read_address(settings.db_url.get_secret_value())
 
 
 def find_keys(settings: Settings) -> Keys:
-    """Return the operator's keys, made at the first start where they may be; raise StartFault."""
+    """Return the operator's keys, made at the first start where they may be; raise StartupError."""
 
     def given(value: object) -> Secret | None:
         return None if value is None else Secret(value.get_secret_value())  # type: ignore[attr-defined]
@@ -79,14 +79,14 @@ def find_keys(settings: Settings) -> Keys:
 
 @asynccontextmanager
 async def open_storage(settings: Settings, keys: Keys, clock: Clock) -> AsyncIterator[Storage]:
-    """Open the database; raise StartFault for a wrong key, StoreUnavailable when nothing was kept either."""
+    """Open the database; raise StartupError for a wrong key, StoreUnavailable when nothing was kept either."""
     address = store_address(settings)
     engine = make_engine(address)
     vault = keys.ring.vault()
     kept = LastGoodFile(settings.data_dir, address.shown)
     try:
         sealed = await _sealed_settings(engine, vault, kept, keys.ring)
-        opener = CatalogOpener(vault, os.environ)
+        opener = CatalogDecoder(vault, os.environ)
         keeper = LastGoodCatalog(kept, sealed, opener)
         yield Storage(
             address=address,

@@ -11,7 +11,7 @@ from llm_gateway.flow.config.reloader import Reloader, SnapshotHolder
 from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.ports.upstream import Upstream
 from llm_gateway.flow.reply_cache.store import ReplyStore
-from llm_gateway.flow.routing.deployment_state import Opened, Standing
+from llm_gateway.flow.routing.deployment_state import DeploymentState, Opened
 from llm_gateway.flow.routing.selector import Selector
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.journal.shipper import Shipper
@@ -29,7 +29,7 @@ from llm_gateway.infra.upstream.by_scheme import UpstreamByScheme
 from llm_gateway.infra.upstream.http11.pool import PooledUpstream
 from llm_gateway.infra.upstream.oauth_tokens import OAuthTokens
 from llm_gateway.infra.upstream.simulated.upstream import SimulatedUpstream
-from llm_gateway.infra.worker_registry import FileWorkerBoard
+from llm_gateway.infra.worker_registry import FileWorkerRegistry
 from llm_gateway.providers.registry import ADAPTERS, KINDS
 from llm_gateway.settings import Settings
 
@@ -38,12 +38,12 @@ _SETTLE = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
+class Wiring:
     """Everything that a running gateway is made of."""
 
     clock: SystemClock
     storage: Storage
-    board: FileWorkerBoard
+    board: FileWorkerRegistry
     reloader: Reloader
     metrics: Metrics
     journal: FileJournal
@@ -52,11 +52,11 @@ class Parts:
     gateway: Gateway
 
 
-async def make_parts(settings: Settings, keys: Keys, stack: AsyncExitStack) -> Parts:
-    """Open what has to be opened; `stack` closes it, last opened first. Raises StartFault, StoreUnavailable."""
+async def make_wiring(settings: Settings, keys: Keys, stack: AsyncExitStack) -> Wiring:
+    """Open what has to be opened; `stack` closes it, last opened first. Raises StartupError, StoreUnavailable."""
     clock = SystemClock()
     storage = await stack.enter_async_context(open_storage(settings, keys, clock))
-    board = FileWorkerBoard(settings.data_dir / "run", storage.address.shown)
+    board = FileWorkerRegistry(settings.data_dir / "run", storage.address.shown)
     stack.callback(board.close)
     upstream = _upstream(settings)
     stack.push_async_callback(upstream.close)
@@ -120,7 +120,7 @@ async def make_parts(settings: Settings, keys: Keys, stack: AsyncExitStack) -> P
         listener=ReloadLog(),
     )
     stack.push_async_callback(reloader.close)
-    return Parts(
+    return Wiring(
         clock=clock,
         storage=storage,
         board=board,
@@ -134,7 +134,7 @@ async def make_parts(settings: Settings, keys: Keys, stack: AsyncExitStack) -> P
 
 
 def _breaker_listener(metrics: Metrics) -> Opened:
-    def opened(standing: Standing, seconds: float) -> None:
+    def opened(standing: DeploymentState, seconds: float) -> None:
         metrics.breaker_opened(standing.provider_key)
         log_opened_breaker(standing.provider_key, standing.upstream_model, seconds)
 

@@ -24,6 +24,6 @@ def explain(error: Exception) -> tuple[int, tuple[str, ...]] | None:
         return _FAILED, (error.message,)
     # Whoever raised it has imported it: nobody else need.
     app = sys.modules.get("llm_gateway.app")
-    if app is not None and isinstance(error, app.StartError):
+    if app is not None and isinstance(error, app.StartupError):
         return _CANNOT_START, (str(error),)
     return None

@@ -31,7 +31,7 @@ class GatewayProgram:
         self._admin_key_path: Path | None = None
 
     def prepare(self) -> None:
-        """Set up the log, then make what a start needs; raise StartError."""
+        """Set up the log, then make what a start needs; raise StartupError."""
         app = _composition()
         app.set_up_logging(self._settings.log_level, debug=self._settings.debug)
         self._admin_key_path = asyncio.run(app.prepare(self._settings)).admin_key_path
@@ -56,7 +56,7 @@ class DemoProgram(GatewayProgram):
         self._access: DemoAccess
 
     def prepare(self) -> None:
-        """Make the demo's database, provider and credential where they are missing; raise StartError."""
+        """Make the demo's database, provider and credential where they are missing; raise StartupError."""
         app = _composition()
         app.set_up_logging(self._settings.log_level, debug=self._settings.debug)
         self._access = asyncio.run(app.seed_demo(self._settings))

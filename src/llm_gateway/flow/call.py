@@ -9,8 +9,8 @@ import msgspec
 from llm_gateway.flow.ports.catalog import KeyHasher
 
 
-class ClientLeft(Exception):
-    """The client closed its connection before its request was whole."""
+class ClientDisconnected(Exception):
+    """The client closed its connection; there is nobody left to answer."""
 
 
 class PresentedKey:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from llm_gateway.core.errors import BadRequest, BodyTimedOut, BodyTooLarge, Unavailable
-from llm_gateway.flow.call import ClientLeft
+from llm_gateway.flow.call import ClientDisconnected
 from llm_gateway.http.request_context import RequestContext, declared_length
 from llm_gateway.http.types import Exchange, Receive, Scope
 
@@ -20,7 +20,7 @@ class BodyReader:
         self._timeout = timeout
         self._in_flight = 0
 
-    def read_now(self, context: RequestContext, exchange: Exchange | None) -> bytes | None:
+    def read_nowait(self, context: RequestContext, exchange: Exchange | None) -> bytes | None:
         """Return a body that is there as a whole, None when it has to be waited for; refuse one that is packed.
 
         The caller gives its size back with `release`.
@@ -28,7 +28,7 @@ class BodyReader:
         if context.content_encoding not in {None, b"", b"identity"}:
             message = "A compressed request body is not supported; send it without Content-Encoding."
             raise BadRequest(message, code="unsupported_content_encoding")
-        whole = exchange.receive_now() if exchange is not None else None
+        whole = exchange.receive_nowait() if exchange is not None else None
         if whole is None:
             return None
         body: bytes = whole["body"]
@@ -63,7 +63,7 @@ class BodyReader:
             while True:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise ClientLeft
+                    raise ClientDisconnected
                 part = message.get("body", b"")
                 size += len(part)
                 self._in_flight += len(part)

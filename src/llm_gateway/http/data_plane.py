@@ -7,15 +7,15 @@ from dataclasses import dataclass
 
 from loguru import logger
 
-from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.errors import BodyTimedOut, BodyTooLarge, GatewayError, InternalError
-from llm_gateway.flow.call import Call, ClientLeft
+from llm_gateway.core.model_request import ModelRequest
+from llm_gateway.flow.call import Call, ClientDisconnected
 from llm_gateway.flow.gateway import Gateway
-from llm_gateway.flow.ports.workers import WorkerBoard
+from llm_gateway.flow.ports.workers import WorkerRegistry
 from llm_gateway.flow.request.pipeline import handle
 from llm_gateway.flow.request.reply import WholeReply
 from llm_gateway.http.body import BodyReader
-from llm_gateway.http.disconnect import ClientGone, UntilHangup
+from llm_gateway.http.disconnect import CancelOnDisconnect
 from llm_gateway.http.errors import send_error
 from llm_gateway.http.request_context import context_of
 from llm_gateway.http.responding import send_reply, sent_at_once
@@ -23,7 +23,7 @@ from llm_gateway.http.types import Receive, Scope, Send, exchange_of
 
 # A handler is given the request's id beside ASGI's three.
 Handler = Callable[[Scope, Receive, Send, str], Awaitable[None]]
-Parse = Callable[[bytes], ChatRequest]
+Parse = Callable[[bytes], ModelRequest]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class DataPlane:
 
     gateway: Gateway
     bodies: BodyReader
-    board: WorkerBoard
+    board: WorkerRegistry
     max_concurrency: int
 
     def completion(self, path: str, parse: Parse) -> Handler:
@@ -59,20 +59,20 @@ class DataPlane:
             )
             gateway.lifecycle.open += 1
 
-            def read_request(call: Call) -> ChatRequest | Awaitable[ChatRequest]:
-                body = bodies.read_now(context, exchange)
+            def read_request(call: Call) -> ModelRequest | Awaitable[ModelRequest]:
+                body = bodies.read_nowait(context, exchange)
                 if body is None:
                     return wait_for_request(call)
                 call.request_bytes = len(body)
                 return parse(body)
 
-            async def wait_for_request(call: Call) -> ChatRequest:
+            async def wait_for_request(call: Call) -> ModelRequest:
                 body = await bodies.read(scope, receive)
                 call.request_bytes = len(body)
                 return parse(body)
 
             try:
-                with UntilHangup(exchange):
+                with CancelOnDisconnect(exchange):
                     reply = await handle(gateway, call, read_request)
                     if not (type(reply) is WholeReply and sent_at_once(exchange, send, reply, request_id)):
                         await send_reply(send, reply, request_id, exchange)
@@ -90,7 +90,7 @@ class DataPlane:
 async def answer(scope: Scope, send: Send, request_id: str, work: Awaitable[None]) -> None:
     """Do the work of one request; what it raises becomes the error response, if there can still be one."""
     try:
-        with UntilHangup(exchange_of(scope)):
+        with CancelOnDisconnect(exchange_of(scope)):
             await work
     except Exception as error:  # noqa: BLE001 - the last frame before the server, see `fail`
         await fail(send, error, request_id)
@@ -98,7 +98,7 @@ async def answer(scope: Scope, send: Send, request_id: str, work: Awaitable[None
 
 async def fail(send: Send, error: Exception, request_id: str) -> None:
     """Answer a request with what its work raised: whatever it is, the client hears of it, if it is still there."""
-    if isinstance(error, (ClientGone, ClientLeft)):
+    if isinstance(error, ClientDisconnected):
         return
     if isinstance(error, GatewayError):
         # What is left of a body that nobody reads would be taken for the next request.

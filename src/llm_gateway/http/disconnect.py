@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
+from llm_gateway.flow.call import ClientDisconnected
 from llm_gateway.http.types import Exchange
 
 
-class ClientGone(Exception):
-    """The client left; the work for it was cancelled, and nobody is there to be answered."""
+class CancelOnDisconnect:
+    """`with CancelOnDisconnect(exchange):` cancels the task inside when the client leaves.
 
-
-class UntilHangup:
-    """`with UntilHangup(exchange):` cancels the task inside when the client leaves, and raises ClientGone then.
+    It then raises ClientDisconnected.
 
     The connection itself says so, and nothing has to watch: no task, no read and no frame around the work is spent
     on it. On another server than our own (`exchange` is None) nobody can leave.
@@ -41,4 +40,4 @@ class UntilHangup:
             return
         exchange.unregister()
         if kind is asyncio.CancelledError and exchange.gone and task.uncancel() == 0:
-            raise ClientGone from None
+            raise ClientDisconnected from None

@@ -56,7 +56,7 @@ class Guard:
         return Unauthenticated(message)
 
 
-class OtherRequest(NamedTuple):
+class UnmeteredRequest(NamedTuple):
     """A finished request that used no model: the admin API, lists of models, health, strangers' paths."""
 
     request_id: str
@@ -67,7 +67,7 @@ class OtherRequest(NamedTuple):
     client_ip: str | None
 
 
-class Shell:
+class Dispatcher:
     """Raw routes first, then the FastAPI application for everything else."""
 
     def __init__(
@@ -76,7 +76,7 @@ class Shell:
         rest: AsgiApp,
         guards: tuple[Guard, ...],
         new_id: Callable[[], str],
-        on_other: Callable[[OtherRequest], None],
+        on_other: Callable[[UnmeteredRequest], None],
     ) -> None:
         """Dispatch to `routes`, else to `rest`, behind the `guards`; tell `on_other` of what has no meter."""
         self._on_other = on_other
@@ -151,7 +151,7 @@ class Shell:
             client = scope.get("client")
             seconds = time.monotonic() - started
             self._on_other(
-                OtherRequest(request_id, method, path, status, seconds, client[0] if client else None)
+                UnmeteredRequest(request_id, method, path, status, seconds, client[0] if client else None)
             )
 
 

@@ -33,7 +33,7 @@ class Exchange(Protocol):
     def unregister(self) -> None:
         """Call nothing any more."""
 
-    def receive_now(self) -> Message | None:
+    def receive_nowait(self) -> Message | None:
         """Return the whole body's message if it has come, else None."""
 
     def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:

@@ -16,7 +16,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from llm_gateway.core.secret import Secret
-from llm_gateway.infra.start_error import StartFault
+from llm_gateway.infra.startup_error import StartupError
 
 _ENVIRONMENT_REFERENCE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 # An admin who may name variables must not be able to send the gateway's own keys to a server of theirs.
@@ -145,11 +145,11 @@ class AdminKey(msgspec.Struct, frozen=True):
 
 
 def find_admin_key(configured: Secret | None, data_dir: Path, *, is_postgres: bool) -> AdminKey:
-    """Return ADMIN_KEY, or the one in DATA_DIR/admin_key (made at first start); raise StartFault."""
+    """Return ADMIN_KEY, or the one in DATA_DIR/admin_key (made at first start); raise StartupError."""
     if configured is not None and configured.reveal().strip():
         return AdminKey(configured)
     if is_postgres:
-        raise StartFault(
+        raise StartupError(
             "ADMIN_KEY is not set: with PostgreSQL every start needs the same one, so choose it yourself"
         )
     path = data_dir / "admin_key"
@@ -176,12 +176,12 @@ def find_key_ring(
     """Return the ring from SECRET_KEY, else from a file in DATA_DIR (SQLite) or ADMIN_KEY (PostgreSQL).
 
     What would have been used without SECRET_KEY stays in the ring as the oldest, so that setting it for the
-    first time locks nobody out. Raises StartFault.
+    first time locks nobody out. Raises StartupError.
     """
     path = data_dir / "secret_key"
     given = [] if secret_key is None else [part.strip() for part in secret_key.reveal().split(",")]
     if secret_key is not None and not all(given):
-        raise StartFault(
+        raise StartupError(
             "SECRET_KEY is a comma-separated list of keys, newest first, and one of them is empty"
         )
     passphrases = [Secret(part) for part in given]
@@ -210,11 +210,11 @@ def _key_file(path: Path, variable: str, fresh: str) -> tuple[str, bool]:
             made = _write_once(path, fresh)
         value = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise StartFault(
+        raise StartupError(
             f"{variable} is not set, and {path} cannot be used in its place ({type(error).__name__})"
         ) from error
     if not value:
-        raise StartFault(f"{path} is empty: put the key back, or set {variable}")
+        raise StartupError(f"{path} is empty: put the key back, or set {variable}")
     return value, made
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from llm_gateway.infra.shared_memory import CELL_BYTES, TAG_BYTES, map_cells, open_locked, tag
-from llm_gateway.infra.start_error import StartFault
+from llm_gateway.infra.startup_error import StartupError
 
 # The file: the tag, how many slots were ever in use, then the slots, a cache line each.
 _LAYOUT = "llm-gateway worker board 1"
@@ -26,8 +26,8 @@ _BYTES = (MAX_WORKERS + 1) * _SLOT_CELLS * CELL_BYTES
 _BELIEVE_SECONDS = 0.1
 
 
-class FileWorkerBoard:
-    """Implements the `WorkerBoard` port for every server process that shares a `DATA_DIR`.
+class FileWorkerRegistry:
+    """Implements the `WorkerRegistry` port for every server process that shares a `DATA_DIR`.
 
     A worker has a slot for as long as it lives: it holds the flock of the slot's own lock file, which the
     kernel frees when it dies, and with that its numbers count for nothing. The first of a group of workers
@@ -43,7 +43,7 @@ class FileWorkerBoard:
     ) -> None:
         """Take a slot on the board of all who name the same `directory` and `namespace` (their database).
 
-        StartFault when the directory cannot be used, or all slots are taken.
+        StartupError when the directory cannot be used, or all slots are taken.
         """
         self._clock = clock
         self._folder = directory / f"board-{tag(namespace).hex()[:12]}"
@@ -55,12 +55,12 @@ class FileWorkerBoard:
         self._locks: dict[int, int] = {}
         try:
             self._cells, self._slot = self._take_slot(tag(_LAYOUT, namespace))
-        except StartFault:
+        except StartupError:
             self._close_locks()
             raise
         except OSError as fault:
             self._close_locks()
-            raise StartFault(
+            raise StartupError(
                 f"Workers cannot share {self._folder} ({fault.strerror or type(fault).__name__}); "
                 "make DATA_DIR a writable folder on a local disk"
             ) from fault
@@ -80,7 +80,7 @@ class FileWorkerBoard:
         cells = self._cells
         return max((cells[_cell(slot, _ANNOUNCED)] for slot in range(cells[_USED])), default=0)
 
-    def laggards(self, version: int) -> tuple[int, ...]:
+    def stale_workers(self, version: int) -> tuple[int, ...]:
         """Return the process ids of the live workers, this one included, that serve an older version."""
         cells = self._cells
         return tuple(
@@ -172,7 +172,7 @@ class FileWorkerBoard:
         for slot in range(used, MAX_WORKERS):
             if self._lock(slot, fcntl.LOCK_EX):
                 return [slot]
-        raise StartFault(
+        raise StartupError(
             f"{MAX_WORKERS} worker processes already share {self._folder}; "
             "give each group of servers a DATA_DIR of its own"
         )

@@ -11,7 +11,7 @@ import msgspec
 from llm_gateway import __version__
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.provider_checks.probes import Probe, Prober
-from llm_gateway.flow.routing.deployment_state import Standing
+from llm_gateway.flow.routing.deployment_state import DeploymentState
 from llm_gateway.http.data_plane import answer
 from llm_gateway.http.dispatcher import RouteTable
 from llm_gateway.http.responding import send_json
@@ -105,7 +105,7 @@ def _breakers(gateway: Gateway) -> dict[str, Any]:
     }
 
 
-def _breaker(standing: Standing, now: float) -> dict[str, Any]:
+def _breaker(standing: DeploymentState, now: float) -> dict[str, Any]:
     """Return what is said of a breaker that is not closed."""
     return {
         "upstream_model": standing.upstream_model,

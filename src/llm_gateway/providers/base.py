@@ -7,10 +7,10 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.config.catalog import Kind
-from llm_gateway.core.config.snapshot import Deployment, ServingProvider
+from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
 from llm_gateway.core.errors import GatewayError
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.records import Usage
 
 
@@ -22,7 +22,7 @@ class UpstreamRequest(msgspec.Struct, kw_only=True, gc=False):
     body: bytes = b""
     method: str = "POST"
     # Fields of the client's request that this kind has no word for and that were left out; the client is told.
-    left_out: tuple[str, ...] = ()
+    ignored_fields: tuple[str, ...] = ()
     # Seconds to connect; None = the transport's own limit.
     connect_timeout: float | None = None
 
@@ -35,7 +35,7 @@ class BadReply(Exception):
     """A 2xx reply that makes no sense; the message is for the log and holds none of the reply."""
 
 
-class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+class UpstreamErrorBody(msgspec.Struct, frozen=True, kw_only=True):
     """What a provider's error body says; None where it says nothing."""
 
     message: str | None = None
@@ -55,10 +55,10 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     body: bytes
     usage: Usage | None
     # The provider says, under a 2xx, that it failed: this is no reply for the client.
-    refusal: Refusal | None = None
+    refusal: UpstreamErrorBody | None = None
 
 
-class Kept(msgspec.Struct, frozen=True):
+class StreamSample(msgspec.Struct, frozen=True):
     """The first part of what a stream relayed; `total_bytes` counts all of it."""
 
     blocks: tuple[bytes, ...]
@@ -76,7 +76,7 @@ class ReplyStream(Protocol):
     # Every choice has its finish reason.
     finished: bool
     # The provider's own error event, once there was one: nothing more is to be relayed.
-    refusal: Refusal | None
+    refusal: UpstreamErrorBody | None
     usage: Usage | None
     # What the client gets after the last event of a stream that ended well.
     ending: bytes
@@ -96,7 +96,7 @@ class ReplyStream(Protocol):
         Afterwards the reader is `done`, or has a `refusal`. Raise BadReply for what is no whole answer.
         """
 
-    def kept(self) -> Kept:
+    def kept(self) -> StreamSample:
         """Return what was relayed, for counting."""
 
     def failure(self, error: GatewayError) -> bytes:
@@ -109,23 +109,23 @@ class Adapter(Protocol):
     kind: Kind
 
     def encode(
-        self, request: ChatRequest, deployment: Deployment, extra_headers: Mapping[str, str]
+        self, request: ModelRequest, deployment: Deployment, extra_headers: Mapping[str, str]
     ) -> UpstreamRequest:
         """Return the request for a deployment; `extra_headers` are sent along.
 
         Raise BadRequest, with the code `unsupported_by_provider`, for what this kind cannot carry.
         """
 
-    def decode(self, body: bytes, request: ChatRequest) -> Completion:
+    def decode(self, body: bytes, request: ModelRequest) -> Completion:
         """Read the whole unary reply to a request; raise BadReply when it is not one."""
 
-    def stream(self, request: ChatRequest, *, event_limit: int) -> ReplyStream:
+    def stream(self, request: ModelRequest, *, event_limit: int) -> ReplyStream:
         """Return the reader of a streamed reply."""
 
-    def decode_error(self, body: bytes) -> Refusal:
+    def decode_error(self, body: bytes) -> UpstreamErrorBody:
         """Read an error body; never raises."""
 
-    def models_request(self, provider: ServingProvider) -> UpstreamRequest:
+    def models_request(self, provider: EnabledProvider) -> UpstreamRequest:
         """Return the request that lists a provider's models; it serves as a probe too."""
 
     def decode_models(self, body: bytes) -> list[str]:

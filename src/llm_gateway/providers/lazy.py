@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cached_property
 
-from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.config.catalog import Kind
-from llm_gateway.core.config.snapshot import Deployment, ServingProvider
-from llm_gateway.providers.base import Adapter, Completion, Refusal, ReplyStream, UpstreamRequest
+from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
+from llm_gateway.core.model_request import ModelRequest
+from llm_gateway.providers.base import Adapter, Completion, ReplyStream, UpstreamErrorBody, UpstreamRequest
 
 
 class OnFirstUse:
@@ -25,24 +25,24 @@ class OnFirstUse:
         return self._make(self.kind)
 
     def encode(
-        self, request: ChatRequest, deployment: Deployment, extra_headers: Mapping[str, str]
+        self, request: ModelRequest, deployment: Deployment, extra_headers: Mapping[str, str]
     ) -> UpstreamRequest:
         """Return the request for a deployment."""
         return self.adapter.encode(request, deployment, extra_headers)
 
-    def decode(self, body: bytes, request: ChatRequest) -> Completion:
+    def decode(self, body: bytes, request: ModelRequest) -> Completion:
         """Read the whole unary reply to a request."""
         return self.adapter.decode(body, request)
 
-    def stream(self, request: ChatRequest, *, event_limit: int) -> ReplyStream:
+    def stream(self, request: ModelRequest, *, event_limit: int) -> ReplyStream:
         """Return the reader of a streamed reply: the adapter's own, so that chunks come straight to it."""
         return self.adapter.stream(request, event_limit=event_limit)
 
-    def decode_error(self, body: bytes) -> Refusal:
+    def decode_error(self, body: bytes) -> UpstreamErrorBody:
         """Read an error body."""
         return self.adapter.decode_error(body)
 
-    def models_request(self, provider: ServingProvider) -> UpstreamRequest:
+    def models_request(self, provider: EnabledProvider) -> UpstreamRequest:
         """Return the request that lists a provider's models."""
         return self.adapter.models_request(provider)
 

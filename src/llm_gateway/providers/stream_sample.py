@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from llm_gateway.providers.base import Kept
+from llm_gateway.providers.base import StreamSample
 
 _MOST_BYTES = 256 * 1024
 
 
-class KeptBlocks:
+class StreamSampler:
     """Blocks of whole events, as long as somebody may want them."""
 
     __slots__ = ("_blocks", "_kept_bytes", "_total_bytes")
@@ -27,6 +27,6 @@ class KeptBlocks:
             self._kept_bytes += len(block)
             self._blocks.append(block)
 
-    def value(self) -> Kept:
+    def value(self) -> StreamSample:
         """Return what is kept."""
-        return Kept(tuple(self._blocks), self._kept_bytes, self._total_bytes)
+        return StreamSample(tuple(self._blocks), self._kept_bytes, self._total_bytes)

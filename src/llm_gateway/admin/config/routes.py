@@ -35,7 +35,7 @@ async def reload(services: Services) -> ConfigVersion:
         )
     version = status.version or 0
     answer = shown(status, version)
-    laggards = await services.reloader.await_everyone(version)
-    if laggards:
-        answer.laggards = list(laggards)
+    stale_workers = await services.reloader.await_everyone(version)
+    if stale_workers:
+        answer.stale_workers = list(stale_workers)
     return answer

@@ -6,7 +6,7 @@ from pydantic import BaseModel, Field
 
 from llm_gateway.admin.times import iso_time
 from llm_gateway.flow.config.reloader import ConfigStatus
-from llm_gateway.flow.ports.listeners import Refusal
+from llm_gateway.flow.ports.listeners import ConfigRejection
 
 
 class RefusedConfig(BaseModel):
@@ -28,7 +28,7 @@ class ConfigVersion(BaseModel):
     )
     refused: RefusedConfig | None = Field(description="The newest stored one, when it cannot be served.")
     error: str | None = Field(description="Why the last load failed, if it did.")
-    laggards: list[int] = Field(
+    stale_workers: list[int] = Field(
         default=[], description="Process ids of workers of this machine that do not have it yet, if any."
     )
 
@@ -45,5 +45,5 @@ def shown(status: ConfigStatus, database_version: int | None) -> ConfigVersion:
     )
 
 
-def _refused(refusal: Refusal) -> RefusedConfig:
+def _refused(refusal: ConfigRejection) -> RefusedConfig:
     return RefusedConfig(version=refusal.version, faults=list(refusal.faults), at=iso_time(refusal.at))

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from llm_gateway.admin.shapes import Body, ModelName, Name
-from llm_gateway.core.chat import Endpoint
+from llm_gateway.core.model_request import Endpoint
 from llm_gateway.flow.explain.answer import Explanation, Question
 
 Text = Annotated[str, Field(max_length=4096)]

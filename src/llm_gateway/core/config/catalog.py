@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from llm_gateway.core.chat import Endpoint
+from llm_gateway.core.model_request import Endpoint
 from llm_gateway.core.secret import Secret
 
 

@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from llm_gateway.core.chat import Endpoint
 from llm_gateway.core.config.catalog import Catalog, ClientCredentials, Credential, Kind, Model, Provider
 from llm_gateway.core.config.model_patterns import ModelPatterns, is_glob
 from llm_gateway.core.config.validation import catalog_faults
+from llm_gateway.core.model_request import Endpoint
 from llm_gateway.core.secret import Secret
 
 # Routes of wildcard providers are made on demand: as many as this are kept.
@@ -95,7 +95,7 @@ def _common(deployments: Sequence[Deployment]) -> frozenset[Endpoint]:
     return frozenset.intersection(*sets) if sets else frozenset()
 
 
-class Account:
+class Principal:
     """A credential as admission needs it."""
 
     __slots__ = ("credential", "models")
@@ -106,7 +106,7 @@ class Account:
         self.models = ModelPatterns(credential.allowed_models)
 
 
-class ServingProvider:
+class EnabledProvider:
     """An enabled provider with its mapping compiled."""
 
     __slots__ = ("base_url", "globs", "kind", "names", "provider")
@@ -158,18 +158,18 @@ class Snapshot:
         """Index a catalog that `build_snapshot` has judged valid."""
         self.version = catalog.version
         self.providers = tuple(
-            ServingProvider(provider, kinds[provider.provider_type])
+            EnabledProvider(provider, kinds[provider.provider_type])
             for provider in catalog.providers
             if provider.is_enabled
         )
         self.by_key = {provider.provider.provider_key: provider for provider in self.providers}
         # Asked for nothing; whoever wants to know why a provider is left out finds it here.
         self.disabled = tuple(
-            ServingProvider(provider, kinds[provider.provider_type])
+            EnabledProvider(provider, kinds[provider.provider_type])
             for provider in catalog.providers
             if not provider.is_enabled
         )
-        self.accounts = {credential.key_hash: Account(credential) for credential in catalog.credentials}
+        self.accounts = {credential.key_hash: Principal(credential) for credential in catalog.credentials}
         self.has_credentials = bool(catalog.credentials)
         self.models = {model.name: model for model in catalog.models}
         self.task_types = {task.name: task.models for task in catalog.task_types}
@@ -185,7 +185,7 @@ class Snapshot:
         self._routes = {model: self._make_route(model, explicit=True) for model in self._naming}
         self._made_on_demand: dict[str, Route | None] = {}
 
-    def account(self, key_hash: bytes) -> Account | None:
+    def account(self, key_hash: bytes) -> Principal | None:
         """Return whose key this is, enabled or not, or None."""
         return self.accounts.get(key_hash)
 
@@ -212,7 +212,7 @@ class Snapshot:
         return model in self._routes
 
     @property
-    def wildcard_providers(self) -> tuple[ServingProvider, ...]:
+    def wildcard_providers(self) -> tuple[EnabledProvider, ...]:
         """Return the enabled providers that serve names they do not list."""
         return self._wildcards
 

@@ -125,7 +125,7 @@ class Breaker:
         if ticket & 1 and ticket == self._ticket + 1:
             self._trial = False
 
-    def hasten(self, now: float) -> bool:
+    def allow_trial(self, now: float) -> bool:
         """Make a trial due now, since the provider gave a sign of life; tell whether that changed anything.
 
         A provider that asked to be left alone is left alone.

@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.records import Usage
 from llm_gateway.core.sse import event_data, split_events
 from llm_gateway.flow.accounting.response_texts import event_texts, input_texts, response_texts
 from llm_gateway.flow.ports.ledger import TokenCounter
-from llm_gateway.providers.base import Kept
+from llm_gateway.providers.base import StreamSample
 
 # OpenAI's published overheads of a chat: for each message, for a name, and for the start of the reply.
 _PER_MESSAGE = 3
@@ -23,7 +23,9 @@ _BYTES_PER_TOKEN = 4
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-async def count_whole(counter: TokenCounter, request: ChatRequest, upstream_model: str, body: bytes) -> Usage:
+async def count_whole(
+    counter: TokenCounter, request: ModelRequest, upstream_model: str, body: bytes
+) -> Usage:
     """Count a unary exchange: the request and every choice of the reply's `body`."""
     try:
         reply = msgspec.json.decode(body)
@@ -33,7 +35,9 @@ async def count_whole(counter: TokenCounter, request: ChatRequest, upstream_mode
     return await _count(counter, request, upstream_model, texts)
 
 
-async def count_stream(counter: TokenCounter, request: ChatRequest, upstream_model: str, kept: Kept) -> Usage:
+async def count_stream(
+    counter: TokenCounter, request: ModelRequest, upstream_model: str, kept: StreamSample
+) -> Usage:
     """Count a stream from the part of it that was kept; beyond that part, in proportion."""
     unseen = kept.total_bytes - kept.kept_bytes
     chunks = _chunks(kept.blocks)
@@ -50,13 +54,15 @@ async def count_stream(counter: TokenCounter, request: ChatRequest, upstream_mod
     )
 
 
-async def _count(counter: TokenCounter, request: ChatRequest, upstream_model: str, reply: list[str]) -> Usage:
+async def _count(
+    counter: TokenCounter, request: ModelRequest, upstream_model: str, reply: list[str]
+) -> Usage:
     encoding = counter.encoding(upstream_model, request.model)
     prompt_texts, overhead = _prompt(request)
     prompt = await counter.count(encoding, prompt_texts)
     completion = await counter.count(encoding, reply)
     # What a provider keeps is a part of the prompt that nobody here has seen.
-    counted = prompt is not None and completion is not None and request.bound_by is None
+    counted = prompt is not None and completion is not None and request.stateful_field is None
     prompt = _by_length(prompt_texts) if prompt is None else prompt
     completion = _by_length(reply) if completion is None else completion
     prompt += overhead
@@ -72,7 +78,7 @@ def _by_length(texts: Sequence[str]) -> int:
     return sum(-(-len(text.encode("utf-8", "surrogatepass")) // _BYTES_PER_TOKEN) for text in texts)
 
 
-def _prompt(request: ChatRequest) -> tuple[list[str], int]:
+def _prompt(request: ModelRequest) -> tuple[list[str], int]:
     """Return the prompt's texts and the tokens to add for what is not text."""
     if request.endpoint == "responses":
         return input_texts(_field(request, "instructions"), _field(request, "input"))
@@ -81,7 +87,7 @@ def _prompt(request: ChatRequest) -> tuple[list[str], int]:
     return _texts_or_tokens(_field(request, "input" if request.endpoint == "embeddings" else "prompt"))
 
 
-def _field(request: ChatRequest, name: str) -> object:
+def _field(request: ModelRequest, name: str) -> object:
     try:
         return msgspec.json.decode(request.fields.get(name, b"null"))
     except _UNREADABLE:

@@ -54,7 +54,7 @@ class Edited(msgspec.Struct, Generic[Written], frozen=True, kw_only=True):
     # In force on this worker when the edit was answered.
     config_version: int
     # Process ids of workers of this machine that do not have it yet.
-    laggards: tuple[int, ...] = ()
+    stale_workers: tuple[int, ...] = ()
     # Why the stored catalog is still not served: older faults, of which this edit mended some.
     faults: tuple[str, ...] = ()
 
@@ -192,8 +192,8 @@ class CatalogEditor:
         if judged is not None and judged.snapshot is not None:
             await self._reloader.adopt(judged.catalog, judged.snapshot)
         in_force = self._reloader.status.version or 0
-        laggards = await self._reloader.await_everyone(in_force)
-        return Edited(entry=written, config_version=in_force, laggards=laggards)
+        stale_workers = await self._reloader.await_everyone(in_force)
+        return Edited(entry=written, config_version=in_force, stale_workers=stale_workers)
 
     async def _judge(self, catalog: Catalog) -> _Judged:
         """Build what the edit leads to; raise Unprocessable, so that nothing is stored, when it has a fault.
@@ -248,7 +248,7 @@ def _with_entry(edited: Edited[Any], entry: Written) -> Edited[Written]:
     return Edited(
         entry=entry,
         config_version=edited.config_version,
-        laggards=edited.laggards,
+        stale_workers=edited.stale_workers,
         faults=edited.faults,
     )
 

@@ -13,8 +13,8 @@ from llm_gateway.core.errors import GatewayError
 from llm_gateway.flow.config.rows import CatalogKeeper
 from llm_gateway.flow.ports.catalog import CatalogSource
 from llm_gateway.flow.ports.clock import Clock
-from llm_gateway.flow.ports.listeners import Refusal, ReloadListener
-from llm_gateway.flow.ports.workers import WorkerBoard
+from llm_gateway.flow.ports.listeners import ConfigRejection, ReloadListener
+from llm_gateway.flow.ports.workers import WorkerRegistry
 
 # How long an admin's answer waits for the other workers of this machine, and how often it looks.
 BARRIER_TIMEOUT = 2.0
@@ -30,7 +30,7 @@ class ConfigStatus(msgspec.Struct, frozen=True, kw_only=True):
     # In force from DATA_DIR, because the database could not be read, or held nothing valid, at the start.
     is_kept_copy: bool = False
     # The newest stored catalog, when it is not valid: the one in force is older.
-    refused: Refusal | None = None
+    refused: ConfigRejection | None = None
     # Why the last load failed, None when it did not.
     error: str | None = None
 
@@ -55,7 +55,7 @@ class Reloader:
         holder: SnapshotHolder,
         source: CatalogSource,
         kinds: Mapping[str, Kind],
-        board: WorkerBoard,
+        board: WorkerRegistry,
         keeper: CatalogKeeper,
         clock: Clock,
         listener: ReloadListener | None = None,
@@ -154,7 +154,7 @@ class Reloader:
         self._board.announce_version(version)
         give_up = self._clock.monotonic() + timeout
         # The board is shared memory: nothing wakes us when another process writes there.
-        while (late := self._board.laggards(version)) and self._clock.monotonic() < give_up:  # noqa: ASYNC110
+        while (late := self._board.stale_workers(version)) and self._clock.monotonic() < give_up:  # noqa: ASYNC110
             await asyncio.sleep(_BARRIER_POLL)
         return late
 
@@ -175,7 +175,9 @@ class Reloader:
             # Pure computation, but a tenth of a second of it for ten thousand rows.
             snapshot = await asyncio.to_thread(build_snapshot, catalog, self._kinds)
         except CatalogInvalid as invalid:
-            refusal = Refusal(version=catalog.version, faults=invalid.faults, at=self._clock.unix_us())
+            refusal = ConfigRejection(
+                version=catalog.version, faults=invalid.faults, at=self._clock.unix_us()
+            )
             self._holder.status = msgspec.structs.replace(self._holder.status, refused=refusal, error=None)
             self._listener.refused(refusal)
             return False

@@ -7,8 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from llm_gateway.core.chat import Endpoint
 from llm_gateway.core.config.catalog import Strategy
+from llm_gateway.core.model_request import Endpoint
 from llm_gateway.core.routing.circuit_breaker import State
 
 Role = Literal["asked", "fallback", "context_fallback", "policy_fallback"]

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.config.catalog import Credential
-from llm_gateway.core.config.snapshot import Account, Route, ServingProvider, Snapshot
+from llm_gateway.core.config.snapshot import EnabledProvider, Principal, Route, Snapshot
 from llm_gateway.core.errors import BadRequest, GatewayError, NotFound, Unauthenticated
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.routing.retry import RetryPolicy
 from llm_gateway.flow.explain.answer import (
     Explanation,
@@ -42,7 +42,7 @@ def explain(gateway: Gateway, question: Question) -> Explanation:
     return _Explainer(gateway, snapshot, account, question).explanation()
 
 
-def _account(snapshot: Snapshot, wanted: int | str | None) -> Account:
+def _account(snapshot: Snapshot, wanted: int | str | None) -> Principal:
     if wanted is None:
         return ANONYMOUS
     for account in snapshot.accounts.values():
@@ -66,7 +66,7 @@ def _shown_retries(policy: RetryPolicy, in_flight: int) -> ShownRetries:
 class _Explainer:
     """One question, with what it takes to answer it."""
 
-    def __init__(self, gateway: Gateway, snapshot: Snapshot, account: Account, question: Question) -> None:
+    def __init__(self, gateway: Gateway, snapshot: Snapshot, account: Principal, question: Question) -> None:
         self._options: Options = gateway.options
         self._snapshot = snapshot
         self._account = account
@@ -145,7 +145,7 @@ class _Explainer:
         return find_route(self._snapshot, model)
 
     def _order(self, route: Route, fallbacks: tuple[str, ...] | None) -> tuple[tuple[Stop, ...], int]:
-        request = ChatRequest(
+        request = ModelRequest(
             endpoint=self._question.endpoint,
             model=route.model,
             stream=False,
@@ -231,7 +231,7 @@ class _Explainer:
                 found.append(LeftOut(provider=serving.provider.provider_key, reason=reason))
         return found + unmapped, count
 
-    def _reason(self, serving: ServingProvider, weights: Mapping[str, int]) -> Reason | None:
+    def _reason(self, serving: EnabledProvider, weights: Mapping[str, int]) -> Reason | None:
         provider = serving.provider
         if weights.get(provider.provider_key, provider.weight) <= 0:
             return "drained"

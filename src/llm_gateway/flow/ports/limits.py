@@ -26,5 +26,5 @@ class RateLimiter(Protocol):
     async def hit(self, credential_id: int, limit: int) -> Verdict:
         """Take one place if there is one. Never raises: a failing store is the limiter's own affair."""
 
-    def hit_now(self, credential_id: int, limit: int) -> Verdict | None:
+    def hit_nowait(self, credential_id: int, limit: int) -> Verdict | None:
         """Do as `hit` does, at once; None, and nothing taken, when that has to be waited for."""

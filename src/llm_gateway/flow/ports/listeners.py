@@ -10,7 +10,7 @@ from llm_gateway.core.config.snapshot import Snapshot
 from llm_gateway.core.records import Usage
 
 
-class Refusal(msgspec.Struct, frozen=True, kw_only=True):
+class ConfigRejection(msgspec.Struct, frozen=True, kw_only=True):
     """A stored catalog that is not served, and every reason; `at` is Unix microseconds."""
 
     version: int
@@ -24,7 +24,7 @@ class ReloadListener:
     def swapped(self, snapshot: Snapshot) -> None:
         """Take note that `snapshot` is in force now."""
 
-    def refused(self, refusal: Refusal) -> None:
+    def refused(self, refusal: ConfigRejection) -> None:
         """Take note that the stored catalog is not valid."""
 
     def failed(self, reason: str) -> None:

@@ -10,7 +10,7 @@ from llm_gateway.core.secret import Secret
 from llm_gateway.providers.base import UpstreamRequest
 
 
-class UpstreamFault(Exception):
+class TransportError(Exception):
     """The transport's failure; `kind` says when, and the message names no URL, header or secret.
 
     - `connect`: no connection (refused, DNS, TLS); nothing was sent.
@@ -34,20 +34,20 @@ class UpstreamReply(Protocol):
         """Return a header's value by lower-case name."""
 
     async def read(self, timeout: float) -> bytes:
-        """Return the next bytes, b"" at the clean end; raise UpstreamFault when cut or late.
+        """Return the next bytes, b"" at the clean end; raise TransportError when cut or late.
 
         `timeout` is in seconds and bounds the wait for these bytes alone. A read that timed out, or was
         cancelled, loses nothing: the next read goes on where it stood.
         """
 
     async def read_all(self, limit: int, timeout: float) -> bytes:
-        """Return the whole body within `timeout` seconds; UpstreamFault `protocol` over `limit` bytes."""
+        """Return the whole body within `timeout` seconds; TransportError `protocol` over `limit` bytes."""
 
     async def relay(self, take: Callable[[bytes], bool], patience: float) -> None:
         """Hand each piece of the body to `take` as it comes, for as long as it returns True and does not raise.
 
         It is called by the connection itself, so that a piece wakes no task. Returns when `take` wants no more, or
-        when nothing more can come: then `read` says why. Raises UpstreamFault `timeout` after `patience` seconds
+        when nothing more can come: then `read` says why. Raises TransportError `timeout` after `patience` seconds
         without a piece. A transport that cannot do this returns at once.
         """
 
@@ -62,7 +62,7 @@ class Upstream(Protocol):
     """Sends requests to providers."""
 
     async def send(self, request: UpstreamRequest, timeout: float) -> UpstreamReply:
-        """Send, and return when the reply's head is here; raise UpstreamFault.
+        """Send, and return when the reply's head is here; raise TransportError.
 
         When the caller is cancelled the connection is dropped at once.
         """
@@ -77,7 +77,7 @@ class AccessTokens(Protocol):
     async def token(
         self, provider_id: int, grant: ClientCredentials, secret: Secret, timeout: float
     ) -> Secret:
-        """Return a token that is good for a while; raise UpstreamFault, whose message names no secret or URL."""
+        """Return a token that is good for a while; raise TransportError, whose message names no secret or URL."""
 
     def forget(self, provider_id: int, token: Secret) -> None:
         """Stop using a token that the provider refused; the next call gets another."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 
-class WorkerBoard(Protocol):
+class WorkerRegistry(Protocol):
     """What the workers of one machine (one `DATA_DIR`) tell one another, in shared memory."""
 
     def publish_version(self, version: int) -> None:
@@ -17,7 +17,7 @@ class WorkerBoard(Protocol):
     def announced_version(self) -> int:
         """Return the highest version announced on this machine."""
 
-    def laggards(self, version: int) -> tuple[int, ...]:
+    def stale_workers(self, version: int) -> tuple[int, ...]:
         """Return the process ids of the live workers that serve an older version."""
 
     def try_enter(self, limit: int) -> bool:

@@ -8,9 +8,9 @@ from typing import Literal
 
 import msgspec
 
-from llm_gateway.core.config.snapshot import ServingProvider, Snapshot
+from llm_gateway.core.config.snapshot import EnabledProvider, Snapshot
 from llm_gateway.flow.gateway import Gateway
-from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.providers.base import BadReply
 
 _TIMEOUT = 5.0
@@ -54,7 +54,7 @@ class Prober:
         """Return the answers of the providers that serve names they do not list."""
         return await self._probe(snapshot, snapshot.wildcard_providers)
 
-    async def _probe(self, snapshot: Snapshot, providers: tuple[ServingProvider, ...]) -> dict[str, Probe]:
+    async def _probe(self, snapshot: Snapshot, providers: tuple[EnabledProvider, ...]) -> dict[str, Probe]:
         now = self._gateway.clock.monotonic()
         self._known = {key: known for key, known in self._known.items() if known[0] > now}
         tasks = []
@@ -69,7 +69,7 @@ class Prober:
         probes = await asyncio.gather(*(asyncio.shield(task) for task in tasks))
         return {probe.provider: probe for probe in probes}
 
-    async def ask(self, provider: ServingProvider) -> Probe:
+    async def ask(self, provider: EnabledProvider) -> Probe:
         """Return one provider's answer of this moment; a good one makes trials of its open breakers due."""
         clock = self._gateway.clock
         async with self._slots:
@@ -78,7 +78,7 @@ class Prober:
         if self._answered is not None:
             self._answered(provider.provider.provider_key, error is None)
         if error is None:
-            self._gateway.selector.hasten(provider.provider.provider_key, clock.monotonic())
+            self._gateway.selector.allow_trial(provider.provider.provider_key, clock.monotonic())
         return Probe(
             provider=provider.provider.provider_key,
             status="healthy" if error is None else "unhealthy",
@@ -88,7 +88,7 @@ class Prober:
             models=tuple(models),
         )
 
-    async def _list(self, provider: ServingProvider) -> tuple[str | None, list[str]]:
+    async def _list(self, provider: EnabledProvider) -> tuple[str | None, list[str]]:
         adapter = self._gateway.adapters[provider.provider.provider_type]
         try:
             provider = await self._with_token(provider)
@@ -99,16 +99,16 @@ class Prober:
                 return None, adapter.decode_models(await reply.read_all(_LIST_LIMIT, _TIMEOUT))
             finally:
                 reply.close()
-        except (UpstreamFault, BadReply) as fault:
+        except (TransportError, BadReply) as fault:
             return str(fault), []
 
-    async def _with_token(self, provider: ServingProvider) -> ServingProvider:
+    async def _with_token(self, provider: EnabledProvider) -> EnabledProvider:
         """Put an access token in the place of the secret that it is got with."""
         known = provider.provider
         if known.oauth2 is None or known.secret is None:
             return provider
         token = await self._gateway.tokens.token(known.id, known.oauth2, known.secret, _TIMEOUT)
-        return ServingProvider(msgspec.structs.replace(known, secret=token), provider.kind)
+        return EnabledProvider(msgspec.structs.replace(known, secret=token), provider.kind)
 
 
 class PeriodicProbes:
@@ -136,7 +136,7 @@ class PeriodicProbes:
                     group.create_task(self._ask(provider))
                 await self._gateway.sleep(_TICK)
 
-    def take_due(self) -> list[ServingProvider]:
+    def take_due(self) -> list[EnabledProvider]:
         """Return who is to be asked now, each until it is due again; who is still being asked waits."""
         snapshot, now = self._gateway.snapshots.current, self._gateway.clock.monotonic()
         due: dict[int, tuple[float, float]] = {}
@@ -156,7 +156,7 @@ class PeriodicProbes:
         self._due = due
         return found
 
-    async def _ask(self, provider: ServingProvider) -> None:
+    async def _ask(self, provider: EnabledProvider) -> None:
         self._asking.add(provider.provider.id)
         try:
             await self._prober.ask(provider)

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 
 import msgspec
 
-from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.config.catalog import Kind, Provider
 from llm_gateway.core.config.model_patterns import ModelPatterns, is_glob
-from llm_gateway.core.config.snapshot import Deployment, ServingProvider
+from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
 from llm_gateway.core.config.validation import provider_faults
 from llm_gateway.core.errors import GatewayError, Unprocessable, UpstreamFailed, UpstreamTimedOut
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.listeners import ProviderTest, TrialListener
-from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.request.redaction import redact
-from llm_gateway.providers.base import Adapter, BadReply, Refusal, UpstreamRequest
+from llm_gateway.providers.base import Adapter, BadReply, UpstreamErrorBody, UpstreamRequest
 
 # Seconds for everything together: a local server may have to load its model first.
 _TIMEOUT = 30.0
@@ -161,7 +161,7 @@ class _Trial:
     def _elapsed_ms(self) -> float:
         return round((self._gateway.clock.monotonic() - self._started) * 1000, 3)
 
-    async def _serving(self) -> ServingProvider:
+    async def _serving(self) -> EnabledProvider:
         """Return the provider ready to be asked, with an access token for a secret where it needs one."""
         provider = self._provider
         if provider.oauth2 is not None and provider.secret is not None:
@@ -169,13 +169,13 @@ class _Trial:
                 token = await self._gateway.tokens.token(
                     provider.id, provider.oauth2, provider.secret, self._left()
                 )
-            except UpstreamFault as fault:
+            except TransportError as fault:
                 raise _TestFailed(_sentence(fault), _NO_TOKEN, late=fault.kind == "timeout") from None
             provider = msgspec.structs.replace(provider, secret=token)
             self._shown.append(provider)
-        return ServingProvider(provider, self._kind)
+        return EnabledProvider(provider, self._kind)
 
-    async def _choose(self, provider: ServingProvider, model: str | None) -> str:
+    async def _choose(self, provider: EnabledProvider, model: str | None) -> str:
         if model is not None:
             return provider.upstream_model(model) or model
         for public, upstream in self._provider.model_mapping.items():
@@ -189,7 +189,7 @@ class _Trial:
             raise _TestFailed("The provider lists no models.", 'Name one in the body: {"model": "..."}.')
         return usable[0]
 
-    async def _list(self, provider: ServingProvider) -> list[str]:
+    async def _list(self, provider: EnabledProvider) -> list[str]:
         status, body = await self._ask(self._adapter.models_request(provider))
         try:
             return self._adapter.decode_models(body)
@@ -203,7 +203,7 @@ class _Trial:
                 body = await reply.read_all(_REPLY_LIMIT, self._left())
             finally:
                 reply.close()
-        except UpstreamFault as fault:
+        except TransportError as fault:
             raise _from_fault(fault) from None
         if 200 <= reply.status < 300:
             return reply.status, body
@@ -215,7 +215,7 @@ class _Trial:
         advice = _ADVICE.get(reply.status, _FAILED if reply.status >= 500 else _ODD)
         raise _TestFailed(error, advice, status=reply.status)
 
-    def _failed_in_band(self, refusal: Refusal, status: int) -> _TestFailed:
+    def _failed_in_band(self, refusal: UpstreamErrorBody, status: int) -> _TestFailed:
         said = self._safe(refusal.message or "it does not say why").rstrip(". ")
         return _TestFailed(f"The provider failed under status {status}: {said}.", _FAILED, status=status)
 
@@ -234,27 +234,27 @@ class _Trial:
 
 
 def _deployment(provider: Provider, kind: Kind) -> Deployment:
-    return ServingProvider(provider, kind).deployment("")
+    return EnabledProvider(provider, kind).deployment("")
 
 
-def _from_fault(fault: UpstreamFault) -> _TestFailed:
+def _from_fault(fault: TransportError) -> _TestFailed:
     if fault.kind == "timeout":
         return _TestFailed(_sentence(fault), _LATE, late=True)
     return _TestFailed(_sentence(fault), _ODD if fault.kind == "protocol" else _UNREACHED)
 
 
-def _sentence(fault: UpstreamFault) -> str:
+def _sentence(fault: TransportError) -> str:
     text = str(fault)
     return f"{text[:1].upper()}{text[1:]}."
 
 
-def _question(model: str, now: int) -> ChatRequest:
+def _question(model: str, now: int) -> ModelRequest:
     fields = {
         "model": model,
         "messages": [{"role": "user", "content": _QUESTION}],
         "max_completion_tokens": _MOST_TOKENS,
     }
-    return ChatRequest(
+    return ModelRequest(
         endpoint="chat/completions",
         model=model,
         stream=False,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from llm_gateway.core.chat import Endpoint
+from llm_gateway.core.model_request import Endpoint
 from llm_gateway.core.records import Usage, UsageRecord
 from llm_gateway.core.sse import event_data, split_events
 
@@ -12,7 +12,7 @@ from llm_gateway.core.sse import event_data, split_events
 _NO_ENDS = frozenset({"content_filter", "error"})
 
 
-class KeptReply(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
+class CachedReply(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
     """One reply, byte for byte as its client got it, and what its usage row said. `kept_at` in Unix microseconds."""
 
     body: bytes
@@ -28,15 +28,15 @@ class KeptReply(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=F
 # Of the reply's head, what is true of the first request alone.
 _OF_ITS_REQUEST = frozenset({b"x-llm-gateway-attempts"})
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(KeptReply).decode
+_decode = msgspec.msgpack.Decoder(CachedReply).decode
 
 
-def to_bytes(reply: KeptReply) -> bytes:
+def to_bytes(reply: CachedReply) -> bytes:
     """Return the reply for a ReplyCache."""
     return _encode(reply)
 
 
-def from_bytes(value: bytes) -> KeptReply | None:
+def from_bytes(value: bytes) -> CachedReply | None:
     """Return the reply that `to_bytes` was given; None when these bytes are anything else."""
     try:
         return _decode(value)
@@ -46,7 +46,7 @@ def from_bytes(value: bytes) -> KeptReply | None:
 
 def kept_reply(
     body: bytes, headers: tuple[tuple[bytes, bytes], ...], record: UsageRecord, now: int
-) -> KeptReply:
+) -> CachedReply:
     """Return the reply that `record` tells of, to be kept at `now` (Unix microseconds)."""
     usage = None
     if record.usage_source is not None:
@@ -58,7 +58,7 @@ def kept_reply(
             reasoning_tokens=record.reasoning_tokens or 0,
             source=record.usage_source,
         )
-    return KeptReply(
+    return CachedReply(
         body=body,
         status=record.status_code,
         headers=tuple(header for header in headers if header[0] not in _OF_ITS_REQUEST),

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.config.snapshot import Route
+from llm_gateway.core.model_request import ModelRequest
 
 # Goes up with every change to what is kept or to what a key is made of.
 _FORMAT = 1
@@ -34,7 +34,7 @@ class _Ambiguous(Exception):
     """The JSON means different things to different readers, so that no key can stand for it."""
 
 
-def leaves_traces(request: ChatRequest) -> bool:
+def is_stateful(request: ModelRequest) -> bool:
     """Tell whether a reply depends on, or changes, what the provider remembers: such a one is never kept."""
     fields = request.fields
     if request.endpoint != "responses":
@@ -50,7 +50,7 @@ def leaves_traces(request: ChatRequest) -> bool:
     )
 
 
-def is_repeatable(request: ChatRequest) -> bool:
+def is_deterministic(request: ModelRequest) -> bool:
     """Tell whether the same request may be expected to give the same answer, so that one is as good as another.
 
     An embedding always is. Everything else has to say so: by a temperature of 0 or by a seed. (The default
@@ -65,7 +65,7 @@ def is_repeatable(request: ChatRequest) -> bool:
 
 
 def make_key(
-    request: ChatRequest,
+    request: ModelRequest,
     route: Route,
     *,
     credential_id: int | None,
@@ -90,7 +90,7 @@ def make_key(
     return hashlib.blake2b(text.encode(), key=namespace, digest_size=32).digest()
 
 
-def _counts(name: str, request: ChatRequest) -> bool:
+def _counts(name: str, request: ModelRequest) -> bool:
     # What a stream is to hold besides its content matters to streams alone.
     return name not in _LEFT_OUT and (name != "stream_options" or request.stream)
 

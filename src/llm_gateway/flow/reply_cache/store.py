@@ -6,21 +6,21 @@ import asyncio
 from collections.abc import Callable
 
 from llm_gateway.flow.ports.cache import CacheResult, ReplyCache
-from llm_gateway.flow.reply_cache.entry import KeptReply, from_bytes, to_bytes
+from llm_gateway.flow.reply_cache.entry import CachedReply, from_bytes, to_bytes
 
 
-class Flight:
+class InFlightRequest:
     """One request on its way to a provider, and a place for others that would ask the same to wait."""
 
     __slots__ = ("_landed", "left")
 
     def __init__(self) -> None:
         """Take off."""
-        self._landed: asyncio.Future[KeptReply | None] = asyncio.get_running_loop().create_future()
+        self._landed: asyncio.Future[CachedReply | None] = asyncio.get_running_loop().create_future()
         # Its client did not wait for the reply.
         self.left = False
 
-    def land(self, reply: KeptReply | None) -> None:
+    def land(self, reply: CachedReply | None) -> None:
         """Say what came of it, None = nothing that others may have; only the first word counts."""
         if not self._landed.done():
             self._landed.set_result(reply)
@@ -31,7 +31,7 @@ class Flight:
         return self._landed.done()
 
     @property
-    def reply(self) -> KeptReply | None:
+    def reply(self) -> CachedReply | None:
         """Return what came of it, once it has landed."""
         return self._landed.result()
 
@@ -51,13 +51,13 @@ class ReplyStore:
         self.namespace = namespace
         self.largest = largest
         self.count = count
-        self.flights: dict[bytes, Flight] = {}
+        self.flights: dict[bytes, InFlightRequest] = {}
 
-    async def find(self, key: bytes) -> KeptReply | None:
+    async def find(self, key: bytes) -> CachedReply | None:
         """Return the reply under `key`, if there is one that can be read."""
         value = await self._cache.get(key)
         return None if value is None else from_bytes(value)
 
-    async def keep(self, key: bytes, reply: KeptReply, ttl: float) -> None:
+    async def keep(self, key: bytes, reply: CachedReply, ttl: float) -> None:
         """Keep `reply` for `ttl` seconds."""
         await self._cache.put(key, to_bytes(reply), ttl)

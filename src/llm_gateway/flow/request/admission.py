@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from llm_gateway.core.config.catalog import Credential
-from llm_gateway.core.config.snapshot import Account, Snapshot
+from llm_gateway.core.config.snapshot import Principal, Snapshot
 from llm_gateway.core.errors import Forbidden, RateLimited, Unauthenticated, Unavailable
 from llm_gateway.flow.call import PresentedKey
 from llm_gateway.flow.gateway import Gateway
@@ -13,7 +13,7 @@ from llm_gateway.flow.ports.limits import Verdict
 
 # By far the most frequent time until the whole limit is free again: there was a request just now.
 _WHOLE_SECOND: Final = b"1000ms"
-ANONYMOUS: Final = Account(Credential(id=0, name="anonymous", key_hash=b""))
+ANONYMOUS: Final = Principal(Credential(id=0, name="anonymous", key_hash=b""))
 
 
 def current_snapshot(gateway: Gateway, *, admitted: bool) -> Snapshot:
@@ -31,7 +31,7 @@ def current_snapshot(gateway: Gateway, *, admitted: bool) -> Snapshot:
     return snapshot
 
 
-def authenticate(gateway: Gateway, snapshot: Snapshot, api_key: PresentedKey | None) -> Account:
+def authenticate(gateway: Gateway, snapshot: Snapshot, api_key: PresentedKey | None) -> Principal:
     """Return whose key it is; raise Unauthenticated."""
     if api_key is None:
         if gateway.options.allow_anonymous and not snapshot.has_credentials:
@@ -45,7 +45,7 @@ def authenticate(gateway: Gateway, snapshot: Snapshot, api_key: PresentedKey | N
     return account
 
 
-def authorise(account: Account, model: str) -> None:
+def authorise(account: Principal, model: str) -> None:
     """Raise Forbidden unless the credential may use the model."""
     if model not in account.models:
         message = f"This API key may not use the model '{model}'. Ask the gateway's admin to allow it."

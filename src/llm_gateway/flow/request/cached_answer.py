@@ -6,17 +6,17 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.config.catalog import CacheRules
-from llm_gateway.core.config.snapshot import Account, Route
+from llm_gateway.core.config.snapshot import Principal, Route
 from llm_gateway.core.errors import BadRequest
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Gateway
-from llm_gateway.flow.reply_cache.entry import KeptReply, is_worth_keeping, kept_reply
-from llm_gateway.flow.reply_cache.keys import is_repeatable, leaves_traces, make_key
-from llm_gateway.flow.reply_cache.store import Flight, ReplyStore
-from llm_gateway.flow.request.cached_stream import KeepingStream, SentAgain
+from llm_gateway.flow.reply_cache.entry import CachedReply, is_worth_keeping, kept_reply
+from llm_gateway.flow.reply_cache.keys import is_deterministic, is_stateful, make_key
+from llm_gateway.flow.reply_cache.store import InFlightRequest, ReplyStore
+from llm_gateway.flow.request.cached_stream import RecordingStream, ReplayedStream
 from llm_gateway.flow.request.reply import Headers, Reply, WholeReply
 
 Ask = Callable[[], Awaitable[Reply]]
@@ -32,8 +32,8 @@ _PATIENCE = 2
 async def answer_with_cache(
     gateway: Gateway,
     call: Call,
-    request: ChatRequest,
-    account: Account,
+    request: ModelRequest,
+    account: Principal,
     route: Route,
     meter: Meter,
     ask: Ask,
@@ -64,7 +64,7 @@ def _wish(call: Call) -> str | None:
     return call.cache
 
 
-def _rules(account: Account, route: Route, wish: str | None) -> CacheRules | None:
+def _rules(account: Principal, route: Route, wish: str | None) -> CacheRules | None:
     """Return the rules in force, None when nothing is to be kept or found.
 
     A credential's stand in place of a model's. Without either a header is enough, but what an admin has
@@ -80,13 +80,13 @@ def _key(
     store: ReplyStore,
     rules: CacheRules,
     call: Call,
-    request: ChatRequest,
-    account: Account,
+    request: ModelRequest,
+    account: Principal,
     route: Route,
     wish: str | None,
 ) -> bytes | None:
     """Return the request's key, None when a kept reply would be no answer to it."""
-    if leaves_traces(request) or not (wish in _ASKED_FOR or is_repeatable(request)):
+    if is_stateful(request) or not (wish in _ASKED_FOR or is_deterministic(request)):
         return None
     credential_id = None if rules.is_shared else account.credential.id
     return make_key(
@@ -103,7 +103,7 @@ class _Exchange:
         self,
         gateway: Gateway,
         store: ReplyStore,
-        request: ChatRequest,
+        request: ModelRequest,
         route: Route,
         meter: Meter,
         ask: Ask,
@@ -143,7 +143,7 @@ class _Exchange:
         return await self.ask_and_keep()
 
     async def _lead(self) -> Reply:
-        flight = self._store.flights[self._key] = Flight()
+        flight = self._store.flights[self._key] = InFlightRequest()
         try:
             kept = await self._store.find(self._key)
             if kept is None:
@@ -158,7 +158,7 @@ class _Exchange:
             del self._store.flights[self._key]
             flight.land(None)
 
-    async def ask_and_keep(self, flight: Flight | None = None) -> Reply:
+    async def ask_and_keep(self, flight: InFlightRequest | None = None) -> Reply:
         """Return what the providers answer, kept if it may be; others have it from `flight` first of all."""
         self._store.count("miss")
         reply = await self._ask()
@@ -168,7 +168,7 @@ class _Exchange:
             async def keep(body: bytes) -> None:
                 await self._keep(self._to_keep(body, headers))
 
-            reply = KeepingStream(reply, keep, self._store.largest)
+            reply = RecordingStream(reply, keep, self._store.largest)
         else:
             kept = self._to_keep(reply.body, reply.headers)
             if flight is not None:
@@ -177,7 +177,7 @@ class _Exchange:
         reply.headers += ((HEADER, b"miss"),)
         return reply
 
-    def _to_keep(self, body: bytes, headers: Headers) -> KeptReply | None:
+    def _to_keep(self, body: bytes, headers: Headers) -> CachedReply | None:
         """Return the reply as it is to be kept; None when it was not whole and well, or not this model's own."""
         record = self._meter.record
         if record is None or record.outcome != "ok":
@@ -190,16 +190,16 @@ class _Exchange:
             return None
         return kept_reply(body, headers, record, self._gateway.clock.unix_us())
 
-    async def _keep(self, kept: KeptReply | None) -> None:
+    async def _keep(self, kept: CachedReply | None) -> None:
         if kept is not None:
             await self._store.keep(self._key, kept, self._ttl)
 
-    def _send_again(self, kept: KeptReply) -> Reply:
+    def _send_again(self, kept: CachedReply) -> Reply:
         self._store.count("hit")
         self._meter.answered_from_cache(kept.provider, kept.upstream_model)
         reply: Reply
         if self._request.stream:
-            reply = SentAgain(kept, self._meter)
+            reply = ReplayedStream(kept, self._meter)
         else:
             self._meter.response_bytes = len(kept.body)
             self._meter.report("ok", kept.status, usage=kept.usage)

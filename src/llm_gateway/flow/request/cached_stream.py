@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from llm_gateway.flow.accounting.meter import CLIENT_LEFT, Meter
-from llm_gateway.flow.reply_cache.entry import KeptReply
+from llm_gateway.flow.reply_cache.entry import CachedReply
 from llm_gateway.flow.request.reply import ByteStream, Headers
 
 _OK = 200
 
 
-class KeepingStream:
+class RecordingStream:
     """A stream that is handed to `keep` once it has gone by, if it was not longer than `limit` bytes."""
 
     __slots__ = ("_keep", "_pieces", "_room", "_stream", "headers")
@@ -54,12 +54,12 @@ class KeepingStream:
             self._pieces.append(data)
 
 
-class SentAgain:
+class ReplayedStream:
     """A kept stream on its way to another client: all at once, since all of it is there."""
 
     __slots__ = ("_meter", "_reply", "headers")
 
-    def __init__(self, reply: KeptReply, meter: Meter) -> None:
+    def __init__(self, reply: CachedReply, meter: Meter) -> None:
         """Report to `meter` when the stream has gone out, or has not."""
         self._reply = reply
         self._meter = meter

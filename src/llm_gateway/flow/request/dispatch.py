@@ -8,7 +8,6 @@ from typing import Literal
 
 import msgspec
 
-from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.config.snapshot import Deployment
 from llm_gateway.core.errors import (
     BadRequest,
@@ -17,18 +16,19 @@ from llm_gateway.core.errors import (
     UpstreamTimedOut,
     UpstreamUnavailable,
 )
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.routing.retry import Failure, is_providers_fault
 from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.accounting.token_estimates import count_whole
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Gateway
-from llm_gateway.flow.ports.upstream import UpstreamFault, UpstreamReply
-from llm_gateway.flow.request.recovery import AttemptEnded, CannotCarry, Recovery
+from llm_gateway.flow.ports.upstream import TransportError, UpstreamReply
+from llm_gateway.flow.request.recovery import AttemptEnded, Recovery, UnsupportedField
 from llm_gateway.flow.request.redaction import refused
 from llm_gateway.flow.request.reply import Headers, Reply, StreamReply, WholeReply
 from llm_gateway.flow.routing.plan import Plan
 from llm_gateway.flow.routing.selector import Candidate
-from llm_gateway.providers.base import Adapter, BadReply, Refusal, ReplyStream, UpstreamRequest
+from llm_gateway.providers.base import Adapter, BadReply, ReplyStream, UpstreamErrorBody, UpstreamRequest
 
 _ERROR_BODY_LIMIT = 256 * 1024
 _ERROR_BODY_TIMEOUT = 10.0
@@ -41,13 +41,13 @@ _LONGEST_RETRY_AFTER = 86_400.0
 _LONGEST_LIST = 1024
 
 
-async def dispatch(gateway: Gateway, call: Call, request: ChatRequest, plan: Plan, meter: Meter) -> Reply:
+async def dispatch(gateway: Gateway, call: Call, request: ModelRequest, plan: Plan, meter: Meter) -> Reply:
     """Return the first reply that a deployment of the plan gives; raise what the last one left."""
     now = gateway.clock.monotonic()
     candidate = plan.first(now)
     try:
         return await _Attempt(gateway, call, request, candidate, meter, now).run()
-    except (AttemptEnded, CannotCarry) as failed:
+    except (AttemptEnded, UnsupportedField) as failed:
         recovery = Recovery(gateway, call, plan, meter, candidate, failed)
     while True:
         # Raises what the client gets to hear when there is nothing more to try.
@@ -55,7 +55,7 @@ async def dispatch(gateway: Gateway, call: Call, request: ChatRequest, plan: Pla
         now = gateway.clock.monotonic()
         try:
             return await _Attempt(gateway, call, request, candidate, meter, now).run()
-        except (AttemptEnded, CannotCarry) as failed:
+        except (AttemptEnded, UnsupportedField) as failed:
             recovery.failed(candidate, failed)
         finally:
             recovery.attempt_over()
@@ -73,7 +73,7 @@ class _Attempt:
         self,
         gateway: Gateway,
         call: Call,
-        request: ChatRequest,
+        request: ModelRequest,
         candidate: Candidate,
         meter: Meter,
         now: float,
@@ -94,7 +94,7 @@ class _Attempt:
         self._visit = candidate.standing.visit(now)
 
     async def run(self) -> Reply:
-        """Return the reply; raise AttemptEnded or CannotCarry. The place at the deployment is given back."""
+        """Return the reply; raise AttemptEnded or UnsupportedField. The place at the deployment is given back."""
         visit = self._visit
         try:
             reply: Reply = await (self._stream() if self._request.stream else self._whole())
@@ -118,7 +118,7 @@ class _Attempt:
         try:
             body = await reply.read_all(gateway.options.max_reply_bytes, self._time_left())
             completion = self._adapter.decode(body, self._request)
-        except UpstreamFault as fault:
+        except TransportError as fault:
             raise _from_fault(fault) from None
         except BadReply as bad:
             raise _nonsense(bad) from None
@@ -145,7 +145,7 @@ class _Attempt:
             else:
                 held = await self._until_commit(reply, reader)
             committed = True
-        except UpstreamFault as fault:
+        except TransportError as fault:
             raise _from_fault(fault) from None
         except BadReply as bad:
             raise _nonsense(bad) from None
@@ -169,9 +169,9 @@ class _Attempt:
             try:
                 if left <= 0:
                     # A flood of comments: a read would always find something.
-                    raise UpstreamFault("timeout", "no content in time")
+                    raise TransportError("timeout", "no content in time")
                 data = await reply.read(left)
-            except UpstreamFault as fault:
+            except TransportError as fault:
                 if fault.kind == "timeout" and let_go is not None and until == let_go:
                     break
                 raise
@@ -179,7 +179,7 @@ class _Attempt:
             if reader.refusal is not None:
                 raise self._refused_in_band(reader.refusal)
             if not data and _nothing_came(reader):
-                raise UpstreamFault("cut", "the provider's stream ended before it began")
+                raise TransportError("cut", "the provider's stream ended before it began")
             if out:
                 held.append(out)
                 if let_go is None:
@@ -195,7 +195,7 @@ class _Attempt:
             raise self._refused_in_band(reader.refusal)
         return out
 
-    def _refused_in_band(self, refusal: Refusal) -> AttemptEnded:
+    def _refused_in_band(self, refusal: UpstreamErrorBody) -> AttemptEnded:
         message = "The provider failed before it answered."
         if refusal.message is not None:
             message = refused(refusal, _UNAVAILABLE, self._deployment).message
@@ -208,14 +208,14 @@ class _Attempt:
         request = self._encoded()
         timeouts = self._candidate.route.rules.timeouts
         request.connect_timeout = timeouts.connect
-        self._left_out = request.left_out
+        self._left_out = request.ignored_fields
         self._meter.attempt(self._deployment, self._begun)
         patience = self._time_left()
         if timeouts.first_content is not None:
             patience = min(patience, timeouts.first_content)
         try:
             reply = await self._gateway.upstream.send(request, patience)
-        except UpstreamFault as fault:
+        except TransportError as fault:
             raise _from_fault(fault) from None
         if 200 <= reply.status < 300:
             return reply
@@ -225,11 +225,11 @@ class _Attempt:
             reply.close()
 
     def _encoded(self) -> UpstreamRequest:
-        """Return what is sent; raise CannotCarry when this kind has no words for it."""
+        """Return what is sent; raise UnsupportedField when this kind has no words for it."""
         try:
             return self._adapter.encode(self._request, self._deployment, self._call.forwarded)
         except BadRequest as error:
-            raise CannotCarry(error) from None
+            raise UnsupportedField(error) from None
 
     async def _with_token(self, deployment: Deployment) -> Deployment:
         gateway, grant, secret = self._gateway, deployment.oauth2, deployment.secret
@@ -237,7 +237,7 @@ class _Attempt:
             return deployment
         try:
             token = await gateway.tokens.token(deployment.provider_id, grant, secret, self._time_left())
-        except UpstreamFault as fault:
+        except TransportError as fault:
             # Nothing was sent to the provider itself, and still it was tried.
             self._meter.attempt(deployment, self._begun)
             raise _from_fault(fault) from None
@@ -258,7 +258,7 @@ class _Attempt:
         status = reply.status
         retry_after = _retry_after(reply.header("retry-after"), self._gateway.clock.unix_us() / 1e6)
         error: GatewayError
-        refusal = Refusal()
+        refusal = UpstreamErrorBody()
         if status != _UNAUTHORIZED and 400 <= status < 500:
             refusal = self._adapter.decode_error(await self._error_body(reply))
             retry_after = refusal.retry_after if retry_after is None else retry_after
@@ -293,7 +293,7 @@ class _Attempt:
     async def _error_body(self, reply: UpstreamReply) -> bytes:
         try:
             return await reply.read_all(_ERROR_BODY_LIMIT, min(self._time_left(), _ERROR_BODY_TIMEOUT))
-        except UpstreamFault:
+        except TransportError:
             return b""
 
     def _time_left(self) -> float:
@@ -307,9 +307,9 @@ def public_model(model: str) -> Headers:
     return ()
 
 
-def _named(left_out: tuple[str, ...]) -> str:
+def _named(ignored_fields: tuple[str, ...]) -> str:
     """Return the names of fields for a header: what fits, and "..." for the rest."""
-    names = [name for name in left_out if name.isascii() and name.isprintable()]
+    names = [name for name in ignored_fields if name.isascii() and name.isprintable()]
     text = ", ".join(names)
     if len(text) <= _LONGEST_LIST:
         return text
@@ -317,7 +317,9 @@ def _named(left_out: tuple[str, ...]) -> str:
     return f"{whole}, ..." if whole else "..."
 
 
-def _what_a_model_makes_good(refusal: Refusal) -> Literal["context_length", "content_policy"] | None:
+def _what_a_model_makes_good(
+    refusal: UpstreamErrorBody,
+) -> Literal["context_length", "content_policy"] | None:
     return None if refusal.about == "own_secret" else refusal.about
 
 
@@ -325,7 +327,7 @@ def _nothing_came(reader: ReplyStream) -> bool:
     return not (reader.content_seen or reader.done)
 
 
-def _from_fault(fault: UpstreamFault) -> AttemptEnded:
+def _from_fault(fault: TransportError) -> AttemptEnded:
     error: GatewayError
     if fault.kind == "timeout":
         error = UpstreamTimedOut("The provider did not answer in time.")

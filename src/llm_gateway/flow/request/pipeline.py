@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.errors import GatewayError, InternalError
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.accounting.meter import CLIENT_LEFT, Meter
-from llm_gateway.flow.call import Call, ClientLeft
+from llm_gateway.flow.call import Call, ClientDisconnected
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.request.admission import (
     authenticate,
@@ -24,7 +24,7 @@ from llm_gateway.flow.request.reply import Reply
 from llm_gateway.flow.routing.plan import find_route, make_plan
 
 # A body that is there needs no waiting for, nor what waiting costs.
-ReadRequest = Callable[[Call], ChatRequest | Awaitable[ChatRequest]]
+ReadRequest = Callable[[Call], ModelRequest | Awaitable[ModelRequest]]
 
 
 async def handle(gateway: Gateway, call: Call, read_request: ReadRequest) -> Reply:
@@ -39,7 +39,7 @@ async def handle(gateway: Gateway, call: Call, read_request: ReadRequest) -> Rep
         account = authenticate(gateway, snapshot, call.api_key)
         meter.credential = account.credential.name
         read = read_request(call)
-        request = read if isinstance(read, ChatRequest) else await read
+        request = read if isinstance(read, ModelRequest) else await read
         meter.stream = request.stream
         request.created = call.created_at // 1_000_000
         request.model = meter.model = strip_prefix(request.model, gateway.options.provider_suffix)
@@ -49,7 +49,7 @@ async def handle(gateway: Gateway, call: Call, read_request: ReadRequest) -> Rep
         verdict = None
         if (limit := account.credential.rate_limit) is not None:
             limiter, owner = gateway.limiter, account.credential.id
-            verdict = limiter.hit_now(owner, limit) or await limiter.hit(owner, limit)
+            verdict = limiter.hit_nowait(owner, limit) or await limiter.hit(owner, limit)
             throttle(verdict)
         if call.cache is None and account.credential.cache is None and route.rules.cache is None:
             reply = await dispatch(gateway, call, request, plan, meter)
@@ -61,7 +61,7 @@ async def handle(gateway: Gateway, call: Call, read_request: ReadRequest) -> Rep
     except GatewayError as error:
         meter.refuse(error)
         raise
-    except (asyncio.CancelledError, ClientLeft):
+    except (asyncio.CancelledError, ClientDisconnected):
         meter.abort(CLIENT_LEFT)
         raise
     except Exception:

@@ -28,7 +28,7 @@ class AttemptEnded(Exception):
         self.detail = detail
 
 
-class CannotCarry(Exception):
+class UnsupportedField(Exception):
     """Nothing was sent: the deployment's kind has no words for the request."""
 
     def __init__(self, error: BadRequest) -> None:
@@ -47,7 +47,7 @@ class Recovery:
         plan: Plan,
         meter: Meter,
         candidate: Candidate,
-        failed: AttemptEnded | CannotCarry,
+        failed: AttemptEnded | UnsupportedField,
     ) -> None:
         """Begin with the first failure, which is that of `candidate`."""
         self._gateway = gateway
@@ -68,9 +68,9 @@ class Recovery:
         self._until = call.started + _PATIENCE * timeout
         self.failed(candidate, failed)
 
-    def failed(self, candidate: Candidate, failed: AttemptEnded | CannotCarry) -> None:
+    def failed(self, candidate: Candidate, failed: AttemptEnded | UnsupportedField) -> None:
         """Take in another failure."""
-        if isinstance(failed, CannotCarry):
+        if isinstance(failed, UnsupportedField):
             self._plan.visited(candidate)
             return
         # Without the frames it came through, which hold this.
@@ -116,13 +116,13 @@ class Recovery:
     def _other_model(self, failure: Failure, now: float) -> Candidate | None:
         """Return who serves the model that is meant for a request which this one refused."""
         about, rules = failure.about, self._plan.route.rules
-        if about is None or about in self._turned or self._plan.is_bound:
+        if about is None or about in self._turned or self._plan.is_pinned:
             return None
         models = rules.context_fallbacks if about == "context_length" else rules.policy_fallbacks
         if not models:
             return None
         self._turned.add(about)
-        self._plan.turn_to(models)
+        self._plan.switch_to(models)
         candidate = self._plan.following(now)
         # The provider has done its work: there is no failure to tell of.
         self._fresh = candidate is None

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from llm_gateway.core.config.snapshot import Deployment
 from llm_gateway.core.errors import UpstreamRefused
-from llm_gateway.providers.base import Refusal
+from llm_gateway.providers.base import UpstreamErrorBody
 
 _LONGEST_MESSAGE = 4096
 _KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|key)-[A-Za-z0-9_*\-]{6,}")
@@ -25,7 +25,7 @@ def redact(text: str, deployment: Deployment) -> str:
 
 
 def refused(
-    refusal: Refusal, status: int, deployment: Deployment, retry_after: float | None = None
+    refusal: UpstreamErrorBody, status: int, deployment: Deployment, retry_after: float | None = None
 ) -> UpstreamRefused:
     """Return the provider's refusal in its own words, made safe."""
     message = refusal.message or f"The provider refused the request with status {status}."

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.errors import GatewayError, UpstreamFailed, UpstreamTimedOut
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.records import Usage
 from llm_gateway.flow.accounting.meter import CLIENT_LEFT, Meter
 from llm_gateway.flow.accounting.token_estimates import count_stream
 from llm_gateway.flow.gateway import Gateway
-from llm_gateway.flow.ports.upstream import UpstreamFault, UpstreamReply
+from llm_gateway.flow.ports.upstream import TransportError, UpstreamReply
 from llm_gateway.flow.request.redaction import refused
-from llm_gateway.flow.routing.deployment_state import Visit
+from llm_gateway.flow.routing.deployment_state import Permit
 from llm_gateway.flow.routing.selector import Candidate
-from llm_gateway.providers.base import BadReply, Kept, Refusal, ReplyStream
+from llm_gateway.providers.base import BadReply, ReplyStream, StreamSample, UpstreamErrorBody
 
 _OK = 200
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -48,9 +48,9 @@ class StreamReply:
     def __init__(
         self,
         gateway: Gateway,
-        request: ChatRequest,
+        request: ModelRequest,
         candidate: Candidate,
-        visit: Visit,
+        visit: Permit,
         meter: Meter,
         upstream: UpstreamReply,
         reader: ReplyStream,
@@ -118,7 +118,7 @@ class StreamReply:
 
         try:
             await self._upstream.relay(take, self._idle())
-        except UpstreamFault as fault:
+        except TransportError as fault:
             self._trouble = _broken_error(fault)
 
     async def _advance(self, held: bytes) -> tuple[bytes, bool]:
@@ -131,7 +131,7 @@ class StreamReply:
             try:
                 data = await self._upstream.read(self._time_left())
                 out = self._reader.feed(data) if data else self._reader.end()
-            except UpstreamFault as fault:
+            except TransportError as fault:
                 return await self._broken(_broken_error(fault))
             except BadReply:
                 return await self._broken(_nonsense())
@@ -171,11 +171,11 @@ class StreamReply:
         self._moved = False
 
     def _time_left(self) -> float:
-        """Return the seconds until the next content has to be here; raise UpstreamFault when they are over."""
+        """Return the seconds until the next content has to be here; raise TransportError when they are over."""
         left = self._deadline - self._gateway.clock.monotonic()
         if left <= 0:
             # Something comes all the time, but no content.
-            raise UpstreamFault("timeout", "no content in time")
+            raise TransportError("timeout", "no content in time")
         return left
 
     async def _complete(self, out: bytes) -> tuple[bytes, bool]:
@@ -200,7 +200,7 @@ class StreamReply:
 
     async def _refused(self, out: bytes) -> tuple[bytes, bool]:
         """End with the provider's own error."""
-        refusal = self._reader.refusal or Refusal()
+        refusal = self._reader.refusal or UpstreamErrorBody()
         if refusal.about is not None:
             # It says something of the request, and nothing of the deployment.
             self._visit.left()
@@ -224,12 +224,12 @@ class StreamReply:
 
         self._gateway.background.spawn(count_and_report())
 
-    async def _count(self, kept: Kept) -> Usage:
+    async def _count(self, kept: StreamSample) -> Usage:
         upstream_model = self._candidate.deployment.upstream_model
         return await count_stream(self._gateway.counter, self._request, upstream_model, kept)
 
 
-def _broken_error(fault: UpstreamFault) -> GatewayError:
+def _broken_error(fault: TransportError) -> GatewayError:
     if fault.kind == "timeout":
         return UpstreamTimedOut("The provider went silent in the middle of its answer.")
     return UpstreamFailed(

@@ -12,7 +12,7 @@ from llm_gateway.core.routing.circuit_breaker import Breaker, BreakerRules
 _HALF_LIFE = 10.0
 
 
-class Standing:
+class DeploymentState:
     """One deployment's standing, whichever routes it is in; it outlives snapshots."""
 
     __slots__ = (
@@ -32,10 +32,10 @@ class Standing:
         self._failures = 0.0
         self._failed_at = 0.0
 
-    def visit(self, now: float) -> Visit:
+    def visit(self, now: float) -> Permit:
         """Begin an attempt."""
         self.in_flight += 1
-        return Visit(self, self.breaker.enter(now))
+        return Permit(self, self.breaker.enter(now))
 
     def load(self, now: float) -> float:
         """Return how busy it is: what is in flight, and the failures that still count as though they were."""
@@ -52,7 +52,7 @@ class Standing:
         if admitted and not self.breaker.closed and self.opened is not None:
             self.opened(self, self.breaker.trial_in(now))
 
-    def copy(self) -> Standing:
+    def copy(self) -> DeploymentState:
         """Return one like it that goes its own way."""
         other = copy.copy(self)
         other.breaker = copy.copy(self.breaker)
@@ -64,14 +64,14 @@ class Standing:
         return left if left > 0.01 else 0.0
 
 
-class Visit:
+class Permit:
     """One attempt's place at a deployment: given back once, with what became of it; what comes later is ignored."""
 
     __slots__ = ("_standing", "_ticket")
 
-    def __init__(self, standing: Standing, ticket: int) -> None:
+    def __init__(self, standing: DeploymentState, ticket: int) -> None:
         """Hold a place that `Standing.visit` has counted."""
-        self._standing: Standing | None = standing
+        self._standing: DeploymentState | None = standing
         self._ticket = ticket
 
     def succeeded(self, now: float) -> None:
@@ -100,4 +100,4 @@ class Visit:
 
 
 # Is told which deployment's breaker opened, and for how many seconds.
-Opened = Callable[[Standing, float], None]
+Opened = Callable[[DeploymentState, float], None]

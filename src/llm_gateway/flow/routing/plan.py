@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import cast
 
-from llm_gateway.core.chat import ChatRequest, Endpoint
-from llm_gateway.core.config.snapshot import Account, Route, Snapshot
+from llm_gateway.core.config.snapshot import Principal, Route, Snapshot
 from llm_gateway.core.errors import BadRequest, ModelNotFound, Unavailable
-from llm_gateway.flow.routing.selector import Candidate, Lineup, Ring, Selector
+from llm_gateway.core.model_request import Endpoint, ModelRequest
+from llm_gateway.flow.routing.selector import Candidate, CandidateSet, RouteState, Selector
 
 _HEADER = "header:"
 
@@ -20,21 +20,34 @@ class Plan:
     """
 
     __slots__ = (
-        "_account", "_affinity", "_at", "_desperate", "_endpoint", "_models", "_ring", "_selector", "_snapshot",
-        "_tried", "_visited", "budget", "is_bound", "lineup", "route",
+        "_account",
+        "_affinity",
+        "_at",
+        "_endpoint",
+        "_ignore_breakers",
+        "_models",
+        "_ring",
+        "_selector",
+        "_snapshot",
+        "_tried",
+        "_visited",
+        "budget",
+        "is_pinned",
+        "lineup",
+        "route",
     )  # fmt: skip
 
     def __init__(
         self,
         selector: Selector,
         snapshot: Snapshot,
-        account: Account,
+        account: Principal,
         route: Route,
         endpoint: Endpoint,
         affinity: bytes | None,
         fallbacks: tuple[str, ...],
         *,
-        is_bound: bool,
+        is_pinned: bool,
     ) -> None:
         """Plan for one request; `route` is that of the model it asked for, as far as it answers `endpoint`."""
         self._selector = selector
@@ -44,14 +57,14 @@ class Plan:
         self._affinity = affinity
         self.route = route
         # It makes sense at the provider of this model alone.
-        self.is_bound = is_bound
+        self.is_pinned = is_pinned
         self._ring, self.lineup = selector.ring(route, snapshot)
         self.budget = self._ring.budget
         self._models = fallbacks
         # -1 = the route itself, else the place in `_models`.
         self._at = -1
         # Every breaker is open: all are asked rather than none.
-        self._desperate = False
+        self._ignore_breakers = False
         self._visited: set[tuple[int, str]] | None = None
         # Who was asked in vain and may be asked again, the longest ago first, and from when on.
         self._tried: dict[Candidate, float] = {}
@@ -68,14 +81,14 @@ class Plan:
         A model all of whose breakers are open is passed over. When that leaves nobody at all, all are asked
         rather than none.
         """
-        if not self._desperate:
-            for ring, lineup in self._legs():
+        if not self._ignore_breakers:
+            for ring, lineup in self._remaining_routes():
                 if not lineup.is_shut(now) and (found := self._choose(ring, lineup, now)) is not None:
                     return found
             if self._visited is not None:
                 return None
-            self._desperate, self._at = True, -1
-        for ring, lineup in self._legs():
+            self._ignore_breakers, self._at = True, -1
+        for ring, lineup in self._remaining_routes():
             if (found := self._choose(ring, lineup, now)) is not None:
                 return found
         return None
@@ -105,14 +118,14 @@ class Plan:
         """Tell whether a candidate's breaker, or a panic, lets it be asked now."""
         return candidate.breaker.admits(now) or self._lineup_of(candidate).panics(now)
 
-    def turn_to(self, models: tuple[str, ...]) -> None:
+    def switch_to(self, models: tuple[str, ...]) -> None:
         """Go on with these models instead of all there was."""
         self._tried.clear()
-        self._desperate = False
+        self._ignore_breakers = False
         self._models = models
         self._at = 0
 
-    def _choose(self, ring: Ring, lineup: Lineup, now: float) -> Candidate | None:
+    def _choose(self, ring: RouteState, lineup: CandidateSet, now: float) -> Candidate | None:
         visited = self._visited or ()
         left = [each.index for each in lineup.candidates if each.deployment.key not in visited]
         among = lineup.allowed(left, now)
@@ -122,7 +135,7 @@ class Plan:
         untouched = len(left) == len(lineup.candidates)
         return self._selector.choose(ring, lineup, among, self._affinity, now, charge=untouched)
 
-    def _legs(self) -> Iterable[tuple[Ring, Lineup]]:
+    def _remaining_routes(self) -> Iterable[tuple[RouteState, CandidateSet]]:
         """Yield where the plan stands, and what comes after it."""
         if self._at < 0:
             yield self._ring, self.lineup
@@ -136,7 +149,7 @@ class Plan:
     def _shut_for(self, candidate: Candidate, now: float) -> float:
         return 0.0 if self._lineup_of(candidate).panics(now) else candidate.breaker.trial_in(now)
 
-    def _lineup_of(self, candidate: Candidate) -> Lineup:
+    def _lineup_of(self, candidate: Candidate) -> CandidateSet:
         if candidate.route is self.route:
             return self.lineup
         return self._selector.ring(candidate.route, self._snapshot)[1]
@@ -145,9 +158,9 @@ class Plan:
 def make_plan(
     selector: Selector,
     snapshot: Snapshot,
-    account: Account,
+    account: Principal,
     route: Route,
-    request: ChatRequest,
+    request: ModelRequest,
     headers: Iterable[tuple[bytes, bytes]],
     *,
     fallbacks: tuple[str, ...] | None = None,
@@ -159,16 +172,23 @@ def make_plan(
     """
     endpoint, rules = request.endpoint, route.rules
     models = rules.fallbacks if fallbacks is None else fallbacks
-    if request.bound_by is not None:
+    if request.stateful_field is not None:
         models = ()
-        _check_bound(route.answering(endpoint), request.bound_by)
+        _check_bound(route.answering(endpoint), request.stateful_field)
     if endpoint not in route.endpoints:
         route = route.answering(endpoint)
         if not route.deployments:
             _check_fallbacks(snapshot, account, route.model, models, endpoint)
     affinity = None if rules.affinity is None else affinity_of(rules.affinity, request.fields, headers)
     return Plan(
-        selector, snapshot, account, route, endpoint, affinity, models, is_bound=request.bound_by is not None
+        selector,
+        snapshot,
+        account,
+        route,
+        endpoint,
+        affinity,
+        models,
+        is_pinned=request.stateful_field is not None,
     )
 
 
@@ -200,7 +220,7 @@ def find_route(snapshot: Snapshot, model: str) -> Route:
     raise Unavailable(message, code="model_drained", retry_after=1)
 
 
-def fallback_route(snapshot: Snapshot, account: Account, model: str, endpoint: Endpoint) -> Route | None:
+def fallback_route(snapshot: Snapshot, account: Principal, model: str, endpoint: Endpoint) -> Route | None:
     """Return the route of a model to fall back to; None when it is not there, or not for this credential."""
     if model not in account.models:
         return None
@@ -212,7 +232,7 @@ def fallback_route(snapshot: Snapshot, account: Account, model: str, endpoint: E
 
 
 def _check_fallbacks(
-    snapshot: Snapshot, account: Account, asked: str, models: tuple[str, ...], endpoint: Endpoint
+    snapshot: Snapshot, account: Principal, asked: str, models: tuple[str, ...], endpoint: Endpoint
 ) -> None:
     """Raise ModelNotFound unless a model to fall back to can stand in for one that answers nothing."""
     for model in models:
@@ -224,7 +244,7 @@ def _check_fallbacks(
     raise ModelNotFound(message, param="model")
 
 
-def task_routes(snapshot: Snapshot, account: Account, task_type: str, endpoint: Endpoint) -> list[Route]:
+def task_routes(snapshot: Snapshot, account: Principal, task_type: str, endpoint: Endpoint) -> list[Route]:
     """Return the routes of the models that do a task, best first, as far as the credential may use them."""
     models = snapshot.task_types.get(task_type, ())
     found = (fallback_route(snapshot, account, model, endpoint) for model in models)

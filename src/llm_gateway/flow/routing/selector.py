@@ -16,7 +16,7 @@ from llm_gateway.core.routing.load_balancing import (
     rendezvous,
 )
 from llm_gateway.core.routing.retry import RetryBudget
-from llm_gateway.flow.routing.deployment_state import Opened, Standing
+from llm_gateway.flow.routing.deployment_state import DeploymentState, Opened
 
 # Names that only wildcard providers serve come from clients: the rings of the oldest are forgotten.
 _RINGS = 16_384
@@ -29,7 +29,7 @@ class Candidate:
 
     __slots__ = ("breaker", "deployment", "index", "route", "standing")
 
-    def __init__(self, route: Route, index: int, standing: Standing) -> None:
+    def __init__(self, route: Route, index: int, standing: DeploymentState) -> None:
         """Stand for the route's deployment at `index`."""
         self.route = route
         self.index = index
@@ -38,12 +38,12 @@ class Candidate:
         self.breaker = standing.breaker
 
 
-class Lineup:
+class CandidateSet:
     """A route's candidates, fixed for as long as its snapshot is in force."""
 
     __slots__ = ("candidates", "names", "route")
 
-    def __init__(self, route: Route, standings: Sequence[Standing]) -> None:
+    def __init__(self, route: Route, standings: Sequence[DeploymentState]) -> None:
         """Put each deployment beside its standing."""
         self.route = route
         self.candidates = tuple(Candidate(route, index, each) for index, each in enumerate(standings))
@@ -69,7 +69,7 @@ class Lineup:
         return [index for index in indexes if self.candidates[index].breaker.admits(now)]
 
 
-class Ring:
+class RouteState:
     """What is remembered of one public model: whose turn it is, and what its requests may still cost."""
 
     __slots__ = ("budget", "lineup", "turn")
@@ -78,7 +78,7 @@ class Ring:
         """Begin without a lineup: `Selector.ring` sets it."""
         self.turn = turn
         self.budget = budget
-        self.lineup: Lineup | None = None
+        self.lineup: CandidateSet | None = None
 
 
 class Selector:
@@ -100,16 +100,16 @@ class Selector:
         self._rules = rules or BreakerRules()
         self._opened = opened
         # Rings of models that some provider names, and of names that only wildcard providers serve.
-        self._named: dict[Hashable, Ring] = {}
-        self._on_demand: dict[Hashable, Ring] = {}
+        self._named: dict[Hashable, RouteState] = {}
+        self._on_demand: dict[Hashable, RouteState] = {}
         self._prune_at = _FEW
         # A standing lives for as long as a lineup, or an attempt, holds it.
-        self._standings: WeakValueDictionary[tuple[int, str], Standing] = WeakValueDictionary()
+        self._standings: WeakValueDictionary[tuple[int, str], DeploymentState] = WeakValueDictionary()
         # Whose breaker has opened and was not seen closed since.
-        self._troubled: WeakSet[Standing] = WeakSet()
+        self._troubled: WeakSet[DeploymentState] = WeakSet()
         self._original = original
 
-    def ring(self, route: Route, snapshot: Snapshot) -> tuple[Ring, Lineup]:
+    def ring(self, route: Route, snapshot: Snapshot) -> tuple[RouteState, CandidateSet]:
         """Return what is remembered of a route of this snapshot, and its candidates."""
         rings = self._named if route.explicit else self._on_demand
         ring = rings.get(route.ring)
@@ -120,7 +120,9 @@ class Selector:
             lineup = self._line_up(ring, route)
         return ring, lineup
 
-    def first(self, ring: Ring, lineup: Lineup, affinity: bytes | None, now: float) -> Candidate | None:
+    def first(
+        self, ring: RouteState, lineup: CandidateSet, affinity: bytes | None, now: float
+    ) -> Candidate | None:
         """Return whose turn it is, and count it as served; None when no breaker admits anyone."""
         candidates = lineup.candidates
         for candidate in candidates:
@@ -142,8 +144,8 @@ class Selector:
 
     def choose(
         self,
-        ring: Ring,
-        lineup: Lineup,
+        ring: RouteState,
+        lineup: CandidateSet,
         among: Sequence[int],
         affinity: bytes | None,
         now: float,
@@ -163,9 +165,9 @@ class Selector:
             return lineup.candidates[ring.turn.pick_among(route.keys, route.weights, among)]
         return lineup.candidates[ring.turn.most_owed(route.keys, among)]
 
-    def shut(self) -> dict[str, list[Standing]]:
+    def shut(self) -> dict[str, list[DeploymentState]]:
         """Return the deployments whose breaker is not closed, by their provider's key."""
-        found: dict[str, list[Standing]] = {}
+        found: dict[str, list[DeploymentState]] = {}
         for standing in list(self._troubled):
             if standing.breaker.closed:
                 self._troubled.discard(standing)
@@ -173,16 +175,16 @@ class Selector:
                 found.setdefault(standing.provider_key, []).append(standing)
         return found
 
-    def hasten(self, provider_key: str, now: float) -> None:
+    def allow_trial(self, provider_key: str, now: float) -> None:
         """Let the provider's open breakers admit a trial now, since it gave a sign of life."""
         for standing in self.shut().get(provider_key, ()):
-            standing.breaker.hasten(now)
+            standing.breaker.allow_trial(now)
 
-    def known_ring(self, route: Route) -> Ring | None:
+    def known_ring(self, route: Route) -> RouteState | None:
         """Return what is remembered of a route, None when that is nothing."""
         return (self._named if route.explicit else self._on_demand).get(route.ring)
 
-    def known_standing(self, key: tuple[int, str]) -> Standing | None:
+    def known_standing(self, key: tuple[int, str]) -> DeploymentState | None:
         """Return a deployment's standing, None when nobody looked at it yet."""
         return self._standings.get(key)
 
@@ -190,29 +192,29 @@ class Selector:
         """Return a selector that would choose as this one would, and changes nothing of it."""
         return Selector(rules=self._rules, draw=self.draw, original=self)
 
-    def _note_opened(self, standing: Standing, seconds: float) -> None:
+    def _note_opened(self, standing: DeploymentState, seconds: float) -> None:
         self._troubled.add(standing)
         if self._opened is not None:
             self._opened(standing, seconds)
 
-    def _new_ring(self, route: Route, rings: dict[Hashable, Ring], snapshot: Snapshot) -> Ring:
+    def _new_ring(self, route: Route, rings: dict[Hashable, RouteState], snapshot: Snapshot) -> RouteState:
         if rings is self._named:
             if len(rings) >= self._prune_at:
                 self._forget_gone(snapshot)
         elif len(rings) >= _RINGS:
             del rings[next(iter(rings))]
-        ring = self._copied_ring(route) or Ring(SmoothWeightedRoundRobin(), RetryBudget())
+        ring = self._copied_ring(route) or RouteState(SmoothWeightedRoundRobin(), RetryBudget())
         # The dictionary may be a new one.
         (self._named if route.explicit else self._on_demand)[route.ring] = ring
         return ring
 
-    def _copied_ring(self, route: Route) -> Ring | None:
+    def _copied_ring(self, route: Route) -> RouteState | None:
         known = self._original.known_ring(route) if self._original is not None else None
         if known is None:
             return None
-        ring = Ring(deepcopy(known.turn), copy(known.budget))
+        ring = RouteState(deepcopy(known.turn), copy(known.budget))
         if known.lineup is not None:
-            ring.lineup = Lineup(known.lineup.route, self._standings_of(known.lineup.route))
+            ring.lineup = CandidateSet(known.lineup.route, self._standings_of(known.lineup.route))
         return ring
 
     def _forget_gone(self, snapshot: Snapshot) -> None:
@@ -224,19 +226,19 @@ class Selector:
         self._named = kept
         self._prune_at = max(_FEW, 2 * len(kept))
 
-    def _line_up(self, ring: Ring, route: Route) -> Lineup:
+    def _line_up(self, ring: RouteState, route: Route) -> CandidateSet:
         old = ring.lineup.route if ring.lineup is not None else None
         if old is None or (old.weights, old.keys) != (route.weights, route.keys):
             ring.turn.rebase(route.keys, route.weights)
         # Before the old lineup goes: it holds the standings that stay.
-        lineup = Lineup(route, self._standings_of(route))
+        lineup = CandidateSet(route, self._standings_of(route))
         ring.lineup = lineup
         return lineup
 
-    def _standings_of(self, route: Route) -> list[Standing]:
+    def _standings_of(self, route: Route) -> list[DeploymentState]:
         return [self._standing(deployment) for deployment in route.deployments]
 
-    def _standing(self, deployment: Deployment) -> Standing:
+    def _standing(self, deployment: Deployment) -> DeploymentState:
         key = deployment.key
         standing = self._standings.get(key)
         if standing is None:
@@ -244,7 +246,7 @@ class Selector:
             if known is not None:
                 standing = known.copy()
             else:
-                standing = Standing(
+                standing = DeploymentState(
                     self._rules, deployment.provider_key, deployment.upstream_model, self._note_opened
                 )
             self._standings[key] = standing

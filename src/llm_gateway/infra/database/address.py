@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 import msgspec
 
-from llm_gateway.infra.start_error import StartFault
+from llm_gateway.infra.startup_error import StartupError
 
 _POSTGRES_SCHEMES = frozenset(
     {
@@ -74,14 +74,14 @@ StoreAddress = PostgresAddress | SqliteAddress
 
 
 def read_address(url: str) -> StoreAddress:
-    """Return the address that DB_URL names; raise StartFault, without the URL's text, when it names none."""
+    """Return the address that DB_URL names; raise StartupError, without the URL's text, when it names none."""
     scheme, separator, _ = url.partition("://")
     scheme = scheme.strip().lower()
     if separator and scheme in _POSTGRES_SCHEMES:
         return _read_postgres(url.strip())
     if separator and scheme in _SQLITE_SCHEMES:
         return _read_sqlite(url.strip())
-    raise StartFault(
+    raise StartupError(
         "DB_URL must look like postgresql://user:password@host:5432/name or sqlite:///path/to/file.db"
     )
 
@@ -95,12 +95,12 @@ def _read_sqlite(url: str) -> SqliteAddress:
     rest = url.partition("://")[2]
     path, _, query = rest.partition("?")
     if query:
-        raise StartFault("DB_URL: options after '?' are not supported for sqlite; leave them out")
+        raise StartupError("DB_URL: options after '?' are not supported for sqlite; leave them out")
     if not path.startswith("/"):
-        raise StartFault("DB_URL: write sqlite:///relative/path.db, or sqlite:////absolute/path.db")
+        raise StartupError("DB_URL: write sqlite:///relative/path.db, or sqlite:////absolute/path.db")
     path = path[1:]
     if path in {"", ":memory:"} or path.startswith("file:"):
-        raise StartFault(
+        raise StartupError(
             "DB_URL: an SQLite database must be a file here, since every worker opens it: sqlite:///path.db"
         )
     return SqliteAddress(path=Path(path))
@@ -108,14 +108,14 @@ def _read_sqlite(url: str) -> SqliteAddress:
 
 def _read_postgres(url: str) -> PostgresAddress:
     if "#" in url:
-        raise StartFault("DB_URL holds a '#': percent-encode it as %23")
+        raise StartupError("DB_URL holds a '#': percent-encode it as %23")
     try:
         parts = urlsplit(url)
         options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
         # A raw "[" or a port that is no number raises here.
         _ = (parts.hostname, None if "," in parts.netloc else parts.port)
     except ValueError:
-        raise StartFault(
+        raise StartupError(
             "DB_URL cannot be read; percent-encode special characters in the user name and the password"
         ) from None
     kept: list[tuple[str, str]] = []
@@ -154,25 +154,25 @@ def _shown(netloc: str, path: str, options: dict[str, str]) -> str:
 def _ssl_mode(name: str, value: str) -> str:
     mode = {"true": "require", "1": "require", "false": "disable", "0": "disable"}.get(value.lower(), value)
     if mode not in _SSL_MODES:
-        raise StartFault(f"DB_URL: {name} must be one of {', '.join(sorted(_SSL_MODES))}")
+        raise StartupError(f"DB_URL: {name} must be one of {', '.join(sorted(_SSL_MODES))}")
     return mode
 
 
 def _number(name: str, value: str) -> float:
     if not re.fullmatch(r"\d{1,6}", value):
-        raise StartFault(f"DB_URL: {name} must be a whole number")
+        raise StartupError(f"DB_URL: {name} must be a whole number")
     return float(value)
 
 
 def _check_dropped(name: str, value: str) -> None:
     if name not in _DROPPED:
-        raise StartFault(
+        raise StartupError(
             f"DB_URL: the option {name!r} is not supported; PostgreSQL's own settings go into "
             "options=-c%20name%3Dvalue"
         )
     harmless = _DROPPED[name]
     if harmless is not None and value.lower() not in harmless:
-        raise StartFault(
+        raise StartupError(
             f"DB_URL: {name}={value} cannot be kept by this driver; leave it out, or use "
             + " or ".join(sorted(harmless))
         )

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llm_gateway.infra.database.address import SqliteAddress, StoreAddress, read_address
 from llm_gateway.infra.database.engine import close_engine, make_engine, reading, writing
-from llm_gateway.infra.start_error import StartFault
+from llm_gateway.infra.startup_error import StartupError
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -31,7 +31,7 @@ _MIGRATION_TIMEOUT = 3600.0
 
 
 async def migrate_up(url: str | StoreAddress) -> str:
-    """Bring the schema to HEAD and return that; do nothing when it is there. Raises StartFault, StoreUnavailable."""
+    """Bring the schema to HEAD, if it is not there, and return that. Raises StartupError, StoreUnavailable."""
     if await current_version(url) == HEAD:
         return HEAD
 
@@ -47,7 +47,7 @@ async def migrate_up(url: str | StoreAddress) -> str:
 async def migrate_down_one(url: str | StoreAddress) -> str | None:
     """Undo the newest migration and return what is in force then, None for an empty schema."""
     if await current_version(url) is None:
-        raise StartFault("There is no migration to undo: the database is empty")
+        raise StartupError("There is no migration to undo: the database is empty")
 
     def downgrade(config: Config) -> None:
         from alembic import command  # noqa: PLC0415 - most starts need no Alembic
@@ -74,10 +74,10 @@ async def current_version(url: str | StoreAddress) -> str | None:
 
 
 async def check_schema(url: str | StoreAddress) -> None:
-    """Raise StartFault unless the schema is at HEAD: for starts with AUTO_MIGRATE=false."""
+    """Raise StartupError unless the schema is at HEAD: for starts with AUTO_MIGRATE=false."""
     version = await current_version(url)
     if version != HEAD:
-        raise StartFault(
+        raise StartupError(
             f"The database's schema is at {version or 'no version'} and this gateway needs {HEAD}: "
             "run `llm-gateway migrate up`, or start with AUTO_MIGRATE=true"
         )
@@ -118,7 +118,7 @@ def _run_alembic(connection: sa.Connection, run: Callable[[Config], None]) -> No
     try:
         run(config)
     except CommandError as error:
-        raise StartFault(
+        raise StartupError(
             f"The database's schema is at a version that this gateway does not know ({error}): "
             "it was used by a newer one; start that one"
         ) from error
@@ -130,12 +130,12 @@ def _migrations_folder() -> Path:
     for folder in (package / "migrations", package.parents[1] / "migrations"):
         if (folder / "env.py").is_file():
             return folder
-    raise StartFault(f"The migrations are missing: neither {package} nor the folders above it hold them")
+    raise StartupError(f"The migrations are missing: neither {package} nor the folders above it hold them")
 
 
 @contextlib.asynccontextmanager
 async def _only_one(address: StoreAddress) -> AsyncIterator[None]:
-    """Hold the lock file beside an SQLite database (PostgreSQL has its own lock); raise StartFault when stuck."""
+    """Hold the lock file beside an SQLite database (PostgreSQL has its own lock); raise StartupError when stuck."""
     if not isinstance(address, SqliteAddress):
         yield
         return
@@ -151,7 +151,9 @@ async def _only_one(address: StoreAddress) -> AsyncIterator[None]:
                 await asyncio.sleep(0.02)
         yield
     except TimeoutError:
-        raise StartFault(f"Another process has held {path} for {_LOCK_TIMEOUT:.0f} s: is it stuck?") from None
+        raise StartupError(
+            f"Another process has held {path} for {_LOCK_TIMEOUT:.0f} s: is it stuck?"
+        ) from None
     finally:
         os.close(handle)
 

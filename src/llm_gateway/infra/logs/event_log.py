@@ -8,7 +8,7 @@ from loguru import logger
 
 from llm_gateway.core.config.snapshot import Snapshot
 from llm_gateway.core.records import AttemptFailed, UsageRecord
-from llm_gateway.flow.ports.listeners import ProviderTest, Refusal, ReloadListener, TrialListener
+from llm_gateway.flow.ports.listeners import ConfigRejection, ProviderTest, ReloadListener, TrialListener
 
 _UNAUTHORIZED = 401
 # At most one line for each provider and reason in this many seconds: an outage must not flood the log.
@@ -62,7 +62,7 @@ class ReloadLog(ReloadListener):
         """Say which version is in force."""
         logger.info("Configuration version {} is in force.", snapshot.version)
 
-    def refused(self, refusal: Refusal) -> None:
+    def refused(self, refusal: ConfigRejection) -> None:
         """Say, once for each version, what is wrong with it."""
         for fault in refusal.faults:
             logger.error("Configuration version {} is refused: {}", refusal.version, fault)

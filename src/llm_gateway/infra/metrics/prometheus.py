@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 from llm_gateway.core.records import AttemptFailed, UsageRecord
 from llm_gateway.flow.ports.cache import CacheResult
 from llm_gateway.infra.metrics.requests import NONE, RequestMetrics, count
-from llm_gateway.infra.metrics.shared_counters import Row
+from llm_gateway.infra.metrics.shared_counters import CounterCells
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _OTHER = "other"
@@ -44,7 +44,7 @@ class Metrics:
         # Another worker may have said otherwise of a provider since.
         self._shared = directory is not None
         self._requests = RequestMetrics(Path(directory) if directory else None)
-        self._rows: dict[tuple[str, str, str | None, str | None, int], Row] = {}
+        self._rows: dict[tuple[str, str, str | None, str | None, int], CounterCells] = {}
         self.registry = CollectorRegistry()
         self.registry.register(self._requests)
         common: dict[str, Any] = {"registry": self.registry}
@@ -73,10 +73,10 @@ class Metrics:
             ("provider",), multiprocess_mode="livesum", **common,
         )  # fmt: skip
         self._lost_facts = Counter(
-            "llm_gateway_journal_lost_facts", "Usage facts that could not be written.", **common
+            "llm_gateway_journal_lost_records", "Usage facts that could not be written.", **common
         )
         self._rejected_facts = Counter(
-            "llm_gateway_journal_rejected_facts", "Usage facts set aside as unreadable.", **common
+            "llm_gateway_journal_rejected_records", "Usage facts set aside as unreadable.", **common
         )
         self._cache_requests = Counter(
             "llm_gateway_cache_requests", "Requests that kept replies had a part in, by what came of it.",
@@ -152,7 +152,7 @@ class Metrics:
         registry.register(_Relay(lambda: now))
         return generate_latest(registry)
 
-    def _row(self, record: UsageRecord, provider: str | None) -> Row:
+    def _row(self, record: UsageRecord, provider: str | None) -> CounterCells:
         model = self._model_label(record)
         row = self._requests.row(record.method, record.endpoint, model, provider or NONE, record.status_code)
         if model != _OTHER or record.model == _OTHER:

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, M
 from prometheus_client.registry import Collector
 
 from llm_gateway.core.records import UsageRecord
-from llm_gateway.infra.metrics.shared_counters import Row, Tallies
+from llm_gateway.infra.metrics.shared_counters import CounterCells, SharedCounters
 
 # The label where there is nothing to name.
 NONE = "none"
@@ -30,7 +30,7 @@ _TOKEN_TYPES = ("prompt", "completion", "cached", "reasoning")
 _CELLS = _TOKENS + len(_TOKEN_TYPES)
 
 
-def count(row: Row, record: UsageRecord, *, called: bool) -> None:
+def count(row: CounterCells, record: UsageRecord, *, called: bool) -> None:
     """Add one finished request to the row of its labels; `called` = a provider had a part in it."""
     row[_REQUESTS] += 1
     _observe(row, _DURATION, record.latency_ms)
@@ -49,7 +49,7 @@ def count(row: Row, record: UsageRecord, *, called: bool) -> None:
             row[_REASONING] += record.reasoning_tokens
 
 
-def _observe(row: Row, first: int, ms: float) -> None:
+def _observe(row: CounterCells, first: int, ms: float) -> None:
     row[first] += ms / 1000
     row[first + bisect_left(_UP_TO_MS, ms)] += 1
 
@@ -59,9 +59,9 @@ class RequestMetrics(Collector):
 
     def __init__(self, directory: Path | None) -> None:
         """Share with all who name the same `directory`; None = there is one process."""
-        self._tallies = Tallies(_CELLS, directory)
+        self._tallies = SharedCounters(_CELLS, directory)
 
-    def row(self, method: str, endpoint: str, model: str, provider: str, status: int) -> Row:
+    def row(self, method: str, endpoint: str, model: str, provider: str, status: int) -> CounterCells:
         """Return where to count requests with these labels."""
         return self._tallies.row((method, endpoint, model, provider, str(status)))
 
@@ -107,7 +107,7 @@ class RequestMetrics(Collector):
 
 
 def _sums(
-    rows: Iterable[tuple[tuple[str, ...], Row]], labels: tuple[int, ...], cells: range
+    rows: Iterable[tuple[tuple[str, ...], CounterCells]], labels: tuple[int, ...], cells: range
 ) -> dict[tuple[str, ...], list[float]]:
     """Add up these cells of all rows whose keys have the same texts at `labels`."""
     sums: dict[tuple[str, ...], list[float]] = {}
@@ -122,7 +122,7 @@ def _histogram(
     name: str,
     meaning: str,
     labels: dict[str, int],
-    counted: tuple[Iterable[tuple[tuple[str, ...], Row]], int],
+    counted: tuple[Iterable[tuple[tuple[str, ...], CounterCells]], int],
 ) -> Metric:
     family = HistogramMetricFamily(name, meaning, labels=tuple(labels))
     rows, first = counted

@@ -24,7 +24,7 @@ from llm_gateway.infra.shared_memory import allocate
 Key = tuple[str, ...]
 
 
-class Row(Protocol):
+class CounterCells(Protocol):
     """The cells of one key."""
 
     def __getitem__(self, index: int, /) -> float:
@@ -43,13 +43,13 @@ _encode_key = msgspec.json.Encoder().encode
 _decode_key = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
-class Tallies:
+class SharedCounters:
     """Every row of this process, by key; use it from one thread."""
 
     def __init__(self, cells: int, directory: Path | None) -> None:
         """Have no row yet; each has `cells` cells. None = nobody else reads them."""
         self._cells = cells
-        self._rows: dict[Key, Row] = {}
+        self._rows: dict[Key, CounterCells] = {}
         self._directory = directory
         self._file = -1
         self._chunk: mmap.mmap
@@ -57,14 +57,14 @@ class Tallies:
         self._size = 0
         self._next = _CHUNK
 
-    def row(self, key: Key) -> Row:
+    def row(self, key: Key) -> CounterCells:
         """Return the row of `key`."""
         row = self._rows.get(key)
         if row is None:
             row = self._rows[key] = self._new_row(key)
         return row
 
-    def all(self) -> Iterator[tuple[Key, Row]]:
+    def all(self) -> Iterator[tuple[Key, CounterCells]]:
         """Return the rows of every process, several of them with one key."""
         if self._directory is None:
             yield from self._rows.items()
@@ -72,7 +72,7 @@ class Tallies:
         for path in sorted(self._directory.glob("tallies-*")):
             yield from _read(path.read_bytes(), self._cells)
 
-    def _new_row(self, key: Key) -> Row:
+    def _new_row(self, key: Key) -> CounterCells:
         if self._directory is not None:
             try:
                 return self._shared_row(self._directory, _encode_key(key))
@@ -80,7 +80,7 @@ class Tallies:
                 logger.error("Metrics of {} are not counted: {}.", "/".join(key), fault.strerror)
         return array("d", bytes(self._cells * _CELL))
 
-    def _shared_row(self, directory: Path, key: bytes) -> Row:
+    def _shared_row(self, directory: Path, key: bytes) -> CounterCells:
         room = -(-len(key) // _CELL) * _CELL
         size = _HEAD.size + room + self._cells * _CELL
         if self._next + size > _CHUNK:
@@ -104,7 +104,7 @@ class Tallies:
         self._next = 0
 
 
-def _read(data: bytes, cells: int) -> Iterator[tuple[Key, Row]]:
+def _read(data: bytes, cells: int) -> Iterator[tuple[Key, CounterCells]]:
     """Return the rows of one file, chunk by chunk."""
     for start in range(0, len(data), _CHUNK):
         at = start

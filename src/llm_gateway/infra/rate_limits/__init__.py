@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
 from llm_gateway.infra.rate_limits.shared import SharedRateLimiter
-from llm_gateway.infra.start_error import StartFault
+from llm_gateway.infra.startup_error import StartupError
 
 if TYPE_CHECKING:
     from llm_gateway.infra.rate_limits.redis_window import RedisRateLimiter
@@ -25,7 +25,7 @@ def make_rate_limiter(
 
     `directory` is where several workers share a file. `namespace` names the database whose credential ids
     are counted: it must be the same on every machine that shares a Redis. `fail` says what holds while
-    Redis does not answer. StartFault when the directory or the URL cannot be used.
+    Redis does not answer. StartupError when the directory or the URL cannot be used.
     """
     machine: InProcessRateLimiter | SharedRateLimiter
     if workers == 1:
@@ -34,7 +34,7 @@ def make_rate_limiter(
         try:
             machine = SharedRateLimiter(directory, namespace)
         except OSError as fault:
-            raise StartFault(
+            raise StartupError(
                 f"Rate limits cannot be shared through {directory} ({fault.strerror or type(fault).__name__}); "
                 "make DATA_DIR a writable folder on a local disk, or set WORKERS=1"
             ) from fault

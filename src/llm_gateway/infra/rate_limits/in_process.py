@@ -24,9 +24,9 @@ class InProcessRateLimiter:
 
     async def hit(self, credential_id: int, limit: int) -> Verdict:
         """Take one place if there is one."""
-        return self.hit_now(credential_id, limit)
+        return self.hit_nowait(credential_id, limit)
 
-    def hit_now(self, credential_id: int, limit: int) -> Verdict:
+    def hit_nowait(self, credential_id: int, limit: int) -> Verdict:
         """Take one place if there is one, at once."""
         if limit <= 0:
             return refused(limit)

@@ -18,7 +18,7 @@ from llm_gateway.infra.rate_limits.redis_storage import BatchingStorage, Credent
 from llm_gateway.infra.rate_limits.ring import refused
 from llm_gateway.infra.rate_limits.shared import SharedRateLimiter
 from llm_gateway.infra.rate_limits.sharing import Sharing
-from llm_gateway.infra.start_error import StartFault
+from llm_gateway.infra.startup_error import StartupError
 
 # A request waits no longer than this for Redis, and so does each step of an exchange with it.
 _WAIT_SECONDS = 0.25
@@ -47,7 +47,7 @@ class RedisRateLimiter:
         """Talk to the Redis at `url`, fall back on `machine`, which `close` closes too.
 
         Machines with the same `namespace` (whose credential ids they are) share their counts. Nothing
-        connects yet. StartFault when `url` is none of Redis.
+        connects yet. StartupError when `url` is none of Redis.
         """
         try:
             pool = ConnectionPool.from_url(
@@ -59,7 +59,7 @@ class RedisRateLimiter:
             )
         except (ValueError, TypeError):
             # The message may hold the URL, and that a password.
-            raise StartFault(
+            raise StartupError(
                 "REDIS_URL is not the URL of a Redis; "
                 "write redis://[:password@]host:6379/0, rediss://... or unix:///path"
             ) from None
@@ -95,7 +95,7 @@ class RedisRateLimiter:
             self.sharing.worked()
         return Verdict(allowed, limit, state.remaining, state.until_next / 1e6, state.until_all / 1e6)
 
-    def hit_now(self, credential_id: int, limit: int) -> None:
+    def hit_nowait(self, credential_id: int, limit: int) -> None:
         """Never at once: Redis has to be asked."""
 
     async def close(self) -> None:

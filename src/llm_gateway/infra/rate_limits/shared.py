@@ -78,7 +78,7 @@ class SharedRateLimiter:
 
     async def hit(self, credential_id: int, limit: int) -> Verdict:
         """Take one place if there is one."""
-        verdict = self.hit_now(credential_id, limit)
+        verdict = self.hit_nowait(credential_id, limit)
         if verdict is not None:
             return verdict
         try:
@@ -87,7 +87,7 @@ class SharedRateLimiter:
             return self._without(credential_id, limit, fault)
         return self._take_locked(credential_id, limit)
 
-    def hit_now(self, credential_id: int, limit: int) -> Verdict | None:
+    def hit_nowait(self, credential_id: int, limit: int) -> Verdict | None:
         """Take one place if there is one; None when another worker holds the lock, which is rare."""
         if limit <= 0:
             return refused(limit)
@@ -118,7 +118,7 @@ class SharedRateLimiter:
     def _without(self, credential_id: int, limit: int, fault: Exception) -> Verdict:
         """Count in this process alone."""
         self.sharing.failed(_reason(fault))
-        return self._alone.hit_now(credential_id, limit)
+        return self._alone.hit_nowait(credential_id, limit)
 
     async def close(self) -> None:
         """Let go of the file; a later hit counts in this process alone."""

@@ -17,7 +17,7 @@ def make_reply_cache(
 ) -> InProcessReplyCache | RedisReplyCache:
     """Return the cache: `max_bytes` bounds the one in this process, and a value of either (an eighth of it).
 
-    `failed` is called for each lookup or store that Redis did not do. StartFault when the URL cannot be used.
+    `failed` is called for each lookup or store that Redis did not do. StartupError when the URL cannot be used.
     """
     if redis_url is None:
         return InProcessReplyCache(max_bytes, clock)

@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.infra.reply_cache.in_process import LARGEST_SHARE
-from llm_gateway.infra.start_error import StartFault
+from llm_gateway.infra.startup_error import StartupError
 
 # The number goes up when the form of keys or values changes: nobody reads what another version wrote.
 PREFIX = b"llm-gateway:reply/1/"
@@ -36,7 +36,7 @@ class RedisReplyCache:
     """
 
     def __init__(self, url: str, max_bytes: int, clock: Clock, failed: Callable[[], None]) -> None:
-        """Talk to the Redis at `url`. Nothing connects yet; StartFault when `url` is none of Redis.
+        """Talk to the Redis at `url`. Nothing connects yet; StartupError when `url` is none of Redis.
 
         Values are an eighth of `max_bytes` at most. `failed` is called for what Redis did not do.
         """
@@ -51,7 +51,7 @@ class RedisReplyCache:
             )
         except (ValueError, TypeError):
             # The message may hold the URL, and that a password.
-            raise StartFault(
+            raise StartupError(
                 "REDIS_URL is not the URL of a Redis; "
                 "write redis://[:password@]host:6379/0, rediss://... or unix:///path"
             ) from None

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from aiohappyeyeballs import start_connection
 
-from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.infra.upstream.address import Site
 from llm_gateway.infra.upstream.resolver import Resolver
 
@@ -36,7 +36,7 @@ class Dialer:
     async def dial(
         self, site: Site, factory: Callable[[], P], timeout: float, connect_timeout: float | None = None
     ) -> P:
-        """Return a connected protocol; UpstreamFault `connect`, or `timeout` when `timeout` was the shorter.
+        """Return a connected protocol; TransportError `connect`, or `timeout` when `timeout` was the shorter.
 
         `connect_timeout` is in seconds and takes the place of the dialer's own.
         """
@@ -49,8 +49,8 @@ class Dialer:
             if error.errno is not None:
                 raise connect_fault(error) from None
             if timeout < limit:
-                raise UpstreamFault("timeout", "the provider did not answer in time") from None
-            raise UpstreamFault("connect", "no connection to the provider in time") from None
+                raise TransportError("timeout", "the provider did not answer in time") from None
+            raise TransportError("connect", "no connection to the provider in time") from None
         except (OSError, RuntimeError, UnicodeError) as error:
             # uvloop has a RuntimeError for a socket that went wrong.
             raise connect_fault(error) from None
@@ -91,7 +91,7 @@ def _set_options(sock: socket.socket) -> None:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
-def connect_fault(error: BaseException | None) -> UpstreamFault:
+def connect_fault(error: BaseException | None) -> TransportError:
     """Say why a connection did not open, without naming anything of it."""
     if isinstance(error, ssl.SSLCertVerificationError):
         why = "the provider's TLS certificate is not trusted or not for its host"
@@ -103,4 +103,4 @@ def connect_fault(error: BaseException | None) -> UpstreamFault:
         why = "the provider's host refused the connection"
     else:
         why = "no connection to the provider"
-    return UpstreamFault("connect", why)
+    return TransportError("connect", why)

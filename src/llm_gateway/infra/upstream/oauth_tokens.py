@@ -11,7 +11,7 @@ import msgspec
 from llm_gateway.core.config.catalog import ClientCredentials
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.ports.clock import Clock
-from llm_gateway.flow.ports.upstream import Upstream, UpstreamFault
+from llm_gateway.flow.ports.upstream import TransportError, Upstream
 from llm_gateway.providers.base import UpstreamRequest
 
 # Seconds that one request to a token endpoint may take, however long its callers are willing to wait.
@@ -67,8 +67,8 @@ class _Account:
 
     def __init__(self) -> None:
         self.token: _Token | None = None
-        self.flight: asyncio.Task[_Token | UpstreamFault] | None = None
-        self.fault: UpstreamFault | None = None
+        self.flight: asyncio.Task[_Token | TransportError] | None = None
+        self.fault: TransportError | None = None
         self.failed_at = 0.0
         # The server takes the client's secret in the form, not as HTTP Basic.
         self.in_body = False
@@ -90,7 +90,7 @@ class OAuthTokens:
     async def token(
         self, provider_id: int, grant: ClientCredentials, secret: Secret, timeout: float
     ) -> Secret:
-        """Return a token that is good for a while; raise UpstreamFault, whose message names no secret or URL."""
+        """Return a token that is good for a while; raise TransportError, whose message names no secret or URL."""
         key = (provider_id, grant, secret)
         account = self._accounts.get(key) or self._open(key)
         now = self._clock.monotonic()
@@ -105,9 +105,9 @@ class OAuthTokens:
         # Whoever stops waiting does not end the flight of the others.
         done, _ = await asyncio.wait({flight}, timeout=timeout)
         if not done:
-            raise UpstreamFault("timeout", "the token endpoint did not answer in time")
+            raise TransportError("timeout", "the token endpoint did not answer in time")
         got = flight.result()
-        if isinstance(got, UpstreamFault):
+        if isinstance(got, TransportError):
             raise _again(got)
         return got.secret
 
@@ -135,18 +135,18 @@ class OAuthTokens:
     def _failed_just_now(self, account: _Account, now: float) -> bool:
         return account.fault is not None and now - account.failed_at < _QUIET
 
-    def _fly(self, key: _Key, account: _Account) -> asyncio.Task[_Token | UpstreamFault]:
+    def _fly(self, key: _Key, account: _Account) -> asyncio.Task[_Token | TransportError]:
         if account.flight is None:
             account.flight = asyncio.ensure_future(self._fetch(key, account))
         return account.flight
 
-    async def _fetch(self, key: _Key, account: _Account) -> _Token | UpstreamFault:
+    async def _fetch(self, key: _Key, account: _Account) -> _Token | TransportError:
         """Get a token and keep it; a fault is returned, for each of those who wait to raise one of its own."""
         _, grant, secret = key
         asked_at = self._clock.monotonic()
         try:
             token = await self._ask(grant, secret, account, asked_at)
-        except UpstreamFault as fault:
+        except TransportError as fault:
             account.fault, account.failed_at = fault, self._clock.monotonic()
             return fault
         else:
@@ -165,7 +165,7 @@ class OAuthTokens:
             if 200 <= status < 300:
                 account.in_body = not account.in_body
         if not 200 <= status < 300:
-            raise UpstreamFault("protocol", _refusal(status, body))
+            raise TransportError("protocol", _refusal(status, body))
         return _read(body, asked_at)
 
     async def _post(self, grant: ClientCredentials, secret: Secret, *, in_body: bool) -> tuple[int, bytes]:
@@ -177,8 +177,8 @@ class OAuthTokens:
                 return reply.status, await reply.read_all(_REPLY_LIMIT, left)
             finally:
                 reply.close()
-        except UpstreamFault as fault:
-            raise UpstreamFault(fault.kind, f"the token endpoint: {fault}") from None
+        except TransportError as fault:
+            raise TransportError(fault.kind, f"the token endpoint: {fault}") from None
 
 
 def _request(grant: ClientCredentials, secret: Secret, *, in_body: bool) -> UpstreamRequest:
@@ -201,12 +201,12 @@ def _read(body: bytes, asked_at: float) -> _Token:
         granted = _granted(body)
         life = _UNSAID_LIFE if granted.expires_in is None else float(granted.expires_in)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError):
-        raise UpstreamFault("protocol", "the token endpoint's answer holds no access token") from None
+        raise TransportError("protocol", "the token endpoint's answer holds no access token") from None
     token = granted.access_token
     if not (0 < len(token) <= _LONGEST_TOKEN and token.isascii() and token.isprintable()):
-        raise UpstreamFault("protocol", "the token endpoint's access token cannot be sent in a header")
+        raise TransportError("protocol", "the token endpoint's access token cannot be sent in a header")
     if not granted.token_type.lower().startswith("bearer"):
-        raise UpstreamFault("protocol", "the token endpoint gave a token that is no bearer token")
+        raise TransportError("protocol", "the token endpoint gave a token that is no bearer token")
     # Not a number fails here too, and is an end that is over.
     life = life if life > 0 else 0.0
     return _Token(
@@ -236,6 +236,6 @@ def _refusal(status: int, body: bytes) -> str:
     )
 
 
-def _again(fault: UpstreamFault) -> UpstreamFault:
+def _again(fault: TransportError) -> TransportError:
     """Return a fault like another: one exception must not be raised in several tasks."""
-    return UpstreamFault(fault.kind, str(fault))
+    return TransportError(fault.kind, str(fault))

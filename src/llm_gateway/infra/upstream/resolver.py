@@ -7,7 +7,7 @@ import ipaddress
 import socket
 from typing import Any
 
-from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.ports.upstream import TransportError
 
 # As socket.getaddrinfo gives them: family, type, protocol, canonical name, address.
 AddressInfo = tuple[int, int, int, str, Any]
@@ -35,9 +35,9 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast
 
 
-def private_fault() -> UpstreamFault:
+def private_fault() -> TransportError:
     """Return what is raised for an address that providers may not have."""
-    return UpstreamFault(
+    return TransportError(
         "connect", "the provider's host has no public address, and ALLOW_PRIVATE_UPSTREAMS is off"
     )
 
@@ -52,7 +52,7 @@ class Resolver:
         self._running: dict[tuple[str, int], asyncio.Task[list[AddressInfo]]] = {}
 
     async def resolve(self, host: str, port: int) -> list[AddressInfo]:
-        """Return at least one address to connect to; raise OSError, or UpstreamFault when all are private."""
+        """Return at least one address to connect to; raise OSError, or TransportError when all are private."""
         found = _literal(host, port) or await self._look_up(host, port)
         if not self._allow_private:
             found = [info for info in found if is_public(info[4][0])]

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.config.catalog import Kind
-from llm_gateway.core.config.snapshot import Deployment, ServingProvider
+from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.secret import Secret
 from llm_gateway.providers.anthropic.decoding import completion_of, read_reply
 from llm_gateway.providers.anthropic.encoding import encode_request
@@ -16,7 +16,7 @@ from llm_gateway.providers.anthropic.kind import ANTHROPIC
 from llm_gateway.providers.anthropic.models import NEWEST_VERSION
 from llm_gateway.providers.anthropic.streaming import AnthropicStream
 from llm_gateway.providers.anthropic.wire import UNREADABLE, decode_models, refusal_from
-from llm_gateway.providers.base import BadReply, Completion, Refusal, ReplyStream, UpstreamRequest
+from llm_gateway.providers.base import BadReply, Completion, ReplyStream, UpstreamErrorBody, UpstreamRequest
 
 _USER_AGENT = "llm-gateway"
 # The most that one page of the list may hold.
@@ -32,7 +32,7 @@ class AnthropicAdapter:
         self.kind = kind
 
     def encode(
-        self, request: ChatRequest, deployment: Deployment, extra_headers: Mapping[str, str]
+        self, request: ModelRequest, deployment: Deployment, extra_headers: Mapping[str, str]
     ) -> UpstreamRequest:
         """Return `POST /messages`; a legacy completion is one user's turn."""
         encoded = encode_request(request, deployment.upstream_model, deployment.api_version)
@@ -44,22 +44,22 @@ class AnthropicAdapter:
             url=f"{deployment.base_url}/messages",
             headers=headers,
             body=_encode(encoded.body),
-            left_out=encoded.left_out,
+            ignored_fields=encoded.ignored_fields,
         )
 
-    def decode(self, body: bytes, request: ChatRequest) -> Completion:
+    def decode(self, body: bytes, request: ModelRequest) -> Completion:
         """Read a message."""
         return completion_of(read_reply(body), request)
 
-    def stream(self, request: ChatRequest, *, event_limit: int) -> ReplyStream:
+    def stream(self, request: ModelRequest, *, event_limit: int) -> ReplyStream:
         """Return the reader of a streamed message."""
         return AnthropicStream(request, event_limit=event_limit)
 
-    def decode_error(self, body: bytes) -> Refusal:
+    def decode_error(self, body: bytes) -> UpstreamErrorBody:
         """Read `{"type": "error", "error": {"type", "message"}}`."""
         return refusal_from(body)
 
-    def models_request(self, provider: ServingProvider) -> UpstreamRequest:
+    def models_request(self, provider: EnabledProvider) -> UpstreamRequest:
         """Ask for `GET /models`."""
         account = provider.provider
         version = account.api_version or NEWEST_VERSION

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.providers.anthropic.thinking import THINKING, detail_of
 from llm_gateway.providers.anthropic.wire import (
     UNREADABLE,
     Block,
-    Delta,
     Event,
     Opening,
     Reply,
+    WireDelta,
     decode_reply,
     finish_reason,
     refusal_text,
@@ -20,7 +20,7 @@ from llm_gateway.providers.anthropic.wire import (
 )
 from llm_gateway.providers.base import BadReply, Completion
 from llm_gateway.providers.translating.conversation import JsonObject
-from llm_gateway.providers.translating.writing import CalledFunction, CalledTool, ReplyWriter, Said
+from llm_gateway.providers.translating.writing import Delta, FunctionCallDelta, ReplyWriter, ToolCallDelta
 
 
 def read_reply(body: bytes) -> Reply:
@@ -32,7 +32,7 @@ def read_reply(body: bytes) -> Reply:
         raise BadReply(message) from None
 
 
-def completion_of(reply: Reply, request: ChatRequest) -> Completion:
+def completion_of(reply: Reply, request: ModelRequest) -> Completion:
     """Return the message as OpenAI's reply to a request."""
     said = _said(reply)
     said.refusal = refusal_text(reply.stop_reason, reply.stop_details)
@@ -43,7 +43,7 @@ def completion_of(reply: Reply, request: ChatRequest) -> Completion:
     return Completion(body=writer.whole(said, finish_reason(reply.stop_reason), usage), usage=usage)
 
 
-def says_nothing(said: Said) -> bool:
+def says_nothing(said: Delta) -> bool:
     """Tell whether a client would find neither words nor calls: it gets an empty text then."""
     return said.content is None and said.refusal is None and said.tool_calls is None
 
@@ -54,21 +54,21 @@ def events_of(reply: Reply) -> Iterator[Event]:
     for index, block in enumerate(reply.content):
         yield Event("content_block_start", index=index, content_block=block)
         yield Event("content_block_stop", index=index)
-    delta = Delta(stop_reason=reply.stop_reason or "end_turn", stop_details=reply.stop_details)
+    delta = WireDelta(stop_reason=reply.stop_reason or "end_turn", stop_details=reply.stop_details)
     yield Event("message_delta", delta=delta, usage=reply.usage)
     yield Event("message_stop")
 
 
-def call_of(block: Block, index: int, arguments: str) -> CalledTool:
+def call_of(block: Block, index: int, arguments: str) -> ToolCallDelta:
     """Return a call as it begins."""
-    function = CalledFunction(name=block.name or "", arguments=arguments)
-    return CalledTool(index=index, id=block.id or "", type="function", function=function)
+    function = FunctionCallDelta(name=block.name or "", arguments=arguments)
+    return ToolCallDelta(index=index, id=block.id or "", type="function", function=function)
 
 
-def _said(reply: Reply) -> Said:
+def _said(reply: Reply) -> Delta:
     texts: list[str] = []
     thoughts: list[str] = []
-    calls: list[CalledTool] = []
+    calls: list[ToolCallDelta] = []
     details: list[JsonObject] = []
     for block in reply.content:
         if block.type == "text" and block.text:
@@ -81,7 +81,7 @@ def _said(reply: Reply) -> Said:
             details.append(detail_of(block, reply.model, **place))
             if block.thinking:
                 thoughts.append(block.thinking)
-    return Said(
+    return Delta(
         content="".join(texts) or None,
         reasoning_content="".join(thoughts) or None,
         tool_calls=calls or None,

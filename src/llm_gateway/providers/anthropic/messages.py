@@ -19,11 +19,11 @@ _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class Spoken(msgspec.Struct):
-    """The messages as the API takes them; `left_out` are paths of what it has no word for."""
+    """The messages as the API takes them; `ignored_fields` are paths of what it has no word for."""
 
     system: list[Content] = []
     turns: list[Content] = []
-    left_out: list[str] = []
+    ignored_fields: list[str] = []
 
     def add(self, role: str, blocks: list[Content]) -> None:
         """Add blocks to the turn of whoever spoke last, or begin another; blank texts are not sent."""
@@ -42,16 +42,16 @@ def speak(messages: Sequence[Message], model: str) -> Spoken:
     for index, message in enumerate(messages):
         path = f"messages[{index}]"
         if message.name is not None and message.role != "tool":
-            spoken.left_out.append(f"{path}.name")
+            spoken.ignored_fields.append(f"{path}.name")
         if message.extra_content is not None:
-            spoken.left_out.append(f"{path}.extra_content")
+            spoken.ignored_fields.append(f"{path}.extra_content")
         if message.role in {"system", "developer"}:
             blocks = [text_of(part, f"{path}.content[{at}]") for at, part in enumerate(message.parts)]
             spoken.system += [block for block in blocks if not is_blank(block)]
         elif message.role == "assistant":
-            spoken.add("assistant", _assistant(message, path, model, spoken.left_out))
+            spoken.add("assistant", _assistant(message, path, model, spoken.ignored_fields))
         else:
-            spoken.add("user", _from_outside(message, path, spoken.left_out))
+            spoken.add("user", _from_outside(message, path, spoken.ignored_fields))
     if not spoken.turns:
         message_text = "The field 'messages' holds nothing that this model's provider could answer to."
         raise BadRequest(message_text, param="messages", code="unsupported_by_provider")
@@ -62,9 +62,9 @@ def speak(messages: Sequence[Message], model: str) -> Spoken:
     return spoken
 
 
-def _from_outside(message: Message, path: str, left_out: list[str]) -> list[Content]:
+def _from_outside(message: Message, path: str, ignored_fields: list[str]) -> list[Content]:
     parts = enumerate(message.parts)
-    blocks = [block_of(part, f"{path}.content[{at}]", left_out) for at, part in parts]
+    blocks = [block_of(part, f"{path}.content[{at}]", ignored_fields) for at, part in parts]
     if message.role == "user":
         return blocks
     if message.tool_call_id is None:
@@ -75,25 +75,26 @@ def _from_outside(message: Message, path: str, left_out: list[str]) -> list[Cont
     return [{**result, "content": told} if told else result]
 
 
-def _assistant(message: Message, path: str, model: str, left_out: list[str]) -> list[Content]:
+def _assistant(message: Message, path: str, model: str, ignored_fields: list[str]) -> list[Content]:
     texts = [text_of(part, f"{path}.content[{at}]") for at, part in enumerate(message.parts)]
     if message.refusal:
         texts.append(text_block(message.refusal))
     calls = [
-        _call(call, f"{path}.tool_calls[{at}]", left_out) for at, call in enumerate(message.tool_calls or ())
+        _call(call, f"{path}.tool_calls[{at}]", ignored_fields)
+        for at, call in enumerate(message.tool_calls or ())
     ]
     details = own_details(message.reasoning_details or (), model)
     if len(details) < len(message.reasoning_details or ()):
-        left_out.append(f"{path}.reasoning_details")
+        ignored_fields.append(f"{path}.reasoning_details")
     if message.reasoning_content and not details:
         # Thinking without its signature would be refused.
-        left_out.append(f"{path}.reasoning_content")
+        ignored_fields.append(f"{path}.reasoning_content")
     return woven(details, texts, calls)
 
 
-def _call(call: ToolCall, path: str, left_out: list[str]) -> Content:
+def _call(call: ToolCall, path: str, ignored_fields: list[str]) -> Content:
     if call.extra_content is not None:
-        left_out.append(f"{path}.extra_content")
+        ignored_fields.append(f"{path}.extra_content")
     arguments = call.function.arguments.strip() or "{}"
     try:
         _decode_object(arguments)

@@ -21,7 +21,7 @@ _NEWEST = (99, 0)
 _ALL_EFFORTS: tuple[Effort, ...] = ("low", "medium", "high", "xhigh", "max")
 
 
-class Traits(msgspec.Struct, frozen=True, kw_only=True):
+class ModelCapabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What one model takes.
 
     `max_tokens` is sent when a client gives none. `thinking`: with a budget, adaptive (it may be left out), or
@@ -42,16 +42,16 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 # Other servers speak this dialect too: what all of them take.
-_OTHER = Traits(max_tokens=8_192, thinking="budget", version=SAMPLING_VERSION)
+_OTHER = ModelCapabilities(max_tokens=8_192, thinking="budget", version=SAMPLING_VERSION)
 
 
 @lru_cache(maxsize=1024)
-def traits_of(model: str) -> Traits:
+def capabilities_of(model: str) -> ModelCapabilities:
     """Return what the model of this upstream name takes; a Claude that is not known is taken for a new one."""
     if "claude" not in model:
         return _OTHER
     family, version = _family_and_version(model)
-    return Traits(
+    return ModelCapabilities(
         max_tokens=_max_tokens(version),
         thinking=_thinking(family, version),
         efforts=_efforts(family, version),

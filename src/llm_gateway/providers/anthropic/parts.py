@@ -17,7 +17,7 @@ from llm_gateway.providers.translating.conversation import (
     RefusalPart,
     TextPart,
 )
-from llm_gateway.providers.translating.fields import cannot_carry
+from llm_gateway.providers.translating.fields import unsupported_field
 
 PROVIDER = "Anthropic's Messages API"
 _DATA_URL = re.compile(r"data:(?P<type>[^;,]*)(?:;[^;,]+)*;base64,(?P<data>.*)", re.DOTALL)
@@ -37,14 +37,14 @@ def text_of(part: Part, path: str) -> Content:
         return text_block(part.text, part.cache_control)
     if isinstance(part, RefusalPart):
         return text_block(part.refusal)
-    raise cannot_carry(PROVIDER, path)
+    raise unsupported_field(PROVIDER, path)
 
 
-def block_of(part: Part, path: str, left_out: list[str]) -> Content:
+def block_of(part: Part, path: str, ignored_fields: list[str]) -> Content:
     """Return the block of a part that a user or a tool gave."""
     if isinstance(part, ImagePart):
         if part.image_url.detail not in {None, "auto"}:
-            left_out.append(f"{path}.image_url.detail")
+            ignored_fields.append(f"{path}.image_url.detail")
         return _marked(_image(part.image_url.url, f"{path}.image_url.url"), part.cache_control)
     if isinstance(part, FilePart):
         return _marked(_file(part.file, f"{path}.file"), part.cache_control)

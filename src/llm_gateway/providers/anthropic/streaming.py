@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import msgspec
 
-from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.providers.anthropic.decoding import call_of, events_of, read_reply, says_nothing
 from llm_gateway.providers.anthropic.thinking import THINKING, detail_of
 from llm_gateway.providers.anthropic.wire import (
     UNREADABLE,
     Block,
-    Delta,
     Event,
+    WireDelta,
     WireUsage,
     decode_event,
     decode_kind,
@@ -22,7 +22,7 @@ from llm_gateway.providers.anthropic.wire import (
 )
 from llm_gateway.providers.base import BadReply
 from llm_gateway.providers.translating.stream import TranslatedStream
-from llm_gateway.providers.translating.writing import CalledFunction, CalledTool, Said
+from llm_gateway.providers.translating.writing import Delta, FunctionCallDelta, ToolCallDelta
 
 _KNOWN = frozenset(
     {
@@ -36,7 +36,7 @@ _STILL_HERE = b": ping\n\n"
 class AnthropicStream(TranslatedStream):
     """One streamed message; blocks come one after the other."""
 
-    def __init__(self, request: ChatRequest, *, event_limit: int) -> None:
+    def __init__(self, request: ModelRequest, *, event_limit: int) -> None:
         """Read the answer to `request`."""
         super().__init__(request, event_limit=event_limit)
         self._block = Block("")
@@ -68,7 +68,7 @@ class AnthropicStream(TranslatedStream):
 
     def _see(self, event: Event) -> bytes:
         if event.type == "content_block_delta":
-            return self._piece(event.delta or Delta())
+            return self._piece(event.delta or WireDelta())
         if event.type == "content_block_start" and event.content_block is not None:
             return self._begin(event.content_block)
         if event.type == "content_block_stop":
@@ -76,9 +76,9 @@ class AnthropicStream(TranslatedStream):
         if event.type == "message_start" and event.message is not None:
             self.writer.reply_id, self.writer.model = event.message.id, event.message.model
             self._counts = event.message.usage or self._counts
-            return self.writer.chunk(Said(role="assistant"))
+            return self.writer.chunk(Delta(role="assistant"))
         if event.type == "message_delta":
-            return self._finish(event.delta or Delta(), event.usage)
+            return self._finish(event.delta or WireDelta(), event.usage)
         if event.type == "message_stop":
             # Without a reason to stop it is no end: the stream counts as cut.
             self.done = self.finished
@@ -89,19 +89,19 @@ class AnthropicStream(TranslatedStream):
         self._thoughts.clear()
         self._has_arguments = False
         if block.type == "tool_use":
-            return self._say(Said(tool_calls=[call_of(block, self._calls, "")]))
-        whole = Delta(text=block.text, thinking=block.thinking)
+            return self._say(Delta(tool_calls=[call_of(block, self._calls, "")]))
+        whole = WireDelta(text=block.text, thinking=block.thinking)
         block.text = block.thinking = None
         return self._piece(whole)
 
-    def _piece(self, delta: Delta) -> bytes:
+    def _piece(self, delta: WireDelta) -> bytes:
         block = self._block
         if delta.text:
             self._characters += len(delta.text)
-            return self._say(Said(content=delta.text))
+            return self._say(Delta(content=delta.text))
         if delta.thinking:
             self._thoughts.append(delta.thinking)
-            return self._say(Said(reasoning_content=delta.thinking))
+            return self._say(Delta(reasoning_content=delta.thinking))
         if delta.signature:
             block.signature = (block.signature or "") + delta.signature
         if delta.partial_json and block.type == "tool_use":
@@ -110,8 +110,8 @@ class AnthropicStream(TranslatedStream):
         return b""
 
     def _arguments(self, text: str) -> bytes:
-        call = CalledTool(index=self._calls, function=CalledFunction(arguments=text))
-        return self._say(Said(tool_calls=[call]))
+        call = ToolCallDelta(index=self._calls, function=FunctionCallDelta(arguments=text))
+        return self._say(Delta(tool_calls=[call]))
 
     def _end_block(self) -> bytes:
         block, self._block = self._block, Block("")
@@ -128,22 +128,22 @@ class AnthropicStream(TranslatedStream):
             block, model, index=self._details, after_text=self._characters, after_calls=self._calls
         )
         self._details += 1
-        return self._say(Said(reasoning_details=[detail]))
+        return self._say(Delta(reasoning_details=[detail]))
 
-    def _finish(self, delta: Delta, usage: WireUsage | None) -> bytes:
+    def _finish(self, delta: WireDelta, usage: WireUsage | None) -> bytes:
         if usage is not None:
             self._counts = self._counts.updated(usage)
             self.usage = usage_from_wire(self._counts)
         if delta.stop_reason is None or self.finished:
             return b""
-        last = Said(refusal=refusal_text(delta.stop_reason, delta.stop_details))
+        last = Delta(refusal=refusal_text(delta.stop_reason, delta.stop_details))
         if says_nothing(last) and not self._characters and not self._calls:
             last.content = ""
         self.finished = self.content_seen = True
         out = self.writer.chunk(last, finish_reason(delta.stop_reason))
         return out if self.usage is None else out + self.writer.usage(self.usage)
 
-    def _say(self, said: Said) -> bytes:
+    def _say(self, said: Delta) -> bytes:
         out = self.writer.chunk(said)
         # A legacy completion has no room for thinking and calls.
         self.content_seen = self.content_seen or bool(out)

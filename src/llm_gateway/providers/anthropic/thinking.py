@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from llm_gateway.core.errors import BadRequest
-from llm_gateway.providers.anthropic.models import Effort, Traits, is_same_model
+from llm_gateway.providers.anthropic.models import Effort, ModelCapabilities, is_same_model
 from llm_gateway.providers.anthropic.wire import Block
 from llm_gateway.providers.translating.conversation import JsonObject
 
@@ -142,7 +142,9 @@ class Reasoning(msgspec.Struct, frozen=True):
     is_whole: bool = True
 
 
-def reasoning_for(level: str | None, traits: Traits, max_tokens: int, *, may_think: bool) -> Reasoning:
+def reasoning_for(
+    level: str | None, traits: ModelCapabilities, max_tokens: int, *, may_think: bool
+) -> Reasoning:
     """Return how to ask a model for `level` (OpenAI's `reasoning_effort`).
 
     `may_think` is False where the API refuses thinking with a budget: a tool is forced, or the conversation
@@ -170,11 +172,11 @@ def reasoning_for(level: str | None, traits: Traits, max_tokens: int, *, may_thi
     return Reasoning({"type": "enabled", "budget_tokens": budget}, effort, is_whole=is_whole)
 
 
-def _unthinking(traits: Traits) -> Reasoning:
+def _unthinking(traits: ModelCapabilities) -> Reasoning:
     if traits.thinking == "always":
         return Reasoning(None, "low" if traits.efforts else None, is_whole=False)
     return Reasoning({"type": "disabled"} if traits.thinks_unasked else None)
 
 
-def _adaptive(traits: Traits) -> dict[str, Any]:
+def _adaptive(traits: ModelCapabilities) -> dict[str, Any]:
     return {"type": "adaptive"} | ({"display": "summarized"} if traits.hides_thinking else {})

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from llm_gateway.core.records import Usage
-from llm_gateway.providers.base import Refusal
+from llm_gateway.providers.base import UpstreamErrorBody
 from llm_gateway.providers.translating.writing import FinishReason
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -106,7 +106,7 @@ class Opening(msgspec.Struct, gc=False):
     usage: WireUsage | None = None
 
 
-class Delta(msgspec.Struct, gc=False):
+class WireDelta(msgspec.Struct, gc=False):
     """The next piece of a block, or of the message itself."""
 
     type: str | None = None
@@ -125,7 +125,7 @@ class Event(msgspec.Struct, gc=False):
     message: Opening | None = None
     index: int = 0
     content_block: Block | None = None
-    delta: Delta | None = None
+    delta: WireDelta | None = None
     usage: WireUsage | None = None
 
 
@@ -206,19 +206,23 @@ def usage_from_wire(wire: WireUsage | None) -> Usage | None:
     )
 
 
-def refusal_from(body: bytes) -> Refusal:
+def refusal_from(body: bytes) -> UpstreamErrorBody:
     """Read an error body or error event, in OpenAI's words; never raises."""
     try:
         error = _decode_error(body).error
     except UNREADABLE:
-        return Refusal()
+        return UpstreamErrorBody()
     message = error.message or ""
     kind, code = _ERRORS.get(error.type, (error.type or None, None))
     own_code = error.details.error_code if error.details is not None else None
     if _TOO_LONG.search(message):
-        return Refusal(message=message, type=kind, code="context_length_exceeded", about="context_length")
+        return UpstreamErrorBody(
+            message=message, type=kind, code="context_length_exceeded", about="context_length"
+        )
     if _POLICY.search(message):
-        return Refusal(message=message, type=kind, code="content_policy_violation", about="content_policy")
+        return UpstreamErrorBody(
+            message=message, type=kind, code="content_policy_violation", about="content_policy"
+        )
     if error.type == "not_found_error" and message.startswith("model"):
         code = "model_not_found"
-    return Refusal(message=error.message, type=kind, code=own_code or code)
+    return UpstreamErrorBody(message=error.message, type=kind, code=own_code or code)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.config.catalog import Kind
-from llm_gateway.core.config.snapshot import Deployment, ServingProvider
+from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
 from llm_gateway.core.errors import BadRequest
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.secret import Secret
-from llm_gateway.providers.base import Completion, Refusal, ReplyStream, UpstreamRequest
+from llm_gateway.providers.base import Completion, ReplyStream, UpstreamErrorBody, UpstreamRequest
 from llm_gateway.providers.gemini.encoding import write_body
 from llm_gateway.providers.gemini.errors import refusal_from
 from llm_gateway.providers.gemini.streaming import GeminiStream
@@ -30,31 +30,31 @@ class GeminiAdapter:
         self.kind = kind
 
     def encode(
-        self, request: ChatRequest, deployment: Deployment, extra_headers: Mapping[str, str]
+        self, request: ModelRequest, deployment: Deployment, extra_headers: Mapping[str, str]
     ) -> UpstreamRequest:
         """Write the request anew; raise BadRequest for what Gemini cannot be asked."""
-        body, left_out = write_body(request, deployment.upstream_model)
+        body, ignored_fields = write_body(request, deployment.upstream_model)
         method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
         headers = _headers(deployment.secret, is_token=deployment.oauth2 is not None)
         headers["content-type"] = "application/json"
         headers["accept"] = "text/event-stream" if request.stream else "application/json"
         headers.update(extra_headers)
         url = f"{deployment.base_url}/{_path(deployment.upstream_model)}:{method}"
-        return UpstreamRequest(url=url, headers=headers, body=body, left_out=left_out)
+        return UpstreamRequest(url=url, headers=headers, body=body, ignored_fields=ignored_fields)
 
-    def decode(self, body: bytes, request: ChatRequest) -> Completion:
+    def decode(self, body: bytes, request: ModelRequest) -> Completion:
         """Read a whole reply and write OpenAI's; raise BadReply for one without an answer."""
         return complete(read_reply(body), request)
 
-    def stream(self, request: ChatRequest, *, event_limit: int) -> ReplyStream:
+    def stream(self, request: ModelRequest, *, event_limit: int) -> ReplyStream:
         """Return the reader of a stream."""
         return GeminiStream(request, event_limit=event_limit)
 
-    def decode_error(self, body: bytes) -> Refusal:
+    def decode_error(self, body: bytes) -> UpstreamErrorBody:
         """Read a google.rpc.Status."""
         return refusal_from(body)
 
-    def models_request(self, provider: ServingProvider) -> UpstreamRequest:
+    def models_request(self, provider: EnabledProvider) -> UpstreamRequest:
         """Ask for the list of models, as many as one page may have."""
         headers = _headers(provider.provider.secret, is_token=provider.provider.oauth2 is not None)
         headers["accept"] = "application/json"

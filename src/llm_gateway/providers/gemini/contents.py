@@ -16,7 +16,7 @@ FOREIGN_SIGNATURE = "skip_thought_signature_validator"
 
 
 class Contents:
-    """What the messages become; `left_out` are the paths of what was lost."""
+    """What the messages become; `ignored_fields` are the paths of what was lost."""
 
     def __init__(self, messages: Sequence[Message], *, needs_signatures: bool) -> None:
         """Translate `messages`; raise BadRequest that names the one which cannot be.
@@ -24,7 +24,7 @@ class Contents:
         `needs_signatures`: the model refuses a turn of calls that has no thought signature.
         """
         self.contents: list[JsonValue] = []
-        self.left_out: list[str] = []
+        self.ignored_fields: list[str] = []
         self._needs_signatures = needs_signatures
         self._system: list[JsonValue] = []
         # The function's name by the id of its call.
@@ -87,11 +87,11 @@ class Contents:
 
     def _note_losses(self, message: Message, where: str) -> None:
         if message.name is not None:
-            self.left_out.append(f"{where}.name")
+            self.ignored_fields.append(f"{where}.name")
         if message.reasoning_details:
-            self.left_out.append(f"{where}.reasoning_details")
+            self.ignored_fields.append(f"{where}.reasoning_details")
         for index, part in enumerate(message.parts):
-            self.left_out += losses(part, f"{where}.content[{index}]")
+            self.ignored_fields += losses(part, f"{where}.content[{index}]")
 
 
 def _parts(message: Message, where: str) -> list[JsonValue]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.records import Usage
 from llm_gateway.providers.gemini.wire import (
     WireCandidate,
@@ -18,7 +18,7 @@ from llm_gateway.providers.gemini.wire import (
     WireUsage,
 )
 from llm_gateway.providers.translating.conversation import JsonObject
-from llm_gateway.providers.translating.writing import CalledFunction, CalledTool, FinishReason, Said
+from llm_gateway.providers.translating.writing import Delta, FinishReason, FunctionCallDelta, ToolCallDelta
 
 # More tokens than this nobody used: such a count is not believed.
 _MOST = 2**40
@@ -29,7 +29,7 @@ _TOO_LONG = frozenset({"MAX_TOKENS", "CONTINUATION"})
 _BROKEN = frozenset({"MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL"})
 
 
-def made_up_id(request: ChatRequest) -> str:
+def made_up_id(request: ModelRequest) -> str:
     """Return an id for a reply whose provider gives none."""
     return f"{'chatcmpl' if request.endpoint == 'chat/completions' else 'cmpl'}-{request.created}"
 
@@ -46,11 +46,11 @@ class CandidateReader:
         # Gemini's word, once it has come.
         self.reason: str | None = None
 
-    def take(self, candidate: WireCandidate) -> Said:
+    def take(self, candidate: WireCandidate) -> Delta:
         """Return what is new in `candidate`."""
         if candidate.finish_reason is not None and candidate.finish_reason != _UNFINISHED:
             self.reason, self._message = candidate.finish_reason, candidate.finish_message
-        said = Said()
+        said = Delta()
         for part in (candidate.content.parts or ()) if candidate.content is not None else ():
             self._add(said, part)
         return said
@@ -83,7 +83,7 @@ class CandidateReader:
             return "The provider's answer holds something that a chat completion cannot."
         return f"The model's answer is broken: {self.reason}." if self.reason in _BROKEN else None
 
-    def _add(self, said: Said, part: WirePart) -> None:
+    def _add(self, said: Delta, part: WirePart) -> None:
         signature = _extra_content(part.thought_signature)
         if part.function_call is not None:
             said.tool_calls = [*(said.tool_calls or ()), self._call(part.function_call, signature)]
@@ -96,15 +96,15 @@ class CandidateReader:
             self._holds_more = True
         said.extra_content = signature or said.extra_content
 
-    def _call(self, call: WireFunctionCall, signature: JsonObject | None) -> CalledTool:
+    def _call(self, call: WireFunctionCall, signature: JsonObject | None) -> ToolCallDelta:
         number = self._calls
         self._calls += 1
         arguments = msgspec.json.format(bytes(call.args), indent=-1).decode()
-        return CalledTool(
+        return ToolCallDelta(
             index=number,
             id=call.id or f"{self._name}_{number}",
             type="function",
-            function=CalledFunction(name=call.name, arguments="{}" if arguments == "null" else arguments),
+            function=FunctionCallDelta(name=call.name, arguments="{}" if arguments == "null" else arguments),
             extra_content=signature,
         )
 

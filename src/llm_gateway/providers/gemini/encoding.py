@@ -6,12 +6,12 @@ from typing import Any
 
 import msgspec
 
-from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.errors import BadRequest
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.providers.gemini.contents import Contents
 from llm_gateway.providers.gemini.generation import carried, generation_config, thinks_by_level
 from llm_gateway.providers.translating.conversation import Conversation, NamedTool, Tool
-from llm_gateway.providers.translating.fields import cannot_carry, settle
+from llm_gateway.providers.translating.fields import settle, unsupported_field
 from llm_gateway.providers.translating.reading import read_conversation
 
 # As at OpenAI; a blocked prompt is told for each of them.
@@ -19,17 +19,17 @@ _MOST_CHOICES = 128
 _MODES = {"none": "NONE", "auto": "AUTO", "required": "ANY"}
 
 
-def write_body(request: ChatRequest, model: str) -> tuple[bytes, tuple[str, ...]]:
+def write_body(request: ModelRequest, model: str) -> tuple[bytes, tuple[str, ...]]:
     """Return the body for `model`, and the paths of the fields that were left out; raise BadRequest."""
     conversation = read_conversation(request)
     is_chat = request.endpoint == "chat/completions"
     if not 1 <= conversation.n <= _MOST_CHOICES:
         raise BadRequest(f"The field 'n' must be 1 to {_MOST_CHOICES}.", param="n")
     if conversation.parallel_tool_calls is False and conversation.tools:
-        raise cannot_carry("Gemini", "parallel_tool_calls")
+        raise unsupported_field("Gemini", "parallel_tool_calls")
     if conversation.tools and not is_chat:
-        raise cannot_carry("Gemini", "tools")
-    left_out = settle("Gemini", conversation, carried(is_chat=is_chat))
+        raise unsupported_field("Gemini", "tools")
+    ignored_fields = settle("Gemini", conversation, carried(is_chat=is_chat))
     contents = Contents(conversation.messages, needs_signatures=thinks_by_level(model))
     body: dict[str, Any] = {
         "contents": contents.contents,
@@ -39,7 +39,7 @@ def write_body(request: ChatRequest, model: str) -> tuple[bytes, tuple[str, ...]
         "generationConfig": generation_config(conversation, model, is_chat=is_chat) or None,
     }
     written = msgspec.json.encode({name: value for name, value in body.items() if value is not None})
-    return written, (*left_out, *contents.left_out, *_losses(conversation))
+    return written, (*ignored_fields, *contents.ignored_fields, *_losses(conversation))
 
 
 def _tools(conversation: Conversation) -> list[dict[str, Any]] | None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from llm_gateway.providers.base import Refusal
+from llm_gateway.providers.base import UpstreamErrorBody
 
 # Type and code by google.rpc.Code; a status that is not here is the provider's own trouble.
 _WORDS = {
@@ -50,25 +50,25 @@ class _Body(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Body | list[_Body]).decode
 
 
-def refusal_from(body: bytes) -> Refusal:
+def refusal_from(body: bytes) -> UpstreamErrorBody:
     """Read `{"error": {"code", "message", "status", "details"}}`, or a list of one; never raises."""
     try:
         read = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return Refusal()
+        return UpstreamErrorBody()
     if isinstance(read, list):
         if not read:
-            return Refusal()
+            return UpstreamErrorBody()
         read = read[0]
     return _refusal(read.error)
 
 
-def _refusal(status: _Status) -> Refusal:
+def _refusal(status: _Status) -> UpstreamErrorBody:
     details = status.details or []
     if any(detail.reason in _BAD_KEY for detail in details):
         # Google answers 400, as if the client had asked for something wrong.
         message = "The provider refused the gateway's own key; its admin has to mend that."
-        return Refusal(
+        return UpstreamErrorBody(
             message=message, type="upstream_error", code="upstream_key_refused", about="own_secret"
         )
     kind, code = _WORDS.get(status.status or "", ("server_error", (status.status or "").lower() or None))
@@ -78,7 +78,7 @@ def _refusal(status: _Status) -> Refusal:
         about, code = "context_length", "context_length_exceeded"
     elif _POLICY.search(searched):
         about, code = "content_policy", "content_policy_violation"
-    return Refusal(
+    return UpstreamErrorBody(
         message=status.message, type=kind, code=code, about=about, retry_after=_retry_after(details)
     )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from llm_gateway.core.chat import ChatRequest
-from llm_gateway.providers.base import BadReply, Refusal
+from llm_gateway.core.model_request import ModelRequest
+from llm_gateway.providers.base import BadReply, UpstreamErrorBody
 from llm_gateway.providers.gemini.decoding import CandidateReader, logprobs, made_up_id, usage_from_wire
 from llm_gateway.providers.gemini.errors import refusal_from
 from llm_gateway.providers.gemini.wire import (
@@ -16,13 +16,13 @@ from llm_gateway.providers.gemini.wire import (
     read_replies,
 )
 from llm_gateway.providers.translating.stream import TranslatedStream
-from llm_gateway.providers.translating.writing import Said
+from llm_gateway.providers.translating.writing import Delta
 
 
 class GeminiStream(TranslatedStream):
     """One streamed reply. Nothing in it says that it is over, so finish reasons and usage go out at its end."""
 
-    def __init__(self, request: ChatRequest, *, event_limit: int) -> None:
+    def __init__(self, request: ModelRequest, *, event_limit: int) -> None:
         """Read the answer to `request`; it is whole when each of its choices is."""
         super().__init__(request, event_limit=event_limit)
         self._is_chat = request.endpoint == "chat/completions"
@@ -79,7 +79,7 @@ class GeminiStream(TranslatedStream):
             return b""
         self._is_closed = True
         last = [
-            self.writer.chunk(Said(refusal=reader.refusal), reader.finish_reason, index=index)
+            self.writer.chunk(Delta(refusal=reader.refusal), reader.finish_reason, index=index)
             for index, reader in sorted(self._readers.items())
         ]
         if self.usage is not None:
@@ -91,18 +91,18 @@ class GeminiStream(TranslatedStream):
         reader = self._reader(candidate.index)
         said = reader.take(candidate)
         likelihoods = logprobs(candidate.logprobs_result) if self._is_chat else None
-        if said != Said() or reader.reason is not None:
+        if said != Delta() or reader.reason is not None:
             self.content_seen = True
         if is_new:
             said.role = "assistant"
-        if said == Said() and likelihoods is None:
+        if said == Delta() and likelihoods is None:
             return b""
         return self.writer.chunk(said, index=candidate.index, logprobs=likelihoods)
 
     def _blocked(self, index: int, feedback: WirePromptFeedback) -> bytes:
         self._reader(index).block(feedback)
         self.content_seen = True
-        return self.writer.chunk(Said(role="assistant"), index=index)
+        return self.writer.chunk(Delta(role="assistant"), index=index)
 
     def _reader(self, index: int) -> CandidateReader:
         return self._readers.setdefault(index, CandidateReader(self.writer.reply_id, index))
@@ -116,10 +116,10 @@ class GeminiStream(TranslatedStream):
             self.usage = usage
         fault = next((reader.fault for reader in self._readers.values() if reader.fault is not None), None)
         if fault is not None:
-            self.refusal = Refusal(message=fault, type="server_error")
+            self.refusal = UpstreamErrorBody(message=fault, type="server_error")
 
 
-def expected_choices(request: ChatRequest) -> int:
+def expected_choices(request: ModelRequest) -> int:
     """Return how many choices were asked for."""
     try:
         return int(msgspec.json.decode(request.fields.get("n", b"1"), type=int | None) or 1)

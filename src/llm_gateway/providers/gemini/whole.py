@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.providers.base import BadReply, Completion
 from llm_gateway.providers.gemini.decoding import CandidateReader, logprobs, made_up_id, usage_from_wire
 from llm_gateway.providers.gemini.streaming import expected_choices
 from llm_gateway.providers.gemini.wire import WireReply
-from llm_gateway.providers.translating.writing import Choice, ReplyWriter, Said
+from llm_gateway.providers.translating.writing import Choice, Delta, ReplyWriter
 
 
-def complete(reply: WireReply, request: ChatRequest) -> Completion:
+def complete(reply: WireReply, request: ModelRequest) -> Completion:
     """Return a unary reply; raise BadReply for one without an answer."""
     _check(reply)
     reply_id = reply.response_id or made_up_id(request)
@@ -39,7 +39,7 @@ def _sound(reader: CandidateReader) -> CandidateReader:
     return reader
 
 
-def _blocked(reply: WireReply, request: ChatRequest) -> list[Choice]:
+def _blocked(reply: WireReply, request: ModelRequest) -> list[Choice]:
     """Return the choices for a prompt that was refused."""
     feedback = reply.prompt_feedback
     if feedback is None or feedback.block_reason is None:
@@ -49,5 +49,5 @@ def _blocked(reply: WireReply, request: ChatRequest) -> list[Choice]:
     for index in range(expected_choices(request)):
         reader = CandidateReader("", index)
         reader.block(feedback)
-        choices.append(Choice(Said(refusal=reader.refusal), reader.finish_reason))
+        choices.append(Choice(Delta(refusal=reader.refusal), reader.finish_reason))
     return choices

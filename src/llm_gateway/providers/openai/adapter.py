@@ -7,11 +7,11 @@ from functools import lru_cache
 
 import msgspec
 
-from llm_gateway.core.chat import ChatRequest, Endpoint
 from llm_gateway.core.config.catalog import Kind
-from llm_gateway.core.config.snapshot import Deployment, ServingProvider
+from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
+from llm_gateway.core.model_request import Endpoint, ModelRequest
 from llm_gateway.core.secret import Secret
-from llm_gateway.providers.base import BadReply, Completion, Refusal, ReplyStream, UpstreamRequest
+from llm_gateway.providers.base import BadReply, Completion, ReplyStream, UpstreamErrorBody, UpstreamRequest
 from llm_gateway.providers.openai.chat_stream import ChatStream
 from llm_gateway.providers.openai.errors import refusal_from
 from llm_gateway.providers.openai.responses import read_response
@@ -65,11 +65,11 @@ class OpenAIAdapter:
         self._knows_max_completion_tokens = knows_max_completion_tokens
 
     def encode(
-        self, request: ChatRequest, deployment: Deployment, extra_headers: Mapping[str, str]
+        self, request: ModelRequest, deployment: Deployment, extra_headers: Mapping[str, str]
     ) -> UpstreamRequest:
         """Replace `model`, ask for a stream's usage, and leave every other value byte for byte."""
         fields = {**request.fields, "model": _as_json(deployment.upstream_model)}
-        left_out = _settle_stream_options(fields, request, deployment)
+        ignored_fields = _settle_stream_options(fields, request, deployment)
         if not self._knows_max_completion_tokens and "max_completion_tokens" in fields:
             _use_max_tokens(fields)
         headers = self.headers(deployment.secret, is_token=deployment.oauth2 is not None)
@@ -80,7 +80,7 @@ class OpenAIAdapter:
             url=self.url_for(request.endpoint, deployment),
             headers=headers,
             body=_encode(fields),
-            left_out=left_out,
+            ignored_fields=ignored_fields,
         )
 
     def url_for(self, endpoint: Endpoint, deployment: Deployment) -> str:
@@ -99,7 +99,7 @@ class OpenAIAdapter:
             headers["authorization"] = f"Bearer {secret.reveal()}"
         return headers
 
-    def decode(self, body: bytes, request: ChatRequest) -> Completion:
+    def decode(self, body: bytes, request: ModelRequest) -> Completion:
         """Check that the reply is a JSON object and read its usage; the bytes stay as they are."""
         if request.endpoint == "responses":
             return read_response(body)
@@ -111,21 +111,21 @@ class OpenAIAdapter:
             return Completion(body=body, usage=None, refusal=self.decode_error(body))
         return Completion(body=body, usage=usage_from_wire(reply.usage))
 
-    def stream(self, request: ChatRequest, *, event_limit: int) -> ReplyStream:
+    def stream(self, request: ModelRequest, *, event_limit: int) -> ReplyStream:
         """Return a reader that hides the usage chunk which the client did not ask for."""
         if request.endpoint == "responses":
             return ResponsesStream(event_limit=event_limit)
         return ChatStream(request, event_limit=event_limit)
 
-    def decode_error(self, body: bytes) -> Refusal:
+    def decode_error(self, body: bytes) -> UpstreamErrorBody:
         """Read `{"error": {...}}`, and the looser shapes that OpenAI-like servers send."""
         try:
             value = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return Refusal()
+            return UpstreamErrorBody()
         return refusal_from(value)
 
-    def models_request(self, provider: ServingProvider) -> UpstreamRequest:
+    def models_request(self, provider: EnabledProvider) -> UpstreamRequest:
         """Ask for `GET /models`."""
         headers = self.headers(provider.provider.secret, is_token=provider.provider.oauth2 is not None)
         headers["accept"] = "application/json"
@@ -163,7 +163,7 @@ def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
 
 
 def _settle_stream_options(
-    fields: dict[str, msgspec.Raw], request: ChatRequest, deployment: Deployment
+    fields: dict[str, msgspec.Raw], request: ModelRequest, deployment: Deployment
 ) -> tuple[str, ...]:
     """Ask for a stream's usage where the server takes the question; return what was taken out where it does not."""
     if request.endpoint not in _WITH_USAGE_OPTION:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from urllib.parse import quote, urlsplit
 
-from llm_gateway.core.chat import Endpoint
 from llm_gateway.core.config.catalog import Kind
-from llm_gateway.core.config.snapshot import Deployment, ServingProvider
+from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
 from llm_gateway.core.errors import BadRequest
+from llm_gateway.core.model_request import Endpoint
 from llm_gateway.core.secret import Secret
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.providers.openai.adapter import OpenAIAdapter
@@ -44,7 +44,7 @@ class AzureAdapter(OpenAIAdapter):
             headers["api-key"] = secret.reveal()
         return headers
 
-    def models_request(self, provider: ServingProvider) -> UpstreamRequest:
+    def models_request(self, provider: EnabledProvider) -> UpstreamRequest:
         """Ask for the models that the resource may deploy: Azure lists no deployments to a key."""
         request = super().models_request(provider)
         resource, version = _resource(provider.base_url), provider.provider.api_version

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.providers.base import BadReply
 from llm_gateway.providers.openai.errors import refusal_from
 from llm_gateway.providers.openai.event_stream import OpenAIReplyStream
@@ -19,7 +19,7 @@ class ChatStream(OpenAIReplyStream):
 
     __slots__ = ("_is_chat",)
 
-    def __init__(self, request: ChatRequest, *, event_limit: int) -> None:
+    def __init__(self, request: ModelRequest, *, event_limit: int) -> None:
         """Read the answer to `request`; one event may have `event_limit` bytes."""
         super().__init__(
             choices=_expected_choices(request), hide_usage=not request.wants_usage, event_limit=event_limit
@@ -58,7 +58,7 @@ def _event(chunk: dict[str, Any]) -> bytes:
     return b"data: " + _encode(chunk) + b"\n\n"
 
 
-def _expected_choices(request: ChatRequest) -> int:
+def _expected_choices(request: ModelRequest) -> int:
     """Return how many choices a complete stream finishes: n for each prompt."""
     try:
         choices = int(msgspec.json.decode(request.fields.get("n", b"1"), type=int | None) or 1)

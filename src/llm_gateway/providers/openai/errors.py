@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from llm_gateway.providers.base import Refusal
+from llm_gateway.providers.base import UpstreamErrorBody
 
 # What is learnt from an event that no client could read, after content that went to the client.
-NOT_JSON = Refusal(
+NOT_JSON = UpstreamErrorBody(
     message="An event of the provider's stream is not JSON.", type="upstream_error", code="upstream_bad_reply"
 )
 
@@ -56,18 +56,18 @@ _POLICY = re.compile("|".join(_POLICY_TEXTS), re.IGNORECASE)
 _LONGEST_SEARCHED = 8192
 
 
-def refusal_from(value: object) -> Refusal:
+def refusal_from(value: object) -> UpstreamErrorBody:
     """Find message, type, code and param in a decoded error body of any of the known shapes; never raises."""
     if not isinstance(value, dict):
-        return Refusal()
+        return UpstreamErrorBody()
     error = value.get("error", value)
     if isinstance(error, str):
         # xAI has its code beside the text.
         error = {**value, "message": error}
     if not isinstance(error, dict):
-        return Refusal()
+        return UpstreamErrorBody()
     message = _message(error)
-    return Refusal(
+    return UpstreamErrorBody(
         message=message,
         type=_text(error.get("type")),
         code=_text(error.get("code")),

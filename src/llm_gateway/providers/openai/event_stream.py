@@ -6,7 +6,7 @@ import msgspec
 
 from llm_gateway.core.records import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
-from llm_gateway.providers.base import BadReply, Kept, Refusal
+from llm_gateway.providers.base import BadReply, StreamSample, UpstreamErrorBody
 from llm_gateway.providers.chat_stream_end import ChatEnding
 from llm_gateway.providers.openai.errors import NOT_JSON, refusal_from
 from llm_gateway.providers.openai.usage import WireUsage, usage_from_wire
@@ -60,7 +60,7 @@ class OpenAIReplyStream(ChatEnding):
         self.content_seen = False
         self.done = False
         self.finished = False
-        self.refusal: Refusal | None = None
+        self.refusal: UpstreamErrorBody | None = None
         self.usage: Usage | None = None
 
     def feed(self, data: bytes) -> bytes:
@@ -94,9 +94,9 @@ class OpenAIReplyStream(ChatEnding):
         # Half an event would reach the client as broken JSON: a cut is told by an error event instead.
         return self.feed(rest + b"\n\n") if rest.strip() and _is_whole(rest) else b""
 
-    def kept(self) -> Kept:
+    def kept(self) -> StreamSample:
         """Return what was relayed."""
-        return Kept(tuple(self._kept), self._kept_bytes, self._relayed_bytes)
+        return StreamSample(tuple(self._kept), self._kept_bytes, self._relayed_bytes)
 
     def _keep(self, block: bytes) -> None:
         size = len(block)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from llm_gateway.core.records import Usage
-from llm_gateway.providers.base import BadReply, Completion, Refusal
+from llm_gateway.providers.base import BadReply, Completion, UpstreamErrorBody
 from llm_gateway.providers.openai.errors import refusal_from
 from llm_gateway.providers.openai.usage import CompletionDetails, PromptDetails, WireUsage, usage_from_wire
 
@@ -53,10 +53,14 @@ def responses_usage(wire: ResponsesUsage | None) -> Usage | None:
     )
 
 
-def response_refusal(response: object) -> Refusal:
+def response_refusal(response: object) -> UpstreamErrorBody:
     """Say why a response failed, as its `error` has it."""
-    found = refusal_from(response) if isinstance(response, dict) and response.get("error") else Refusal()
-    return Refusal(
+    found = (
+        refusal_from(response)
+        if isinstance(response, dict) and response.get("error")
+        else UpstreamErrorBody()
+    )
+    return UpstreamErrorBody(
         message=found.message or "The provider failed to answer.",
         type=found.type or "server_error",
         code=found.code,

@@ -10,7 +10,7 @@ import msgspec
 from llm_gateway.core.errors import GatewayError
 from llm_gateway.core.records import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
-from llm_gateway.providers.base import BadReply, Kept, Refusal
+from llm_gateway.providers.base import BadReply, StreamSample, UpstreamErrorBody
 from llm_gateway.providers.openai.errors import NOT_JSON
 from llm_gateway.providers.openai.responses import (
     ResponsesUsage,
@@ -20,7 +20,7 @@ from llm_gateway.providers.openai.responses import (
     response_refusal,
     responses_usage,
 )
-from llm_gateway.providers.stream_sample import KeptBlocks
+from llm_gateway.providers.stream_sample import StreamSampler
 
 # How an event begins that has one more piece of something. Neither can stand in JSON, which has no raw line ends.
 _PIECE = b".delta\ndata: "
@@ -76,13 +76,13 @@ class ResponsesStream:
     def __init__(self, *, event_limit: int) -> None:
         """Allow `event_limit` bytes for one event."""
         self._splitter = EventSplitter(event_limit)
-        self._kept = KeptBlocks()
+        self._kept = StreamSampler()
         self._latest = b""
         self._failed: bytes | None = None
         self.content_seen = False
         self.done = False
         self.finished = False
-        self.refusal: Refusal | None = None
+        self.refusal: UpstreamErrorBody | None = None
         self.usage: Usage | None = None
 
     def feed(self, data: bytes) -> bytes:
@@ -112,7 +112,7 @@ class ResponsesStream:
         read_response(body)
         return self.feed(response_as_events(body))
 
-    def kept(self) -> Kept:
+    def kept(self) -> StreamSample:
         """Return what was relayed."""
         return self._kept.value()
 

@@ -10,7 +10,7 @@ from llm_gateway.core.errors import BadRequest
 from llm_gateway.providers.translating.conversation import Conversation
 
 # They say something about storage, billing, speed or luck, and nothing that an answer could be wrong by.
-HINTS = frozenset(
+IGNORABLE_FIELDS = frozenset(
     {
         "user", "metadata", "store", "seed", "service_tier", "prompt_cache_key", "prompt_cache_retention",
         "safety_identifier", "verbosity", "prediction",
@@ -37,17 +37,17 @@ def settle(provider: str, conversation: Conversation, carried: Iterable[str] = (
     dialect's name as a client may read it.
     """
     known = frozenset(carried)
-    left_out = list(conversation.unknown)
+    ignored_fields = list(conversation.unknown)
     for name, raw in conversation.rest.items():
         if name in known or _asks_for_nothing(name, raw):
             continue
-        if name not in HINTS:
-            raise cannot_carry(provider, name)
-        left_out.append(name)
-    return tuple(left_out)
+        if name not in IGNORABLE_FIELDS:
+            raise unsupported_field(provider, name)
+        ignored_fields.append(name)
+    return tuple(ignored_fields)
 
 
-def cannot_carry(provider: str, field: str) -> BadRequest:
+def unsupported_field(provider: str, field: str) -> BadRequest:
     """Return the error for a field that would be lost on the way to a provider."""
     message = (
         f"The field '{field}' cannot be carried to this model's provider, which speaks {provider}. "

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from llm_gateway.core.chat import ChatRequest
 from llm_gateway.core.errors import BadRequest
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.providers.translating.conversation import (
     Conversation,
     JsonObject,
@@ -33,7 +33,7 @@ _NESTED = ("messages", "tools", "tool_choice", "response_format")
 _SAYS_NOTHING = frozenset({"index", "type"})
 
 
-def read_conversation(request: ChatRequest) -> Conversation:
+def read_conversation(request: ModelRequest) -> Conversation:
     """Return the request as typed values; raise BadRequest that names the field by its path.
 
     A legacy completion's prompt becomes one user message.

@@ -6,15 +6,15 @@ from abc import ABC, abstractmethod
 
 import msgspec
 
-from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.records import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
-from llm_gateway.providers.base import BadReply, Kept, Refusal
+from llm_gateway.providers.base import BadReply, StreamSample, UpstreamErrorBody
 from llm_gateway.providers.chat_stream_end import ChatEnding
-from llm_gateway.providers.stream_sample import KeptBlocks
+from llm_gateway.providers.stream_sample import StreamSampler
 from llm_gateway.providers.translating.writing import ReplyWriter
 
-_NONSENSE = Refusal(
+_NONSENSE = UpstreamErrorBody(
     message="The provider's stream made no sense any more.", type="upstream_error", code="upstream_error"
 )
 
@@ -26,15 +26,15 @@ class TranslatedStream(ChatEnding, ABC):
     dialect's own last event has come; both set `usage` and `refusal` when they learn of them.
     """
 
-    def __init__(self, request: ChatRequest, *, event_limit: int) -> None:
+    def __init__(self, request: ModelRequest, *, event_limit: int) -> None:
         """Read the answer to `request`; one event may have `event_limit` bytes."""
         self.writer = ReplyWriter(request)
         self._splitter = EventSplitter(event_limit)
-        self._kept = KeptBlocks()
+        self._kept = StreamSampler()
         self.content_seen = False
         self.done = False
         self.finished = False
-        self.refusal: Refusal | None = None
+        self.refusal: UpstreamErrorBody | None = None
         self.usage: Usage | None = None
 
     @abstractmethod
@@ -79,7 +79,7 @@ class TranslatedStream(ChatEnding, ABC):
             self.content_seen = self.finished = self.done = True
         return out
 
-    def kept(self) -> Kept:
+    def kept(self) -> StreamSample:
         """Return what was relayed, for counting."""
         return self._kept.value()
 

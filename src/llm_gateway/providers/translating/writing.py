@@ -7,38 +7,38 @@ from typing import Any, Literal
 
 import msgspec
 
-from llm_gateway.core.chat import ChatRequest
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.records import Usage
 from llm_gateway.providers.translating.conversation import JsonObject
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
-class CalledFunction(msgspec.Struct, omit_defaults=True):
+class FunctionCallDelta(msgspec.Struct, omit_defaults=True):
     """A call, or the next piece of its arguments."""
 
     name: str | None = None
     arguments: str | None = None
 
 
-class CalledTool(msgspec.Struct, omit_defaults=True, kw_only=True):
+class ToolCallDelta(msgspec.Struct, omit_defaults=True, kw_only=True):
     """One call; `index` is for streams alone and numbers the calls of one choice from 0."""
 
     index: int | None = None
     id: str | None = None
     type: Literal["function"] | None = None
-    function: CalledFunction
+    function: FunctionCallDelta
     extra_content: JsonObject | None = None
 
 
-class Said(msgspec.Struct, omit_defaults=True, kw_only=True):
+class Delta(msgspec.Struct, omit_defaults=True, kw_only=True):
     """What a choice says, whole or the next piece of it; what it does not say is left out."""
 
     role: Literal["assistant"] | None = None
     content: str | None = None
     reasoning_content: str | None = None
     refusal: str | None = None
-    tool_calls: list[CalledTool] | None = None
+    tool_calls: list[ToolCallDelta] | None = None
     reasoning_details: list[JsonObject] | None = None
     extra_content: JsonObject | None = None
 
@@ -46,7 +46,7 @@ class Said(msgspec.Struct, omit_defaults=True, kw_only=True):
 class Choice(msgspec.Struct, frozen=True):
     """One whole answer; `logprobs` is OpenAI's own value, ready to be written."""
 
-    said: Said
+    said: Delta
     finish_reason: FinishReason
     logprobs: Any = None
 
@@ -59,7 +59,7 @@ class ReplyWriter:
 
     __slots__ = ("_created", "_is_chat", "_wants_usage", "model", "reply_id")
 
-    def __init__(self, request: ChatRequest, *, reply_id: str = "", model: str = "") -> None:
+    def __init__(self, request: ModelRequest, *, reply_id: str = "", model: str = "") -> None:
         """Answer `request`; id and model may be set later, before the first write."""
         self._created = request.created
         self._is_chat = request.endpoint == "chat/completions"
@@ -67,7 +67,7 @@ class ReplyWriter:
         self.reply_id = reply_id
         self.model = model
 
-    def whole(self, said: Said, finish_reason: FinishReason, usage: Usage | None) -> bytes:
+    def whole(self, said: Delta, finish_reason: FinishReason, usage: Usage | None) -> bytes:
         """Return a unary reply with one choice."""
         return self.whole_of([Choice(said, finish_reason)], usage)
 
@@ -90,7 +90,7 @@ class ReplyWriter:
 
     def chunk(
         self,
-        said: Said,
+        said: Delta,
         finish_reason: FinishReason | None = None,
         *,
         index: int = 0,

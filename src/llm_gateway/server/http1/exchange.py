@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
-from llm_gateway.server.http1.rejection import Refusal
+from llm_gateway.server.http1.rejection import HttpRejection
 from llm_gateway.server.http1.response_head import Headers, joined, read_headers, unframed_head
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Exchange:
             return {"type": "http.disconnect"}
         return self._piece()
 
-    def receive_now(self) -> Message | None:
+    def receive_nowait(self) -> Message | None:
         """Return the whole body's message if it has come, as most have when the application starts; else None.
 
         There is no waiting, so that no deadline has to be set.
@@ -297,7 +297,7 @@ class Exchange:
         self.disconnected = True
         transport = self.protocol.transport
         if not self.begun:
-            failure = Refusal(status, code, message, error_type="server_error")
+            failure = HttpRejection(status, code, message, error_type="server_error")
             transport.write(failure.as_bytes(self.protocol.new_request_id()))
         elif self._remaining is None and not self._chunked:
             # Its end would be the connection's end: only a reset says that it was cut.

@@ -14,7 +14,7 @@ from llm_gateway.server.http1 import request_head
 from llm_gateway.server.http1.deadlines import NEVER
 from llm_gateway.server.http1.exchange import EXTENSION, Application, Exchange
 from llm_gateway.server.http1.head_cache import KnownHead, learn
-from llm_gateway.server.http1.rejection import Refusal
+from llm_gateway.server.http1.rejection import HttpRejection
 from llm_gateway.server.http1.state import GatewayServerState
 
 _HEAD_END = b"\r\n\r\n"
@@ -114,11 +114,11 @@ class GatewayProtocol(HttpToolsProtocol):
         """Take the client's half-close for its leaving; a request that it cut short is answered first."""
         if self._phase == _BODY:
             self._refuse(
-                Refusal(400, "incomplete_body", "The connection ended before the request's body did.")
+                HttpRejection(400, "incomplete_body", "The connection ended before the request's body did.")
             )
         elif self._phase == _HEAD:
             self._refuse(
-                Refusal(400, "incomplete_head", "The connection ended before the request's head did.")
+                HttpRejection(400, "incomplete_head", "The connection ended before the request's head did.")
             )
 
     def on_deadline(self) -> None:
@@ -127,7 +127,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if self._phase == _HEAD and not self._deaf:
             seconds = self.limits.head_timeout
             self._refuse(
-                Refusal(
+                HttpRejection(
                     408, "request_timeout", f"The request's head did not arrive within {seconds:g} seconds."
                 )
             )
@@ -254,7 +254,7 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         waiting = len(self._waiting)
         if waiting >= self.limits.pipeline and not self._deaf:
-            raise Refusal(400, "too_many_pipelined_requests", "Too many requests wait for their turn.")
+            raise HttpRejection(400, "too_many_pipelined_requests", "Too many requests wait for their turn.")
         if waiting >= self.limits.pipeline_pause:
             self.flow.pause_reading()
         self._waiting.append((exchange, app, scope))
@@ -299,13 +299,15 @@ class GatewayProtocol(HttpToolsProtocol):
             self._chunk_overhead += size
         try:
             self._parse(data)
-        except Refusal as refusal:
+        except HttpRejection as refusal:
             self._refuse(refusal)
         else:
             if self._phase == _HEAD:
                 self._check_partial_head(begun=phase != _HEAD)
             elif self._chunk_overhead > self.limits.chunk_overhead:
-                self._refuse(Refusal(400, "malformed_request", "The body's chunks carry too little content."))
+                self._refuse(
+                    HttpRejection(400, "malformed_request", "The body's chunks carry too little content.")
+                )
 
     def _parse(self, data: bytes | memoryview) -> None:
         """Feed the parser; raise Refusal. An upgrade is ignored: its request is parsed again without it."""
@@ -316,7 +318,7 @@ class GatewayProtocol(HttpToolsProtocol):
             except httptools.HttpParserUpgrade as upgrade:
                 method = self.parser.get_method()
                 if method == b"CONNECT":
-                    raise Refusal(
+                    raise HttpRejection(
                         400, "invalid_target", "CONNECT is for forward proxies; this is not one."
                     ) from None
                 head = request_head.without_upgrade(
@@ -328,12 +330,12 @@ class GatewayProtocol(HttpToolsProtocol):
                 self._fresh_bytes = -self.limits.head_bytes
             except httptools.HttpParserCallbackError as error:
                 cause = error.__context__
-                if isinstance(cause, Refusal):
+                if isinstance(cause, HttpRejection):
                     raise cause from None
                 raise
             except httptools.HttpParserError as error:
                 message = f"The request is not valid HTTP: {error}."
-                raise Refusal(400, "malformed_request", message) from None
+                raise HttpRejection(400, "malformed_request", message) from None
 
     def _check_partial_head(self, *, begun: bool) -> None:
         if self._head_size > self.limits.head_bytes or len(self.headers) > self.limits.headers:
@@ -341,7 +343,7 @@ class GatewayProtocol(HttpToolsProtocol):
         elif begun and not self._is_answering():
             self.deadline = self.loop.time() + self.limits.head_timeout
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: HttpRejection) -> None:
         """Answer with an error in its turn, and listen to nothing more."""
         if self._deaf:
             return

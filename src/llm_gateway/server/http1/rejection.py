@@ -10,7 +10,7 @@ from typing import Any
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
-class Refusal(Exception):
+class HttpRejection(Exception):
     """A request that is answered with an error in OpenAI's shape, after which the connection closes."""
 
     def __init__(

@@ -7,7 +7,7 @@ import urllib.parse
 from typing import NamedTuple
 
 from llm_gateway.server.http1.limits import HttpLimits
-from llm_gateway.server.http1.rejection import Refusal
+from llm_gateway.server.http1.rejection import HttpRejection
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -30,7 +30,7 @@ class Head(NamedTuple):
 def read_head(method: bytes, version: str, target: bytes, headers: Headers) -> Head:
     """Return what the application needs; raise Refusal. Names in `headers` are lower-case."""
     if version not in {"1.1", "1.0"}:
-        raise Refusal(505, "unsupported_http_version", "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+        raise HttpRejection(505, "unsupported_http_version", "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
     known = dict(headers)
     host = known.get(b"host", b"")
     if len(known) < len(headers) or not host:
@@ -45,7 +45,7 @@ def read_head(method: bytes, version: str, target: bytes, headers: Headers) -> H
     if target[:1] != b"/":
         target = _own_target(method, target, host)
     if b"#" in target:
-        raise Refusal(400, "invalid_target", "The request's target must not hold a fragment (#...).")
+        raise HttpRejection(400, "invalid_target", "The request's target must not hold a fragment (#...).")
     raw_path, _, query = target.partition(b"?")
     path = raw_path.decode("ascii")
     if "%" in path:
@@ -58,9 +58,9 @@ def size_of(target: bytes, headers: Headers) -> int:
     return len(target) + 16 + sum(len(name) + len(value) + 4 for name, value in headers)
 
 
-def too_large(limits: HttpLimits) -> Refusal:
+def too_large(limits: HttpLimits) -> HttpRejection:
     """Return the refusal of a head over its limits."""
-    return Refusal(
+    return HttpRejection(
         431,
         "request_head_too_large",
         f"The request's head is over {limits.head_bytes} bytes or {limits.headers} headers.",
@@ -86,21 +86,23 @@ def without_upgrade(method: bytes, target: bytes, version: str, headers: Headers
 def _check_hosts(version: str, headers: Headers) -> None:
     hosts = sum(name == b"host" for name, _ in headers)
     if hosts != 1 and (hosts or version == "1.1"):
-        raise Refusal(400, "invalid_host", f"A request needs exactly one Host header; this one has {hosts}.")
+        raise HttpRejection(
+            400, "invalid_host", f"A request needs exactly one Host header; this one has {hosts}."
+        )
 
 
 def _check_transfer_encoding(version: str, value: bytes) -> None:
     if version != "1.1":
-        raise Refusal(400, "malformed_request", "HTTP/1.0 has no Transfer-Encoding.")
+        raise HttpRejection(400, "malformed_request", "HTTP/1.0 has no Transfer-Encoding.")
     if value.lower() != b"chunked":
-        raise Refusal(
+        raise HttpRejection(
             501, "unsupported_transfer_encoding", "The only Transfer-Encoding known here is chunked."
         )
 
 
 def _check_host(host: bytes) -> None:
     if not _HOST.fullmatch(host):
-        raise Refusal(400, "invalid_host", "The Host header is not a host name with an optional port.")
+        raise HttpRejection(400, "invalid_host", "The Host header is not a host name with an optional port.")
     if len(_known_hosts) < _KNOWN_HOSTS_LIMIT and len(host) < 256:
         _known_hosts.add(host)
 
@@ -115,4 +117,6 @@ def _own_target(method: bytes, target: bytes, host: bytes) -> bytes:
         if rest[:end].lower() == host.lower():
             path = rest[end:]
             return path if path[:1] == b"/" else b"/" + path
-    raise Refusal(400, "invalid_target", "The request's target must be a path; this is not a forward proxy.")
+    raise HttpRejection(
+        400, "invalid_target", "The request's target must be a path; this is not a forward proxy."
+    )

@@ -14,7 +14,7 @@ _ABSENT = 2**62
 _CELL = 8
 
 
-class Attendance:
+class ConnectionCounts:
     """How many connections each worker has, in memory that is shared across `fork`."""
 
     def __init__(self, workers: int) -> None:
@@ -36,7 +36,7 @@ class Attendance:
         return min(self._cells)
 
 
-class Doorway:
+class BalancedAcceptor:
     """Accepts for one worker.
 
     The kernel wakes every worker for a new connection, and the first one there would take whatever waits:
@@ -44,7 +44,9 @@ class Doorway:
     steps back for a moment, and takes one only if it is still there then.
     """
 
-    def __init__(self, listener: socket.socket, attendance: Attendance, index: int, open_now: Sized) -> None:
+    def __init__(
+        self, listener: socket.socket, attendance: ConnectionCounts, index: int, open_now: Sized
+    ) -> None:
         """Accept from `listener` as worker `index`, whose established connections are `open_now`."""
         self._listener = listener
         self._attendance = attendance

@@ -14,11 +14,11 @@ from uvicorn.config import Config
 
 from llm_gateway.server.http1.limits import HttpLimits
 from llm_gateway.server.http1.protocol import GatewayProtocol
-from llm_gateway.server.processes.acceptor import Attendance
+from llm_gateway.server.processes.acceptor import ConnectionCounts
 from llm_gateway.server.processes.listener import BACKLOG, CannotServe, listen, url_of
 from llm_gateway.server.processes.metrics_directory import VARIABLE, MetricsDirectory
 from llm_gateway.server.processes.supervisor import Supervisor
-from llm_gateway.server.processes.uvicorn_server import DrainingApplication, GatewayServer, Post
+from llm_gateway.server.processes.uvicorn_server import DrainingApplication, GatewayServer, WorkerSlot
 from llm_gateway.settings import Settings
 
 # The exit code when the application does not start; it has said why.
@@ -90,21 +90,21 @@ class _Serving:
             raise CannotServe(f"DATA_DIR: {run_dir} cannot be written: {error.strerror}.") from None
         try:
             self._program.prepare()
-            attendance = Attendance(self._settings.workers)
+            attendance = ConnectionCounts(self._settings.workers)
 
             def bury(index: int, pid: int) -> None:
                 attendance.leave(index)
                 metrics.forget_worker(pid)
 
             def work(index: int, first: bool, tell_ready: Callable[[], None]) -> int:
-                return self._work(Post(index, attendance), tell_ready, first=first)
+                return self._work(WorkerSlot(index, attendance), tell_ready, first=first)
 
             timeout = self._settings.drain_timeout
             return Supervisor(self._settings.workers, work, stop_timeout=timeout, on_death=bury).run()
         finally:
             metrics.remove()
 
-    def _work(self, post: Post, tell_ready: Callable[[], None], *, first: bool) -> int:
+    def _work(self, post: WorkerSlot, tell_ready: Callable[[], None], *, first: bool) -> int:
         """Live as a worker."""
         app = self._program.make_app()
 
@@ -116,7 +116,10 @@ class _Serving:
         return self._run(app, on_started, post)
 
     def _run(
-        self, app: DrainingApplication, on_started: Callable[[], Awaitable[None]], post: Post | None = None
+        self,
+        app: DrainingApplication,
+        on_started: Callable[[], Awaitable[None]],
+        post: WorkerSlot | None = None,
     ) -> int:
         config = Config(
             app,

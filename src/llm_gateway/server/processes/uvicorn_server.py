@@ -20,7 +20,7 @@ from llm_gateway.server.http1.deadlines import DeadlineSweep
 from llm_gateway.server.http1.limits import HttpLimits
 from llm_gateway.server.http1.protocol import GatewayProtocol
 from llm_gateway.server.http1.state import GatewayServerState
-from llm_gateway.server.processes.acceptor import Attendance, Doorway
+from llm_gateway.server.processes.acceptor import BalancedAcceptor, ConnectionCounts
 
 # Seconds, once draining is over: for cancelled requests to settle, and for the application to put away its things.
 _SETTLE = 2.0
@@ -47,11 +47,11 @@ class DrainingApplication(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
+class WorkerSlot:
     """A worker's place: its number, and what the workers tell one another of their connections."""
 
     index: int
-    attendance: Attendance
+    attendance: ConnectionCounts
 
 
 class GatewayServer(Server):
@@ -72,7 +72,7 @@ class GatewayServer(Server):
         limits: HttpLimits,
         drain_timeout: float,
         on_started: Callable[[], Awaitable[None]],
-        post: Post | None = None,
+        post: WorkerSlot | None = None,
     ) -> None:
         """Take uvicorn's `config` of `app`; `on_started` is awaited when the first request may come.
 
@@ -85,7 +85,7 @@ class GatewayServer(Server):
         self._app = app
         self._drain_timeout = drain_timeout
         self._post = post
-        self._doorway: Doorway | None = None
+        self._doorway: BalancedAcceptor | None = None
         self._on_started = on_started
         self._sweep = DeadlineSweep(
             self.server_state.connections,  # type: ignore[arg-type]  # all of them are GatewayProtocols
@@ -146,7 +146,9 @@ class GatewayServer(Server):
             await super().startup(listeners)
         else:
             await super().startup([])
-            self._doorway = Doorway(listeners[0], post.attendance, post.index, self.server_state.connections)
+            self._doorway = BalancedAcceptor(
+                listeners[0], post.attendance, post.index, self.server_state.connections
+            )
             self._doorway.open(loop, self._make_protocol)
         self._sweep.start(loop)
         settle_garbage_collection()

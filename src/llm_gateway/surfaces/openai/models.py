@@ -6,7 +6,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from llm_gateway.core.config.snapshot import Account, Snapshot
+from llm_gateway.core.config.snapshot import Principal, Snapshot
 from llm_gateway.core.errors import ModelNotFound
 from llm_gateway.flow.provider_checks.probes import Prober, list_models
 from llm_gateway.flow.request.admission import authenticate, authorise, current_snapshot
@@ -60,7 +60,7 @@ def model_handler(plane: DataPlane, prober: Prober) -> Handler:
     return handler
 
 
-def _admit(plane: DataPlane, context: RequestContext) -> tuple[Snapshot, Account]:
+def _admit(plane: DataPlane, context: RequestContext) -> tuple[Snapshot, Principal]:
     snapshot = current_snapshot(plane.gateway, admitted=True)
     return snapshot, authenticate(plane.gateway, snapshot, context.api_key)
 

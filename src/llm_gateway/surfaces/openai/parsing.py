@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from llm_gateway.core.chat import ChatRequest, Endpoint
 from llm_gateway.core.errors import BadRequest
+from llm_gateway.core.model_request import Endpoint, ModelRequest
 from llm_gateway.surfaces.openai.fields import (
     Fields,
     first_byte,
@@ -24,7 +24,7 @@ class _StreamOptions(msgspec.Struct, gc=False):
     include_usage: bool | None = None
 
 
-def parse_chat(body: bytes) -> ChatRequest:
+def parse_chat(body: bytes) -> ModelRequest:
     """Read a chat completion request; raise BadRequest that names the field."""
     fields = read_fields(body)
     messages = fields.get("messages")
@@ -37,7 +37,7 @@ def parse_chat(body: bytes) -> ChatRequest:
     return _request("chat/completions", fields)
 
 
-def parse_completion(body: bytes) -> ChatRequest:
+def parse_completion(body: bytes) -> ModelRequest:
     """Read a legacy completion request; raise BadRequest that names the field."""
     fields = read_fields(body)
     prompt = fields.get("prompt")
@@ -46,27 +46,27 @@ def parse_completion(body: bytes) -> ChatRequest:
     return _request("completions", fields)
 
 
-def parse_embedding(body: bytes) -> ChatRequest:
+def parse_embedding(body: bytes) -> ModelRequest:
     """Read an embedding request; raise BadRequest that names the field. There are no streams of embeddings."""
     fields = read_fields(body)
     if not is_given(fields, "input"):
         raise BadRequest("The field 'input' is missing; send a text or an array.", param="input")
     _check_input(fields)
-    return ChatRequest(
+    return ModelRequest(
         endpoint="embeddings", model=read_model(fields), stream=False, wants_usage=False, fields=fields
     )
 
 
-def parse_response(body: bytes) -> ChatRequest:
+def parse_response(body: bytes) -> ModelRequest:
     """Read a request of the Responses API; raise BadRequest that names the field.
 
     `model` is asked for even beside a `prompt` that names one: without it there is nobody to ask.
     """
     fields = read_fields(body)
-    bound_by = next((name for name in _BOUND_BY if is_given(fields, name)), None)
+    stateful_field = next((name for name in _BOUND_BY if is_given(fields, name)), None)
     if is_given(fields, "input"):
         _check_input(fields)
-    elif bound_by is None:
+    elif stateful_field is None:
         raise BadRequest("The field 'input' is missing; send a text or an array of items.", param="input")
     if read_boolean(fields, "background"):
         message = (
@@ -74,13 +74,13 @@ def parse_response(body: bytes) -> ChatRequest:
             "leave 'background' out, and stream what takes long."
         )
         raise BadRequest(message, param="background", code="background_not_supported")
-    return ChatRequest(
+    return ModelRequest(
         endpoint="responses",
         model=read_model(fields),
         stream=read_boolean(fields, "stream"),
         wants_usage=False,
         fields=fields,
-        bound_by=bound_by,
+        stateful_field=stateful_field,
     )
 
 
@@ -90,9 +90,9 @@ def _check_input(fields: Fields) -> None:
         raise wrong_type("input", "a string or an array", given)
 
 
-def _request(endpoint: Endpoint, fields: Fields) -> ChatRequest:
+def _request(endpoint: Endpoint, fields: Fields) -> ModelRequest:
     stream = read_boolean(fields, "stream")
-    return ChatRequest(
+    return ModelRequest(
         endpoint=endpoint,
         model=read_model(fields),
         stream=stream,

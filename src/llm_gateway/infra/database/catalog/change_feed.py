@@ -10,7 +10,7 @@ from typing import Protocol
 from loguru import logger
 
 from llm_gateway.flow.ports.catalog import CatalogSource, StoreUnavailable
-from llm_gateway.flow.ports.workers import WorkerBoard
+from llm_gateway.flow.ports.workers import WorkerRegistry
 from llm_gateway.infra.database.address import PostgresAddress, StoreAddress
 from llm_gateway.infra.database.engine import connect_postgres, naming_outages
 from llm_gateway.infra.database.tables import CONFIG_CHANNEL
@@ -34,7 +34,7 @@ class ChangeFeed:
     """Follows one database; `run` never returns and never gives up."""
 
     def __init__(
-        self, address: StoreAddress, source: CatalogSource, board: WorkerBoard, follower: Follower
+        self, address: StoreAddress, source: CatalogSource, board: WorkerRegistry, follower: Follower
     ) -> None:
         """Follow `address`; SQLite is polled through `source`, PostgreSQL over a connection of the feed's own."""
         self._address = address

@@ -23,7 +23,7 @@ from llm_gateway.infra.database.catalog.rows import (
 from llm_gateway.infra.secrets import MissingVariable, SealBroken, Vault, is_reference, resolve_reference
 
 
-class CatalogOpener:
+class CatalogDecoder:
     """Opens stored rows: secrets unsealed or looked up, JSON parsed, and what cannot be read named as a fault."""
 
     def __init__(self, vault: Vault, environ: Mapping[str, str]) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from loguru import logger
 
 from llm_gateway.core.config.catalog import Catalog
-from llm_gateway.infra.database.catalog.decoding import CatalogOpener
+from llm_gateway.infra.database.catalog.decoding import CatalogDecoder
 from llm_gateway.infra.database.catalog.rows import LoadedCatalog, StoredCatalog
 from llm_gateway.infra.database.catalog.sealing import SealedSettings
 
@@ -77,7 +77,7 @@ class LastGoodFile:
 class LastGoodCatalog:
     """Writes the file behind the caller's back and reads it at a start without a database."""
 
-    def __init__(self, file: LastGoodFile, sealed: SealedSettings, opener: CatalogOpener) -> None:
+    def __init__(self, file: LastGoodFile, sealed: SealedSettings, opener: CatalogDecoder) -> None:
         """Keep catalogs in `file`, with the `sealed` settings that go with them."""
         self._file = file
         self._sealed = sealed

@@ -7,7 +7,7 @@ import asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llm_gateway.core.config.catalog import Catalog
-from llm_gateway.infra.database.catalog.decoding import CatalogOpener
+from llm_gateway.infra.database.catalog.decoding import CatalogDecoder
 from llm_gateway.infra.database.catalog.rows import read_stored, read_version
 from llm_gateway.infra.database.engine import reading
 
@@ -15,7 +15,7 @@ from llm_gateway.infra.database.engine import reading
 class CatalogRepository:
     """The catalog in the database."""
 
-    def __init__(self, engine: AsyncEngine, opener: CatalogOpener) -> None:
+    def __init__(self, engine: AsyncEngine, opener: CatalogDecoder) -> None:
         """Read over `engine` and open rows with `opener`."""
         self._engine = engine
         self._opener = opener

@@ -13,7 +13,7 @@ from llm_gateway.infra.database import tables
 from llm_gateway.infra.database.catalog.rows import secret_place
 from llm_gateway.infra.database.engine import reading, writing
 from llm_gateway.infra.secrets import PEPPER_BYTES, KeyRing, SealBroken, Vault, is_reference
-from llm_gateway.infra.start_error import StartFault
+from llm_gateway.infra.startup_error import StartupError
 
 _CANARY = b"the key is right"
 _NAMES = ("canary", "pepper")
@@ -36,13 +36,13 @@ def _place(name: str) -> str:
 
 
 def open_pepper(vault: Vault, sealed: SealedSettings, ring: KeyRing) -> bytes:
-    """Return the pepper of the client keys; raise StartFault, naming the variable, when the key is wrong."""
+    """Return the pepper of the client keys; raise StartupError, naming the variable, when the key is wrong."""
     try:
         if vault.open(sealed.canary, _place("canary")) == _CANARY:
             return vault.open(sealed.pepper, _place("pepper"))
     except SealBroken:
         pass
-    raise StartFault(
+    raise StartupError(
         f"{ring.source} is not the key that this database's secrets were sealed with. Bring the old key back"
         " (to change it: SECRET_KEY=<new key>,<old key> for one start)."
         + (" The old key is the ADMIN_KEY of before." if ring.source == "ADMIN_KEY" else "")
@@ -63,7 +63,9 @@ async def read_sealed_settings(engine: AsyncEngine, vault: Vault) -> SealedSetti
     async with reading(engine) as connection:
         found = await _find(connection)
     if found is None:
-        raise StartFault("The table sealed_settings holds a part of its rows only: restore it from a backup")
+        raise StartupError(
+            "The table sealed_settings holds a part of its rows only: restore it from a backup"
+        )
     return found
 
 

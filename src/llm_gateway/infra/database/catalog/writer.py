@@ -19,7 +19,7 @@ from llm_gateway.core.secret import Secret
 from llm_gateway.flow.config.rows import Answer, CatalogEdit, Entry, Fields, Row, entry_type
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.infra.database import tables
-from llm_gateway.infra.database.catalog.decoding import CatalogOpener
+from llm_gateway.infra.database.catalog.decoding import CatalogDecoder
 from llm_gateway.infra.database.catalog.entries import find_entry, list_entries, table_of
 from llm_gateway.infra.database.catalog.rows import read_stored, secret_place
 from llm_gateway.infra.database.engine import reading, writing
@@ -29,7 +29,7 @@ from llm_gateway.infra.secrets import Vault, is_reference
 class CatalogRows:
     """The catalog's rows in the database."""
 
-    def __init__(self, engine: AsyncEngine, vault: Vault, opener: CatalogOpener, clock: Clock) -> None:
+    def __init__(self, engine: AsyncEngine, vault: Vault, opener: CatalogDecoder, clock: Clock) -> None:
         """Write over `engine`; seal under `vault`; open what was written with `opener`; stamp by `clock`."""
         self._engine = engine
         self._vault = vault
@@ -58,7 +58,9 @@ class CatalogRows:
 class _Edit:
     """One open transaction (implements CatalogEdit)."""
 
-    def __init__(self, connection: AsyncConnection, vault: Vault, opener: CatalogOpener, now_us: int) -> None:
+    def __init__(
+        self, connection: AsyncConnection, vault: Vault, opener: CatalogDecoder, now_us: int
+    ) -> None:
         self._connection = connection
         self._vault = vault
         self._opener = opener

@@ -17,7 +17,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
-from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.infra.upstream.address import Unfit, parse_url
 from llm_gateway.infra.upstream.aiohttp.connections import TruthfulConnector
 from llm_gateway.infra.upstream.by_proxy import needs_proxy
@@ -66,7 +66,7 @@ class AiohttpUpstream:
             target = parse_url(request.url)
             encode_head(request, target)
         except Unfit as unfit:
-            raise UpstreamFault("protocol", str(unfit)) from None
+            raise TransportError("protocol", str(unfit)) from None
         if not self._allow_private:
             _refuse_private_literal(target.site.host)
         try:
@@ -74,18 +74,18 @@ class AiohttpUpstream:
                 return AiohttpReply(await self._send(request))
         except TimeoutError as error:
             if isinstance(error, aiohttp.ConnectionTimeoutError):
-                raise UpstreamFault("connect", "no connection to the provider in time") from None
-            raise UpstreamFault("timeout", "the provider did not answer in time") from None
+                raise TransportError("connect", "no connection to the provider in time") from None
+            raise TransportError("timeout", "the provider did not answer in time") from None
         except aiohttp.ClientHttpProxyError:
-            raise UpstreamFault("connect", "the proxy refused to connect to the provider") from None
+            raise TransportError("connect", "the proxy refused to connect to the provider") from None
         except aiohttp.ClientConnectorError as error:
             raise connect_fault(error.__cause__) from None
         except (aiohttp.ClientConnectionError, ConnectionError, OSError):
-            raise UpstreamFault("cut", "the provider closed the connection before it answered") from None
+            raise TransportError("cut", "the provider closed the connection before it answered") from None
         except (aiohttp.InvalidURL, UnicodeError):
-            raise UpstreamFault("connect", "the provider's host name does not resolve") from None
+            raise TransportError("connect", "the provider's host name does not resolve") from None
         except (aiohttp.ClientError, ValueError):
-            raise UpstreamFault("protocol", "the provider's answer is not HTTP") from None
+            raise TransportError("protocol", "the provider's answer is not HTTP") from None
 
     async def close(self) -> None:
         """Drop every connection."""
@@ -155,7 +155,7 @@ class AiohttpReply:
     __slots__ = ("_content", "_inflater", "_let_go", "_response", "status")
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
-        """Own `response` until `close`; UpstreamFault for one that is no reply to us."""
+        """Own `response` until `close`; TransportError for one that is no reply to us."""
         self._response = response
         self._content = response.content
         self._let_go = False
@@ -163,14 +163,14 @@ class AiohttpReply:
         self._inflater: Inflater | None = None
         try:
             if response.status < 200:
-                raise UpstreamFault("protocol", "the provider's answer is in another protocol")
+                raise TransportError("protocol", "the provider's answer is in another protocol")
             self._inflater = inflater_for(response.headers.get("content-encoding"))
         except Undecodable:
             response.close()
-            raise UpstreamFault(
+            raise TransportError(
                 "protocol", "the provider's body has a coding that was not asked for"
             ) from None
-        except UpstreamFault:
+        except TransportError:
             response.close()
             raise
 
@@ -186,7 +186,7 @@ class AiohttpReply:
         """Return the body."""
         length = self._response.content_length
         if length is not None and length > limit:
-            raise UpstreamFault("protocol", "the provider's reply is too large")
+            raise TransportError("protocol", "the provider's reply is too large")
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         parts: list[bytes] = []
@@ -196,7 +196,7 @@ class AiohttpReply:
         ):
             size += len(data)
             if size > limit:
-                raise UpstreamFault("protocol", "the provider's reply is too large")
+                raise TransportError("protocol", "the provider's reply is too large")
             parts.append(data)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -248,13 +248,13 @@ class AiohttpReply:
                 inflater.feed(coded)
             return data
         except TimeoutError:
-            raise UpstreamFault("timeout", late) from None
+            raise TransportError("timeout", late) from None
         except Undecodable:
-            raise UpstreamFault("protocol", "the provider's compressed body cannot be decoded") from None
+            raise TransportError("protocol", "the provider's compressed body cannot be decoded") from None
         except HttpProcessingError:
-            raise UpstreamFault("protocol", "the provider's answer is not HTTP") from None
+            raise TransportError("protocol", "the provider's answer is not HTTP") from None
         except (aiohttp.ClientError, OSError):
-            raise UpstreamFault("cut", "the provider closed the connection before the reply's end") from None
+            raise TransportError("cut", "the provider closed the connection before the reply's end") from None
 
     async def _raw(self, timeout: float) -> bytes:
         if data := self._content.read_nowait():

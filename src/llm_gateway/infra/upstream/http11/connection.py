@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.infra.upstream.http11.messages import NotHttp, ReplyParser, was_one_chunk, whole_chunk
 
 # Unread bytes of a reply beyond which the socket is not read, until the reader has taken them.
@@ -70,7 +70,7 @@ class Connection(asyncio.Protocol):
         # The parser stands between two chunks of the body, while pieces are handed over.
         self._between_chunks = False
         # Why no more of the reply can come.
-        self.fault: UpstreamFault | None = None
+        self.fault: TransportError | None = None
         self.idle_until = 0.0
 
     # --- one exchange ---
@@ -188,7 +188,7 @@ class Connection(asyncio.Protocol):
         try:
             parser.feed(data)
         except NotHttp as fault:
-            self._fail(UpstreamFault("protocol", str(fault)))
+            self._fail(TransportError("protocol", str(fault)))
             return
         self._unread += len(data)
         if self._discarding:
@@ -250,7 +250,7 @@ class Connection(asyncio.Protocol):
         except ssl.SSLError:
             return False
 
-    def _fail(self, fault: UpstreamFault) -> None:
+    def _fail(self, fault: TransportError) -> None:
         self.ended = True
         self.fault = fault
         self._wake()
@@ -311,5 +311,5 @@ class Connection(asyncio.Protocol):
                 waiter.set_result(False)
 
 
-def _cut() -> UpstreamFault:
-    return UpstreamFault("cut", "the provider closed the connection before the reply's end")
+def _cut() -> TransportError:
+    return TransportError("cut", "the provider closed the connection before the reply's end")

@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import Callable
 
-from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.infra.upstream.address import Site
 from llm_gateway.infra.upstream.dialer import Dialer
 from llm_gateway.infra.upstream.http11.connection import Connection
@@ -60,9 +60,9 @@ class Origin:
         return None
 
     async def connect(self, deadline: float, connect_timeout: float | None = None) -> Connection:
-        """Open a connection by `deadline` (loop time), within the connect timeout; raise UpstreamFault."""
+        """Open a connection by `deadline` (loop time), within the connect timeout; raise TransportError."""
         if self._closed:
-            raise UpstreamFault("connect", "the gateway has closed its connections")
+            raise TransportError("connect", "the gateway has closed its connections")
         self._dialing += 1
         try:
             return await self._dialer.dial(

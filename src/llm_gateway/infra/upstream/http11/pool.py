@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 
-from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.infra.upstream.address import Site, Target, Unfit, parse_url
 from llm_gateway.infra.upstream.dialer import Dialer
 from llm_gateway.infra.upstream.http11.connection import Connection
@@ -54,7 +54,7 @@ class PooledUpstream:
             target, origin = self._routes.get(request.url) or self._route(request.url)
             head = encode_head(request, target)
         except Unfit as unfit:
-            raise UpstreamFault("protocol", str(unfit)) from None
+            raise TransportError("protocol", str(unfit)) from None
         deadline = origin.loop.time() + timeout
         connection = origin.take()
         reused = connection is not None
@@ -131,11 +131,11 @@ async def _head_came(connection: Connection, head: bytes, body: bytes, deadline:
         if connection.fault is not None:
             return False
         on_time = await connection.wait(deadline)
-    raise UpstreamFault("timeout", "the provider did not answer in time")
+    raise TransportError("timeout", "the provider did not answer in time")
 
 
-def _no_head(connection: Connection) -> UpstreamFault:
+def _no_head(connection: Connection) -> TransportError:
     fault = connection.fault
     if fault is not None and fault.kind == "protocol":
         return fault
-    return UpstreamFault("cut", "the provider closed the connection before it answered")
+    return TransportError("cut", "the provider closed the connection before it answered")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.infra.upstream.content_coding import Inflater, Undecodable, inflater_for
 from llm_gateway.infra.upstream.http11.connection import Connection
 
@@ -19,7 +19,7 @@ class PooledReply:
     __slots__ = ("_connection", "_headers", "_inflater", "_loop", "status")
 
     def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
-        """Own the connection until `close` or `finish`; UpstreamFault for a coding that nobody can undo."""
+        """Own the connection until `close` or `finish`; TransportError for a coding that nobody can undo."""
         parser = connection.parser
         self._connection: Connection | None = connection
         self._loop = loop
@@ -31,7 +31,7 @@ class PooledReply:
                 self._inflater = inflater_for(self.header("content-encoding"))
             except Undecodable:
                 message = "the provider's body has a coding that was not asked for"
-                raise UpstreamFault("protocol", message) from None
+                raise TransportError("protocol", message) from None
 
     def header(self, name: str) -> str | None:
         """Return a header's value by lower-case name; of several equal ones the last."""
@@ -84,7 +84,7 @@ class PooledReply:
         if connection.parser.complete or connection.fault is not None:
             return
         if not await connection.hand_over(take, patience):
-            raise UpstreamFault("timeout", "the provider went silent")
+            raise TransportError("timeout", "the provider went silent")
 
     def finish(self) -> None:
         """Keep the connection if the body ends within a moment, else drop it."""
@@ -100,7 +100,7 @@ class PooledReply:
 
     def _in_hand(self) -> Connection:
         if self._connection is None:
-            raise UpstreamFault("cut", "the reply was let go before it was read")
+            raise TransportError("cut", "the reply was let go before it was read")
         return self._connection
 
     def _take(self, connection: Connection) -> bytes:
@@ -116,18 +116,18 @@ class PooledReply:
                     break
                 inflater.feed(connection.take())
         except Undecodable:
-            raise UpstreamFault("protocol", "the provider's compressed body cannot be decoded") from None
+            raise TransportError("protocol", "the provider's compressed body cannot be decoded") from None
         return data
 
     @staticmethod
     async def _more(connection: Connection, deadline: float, late: str) -> None:
-        """Wait until something came; raise UpstreamFault when nothing more can, or `deadline` passed."""
+        """Wait until something came; raise TransportError when nothing more can, or `deadline` passed."""
         fault = connection.fault
         if fault is not None:
-            raise UpstreamFault(fault.kind, str(fault))
+            raise TransportError(fault.kind, str(fault))
         if not await connection.wait(deadline):
-            raise UpstreamFault("timeout", late)
+            raise TransportError("timeout", late)
 
 
-def _too_large() -> UpstreamFault:
-    return UpstreamFault("protocol", "the provider's reply is too large")
+def _too_large() -> TransportError:
+    return TransportError("protocol", "the provider's reply is too large")

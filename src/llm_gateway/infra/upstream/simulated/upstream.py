@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from llm_gateway.core.sse import DONE
-from llm_gateway.flow.ports.upstream import UpstreamFault
+from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.infra.upstream.simulated.bodies import embeddings, response, response_events
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.providers.openai.responses import event_bytes
@@ -50,7 +50,7 @@ class SimulatedUpstream:
         count = self._requests[request.url] = self._requests.get(request.url, 0) + 1
         fault = knobs.fault if knobs.fault and count % max(knobs.fault_every, 1) == 0 else ""
         if fault == "connect":
-            raise UpstreamFault("connect", "no connection to the provider")
+            raise TransportError("connect", "no connection to the provider")
         await _pause(_FOREVER if fault == "stall" else knobs.latency_ms / 1000, timeout)
         if fault.isdigit():
             return _refuse(int(fault))
@@ -86,7 +86,7 @@ class SimulatedReply:
             self._next = asyncio.ensure_future(self._advance())
         done, _ = await asyncio.wait({self._next}, timeout=timeout)
         if not done:
-            raise UpstreamFault("timeout", "the provider went silent")
+            raise TransportError("timeout", "the provider went silent")
         task, self._next = self._next, None
         return task.result()
 
@@ -97,7 +97,7 @@ class SimulatedReply:
         while data := await self.read(max(deadline - time.monotonic(), 0.0)):
             parts.append(data)
             if sum(map(len, parts)) > limit:
-                raise UpstreamFault("protocol", "the provider's reply is too large")
+                raise TransportError("protocol", "the provider's reply is too large")
         return b"".join(parts)
 
     async def relay(self, take: Callable[[bytes], bool], patience: float) -> None:
@@ -119,7 +119,7 @@ class SimulatedReply:
 async def _pause(seconds: float, timeout: float) -> None:
     await asyncio.sleep(min(seconds, timeout))
     if seconds > timeout:
-        raise UpstreamFault("timeout", "the provider did not answer in time")
+        raise TransportError("timeout", "the provider did not answer in time")
 
 
 def _knobs(query: str) -> _Knobs:
@@ -127,7 +127,7 @@ def _knobs(query: str) -> _Knobs:
     try:
         return msgspec.convert(values, _Knobs, strict=False)
     except msgspec.ValidationError as error:
-        raise UpstreamFault("protocol", f"the knobs of the simulated provider are wrong: {error}") from None
+        raise TransportError("protocol", f"the knobs of the simulated provider are wrong: {error}") from None
 
 
 async def _whole(value: dict[str, Any]) -> AsyncIterator[bytes]:
@@ -212,7 +212,7 @@ async def _paced(
 ) -> AsyncIterator[bytes]:
     for index, event in enumerate(events):
         if cut_after is not None and index > cut_after:
-            raise UpstreamFault("cut", "the provider closed the connection before the reply's end")
+            raise TransportError("cut", "the provider closed the connection before the reply's end")
         if index and knobs.chunk_ms:
             await asyncio.sleep(knobs.chunk_ms / 1000)
         yield event

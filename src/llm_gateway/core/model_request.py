@@ -9,7 +9,7 @@ import msgspec
 Endpoint = Literal["chat/completions", "completions", "embeddings", "responses"]
 
 
-class ChatRequest(msgspec.Struct, kw_only=True, gc=False):
+class ModelRequest(msgspec.Struct, kw_only=True, gc=False):
     """One request: top-level fields with their raw JSON, decoded once.
 
     `fields` holds every top-level field as the client sent it (duplicate names collapsed to the last
@@ -26,4 +26,4 @@ class ChatRequest(msgspec.Struct, kw_only=True, gc=False):
     created: int = 0
     # The field that names something which lives at one provider alone, such as `previous_response_id`; the
     # request makes sense nowhere else. None = there is no such field.
-    bound_by: str | None = None
+    stateful_field: str | None = None

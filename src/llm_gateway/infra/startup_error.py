@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class StartFault(Exception):
+class StartupError(Exception):
     """The gateway cannot start like this; the message says which setting or file to mend, and how.
 
     It holds no secret, and is meant to be printed without a traceback.
