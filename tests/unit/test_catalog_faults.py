@@ -6,19 +6,14 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.core.config.catalog import (
-    CacheRules,
-    Catalog,
-    ClientCredentials,
-    Credential,
-    Kind,
-    Model,
-    Provider,
-    RetryRules,
-    TaskType,
-    Timeouts,
-)
-from llm_gateway.core.config.validation import catalog_faults, model_faults, provider_faults, task_type_faults
+from llm_gateway.core.config.cache_rules import CacheRules
+from llm_gateway.core.config.catalog import Catalog
+from llm_gateway.core.config.credentials import Credential
+from llm_gateway.core.config.faults import Fault
+from llm_gateway.core.config.models import Model, RetryRules, Timeouts, model_faults
+from llm_gateway.core.config.providers import ClientCredentials, Kind, Provider, provider_faults
+from llm_gateway.core.config.task_types import TaskType, task_type_faults
+from llm_gateway.core.config.validation import catalog_faults
 from llm_gateway.core.secret import Secret
 
 KINDS = {"openai": Kind(name="openai")}
@@ -103,13 +98,17 @@ def test_a_good_model_has_no_fault(fields: dict[str, Any]) -> None:
 def test_a_models_fault_starts_with_its_field(fields: dict[str, Any], says: str) -> None:
     given: dict[str, Any] = {"id": 1, "name": "m"}
     (fault,) = model_faults(Model(**given | fields))
-    assert fault.startswith(says)
+    assert fault.message.startswith(says)
+    assert fault.message.startswith(fault.field)
+    assert (fault.resource, fault.row) == ("model", fields.get("name", "m"))
 
 
 def test_a_task_type_names_a_model_at_least() -> None:
     assert task_type_faults(TaskType(id=1, name="t", models=("nobody-serves-it",))) == []
-    assert task_type_faults(TaskType(id=1, name="t", models=())) == ["models must name one model at least"]
-    assert task_type_faults(TaskType(id=1, name="", models=("a*",))) == [
+    assert task_type_faults(TaskType(id=1, name="t", models=())) == [
+        Fault("task type", "t", "models", "models must name one model at least")
+    ]
+    assert [fault.message for fault in task_type_faults(TaskType(id=1, name="", models=("a*",)))] == [
         "name must not be empty",
         "models must be names of models, without * ? [",
     ]
@@ -153,8 +152,9 @@ def test_bad_newer_fields_of_a_provider_are_named_and_their_secrets_are_not(
     fields: dict[str, Any], says: str
 ) -> None:
     (fault,) = provider_faults(provider(**fields), KINDS)
-    assert fault.startswith(says)
-    assert "hunter2" not in fault
+    assert fault.message.startswith(says)
+    assert fault.message.startswith(fault.field)
+    assert "hunter2" not in str(fault)
 
 
 def test_every_fault_names_its_row() -> None:
@@ -164,15 +164,15 @@ def test_every_fault_names_its_row() -> None:
         credentials=(Credential(id=1, name="c", key_hash=b"x", cache=CacheRules(ttl=0)),),
         models=(Model(id=1, name="m"), Model(id=2, name="m", affinity="x")),
         task_types=(TaskType(id=1, name="t", models=()), TaskType(id=2, name="t", models=("m",))),
-        faults=("model 'z': weights must be an object",),
+        faults=(Fault("model", "z", "weights", "weights must be an object"),),
     )
-    starts = [fault.split(" must")[0] for fault in catalog_faults(catalog, KINDS)]
+    starts = [str(fault).split(" must")[0] for fault in catalog_faults(catalog, KINDS)]
     assert starts == [
         "model 'z': weights",
         "provider 'p': probe_interval",
         "credential 'c': cache.ttl",
         "model 'm': name is used twice",
         "model 'm': affinity",
-        "task type 't': models",
         "task type 't': name is used twice",
+        "task type 't': models",
     ]

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from llm_gateway.core.config.catalog import Strategy
+from llm_gateway.core.config.models import Strategy
 from llm_gateway.core.model_request import Endpoint
 from llm_gateway.core.routing.circuit_breaker import State
 
