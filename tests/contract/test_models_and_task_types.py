@@ -259,6 +259,7 @@ async def test_rows_broken_by_hand_are_named_listed_and_mended(
         ("providers", "weight", "provider 'p': weight must be a whole number"),
         ("providers", "probe_interval", "provider 'p': probe_interval must be a number of seconds, or null"),
         ("credentials", "rate_limit", "credential 'c': rate_limit must be a whole number, or null"),
+        ("credentials", "key_hash", "credential 'c': key must be set again: its stored hash is text"),
     ],
 )
 async def test_sqlite_keeps_any_value_and_the_fault_names_it(

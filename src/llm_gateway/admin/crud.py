@@ -15,14 +15,11 @@ from llm_gateway.admin.write_options import Options, set_etag
 from llm_gateway.flow.config.editor import Edited
 from llm_gateway.flow.config.rows.base import Row
 
-_DELETED_RESPONSES: dict[int | str, dict[str, Any]] = {
-    404: {"description": "There is no such row."},
-    412: {"description": "The configuration has another version than If-Match names."},
-}
-_CHANGE_RESPONSES = _DELETED_RESPONSES | {409: {"description": "The name or the key is taken."}}
-_CREATE_RESPONSES = {code: text for code, text in _CHANGE_RESPONSES.items() if code != 404} | {
-    200: {"description": "A dry run: nothing was created."}
-}
+_NOT_FOUND = {"description": "There is no such row."}
+_CONFLICT = {"description": "The name or the key is taken."}
+_PRECONDITION_FAILED = {"description": "The configuration has another version than If-Match names."}
+DELETE_RESPONSES: dict[int | str, dict[str, Any]] = {404: _NOT_FOUND, 412: _PRECONDITION_FAILED}
+CHANGE_RESPONSES = DELETE_RESPONSES | {409: _CONFLICT}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +85,11 @@ class Crud(Generic[Row]):
             status_code=201,
             response_model=self.written,
             response_model_exclude_unset=True,
-            responses=_CREATE_RESPONSES,
+            responses={
+                200: {"description": "A dry run: nothing was created.", "model": self.written},
+                409: _CONFLICT,
+                412: _PRECONDITION_FAILED,
+            },
             name=f"create_{self.name}",
             description=self.docs["create"],
         )
@@ -141,7 +142,7 @@ class Crud(Generic[Row]):
                 methods=[method],
                 response_model=self.written,
                 response_model_exclude_unset=True,
-                responses=_CHANGE_RESPONSES,
+                responses=CHANGE_RESPONSES,
                 name=f"change_{self.name}",
                 description=self.docs["change"],
             )
@@ -158,7 +159,7 @@ class Crud(Generic[Row]):
             methods=["DELETE"],
             response_model=Deleted,
             response_model_exclude_unset=True,
-            responses=_DELETED_RESPONSES,
+            responses=DELETE_RESPONSES,
             name=f"delete_{self.name}",
             description=self.docs["delete"],
         )

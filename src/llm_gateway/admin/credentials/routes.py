@@ -14,7 +14,7 @@ from llm_gateway.admin.credentials.schemas import (
     WrittenCredential,
     shown,
 )
-from llm_gateway.admin.crud import Crud
+from llm_gateway.admin.crud import DELETE_RESPONSES, Crud
 from llm_gateway.admin.services import Services
 from llm_gateway.admin.shapes import read_id
 from llm_gateway.admin.write_options import Options
@@ -43,7 +43,7 @@ _CRUD = Crud(
 _CRUD.add_to(router)
 
 
-@router.post("/{credential}/rotate", response_model_exclude_unset=True)
+@router.post("/{credential}/rotate", response_model_exclude_unset=True, responses=DELETE_RESPONSES)
 async def rotate_credential(
     credential: str, services: Services, options: Options, response: Response
 ) -> WrittenCredential:

@@ -76,7 +76,12 @@ class CatalogDecoder:
 
 def _credential(row: CredentialRow, faults: list[Fault]) -> Credential:
     values = CREDENTIALS.read(row, row.name, faults)
-    return Credential(**values | {"key_hash": bytes(row.key_hash)})
+    key_hash: object = row.key_hash
+    if isinstance(key_hash, str):
+        # SQLite stores text in a column of bytes.
+        faults.append(Fault("credential", row.name, "key", "key must be set again: its stored hash is text"))
+        values["key_hash"] = b""
+    return Credential(**values)
 
 
 def _message(error: MissingVariable | SealBroken) -> str:

@@ -166,15 +166,13 @@ async def _fresh_id(connection: AsyncConnection, table: sa.Table, *, reserve: bo
     if connection.dialect.name == "postgresql":
         # Rows that were inserted by hand with ids of their own are stepped over.
         above = sa.select(sa.func.coalesce(sa.func.max(table.c.id), 0) + 1).scalar_subquery()
-        name = await connection.scalar(sa.select(sa.func.pg_get_serial_sequence(table.name, "id")))
-        following = (
-            sa.func.nextval(sa.cast(name, postgresql.REGCLASS))
-            if reserve
-            else sa.literal_column(f"(SELECT last_value + is_called::int FROM {name})")
-        )
-        fresh = sa.func.greatest(following, above)
+        sequence = sa.cast(sa.func.pg_get_serial_sequence(table.name, "id"), postgresql.REGCLASS)
         if reserve:
-            fresh = sa.func.setval(sa.cast(name, postgresql.REGCLASS), fresh)
+            fresh = sa.func.setval(sequence, sa.func.greatest(sa.func.nextval(sequence), above))
+        else:
+            # NULL before the first id was given.
+            given = sa.func.coalesce(sa.func.pg_sequence_last_value(sequence), 0)
+            fresh = sa.func.greatest(given + 1, above)
         return int((await connection.execute(sa.select(fresh))).scalar_one())
     last = await connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = ?", (table.name,))
     return int(last.scalar() or 0) + 1
