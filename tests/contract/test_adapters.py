@@ -18,8 +18,9 @@ from llm_gateway.core.config.snapshot import EnabledProvider
 from llm_gateway.core.config.validation import provider_faults
 from llm_gateway.core.model_request import Endpoint, ModelRequest
 from llm_gateway.core.secret import Secret
-from llm_gateway.providers.base import Adapter, BadReply, ReplyStream, UpstreamErrorBody
+from llm_gateway.providers.base import Adapter, ReplyStream, UpstreamErrorBody
 from llm_gateway.providers.registry import ADAPTERS, KINDS
+from llm_gateway.wire.errors import BadReply
 from tests.fakes.at_once import told_at_once
 
 WIRE = Path(__file__).parents[1] / "wire"

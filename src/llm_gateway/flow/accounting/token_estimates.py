@@ -10,9 +10,9 @@ import msgspec
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.records import Usage
 from llm_gateway.core.sse import event_data, split_events
-from llm_gateway.flow.accounting.response_texts import event_texts, input_texts, response_texts
 from llm_gateway.flow.ports.ledger import TokenCounter
 from llm_gateway.providers.base import StreamSample
+from llm_gateway.wire.openai_responses.texts import event_texts, input_texts, response_texts
 
 # OpenAI's published overheads of a chat: for each message, for a name, and for the start of the reply.
 _PER_MESSAGE = 3

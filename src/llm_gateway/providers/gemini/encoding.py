@@ -10,9 +10,9 @@ from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.providers.gemini.contents import Contents
 from llm_gateway.providers.gemini.generation import carried, generation_config, thinks_by_level
-from llm_gateway.providers.translating.conversation import Conversation, NamedTool, Tool
 from llm_gateway.providers.translating.fields import settle, unsupported_field
-from llm_gateway.providers.translating.reading import read_conversation
+from llm_gateway.wire.openai_chat.conversation import Conversation, NamedTool, Tool
+from llm_gateway.wire.openai_chat.request_reader import read_conversation
 
 # As at OpenAI; a blocked prompt is told for each of them.
 _MOST_CHOICES = 128

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.providers.base import BadReply, Completion
+from llm_gateway.providers.base import Completion
 from llm_gateway.providers.gemini.decoding import CandidateReader, logprobs, made_up_id, usage_from_wire
 from llm_gateway.providers.gemini.streaming import expected_choices
-from llm_gateway.providers.gemini.wire import WireReply
-from llm_gateway.providers.translating.writing import Choice, Delta, ReplyWriter
+from llm_gateway.wire.errors import BadReply
+from llm_gateway.wire.gemini.contents import WireReply
+from llm_gateway.wire.openai_chat.reply_writer import Choice, Delta, ReplyWriter
 
 
 def complete(reply: WireReply, request: ModelRequest) -> Completion:

@@ -11,12 +11,13 @@ from llm_gateway.core.config.catalog import Kind
 from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
 from llm_gateway.core.model_request import Endpoint, ModelRequest
 from llm_gateway.core.secret import Secret
-from llm_gateway.providers.base import BadReply, Completion, ReplyStream, UpstreamErrorBody, UpstreamRequest
+from llm_gateway.providers.base import Completion, ReplyStream, UpstreamErrorBody, UpstreamRequest
 from llm_gateway.providers.openai.chat_stream import ChatStream
 from llm_gateway.providers.openai.errors import refusal_from
 from llm_gateway.providers.openai.responses import read_response
 from llm_gateway.providers.openai.responses_stream import ResponsesStream
-from llm_gateway.providers.openai.usage import WireUsage, usage_from_wire
+from llm_gateway.wire.errors import BadReply
+from llm_gateway.wire.openai_chat.usage import WireUsage, usage_from_wire
 
 _USER_AGENT = "llm-gateway"
 # OpenRouter for one says under 200 that a provider behind it failed; others have a place for an error, and none.

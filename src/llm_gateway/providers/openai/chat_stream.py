@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.providers.base import BadReply
 from llm_gateway.providers.openai.errors import refusal_from
 from llm_gateway.providers.openai.event_stream import OpenAIReplyStream
+from llm_gateway.wire.errors import BadReply
 
 _encode = msgspec.json.Encoder().encode
 

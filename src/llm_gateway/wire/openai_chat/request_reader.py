@@ -10,14 +10,8 @@ import msgspec
 
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.providers.translating.conversation import (
-    Conversation,
-    JsonObject,
-    Message,
-    ResponseFormat,
-    Tool,
-    ToolChoice,
-)
+from llm_gateway.wire.openai_chat.conversation import Conversation, Message, ResponseFormat, Tool, ToolChoice
+from llm_gateway.wire.raw_json import JsonObject
 
 _T = TypeVar("_T")
 _PLACE = re.compile(r" - at `\$(.*)`$")

@@ -9,7 +9,7 @@ import msgspec
 
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.records import Usage
-from llm_gateway.providers.translating.conversation import JsonObject
+from llm_gateway.wire.raw_json import JsonObject
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
