@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from llm_gateway.core.config.catalog import Provider
 from llm_gateway.core.config.snapshot import EnabledProvider
 from llm_gateway.core.config.validation import provider_faults
-from llm_gateway.core.model_request import Endpoint, ModelRequest
+from llm_gateway.core.endpoints import EndpointName
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.secret import Secret
 from llm_gateway.providers.base import Adapter, ReplyStream, UpstreamErrorBody
 from llm_gateway.providers.registry import ADAPTERS, KINDS
@@ -73,7 +74,7 @@ ERROR_LIKE = st.recursive(
 )
 
 
-def request(endpoint: Endpoint = "chat/completions", **more: Any) -> ModelRequest:
+def request(endpoint: EndpointName = "chat/completions", **more: Any) -> ModelRequest:
     asked: dict[str, Any] = {"model": "public", "temperature": 0.5, **more}
     words = {"completions": "prompt", "embeddings": "input", "responses": "input"}
     if endpoint in words:

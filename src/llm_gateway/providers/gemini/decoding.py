@@ -31,7 +31,7 @@ _BROKEN = frozenset({"MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTE
 
 def made_up_id(request: ModelRequest) -> str:
     """Return an id for a reply whose provider gives none."""
-    return f"{'chatcmpl' if request.endpoint == 'chat/completions' else 'cmpl'}-{request.created}"
+    return f"{'chatcmpl' if request.traits.is_chat else 'cmpl'}-{request.created}"
 
 
 class CandidateReader:

@@ -22,7 +22,7 @@ _MODES = {"none": "NONE", "auto": "AUTO", "required": "ANY"}
 def write_body(request: ModelRequest, model: str) -> tuple[bytes, tuple[str, ...]]:
     """Return the body for `model`, and the paths of the fields that were left out; raise BadRequest."""
     conversation = read_conversation(request)
-    is_chat = request.endpoint == "chat/completions"
+    is_chat = request.traits.is_chat
     if not 1 <= conversation.n <= _MOST_CHOICES:
         raise BadRequest(f"The field 'n' must be 1 to {_MOST_CHOICES}.", param="n")
     if conversation.parallel_tool_calls is False and conversation.tools:

@@ -26,7 +26,7 @@ class GeminiStream(TranslatedStream):
     def __init__(self, request: ModelRequest, *, event_limit: int) -> None:
         """Read the answer to `request`; it is whole when each of its choices is."""
         super().__init__(request, event_limit=event_limit)
-        self._is_chat = request.endpoint == "chat/completions"
+        self._is_chat = request.traits.is_chat
         self.writer.model = request.model
         self.writer.reply_id = made_up_id(request)
         self._expected = expected_choices(request)

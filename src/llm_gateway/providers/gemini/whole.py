@@ -16,7 +16,7 @@ def complete(reply: WireReply, request: ModelRequest) -> Completion:
     _check(reply)
     reply_id = reply.response_id or made_up_id(request)
     writer = ReplyWriter(request, reply_id=reply_id, model=reply.model_version or request.model)
-    is_chat = request.endpoint == "chat/completions"
+    is_chat = request.traits.is_chat
     choices = []
     for candidate in sorted(reply.candidates or (), key=lambda candidate: candidate.index):
         reader = CandidateReader(reply_id, candidate.index)

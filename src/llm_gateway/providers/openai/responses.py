@@ -33,12 +33,12 @@ def read_response(body: bytes) -> Completion:
     try:
         response = decode_response(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        response = _loosely(body)
+        response = _lenient_decode(body)
     refusal = response_refusal(msgspec.json.decode(body)) if response.status == "failed" else None
     return Completion(body=body, usage=responses_usage(response.usage), refusal=refusal)
 
 
-def _loosely(body: bytes) -> WireResponse:
+def _lenient_decode(body: bytes) -> WireResponse:
     """Accept any JSON object; its usage is then unknown."""
     try:
         _decode_object(body)

@@ -62,7 +62,7 @@ class ReplyWriter:
     def __init__(self, request: ModelRequest, *, reply_id: str = "", model: str = "") -> None:
         """Answer `request`; id and model may be set later, before the first write."""
         self._created = request.created
-        self._is_chat = request.endpoint == "chat/completions"
+        self._is_chat = request.traits.is_chat
         self._wants_usage = request.wants_usage
         self.reply_id = reply_id
         self.model = model

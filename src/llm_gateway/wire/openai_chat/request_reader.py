@@ -33,7 +33,7 @@ def read_conversation(request: ModelRequest) -> Conversation:
     A legacy completion's prompt becomes one user message.
     """
     fields = {name: raw for name, raw in request.fields.items() if bytes(raw) != b"null"}
-    is_legacy = request.endpoint == "completions"
+    is_legacy = not request.traits.is_chat
     messages = _prompt(fields) if is_legacy else _read(fields, "messages", tuple[Message, ...], ())
     if not messages:
         name = "prompt" if is_legacy else "messages"
