@@ -10,7 +10,7 @@ import msgspec
 
 from llm_gateway.core.config.faults import Fault
 from llm_gateway.core.config.model_patterns import is_glob
-from llm_gateway.core.model_request import Endpoint
+from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.secret import Secret
 
 # Seconds; an upper bound, so that a typing error does not overflow a timer.
@@ -31,7 +31,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     # False for servers that reject `stream_options`.
     stream_usage: bool = True
     # The endpoints that its providers serve; a deployment is in no plan for any other.
-    endpoints: tuple[Endpoint, ...] = ("chat/completions", "completions")
+    endpoints: tuple[EndpointName, ...] = ("chat/completions", "completions")
 
 
 class ClientCredentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
