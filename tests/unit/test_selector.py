@@ -175,15 +175,12 @@ def test_rings_of_models_that_are_gone_are_forgotten() -> None:
         snapshot = snapshot_of(provider("a", model_mapping=names))
         for name in names:
             plan_for(selector, snapshot, name)
-    assert len(selector._named) <= 1500
+    assert len(selector._explicit) <= 1500
 
 
-def test_names_from_clients_do_not_push_out_what_is_known_of_named_models(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("llm_gateway.flow.routing.selector._ON_DEMAND_LIMIT", 50)
+def test_names_from_clients_do_not_push_out_what_is_known_of_named_models() -> None:
     snapshot = snapshot_of(provider("a", model_mapping={"m": "up", "*": "*"}), *weighted({"b": 1})[:0])
-    selector = Selector()
+    selector = Selector(on_demand_limit=50)
     trip(selector, snapshot, "a")
     for number in range(200):
         plan_for(selector, snapshot, f"junk-{number}")
