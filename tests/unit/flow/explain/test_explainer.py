@@ -172,8 +172,8 @@ def test_what_is_in_force_is_shown() -> None:
     shown = {(route.model, route.role): route.passed_over for route in said.routes}
     assert shown["m", "asked"] is None
     assert shown["n", "fallback"] is None
-    assert shown["o", "fallback"] == "the credential may not use it"
-    assert shown["big", "context_fallback"] == "the credential may not use it"
+    assert shown["o", "fallback"] == "the credential may not use this model"
+    assert shown["big", "context_fallback"] == "the credential may not use this model"
     assert ("n", "policy_fallback") in shown
     assert said.routes[0].has_affinity
     assert [(stop.model, stop.provider) for stop in said.order] == [("m", "a"), ("n", "b")]
