@@ -28,7 +28,7 @@ def periodic(
     prober = Prober(
         bench.gateway,
         ttl=5.0,
-        answered=lambda key, good: None if heard is None else heard.append((key, good)),
+        on_answer=lambda key, good: None if heard is None else heard.append((key, good)),
     )
     return PeriodicProbes(bench.gateway, prober, workers=workers)
 
@@ -108,7 +108,7 @@ async def test_a_good_answer_makes_the_trial_due_and_nothing_more(answer: FakeRe
     snapshot = bench.gateway.snapshots.current
     assert snapshot is not None
     trip(bench.gateway.selector, snapshot, "a", now=bench.clock.now)
-    await Prober(bench.gateway, ttl=5.0).ask(snapshot.providers[0])
+    await Prober(bench.gateway, ttl=5.0).probe(snapshot.providers[0])
     (deployment,) = bench.gateway.selector.open_breakers()["a"]
     assert deployment.breaker.state(bench.clock.now) == state
 
@@ -118,6 +118,6 @@ async def test_a_provider_with_oauth2_is_shown_a_token() -> None:
     bench = bench_of(provider("a", 1, oauth2=grant), a=FakeReply(LIST))
     snapshot = bench.gateway.snapshots.current
     assert snapshot is not None
-    probe = await Prober(bench.gateway, ttl=5.0).ask(snapshot.providers[0])
+    probe = await Prober(bench.gateway, ttl=5.0).probe(snapshot.providers[0])
     assert (probe.status, probe.models) == ("healthy", ("up",))
     assert bench.upstream.requests[0].headers["authorization"] == "Bearer token-0-of-1"
