@@ -26,7 +26,7 @@ _PROMPT = "Say OK."
 _TEXT_LIMIT = 200
 
 _UNREACHABLE = "Check api_base, and whether this machine can reach it."
-_NO_TOKEN = (
+_CHECK_OAUTH2 = (
     "Could not obtain an access token: check oauth2, api_key, and whether this machine can reach token_url."
 )
 _TIMED_OUT = "Try again. A server that has to load its model first may take longer than this test waits."
@@ -178,7 +178,9 @@ class _Trial:
                     provider.id, provider.oauth2, provider.secret, self._time_left()
                 )
             except TransportError as fault:
-                raise _TestFailed(_sentence(fault), _NO_TOKEN, timed_out=fault.kind == "timeout") from None
+                raise _TestFailed(
+                    _sentence(fault), _CHECK_OAUTH2, timed_out=fault.kind == "timeout"
+                ) from None
             provider = msgspec.structs.replace(provider, secret=token)
             self._redacted.append(provider)
         return EnabledProvider(provider, self._kind)
