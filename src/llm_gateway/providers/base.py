@@ -31,10 +31,6 @@ class UpstreamRequest(msgspec.Struct, kw_only=True, gc=False):
         return f"UpstreamRequest(method={self.method!r}, ...)"
 
 
-class BadReply(Exception):
-    """A 2xx reply that makes no sense; the message is for the log and holds none of the reply."""
-
-
 class UpstreamErrorBody(msgspec.Struct, frozen=True, kw_only=True):
     """What a provider's error body says; None where it says nothing."""
 

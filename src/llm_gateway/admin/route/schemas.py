@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field
 
 from llm_gateway.admin.shapes import Body, ModelName, Name
-from llm_gateway.core.model_request import Endpoint
+from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.flow.explain.answer import Question
 
 Text = Annotated[str, Field(max_length=4096)]
@@ -21,7 +21,7 @@ class RouteQuestion(Body):
     credential: int | Name | None = Field(
         default=None, description="An id or a name. If omitted, a credential that may use every model."
     )
-    endpoint: Endpoint = "chat/completions"
+    endpoint: EndpointName = "chat/completions"
     user: Text | None = None
     prompt_cache_key: Text | None = None
     headers: dict[str, Text] = Field(default={}, max_length=100)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from llm_gateway.core.model_request import Endpoint
+from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.secret import Secret
 
 
@@ -22,7 +22,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     # False for servers that refuse `stream_options`.
     stream_usage: bool = True
     # Which endpoints its providers answer; a deployment is not in the plan of any other.
-    endpoints: tuple[Endpoint, ...] = ("chat/completions", "completions")
+    endpoints: tuple[EndpointName, ...] = ("chat/completions", "completions")
 
 
 class ClientCredentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,7 +10,7 @@ import msgspec
 from llm_gateway.core.config.catalog import Catalog, ClientCredentials, Credential, Kind, Model, Provider
 from llm_gateway.core.config.model_patterns import ModelPatterns, is_glob
 from llm_gateway.core.config.validation import catalog_faults
-from llm_gateway.core.model_request import Endpoint
+from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.secret import Secret
 
 # Routes of wildcard providers are made on demand: as many as this are kept.
@@ -38,7 +38,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     upstream_model: str
     weight: int
     stream_usage: bool
-    endpoints: tuple[Endpoint, ...] = ("chat/completions", "completions")
+    endpoints: tuple[EndpointName, ...] = ("chat/completions", "completions")
     oauth2: ClientCredentials | None = None
     api_version: str | None = None
 
@@ -75,9 +75,9 @@ class Route:
         self.endpoints = _common(deployments)
         # Under what the selector remembers whose turn it is.
         self.state_key: Hashable = model
-        self._narrowed: dict[Endpoint, Route] = {}
+        self._narrowed: dict[EndpointName, Route] = {}
 
-    def answering(self, endpoint: Endpoint) -> Route:
+    def answering(self, endpoint: EndpointName) -> Route:
         """Return this route without the deployments that do not answer `endpoint`."""
         if endpoint in self.endpoints:
             return self
@@ -90,7 +90,7 @@ class Route:
         return narrowed
 
 
-def _common(deployments: Sequence[Deployment]) -> frozenset[Endpoint]:
+def _common(deployments: Sequence[Deployment]) -> frozenset[EndpointName]:
     sets = [frozenset(deployment.endpoints) for deployment in deployments]
     return frozenset.intersection(*sets) if sets else frozenset()
 

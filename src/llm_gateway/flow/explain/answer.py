@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from llm_gateway.core.config.catalog import Strategy
-from llm_gateway.core.model_request import Endpoint
+from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.routing.circuit_breaker import State
 
 Role = Literal["asked", "fallback", "context_fallback", "policy_fallback"]
@@ -24,7 +24,7 @@ class Question:
     model: str | None = None
     task_type: str | None = None
     credential: int | str | None = None
-    endpoint: Endpoint = "chat/completions"
+    endpoint: EndpointName = "chat/completions"
     user: str | None = None
     prompt_cache_key: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -122,7 +122,7 @@ class Explanation:
 
     config_version: int
     model: str | None
-    endpoint: Endpoint
+    endpoint: EndpointName
     credential: str | None
     task_models: tuple[str, ...] | None = field(
         metadata={"description": "The task type's models that the credential may use, best first."}

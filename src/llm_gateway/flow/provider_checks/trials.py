@@ -16,7 +16,8 @@ from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.listeners import ProviderTest, TrialListener
 from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.request.redaction import redact
-from llm_gateway.providers.base import Adapter, BadReply, UpstreamErrorBody, UpstreamRequest
+from llm_gateway.providers.base import Adapter, UpstreamErrorBody, UpstreamRequest
+from llm_gateway.wire.errors import BadReply
 
 # Seconds for the whole test. A local server may have to load its model first.
 _TIMEOUT = 30.0

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import cast
 
 from llm_gateway.core.config.snapshot import Principal, Route, Snapshot
+from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.errors import BadRequest, ModelNotFound, Unavailable
-from llm_gateway.core.model_request import Endpoint, ModelRequest
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.routing.selector import Candidate, CandidateSet, RouteState, Selector
 
 _HEADER = "header:"
@@ -30,7 +31,7 @@ class Plan:
         snapshot: Snapshot,
         account: Principal,
         route: Route,
-        endpoint: Endpoint,
+        endpoint: EndpointName,
         affinity: bytes | None,
         fallbacks: tuple[str, ...],
         *,
@@ -214,7 +215,9 @@ def find_route(snapshot: Snapshot, model: str) -> Route:
     raise Unavailable(message, code="model_drained", retry_after=1)
 
 
-def fallback_route(snapshot: Snapshot, account: Principal, model: str, endpoint: Endpoint) -> Route | None:
+def fallback_route(
+    snapshot: Snapshot, account: Principal, model: str, endpoint: EndpointName
+) -> Route | None:
     """Return the route of a fallback model; None when nothing serves it or the credential may not use it."""
     if model not in account.models:
         return None
@@ -226,7 +229,7 @@ def fallback_route(snapshot: Snapshot, account: Principal, model: str, endpoint:
 
 
 def _check_fallbacks(
-    snapshot: Snapshot, account: Principal, asked: str, models: tuple[str, ...], endpoint: Endpoint
+    snapshot: Snapshot, account: Principal, asked: str, models: tuple[str, ...], endpoint: EndpointName
 ) -> None:
     """Raise ModelNotFound unless a fallback model can serve the endpoint."""
     for model in models:
@@ -238,7 +241,9 @@ def _check_fallbacks(
     raise ModelNotFound(message, param="model")
 
 
-def task_routes(snapshot: Snapshot, account: Principal, task_type: str, endpoint: Endpoint) -> list[Route]:
+def task_routes(
+    snapshot: Snapshot, account: Principal, task_type: str, endpoint: EndpointName
+) -> list[Route]:
     """Return the routes of a task type's models, best first, that the credential may use."""
     models = snapshot.task_types.get(task_type, ())
     found = (fallback_route(snapshot, account, model, endpoint) for model in models)

@@ -15,7 +15,7 @@ from llm_gateway.providers.gemini.encoding import write_body
 from llm_gateway.providers.gemini.errors import refusal_from
 from llm_gateway.providers.gemini.streaming import GeminiStream
 from llm_gateway.providers.gemini.whole import complete
-from llm_gateway.providers.gemini.wire import read_models, read_reply
+from llm_gateway.wire.gemini.contents import read_models, read_reply
 
 _USER_AGENT = "llm-gateway"
 # Names below these are paths already.
