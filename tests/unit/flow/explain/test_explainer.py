@@ -1,4 +1,4 @@
-"""What is said of a request is what a live one then does, and saying it moves nothing."""
+"""The explanation matches what the next live request does, and explaining changes no state."""
 
 from __future__ import annotations
 

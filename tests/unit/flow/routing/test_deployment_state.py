@@ -33,7 +33,7 @@ def test_least_busy_is_not_drawn_to_one_that_fails_at_once() -> None:
     assert asked["bad"] < asked["good"] * 1.1
 
 
-def test_a_failure_is_forgotten_by_and_by() -> None:
+def test_a_failure_decays() -> None:
     selector = Selector()
     snapshot = snapshot_of(*weighted({"a": 1}))
     state: DeploymentState = plan_for(selector, snapshot).first(0.0).state
@@ -41,7 +41,7 @@ def test_a_failure_is_forgotten_by_and_by() -> None:
     assert [round(state.load(now), 3) for now in (0.0, 10.0, 20.0, 100.0)] == [1.0, 0.5, 0.25, 0.0]
 
 
-def test_a_place_is_given_back_once() -> None:
+def test_a_permit_is_given_back_once() -> None:
     snapshot, selector = snapshot_of(*weighted({"a": 1})), Selector()
     state = plan_for(selector, snapshot).first(0.0).state
     permit = state.admit(0.0)
@@ -53,7 +53,7 @@ def test_a_place_is_given_back_once() -> None:
     assert state.breaker.consecutive_failures == 0
 
 
-def test_whoever_listens_hears_of_each_opening() -> None:
+def test_each_opening_of_a_breaker_is_reported() -> None:
     heard: list[tuple[str, float]] = []
     selector = Selector(on_open=lambda state, seconds: heard.append((state.provider_key, seconds)))
     snapshot = snapshot_of(*weighted({"a": 1}))

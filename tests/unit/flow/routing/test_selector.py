@@ -27,11 +27,11 @@ def test_an_open_breaker_is_left_out_and_the_others_keep_their_shares() -> None:
     assert sorted(keys_of(plan_for(selector, snapshot))) == ["b", "c"]
 
 
-def test_who_comes_back_takes_up_its_turns_where_it_left_them() -> None:
+def test_a_recovered_deployment_resumes_its_share() -> None:
     snapshot, selector = snapshot_of(*weighted({"a": 1, "b": 1, "c": 1})), Selector()
     trip(selector, snapshot, "a")
     firsts(selector, snapshot, 100)
-    # Its time is over; the trial is out only while a visit is: here nobody visits.
+    # The open time has passed. No attempt is made here, so the trial stays available.
     assert firsts(selector, snapshot, 30, now=5.0) == {"a": 10, "b": 10, "c": 10}
 
 
@@ -44,7 +44,7 @@ def test_when_over_half_of_the_weight_is_open_all_are_tried_rather_than_none() -
     assert len(keys_of(plan_for(selector, snapshot))) == 3
 
 
-def test_a_half_open_breaker_has_one_visitor_at_a_time() -> None:
+def test_a_half_open_breaker_allows_one_attempt_at_a_time() -> None:
     snapshot, selector = snapshot_of(*weighted({"a": 1, "b": 1})), Selector()
     trip(selector, snapshot, "a")
     permits = []
@@ -101,7 +101,7 @@ def test_state_outlives_a_snapshot_and_is_shared_between_routes() -> None:
     assert [len(states) for states in selector.open_breakers().values()] == [1]
 
 
-def test_deployments_that_are_gone_are_forgotten() -> None:
+def test_states_of_removed_deployments_are_dropped() -> None:
     selector = Selector()
     old = snapshot_of(*weighted({"a": 1, "b": 1}))
     trip(selector, old, "a")
@@ -112,7 +112,7 @@ def test_deployments_that_are_gone_are_forgotten() -> None:
     assert [state.provider_key for state in selector._deployment_states.values()] == ["b"]
 
 
-def test_rings_of_models_that_are_gone_are_forgotten() -> None:
+def test_states_of_removed_models_are_dropped() -> None:
     selector = Selector()
     for generation in range(6):
         names = {f"m{generation}-{number}": "up" for number in range(500)}
