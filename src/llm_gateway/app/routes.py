@@ -84,7 +84,7 @@ def periodic_probes(parts: Wiring, workers: int) -> PeriodicProbes:
 
 
 def _prober(parts: Wiring, ttl: float) -> Prober:
-    return Prober(parts.gateway, ttl=ttl, answered=parts.metrics.provider_answered)
+    return Prober(parts.gateway, ttl=ttl, on_answer=parts.metrics.provider_answered)
 
 
 def _guards(settings: Settings, admin_key: Secret) -> tuple[Guard, ...]:
