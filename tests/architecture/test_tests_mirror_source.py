@@ -56,7 +56,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "flow/request/admission.py": "unit/test_pipeline.py",
     "flow/request/cached_answer.py": "unit/test_caching.py",
     "flow/request/cached_stream.py": "unit/test_caching.py",
-    "flow/request/dispatch.py": "unit/test_pipeline.py",
     "flow/request/recovery.py": "unit/test_recovering.py",
     "flow/request/reply.py": "property/test_stream_relay.py",
     "http/data_plane.py": "unit/test_http_shell.py",
