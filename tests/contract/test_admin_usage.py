@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.core.records import UsageRecord
+from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.infra.json_lines import to_line
 from tests.fakes.admin_desk import Desk, sitting
 from tests.fakes.stores import opened

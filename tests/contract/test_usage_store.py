@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.core.records import UsageRecord
+from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.flow.config.rows import UsageFilter, UsagePlace
 from llm_gateway.flow.ports.ledger import FactsRefused
 from llm_gateway.infra.json_lines import to_line

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from llm_gateway.core.records import AttemptBegun, UsageRecord
+from llm_gateway.core.ledger.records import AttemptBegun, UsageRecord
 from llm_gateway.flow.ports.ledger import FactsRefused
 
 

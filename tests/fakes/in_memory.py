@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from llm_gateway.core.config.catalog import Catalog, ClientCredentials, Credential, Model, Provider
 from llm_gateway.core.config.snapshot import Snapshot, build_snapshot
-from llm_gateway.core.records import AttemptBegun, AttemptFailed, UsageRecord
+from llm_gateway.core.ledger.records import AttemptBegun, AttemptFailed, UsageRecord
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.call import Call, PresentedKey
 from llm_gateway.flow.gateway import Gateway, Options

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 from loguru import logger
 
-from llm_gateway.core.records import AttemptBegun, UsageRecord
+from llm_gateway.core.ledger.records import AttemptBegun, UsageRecord
 from llm_gateway.infra.journal.files import is_dead, read_folder, used_bytes
 from llm_gateway.infra.journal.writer import FileJournal
 from llm_gateway.infra.json_lines import MAX_LINE, to_line

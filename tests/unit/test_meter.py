@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from llm_gateway.core.records import Usage
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.call import Call
 from tests.fakes.in_memory import Bench, FakeReply, FakeUpstream, provider

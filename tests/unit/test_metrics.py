@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.core.records import AttemptFailed, UsageRecord
+from llm_gateway.core.ledger.records import AttemptFailed, UsageRecord
 from llm_gateway.flow.ports.cache import CacheResult
 from llm_gateway.infra.metrics.prometheus import Metrics, gauge
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from loguru import logger
 
-from llm_gateway.core.records import interrupted
+from llm_gateway.core.ledger.records import interrupted
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.journal import reader as journal_reader
 from llm_gateway.infra.journal import shipper as shipper_module

@@ -16,7 +16,7 @@ from llm_gateway.admin.usage.schemas import (
     row,
     wanted,
 )
-from llm_gateway.core.records import Outcome
+from llm_gateway.core.ledger.records import Outcome
 
 router = APIRouter(prefix="/usage", tags=["usage"])
 

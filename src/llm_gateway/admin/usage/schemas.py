@@ -10,7 +10,8 @@ from pydantic import BaseModel
 from llm_gateway.admin.shapes import bad_cursor, make_cursor, read_cursor
 from llm_gateway.admin.times import iso_time, read_time
 from llm_gateway.core.errors import Unprocessable
-from llm_gateway.core.records import Outcome, UsageRecord, UsageSource
+from llm_gateway.core.ledger.records import Outcome, UsageRecord
+from llm_gateway.core.ledger.usage import UsageSource
 from llm_gateway.flow.config.rows import UsageFilter, UsagePlace
 
 _TIME = "ISO 8601 (UTC unless it says) or Unix seconds"

@@ -6,7 +6,8 @@ import msgspec
 
 from llm_gateway.core.config.snapshot import Deployment
 from llm_gateway.core.errors import GatewayError, openai_error
-from llm_gateway.core.records import AfterFailure, AttemptBegun, AttemptFailed, Outcome, Usage, UsageRecord
+from llm_gateway.core.ledger.records import AfterFailure, AttemptBegun, AttemptFailed, Outcome, UsageRecord
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.routing.retry import Failure
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Gateway

@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.core.records import Usage
 from llm_gateway.core.sse import event_data, split_events
 from llm_gateway.flow.accounting.response_texts import event_texts, input_texts, response_texts
 from llm_gateway.flow.ports.ledger import TokenCounter

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from llm_gateway.core.config.catalog import CacheRules, Catalog, ClientCredentials, RetryRules, Timeouts
-from llm_gateway.core.records import Outcome, UsageRecord
+from llm_gateway.core.ledger.records import Outcome, UsageRecord
 from llm_gateway.core.secret import Secret
 
 Answer = TypeVar("Answer")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from llm_gateway.core.records import AttemptBegun, AttemptFailed, UsageRecord
+from llm_gateway.core.ledger.records import AttemptBegun, AttemptFailed, UsageRecord
 
 
 class Journal(Protocol):

@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from llm_gateway.core.config.snapshot import Snapshot
-from llm_gateway.core.records import Usage
+from llm_gateway.core.ledger.usage import Usage
 
 
 class ConfigRejection(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llm_gateway.core.config.catalog import Model
 from llm_gateway.core.errors import BadRequest, GatewayError
-from llm_gateway.core.records import AfterFailure
+from llm_gateway.core.ledger.records import AfterFailure
 from llm_gateway.core.routing.retry import Failover, Failure, Retry, RetryPolicy, is_providers_fault
 from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.call import Call

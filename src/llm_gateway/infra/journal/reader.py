@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from loguru import logger
 
-from llm_gateway.core.records import AttemptBegun, UsageRecord, interrupted
+from llm_gateway.core.ledger.records import AttemptBegun, UsageRecord, interrupted
 from llm_gateway.infra.journal import files
 from llm_gateway.infra.journal.positions import Positions
 from llm_gateway.infra.journal.rejected import RejectedFacts

@@ -9,7 +9,7 @@ from typing import Literal
 
 from loguru import logger
 
-from llm_gateway.core.records import AttemptBegun, AttemptFailed, UsageRecord
+from llm_gateway.core.ledger.records import AttemptBegun, AttemptFailed, UsageRecord
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.infra.journal import files
 from llm_gateway.infra.json_lines import MAX_LINE, to_line

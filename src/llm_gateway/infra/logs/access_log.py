@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 from loguru import logger
 
-from llm_gateway.core.records import AttemptFailed, UsageRecord
+from llm_gateway.core.ledger.records import AttemptFailed, UsageRecord
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.infra.json_lines import to_line
 from llm_gateway.infra.logs.line_writer import LineWriter

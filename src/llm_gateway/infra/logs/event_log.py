@@ -7,7 +7,7 @@ import time
 from loguru import logger
 
 from llm_gateway.core.config.snapshot import Snapshot
-from llm_gateway.core.records import AttemptFailed, UsageRecord
+from llm_gateway.core.ledger.records import AttemptFailed, UsageRecord
 from llm_gateway.flow.ports.listeners import ConfigRejection, ProviderTest, ReloadListener, TrialListener
 
 _UNAUTHORIZED = 401

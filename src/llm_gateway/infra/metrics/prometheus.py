@@ -18,7 +18,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from llm_gateway.core.records import AttemptFailed, UsageRecord
+from llm_gateway.core.ledger.records import AttemptFailed, UsageRecord
 from llm_gateway.flow.ports.cache import CacheResult
 from llm_gateway.infra.metrics.requests import NONE, RequestMetrics, count
 from llm_gateway.infra.metrics.shared_counters import CounterCells

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from llm_gateway.core.records import Usage
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.providers.base import UpstreamErrorBody
 from llm_gateway.providers.translating.writing import FinishReason
 

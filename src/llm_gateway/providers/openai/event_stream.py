@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from llm_gateway.core.records import Usage
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
 from llm_gateway.providers.base import BadReply, StreamSample, UpstreamErrorBody
 from llm_gateway.providers.chat_stream_end import ChatEnding

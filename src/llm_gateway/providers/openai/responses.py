@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from llm_gateway.core.records import Usage
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.providers.base import BadReply, Completion, UpstreamErrorBody
 from llm_gateway.providers.openai.errors import refusal_from
 from llm_gateway.providers.openai.usage import CompletionDetails, PromptDetails, WireUsage, usage_from_wire

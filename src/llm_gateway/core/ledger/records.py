@@ -6,21 +6,11 @@ from typing import Literal
 
 import msgspec
 
+from llm_gateway.core.ledger.usage import UsageSource
+
 # None of these can be a part of a cycle: the collector need not look at them (gc=False).
 Outcome = Literal["ok", "error", "aborted", "interrupted", "rejected"]
-UsageSource = Literal["provider", "counted", "estimated"]
 AfterFailure = Literal["failover", "fallback", "retry", "give_up", "over_budget"]
-
-
-class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Tokens of one exchange; `source` says who counted them."""
-
-    prompt_tokens: int
-    completion_tokens: int
-    total_tokens: int
-    cached_tokens: int = 0
-    reasoning_tokens: int = 0
-    source: UsageSource = "provider"
 
 
 class AttemptBegun(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_field="t", tag="begin"):

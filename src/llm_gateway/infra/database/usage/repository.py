@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from llm_gateway.core.records import UsageRecord
+from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.flow.config.rows import UsageFilter, UsagePlace
 from llm_gateway.flow.ports.ledger import FactsRefused
 from llm_gateway.infra.database import tables
