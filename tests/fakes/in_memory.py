@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from llm_gateway.core.config.catalog import Catalog, ClientCredentials, Credential, Model, Provider
 from llm_gateway.core.config.snapshot import Snapshot, build_snapshot
-from llm_gateway.core.ledger.records import AttemptBegun, AttemptFailed, UsageRecord
+from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.call import Call, PresentedKey
 from llm_gateway.flow.gateway import Gateway, Options
@@ -194,10 +194,14 @@ class Recorder:
         self.begun: list[AttemptBegun] = []
         self.journalled: list[UsageRecord] = []
         self.records: list[UsageRecord] = []
-        self.failed: list[AttemptFailed] = []
+        self.failed: list[AttemptEnded] = []
+        self.ended_attempts: list[AttemptEnded] = []
 
     def begin(self, attempt: AttemptBegun) -> None:
         self.begun.append(attempt)
+
+    def attempt_ended(self, attempt: AttemptEnded) -> None:
+        self.ended_attempts.append(attempt)
 
     def end(self, record: UsageRecord) -> None:
         self.journalled.append(record)
@@ -205,7 +209,7 @@ class Recorder:
     def finished(self, record: UsageRecord) -> None:
         self.records.append(record)
 
-    def attempt_failed(self, failed: AttemptFailed) -> None:
+    def attempt_failed(self, failed: AttemptEnded) -> None:
         self.failed.append(failed)
 
     @property

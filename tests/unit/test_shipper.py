@@ -20,7 +20,7 @@ from llm_gateway.infra.journal.reader import JournalReader
 from llm_gateway.infra.journal.shipper import Shipper
 from llm_gateway.infra.journal.writer import FileJournal
 from llm_gateway.infra.json_lines import to_line
-from tests.fakes.facts import MemoryStore, attempt, record
+from tests.fakes.facts import MemoryStore, attempt, failed_attempt, record
 
 MB = 1024 * 1024
 
@@ -100,6 +100,41 @@ async def test_the_attempts_of_a_dead_process_become_interrupted(
         "c": record("c"),
     }
     assert sorted(path.name for path in folder.iterdir()) == ["shipped", "shipper.flock"]
+
+
+async def test_failed_attempts_are_shipped_at_once(
+    shipper: Shipper, journal: FileJournal, store: MemoryStore
+) -> None:
+    journal.begin(attempt("a"))
+    journal.attempt_ended(failed_attempt("a"))
+    assert await shipper.flush()
+    assert store.attempts == {("a", 1): failed_attempt("a")}
+    assert store.rows == {}
+    journal.begin(attempt("a", attempts=2))
+    journal.end(record("a", attempts=2))
+    assert await shipper.flush()
+    assert {key: row.outcome for key, row in store.attempts.items()} == {("a", 1): "error", ("a", 2): "ok"}
+    assert shipper.rejected == 0
+
+
+async def test_an_attempt_that_a_killed_process_had_begun_is_interrupted(
+    shipper: Shipper, journal: FileJournal, store: MemoryStore
+) -> None:
+    journal.begin(attempt("mid-attempt"))
+    journal.attempt_ended(failed_attempt("mid-attempt"))
+    journal.begin(attempt("mid-attempt", attempts=2, provider="second", started_at=1_750_000_000_700_000))
+    journal.begin(attempt("waiting to retry"))
+    journal.attempt_ended(failed_attempt("waiting to retry", next_step="retry"))
+    journal.close()
+    assert await shipper.flush()
+    assert {row.outcome for row in store.rows.values()} == {"interrupted"}
+    assert {key: row.outcome for key, row in store.attempts.items()} == {
+        ("mid-attempt", 1): "error",
+        ("mid-attempt", 2): "interrupted",
+        ("waiting to retry", 1): "error",
+    }
+    cut = store.attempts["mid-attempt", 2]
+    assert (cut.provider, cut.started_at, cut.latency_ms) == ("second", 1_750_000_000_700_000, None)
 
 
 async def test_a_dead_process_found_at_start_is_shipped(
@@ -305,7 +340,9 @@ async def test_positions_that_are_torn_send_everything_again(
     first.start()
     assert await first.drain(5)
     positions = (folder / "shipped").read_bytes()
-    (folder / "shipped").write_bytes(positions[:-3] + b"9" + positions[-2:])
+    (folder / "shipped").write_bytes(
+        positions[:-3] + (b"1" if positions[-3:-2] == b"9" else b"9") + positions[-2:]
+    )
     journal.end(record("b"))
     second = Shipper(folder, store, SystemClock())
     second.start()

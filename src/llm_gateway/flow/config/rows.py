@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from llm_gateway.core.config.catalog import CacheRules, Catalog, ClientCredentials, RetryRules, Timeouts
-from llm_gateway.core.ledger.records import Outcome, UsageRecord
+from llm_gateway.core.ledger.records import AttemptEnded, Outcome, UsageRecord
 from llm_gateway.core.secret import Secret
 
 Answer = TypeVar("Answer")
@@ -269,3 +269,6 @@ class UsageReader(Protocol):
 
     async def list(self, wanted: UsageFilter, after: UsagePlace | None, limit: int) -> list[UsageRecord]:
         """Return up to `limit` rows, newest first, that come behind `after`."""
+
+    async def attempts(self, request_id: str) -> Sequence[AttemptEnded]:
+        """Return the attempts of a request, in order."""

@@ -23,7 +23,7 @@ from llm_gateway.flow.accounting.token_estimates import count_whole
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.upstream import TransportError, UpstreamReply
-from llm_gateway.flow.request.recovery import AttemptEnded, Recovery, UnsupportedField
+from llm_gateway.flow.request.recovery import AttemptFailed, Recovery, UnsupportedField
 from llm_gateway.flow.request.redaction import refused
 from llm_gateway.flow.request.reply import Headers, Reply, StreamReply, WholeReply
 from llm_gateway.flow.routing.plan import Plan
@@ -47,7 +47,7 @@ async def dispatch(gateway: Gateway, call: Call, request: ModelRequest, plan: Pl
     candidate = plan.first(now)
     try:
         return await _Attempt(gateway, call, request, candidate, meter, now).run()
-    except (AttemptEnded, UnsupportedField) as failed:
+    except (AttemptFailed, UnsupportedField) as failed:
         recovery = Recovery(gateway, call, plan, meter, candidate, failed)
     while True:
         # Raises what the client gets to hear when there is nothing more to try.
@@ -55,7 +55,7 @@ async def dispatch(gateway: Gateway, call: Call, request: ModelRequest, plan: Pl
         now = gateway.clock.monotonic()
         try:
             return await _Attempt(gateway, call, request, candidate, meter, now).run()
-        except (AttemptEnded, UnsupportedField) as failed:
+        except (AttemptFailed, UnsupportedField) as failed:
             recovery.failed(candidate, failed)
         finally:
             recovery.attempt_over()
@@ -94,11 +94,11 @@ class _Attempt:
         self._permit = candidate.state.admit(now)
 
     async def run(self) -> Reply:
-        """Return the reply; raise AttemptEnded or UnsupportedField. The place at the deployment is given back."""
+        """Return the reply; raise AttemptFailed or UnsupportedField. The place at the deployment is given back."""
         permit = self._permit
         try:
             reply: Reply = await (self._stream() if self._request.stream else self._whole())
-        except AttemptEnded as ended:
+        except AttemptFailed as ended:
             if is_provider_failure(ended.failure):
                 permit.failed(self._meter.upstream_ended(), ended.failure.retry_after)
             else:
@@ -195,12 +195,12 @@ class _Attempt:
             raise self._refused_in_band(reader.refusal)
         return out
 
-    def _refused_in_band(self, refusal: UpstreamErrorBody) -> AttemptEnded:
+    def _refused_in_band(self, refusal: UpstreamErrorBody) -> AttemptFailed:
         message = "The provider failed before it answered."
         if refusal.message is not None:
             message = refused(refusal, _UNAVAILABLE, self._deployment).message
         failure = Failure(reason="protocol", about=_what_a_model_makes_good(refusal))
-        return AttemptEnded(failure, UpstreamFailed(message), "an error under a 2xx, before any content")
+        return AttemptFailed(failure, UpstreamFailed(message), "an error under a 2xx, before any content")
 
     async def _send(self) -> UpstreamReply:
         if self._deployment.oauth2 is not None:
@@ -254,7 +254,7 @@ class _Attempt:
             headers += ((b"x-llm-gateway-ignored", named.encode()),)
         return headers
 
-    async def _from_status(self, reply: UpstreamReply) -> AttemptEnded:
+    async def _from_status(self, reply: UpstreamReply) -> AttemptFailed:
         status = reply.status
         retry_after = _retry_after(reply.header("retry-after"), self._gateway.clock.unix_us() / 1e6)
         error: GatewayError
@@ -283,7 +283,7 @@ class _Attempt:
             retry_after=retry_after if status in {_TOO_MANY, _UNAVAILABLE, _OVERLOADED} else None,
             about=_what_a_model_makes_good(refusal),
         )
-        return AttemptEnded(failure, error, f"status {status}")
+        return AttemptFailed(failure, error, f"status {status}")
 
     def _forget_token(self) -> None:
         token = self._deployment.secret
@@ -327,7 +327,7 @@ def _nothing_came(reader: ReplyStream) -> bool:
     return not (reader.content_seen or reader.done)
 
 
-def _from_fault(fault: TransportError) -> AttemptEnded:
+def _from_fault(fault: TransportError) -> AttemptFailed:
     error: GatewayError
     if fault.kind == "timeout":
         error = UpstreamTimedOut("The provider did not answer in time.")
@@ -339,12 +339,12 @@ def _from_fault(fault: TransportError) -> AttemptEnded:
         )
     else:
         error = UpstreamFailed("The provider's answer could not be read.", code="upstream_bad_reply")
-    return AttemptEnded(Failure(reason=fault.kind), error, str(fault))
+    return AttemptFailed(Failure(reason=fault.kind), error, str(fault))
 
 
-def _nonsense(bad: BadReply) -> AttemptEnded:
+def _nonsense(bad: BadReply) -> AttemptFailed:
     error = UpstreamFailed("The provider's answer could not be read.", code="upstream_bad_reply")
-    return AttemptEnded(Failure(reason="protocol"), error, str(bad))
+    return AttemptFailed(Failure(reason="protocol"), error, str(bad))
 
 
 def _retry_after(value: str | None, now: float) -> float | None:
