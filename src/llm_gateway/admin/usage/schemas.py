@@ -60,9 +60,9 @@ class AttemptRow(BaseModel):
 
     attempt: int
     started_at: str
-    provider: str | None
-    model: str | None
-    upstream_model: str | None
+    provider: str
+    model: str
+    upstream_model: str
     outcome: Outcome
     status: int | None
     reason: str | None

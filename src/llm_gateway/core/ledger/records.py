@@ -56,9 +56,9 @@ class AttemptEnded(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_fiel
     request_id: str
     attempt: int
     started_at: int
-    provider: str | None
-    model: str | None
-    upstream_model: str | None
+    provider: str
+    model: str
+    upstream_model: str
     outcome: Outcome
     status: int | None = None
     reason: str | None = None
@@ -157,9 +157,9 @@ def last_attempt(record: UsageRecord) -> AttemptEnded | None:
         request_id=record.request_id,
         attempt=record.attempts,
         started_at=started_at,
-        provider=record.provider,
-        model=record.model,
-        upstream_model=record.upstream_model,
+        provider=record.provider or "",
+        model=record.model or "",
+        upstream_model=record.upstream_model or "",
         outcome=record.outcome,
         # Any other status is the gateway's own word to its client.
         status=record.status_code if 200 <= record.status_code < 300 else None,

@@ -221,9 +221,9 @@ usage_attempts = sa.Table(
     sa.Column("request_id", sa.Text, primary_key=True),
     sa.Column("attempt", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("started_at", UnixMicros, nullable=False),
-    sa.Column("provider", sa.Text),
-    sa.Column("model", sa.Text),
-    sa.Column("upstream_model", sa.Text),
+    sa.Column("provider", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("upstream_model", sa.Text, nullable=False),
     sa.Column("outcome", sa.Text, nullable=False),
     # The provider's HTTP status; NULL when none came.
     sa.Column("status", sa.Integer),

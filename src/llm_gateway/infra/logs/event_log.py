@@ -20,7 +20,7 @@ class AttemptLog:
 
     def __init__(self) -> None:
         """Start with nothing said."""
-        self._said: dict[tuple[str, str], tuple[float, int]] = {}
+        self._said: dict[tuple[str, str | None], tuple[float, int]] = {}
 
     def finished(self, record: UsageRecord) -> None:
         """Leave finished requests to the access log."""

@@ -58,6 +58,7 @@ _STARTED = "coalesce(attempt_started_at, created_at)"
 _LAST_ATTEMPT = {
     "attempt": "attempts",
     "started_at": _moment(_STARTED),
+    **{name: f"coalesce(left({name}, {TEXT_LIMIT}), '')" for name in ("provider", "model", "upstream_model")},
     "status": "CASE WHEN status_code BETWEEN 200 AND 299 THEN status_code END",
     "reason": f"left(error_type, {TEXT_LIMIT})",
     "detail": "NULL",
