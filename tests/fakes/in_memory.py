@@ -9,9 +9,11 @@ from llm_gateway.core.config.catalog import Catalog, ClientCredentials, Credenti
 from llm_gateway.core.config.snapshot import Snapshot, build_snapshot
 from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord
 from llm_gateway.core.secret import Secret
+from llm_gateway.flow.accounting.rate_limit import RateLimit
+from llm_gateway.flow.accounting.reservations import all_of
 from llm_gateway.flow.call import Call, PresentedKey
 from llm_gateway.flow.gateway import Gateway, Options
-from llm_gateway.flow.ports.limits import RateLimiter, Verdict
+from llm_gateway.flow.ports.limits import Limit, RateLimiter, Verdict
 from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.routing.selector import Selector
 from llm_gateway.providers.base import UpstreamRequest
@@ -271,6 +273,7 @@ class Bench:
         models: tuple[Model, ...] = (),
         selector: Selector | None = None,
         time: VirtualTime | None = None,
+        limits: tuple[Limit, ...] = (),
     ) -> None:
         self.slept: list[float] = []
         catalog = Catalog(
@@ -288,7 +291,7 @@ class Bench:
             adapters=ADAPTERS,
             upstream=upstream,
             tokens=self.tokens,
-            limiter=FakeLimiter(lambda: round(self.clock.monotonic() * SECOND)),
+            limit=all_of(RateLimit(FakeLimiter(lambda: round(self.clock.monotonic() * SECOND))), *limits),
             hasher=PlainHasher(),
             journal=self.recorder,
             observers=(self.recorder,),

@@ -11,6 +11,7 @@ from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.routing.retry import Failure
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Gateway
+from llm_gateway.flow.ports.limits import NOTHING_HELD, Reservation
 
 # nginx's status for a client that left before there was a reply.
 CLIENT_LEFT = 499
@@ -35,8 +36,8 @@ class Meter:
 
     __slots__ = (
         "_attempts", "_call", "_deployment", "_first_content", "_gateway", "_kept_from", "_started_at",
-        "_upstream_ended", "_upstream_started", "config_version", "credential", "model", "record", "response_bytes",
-        "stream",
+        "_upstream_ended", "_upstream_started", "config_version", "credential", "model", "record", "reservation",
+        "response_bytes", "stream",
     )  # fmt: skip
 
     def __init__(self, gateway: Gateway, call: Call) -> None:
@@ -52,6 +53,8 @@ class Meter:
         self._kept_from: tuple[str, str] | None = None
         # The one that was reported.
         self.record: UsageRecord | None = None
+        # What the request holds under its limits; settled or released with the report.
+        self.reservation: Reservation = NOTHING_HELD
         self.credential: str | None = None
         self.model: str | None = None
         self.stream = False
@@ -164,16 +167,26 @@ class Meter:
         # Whoever has no key must not be able to fill the database; metrics and the access log tell of them.
         if self.credential is not None:
             self._gateway.journal.end(record)
+        if self.reservation is not NOTHING_HELD:
+            self._end_reservation(record)
         for observer in self._gateway.observers:
             observer.finished(record)
+
+    def _end_reservation(self, record: UsageRecord) -> None:
+        reservation, self.reservation = self.reservation, NOTHING_HELD
+        if record.attempts:
+            reservation.settle(record)
+        else:
+            reservation.release()
 
     def _record(
         self, outcome: Outcome, status: int, error_type: str | None, usage: Usage | None
     ) -> UsageRecord:
         call, deployment, kept_from = self._call, self._deployment, self._kept_from
-        provider, upstream_model = kept_from or (None, None)
         if deployment is not None:
             provider, upstream_model = deployment.provider_key, deployment.upstream_model
+        else:
+            provider, upstream_model = kept_from or (None, None)
         used = usage or _NOTHING_USED
         now = self._gateway.clock.monotonic()
         upstream_ms = ttft_ms = None
