@@ -183,6 +183,8 @@ class Meter:
         self, outcome: Outcome, status: int, error_type: str | None, usage: Usage | None
     ) -> UsageRecord:
         call, deployment, kept_from = self._call, self._deployment, self._kept_from
+        provider: str | None
+        upstream_model: str | None
         if deployment is not None:
             provider, upstream_model = deployment.provider_key, deployment.upstream_model
         else:
