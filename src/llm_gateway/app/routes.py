@@ -63,6 +63,7 @@ def _routes(settings: Settings, parts: Wiring) -> RouteTable:
     bodies = BodyReader(
         max_bytes=settings.max_body_bytes,
         max_total_bytes=settings.max_inflight_body_bytes,
+        max_values=settings.max_body_values,
         timeout=settings.body_timeout,
     )
     plane = DataPlane(
@@ -83,7 +84,7 @@ def periodic_probes(parts: Wiring, workers: int) -> PeriodicProbes:
 
 
 def _prober(parts: Wiring, ttl: float) -> Prober:
-    return Prober(parts.gateway, ttl=ttl, answered=parts.metrics.provider_answered)
+    return Prober(parts.gateway, ttl=ttl, on_answer=parts.metrics.provider_answered)
 
 
 def _guards(settings: Settings, admin_key: Secret) -> tuple[Guard, ...]:

@@ -22,7 +22,7 @@ from llm_gateway.admin.usage.schemas import (
 )
 from llm_gateway.core.errors import NotFound
 from llm_gateway.core.ledger.records import Outcome
-from llm_gateway.flow.config.rows import UsageFilter
+from llm_gateway.flow.ports.usage import UsageFilter
 
 router = APIRouter(prefix="/usage", tags=["usage"])
 

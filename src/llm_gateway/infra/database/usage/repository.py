@@ -12,8 +12,8 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord, last_attempt
-from llm_gateway.flow.config.rows import UsageFilter, UsagePlace, UsageReader
 from llm_gateway.flow.ports.ledger import FactsRefused, UsageStore
+from llm_gateway.flow.ports.usage import UsageFilter, UsagePlace, UsageReader
 from llm_gateway.infra.database import tables
 from llm_gateway.infra.database.engine import reading, writing
 from llm_gateway.infra.database.usage.statements import (
