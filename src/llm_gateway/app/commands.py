@@ -162,7 +162,7 @@ def _editor(storage: Storage) -> CatalogEditor:
         holder=SnapshotHolder(),
         source=storage.catalog,
         kinds=KINDS,
-        board=_NoWorkers(),
+        worker_registry=_NoWorkers(),
         keeper=storage.keeper,
         clock=SystemClock(),
     )

@@ -19,30 +19,30 @@ from llm_gateway.providers.registry import KINDS
 from llm_gateway.surfaces.openai.routes import openai_paths
 
 
-def make_framework(parts: Wiring) -> FastAPI:
+def make_framework(wiring: Wiring) -> FastAPI:
     """Return the application for everything that is not on the data path."""
     app = FastAPI(title="LLM gateway", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.admin = _admin_services(parts)
+    app.state.admin = _admin_services(wiring)
     app.include_router(admin_router())
     add_documentation(app, lambda: {**openai_paths(), **health_paths()})
     add_error_handlers(app)
     return app
 
 
-def _admin_services(parts: Wiring) -> AdminServices:
-    storage = parts.storage
+def _admin_services(wiring: Wiring) -> AdminServices:
+    storage = wiring.storage
 
     async def flush() -> None:
-        await parts.shipper.flush()
+        await wiring.shipper.flush()
 
-    editor = CatalogEditor(store=storage.rows, hasher=storage.hasher, reloader=parts.reloader, kinds=KINDS)
+    editor = CatalogEditor(store=storage.rows, hasher=storage.hasher, reloader=wiring.reloader, kinds=KINDS)
     return AdminServices(
         editor=editor,
         store=storage.rows,
         source=storage.catalog,
-        reloader=parts.reloader,
+        reloader=wiring.reloader,
         usage=storage.usage,
-        tester=ProviderTester(parts.gateway, KINDS, TrialLog()),
+        tester=ProviderTester(wiring.gateway, KINDS, TrialLog()),
         flush=flush,
-        explain=lambda question: explain(parts.gateway, question),
+        explain=lambda question: explain(wiring.gateway, question),
     )

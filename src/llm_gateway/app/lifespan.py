@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from loguru import logger
 
-from llm_gateway.app.reporting import report_regularly
+from llm_gateway.app.reporting import update_metrics_regularly
 from llm_gateway.app.routes import make_shell, periodic_probes
 from llm_gateway.app.storage import Storage, find_keys
 from llm_gateway.app.wiring import make_wiring
@@ -36,17 +36,19 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
     """Start every part, and stop them in reverse."""
     async with AsyncExitStack() as stack:
         keys = find_keys(settings)
-        parts = await make_wiring(settings, keys, stack)
-        await _first_load(parts.reloader)
-        parts.shipper.start()
-        parts.access_log.start()
-        feed = ChangeFeed(parts.storage.address, parts.storage.catalog, parts.board, parts.reloader)
+        wiring = await make_wiring(settings, keys, stack)
+        await _first_load(wiring.reloader)
+        wiring.shipper.start()
+        wiring.access_log.start()
+        feed = ChangeFeed(
+            wiring.storage.address, wiring.storage.catalog, wiring.worker_registry, wiring.reloader
+        )
         await stack.enter_async_context(_in_background(feed.run()))
-        await stack.enter_async_context(_in_background(report_regularly(parts)))
-        probes = periodic_probes(parts, settings.workers)
+        await stack.enter_async_context(_in_background(update_metrics_regularly(wiring)))
+        probes = periodic_probes(wiring, settings.workers)
         await stack.enter_async_context(_in_background(probes.run()))
-        shell = make_shell(settings, keys.admin.secret, parts)
-        yield Running(shell=shell, lifecycle=parts.gateway.lifecycle, storage=parts.storage)
+        shell = make_shell(settings, keys.admin.secret, wiring)
+        yield Running(shell=shell, lifecycle=wiring.gateway.lifecycle, storage=wiring.storage)
 
 
 async def _first_load(reloader: Reloader) -> None:

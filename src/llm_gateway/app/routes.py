@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from llm_gateway.app.reporting import as_record, details, gauges
+from llm_gateway.app.reporting import as_record, health_details, render_metrics
 from llm_gateway.app.wiring import Wiring
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.provider_checks.probes import PeriodicProbes, Prober
@@ -24,14 +24,14 @@ _MODELS_TTL = 60.0
 _HEALTH_TTL = 5.0
 
 
-def make_shell(settings: Settings, admin_key: Secret, parts: Wiring) -> AsgiApp:
+def make_shell(settings: Settings, admin_key: Secret, wiring: Wiring) -> AsgiApp:
     """Return the outermost ASGI callable."""
     shell: AsgiApp = Dispatcher(
-        _routes(settings, parts),
-        _OnFirstUse(parts),
+        _routes(settings, wiring),
+        _OnFirstUse(wiring),
         _guards(settings, admin_key),
         RequestIds(),
-        lambda other: parts.access_log.finished(as_record(other, parts.clock)),
+        lambda other: wiring.access_log.finished(as_record(other, wiring.clock)),
     )
     return _with_cors(shell, settings.cors_origins) if settings.cors_origins else shell
 
@@ -39,8 +39,8 @@ def make_shell(settings: Settings, admin_key: Secret, parts: Wiring) -> AsgiApp:
 class _OnFirstUse:
     """FastAPI and its routes: half a second of imports that a worker of the data plane may never need."""
 
-    def __init__(self, parts: Wiring) -> None:
-        self._parts = parts
+    def __init__(self, wiring: Wiring) -> None:
+        self._parts = wiring
         self._made: AsgiApp | None = None
         self._one_at_a_time = asyncio.Lock()
 
@@ -58,32 +58,35 @@ class _OnFirstUse:
         return make_framework(self._parts)
 
 
-def _routes(settings: Settings, parts: Wiring) -> RouteTable:
-    gateway = parts.gateway
+def _routes(settings: Settings, wiring: Wiring) -> RouteTable:
+    gateway = wiring.gateway
     bodies = BodyReader(
         max_bytes=settings.max_body_bytes,
         max_total_bytes=settings.max_inflight_body_bytes,
         timeout=settings.body_timeout,
     )
     plane = DataPlane(
-        gateway=gateway, bodies=bodies, board=parts.board, max_concurrency=settings.max_concurrency
+        gateway=gateway,
+        bodies=bodies,
+        worker_registry=wiring.worker_registry,
+        max_concurrency=settings.max_concurrency,
     )
     return RouteTable.joined(
         (
-            openai_routes(plane, _prober(parts, _MODELS_TTL)),
-            health_routes(gateway, _prober(parts, _HEALTH_TTL), lambda: details(parts)),
-            metrics_routes(lambda: parts.metrics.render(gauges(parts)), CONTENT_TYPE),
+            openai_routes(plane, _prober(wiring, _MODELS_TTL)),
+            health_routes(gateway, _prober(wiring, _HEALTH_TTL), lambda: health_details(wiring)),
+            metrics_routes(lambda: render_metrics(wiring), CONTENT_TYPE),
         )
     )
 
 
-def periodic_probes(parts: Wiring, workers: int) -> PeriodicProbes:
+def periodic_probes(wiring: Wiring, workers: int) -> PeriodicProbes:
     """Return what asks the providers that want to be asked, in each of `workers` processes."""
-    return PeriodicProbes(parts.gateway, _prober(parts, _HEALTH_TTL), workers=workers)
+    return PeriodicProbes(wiring.gateway, _prober(wiring, _HEALTH_TTL), workers=workers)
 
 
-def _prober(parts: Wiring, ttl: float) -> Prober:
-    return Prober(parts.gateway, ttl=ttl, answered=parts.metrics.provider_answered)
+def _prober(wiring: Wiring, ttl: float) -> Prober:
+    return Prober(wiring.gateway, ttl=ttl, answered=wiring.metrics.provider_answered)
 
 
 def _guards(settings: Settings, admin_key: Secret) -> tuple[Guard, ...]:

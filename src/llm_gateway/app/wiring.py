@@ -43,7 +43,7 @@ class Wiring:
 
     clock: SystemClock
     storage: Storage
-    board: FileWorkerRegistry
+    worker_registry: FileWorkerRegistry
     reloader: Reloader
     metrics: Metrics
     journal: FileJournal
@@ -56,8 +56,8 @@ async def make_wiring(settings: Settings, keys: Keys, stack: AsyncExitStack) -> 
     """Open what has to be opened; `stack` closes it, last opened first. Raises StartupError, StoreUnavailable."""
     clock = SystemClock()
     storage = await stack.enter_async_context(open_storage(settings, keys, clock))
-    board = FileWorkerRegistry(settings.data_dir / "run", storage.address.shown)
-    stack.callback(board.close)
+    worker_registry = FileWorkerRegistry(settings.data_dir / "run", storage.address.shown)
+    stack.callback(worker_registry.close)
     upstream = _upstream(settings)
     stack.push_async_callback(upstream.close)
     tokens = OAuthTokens(upstream, clock)
@@ -114,7 +114,7 @@ async def make_wiring(settings: Settings, keys: Keys, stack: AsyncExitStack) -> 
         holder=holder,
         source=storage.catalog,
         kinds=KINDS,
-        board=board,
+        worker_registry=worker_registry,
         keeper=storage.keeper,
         clock=clock,
         listener=ReloadLog(),
@@ -123,7 +123,7 @@ async def make_wiring(settings: Settings, keys: Keys, stack: AsyncExitStack) -> 
     return Wiring(
         clock=clock,
         storage=storage,
-        board=board,
+        worker_registry=worker_registry,
         reloader=reloader,
         metrics=metrics,
         journal=journal,

@@ -32,12 +32,12 @@ class DataPlane:
 
     gateway: Gateway
     bodies: BodyReader
-    board: WorkerRegistry
+    worker_registry: WorkerRegistry
     max_concurrency: int
 
     def completion(self, path: str, parse: Parse) -> Handler:
         """Return the handler of one completion route; `parse` reads the surface's dialect."""
-        gateway, bodies, board = self.gateway, self.bodies, self.board
+        gateway, bodies, worker_registry = self.gateway, self.bodies, self.worker_registry
 
         async def handler(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
             exchange = exchange_of(scope)
@@ -52,7 +52,7 @@ class DataPlane:
                 client_ip=context.client_ip,
                 started=clock.monotonic(),
                 created_at=clock.unix_us(),
-                admitted=board.try_enter(self.max_concurrency),
+                admitted=worker_registry.try_enter(self.max_concurrency),
                 cache=context.cache,
                 forwarded={"x-request-id": request_id, **context.forwarded},
                 headers=scope["headers"],
@@ -82,7 +82,7 @@ class DataPlane:
                 bodies.release(call.request_bytes)
                 gateway.lifecycle.open -= 1
                 if call.admitted:
-                    board.leave()
+                    worker_registry.leave()
 
         return handler
 

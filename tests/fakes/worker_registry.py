@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class FakeBoard:
+class FakeWorkerRegistry:
     def __init__(self) -> None:
         self.published: list[int] = []
         self.announced = 0
