@@ -212,7 +212,7 @@ def test_a_second_sigterm_forces(gateways: Callable[..., Gateway], workers: str)
     gateway = gateways(WORKERS=workers)
     stream = Stream(gateway.start(), "/endless")
     gateway.signal(signal.SIGTERM)
-    until(lambda: "finishing what is open" in gateway.log(), gateway)
+    until(lambda: "finishing open requests" in gateway.log(), gateway)
     gateway.signal(signal.SIGTERM)
     assert gateway.wait() == 128 + signal.SIGTERM
     assert "end" not in stream.end()
@@ -263,7 +263,7 @@ def test_workers_share_new_connections_evenly(gateways: Callable[..., Gateway]) 
             client.close()
     shares = sorted(counts.count(pid) for pid in set(counts))
     assert len(shares) == 2
-    # Without the doorway one worker often gets all.
+    # Without the balanced acceptor one worker often gets all.
     assert shares[0] >= 8
 
 
