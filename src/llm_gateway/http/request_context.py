@@ -40,7 +40,7 @@ class RequestContext:
 
 def context_of(scope: Scope, exchange: Exchange | None) -> RequestContext:
     """Return what the head says, read once for all requests of a connection that have the same."""
-    kept = None if exchange is None else exchange.kept
+    kept = None if exchange is None else exchange.head_state
     if kept is None:
         return RequestContext(scope)
     context: RequestContext | None = kept.get(_KEPT_AS)

@@ -47,9 +47,7 @@ def _explain(error: OSError, host: str, port: int) -> str:
             "Stop it, or set PORT to a free port (PORT=0 picks one)."
         )
     if error.errno == errno.EACCES:
-        return (
-            f"PORT={port} on HOST={host} requires privileges that this process lacks. Set PORT above 1023."
-        )
+        return f"PORT={port} on HOST={host} needs privileges that this process lacks. Set PORT above 1023."
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"HOST={host} is not an address of this machine. Set HOST to one of its addresses, or to 0.0.0.0 for all of them."
+        return f"HOST={host} is not an address of this machine. Set HOST to one, or to 0.0.0.0 for all."
     return f"Cannot listen on HOST={host} PORT={port}: {error.strerror}."
