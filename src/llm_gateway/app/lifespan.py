@@ -1,4 +1,4 @@
-"""The composition root: starts a gateway made of all its parts; nobody else knows them all."""
+"""Starts and stops a gateway with all its components and background tasks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from llm_gateway.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A gateway whose parts have all started."""
+    """A gateway whose components have all started."""
 
     shell: AsgiApp
     lifecycle: Lifecycle
@@ -33,7 +33,7 @@ class Running:
 
 @asynccontextmanager
 async def running(settings: Settings) -> AsyncIterator[Running]:
-    """Start every part, and stop them in reverse."""
+    """Start all components; stop them in reverse order."""
     async with AsyncExitStack() as stack:
         keys = find_keys(settings)
         wiring = await make_wiring(settings, keys, stack)
@@ -52,11 +52,11 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
 
 
 async def _first_load(reloader: Reloader) -> None:
-    """Load the configuration; a database that is down, with nothing kept, leaves the gateway unready."""
+    """Load the configuration; without a database and a last-good file the gateway starts, but is not ready."""
     try:
         await reloader.start()
     except Unavailable as error:
-        logger.error("No configuration yet, no request is taken: {}", error.message)
+        logger.error("No configuration yet, so no requests are accepted: {}", error.message)
 
 
 @asynccontextmanager
