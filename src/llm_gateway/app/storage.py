@@ -53,7 +53,7 @@ class Storage:
     catalog: CatalogRepository
     rows: CatalogRows
     usage: UsageRepository
-    last_good_catalog: LastGoodCatalog
+    last_good: LastGoodCatalog
     hasher: Blake2KeyHasher
 
 
@@ -79,7 +79,7 @@ def find_keys(settings: Settings) -> Keys:
 
 @asynccontextmanager
 async def open_storage(settings: Settings, keys: Keys, clock: Clock) -> AsyncIterator[Storage]:
-    """Open the database. Raises StartupError for a wrong key, StoreUnavailable if there is no last-good file either."""
+    """Open the database. Raises StartupError for a wrong key, StoreUnavailable without a last-good file."""
     address = store_address(settings)
     engine = make_engine(address)
     vault = keys.ring.vault()
@@ -87,17 +87,17 @@ async def open_storage(settings: Settings, keys: Keys, clock: Clock) -> AsyncIte
     try:
         sealed = await _sealed_settings(engine, vault, last_good_file, keys.ring)
         decoder = CatalogDecoder(vault, os.environ)
-        last_good_catalog = LastGoodCatalog(last_good_file, sealed, decoder)
+        last_good = LastGoodCatalog(last_good_file, sealed, decoder)
         yield Storage(
             address=address,
             engine=engine,
             catalog=CatalogRepository(engine, decoder),
             rows=CatalogRows(engine, vault, decoder, clock),
             usage=UsageRepository(engine),
-            last_good_catalog=last_good_catalog,
+            last_good=last_good,
             hasher=Blake2KeyHasher(open_pepper(vault, sealed, keys.ring)),
         )
-        await last_good_catalog.close()
+        await last_good.close()
     finally:
         await close_engine(engine)
 
@@ -111,8 +111,8 @@ async def _sealed_settings(
         if await reseal(engine, vault):
             sealed = await read_sealed_settings(engine, vault)
     except StoreUnavailable:
-        last_good_settings = last_good_file.read_settings()
-        if last_good_settings is None:
+        saved = last_good_file.read_settings()
+        if saved is None:
             raise
-        return last_good_settings
+        return saved
     return sealed

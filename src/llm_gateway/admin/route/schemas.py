@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from llm_gateway.admin.shapes import Body, ModelName, Name
-from llm_gateway.core.model_request import Endpoint
+from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.flow.explain.answer import Explanation, Question
 
 Text = Annotated[str, Field(max_length=4096)]
@@ -21,7 +21,7 @@ class RouteQuestion(Body):
     credential: int | Name | None = Field(
         default=None, description="An id or a name; left out: one that may use every model."
     )
-    endpoint: Endpoint = "chat/completions"
+    endpoint: EndpointName = "chat/completions"
     user: Text | None = None
     prompt_cache_key: Text | None = None
     headers: dict[str, Text] = Field(default={}, max_length=100)
@@ -111,7 +111,7 @@ class RouteExplanation(_Shown):
 
     config_version: int
     model: str | None
-    endpoint: Endpoint
+    endpoint: EndpointName
     credential: str | None
     task_models: list[str] | None = Field(description="Models of the task type, best first.")
     refused: RefusedShown | None

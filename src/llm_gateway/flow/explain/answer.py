@@ -7,8 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from llm_gateway.core.config.catalog import Strategy
-from llm_gateway.core.model_request import Endpoint
+from llm_gateway.core.config.models import Strategy
+from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.routing.circuit_breaker import State
 
 Role = Literal["asked", "fallback", "context_fallback", "policy_fallback"]
@@ -21,7 +21,7 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     model: str | None = None
     task_type: str | None = None
     credential: int | str | None = None
-    endpoint: Endpoint = "chat/completions"
+    endpoint: EndpointName = "chat/completions"
     user: str | None = None
     prompt_cache_key: str | None = None
     headers: Mapping[str, str] = {}
@@ -109,7 +109,7 @@ class Explanation(msgspec.Struct, frozen=True, kw_only=True):
 
     config_version: int
     model: str | None
-    endpoint: Endpoint
+    endpoint: EndpointName
     credential: str | None
     # Models that do the task, best first, as far as the credential may use them; None when none was asked for.
     task_models: tuple[str, ...] | None

@@ -11,7 +11,7 @@ import msgspec
 from llm_gateway.core.config.snapshot import EnabledProvider, Snapshot
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.upstream import TransportError
-from llm_gateway.providers.base import BadReply
+from llm_gateway.wire.errors import BadReply
 
 _TIMEOUT = 5.0
 _LIST_LIMIT = 8 * 1024 * 1024

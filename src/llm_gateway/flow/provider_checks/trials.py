@@ -6,17 +6,17 @@ from collections.abc import Mapping
 
 import msgspec
 
-from llm_gateway.core.config.catalog import Kind, Provider
 from llm_gateway.core.config.model_patterns import ModelPatterns, is_glob
+from llm_gateway.core.config.providers import Kind, Provider, provider_faults
 from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
-from llm_gateway.core.config.validation import provider_faults
 from llm_gateway.core.errors import GatewayError, Unprocessable, UpstreamFailed, UpstreamTimedOut
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.listeners import ProviderTest, TrialListener
 from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.request.redaction import redact
-from llm_gateway.providers.base import Adapter, BadReply, UpstreamErrorBody, UpstreamRequest
+from llm_gateway.providers.base import Adapter, UpstreamErrorBody, UpstreamRequest
+from llm_gateway.wire.errors import BadReply
 
 # Seconds for everything together: a local server may have to load its model first.
 _TIMEOUT = 30.0
@@ -95,7 +95,9 @@ class ProviderTester:
     def _trial(self, provider: Provider) -> _Trial:
         faults = provider_faults(provider, self._kinds)
         if faults:
-            raise Unprocessable(f"This provider cannot be used: {'; '.join(faults)}")
+            raise Unprocessable(
+                f"This provider cannot be used: {'; '.join(fault.message for fault in faults)}"
+            )
         return _Trial(self._gateway, provider, self._kinds[provider.provider_type])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from llm_gateway.core.model_request import Endpoint
+from llm_gateway.core.endpoints import Endpoint
 from llm_gateway.core.records import Usage, UsageRecord
 from llm_gateway.core.sse import event_data, split_events
 
@@ -103,7 +103,7 @@ def is_worth_keeping(endpoint: Endpoint, body: bytes, *, stream: bool) -> bool:
     ends = [end.finish_reason for piece in pieces for end in piece.choices or ()]
     if any(bytes(piece.error) != b"null" for piece in pieces) or not _NO_ENDS.isdisjoint(ends):
         return False
-    if endpoint != "responses":
+    if not endpoint.has_status:
         return True
     states = [piece.response.status if piece.response else piece.status for piece in pieces]
     return "completed" in states

@@ -37,7 +37,7 @@ class _Ambiguous(Exception):
 def is_stateful(request: ModelRequest) -> bool:
     """Tell whether a reply depends on, or changes, what the provider remembers: such a one is never kept."""
     fields = request.fields
-    if request.endpoint != "responses":
+    if not request.traits.stores_by_default:
         return not _is(fields, "store", _FALSE)
     return not (
         # Responses are stored unless one says otherwise.
@@ -56,7 +56,7 @@ def is_deterministic(request: ModelRequest) -> bool:
     An embedding always is. Everything else has to say so: by a temperature of 0 or by a seed. (The default
     temperature is 1.) Several choices are asked for to differ, and a provider's own tools look at the world.
     """
-    if request.endpoint == "embeddings":
+    if request.traits.is_deterministic:
         return True
     fields = request.fields
     settled = _number(fields.get("temperature")) == 0 or not _is(fields, "seed", _NULL)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from llm_gateway.core.config.catalog import CacheRules
+from llm_gateway.core.config.cache_rules import CacheRules
 from llm_gateway.core.config.snapshot import Principal, Route
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.model_request import ModelRequest
@@ -186,7 +186,7 @@ class _Exchange:
         own = {(one.provider_key, one.upstream_model) for one in self._route.deployments}
         if (record.provider, record.upstream_model) not in own:
             return None
-        if not is_worth_keeping(self._request.endpoint, body, stream=self._request.stream):
+        if not is_worth_keeping(self._request.traits, body, stream=self._request.stream):
             return None
         return kept_reply(body, headers, record, self._gateway.clock.unix_us())
 

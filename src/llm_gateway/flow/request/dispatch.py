@@ -28,7 +28,8 @@ from llm_gateway.flow.request.redaction import refused
 from llm_gateway.flow.request.reply import Headers, Reply, StreamReply, WholeReply
 from llm_gateway.flow.routing.plan import Plan
 from llm_gateway.flow.routing.selector import Candidate
-from llm_gateway.providers.base import Adapter, BadReply, ReplyStream, UpstreamErrorBody, UpstreamRequest
+from llm_gateway.providers.base import Adapter, ReplyStream, UpstreamErrorBody, UpstreamRequest
+from llm_gateway.wire.errors import BadReply
 
 _ERROR_BODY_LIMIT = 256 * 1024
 _ERROR_BODY_TIMEOUT = 10.0

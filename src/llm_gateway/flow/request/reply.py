@@ -15,7 +15,8 @@ from llm_gateway.flow.ports.upstream import TransportError, UpstreamReply
 from llm_gateway.flow.request.redaction import refused
 from llm_gateway.flow.routing.deployment_state import Permit
 from llm_gateway.flow.routing.selector import Candidate
-from llm_gateway.providers.base import BadReply, ReplyStream, StreamSample, UpstreamErrorBody
+from llm_gateway.providers.base import ReplyStream, StreamSample, UpstreamErrorBody
+from llm_gateway.wire.errors import BadReply
 
 _OK = 200
 Headers = tuple[tuple[bytes, bytes], ...]

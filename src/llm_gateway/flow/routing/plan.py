@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import cast
 
 from llm_gateway.core.config.snapshot import Principal, Route, Snapshot
+from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.errors import BadRequest, ModelNotFound, Unavailable
-from llm_gateway.core.model_request import Endpoint, ModelRequest
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.routing.selector import Candidate, CandidateSet, RouteState, Selector
 
 _HEADER = "header:"
@@ -43,7 +44,7 @@ class Plan:
         snapshot: Snapshot,
         account: Principal,
         route: Route,
-        endpoint: Endpoint,
+        endpoint: EndpointName,
         affinity: bytes | None,
         fallbacks: tuple[str, ...],
         *,
@@ -224,7 +225,9 @@ def find_route(snapshot: Snapshot, model: str) -> Route:
     raise Unavailable(message, code="model_drained", retry_after=1)
 
 
-def fallback_route(snapshot: Snapshot, account: Principal, model: str, endpoint: Endpoint) -> Route | None:
+def fallback_route(
+    snapshot: Snapshot, account: Principal, model: str, endpoint: EndpointName
+) -> Route | None:
     """Return the route of a model to fall back to; None when it is not there, or not for this credential."""
     if model not in account.models:
         return None
@@ -236,7 +239,7 @@ def fallback_route(snapshot: Snapshot, account: Principal, model: str, endpoint:
 
 
 def _check_fallbacks(
-    snapshot: Snapshot, account: Principal, asked: str, models: tuple[str, ...], endpoint: Endpoint
+    snapshot: Snapshot, account: Principal, asked: str, models: tuple[str, ...], endpoint: EndpointName
 ) -> None:
     """Raise ModelNotFound unless a model to fall back to can stand in for one that answers nothing."""
     for model in models:
@@ -248,7 +251,9 @@ def _check_fallbacks(
     raise ModelNotFound(message, param="model")
 
 
-def task_routes(snapshot: Snapshot, account: Principal, task_type: str, endpoint: Endpoint) -> list[Route]:
+def task_routes(
+    snapshot: Snapshot, account: Principal, task_type: str, endpoint: EndpointName
+) -> list[Route]:
     """Return the routes of the models that do a task, best first, as far as the credential may use them."""
     models = snapshot.task_types.get(task_type, ())
     found = (fallback_route(snapshot, account, model, endpoint) for model in models)

@@ -10,17 +10,17 @@ import msgspec
 from llm_gateway.core.errors import GatewayError
 from llm_gateway.core.records import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
-from llm_gateway.providers.base import BadReply, StreamSample, UpstreamErrorBody
+from llm_gateway.providers.base import StreamSample, UpstreamErrorBody
 from llm_gateway.providers.openai.errors import NOT_JSON
-from llm_gateway.providers.openai.responses import (
+from llm_gateway.providers.openai.responses import read_response, response_refusal
+from llm_gateway.providers.stream_sample import StreamSampler
+from llm_gateway.wire.errors import BadReply
+from llm_gateway.wire.openai_responses.responses import (
     ResponsesUsage,
     event_bytes,
-    read_response,
     response_as_events,
-    response_refusal,
     responses_usage,
 )
-from llm_gateway.providers.stream_sample import StreamSampler
 
 # How an event begins that has one more piece of something. Neither can stand in JSON, which has no raw line ends.
 _PIECE = b".delta\ndata: "

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from loguru import logger
 
+from llm_gateway.core.config.faults import Fault
 from llm_gateway.core.records import AttemptFailed
 from llm_gateway.flow.ports.listeners import ConfigRejection, ProviderTest
 from llm_gateway.infra.logs.event_log import AttemptLog, ReloadLog, TrialLog, log_opened_breaker
@@ -67,11 +68,12 @@ def test_an_opened_breaker_says_for_how_long(lines: list[str]) -> None:
 
 
 def test_each_reason_of_an_invalid_configuration_is_a_line(lines: list[str]) -> None:
-    ReloadLog().refused(ConfigRejection(version=3, faults=("one", "two"), at=0))
+    faults = (Fault("provider", "a", "weight", "one"), Fault("model", "m", "fallbacks", "two"))
+    ReloadLog().refused(ConfigRejection(version=3, faults=faults, at=0))
     ReloadLog().failed("the database is down")
     assert lines == [
-        "ERROR Configuration version 3 is invalid and not in force: one",
-        "ERROR Configuration version 3 is invalid and not in force: two",
+        "ERROR Configuration version 3 is invalid and not in force: provider 'a': one",
+        "ERROR Configuration version 3 is invalid and not in force: model 'm': two",
         "WARNING Could not load the configuration; the current one stays in force: the database is down",
     ]
 

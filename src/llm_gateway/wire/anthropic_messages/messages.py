@@ -1,47 +1,16 @@
-"""The parts of the Messages API's JSON that the gateway reads, typed leniently, and OpenAI's words for them."""
+"""The parts of the Messages API's JSON that the gateway reads, typed leniently."""
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 import msgspec
 
 from llm_gateway.core.records import Usage
-from llm_gateway.providers.base import UpstreamErrorBody
-from llm_gateway.providers.translating.writing import FinishReason
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 # More tokens than this nobody used: such a count is not believed.
 _MOST = 2**40
-_DECLINED = "The model declined to answer."
-
-_FINISH: dict[str, FinishReason] = {
-    "max_tokens": "length",
-    "model_context_window_exceeded": "length",
-    # Only a part of the answer: the provider wants to be asked to go on.
-    "pause_turn": "length",
-    "tool_use": "tool_calls",
-    "refusal": "content_filter",
-}
-# Anthropic's error types, as OpenAI's type and code.
-_ERRORS: dict[str, tuple[str, str | None]] = {
-    "invalid_request_error": ("invalid_request_error", None),
-    "authentication_error": ("authentication_error", "invalid_api_key"),
-    "billing_error": ("insufficient_quota", "insufficient_quota"),
-    "permission_error": ("permission_error", "permission_denied"),
-    "not_found_error": ("invalid_request_error", "not_found"),
-    "conflict_error": ("invalid_request_error", "conflict"),
-    "request_too_large": ("invalid_request_error", "request_too_large"),
-    "rate_limit_error": ("rate_limit_error", "rate_limit_exceeded"),
-    "timeout_error": ("server_error", "timeout"),
-    "api_error": ("server_error", "api_error"),
-    "overloaded_error": ("server_error", "overloaded"),
-}
-_TOO_LONG = re.compile(
-    r"prompt is too long|exceeds? (?:the )?context (?:limit|window)|context_length", re.IGNORECASE
-)
-_POLICY = re.compile(r"content filtering policy|usage polic(?:y|ies)", re.IGNORECASE)
 
 
 class Block(msgspec.Struct, gc=False):
@@ -171,19 +140,7 @@ decode_reply = msgspec.json.Decoder(Reply).decode
 decode_event = msgspec.json.Decoder(Event).decode
 decode_kind = msgspec.json.Decoder(Kind).decode
 decode_models = msgspec.json.Decoder(Models).decode
-_decode_error = msgspec.json.Decoder(ErrorBody).decode
-
-
-def finish_reason(stop_reason: str | None) -> FinishReason:
-    """Return OpenAI's word for why a message ended; one that is not known is an end like any other."""
-    return _FINISH.get(stop_reason or "", "stop")
-
-
-def refusal_text(stop_reason: str | None, details: StopDetails | None) -> str | None:
-    """Return what a client reads in `refusal`; None when the model did not decline."""
-    if stop_reason != "refusal":
-        return None
-    return (details.explanation if details is not None else None) or _DECLINED
+decode_error = msgspec.json.Decoder(ErrorBody).decode
 
 
 def usage_from_wire(wire: WireUsage | None) -> Usage | None:
@@ -204,25 +161,3 @@ def usage_from_wire(wire: WireUsage | None) -> Usage | None:
         cached_tokens=min(max(cached, 0), prompt),
         reasoning_tokens=min(max(reasoning, 0), completion),
     )
-
-
-def refusal_from(body: bytes) -> UpstreamErrorBody:
-    """Read an error body or error event, in OpenAI's words; never raises."""
-    try:
-        error = _decode_error(body).error
-    except UNREADABLE:
-        return UpstreamErrorBody()
-    message = error.message or ""
-    kind, code = _ERRORS.get(error.type, (error.type or None, None))
-    own_code = error.details.error_code if error.details is not None else None
-    if _TOO_LONG.search(message):
-        return UpstreamErrorBody(
-            message=message, type=kind, code="context_length_exceeded", about="context_length"
-        )
-    if _POLICY.search(message):
-        return UpstreamErrorBody(
-            message=message, type=kind, code="content_policy_violation", about="content_policy"
-        )
-    if error.type == "not_found_error" and message.startswith("model"):
-        code = "model_not_found"
-    return UpstreamErrorBody(message=error.message, type=kind, code=own_code or code)

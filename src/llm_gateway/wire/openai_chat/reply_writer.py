@@ -9,7 +9,7 @@ import msgspec
 
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.records import Usage
-from llm_gateway.providers.translating.conversation import JsonObject
+from llm_gateway.wire.raw_json import JsonObject
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
@@ -62,7 +62,7 @@ class ReplyWriter:
     def __init__(self, request: ModelRequest, *, reply_id: str = "", model: str = "") -> None:
         """Answer `request`; id and model may be set later, before the first write."""
         self._created = request.created
-        self._is_chat = request.endpoint == "chat/completions"
+        self._is_chat = request.traits.is_chat
         self._wants_usage = request.wants_usage
         self.reply_id = reply_id
         self.model = model

@@ -6,8 +6,7 @@ from typing import Literal
 
 import msgspec
 
-# Struct fields carry OpenAI's own names, so that an error names the field as the client wrote it.
-JsonObject = dict[str, msgspec.Raw]
+from llm_gateway.wire.raw_json import JsonObject
 
 
 class ImageUrl(msgspec.Struct, frozen=True):

@@ -10,14 +10,8 @@ import msgspec
 
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.providers.translating.conversation import (
-    Conversation,
-    JsonObject,
-    Message,
-    ResponseFormat,
-    Tool,
-    ToolChoice,
-)
+from llm_gateway.wire.openai_chat.conversation import Conversation, Message, ResponseFormat, Tool, ToolChoice
+from llm_gateway.wire.raw_json import JsonObject
 
 _T = TypeVar("_T")
 _PLACE = re.compile(r" - at `\$(.*)`$")
@@ -39,7 +33,7 @@ def read_conversation(request: ModelRequest) -> Conversation:
     A legacy completion's prompt becomes one user message.
     """
     fields = {name: raw for name, raw in request.fields.items() if bytes(raw) != b"null"}
-    is_legacy = request.endpoint == "completions"
+    is_legacy = not request.traits.is_chat
     messages = _prompt(fields) if is_legacy else _read(fields, "messages", tuple[Message, ...], ())
     if not messages:
         name = "prompt" if is_legacy else "messages"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from llm_gateway.providers.base import BadReply
-from llm_gateway.providers.translating.conversation import JsonObject
+from llm_gateway.wire.errors import BadReply
+from llm_gateway.wire.raw_json import JsonObject
 
 
 class WireFunctionCall(msgspec.Struct, gc=False):
