@@ -90,7 +90,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "infra/journal/positions.py": "integration/test_journal_kills.py",
     "infra/journal/reader.py": "unit/test_journal.py",
     "infra/journal/writer.py": "unit/test_journal.py",
-    "infra/logs/line_writer.py": "unit/infra/logs/test_setup.py",
     "infra/rate_limits/redis_storage.py": "integration/test_rate_limits_redis.py",
     "infra/rate_limits/redis_window.py": "integration/test_rate_limits_redis.py",
     "infra/rate_limits/ring.py": "property/test_rate_limit_ring.py",
