@@ -67,7 +67,7 @@ def bench_of(
 def all_is_given_back(bench: Bench) -> None:
     for state in bench.gateway.selector._deployment_states.values():
         assert state.in_flight == 0
-    for route_state in bench.gateway.selector._named.values():
+    for route_state in bench.gateway.selector._explicit.values():
         assert route_state.budget.in_use == 0
 
 

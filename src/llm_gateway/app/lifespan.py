@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from loguru import logger
 
 from llm_gateway.app.reporting import update_metrics_regularly
-from llm_gateway.app.routes import make_shell, periodic_probes
+from llm_gateway.app.routes import make_routes, periodic_probes
 from llm_gateway.app.storage import Storage, find_keys
 from llm_gateway.app.wiring import make_wiring
 from llm_gateway.core.errors import Unavailable
@@ -20,19 +20,20 @@ from llm_gateway.flow.gateway import Lifecycle
 from llm_gateway.http.types import AsgiApp
 from llm_gateway.infra.database.catalog.change_feed import ChangeFeed
 from llm_gateway.settings import Settings
+from llm_gateway.surfaces.base import Surface
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
     """A gateway whose components have all started."""
 
-    shell: AsgiApp
+    dispatcher: AsgiApp
     lifecycle: Lifecycle
     storage: Storage
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Running]:
+async def running(settings: Settings, surfaces: tuple[Surface, ...]) -> AsyncIterator[Running]:
     """Start all components; stop them in reverse order."""
     async with AsyncExitStack() as stack:
         keys = find_keys(settings)
@@ -47,8 +48,8 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         await stack.enter_async_context(_in_background(update_metrics_regularly(wiring)))
         probes = periodic_probes(wiring, settings.workers)
         await stack.enter_async_context(_in_background(probes.run()))
-        shell = make_shell(settings, keys.admin.secret, wiring)
-        yield Running(shell=shell, lifecycle=wiring.gateway.lifecycle, storage=wiring.storage)
+        dispatcher = make_routes(settings, keys.admin.secret, wiring, surfaces)
+        yield Running(dispatcher=dispatcher, lifecycle=wiring.gateway.lifecycle, storage=wiring.storage)
 
 
 async def _first_load(reloader: Reloader) -> None:

@@ -7,8 +7,8 @@ from typing import Final
 from llm_gateway.core.config.credentials import Credential
 from llm_gateway.core.config.snapshot import Principal, Snapshot
 from llm_gateway.core.errors import Forbidden, RateLimited, Unauthenticated, Unavailable
-from llm_gateway.flow.call import PresentedKey
 from llm_gateway.flow.gateway import Gateway
+from llm_gateway.flow.ports.dialect import PresentedKey
 from llm_gateway.flow.ports.limits import Verdict
 
 # By far the most frequent time until the whole limit is free again: there was a request just now.
