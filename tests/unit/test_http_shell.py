@@ -175,7 +175,7 @@ class Hook:
     def __init__(self) -> None:
         self.callback: Any = None
         self.gone = False
-        self.kept: dict[str, Any] | None = None
+        self.head_state: dict[str, Any] | None = None
 
     def register(self, callback: Any) -> None:
         self.callback = callback

@@ -1,4 +1,4 @@
-"""Opens the database and the keys that belong to it, or what DATA_DIR kept of them while it is down."""
+"""Opens the database and its keys; while it is down, uses the last-good files in DATA_DIR."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from llm_gateway.settings import Settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
-    """The operator's keys."""
+    """The operator's admin key and encryption keys."""
 
     admin: AdminKey
     ring: KeyRing
@@ -46,7 +46,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
-    """One database, opened."""
+    """An open database."""
 
     address: StoreAddress
     engine: AsyncEngine
@@ -58,14 +58,14 @@ class Storage:
 
 
 def store_address(settings: Settings) -> StoreAddress:
-    """Return where the database is; raise StartupError."""
+    """Return the address of the database; raise StartupError."""
     if settings.db_url is None:
         return embedded_address(settings.data_dir)
     return read_address(settings.db_url.get_secret_value())
 
 
 def find_keys(settings: Settings) -> Keys:
-    """Return the operator's keys, made at the first start where they may be; raise StartupError."""
+    """Return the operator's keys; generate missing ones if the settings allow it. Raises StartupError."""
 
     def given(value: object) -> Secret | None:
         return None if value is None else Secret(value.get_secret_value())  # type: ignore[attr-defined]
@@ -79,7 +79,7 @@ def find_keys(settings: Settings) -> Keys:
 
 @asynccontextmanager
 async def open_storage(settings: Settings, keys: Keys, clock: Clock) -> AsyncIterator[Storage]:
-    """Open the database; raise StartupError for a wrong key, StoreUnavailable when nothing was kept either."""
+    """Open the database. Raises StartupError for a wrong key, StoreUnavailable without a last-good file."""
     address = store_address(settings)
     engine = make_engine(address)
     vault = keys.ring.vault()

@@ -1,4 +1,4 @@
-"""Which names become labels: configured ones always, a wildcard provider's after it answered, junk never."""
+"""Labels and values: configured models always, those of a wildcard provider after a reply, junk never."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
+from llm_gateway.core import metric_catalogue
 from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
 from llm_gateway.flow.ports.cache import CacheResult
-from llm_gateway.infra.metrics.prometheus import Metrics, gauge
+from llm_gateway.infra.metrics.prometheus import Metrics
 
 
 @pytest.fixture
@@ -67,10 +68,10 @@ def test_a_wildcard_providers_names_are_labels_after_a_2xx_and_100_at_most(metri
 def test_s4_53_tokens_are_counted_by_type(metrics: Metrics) -> None:
     tokens = {"prompt_tokens": 10, "completion_tokens": 5, "cached_tokens": 4, "reasoning_tokens": 2}
     metrics.finished(record("listed", **tokens))
-    text = metrics.render([gauge("x_now", "now", 3)]).decode()
+    text = metrics.render({metric_catalogue.CONFIG_VERSION: 3}).decode()
     for kind, count in (("prompt", 10), ("completion", 5), ("cached", 4), ("reasoning", 2)):
         assert f'llm_proxy_tokens_total{{model="listed",provider="a",token_type="{kind}"}} {count}.0' in text
-    assert "x_now 3.0" in text
+    assert "\nllm_gateway_config_version 3.0\n" in text
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_s4_54_health_follows_what_providers_answer(
 
 def test_a_reply_from_the_cache_says_nothing_of_its_provider(metrics: Metrics) -> None:
     metrics.finished(record("listed", cache_hit=True, prompt_tokens=10, completion_tokens=5, ttft_ms=1.0))
-    text = metrics.render([]).decode()
+    text = metrics.render({}).decode()
     assert 'model="listed",provider="none",status_code="200"} 1.0' in text
     assert 'provider="a"' not in text
     for series in (
@@ -118,19 +119,19 @@ def test_a_reply_from_the_cache_says_nothing_of_its_provider(metrics: Metrics) -
         assert set(counts) <= {"0.0"}, series
 
 
-def test_what_came_of_the_cache_is_counted(metrics: Metrics) -> None:
+def test_cache_results_are_counted(metrics: Metrics) -> None:
     results: tuple[tuple[CacheResult, int], ...] = (("hit", 3), ("miss", 2), ("bypass", 1))
     for result, count in results:
         for _ in range(count):
             metrics.cache_answered(result)
     metrics.cache_failed()
-    text = metrics.render([]).decode()
+    text = metrics.render({}).decode()
     for result, count in results:
         assert f'llm_gateway_cache_requests_total{{result="{result}"}} {count}.0' in text
     assert "llm_gateway_cache_failures_total 1.0" in text
 
 
-def test_what_was_done_after_a_failure_is_counted(metrics: Metrics) -> None:
+def test_recovery_steps_are_counted(metrics: Metrics) -> None:
     for step in ("failover", "retry", "retry", "over_budget"):
         metrics.attempt_failed(
             AttemptEnded(
@@ -160,9 +161,17 @@ def test_open_breakers_are_shown_until_they_close(metrics: Metrics) -> None:
         return metrics.registry.get_sample_value("llm_gateway_open_breakers", {"provider": provider})
 
     metrics.breaker_opened("a")
-    metrics.show_open_breakers({"a": 2, "b": 1})
+    metrics.set_open_breakers({"a": 2, "b": 1})
     assert (shown("a"), shown("b")) == (2, 1)
-    metrics.show_open_breakers({"b": 3})
+    metrics.set_open_breakers({"b": 3})
     assert (shown("a"), shown("b")) == (0, 3)
     openings = metrics.registry.get_sample_value("llm_gateway_breaker_openings_total", {"provider": "a"})
     assert openings == 1
+
+
+def test_only_new_losses_of_records_are_added(metrics: Metrics) -> None:
+    metrics.set_record_losses(2, 1)
+    metrics.set_record_losses(5, 1)
+    read = metrics.registry.get_sample_value
+    assert read(metric_catalogue.LOST_RECORDS.name) == 5
+    assert read(metric_catalogue.REJECTED_RECORDS.name) == 1

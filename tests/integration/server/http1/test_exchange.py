@@ -1,61 +1,15 @@
-"""Connections that are late, and clients that leave."""
+"""An exchange answers its request once, notices a disconnect, and frames every response correctly."""
 
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
 from llm_gateway.server.http1.exchange import EXTENSION
 from tests.fakes.served import Receive, Scope, Send, served
-from tests.fakes.served_apps import GET, POST, Recorder, echo
-
-
-async def test_a_silent_connection_is_closed() -> None:
-    async with served(echo, head_timeout=0.05) as server:
-        client = await server.connect()
-        assert await client.rest() == b""
-
-
-async def test_blank_lines_do_not_count_as_speaking() -> None:
-    async with served(echo, head_timeout=0.05) as server:
-        client = await server.connect()
-        client.send(b"\r\n\r\n")
-        assert await client.rest() == b""
-
-
-async def test_a_head_that_trickles_gets_408() -> None:
-    async with served(echo, head_timeout=0.1) as server:
-        client = await server.connect()
-
-        async def trickle() -> None:
-            for byte in GET * 100:
-                client.send(bytes([byte]))
-                await asyncio.sleep(0.01)
-
-        trickling = asyncio.ensure_future(trickle())
-        # It takes a quarter of a second to arrive.
-        answer = await client.answer()
-        assert (answer.status, answer.error["code"]) == (408, "request_timeout")
-        trickling.cancel()
-        client.close()
-
-
-async def test_an_idle_connection_is_closed_and_a_busy_one_is_not() -> None:
-    app = Recorder()
-    async with served(app, keep_alive=0.05, head_timeout=0.05) as server:
-        client = await server.connect()
-        client.send(GET)
-        # Longer than either deadline; half a head that waits behind it has its own.
-        client.send(GET[:10])
-        await asyncio.sleep(0.15)
-        app.go.set()
-        assert (await client.answer()).status == 200
-        assert (await client.answer()).status == 408
-        idle = await server.connect()
-        idle.send(GET)
-        await idle.answer()
-        assert await idle.rest() == b""
+from tests.fakes.served_apps import GET, POST, Recorder, echo, read_body, reply
 
 
 @pytest.mark.parametrize("way", ["close", "reset", "half_close"])
@@ -204,3 +158,107 @@ async def test_http_1_0_has_no_sink() -> None:
         client.send(b"GET / HTTP/1.0\r\n\r\n")
         assert (await client.answer()).body == b"ab"
     assert seen == [None]
+
+
+async def test_expect_100_continue_asks_for_the_body_when_it_is_wanted() -> None:
+    async with served(echo) as server:
+        client = await server.connect()
+        client.send(POST + b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+        assert (await client.answer()).status == 100
+        client.send(b"hi")
+        assert (await client.answer()).body == b"POST /v1/x hi"
+        client.close()
+
+
+async def test_an_answer_without_the_body_that_waits_for_100_ends_the_connection() -> None:
+    async def refuses(scope: Scope, receive: Receive, send: Send) -> None:
+        await reply(send, b"no", 401)
+
+    async with served(refuses, linger=0.05) as server:
+        client = await server.connect()
+        client.send(POST + b"Content-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+        answer = await client.answer()
+        assert (answer.status, answer.headers["connection"]) == (401, "close")
+        assert await client.rest() == b""
+
+
+async def test_head_has_the_headers_and_no_body() -> None:
+    async with served(echo) as server:
+        client = await server.connect()
+        client.send(b"HEAD /h HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = await client.answer(to_head=True)
+        assert answer.headers["content-length"] == "8"
+        client.send(GET)
+        assert (await client.answer()).body == b"GET / "
+        client.close()
+
+
+async def test_a_stream_is_chunked_for_http_1_1_and_ends_with_the_connection_for_1_0() -> None:
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for piece in (b"one ", b"two ", b""):
+            await send({"type": "http.response.body", "body": piece, "more_body": bool(piece)})
+
+    async with served(stream) as server:
+        answer = await server.ask(GET)
+        assert (answer.headers["transfer-encoding"], answer.body) == ("chunked", b"one two ")
+        client = await server.connect()
+        client.send(b"GET / HTTP/1.0\r\n\r\n")
+        assert (await client.rest()).endswith(b"\r\nconnection: close\r\n\r\none two ")
+
+
+async def test_an_application_that_fails_or_says_nothing_is_a_500() -> None:
+    async def fails(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/raise":
+            raise ValueError("a fault")
+        if scope["path"] == "/start":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async with served(fails) as server:
+        for path in (b"/raise", b"/silent", b"/start"):
+            answer = await server.ask(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path)
+            assert (answer.status, answer.error["type"]) == (500, "server_error")
+            assert answer.headers["x-request-id"] == "the-request-id"
+
+
+async def test_a_stream_that_fails_is_cut() -> None:
+    async def fails(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"abc", "more_body": True})
+        raise ValueError("a fault")
+
+    async with served(fails) as server:
+        client = await server.connect()
+        client.send(GET)
+        assert (await client.rest()).endswith(b"\r\n3\r\nabc\r\n")
+        old = await server.connect()
+        old.send(b"GET / HTTP/1.0\r\n\r\n")
+        with pytest.raises(ConnectionResetError):
+            await old.rest()
+
+
+async def test_a_body_that_is_not_as_long_as_declared_is_no_response() -> None:
+    async def lies(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+        await send({"type": "http.response.body", "body": b"abc"})
+
+    async with served(lies) as server:
+        assert (await server.ask(GET)).status == 500
+
+
+async def test_two_readers_of_one_request_both_wake() -> None:
+    """Frameworks read the body in one task and wait for the client's leaving in another."""
+    seen: list[Any] = []
+
+    async def watches(scope: Scope, receive: Receive, send: Send) -> None:
+        assert await read_body(receive) == b""
+        watcher = asyncio.ensure_future(receive())
+        other = asyncio.ensure_future(receive())
+        await asyncio.sleep(0)
+        await reply(send)
+        seen.extend([await watcher, await other])
+
+    async with served(watches) as server:
+        assert (await server.ask(GET)).status == 200
+        await asyncio.sleep(0.01)
+        assert seen == [{"type": "http.disconnect"}] * 2

@@ -93,7 +93,6 @@ def test_no_room_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert (tmp_path / "cells").stat().st_size == _SIZE
 
 
-def test_a_boot_has_one_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_boot_has_one_id(tmp_path: Path) -> None:
     assert boot_id() == boot_id()
-    monkeypatch.setattr(shared_memory, "_BOOT_ID", tmp_path / "none")
-    assert not boot_id()
+    assert not boot_id(tmp_path / "none")

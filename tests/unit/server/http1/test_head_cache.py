@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from uvicorn.config import Config
 
-from llm_gateway.server.http1 import protocol as protocol_module
 from llm_gateway.server.http1.exchange import EXTENSION
-from llm_gateway.server.http1.head_cache import KnownHead, learn
+from llm_gateway.server.http1.head_cache import KnownHead, remember_head
 from llm_gateway.server.http1.limits import HttpLimits
 from llm_gateway.server.http1.protocol import GatewayProtocol
 from llm_gateway.server.http1.state import GatewayServerState
@@ -53,7 +52,7 @@ class Connection:
     def __init__(self) -> None:
         self.seen: list[tuple[dict[str, Any], bytes | None]] = []
         self.wire = Wire()
-        self.kept: dict[str, Any] | None = None
+        self.head_state: dict[str, Any] | None = None
         self.parsed = 0
         config = Config(
             self.app,
@@ -81,7 +80,7 @@ class Connection:
         shown = {name: value for name, value in scope.items() if name != "extensions"}
         scope["headers"].append((b"x-added", b"by the application"))
         scope["path"] = "/changed"
-        self.kept = scope["extensions"][EXTENSION].kept
+        self.head_state = scope["extensions"][EXTENSION].head_state
         self.seen.append(({**shown, "headers": shown["headers"][:-1]}, body))
         await reply(send)
 
@@ -111,15 +110,15 @@ async def test_the_second_request_with_a_head_is_not_parsed() -> None:
 async def test_the_application_keeps_what_it_read_for_the_requests_with_the_same_head() -> None:
     connection = Connection()
     await connection.ask(request(b"one"))
-    kept = [connection.kept]
+    head_state = [connection.head_state]
     await connection.ask(request(b"two"))
-    kept.append(connection.kept)
-    assert connection.kept is not None
-    connection.kept["key"] = "read"
+    head_state.append(connection.head_state)
+    assert connection.head_state is not None
+    connection.head_state["key"] = "read"
     for head in (HEAD, *[HEAD.replace(b"Bearer k", b"Bearer l")] * 2):
         await connection.ask(request(b"more", head))
-        kept.append(connection.kept)
-    assert kept == [None, {"key": "read"}, {"key": "read"}, None, {}]
+        head_state.append(connection.head_state)
+    assert head_state == [None, {"key": "read"}, {"key": "read"}, None, {}]
 
 
 @pytest.mark.parametrize(
@@ -169,7 +168,7 @@ async def test_whatever_else_comes_is_the_parsers(data: bytes) -> None:
 async def test_what_is_out_of_the_ordinary_is_not_learnt(data: bytes) -> None:
     connection = Connection()
     await connection.ask(data)
-    assert connection.protocol._known is None
+    assert connection.protocol._known_head is None
 
 
 @pytest.mark.parametrize("verb", [b"POST", b"HEAD"])
@@ -185,16 +184,16 @@ async def test_a_head_is_never_known_by_what_another_request_said(verb: bytes) -
         seen = await connection.ask(request(body, unusual))
         assert seen is not None
         assert (seen[0]["method"], seen[0]["path"], seen[1]) == ("POST", "/v1/x", body)
-    assert connection.protocol._known is None
+    assert connection.protocol._known_head is None
 
 
 async def test_a_client_that_never_says_the_same_twice_is_not_studied_for_ever() -> None:
     connection = Connection()
     for number in range(20):
         await connection.ask(request(b"abc", HEAD + b"Traceparent: %d\r\n" % number))
-    assert connection.protocol._lessons == 0
+    assert connection.protocol._heads_to_learn == 0
     assert len(connection.seen) == connection.parsed == 20
-    last = protocol_module._LESSONS - 1
+    last = HttpLimits().remembered_heads - 1
     await connection.ask(request(b"abc", HEAD + b"Traceparent: %d\r\n" % last))
     assert connection.parsed == 20
 
@@ -261,7 +260,9 @@ def test_a_known_head_and_the_parser_agree(
 @given(data=st.binary(max_size=60))
 def test_no_bytes_upset_what_is_known(data: bytes) -> None:
     headers = [(b"host", b"a"), (b"content-length", b"3")]
-    known = learn(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", headers, {"method": "POST"})
+    known = remember_head(
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", headers, {"method": "POST"}
+    )
     assert isinstance(known, KnownHead)
     assert known.body_of(data) is None
     for prefix in (

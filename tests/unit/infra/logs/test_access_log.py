@@ -14,7 +14,6 @@ import pytest
 from loguru import logger
 
 from llm_gateway.core.ledger.records import UsageRecord
-from llm_gateway.infra.logs import access_log as access_log_module
 from llm_gateway.infra.logs.access_log import AccessLog
 from tests.fakes.facts import record
 from tests.fakes.in_memory import FakeClock
@@ -111,9 +110,8 @@ async def test_lines_come_soon_without_being_asked_for(output: int) -> None:
     await log.close()
 
 
-async def test_a_full_batch_does_not_wait(output: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access_log_module, "_SECONDS", 3600)
-    log = AccessLog("all", FakeClock(), output)
+async def test_a_full_batch_does_not_wait(output: int) -> None:
+    log = AccessLog("all", FakeClock(), output, interval=3600)
     log.start()
     for number in range(1000):
         log.finished(record(str(number)))
@@ -161,10 +159,9 @@ async def test_a_pipe_gets_whole_lines_in_pieces_that_do_not_mix(monkeypatch: py
     assert max(sizes) <= 4096
 
 
-async def test_a_pipe_that_nobody_reads_costs_lines_but_no_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(access_log_module, "_MAX_WAITING", 1000)
+async def test_a_pipe_that_nobody_reads_costs_lines_but_no_time() -> None:
     reading, writing = os.pipe()
-    log = AccessLog("all", FakeClock(), writing)
+    log = AccessLog("all", FakeClock(), writing, max_waiting=1000)
     log.start()
     for number in range(5000):
         log.finished(record(str(number)))
@@ -214,7 +211,7 @@ async def test_a_closed_pipe_is_said_once(said: list[str]) -> None:
     await log.close()
     os.close(writing)
     assert log.dropped == 3
-    assert said == ["Access log lines cannot be written to standard output: Broken pipe"]
+    assert said == ["Cannot write the access log to standard output: Broken pipe"]
 
 
 async def test_a_full_disk_is_survived(said: list[str]) -> None:

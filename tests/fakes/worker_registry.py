@@ -1,9 +1,11 @@
-"""The workers' board without shared memory, and other workers that lag on demand."""
+"""The registry of workers without shared memory, and other workers that are stale on demand."""
 
 from __future__ import annotations
 
+from llm_gateway.flow.ports.workers import WorkerRegistry
 
-class FakeBoard:
+
+class FakeWorkerRegistry(WorkerRegistry):
     def __init__(self) -> None:
         self.published: list[int] = []
         self.announced = 0
