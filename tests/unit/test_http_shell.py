@@ -19,7 +19,7 @@ from llm_gateway.http.errors import send_error
 from llm_gateway.http.framework_errors import add_error_handlers
 from llm_gateway.http.request_context import RequestContext, bearer
 from llm_gateway.http.types import Message, Receive, Scope, Send
-from llm_gateway.infra.secrets import Blake2KeyHasher
+from llm_gateway.infra.secrets.key_hashing import Blake2KeyHasher
 
 
 class Wire:

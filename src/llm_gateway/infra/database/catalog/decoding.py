@@ -20,7 +20,8 @@ from llm_gateway.infra.database.catalog.rows import (
     TaskTypeRow,
     secret_place,
 )
-from llm_gateway.infra.secrets import MissingVariable, SealBroken, Vault, is_reference, resolve_reference
+from llm_gateway.infra.secrets.env_references import MissingVariable, is_reference, resolve_reference
+from llm_gateway.infra.secrets.vault import SealBroken, Vault
 
 
 class CatalogDecoder:

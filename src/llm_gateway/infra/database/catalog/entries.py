@@ -14,7 +14,8 @@ from llm_gateway.flow.config.rows import CredentialEntry, Entry, ModelEntry, Pro
 from llm_gateway.infra.database import tables
 from llm_gateway.infra.database.catalog.columns import COLUMNS
 from llm_gateway.infra.database.catalog.rows import as_stored, secret_place
-from llm_gateway.infra.secrets import SealBroken, Vault, is_reference, mask
+from llm_gateway.infra.secrets.env_references import is_reference, mask
+from llm_gateway.infra.secrets.vault import SealBroken, Vault
 
 _TABLES: Mapping[type[Entry], sa.Table] = {
     ProviderEntry: tables.providers,

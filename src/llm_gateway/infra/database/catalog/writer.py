@@ -23,7 +23,8 @@ from llm_gateway.infra.database.catalog.decoding import CatalogDecoder
 from llm_gateway.infra.database.catalog.entries import find_entry, list_entries, table_of
 from llm_gateway.infra.database.catalog.rows import read_stored, secret_place
 from llm_gateway.infra.database.engine import reading, writing
-from llm_gateway.infra.secrets import Vault, is_reference
+from llm_gateway.infra.secrets.env_references import is_reference
+from llm_gateway.infra.secrets.vault import Vault
 
 
 class CatalogRows:
