@@ -13,7 +13,7 @@ from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Gateway
-from llm_gateway.flow.reply_cache.entry import CachedReply, is_worth_keeping, kept_reply
+from llm_gateway.flow.reply_cache.entry import CachedReply, is_cacheable, make_cached_reply
 from llm_gateway.flow.reply_cache.keys import is_deterministic, is_stateful, make_key
 from llm_gateway.flow.reply_cache.store import InFlightRequest, ReplyStore
 from llm_gateway.flow.request.cached_stream import RecordingStream, ReplayedStream
@@ -132,31 +132,31 @@ class _Exchange:
         until = clock.monotonic() + self._gateway.options.llm_timeout
         for_nothing = 0
         while for_nothing < _PATIENCE:
-            flight = self._store.flights.get(self._key)
+            flight = self._store.in_flight.get(self._key)
             if flight is None:
                 return await self._lead()
-            if not await flight.landing(max(until - clock.monotonic(), 0.0)):
+            if not await flight.wait(max(until - clock.monotonic(), 0.0)):
                 break
             if flight.reply is not None:
                 return self._send_again(flight.reply)
-            for_nothing += not flight.left
+            for_nothing += not flight.abandoned
         return await self.ask_and_keep()
 
     async def _lead(self) -> Reply:
-        flight = self._store.flights[self._key] = InFlightRequest()
+        flight = self._store.in_flight[self._key] = InFlightRequest()
         try:
             kept = await self._store.find(self._key)
             if kept is None:
                 return await self.ask_and_keep(flight)
-            flight.land(kept)
+            flight.resolve(kept)
             return self._send_again(kept)
         except asyncio.CancelledError:
             # Its upstream is closed already: one of those who wait asks again.
-            flight.left = True
+            flight.abandoned = True
             raise
         finally:
-            del self._store.flights[self._key]
-            flight.land(None)
+            del self._store.in_flight[self._key]
+            flight.resolve(None)
 
     async def ask_and_keep(self, flight: InFlightRequest | None = None) -> Reply:
         """Return what the providers answer, kept if it may be; others have it from `flight` first of all."""
@@ -172,7 +172,7 @@ class _Exchange:
         else:
             kept = self._to_keep(reply.body, reply.headers)
             if flight is not None:
-                flight.land(kept)
+                flight.resolve(kept)
             await self._keep(kept)
         reply.headers += ((HEADER, b"miss"),)
         return reply
@@ -186,13 +186,13 @@ class _Exchange:
         own = {(one.provider_key, one.upstream_model) for one in self._route.deployments}
         if (record.provider, record.upstream_model) not in own:
             return None
-        if not is_worth_keeping(self._request.endpoint, body, stream=self._request.stream):
+        if not is_cacheable(self._request.endpoint, body, stream=self._request.stream):
             return None
-        return kept_reply(body, headers, record, self._gateway.clock.unix_us())
+        return make_cached_reply(body, headers, record, self._gateway.clock.unix_us())
 
     async def _keep(self, kept: CachedReply | None) -> None:
         if kept is not None:
-            await self._store.keep(self._key, kept, self._ttl)
+            await self._store.store(self._key, kept, self._ttl)
 
     def _send_again(self, kept: CachedReply) -> Reply:
         self._store.count("hit")
@@ -204,6 +204,6 @@ class _Exchange:
             self._meter.response_bytes = len(kept.body)
             self._meter.report("ok", kept.status, usage=kept.usage)
             reply = WholeReply(kept.status, kept.body)
-        age = max(self._gateway.clock.unix_us() - kept.kept_at, 0) // 1_000_000
+        age = max(self._gateway.clock.unix_us() - kept.stored_at, 0) // 1_000_000
         reply.headers += (*kept.headers, (HEADER, b"hit"), (b"age", b"%d" % age))
         return reply
