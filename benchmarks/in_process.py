@@ -48,7 +48,7 @@ from llm_gateway.infra.logs.event_log import AttemptLog
 from llm_gateway.infra.metrics.prometheus import Metrics
 from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
 from llm_gateway.infra.request_ids import RequestIds
-from llm_gateway.infra.secrets import Blake2KeyHasher
+from llm_gateway.infra.secrets.key_hashing import Blake2KeyHasher
 from llm_gateway.infra.token_counting.counter import TiktokenCounter
 from llm_gateway.infra.token_counting.vocabularies import Vocabularies
 from llm_gateway.infra.upstream.by_scheme import UpstreamByScheme

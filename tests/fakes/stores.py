@@ -37,7 +37,9 @@ from llm_gateway.infra.database.catalog.writer import CatalogRows
 from llm_gateway.infra.database.engine import close_engine, make_engine, writing
 from llm_gateway.infra.database.migrating import migrate_up
 from llm_gateway.infra.database.usage.repository import UsageRepository
-from llm_gateway.infra.secrets import Blake2KeyHasher, KeyRing, Vault
+from llm_gateway.infra.secrets.key_files import KeyRing
+from llm_gateway.infra.secrets.key_hashing import Blake2KeyHasher
+from llm_gateway.infra.secrets.vault import Vault
 from tests.fakes.worker_registry import FakeWorkerRegistry
 
 KINDS: Mapping[str, Kind] = {

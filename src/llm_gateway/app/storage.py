@@ -25,14 +25,9 @@ from llm_gateway.infra.database.catalog.sealing import (
 from llm_gateway.infra.database.catalog.writer import CatalogRows
 from llm_gateway.infra.database.engine import close_engine, make_engine
 from llm_gateway.infra.database.usage.repository import UsageRepository
-from llm_gateway.infra.secrets import (
-    AdminKey,
-    Blake2KeyHasher,
-    KeyRing,
-    Vault,
-    find_admin_key,
-    find_key_ring,
-)
+from llm_gateway.infra.secrets.key_files import AdminKey, KeyRing, find_admin_key, find_key_ring
+from llm_gateway.infra.secrets.key_hashing import Blake2KeyHasher
+from llm_gateway.infra.secrets.vault import Vault
 from llm_gateway.settings import Settings
 
 

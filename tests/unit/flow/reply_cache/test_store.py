@@ -48,7 +48,7 @@ async def test_identical_requests_share_one_call() -> None:
     assert len(bench.upstream.requests) == 1
     assert sum(record.cache_hit for record in bench.recorder.records) == CROWD - 1
     assert {record.total_tokens for record in bench.recorder.records} == {4}
-    assert bench.store.flights == {}
+    assert bench.store.in_flight == {}
 
 
 async def test_requests_that_differ_do_not_wait_for_one_another() -> None:
@@ -89,7 +89,7 @@ async def test_when_the_first_client_leaves_another_asks_again_and_the_rest_wait
     assert Counter(map(said, replies)) == {"miss": 1, "hit": CROWD - 4}
     outcomes = Counter(record.outcome for record in bench.recorder.records)
     assert outcomes == {"aborted": 3, "ok": CROWD - 3}
-    assert bench.store.flights == {}
+    assert bench.store.in_flight == {}
 
 
 async def test_one_who_waits_may_leave_without_disturbing_anybody() -> None:
@@ -114,7 +114,7 @@ async def test_when_two_have_failed_the_others_go_on_their_own() -> None:
     assert len(bench.upstream.requests) == CROWD
     assert {record.outcome for record in bench.recorder.records} == {"error"}
     assert len(bench.recorder.records) == CROWD
-    assert bench.store.flights == {}
+    assert bench.store.in_flight == {}
 
 
 async def test_when_the_first_fails_the_second_answers_for_all() -> None:

@@ -1,4 +1,4 @@
-"""Sealing, the ring of keys, the keyed hash of client keys, and the key files (design 4.11, C15, C22)."""
+"""The files that hold keys, and what is used without them (design 4.11, C22)."""
 
 from __future__ import annotations
 
@@ -8,84 +8,8 @@ from pathlib import Path
 import pytest
 
 from llm_gateway.core.secret import Secret
-from llm_gateway.infra.secrets import (
-    Blake2KeyHasher,
-    MissingVariable,
-    SealBroken,
-    Vault,
-    find_admin_key,
-    find_key_ring,
-    mask,
-    resolve_reference,
-)
+from llm_gateway.infra.secrets.key_files import find_admin_key, find_key_ring
 from llm_gateway.infra.startup_error import StartupError
-
-
-def test_what_was_sealed_opens_in_its_place_alone() -> None:
-    vault = Vault(["key"])
-    sealed = vault.seal(b"the secret", "provider:1:api_key")
-    assert "the secret" not in sealed
-    assert vault.open(sealed, "provider:1:api_key") == b"the secret"
-    assert vault.seal(b"the secret", "provider:1:api_key") != sealed, "never the same nonce"
-    with pytest.raises(SealBroken):
-        vault.open(sealed, "provider:2:api_key")
-    with pytest.raises(SealBroken):
-        Vault(["other"]).open(sealed, "provider:1:api_key")
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [lambda s: s[:-4] + "AAAA", lambda s: s[:-9], lambda s: "", lambda s: "sk-plain", lambda s: s + "é"],
-)
-def test_damaged_text_does_not_open(damage: object) -> None:
-    vault = Vault(["key"])
-    assert callable(damage)
-    with pytest.raises(SealBroken):
-        vault.open(damage(vault.seal(b"the secret", "here")), "here")
-
-
-def test_rotation_opens_the_old_and_seals_under_the_new() -> None:
-    old, both, new = Vault(["old"]), Vault(["new", "old"]), Vault(["new"])
-    sealed = old.seal(b"x", "here")
-    assert both.open(sealed, "here") == b"x"
-    assert not both.is_newest(sealed)
-    resealed = both.reseal(sealed, "here")
-    assert both.is_newest(resealed)
-    assert new.open(resealed, "here") == b"x"
-    with pytest.raises(SealBroken):
-        old.open(resealed, "here")
-
-
-def test_c15_the_hash_depends_on_key_and_pepper() -> None:
-    hasher = Blake2KeyHasher(b"p" * 32)
-    assert hasher.hash("sk-1") == hasher.hash("sk-1")
-    assert len(hasher.hash("sk-1")) == 32
-    assert len({hasher.hash("sk-1"), hasher.hash("sk-2"), Blake2KeyHasher(b"q" * 32).hash("sk-1")}) == 3
-    # Whatever a client's header holds gets a hash, and not another key's.
-    odd = ["", "é", "\ud800", "?", "\0", "x" * 100_000]
-    assert len({hasher.hash(key) for key in odd}) == len(odd)
-
-
-def test_s2_8_references_are_looked_up() -> None:
-    assert resolve_reference("env:OPENAI_API_KEY", {"OPENAI_API_KEY": " sk-x\n"}) == "sk-x"
-    for reference, environ, says in (
-        ("env:MISSING", {}, "environment variable MISSING is not set"),
-        ("env:EMPTY", {"EMPTY": " "}, "environment variable EMPTY is not set"),
-        ("env:", {}, "env:NAME"),
-        ("env:A B", {"A B": "x"}, "env:NAME"),
-        ("env:DB_URL", {"DB_URL": "hunter2"}, "the gateway's own"),
-        ("env:admin_key", {"admin_key": "hunter2"}, "the gateway's own"),
-        ("env:ODD", {"ODD": "hunter2\r\nx: y"}, "no HTTP header"),
-    ):
-        with pytest.raises(MissingVariable, match=says) as missing:
-            resolve_reference(reference, environ)
-        assert "hunter2" not in str(missing.value)
-
-
-def test_s4_39_masks_show_four_characters_of_long_secrets_alone() -> None:
-    assert mask("sk-0123456789abcdef") == "***cdef"
-    assert mask("short-secret") == "***"
-    assert mask("") == "***"
 
 
 def test_c22_an_admin_key_is_made_once_and_kept(data_dir: Path) -> None:

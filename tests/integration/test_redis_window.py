@@ -15,7 +15,7 @@ import pytest
 import redis
 from loguru import logger
 
-from llm_gateway.infra.rate_limits import make_rate_limiter, redis_storage, redis_window
+from llm_gateway.infra.rate_limits import make_rate_limiter, redis_storage
 from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
 from llm_gateway.infra.rate_limits.redis_window import RedisRateLimiter
 from llm_gateway.infra.startup_error import StartupError
@@ -29,18 +29,6 @@ def log() -> Iterator[list[str]]:
     sink = logger.add(lambda message: lines.append(str(message)), format="{level} {message} {exception}")
     yield lines
     logger.remove(sink)
-
-
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no busy machine look like a Redis that is down."""
-    monkeypatch.setattr(redis_window, "_WAIT_SECONDS", 30.0)
-
-
-@pytest.fixture
-def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait for Redis four times as long as usual, so that a busy machine is not taken for a dead Redis."""
-    monkeypatch.setattr(redis_window, "_WAIT_SECONDS", 1.0)
 
 
 class Clock:
@@ -97,22 +85,27 @@ async def proxy(redis_url: str) -> AsyncIterator[Proxy]:
 
 
 def limiter_at(
-    url: str, clock: Clock | None = None, fail: Literal["open", "closed"] = "open"
+    url: str,
+    clock: Clock | None = None,
+    fail: Literal["open", "closed"] = "open",
+    wait_seconds: float = 30.0,
+    script: str = redis_storage.SCRIPT,
 ) -> RedisRateLimiter:
+    """Return a limiter that waits long for Redis, so that a busy machine does not look like a Redis that is down."""
     # The machine's own second never ends, however slow the machine.
     machine = InProcessRateLimiter(lambda: 10**12)
-    return RedisRateLimiter(url, machine, fail=fail, clock=clock or time.monotonic)
+    return RedisRateLimiter(
+        url, machine, fail=fail, clock=clock or time.monotonic, wait_seconds=wait_seconds, script=script
+    )
 
 
 async def admitted(limiter: RedisRateLimiter, count: int, limit: int, credential_id: int = 1) -> int:
     return sum([(await limiter.hit(credential_id, limit)).allowed for _ in range(count)])
 
 
-async def test_c7_a_redis_that_hangs_costs_one_wait_and_then_nothing(
-    proxy: Proxy, unhurried: None, log: list[str]
-) -> None:
+async def test_c7_a_redis_that_hangs_costs_one_wait_and_then_nothing(proxy: Proxy, log: list[str]) -> None:
     clock = Clock()
-    limiter = limiter_at(proxy.url, clock)
+    limiter = limiter_at(proxy.url, clock, wait_seconds=1.0)
     assert await admitted(limiter, 3, limit=5) == 3
     proxy.answering.clear()
     began = time.monotonic()
@@ -126,15 +119,15 @@ async def test_c7_a_redis_that_hangs_costs_one_wait_and_then_nothing(
     assert proxy.connections == asked
     assert (limiter.sharing.failing, limiter.sharing.unshared) == (True, 2100)
     assert len(log) == 1
-    assert "each machine holds the limits on its own" in log[0]
+    assert "each machine applies the limits on its own" in log[0]
     await limiter.close()
 
 
 async def test_one_request_a_second_tries_again_and_all_return_when_it_works(
-    proxy: Proxy, unhurried: None, log: list[str]
+    proxy: Proxy, log: list[str]
 ) -> None:
     clock = Clock()
-    limiter = limiter_at(proxy.url, clock)
+    limiter = limiter_at(proxy.url, clock, wait_seconds=1.0)
     proxy.answering.clear()
     await limiter.hit(1, 5)
     asked = proxy.connections
@@ -159,11 +152,11 @@ async def test_closed_refuses_while_redis_is_away(log: list[str]) -> None:
         verdict = await limiter.hit(1, 5)
         assert (verdict.allowed, verdict.remaining, verdict.retry_after) == (False, 0, 1.0)
     assert limiter.sharing.unshared == 3
-    assert "limited keys are refused" in log[0]
+    assert "requests of keys with a limit are rejected" in log[0]
     await limiter.close()
 
 
-async def test_cancelled_hits_leave_no_answer_for_others(redis_url: str, patient: None) -> None:
+async def test_cancelled_hits_leave_no_answer_for_others(redis_url: str) -> None:
     limiter = limiter_at(redis_url)
     for turn in range(100):
         tasks = [asyncio.create_task(limiter.hit(credential_id, 1000)) for credential_id in range(1, 11)]
@@ -178,9 +171,7 @@ async def test_cancelled_hits_leave_no_answer_for_others(redis_url: str, patient
     await limiter.close()
 
 
-async def test_the_count_lives_a_second_by_the_real_clock_and_leaves_no_key(
-    redis_url: str, patient: None
-) -> None:
+async def test_the_count_lives_a_second_by_the_real_clock_and_leaves_no_key(redis_url: str) -> None:
     limiter = limiter_at(redis_url)
     assert await admitted(limiter, 12, limit=10) == 10
     refused = await limiter.hit(1, 10)
@@ -193,12 +184,9 @@ async def test_the_count_lives_a_second_by_the_real_clock_and_leaves_no_key(
     await limiter.close()
 
 
-async def test_a_clock_of_redis_that_is_set_back_locks_nobody_out(
-    redis_url: str, patient: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_clock_of_redis_that_is_set_back_locks_nobody_out(redis_url: str) -> None:
     script = redis_storage.SCRIPT.replace("call('TIME')", "call('LRANGE', 'test-clock', 0, 1)")
-    monkeypatch.setattr(redis_storage, "SCRIPT", script)
-    limiter = limiter_at(redis_url)
+    limiter = limiter_at(redis_url, script=script)
     with redis.Redis.from_url(redis_url) as client:
         client.rpush("test-clock", 1_700_003_600, 0)
         assert await admitted(limiter, 9, limit=5) == 5
@@ -207,11 +195,10 @@ async def test_a_clock_of_redis_that_is_set_back_locks_nobody_out(
     await limiter.close()
 
 
-async def test_databases_are_kept_apart_and_a_lost_script_is_sent_again(
-    redis_url: str, patient: None
-) -> None:
+async def test_databases_are_kept_apart_and_a_lost_script_is_sent_again(redis_url: str) -> None:
     limiters = [
-        RedisRateLimiter(redis_url, InProcessRateLimiter(), namespace=name) for name in ("one", "another")
+        RedisRateLimiter(redis_url, InProcessRateLimiter(), namespace=name, wait_seconds=30.0)
+        for name in ("one", "another")
     ]
     for limiter in limiters:
         assert await admitted(limiter, 3, limit=2) == 2

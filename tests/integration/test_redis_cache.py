@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from loguru import logger
 
-from llm_gateway.infra.reply_cache import make_reply_cache, redis_cache
+from llm_gateway.infra.reply_cache import make_reply_cache
 from llm_gateway.infra.reply_cache.redis_cache import RedisReplyCache
 from llm_gateway.infra.startup_error import StartupError
 from tests.fakes.in_memory import FakeClock
@@ -39,30 +39,28 @@ def proxy(redis_url: str) -> Iterator[TcpProxy]:
 class Subject:
     """A cache behind a proxy, with its clock and its failures."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, wait_seconds: float) -> None:
         self.clock = FakeClock()
         self.failures = 0
-        self.cache = RedisReplyCache(url, 80_000, self.clock, self._failed)
+        self.cache = RedisReplyCache(url, 80_000, self.clock, self._failed, wait_seconds=wait_seconds)
 
     def _failed(self) -> None:
         self.failures += 1
 
 
 @pytest.fixture
-def subject(proxy: TcpProxy, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Subject:
-    # No busy machine shall look like a Redis that is down.
-    monkeypatch.setattr(redis_cache, "_WAIT_SECONDS", 5.0)
-    return Subject(f"redis://127.0.0.1:{proxy.port}{urlsplit(redis_url).path}")
+def subject(proxy: TcpProxy, redis_url: str) -> Subject:
+    # A busy machine must not look like a Redis that is down.
+    return Subject(f"redis://127.0.0.1:{proxy.port}{urlsplit(redis_url).path}", wait_seconds=2.0)
 
 
 @pytest.mark.parametrize("fault", ["cut", "freeze"])
 async def test_a_redis_that_fails_is_a_miss_that_is_counted_and_told_once(
-    subject: Subject, proxy: TcpProxy, log: list[str], monkeypatch: pytest.MonkeyPatch, fault: str
+    subject: Subject, proxy: TcpProxy, log: list[str], fault: str
 ) -> None:
     cache = subject.cache
     await cache.put(b"key", b"value", 60.0)
     assert await cache.get(b"key") == b"value"
-    monkeypatch.setattr(redis_cache, "_WAIT_SECONDS", 0.25)
     getattr(proxy, fault)()
     for _ in range(3):
         assert await cache.get(b"key") is None
@@ -70,7 +68,6 @@ async def test_a_redis_that_fails_is_a_miss_that_is_counted_and_told_once(
     assert (subject.failures, len(log)) == (6, 1)
     assert "Reply cache: Redis fails" in log[0]
     proxy.restore()
-    monkeypatch.setattr(redis_cache, "_WAIT_SECONDS", 5.0)
     # Not yet: the pause is not over.
     assert await cache.get(b"key") is None
     subject.clock.now += 1.0
@@ -82,10 +79,7 @@ async def test_a_redis_that_fails_is_a_miss_that_is_counted_and_told_once(
     await cache.close()
 
 
-async def test_one_request_a_second_tries_again(
-    subject: Subject, proxy: TcpProxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(redis_cache, "_WAIT_SECONDS", 0.25)
+async def test_one_request_a_second_tries_again(subject: Subject, proxy: TcpProxy) -> None:
     proxy.freeze()
     await subject.cache.get(b"key")
     subject.clock.now += 1.0
@@ -95,11 +89,8 @@ async def test_one_request_a_second_tries_again(
     await subject.cache.close()
 
 
-async def test_who_leaves_in_the_middle_spoils_no_answer(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(redis_cache, "_WAIT_SECONDS", 30.0)
-    subject = Subject(redis_url)
+async def test_who_leaves_in_the_middle_spoils_no_answer(redis_url: str) -> None:
+    subject = Subject(redis_url, wait_seconds=30.0)
     for number in range(20):
         await subject.cache.put(b"%d" % number, b"value of %d" % number, 60.0)
     for turn in range(50):
@@ -114,11 +105,8 @@ async def test_who_leaves_in_the_middle_spoils_no_answer(
     await subject.cache.close()
 
 
-async def test_more_at_once_than_connections_all_get_their_own(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(redis_cache, "_WAIT_SECONDS", 30.0)
-    subject = Subject(redis_url)
+async def test_more_at_once_than_connections_all_get_their_own(redis_url: str) -> None:
+    subject = Subject(redis_url, wait_seconds=30.0)
     await asyncio.gather(*(subject.cache.put(b"%d" % number, b"%d" % number, 60.0) for number in range(200)))
     answers = await asyncio.gather(*(subject.cache.get(b"%d" % number) for number in range(200)))
     assert answers == [b"%d" % number for number in range(200)]
@@ -128,7 +116,7 @@ async def test_more_at_once_than_connections_all_get_their_own(
 
 async def test_no_password_is_told_when_redis_refuses_it(redis_url: str, log: list[str]) -> None:
     parts = urlsplit(redis_url)
-    subject = Subject(f"redis://somebody:{_SECRET}@{parts.hostname}:{parts.port or 6379}{parts.path}")
+    subject = Subject(f"redis://somebody:{_SECRET}@{parts.hostname}:{parts.port or 6379}{parts.path}", 30.0)
     assert await subject.cache.get(b"key") is None
     await subject.cache.close()
     assert len(log) == 1

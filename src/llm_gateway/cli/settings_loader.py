@@ -1,4 +1,4 @@
-"""Reads the settings, and says in one line each what is wrong with them."""
+"""Loads the settings, and reports each invalid one in a line of its own."""
 
 from __future__ import annotations
 
@@ -10,37 +10,36 @@ from pydantic_settings import SettingsError
 from llm_gateway.settings import Settings
 
 
-class WrongSettings(Exception):
-    """Settings that make no sense; `lines` holds one message for each, which names the variable."""
+class InvalidSettings(Exception):
+    """Some settings are invalid; `lines` has one message for each, which names the variable and no secret."""
 
     def __init__(self, lines: tuple[str, ...]) -> None:
-        """Hold the messages; they show no secret."""
         super().__init__("; ".join(lines))
         self.lines = lines
 
 
-def read_settings() -> Settings:
-    """Return the settings of the environment and `.env`; raise WrongSettings."""
+def load_settings() -> Settings:
+    """Return the settings from the environment and `.env`; raise InvalidSettings."""
     try:
         return Settings()
     except ValidationError as error:
-        raise WrongSettings(tuple(_explain(dict(fault)) for fault in error.errors())) from None
+        raise InvalidSettings(tuple(_explain(dict(details)) for details in error.errors())) from None
     except SettingsError as error:
-        raise WrongSettings((str(error),)) from None
+        raise InvalidSettings((str(error),)) from None
     except OSError as error:
-        raise WrongSettings((f"the file .env cannot be read: {error.strerror}.",)) from None
+        raise InvalidSettings((f"cannot read the file .env: {error.strerror}.",)) from None
     except UnicodeDecodeError:
-        raise WrongSettings(("the file .env is not UTF-8 text.",)) from None
+        raise InvalidSettings(("the file .env is not UTF-8 text.",)) from None
 
 
-def _explain(fault: dict[str, object]) -> str:
-    location = fault["loc"]
+def _explain(details: dict[str, object]) -> str:
+    location = details["loc"]
     name = str(location[0]) if isinstance(location, tuple) and location else "settings"
-    message = str(fault["msg"])
+    message = str(details["msg"])
     sentence = message[:1].lower() + message[1:]
     if name not in Settings.model_fields or _is_secret(name):
         return f"{name.upper()}: {sentence}."
-    return f"{name.upper()}={fault['input']}: {sentence}."
+    return f"{name.upper()}={details['input']}: {sentence}."
 
 
 def _is_secret(name: str) -> bool:
