@@ -34,6 +34,7 @@ from llm_gateway.core.config.credentials import Credential
 from llm_gateway.core.config.providers import Provider
 from llm_gateway.core.config.snapshot import build_snapshot
 from llm_gateway.core.secret import Secret
+from llm_gateway.flow.accounting.rate_limit import RateLimit
 from llm_gateway.flow.config.reloader import SnapshotHolder
 from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.provider_checks.probes import Prober
@@ -227,7 +228,7 @@ async def _start(scenario: Scenario, connections: int, stack: AsyncExitStack) ->
         adapters=ADAPTERS,
         upstream=upstream,
         tokens=OAuthTokens(upstream, clock),
-        limiter=InProcessRateLimiter(),
+        limit=RateLimit(InProcessRateLimiter()),
         hasher=hasher,
         journal=journal,
         observers=(Metrics(holder.current.names), access_log, AttemptLog()),

@@ -7,8 +7,8 @@ from typing import Any
 
 from llm_gateway.app.wiring import Wiring
 from llm_gateway.core import metric_catalogue as catalogue
+from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.core.metric_catalogue import Metric
-from llm_gateway.core.records import UsageRecord
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.http.dispatcher import UnmeteredRequest
 

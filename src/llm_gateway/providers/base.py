@@ -9,8 +9,8 @@ import msgspec
 
 from llm_gateway.core.config.providers import Kind
 from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.core.records import Usage
 
 
 class UpstreamRequest(msgspec.Struct, kw_only=True, gc=False):

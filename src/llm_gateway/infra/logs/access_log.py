@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 from loguru import logger
 
-from llm_gateway.core.records import AttemptFailed, UsageRecord
+from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.ledger import Observer
 from llm_gateway.infra.json_lines import to_line
@@ -103,7 +103,7 @@ class AccessLog(Observer):
         elif waiting == _BATCH:
             self._many.set()
 
-    def attempt_failed(self, failed: AttemptFailed) -> None:
+    def attempt_failed(self, failed: AttemptEnded) -> None:
         """Do nothing: the line is written when the request ends."""
 
     async def close(self, timeout: float = 2.0) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from loguru import logger
 
 from llm_gateway.core.config.snapshot import Snapshot
-from llm_gateway.core.records import AttemptFailed, UsageRecord
+from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
 from llm_gateway.flow.ports.ledger import Observer
 from llm_gateway.flow.ports.listeners import ConfigRejection, ProviderTest, ReloadListener, TrialListener
 
@@ -23,12 +23,12 @@ class AttemptLog(Observer):
         self._interval = interval
         self._monotonic = monotonic
         # When a line was last written, and how many were suppressed since.
-        self._logged: dict[tuple[str, str], tuple[float, int]] = {}
+        self._logged: dict[tuple[str, str | None], tuple[float, int]] = {}
 
     def finished(self, record: UsageRecord) -> None:
         """Do nothing: the access log has a line for each finished request."""
 
-    def attempt_failed(self, failed: AttemptFailed) -> None:
+    def attempt_failed(self, failed: AttemptEnded) -> None:
         key = (failed.provider, failed.detail)
         now = self._monotonic()
         last, suppressed = self._logged.get(key, (-math.inf, 0))

@@ -14,8 +14,8 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
 from llm_gateway.core import metric_catalogue as catalogue
+from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
 from llm_gateway.core.metric_catalogue import Metric
-from llm_gateway.core.records import AttemptFailed, UsageRecord
 from llm_gateway.flow.ports.cache import CacheResult
 from llm_gateway.flow.ports.ledger import Observer
 from llm_gateway.infra.metrics.requests import NONE, RequestMetrics, count
@@ -78,9 +78,9 @@ class Metrics(Observer):
         if provider is not None and record.outcome == "ok":
             self.provider_answered(provider, True)
 
-    def attempt_failed(self, failed: AttemptFailed) -> None:
+    def attempt_failed(self, failed: AttemptEnded) -> None:
         self._failed_attempts.labels(failed.provider, failed.reason).inc()
-        self._recovery_steps.labels(failed.provider, failed.then).inc()
+        self._recovery_steps.labels(failed.provider, failed.next_step).inc()
         if failed.reason in _UNREACHABLE_REASONS or failed.status in _UNHEALTHY_STATUS:
             self.provider_answered(failed.provider, False)
 

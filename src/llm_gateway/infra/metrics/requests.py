@@ -11,8 +11,8 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
 from llm_gateway.core import metric_catalogue as catalogue
+from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.core.metric_catalogue import Metric
-from llm_gateway.core.records import UsageRecord
 from llm_gateway.infra.metrics.shared_counters import CounterCells, SharedCounters
 
 # The value of a label that does not apply.

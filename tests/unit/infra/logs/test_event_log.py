@@ -9,7 +9,7 @@ import pytest
 from loguru import logger
 
 from llm_gateway.core.config.faults import Fault
-from llm_gateway.core.records import AttemptFailed
+from llm_gateway.core.ledger.records import AttemptEnded
 from llm_gateway.flow.ports.listeners import ConfigRejection, ProviderTest
 from llm_gateway.infra.logs.event_log import AttemptLog, ReloadLog, TrialLog, log_opened_breaker
 
@@ -25,9 +25,12 @@ def lines() -> Iterator[list[str]]:
     logger.remove(handler)
 
 
-def failed(**changes: Any) -> AttemptFailed:
+def failed(**changes: Any) -> AttemptEnded:
     values: dict[str, Any] = {
         "request_id": "r1",
+        "attempt": 1,
+        "started_at": 1,
+        "outcome": "error",
         "provider": "main",
         "model": "m",
         "upstream_model": "up",
@@ -36,7 +39,7 @@ def failed(**changes: Any) -> AttemptFailed:
         "detail": "status 500",
         **changes,
     }
-    return AttemptFailed(**values)
+    return AttemptEnded(**values)
 
 
 def test_equal_failures_are_one_line_per_interval_and_are_counted(lines: list[str]) -> None:

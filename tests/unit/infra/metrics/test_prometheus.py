@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from llm_gateway.core import metric_catalogue
-from llm_gateway.core.records import AttemptFailed, UsageRecord
+from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
 from llm_gateway.flow.ports.cache import CacheResult
 from llm_gateway.infra.metrics.prometheus import Metrics
 
@@ -89,8 +89,11 @@ def test_s4_54_health_follows_what_providers_answer(
 ) -> None:
     metrics.finished(record("listed"))
     metrics.attempt_failed(
-        AttemptFailed(
+        AttemptEnded(
             request_id="r",
+            attempt=1,
+            started_at=1,
+            outcome="error",
             provider="a",
             model="listed",
             upstream_model="up",
@@ -129,17 +132,20 @@ def test_cache_results_are_counted(metrics: Metrics) -> None:
 
 
 def test_recovery_steps_are_counted(metrics: Metrics) -> None:
-    for then in ("failover", "retry", "retry", "over_budget"):
+    for step in ("failover", "retry", "retry", "over_budget"):
         metrics.attempt_failed(
-            AttemptFailed(
+            AttemptEnded(
                 request_id="r",
+                attempt=1,
+                started_at=1,
+                outcome="error",
                 provider="a",
                 model="listed",
                 upstream_model="up",
                 reason="cut",
                 status=None,
                 detail="x",
-                then=then,
+                next_step=step,
             )
         )
     read = metrics.registry.get_sample_value

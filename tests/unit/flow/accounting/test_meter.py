@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from llm_gateway.core.records import Usage
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.call import Call
 from llm_gateway.surfaces.openai.dialect import CHAT
@@ -75,4 +75,23 @@ async def test_no_field_holds_anothers_value() -> None:
         "client_ip": "the address",
         "config_version": 13,
         "cache_hit": False,
+        "attempt_started_at": 250_011,
+    }
+    [begun] = bench.recorder.begun
+    assert msgspec.structs.asdict(begun) == {
+        "request_id": "the id",
+        "created_at": 11,
+        "client_request_id": "the client's id",
+        "credential": "the credential",
+        "provider": "a",
+        "model": "the model",
+        "upstream_model": route.deployments[0].upstream_model,
+        "endpoint": "/the/path",
+        "method": "THE METHOD",
+        "stream": True,
+        "request_bytes": 12,
+        "attempts": 1,
+        "client_ip": "the address",
+        "config_version": 13,
+        "started_at": 250_011,
     }
