@@ -79,7 +79,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "infra/upstream/oauth_tokens.py": "contract/test_upstream_tokens.py",
     "infra/upstream/resolver.py": "contract/test_upstream_dialing.py",
     "infra/upstream/simulated/bodies.py": "unit/test_simulated_upstream.py",
-    "ops/health.py": "e2e/test_observability.py",
     "ops/openapi.py": "docs/test_api.py",
     "providers/anthropic/adapter.py": "contract/test_anthropic_wire.py",
     "providers/anthropic/models.py": "unit/test_anthropic_encoding.py",
