@@ -89,7 +89,7 @@ def plan_for(
 
 
 def order_of(plan: Plan, now: float = 0.0) -> list[Candidate]:
-    """Return everyone in the order they would be asked, each failing."""
+    """Return all candidates in the order in which they are tried when each fails."""
     found = []
     candidate: Candidate | None = plan.first(now)
     while candidate is not None:

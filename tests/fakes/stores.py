@@ -36,7 +36,7 @@ from llm_gateway.infra.database.catalog.sealing import open_pepper, read_sealed_
 from llm_gateway.infra.database.catalog.writer import CatalogRows
 from llm_gateway.infra.database.engine import close_engine, make_engine, writing
 from llm_gateway.infra.database.migrating import migrate_up
-from llm_gateway.infra.database.usage import UsageRepository
+from llm_gateway.infra.database.usage.repository import UsageRepository
 from llm_gateway.infra.secrets import Blake2KeyHasher, KeyRing, Vault
 from tests.fakes.board import FakeBoard
 

@@ -22,7 +22,7 @@ from llm_gateway.infra.upstream.http11.connection import Connection
 from llm_gateway.infra.upstream.http11.pool import PooledUpstream
 from llm_gateway.infra.upstream.http11.reply import PooledReply
 from llm_gateway.providers.openai.event_stream import OpenAIReplyStream
-from llm_gateway.surfaces.openai.parsing import parse_chat, parse_response
+from llm_gateway.surfaces.openai.dialect import CHAT, RESPONSE
 from tests.e2e.hanging_up import Leaver, storm
 from tests.fakes.board import FakeBoard
 from tests.fakes.fault_server import FaultServer, fault_server
@@ -62,8 +62,8 @@ class Inside:
             max_concurrency=10_000,
         )
         handlers = {
-            "/v1/chat/completions": plane.completion("/v1/chat/completions", parse_chat),
-            "/v1/responses": plane.completion("/v1/responses", parse_response),
+            "/v1/chat/completions": plane.model_route("/v1/chat/completions", CHAT),
+            "/v1/responses": plane.model_route("/v1/responses", RESPONSE),
         }
         numbers = itertools.count(1)
 

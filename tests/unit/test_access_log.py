@@ -13,7 +13,7 @@ from typing import Any, Literal
 import pytest
 from loguru import logger
 
-from llm_gateway.core.records import UsageRecord
+from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.infra.logs import access_log as access_log_module
 from llm_gateway.infra.logs.access_log import AccessLog
 from tests.fakes.facts import record

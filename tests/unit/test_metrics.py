@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.core.records import AttemptFailed, UsageRecord
+from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
 from llm_gateway.flow.ports.cache import CacheResult
 from llm_gateway.infra.metrics.prometheus import Metrics, gauge
 
@@ -88,8 +88,11 @@ def test_s4_54_health_follows_what_providers_answer(
 ) -> None:
     metrics.finished(record("listed"))
     metrics.attempt_failed(
-        AttemptFailed(
+        AttemptEnded(
             request_id="r",
+            attempt=1,
+            started_at=1,
+            outcome="error",
             provider="a",
             model="listed",
             upstream_model="up",
@@ -128,17 +131,20 @@ def test_what_came_of_the_cache_is_counted(metrics: Metrics) -> None:
 
 
 def test_what_was_done_after_a_failure_is_counted(metrics: Metrics) -> None:
-    for then in ("failover", "retry", "retry", "over_budget"):
+    for step in ("failover", "retry", "retry", "over_budget"):
         metrics.attempt_failed(
-            AttemptFailed(
+            AttemptEnded(
                 request_id="r",
+                attempt=1,
+                started_at=1,
+                outcome="error",
                 provider="a",
                 model="listed",
                 upstream_model="up",
                 reason="cut",
                 status=None,
                 detail="x",
-                then=then,
+                next_step=step,
             )
         )
     read = metrics.registry.get_sample_value

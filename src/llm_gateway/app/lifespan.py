@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from loguru import logger
 
 from llm_gateway.app.reporting import report_regularly
-from llm_gateway.app.routes import make_shell, periodic_probes
+from llm_gateway.app.routes import make_routes, periodic_probes
 from llm_gateway.app.storage import Storage, find_keys
 from llm_gateway.app.wiring import make_wiring
 from llm_gateway.core.errors import Unavailable
@@ -20,19 +20,20 @@ from llm_gateway.flow.gateway import Lifecycle
 from llm_gateway.http.types import AsgiApp
 from llm_gateway.infra.database.catalog.change_feed import ChangeFeed
 from llm_gateway.settings import Settings
+from llm_gateway.surfaces.base import Surface
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
     """A gateway whose parts have all started."""
 
-    shell: AsgiApp
+    dispatcher: AsgiApp
     lifecycle: Lifecycle
     storage: Storage
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Running]:
+async def running(settings: Settings, surfaces: tuple[Surface, ...]) -> AsyncIterator[Running]:
     """Start every part, and stop them in reverse."""
     async with AsyncExitStack() as stack:
         keys = find_keys(settings)
@@ -45,8 +46,8 @@ async def running(settings: Settings) -> AsyncIterator[Running]:
         await stack.enter_async_context(_in_background(report_regularly(parts)))
         probes = periodic_probes(parts, settings.workers)
         await stack.enter_async_context(_in_background(probes.run()))
-        shell = make_shell(settings, keys.admin.secret, parts)
-        yield Running(shell=shell, lifecycle=parts.gateway.lifecycle, storage=parts.storage)
+        dispatcher = make_routes(settings, keys.admin.secret, parts, surfaces)
+        yield Running(dispatcher=dispatcher, lifecycle=parts.gateway.lifecycle, storage=parts.storage)
 
 
 async def _first_load(reloader: Reloader) -> None:

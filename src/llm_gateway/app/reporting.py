@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from llm_gateway.app.wiring import Wiring
-from llm_gateway.core.records import UsageRecord
+from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.http.dispatcher import UnmeteredRequest
 from llm_gateway.infra.metrics.prometheus import gauge

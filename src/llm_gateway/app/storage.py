@@ -24,7 +24,7 @@ from llm_gateway.infra.database.catalog.sealing import (
 )
 from llm_gateway.infra.database.catalog.writer import CatalogRows
 from llm_gateway.infra.database.engine import close_engine, make_engine
-from llm_gateway.infra.database.usage import UsageRepository
+from llm_gateway.infra.database.usage.repository import UsageRepository
 from llm_gateway.infra.secrets import (
     AdminKey,
     Blake2KeyHasher,

@@ -7,6 +7,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from llm_gateway.app.storage import Keys, Storage, open_storage
+from llm_gateway.flow.accounting.rate_limit import RateLimit
+from llm_gateway.flow.accounting.reservations import all_of
 from llm_gateway.flow.config.reloader import Reloader, SnapshotHolder
 from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.ports.upstream import Upstream
@@ -92,7 +94,7 @@ async def make_wiring(settings: Settings, keys: Keys, stack: AsyncExitStack) -> 
         adapters=ADAPTERS,
         upstream=upstream,
         tokens=tokens,
-        limiter=limiter,
+        limit=all_of(RateLimit(limiter)),
         hasher=storage.hasher,
         journal=journal,
         observers=(metrics, access_log, AttemptLog()),

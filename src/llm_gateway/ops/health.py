@@ -12,7 +12,6 @@ from llm_gateway import __version__
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.provider_checks.probes import Probe, Prober
 from llm_gateway.flow.routing.deployment_state import DeploymentState
-from llm_gateway.http.data_plane import answer
 from llm_gateway.http.dispatcher import RouteTable
 from llm_gateway.http.responding import send_json
 from llm_gateway.http.types import Receive, Scope, Send
@@ -38,26 +37,22 @@ def health_routes(gateway: Gateway, prober: Prober, details: Callable[[], dict[s
         await send_json(send, msgspec.json.encode(body), request_id, status=status)
 
     async def detailed(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        del receive
-
-        async def work() -> None:
-            reason = not_ready(gateway)
-            snapshot = gateway.snapshots.current
-            probes = await prober.probe_all(snapshot) if snapshot is not None else {}
-            sick = [name for name, probe in probes.items() if probe.status != "healthy"]
-            status = "unavailable" if reason is not None else "degraded" if sick else "healthy"
-            body = {
-                "status": status,
-                "version": __version__,
-                **({"reason": reason} if reason is not None else {}),
-                **details(),
-                "providers": {name: _told(probe) for name, probe in probes.items()},
-                "breakers": _breakers(gateway),
-            }
-            code = _OK if reason is None else _UNAVAILABLE
-            await send_json(send, msgspec.json.encode(body), request_id, status=code)
-
-        await answer(scope, send, request_id, work())
+        del scope, receive
+        reason = not_ready(gateway)
+        snapshot = gateway.snapshots.current
+        probes = await prober.probe_all(snapshot) if snapshot is not None else {}
+        sick = [name for name, probe in probes.items() if probe.status != "healthy"]
+        status = "unavailable" if reason is not None else "degraded" if sick else "healthy"
+        body = {
+            "status": status,
+            "version": __version__,
+            **({"reason": reason} if reason is not None else {}),
+            **details(),
+            "providers": {name: _told(probe) for name, probe in probes.items()},
+            "breakers": _breakers(gateway),
+        }
+        code = _OK if reason is None else _UNAVAILABLE
+        await send_json(send, msgspec.json.encode(body), request_id, status=code)
 
     return RouteTable(
         exact={

@@ -8,7 +8,7 @@ import msgspec
 
 from llm_gateway.core.config.faults import Fault
 from llm_gateway.core.config.snapshot import Snapshot
-from llm_gateway.core.records import Usage
+from llm_gateway.core.ledger.usage import Usage
 
 
 class ConfigRejection(msgspec.Struct, frozen=True, kw_only=True):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from llm_gateway.core.endpoints import Endpoint
-from llm_gateway.core.records import Usage, UsageRecord
+from llm_gateway.core.ledger.records import UsageRecord
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.sse import event_data, split_events
 
 # Ends that are the provider's doing rather than the answer's, and may come out otherwise next time.

@@ -13,7 +13,7 @@ from llm_gateway.core.config.snapshot import Route
 from llm_gateway.core.model_request import ModelRequest
 
 # Goes up with every change to what is kept or to what a key is made of.
-_FORMAT = 1
+_FORMAT = 2
 # Fields that change neither the answer nor its form. `model` and `stream` are in the key as they were judged.
 _LEFT_OUT = frozenset(
     {

@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 from loguru import logger
 
-from llm_gateway.core.records import AttemptFailed, UsageRecord
+from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.infra.json_lines import to_line
 from llm_gateway.infra.logs.line_writer import LineWriter
@@ -94,7 +94,7 @@ class AccessLog:
         elif waiting == _BATCH:
             self._many.set()
 
-    def attempt_failed(self, failed: AttemptFailed) -> None:
+    def attempt_failed(self, failed: AttemptEnded) -> None:
         """Leave it: the line comes when the request ends."""
 
     async def close(self, timeout: float = 2.0) -> None:

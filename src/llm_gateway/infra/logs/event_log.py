@@ -7,7 +7,7 @@ import time
 from loguru import logger
 
 from llm_gateway.core.config.snapshot import Snapshot
-from llm_gateway.core.records import AttemptFailed, UsageRecord
+from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
 from llm_gateway.flow.ports.listeners import ConfigRejection, ProviderTest, ReloadListener, TrialListener
 
 _UNAUTHORIZED = 401
@@ -20,12 +20,12 @@ class AttemptLog:
 
     def __init__(self) -> None:
         """Start with nothing said."""
-        self._said: dict[tuple[str, str], tuple[float, int]] = {}
+        self._said: dict[tuple[str, str | None], tuple[float, int]] = {}
 
     def finished(self, record: UsageRecord) -> None:
         """Leave finished requests to the access log."""
 
-    def attempt_failed(self, failed: AttemptFailed) -> None:
+    def attempt_failed(self, failed: AttemptEnded) -> None:
         """Write a line, unless the same was said a moment ago."""
         key = (failed.provider, failed.detail)
         now = time.monotonic()

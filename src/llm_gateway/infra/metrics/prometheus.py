@@ -18,7 +18,7 @@ from prometheus_client import (
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from llm_gateway.core.records import AttemptFailed, UsageRecord
+from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
 from llm_gateway.flow.ports.cache import CacheResult
 from llm_gateway.infra.metrics.requests import NONE, RequestMetrics, count
 from llm_gateway.infra.metrics.shared_counters import CounterCells
@@ -102,10 +102,10 @@ class Metrics:
         if provider is not None and record.outcome == "ok":
             self.provider_answered(provider, True)
 
-    def attempt_failed(self, failed: AttemptFailed) -> None:
+    def attempt_failed(self, failed: AttemptEnded) -> None:
         """Count a failed attempt, and remember who does not answer."""
         self._failed_attempts.labels(failed.provider, failed.reason).inc()
-        self._recovery_steps.labels(failed.provider, failed.then).inc()
+        self._recovery_steps.labels(failed.provider, failed.next_step).inc()
         if failed.reason in _DEAD_REASONS or failed.status in _UNHEALTHY_STATUS:
             self.provider_answered(failed.provider, False)
 

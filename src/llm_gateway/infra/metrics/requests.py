@@ -9,7 +9,7 @@ from pathlib import Path
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from llm_gateway.core.records import UsageRecord
+from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.infra.metrics.shared_counters import CounterCells, SharedCounters
 
 # The label where there is nothing to name.

@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order, a half-open breaker has one trial at a time, and a success is never in vain."""
+"""In any sequence of events a half-open breaker has one trial at a time, and a success closes it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EVENTS = st.lists(
 @given(events=_EVENTS)
 def test_never_more_than_one_trial_at_a_time(events: list[tuple[str, float]]) -> None:
     breaker, now = Breaker(_RULES), 0.0
-    # Tickets that are out, and whether each was admitted while the breaker was not closed: a trial.
+    # Generations of open attempts, and whether each was admitted while the breaker was not closed: a trial.
     out: list[tuple[int, bool]] = []
     for what, number in events:
         was_closed = breaker.closed

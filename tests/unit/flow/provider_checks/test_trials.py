@@ -119,7 +119,7 @@ async def test_a_list_without_models_asks_for_a_name() -> None:
 @pytest.mark.parametrize(
     ("status", "advice"),
     [
-        (400, "another model"), (401, "api_key"), (402, "money"), (403, "rights"), (404, "api_base"),
+        (400, "another model"), (401, "api_key"), (402, "out of credit"), (403, "permission"), (404, "api_base"),
         (418, "provider_type"), (422, "provider_type"), (429, "limit"), (500, "later"), (503, "later"),
     ],
 )  # fmt: skip
@@ -143,7 +143,7 @@ async def test_a_refusal_comes_in_the_providers_words_with_what_to_do(status: in
         (FakeReply(b"", status=502), "The provider answered with status 502.", "later"),
         (
             FakeReply(b'{"error": {"message": "Overloaded."}}'),
-            "The provider failed under status 200: Overloaded.",
+            "The provider reported an error with status 200: Overloaded.",
             "later",
         ),
     ],
@@ -237,7 +237,7 @@ async def test_the_list_says_as_what_each_model_is_served(
     [
         (refused(401, "bad sk-secret-of-p"), UpstreamFailed, "status 401: bad [secret]. Set a valid api_key"),
         (TransportError("timeout", "no reply in time"), UpstreamTimedOut, "No reply in time. Try again"),
-        (FakeReply(b"<html>"), UpstreamFailed, "check provider_type"),
+        (FakeReply(b"<html>"), UpstreamFailed, "Check provider_type"),
     ],
     ids=range(3),
 )

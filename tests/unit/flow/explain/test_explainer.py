@@ -1,4 +1,4 @@
-"""What is said of a request is what a live one then does, and saying it moves nothing."""
+"""The explanation matches what the next live request does, and explaining changes no state."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_the_order_is_that_of_the_next_live_request(
             assert said[0] == said[1] == said[2]
             assert said[0] == await live(bench, user=user)
             # Everyone fails all the time, which the budget would put an end to.
-            bench.gateway.selector._named["m"].budget._tokens = 10.0
+            bench.gateway.selector._explicit["m"].budget._tokens = 10.0
 
     asyncio.run(compare())
 
@@ -94,12 +94,12 @@ def test_nobody_is_called_and_no_state_moves() -> None:
     selector = bench.gateway.selector
     trip(selector, snapshot, "a", now=bench.clock.now)
     bench.clock.now += 5
-    credits_before = {**selector._named["m"].round_robin._credits}
+    credits_before = {**selector._explicit["m"].round_robin._credits}
     for _ in range(5):
         explain(bench.gateway, Question(model="m"))
     assert bench.upstream.requests == []
-    assert selector._named["m"].round_robin._credits == credits_before
-    assert selector._named["m"].budget.requests == 0
+    assert selector._explicit["m"].round_robin._credits == credits_before
+    assert selector._explicit["m"].budget.requests == 0
     # The trial is still to be had.
     assert selector.open_breakers()["a"][0].breaker.allows(bench.clock.now)
     assert {state.in_flight for state in selector._deployment_states.values()} == {0}
@@ -174,8 +174,8 @@ def test_what_is_in_force_is_shown() -> None:
     shown = {(route.model, route.role): route.passed_over for route in said.routes}
     assert shown["m", "asked"] is None
     assert shown["n", "fallback"] is None
-    assert shown["o", "fallback"] == "the credential may not use it"
-    assert shown["big", "context_fallback"] == "the credential may not use it"
+    assert shown["o", "fallback"] == "the credential may not use this model"
+    assert shown["big", "context_fallback"] == "the credential may not use this model"
     assert ("n", "policy_fallback") in shown
     assert said.routes[0].has_affinity
     assert [(stop.model, stop.provider) for stop in said.order] == [("m", "a"), ("n", "b")]
@@ -242,4 +242,4 @@ def test_explaining_needs_no_earlier_request() -> None:
     bench = bench_of(*weighted({"a": 1, "b": 1}))
     bench.upstream.answers["a"] = [whole]
     assert sorted(order(bench)) == ["a", "b"]
-    assert bench.gateway.selector._named == {}
+    assert bench.gateway.selector._explicit == {}

@@ -12,11 +12,11 @@ import msgspec
 import pytest
 from loguru import logger
 
-from llm_gateway.core.records import AttemptBegun, UsageRecord
+from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord
 from llm_gateway.infra.journal.files import is_dead, read_folder, used_bytes
 from llm_gateway.infra.journal.writer import FileJournal
 from llm_gateway.infra.json_lines import MAX_LINE, to_line
-from tests.fakes.facts import attempt, record
+from tests.fakes.facts import attempt, failed_attempt, record
 from tests.fakes.in_memory import FakeClock
 
 MB = 1024 * 1024
@@ -42,8 +42,8 @@ def journal(tmp_path: Path, clock: FakeClock) -> Iterator[FileJournal]:
     journal.close()
 
 
-def facts(folder: Path) -> list[AttemptBegun | UsageRecord]:
-    decode = msgspec.json.Decoder(AttemptBegun | UsageRecord).decode
+def facts(folder: Path) -> list[AttemptBegun | AttemptEnded | UsageRecord]:
+    decode = msgspec.json.Decoder(AttemptBegun | AttemptEnded | UsageRecord).decode
     data = b"".join((folder / file.name).read_bytes() for file in read_folder(folder).files())
     assert data == b"" or data.endswith(b"\n")
     return [decode(line) for line in data.splitlines()]
@@ -53,8 +53,8 @@ def test_facts_are_in_the_file_when_the_call_returns(journal: FileJournal, tmp_p
     journal.begin(attempt("a"))
     assert facts(tmp_path / "journal") == [attempt("a")]
     journal.end(record("a"))
-    journal.finished(record("b"))
-    assert facts(tmp_path / "journal") == [attempt("a"), record("a"), record("b")]
+    journal.attempt_ended(failed_attempt("b"))
+    assert facts(tmp_path / "journal") == [attempt("a"), record("a"), failed_attempt("b")]
 
 
 def test_each_fact_is_one_write(journal: FileJournal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -292,4 +292,5 @@ def test_a_fact_after_the_close_is_kept(journal: FileJournal, tmp_path: Path) ->
 def test_lines_of_attempts_can_be_told_without_decoding() -> None:
     """The reader skips them by how they start."""
     assert to_line(attempt("a")).startswith(b'{"t":"begin"')
+    assert to_line(failed_attempt("a")).startswith(b'{"t":"attempt"')
     assert to_line(record("a")).startswith(b'{"t":"end"')

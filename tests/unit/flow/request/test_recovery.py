@@ -67,7 +67,7 @@ def bench_of(
 def all_is_given_back(bench: Bench) -> None:
     for state in bench.gateway.selector._deployment_states.values():
         assert state.in_flight == 0
-    for route_state in bench.gateway.selector._named.values():
+    for route_state in bench.gateway.selector._explicit.values():
         assert route_state.budget.in_use == 0
 
 
@@ -76,7 +76,7 @@ async def test_s3_8_and_s3_12_the_only_deployment_is_asked_again_later_and_later
     reply = await ask(bench)
     assert bench.slept == [1.0, 2.0, 4.0]
     assert header(reply, "x-llm-gateway-attempts") == "4"
-    assert [failed.then for failed in bench.recorder.failed] == ["retry"] * 3
+    assert [failed.next_step for failed in bench.recorder.failed] == ["retry"] * 3
     assert bench.recorder.record.attempts == len(bench.recorder.begun) == 4
     assert [begun.attempts for begun in bench.recorder.begun] == [1, 2, 3, 4]
     all_is_given_back(bench)
@@ -87,7 +87,7 @@ async def test_c29_max_retries_bounds_further_tries_and_the_last_error_is_told()
     error = await told(bench)
     assert (error.status, header(error, "x-llm-gateway-attempts")) == (503, "3")
     assert bench.slept == [0.01, 0.02]
-    assert [failed.then for failed in bench.recorder.failed] == ["retry", "retry", "give_up"]
+    assert [failed.next_step for failed in bench.recorder.failed] == ["retry", "retry", "give_up"]
     all_is_given_back(bench)
 
 
@@ -96,7 +96,7 @@ async def test_c29_every_deployment_is_visited_before_anyone_is_asked_again() ->
     await ask(bench)
     assert bench.upstream.hosts == ["a", "b", "c", "a"]
     assert bench.slept == [1.0]
-    assert [failed.then for failed in bench.recorder.failed] == ["failover", "failover", "retry"]
+    assert [failed.next_step for failed in bench.recorder.failed] == ["failover", "failover", "retry"]
 
 
 async def test_c32_who_refuses_the_operators_key_is_not_asked_again() -> None:
@@ -144,7 +144,7 @@ async def test_a_cut_request_is_sent_to_another_unless_the_route_forbids_it() ->
     strict = bench_of(model(retry=RetryRules(retry_cut=False)), a=CUT, b=whole)
     assert (await told(strict)).code == "upstream_cut"
     assert strict.upstream.hosts == ["a"]
-    assert [failed.then for failed in strict.recorder.failed] == ["give_up"]
+    assert [failed.next_step for failed in strict.recorder.failed] == ["give_up"]
 
 
 async def test_s3_10_fallback_models_come_after_the_route_and_before_waiting() -> None:
@@ -162,7 +162,7 @@ async def test_s3_10_fallback_models_come_after_the_route_and_before_waiting() -
     assert msgspec.json.decode(bench.upstream.requests[2].body)["model"] == "other"
     assert header(reply, "x-llm-gateway-model") == "n"
     assert bench.recorder.record.model == "m"
-    assert [failed.then for failed in bench.recorder.failed] == ["failover", "fallback"]
+    assert [failed.next_step for failed in bench.recorder.failed] == ["failover", "fallback"]
 
 
 async def test_fallback_models_are_only_those_that_the_credential_may_use() -> None:
@@ -275,7 +275,7 @@ async def test_one_that_cannot_carry_it_in_between_changes_nothing_else() -> Non
     with_wordless(bench, "b")
     await ask(bench)
     assert bench.upstream.hosts == ["a", "a"]
-    assert [failed.then for failed in bench.recorder.failed] == ["failover"]
+    assert [failed.next_step for failed in bench.recorder.failed] == ["failover"]
     all_is_given_back(bench)
 
 
@@ -424,7 +424,7 @@ async def test_spent_budget_ends_what_is_beyond_the_free_failover() -> None:
     bench = bench_of(model(retry=RetryRules(initial_backoff_ms=0)), a=refusing(500))
     for _ in range(40):
         await told(bench)
-    assert bench.recorder.failed[-1].then == "over_budget"
+    assert bench.recorder.failed[-1].next_step == "over_budget"
     # No time has passed: a tenth of the requests, and what was saved.
     assert len(bench.upstream.requests) == 40 + 10 + 4 - 1
 
@@ -454,7 +454,7 @@ async def test_a_retry_after_in_the_body_is_heard() -> None:
 async def test_c32_the_operators_key_and_bill_are_another_deployments_turn(status: int) -> None:
     bench = bench_of(a=refusing(status), b=whole)
     await ask(bench)
-    assert [(failed.status, failed.then) for failed in bench.recorder.failed] == [(status, "failover")]
+    assert [(failed.status, failed.next_step) for failed in bench.recorder.failed] == [(status, "failover")]
 
 
 async def test_c32_a_refused_key_under_another_status_is_not_the_clients() -> None:
@@ -469,7 +469,7 @@ async def test_c32_a_refused_key_under_another_status_is_not_the_clients() -> No
     assert (error.status, error.code) == (502, "upstream_key_refused")
     bench = bench_of(providers=(google, provider("b", 2, model_mapping={"m": "up"})), a=refused(), b=whole)
     await ask(bench)
-    assert [(failed.status, failed.then) for failed in bench.recorder.failed] == [(401, "failover")]
+    assert [(failed.status, failed.next_step) for failed in bench.recorder.failed] == [(401, "failover")]
 
 
 async def test_an_overloaded_provider_is_a_503() -> None:
@@ -494,3 +494,62 @@ async def test_the_list_of_what_was_left_out_fits_a_head() -> None:
     assert named.startswith("messages[0].f0, messages[1].f1, ")
     assert named.endswith(", ...")
     assert len(named) < 1100
+
+
+async def test_each_failed_attempt_is_a_fact_in_the_journal() -> None:
+    bench = bench_of(a=[lambda _: FakeReply(b"{}", status=503)], b=[CUT], c=[whole])
+    reply = await ask(bench)
+    assert header(reply, "x-llm-gateway-attempts") == "3"
+    assert bench.recorder.failed == bench.recorder.ended_attempts
+    first, second = bench.recorder.ended_attempts
+    assert msgspec.structs.asdict(first) == {
+        "request_id": "0190-test",
+        "attempt": 1,
+        "started_at": bench.recorder.begun[0].started_at,
+        "provider": "a",
+        "model": "m",
+        "upstream_model": "up",
+        "outcome": "error",
+        "status": 503,
+        "reason": "status",
+        "detail": "status 503",
+        "next_step": "failover",
+        "latency_ms": 0.0,
+        "ttft_ms": None,
+        **dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens")),
+        **dict.fromkeys(("reasoning_tokens", "usage_source")),
+    }
+    assert (second.attempt, second.provider, second.reason, second.status) == (2, "b", "cut", None)
+    assert bench.recorder.record.attempt_started_at == bench.recorder.begun[2].started_at
+
+
+async def test_a_request_that_succeeds_at_once_has_no_further_fact() -> None:
+    bench = bench_of(a=[whole])
+    await ask(bench)
+    assert (len(bench.recorder.begun), len(bench.recorder.journalled)) == (1, 1)
+    assert bench.recorder.ended_attempts == []
+
+
+async def test_an_attempt_knows_when_it_started_and_how_long_it_took() -> None:
+    slow = FakeReply(0.25, b"no JSON")
+    bench = bench_of(a=[lambda _: slow], b=[whole])
+    slow.clock = bench.clock
+    bench.clock.now += 1.5
+    started = bench.clock.unix_us()
+    await ask(bench)
+    [failed] = bench.recorder.ended_attempts
+    assert (failed.started_at, failed.latency_ms, failed.reason) == (started, 250.0, "protocol")
+    retried = bench_of(a=[refusing(500), whole])
+    await ask(retried)
+    [first, second] = retried.recorder.begun
+    assert first.started_at is not None
+    assert second.started_at == first.started_at + 1_000_000
+    assert retried.recorder.record.attempt_started_at == second.started_at
+
+
+async def test_what_the_client_did_wrong_is_a_fact_but_no_failure_of_the_provider() -> None:
+    bench = bench_of(a=[refusing(400)], b=[whole])
+    await told(bench)
+    assert bench.recorder.failed == []
+    [ended] = bench.recorder.ended_attempts
+    assert (ended.attempt, ended.status, ended.next_step) == (1, 400, "give_up")

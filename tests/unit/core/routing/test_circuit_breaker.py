@@ -1,4 +1,4 @@
-"""A breaker opens on failures, lets one trial through when its time is over, and learns from it."""
+"""A breaker opens on failures, allows one trial after its open time, and acts on the result."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ RULES = BreakerRules()
 
 
 class Clocked:
-    """A breaker with a clock, and attempts that begin and end at once."""
+    """A breaker with a clock, and attempts that end immediately."""
 
     def __init__(self, rules: BreakerRules = RULES) -> None:
         self.breaker = Breaker(rules)
@@ -89,7 +89,7 @@ def test_slices_of_the_window_are_forgotten_one_by_one() -> None:
     assert clocked.state == "closed"
 
 
-def test_half_open_lets_one_trial_through_and_closes_when_it_succeeds() -> None:
+def test_half_open_allows_one_trial_and_closes_when_it_succeeds() -> None:
     clocked = Clocked()
     clocked.fail(5)
     clocked.wait(5)
@@ -137,7 +137,7 @@ def test_flapping_keeps_the_open_time_and_a_long_good_time_resets_it() -> None:
     assert clocked.breaker.trial_in(clocked.now) == 5
 
 
-def test_a_wait_that_the_provider_asks_for_opens_it_at_once_for_that_long() -> None:
+def test_retry_after_opens_it_at_once_for_that_long() -> None:
     clocked = Clocked()
     clocked.fail(retry_after=7)
     assert clocked.breaker.trial_in(clocked.now) == 7
@@ -190,7 +190,7 @@ def test_a_stale_trial_changes_nothing_after_a_panic_closed_it() -> None:
     assert clocked.breaker.consecutive_failures == 0
 
 
-def test_a_sign_of_life_makes_the_trial_due_unless_the_provider_asked_to_be_left_alone() -> None:
+def test_a_successful_probe_makes_the_trial_due_unless_the_provider_sent_retry_after() -> None:
     clocked = Clocked()
     assert not clocked.breaker.allow_trial(clocked.now)
     clocked.fail(5)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-from llm_gateway.core.records import Usage
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.call import Call
+from llm_gateway.surfaces.openai.dialect import CHAT
 from tests.fakes.in_memory import Bench, FakeReply, FakeUpstream, provider
 
 
@@ -18,6 +19,7 @@ async def test_no_field_holds_anothers_value() -> None:
     assert route is not None
     started = bench.clock.monotonic()
     call = Call(
+        dialect=CHAT,
         request_id="the id",
         client_request_id="the client's id",
         path="/the/path",
@@ -73,4 +75,23 @@ async def test_no_field_holds_anothers_value() -> None:
         "client_ip": "the address",
         "config_version": 13,
         "cache_hit": False,
+        "attempt_started_at": 250_011,
+    }
+    [begun] = bench.recorder.begun
+    assert msgspec.structs.asdict(begun) == {
+        "request_id": "the id",
+        "created_at": 11,
+        "client_request_id": "the client's id",
+        "credential": "the credential",
+        "provider": "a",
+        "model": "the model",
+        "upstream_model": route.deployments[0].upstream_model,
+        "endpoint": "/the/path",
+        "method": "THE METHOD",
+        "stream": True,
+        "request_bytes": 12,
+        "attempts": 1,
+        "client_ip": "the address",
+        "config_version": 13,
+        "started_at": 250_011,
     }

@@ -1,4 +1,4 @@
-"""Plans visit each deployment once, shares follow weights, and affinity moves no more than it must."""
+"""Plans try each deployment once, shares follow weights, and affinity moves as few values as possible."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WEIGHTS = st.lists(st.integers(1, 9), min_size=1, max_size=6)
     draws=st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=20),
     now=st.sampled_from([0.0, 5.0]),
 )
-def test_a_plan_visits_each_deployment_once_and_leaves_out_only_open_breakers(
+def test_a_plan_tries_each_deployment_once_and_skips_only_open_breakers(
     weights: list[int], strategy: str, down: set[str], keep: bool, draws: list[float], now: float
 ) -> None:
     named = dict(zip(_NAMES, weights, strict=False))

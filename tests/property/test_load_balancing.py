@@ -1,4 +1,4 @@
-"""Shares are exact and smooth, and a change of weights or targets costs nobody more than a pick or two."""
+"""Shares are exact and smooth, and a change of weights or targets shifts them by a pick or two at most."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def assert_exact_in_every_cycle(sequence: list[str], weights: dict[str, int]) ->
 
 
 @given(weights=_RINGS)
-def test_s4_61_a_fresh_ring_gives_exact_shares_in_every_cycle(weights: dict[str, int]) -> None:
+def test_s4_61_a_new_round_robin_gives_exact_shares_in_every_cycle(weights: dict[str, int]) -> None:
     total = sum(weights.values())
     assert_exact_in_every_cycle(picks(SmoothWeightedRoundRobin(), weights, 3 * total), weights)
 
@@ -73,7 +73,7 @@ def test_equal_weights_take_turns(count: int, rounds: int) -> None:
 
 
 @given(weights=_RINGS, turns=st.integers(0, 30))
-def test_who_stands_in_for_the_pick_is_who_is_owed_most_then(weights: dict[str, int], turns: int) -> None:
+def test_peek_returns_the_target_with_the_highest_credit(weights: dict[str, int], turns: int) -> None:
     ring, keys = SmoothWeightedRoundRobin(), list(weights)
     picks(ring, weights, turns)
     before = [ring._credits.get(key, 0) + weights[key] for key in keys]
@@ -154,7 +154,7 @@ def test_who_comes_back_waits_for_its_turn_and_no_longer() -> None:
     assert sorted(picks(ring, both, 2)) == ["a", "b"]
 
 
-def test_a_ring_without_targets_is_left_as_it_is() -> None:
+def test_a_round_robin_without_targets_is_left_as_it_is() -> None:
     ring = SmoothWeightedRoundRobin()
     picks(ring, {"a": 1, "b": 1}, 1)
     rebase(ring, {})

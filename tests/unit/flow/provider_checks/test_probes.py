@@ -1,4 +1,4 @@
-"""Providers are asked unasked as often as they want, by all workers together, and never all at once."""
+"""All workers together probe each provider at its interval, spread over time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def periodic(
     prober = Prober(
         bench.gateway,
         ttl=5.0,
-        answered=lambda key, good: None if heard is None else heard.append((key, good)),
+        on_answer=lambda key, good: None if heard is None else heard.append((key, good)),
     )
     return PeriodicProbes(bench.gateway, prober, workers=workers)
 
@@ -43,7 +43,7 @@ def due_times(bench: Bench, probes: PeriodicProbes, seconds: int) -> dict[str, l
     return found
 
 
-def test_only_who_wants_it_is_asked_and_as_often_as_it_wants() -> None:
+def test_only_providers_with_an_interval_are_probed_and_at_that_interval() -> None:
     bench = bench_of(
         provider("a", 1, probe_interval=10.0), provider("b", 2, probe_interval=60.0), provider("c", 3)
     )
@@ -53,7 +53,7 @@ def test_only_who_wants_it_is_asked_and_as_often_as_it_wants() -> None:
     assert len(found["b"]) in range(9, 12)
 
 
-def test_workers_ask_less_often_the_more_they_are_and_begin_at_different_moments() -> None:
+def test_more_workers_probe_less_often_each_and_start_at_different_times() -> None:
     numbers = random.Random(3)
     bench = bench_of(*(provider(f"p{n}", n, probe_interval=10.0) for n in range(1, 101)), draw=numbers.random)
     found = due_times(bench, periodic(bench, workers=4), 400)
@@ -63,7 +63,7 @@ def test_workers_ask_less_often_the_more_they_are_and_begin_at_different_moments
     assert max(at_once) < 20
 
 
-def test_another_interval_is_taken_over_and_who_is_gone_is_forgotten() -> None:
+def test_a_changed_interval_takes_effect_and_removed_providers_are_dropped() -> None:
     bench = bench_of(provider("a", 1, probe_interval=1000.0))
     probes = periodic(bench)
     assert due_times(bench, probes, 100) == {}
@@ -74,7 +74,7 @@ def test_another_interval_is_taken_over_and_who_is_gone_is_forgotten() -> None:
     assert probes._due == {}
 
 
-async def test_answers_are_told_and_who_still_answers_is_not_asked_again() -> None:
+async def test_answers_are_reported_and_a_running_probe_is_not_repeated() -> None:
     release = asyncio.Event()
 
     class Slow(FakeUpstream):
@@ -103,21 +103,21 @@ async def test_answers_are_told_and_who_still_answers_is_not_asked_again() -> No
 @pytest.mark.parametrize(
     ("answer", "state"), [(FakeReply(LIST), "half_open"), (FakeReply(b"", status=500), "open")]
 )
-async def test_a_good_answer_makes_the_trial_due_and_nothing_more(answer: FakeReply, state: str) -> None:
+async def test_a_successful_probe_makes_the_trial_due_and_nothing_more(answer: FakeReply, state: str) -> None:
     bench = bench_of(provider("a", 1, model_mapping={"m": "up"}), a=answer)
     snapshot = bench.gateway.snapshots.current
     assert snapshot is not None
     trip(bench.gateway.selector, snapshot, "a", now=bench.clock.now)
-    await Prober(bench.gateway, ttl=5.0).ask(snapshot.providers[0])
+    await Prober(bench.gateway, ttl=5.0).probe(snapshot.providers[0])
     (deployment,) = bench.gateway.selector.open_breakers()["a"]
     assert deployment.breaker.state(bench.clock.now) == state
 
 
-async def test_a_provider_with_oauth2_is_shown_a_token() -> None:
+async def test_a_provider_with_oauth2_receives_a_token() -> None:
     grant = ClientCredentials(token_url="https://id.test/token", client_id="me")
     bench = bench_of(provider("a", 1, oauth2=grant), a=FakeReply(LIST))
     snapshot = bench.gateway.snapshots.current
     assert snapshot is not None
-    probe = await Prober(bench.gateway, ttl=5.0).ask(snapshot.providers[0])
+    probe = await Prober(bench.gateway, ttl=5.0).probe(snapshot.providers[0])
     assert (probe.status, probe.models) == ("healthy", ("up",))
     assert bench.upstream.requests[0].headers["authorization"] == "Bearer token-0-of-1"
