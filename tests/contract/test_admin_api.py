@@ -275,7 +275,7 @@ async def test_s4_45_s4_46_reload_and_version(desk: Desk) -> None:
     assert (await desk.ask("GET", "/config/version"))["database_version"] == 2
     for _ in range(2):
         assert (await desk.ask("POST", "/config/reload"))["version"] == 2, "reloading itself bumps nothing"
-    assert desk.store.board.announced == 2
+    assert desk.store.worker_registry.announced == 2
 
 
 async def test_a_refused_configuration_is_explained_and_can_be_mended_row_by_row(desk: Desk) -> None:

@@ -60,13 +60,13 @@ class Reloader:
         holder: SnapshotHolder,
         source: CatalogSource,
         kinds: Mapping[str, Kind],
-        board: WorkerRegistry,
+        worker_registry: WorkerRegistry,
         last_good: LastGoodStore,
         clock: Clock,
         listener: ReloadListener | None = None,
         barrier_timeout: float = BARRIER_TIMEOUT,
     ) -> None:
-        """Load from `source` into `holder`, announce versions on `board`, and save good catalogs in `last_good`.
+        """Load from `source`, announce versions in `worker_registry`, save good catalogs in `last_good`.
 
         `barrier_timeout` is in seconds.
         """
@@ -74,7 +74,7 @@ class Reloader:
         self._holder = holder
         self._source = source
         self._kinds = kinds
-        self._board = board
+        self._worker_registry = worker_registry
         self._last_good = last_good
         self._clock = clock
         self._listener = listener or ReloadListener()
@@ -161,10 +161,10 @@ class Reloader:
 
     async def await_everyone(self, version: int) -> tuple[int, ...]:
         """Have all workers of this machine load `version`; return the ids of those that have not in time."""
-        self._board.announce_version(version)
+        self._worker_registry.announce_version(version)
         give_up = self._clock.monotonic() + self._barrier_timeout
         # The registry is shared memory: nothing wakes this process when another one writes there.
-        while (late := self._board.stale_workers(version)) and self._clock.monotonic() < give_up:  # noqa: ASYNC110
+        while (late := self._worker_registry.stale_workers(version)) and self._clock.monotonic() < give_up:  # noqa: ASYNC110
             await asyncio.sleep(_BARRIER_POLL)
         return late
 
@@ -200,7 +200,7 @@ class Reloader:
         self._holder.status = ConfigStatus(
             version=snapshot.version, loaded_at=self._clock.unix_us(), source="database"
         )
-        self._board.publish_version(snapshot.version)
+        self._worker_registry.publish_version(snapshot.version)
         self._last_good.save(catalog)
         self._listener.swapped(snapshot)
 

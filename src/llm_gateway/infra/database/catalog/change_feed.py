@@ -39,7 +39,7 @@ class ChangeFeed:
         self,
         address: StoreAddress,
         source: CatalogSource,
-        board: WorkerRegistry,
+        worker_registry: WorkerRegistry,
         follower: Follower,
         *,
         postgres_poll: float = POSTGRES_POLL,
@@ -57,7 +57,7 @@ class ChangeFeed:
         self._connect_timeout = connect_timeout
         self._address = address
         self._source = source
-        self._board = board
+        self._worker_registry = worker_registry
         self._follower = follower
         self._hint = asyncio.Event()
         self._blind = False
@@ -65,7 +65,7 @@ class ChangeFeed:
     async def run(self) -> None:
         """Follow until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._for_ever(self._follow_board))
+            group.create_task(self._for_ever(self._follow_registry))
             group.create_task(self._for_ever(self._follow_database))
 
     async def _for_ever(self, follow: Callable[[], Awaitable[None]]) -> None:
@@ -91,10 +91,10 @@ class ChangeFeed:
             logger.info("Configuration changes are seen again")
         self._blind = False
 
-    async def _follow_board(self) -> None:
+    async def _follow_registry(self) -> None:
         seen = 0
         while True:
-            announced = self._board.announced_version()
+            announced = self._worker_registry.announced_version()
             if announced != seen:
                 seen = announced
                 await self._follower.reload_if_newer(announced)
