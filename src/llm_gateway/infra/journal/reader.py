@@ -12,7 +12,7 @@ from loguru import logger
 from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord, interrupted
 from llm_gateway.infra.journal import files
 from llm_gateway.infra.journal.positions import Positions
-from llm_gateway.infra.journal.rejected import RejectedFacts
+from llm_gateway.infra.journal.rejected import RejectedRecords
 from llm_gateway.infra.json_lines import to_line
 
 # Bytes read at once, several times the longest line; when more is waiting they are read in a thread.
@@ -61,7 +61,7 @@ class JournalReader:
     deleted only when it has a successor, which repeats the attempts that were open, and oldest first.
     """
 
-    def __init__(self, directory: Path, rejected: RejectedFacts) -> None:
+    def __init__(self, directory: Path, rejected: RejectedRecords) -> None:
         """Go on where the last reader of `directory` had stopped."""
         self._directory = directory
         self._rejected = rejected
