@@ -11,7 +11,7 @@ from loguru import logger
 
 from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.flow.ports.clock import Clock
-from llm_gateway.flow.ports.ledger import FactsRefused, UsageStore
+from llm_gateway.flow.ports.ledger import RecordsRejected, UsageStore
 from llm_gateway.infra.journal import files
 from llm_gateway.infra.journal.positions import Positions
 from llm_gateway.infra.journal.reader import JournalReader
@@ -126,7 +126,7 @@ class Shipper:
         self._start_over()
         return everything
 
-    def _unmet(self, goals: Sequence[files.FactsFile]) -> list[files.FactsFile]:
+    def _unmet(self, goals: Sequence[files.JournalFile]) -> list[files.JournalFile]:
         """Return those of `goals` that are not stored up to their size; a dead process' files have to go."""
         positions = self._reader.positions() if self._reader else self._positions.read()
         return [
@@ -188,12 +188,12 @@ class Shipper:
         await self._deliver(facts[:half])
         await self._deliver(facts[half:])
 
-    async def _offer(self, facts: list[bytes]) -> FactsRefused | None:
+    async def _offer(self, facts: list[bytes]) -> RecordsRejected | None:
         """Return None once the facts are stored, or why the store rejects them."""
         while True:
             try:
                 await self._store.upsert(facts)
-            except FactsRefused as refusal:
+            except RecordsRejected as refusal:
                 return refusal
             except Exception as error:  # noqa: BLE001 - an outage has many faces
                 await self._wait_out(error)

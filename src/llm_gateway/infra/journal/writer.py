@@ -141,19 +141,19 @@ class FileJournal(Journal):
     def _start(self) -> None:
         if self._lock < 0:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._incarnation, self._lock = files.claim(self._directory, self._clock.unix_us())
+            self._incarnation, self._lock = files.start_incarnation(self._directory, self._clock.unix_us())
         self._next_file()
 
     def _next_file(self) -> None:
         """Move on to a new file. It gets its name, which says that the old one is complete, last of all."""
         sequence = self._sequence + 1
-        unfinished = files.facts_path(self._directory, self._incarnation, sequence, finished=False)
+        unfinished = files.journal_path(self._directory, self._incarnation, sequence, finished=False)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
         file = os.open(unfinished, flags, 0o600)
         try:
             carried = b"".join(self._open.values())
             _write_all(file, carried)
-            unfinished.rename(files.facts_path(self._directory, self._incarnation, sequence))
+            unfinished.rename(files.journal_path(self._directory, self._incarnation, sequence))
         except OSError:
             os.close(file)
             unfinished.unlink(missing_ok=True)
