@@ -14,13 +14,15 @@ from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRec
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.accounting.rate_limit import RateLimit
 from llm_gateway.flow.accounting.reservations import all_of
-from llm_gateway.flow.call import Call, PresentedKey
+from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Gateway, Options
+from llm_gateway.flow.ports.dialect import Dialect, PresentedKey
 from llm_gateway.flow.ports.limits import Limit, RateLimiter, Verdict
 from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.routing.selector import Selector
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.providers.registry import ADAPTERS, KINDS
+from llm_gateway.surfaces.openai.dialect import CHAT
 from tests.fakes.virtual_time import VirtualTime
 
 KEY = "sk-test"
@@ -311,8 +313,9 @@ class Bench:
         self.clock.now += seconds
         await asyncio.sleep(0)
 
-    def call(self, *, api_key: str | None = KEY, admitted: bool = True) -> Call:
+    def call(self, *, api_key: str | None = KEY, admitted: bool = True, dialect: Dialect = CHAT) -> Call:
         return Call(
+            dialect=dialect,
             request_id="0190-test",
             client_request_id=None,
             path="/v1/chat/completions",

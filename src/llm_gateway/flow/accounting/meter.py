@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from llm_gateway.core.config.snapshot import Deployment
-from llm_gateway.core.errors import GatewayError, openai_error
+from llm_gateway.core.errors import GatewayError
 from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, NextStep, Outcome, UsageRecord
 from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.routing.retry import Failure
@@ -157,10 +157,11 @@ class Meter:
         return now
 
     def refuse(self, error: GatewayError) -> None:
-        """Report a request that ended with an error instead of a reply."""
-        self.response_bytes = len(openai_error(error))
+        """Report a request that ended with an error response instead of a reply."""
+        response = self._call.dialect.error_response(error, self._call.request_id)
+        self.response_bytes = len(response.body)
         outcome: Outcome = "error" if error.outcome == "error" else "rejected"
-        self.report(outcome, error.status, error_type=(error.code or error.type)[:100])
+        self.report(outcome, response.status, error_type=(error.code or error.type)[:100])
 
     def abort(self, status: int, usage: Usage | None = None) -> None:
         """Report a request that was cut short: its client left, or this process is shutting down."""

@@ -7,8 +7,8 @@ from typing import Final
 from llm_gateway.core.config.credentials import Credential
 from llm_gateway.core.config.snapshot import Principal, Snapshot
 from llm_gateway.core.errors import Forbidden, Unauthenticated, Unavailable
-from llm_gateway.flow.call import PresentedKey
 from llm_gateway.flow.gateway import Gateway
+from llm_gateway.flow.ports.dialect import PresentedKey
 
 ANONYMOUS: Final = Principal(Credential(id=0, name="anonymous", key_hash=b""))
 

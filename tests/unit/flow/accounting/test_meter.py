@@ -7,6 +7,7 @@ import msgspec
 from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.call import Call
+from llm_gateway.surfaces.openai.dialect import CHAT
 from tests.fakes.in_memory import Bench, FakeReply, FakeUpstream, provider
 
 
@@ -18,6 +19,7 @@ async def test_no_field_holds_anothers_value() -> None:
     assert route is not None
     started = bench.clock.monotonic()
     call = Call(
+        dialect=CHAT,
         request_id="the id",
         client_request_id="the client's id",
         path="/the/path",
