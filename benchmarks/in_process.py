@@ -29,7 +29,9 @@ from benchmarks.opcodes import counted, table
 from benchmarks.scenarios import MODELS, PACED_CHUNKS, SCENARIOS, Scenario
 from benchmarks.targets.base import WEIGHTS
 from benchmarks.tools import BenchmarkFailed
-from llm_gateway.core.config.catalog import Catalog, Credential, Provider
+from llm_gateway.core.config.catalog import Catalog
+from llm_gateway.core.config.credentials import Credential
+from llm_gateway.core.config.providers import Provider
 from llm_gateway.core.config.snapshot import build_snapshot
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.config.reloader import SnapshotHolder

@@ -267,7 +267,7 @@ async def test_lists_come_in_pages(desk: Desk, noun: str) -> None:
 async def test_s4_45_s4_46_reload_and_version(desk: Desk) -> None:
     shown = await desk.ask("GET", "/config/version")
     assert TIME.fullmatch(shown.pop("loaded_at"))
-    expected = {"version": 1, "database_version": 1, "is_kept_copy": False, "refused": None, "error": None}
+    expected = {"version": 1, "database_version": 1, "source": "database", "refused": None, "error": None}
     assert shown == expected
     await desk.store.sql(
         "INSERT INTO providers (provider_key, provider_type, api_base) VALUES ('p', 'openai', 'http://x')"

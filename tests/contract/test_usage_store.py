@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from llm_gateway.core.records import UsageRecord
-from llm_gateway.flow.config.rows import UsageFilter, UsagePlace
 from llm_gateway.flow.ports.ledger import FactsRefused
+from llm_gateway.flow.ports.usage import UsageFilter, UsagePlace
 from llm_gateway.infra.json_lines import to_line
 from tests.fakes.facts import MemoryStore
 from tests.fakes.stores import Store, opened

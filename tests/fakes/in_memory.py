@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from llm_gateway.core.config.catalog import Catalog, ClientCredentials, Credential, Model, Provider
+from llm_gateway.core.config.catalog import Catalog
+from llm_gateway.core.config.credentials import Credential
+from llm_gateway.core.config.models import Model
+from llm_gateway.core.config.providers import ClientCredentials, Provider
 from llm_gateway.core.config.snapshot import Snapshot, build_snapshot
 from llm_gateway.core.records import AttemptBegun, AttemptFailed, UsageRecord
 from llm_gateway.core.secret import Secret

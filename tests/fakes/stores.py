@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from msgspec import UNSET
 
-from llm_gateway.core.config.catalog import Kind
+from llm_gateway.core.config.providers import Kind
 from llm_gateway.core.secret import Secret
+from llm_gateway.flow.config.browser import CatalogBrowser
 from llm_gateway.flow.config.editor import CatalogEditor
 from llm_gateway.flow.config.reloader import Reloader, SnapshotHolder
-from llm_gateway.flow.config.rows import CredentialFields, ProviderFields
+from llm_gateway.flow.config.rows.credentials import CredentialUpdate
+from llm_gateway.flow.config.rows.providers import ProviderUpdate
 from llm_gateway.flow.ports.listeners import ReloadListener
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.database.address import (
@@ -77,14 +80,14 @@ class Store:
         self.address = address
         self.engine = engine
         self.vault = vault
-        self.opener = CatalogDecoder(vault, environ)
+        self.decoder = CatalogDecoder(vault, environ)
         self.clock = SystemClock()
-        self.catalog = CatalogRepository(engine, self.opener)
-        self.rows = CatalogRows(engine, vault, self.opener, self.clock)
+        self.catalog = CatalogRepository(engine, self.decoder)
+        self.rows = CatalogRows(engine, vault, self.decoder, self.clock)
         self.usage = UsageRepository(engine)
         self.hasher = Blake2KeyHasher(pepper)
         self.file = LastGoodFile(data_dir, address.shown)
-        self.keeper = LastGoodCatalog(self.file, sealed, self.opener)
+        self.last_good = LastGoodCatalog(self.file, sealed, self.decoder)
         self.board = FakeBoard()
         self.holder = SnapshotHolder()
         self.reloader = Reloader(
@@ -92,10 +95,11 @@ class Store:
             source=self.catalog,
             kinds=KINDS,
             board=self.board,
-            keeper=self.keeper,
+            last_good=self.last_good,
             clock=self.clock,
             listener=ReloadListener(),
         )
+        self.browser = CatalogBrowser(store=self.rows, source=self.catalog, snapshots=self.holder)
         self.editor = CatalogEditor(store=self.rows, hasher=self.hasher, reloader=self.reloader, kinds=KINDS)
 
     @property
@@ -113,13 +117,13 @@ class Store:
 
     async def add_provider(self, key: str = "p", **fields: Any) -> int:
         values = {"provider_type": "openai", "api_base": "http://127.0.0.1:9/v1", **fields}
-        made = await self.editor.create_provider(ProviderFields(provider_key=key, **values))
-        return made.entry.id
+        made = await self.editor.create(ProviderUpdate(provider_key=key, **values))
+        return made.row.id
 
     async def add_credential(self, name: str = "c", key: str | None = None, **fields: Any) -> int:
-        secret = None if key is None else Secret(key)
-        made = await self.editor.create_credential(CredentialFields(name=name, **fields), secret)
-        return made.entry.entry.id
+        secret = UNSET if key is None else Secret(key)
+        made = await self.editor.create(CredentialUpdate(name=name, key=secret, **fields))
+        return made.row.id
 
 
 @asynccontextmanager
@@ -147,6 +151,6 @@ async def opened(
             await store.reloader.start()
         yield store
         await store.reloader.close()
-        await store.keeper.close()
+        await store.last_good.close()
     finally:
         await close_engine(engine)

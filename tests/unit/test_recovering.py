@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.core.config.catalog import ClientCredentials, Model, Provider, RetryRules, Timeouts
+from llm_gateway.core.config.models import Model, RetryRules, Timeouts
+from llm_gateway.core.config.providers import ClientCredentials, Provider
 from llm_gateway.core.config.snapshot import Deployment
 from llm_gateway.core.errors import BadRequest, GatewayError, ModelNotFound, UpstreamRefused
 from llm_gateway.flow.gateway import Options

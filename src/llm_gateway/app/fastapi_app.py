@@ -8,6 +8,7 @@ from llm_gateway import __version__
 from llm_gateway.admin.router import admin_router
 from llm_gateway.admin.services import AdminServices
 from llm_gateway.app.wiring import Wiring
+from llm_gateway.flow.config.browser import CatalogBrowser
 from llm_gateway.flow.config.editor import CatalogEditor
 from llm_gateway.flow.explain.explainer import explain
 from llm_gateway.flow.provider_checks.trials import ProviderTester
@@ -38,7 +39,7 @@ def _admin_services(parts: Wiring) -> AdminServices:
     editor = CatalogEditor(store=storage.rows, hasher=storage.hasher, reloader=parts.reloader, kinds=KINDS)
     return AdminServices(
         editor=editor,
-        store=storage.rows,
+        catalog=CatalogBrowser(store=storage.rows, source=storage.catalog, snapshots=parts.gateway.snapshots),
         source=storage.catalog,
         reloader=parts.reloader,
         usage=storage.usage,

@@ -36,7 +36,7 @@ def details(parts: Wiring) -> dict[str, Any]:
     return {
         "config": {
             "version": status.version,
-            "is_kept_copy": status.is_kept_copy,
+            "source": status.source,
             "refused_version": status.refused.version if status.refused else None,
             "error": status.error,
         },

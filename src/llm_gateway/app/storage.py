@@ -53,7 +53,7 @@ class Storage:
     catalog: CatalogRepository
     rows: CatalogRows
     usage: UsageRepository
-    keeper: LastGoodCatalog
+    last_good: LastGoodCatalog
     hasher: Blake2KeyHasher
 
 
@@ -83,27 +83,27 @@ async def open_storage(settings: Settings, keys: Keys, clock: Clock) -> AsyncIte
     address = store_address(settings)
     engine = make_engine(address)
     vault = keys.ring.vault()
-    kept = LastGoodFile(settings.data_dir, address.shown)
+    last_good_file = LastGoodFile(settings.data_dir, address.shown)
     try:
-        sealed = await _sealed_settings(engine, vault, kept, keys.ring)
-        opener = CatalogDecoder(vault, os.environ)
-        keeper = LastGoodCatalog(kept, sealed, opener)
+        sealed = await _sealed_settings(engine, vault, last_good_file, keys.ring)
+        decoder = CatalogDecoder(vault, os.environ)
+        last_good = LastGoodCatalog(last_good_file, sealed, decoder)
         yield Storage(
             address=address,
             engine=engine,
-            catalog=CatalogRepository(engine, opener),
-            rows=CatalogRows(engine, vault, opener, clock),
+            catalog=CatalogRepository(engine, decoder),
+            rows=CatalogRows(engine, vault, decoder, clock),
             usage=UsageRepository(engine),
-            keeper=keeper,
+            last_good=last_good,
             hasher=Blake2KeyHasher(open_pepper(vault, sealed, keys.ring)),
         )
-        await keeper.close()
+        await last_good.close()
     finally:
         await close_engine(engine)
 
 
 async def _sealed_settings(
-    engine: AsyncEngine, vault: Vault, kept: LastGoodFile, ring: KeyRing
+    engine: AsyncEngine, vault: Vault, last_good_file: LastGoodFile, ring: KeyRing
 ) -> SealedSettings:
     try:
         sealed = await read_sealed_settings(engine, vault)
@@ -111,8 +111,8 @@ async def _sealed_settings(
         if await reseal(engine, vault):
             sealed = await read_sealed_settings(engine, vault)
     except StoreUnavailable:
-        kept_settings = kept.read_settings()
-        if kept_settings is None:
+        saved = last_good_file.read_settings()
+        if saved is None:
             raise
-        return kept_settings
+        return saved
     return sealed

@@ -115,7 +115,7 @@ async def make_wiring(settings: Settings, keys: Keys, stack: AsyncExitStack) -> 
         source=storage.catalog,
         kinds=KINDS,
         board=board,
-        keeper=storage.keeper,
+        last_good=storage.last_good,
         clock=clock,
         listener=ReloadLog(),
     )

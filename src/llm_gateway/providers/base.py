@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from llm_gateway.core.config.catalog import Kind
+from llm_gateway.core.config.providers import Kind
 from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
 from llm_gateway.core.errors import GatewayError
 from llm_gateway.core.model_request import ModelRequest

@@ -7,11 +7,11 @@ from typing import Annotated
 from fastapi import Query
 from pydantic import BaseModel
 
-from llm_gateway.admin.shapes import bad_cursor, make_cursor, read_cursor
 from llm_gateway.admin.times import iso_time, read_time
 from llm_gateway.core.errors import Unprocessable
 from llm_gateway.core.records import Outcome, UsageRecord, UsageSource
-from llm_gateway.flow.config.rows import UsageFilter, UsagePlace
+from llm_gateway.flow.paging import bad_cursor, make_cursor, read_cursor
+from llm_gateway.flow.ports.usage import UsageFilter, UsagePlace
 
 _TIME = "ISO 8601 (UTC unless it says) or Unix seconds"
 Since = Annotated[str | None, Query(max_length=64, description=f"From this time on: {_TIME}.")]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from llm_gateway.core.config.catalog import Strategy
+from llm_gateway.core.config.models import Strategy
 from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.routing.circuit_breaker import State
 

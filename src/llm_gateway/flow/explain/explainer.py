@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from llm_gateway.core.config.catalog import Credential
+from llm_gateway.core.config.credentials import Credential
 from llm_gateway.core.config.snapshot import EnabledProvider, Principal, Route, Snapshot
 from llm_gateway.core.errors import BadRequest, GatewayError, NotFound, Unauthenticated
 from llm_gateway.core.model_request import ModelRequest

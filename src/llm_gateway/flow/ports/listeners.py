@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from llm_gateway.core.config.faults import Fault
 from llm_gateway.core.config.snapshot import Snapshot
 from llm_gateway.core.records import Usage
 
@@ -14,7 +15,7 @@ class ConfigRejection(msgspec.Struct, frozen=True, kw_only=True):
     """A stored catalog that is not served, and every reason; `at` is Unix microseconds."""
 
     version: int
-    faults: tuple[str, ...]
+    faults: tuple[Fault, ...]
     at: int
 
 

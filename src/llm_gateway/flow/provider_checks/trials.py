@@ -6,10 +6,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from llm_gateway.core.config.catalog import Kind, Provider
 from llm_gateway.core.config.model_patterns import ModelPatterns, is_glob
+from llm_gateway.core.config.providers import Kind, Provider, provider_faults
 from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
-from llm_gateway.core.config.validation import provider_faults
 from llm_gateway.core.errors import GatewayError, Unprocessable, UpstreamFailed, UpstreamTimedOut
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.gateway import Gateway
@@ -104,7 +103,9 @@ class ProviderTester:
     def _trial(self, provider: Provider) -> _Trial:
         faults = provider_faults(provider, self._kinds)
         if faults:
-            raise Unprocessable(f"This provider cannot be used: {'; '.join(faults)}")
+            raise Unprocessable(
+                f"This provider cannot be used: {'; '.join(fault.message for fault in faults)}"
+            )
         return _Trial(self._gateway, provider, self._kinds[provider.provider_type])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from llm_gateway.core.config.catalog import Credential
+from llm_gateway.core.config.credentials import Credential
 from llm_gateway.core.config.snapshot import Principal, Snapshot
 from llm_gateway.core.errors import Forbidden, RateLimited, Unauthenticated, Unavailable
 from llm_gateway.flow.call import PresentedKey

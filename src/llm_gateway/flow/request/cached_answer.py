@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from llm_gateway.core.config.catalog import CacheRules
+from llm_gateway.core.config.cache_rules import CacheRules
 from llm_gateway.core.config.snapshot import Principal, Route
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.model_request import ModelRequest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_gateway.core.config.catalog import Model
+from llm_gateway.core.config.models import Model
 from llm_gateway.core.errors import BadRequest, GatewayError
 from llm_gateway.core.records import AfterFailure
 from llm_gateway.core.routing.retry import Failover, Failure, Retry, RetryPolicy, is_provider_failure

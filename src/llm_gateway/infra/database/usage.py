@@ -13,8 +13,8 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llm_gateway.core.records import UsageRecord
-from llm_gateway.flow.config.rows import UsageFilter, UsagePlace
 from llm_gateway.flow.ports.ledger import FactsRefused
+from llm_gateway.flow.ports.usage import UsageFilter, UsagePlace
 from llm_gateway.infra.database import tables
 from llm_gateway.infra.database.engine import reading, writing
 

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_gateway.core.config.catalog import Kind, RetryRules, TaskType, Timeouts
+from llm_gateway.core.config.models import RetryRules, Timeouts
+from llm_gateway.core.config.providers import Kind
+from llm_gateway.core.config.task_types import TaskType
 from llm_gateway.core.errors import BadRequest, GatewayError, NotFound
 from llm_gateway.core.routing.circuit_breaker import BreakerRules
 from llm_gateway.flow.explain.answer import Question

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.core.config.catalog import ClientCredentials
+from llm_gateway.core.config.providers import ClientCredentials
 from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.provider_checks.probes import PeriodicProbes, Prober
 from llm_gateway.flow.routing.selector import Selector

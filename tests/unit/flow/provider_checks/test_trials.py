@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.core.config.catalog import ClientCredentials
+from llm_gateway.core.config.providers import ClientCredentials
 from llm_gateway.core.errors import Unprocessable, UpstreamFailed, UpstreamTimedOut
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.ports.listeners import ProviderTest

@@ -1,4 +1,4 @@
-"""The catalog as its rows are stored, read in one look."""
+"""The catalog as its rows are stored, read in one transaction."""
 
 from __future__ import annotations
 
@@ -12,59 +12,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_gateway.core.config.catalog import Catalog
 from llm_gateway.infra.database import tables
-
-
-class ProviderRow(msgspec.Struct, frozen=True, array_like=True):
-    """One row of `providers`, the secret sealed."""
-
-    id: int
-    provider_key: str
-    provider_type: str
-    api_base: str
-    secret: str | None
-    model_mapping: str
-    weight: int
-    is_enabled: bool | int
-    oauth2: str | None
-    api_version: str | None
-    stream_usage: bool | int | None
-    probe_interval: float | None
-
-
-class CredentialRow(msgspec.Struct, frozen=True, array_like=True):
-    """One row of `credentials`."""
-
-    id: int
-    name: str
-    key_hash: bytes
-    allowed_models: str | None
-    rate_limit: int | None
-    is_enabled: bool | int
-    cache: str | None
-
-
-class ModelRow(msgspec.Struct, frozen=True, array_like=True):
-    """One row of `models`."""
-
-    id: int
-    name: str
-    strategy: str
-    weights: str
-    fallbacks: str
-    context_fallbacks: str
-    policy_fallbacks: str
-    timeouts: str
-    retry: str
-    affinity: str | None
-    cache: str | None
-
-
-class TaskTypeRow(msgspec.Struct, frozen=True, array_like=True):
-    """One row of `task_types`."""
-
-    id: int
-    name: str
-    models: str
+from llm_gateway.infra.database.catalog.credentials import CREDENTIALS, CredentialRow
+from llm_gateway.infra.database.catalog.models import MODELS, ModelRow
+from llm_gateway.infra.database.catalog.providers import PROVIDERS, ProviderRow
+from llm_gateway.infra.database.catalog.task_types import TASK_TYPES, TaskTypeRow
 
 
 class StoredCatalog(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,45 +32,25 @@ class StoredCatalog(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LoadedCatalog(Catalog, frozen=True, kw_only=True):
-    """A catalog that remembers the rows it came from, so that it can be kept without opening or sealing."""
+    """A catalog with the rows that it was decoded from, so that it can be saved without sealing secrets again."""
 
     stored: StoredCatalog
 
 
-def secret_place(provider_id: int) -> str:
-    """Return what a provider's sealed secret is bound to: it opens in no other row."""
-    return f"provider:{provider_id}:api_key"
-
-
-_STATE = sa.select(tables.config_state.c.version)
-
-
-def as_stored(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
-    """Return `column` as it is read: JSON as text, since a broken row must be a fault with a name, no exception."""
-    return sa.cast(column, sa.Text) if isinstance(column.type, sa.JSON) else column
-
-
-def _query(table: sa.Table, row: type[msgspec.Struct]) -> sa.Select[Any]:
-    return sa.select(*(as_stored(table.c[name]) for name in row.__struct_fields__)).order_by(table.c.id)
-
-
-_PROVIDERS = _query(tables.providers, ProviderRow)
-_CREDENTIALS = _query(tables.credentials, CredentialRow)
-_MODELS = _query(tables.models, ModelRow)
-_TASK_TYPES = _query(tables.task_types, TaskTypeRow)
+_RESOURCES = (PROVIDERS, CREDENTIALS, MODELS, TASK_TYPES)
+_VERSION = sa.select(tables.config_state.c.version)
 
 
 async def read_version(connection: AsyncConnection) -> int:
     """Return the version of the catalog in this transaction."""
-    return int((await connection.execute(_STATE)).scalar_one())
+    return int((await connection.execute(_VERSION)).scalar_one())
 
 
 async def read_stored(connection: AsyncConnection) -> StoredCatalog:
     """Read all rows; the caller's transaction makes it one state of the database."""
     # The first statement also opens the transaction that the driver's own calls below are part of.
     version = await read_version(connection)
-    queries = (_PROVIDERS, _CREDENTIALS, _MODELS, _TASK_TYPES)
-    rows = [await _fetch(connection, query) for query in queries]
+    rows = [await _fetch(connection, resource.query) for resource in _RESOURCES]
     # Ten thousand rows take a tenth of a second: other requests go on meanwhile.
     return await asyncio.to_thread(_stored, version, *rows)
 

@@ -11,8 +11,10 @@ import pytest
 import sqlalchemy as sa
 
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.config.rows import CatalogEdit, CredentialEntry, ProviderEntry, ProviderFields
-from llm_gateway.infra.database import tables
+from llm_gateway.flow.config.rows.credentials import StoredCredential
+from llm_gateway.flow.config.rows.providers import ProviderUpdate, StoredProvider
+from llm_gateway.flow.config.rows.store import CatalogEdit
+from llm_gateway.infra.database.catalog import credentials, providers
 from llm_gateway.infra.database.engine import reading, writing
 from tests.fakes.stores import Store, opened
 
@@ -65,9 +67,9 @@ async def test_what_is_stored_is_what_is_loaded(store: Store) -> None:
 async def test_neither_secret_nor_key_is_readable_at_rest(store: Store, data_dir: Path) -> None:
     await store.add_provider("main", secret=Secret("sk-the-provider-secret"))
     await store.add_credential("me", "sk-the-client-key")
-    (sealed,) = await raw(store, tables.providers.c.secret)
+    (sealed,) = await raw(store, providers.table.c.secret)
     assert "provider-secret" not in sealed
-    await store.keeper.close()
+    await store.last_good.close()
     for file in data_dir.rglob("*"):
         content = file.read_bytes()
         assert b"provider-secret" not in content, file
@@ -84,9 +86,8 @@ async def test_a_secret_copied_into_another_row_does_not_open(store: Store) -> N
     )
     catalog = await store.catalog.load()
     (fault,) = catalog.faults
-    assert "provider 'b'" in fault
-    assert "api_key" in fault
-    assert "sk-of-a" not in fault
+    assert (fault.resource, fault.row, fault.field) == ("provider", "b", "api_key")
+    assert "sk-of-a" not in str(fault)
 
 
 @pytest.mark.parametrize(
@@ -107,9 +108,10 @@ async def test_rows_broken_by_hand_are_faults_with_a_name(
     cast = "CAST(:v AS json)" if store.is_postgres and column == "model_mapping" else ":v"
     await store.sql(f"UPDATE providers SET {column} = {cast}", v=value)
     (fault,) = (await store.catalog.load()).faults
-    assert fault.startswith("provider 'x': ")
-    assert named in fault
-    assert "sk-in-plain-text" not in fault
+    assert str(fault).startswith("provider 'x': ")
+    assert fault.field == ("api_key" if column == "secret" else column)
+    assert named in fault.message
+    assert "sk-in-plain-text" not in str(fault)
     # It waits for its repair without blocking the others once it is disabled.
     if column == "secret":
         await store.sql("UPDATE providers SET is_enabled = false")
@@ -122,7 +124,7 @@ async def test_an_environment_reference_is_looked_up_at_every_load(
     environ = {"UPSTREAM_KEY": "first"}
     async with opened(store_url, data_dir, environ=environ) as store:
         await store.add_provider("x", secret=Secret("env:UPSTREAM_KEY"))
-        assert await raw(store, tables.providers.c.secret) == ["env:UPSTREAM_KEY"]
+        assert await raw(store, providers.table.c.secret) == ["env:UPSTREAM_KEY"]
         assert (await store.catalog.load()).providers[0].secret == Secret("first")
         environ["UPSTREAM_KEY"] = "second"
         assert (await store.catalog.load()).providers[0].secret == Secret("second")
@@ -134,14 +136,14 @@ async def test_loading_ten_thousand_of_each_is_one_read(store: Store) -> None:
     sealed = store.vault.seal(b"sk-same", "provider:1:api_key")
     async with store.engine.begin() as connection:
         await connection.execute(
-            sa.insert(tables.credentials),
+            sa.insert(credentials.table),
             [
                 {"name": row["n"], "key_hash": row["k"], "key_prefix": "", "created_at": 0, "updated_at": 0}
                 for row in hashes
             ],
         )
         await connection.execute(
-            sa.insert(tables.providers),
+            sa.insert(providers.table),
             [
                 {
                     "provider_key": f"p{n}",
@@ -154,7 +156,7 @@ async def test_loading_ten_thousand_of_each_is_one_read(store: Store) -> None:
             ],
         )
         await connection.execute(
-            sa.update(tables.providers).where(tables.providers.c.id == 1).values(secret=sealed)
+            sa.update(providers.table).where(providers.table.c.id == 1).values(secret=sealed)
         )
     catalog = await store.catalog.load()
     assert (len(catalog.providers), len(catalog.credentials), catalog.faults) == (count, count, ())
@@ -173,9 +175,9 @@ async def test_a_load_never_sees_half_of_an_edit(store: Store) -> None:
             number += 1
 
             async def both(edit: CatalogEdit, number: int = number) -> None:
-                await edit.change(1, ProviderFields(weight=number))
+                await edit.change(1, ProviderUpdate(weight=number))
                 await asyncio.sleep(0)
-                await edit.change(2, ProviderFields(weight=number))
+                await edit.change(2, ProviderUpdate(weight=number))
 
             await store.rows.edit(both)
 
@@ -198,14 +200,14 @@ async def test_every_edit_raises_the_version_by_one_and_is_noted(store: Store) -
     versions = [await store.catalog.version()]
     provider_id = await store.add_provider("x", secret=Secret("sk-secret"))
     versions.append(await store.catalog.version())
-    await store.editor.update_provider(provider_id, ProviderFields(weight=3, secret=Secret("sk-other")))
+    await store.editor.update(provider_id, ProviderUpdate(weight=3, secret=Secret("sk-other")))
     versions.append(await store.catalog.version())
     credential_id = await store.add_credential("me", "sk-key")
     versions.append(await store.catalog.version())
     await store.editor.rotate_credential(credential_id)
     versions.append(await store.catalog.version())
-    await store.editor.delete(CredentialEntry, credential_id)
-    await store.editor.delete(ProviderEntry, "x")
+    await store.editor.delete(StoredCredential, credential_id)
+    await store.editor.delete(StoredProvider, "x")
     versions.append(await store.catalog.version() - 1)
     assert versions == list(range(versions[0], versions[0] + len(versions)))
     notes = await store.sql("SELECT version, actor, action FROM config_versions ORDER BY version")
@@ -215,7 +217,7 @@ async def test_every_edit_raises_the_version_by_one_and_is_noted(store: Store) -
         "created provider 'x'",
         "updated provider 'x': secret, weight".replace("secret", "api_key"),
         "created credential 1 'me'",
-        "rotated the key of credential 1 'me'",
+        "updated credential 1 'me': key",
         "deleted credential 1 'me'",
         "deleted provider 'x'",
     ]
@@ -224,8 +226,8 @@ async def test_every_edit_raises_the_version_by_one_and_is_noted(store: Store) -
 async def test_an_edit_that_changes_nothing_raises_no_version(store: Store) -> None:
     await store.add_provider("x", weight=3, secret=Secret("env:UPSTREAM_KEY"))
     before = await store.catalog.version()
-    same = ProviderFields(weight=3, is_enabled=True, model_mapping={}, secret=Secret("env:UPSTREAM_KEY"))
-    edited = await store.editor.update_provider("x", same)
+    same = ProviderUpdate(weight=3, is_enabled=True, model_mapping={}, secret=Secret("env:UPSTREAM_KEY"))
+    edited = await store.editor.update("x", same)
     assert edited.config_version == before == await store.catalog.version()
 
 
@@ -248,9 +250,9 @@ async def test_changes_by_sql_raise_the_version(store: Store, table: str) -> Non
     await store.sql(f"UPDATE {table} SET is_enabled = true WHERE id = 999999")
     assert await store.catalog.version() == seen, "no row changed"
     entry = (
-        (await store.rows.list(ProviderEntry, 0, 5))
+        ((await store.rows.list(StoredProvider, 0, 5)).value)
         if table == "providers"
-        else (await store.rows.list(CredentialEntry, 0, 5))
+        else ((await store.rows.list(StoredCredential, 0, 5)).value)
     )
     assert abs(entry[0].created_at - store.clock.unix_us()) < 60_000_000, "rows made by SQL get a time"
 
@@ -277,7 +279,7 @@ async def test_ids_are_never_reused(store: Store) -> None:
     seen = []
     for _ in range(3):
         seen.append(await store.add_provider("x"))
-        await store.editor.delete(ProviderEntry, "x")
+        await store.editor.delete(StoredProvider, "x")
     assert seen == sorted(set(seen))
     # Not even after rows with ids of their own came in by hand.
     await store.sql(

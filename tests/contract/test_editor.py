@@ -12,13 +12,10 @@ import pytest
 
 from llm_gateway.core.errors import Conflict, NotFound, Unprocessable
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.config.rows import (
-    CatalogEdit,
-    CredentialEntry,
-    CredentialFields,
-    ProviderEntry,
-    ProviderFields,
-)
+from llm_gateway.flow.config.rows.change import Change
+from llm_gateway.flow.config.rows.credentials import CredentialUpdate, StoredCredential
+from llm_gateway.flow.config.rows.providers import ProviderUpdate, StoredProvider
+from llm_gateway.flow.config.rows.store import CatalogEdit
 from tests.fakes.stores import Store, opened
 
 
@@ -32,28 +29,28 @@ async def test_c18_updates_merge(store: Store) -> None:
     provider_id = await store.add_provider(
         "x", secret=Secret("sk-0123456789abcdef"), weight=4, model_mapping={"a": "b"}
     )
-    edited = await store.editor.update_provider("x", ProviderFields(api_base="http://other/v1"))
-    entry = edited.entry
+    edited = await store.editor.update("x", ProviderUpdate(api_base="http://other/v1"))
+    entry = edited.row
     assert (entry.id, entry.weight, entry.model_mapping, entry.api_base) == (
         provider_id, 4, {"a": "b"}, "http://other/v1",
     )  # fmt: skip
     assert entry.api_key == "***cdef"
     for masked in ("***cdef",):
-        await store.editor.update_provider("x", ProviderFields(secret=Secret(masked), weight=5))
+        await store.editor.update("x", ProviderUpdate(secret=Secret(masked), weight=5))
     (provider,) = (await store.catalog.load()).providers
     assert provider.secret == Secret("sk-0123456789abcdef")
     assert provider.weight == 5
-    await store.editor.update_provider("x", ProviderFields(secret=None))
+    await store.editor.update("x", ProviderUpdate(secret=None))
     (provider,) = (await store.catalog.load()).providers
     assert provider.secret is None
-    assert entry.created_at <= edited.entry.updated_at
+    assert entry.created_at <= edited.row.updated_at
 
 
 @pytest.mark.parametrize("masked", ["***", "***wxyz"])
 async def test_a_mask_is_never_taken_for_a_secret(store: Store, masked: str) -> None:
     await store.add_provider("x", secret=Secret("sk-0123456789abcdef"))
     with pytest.raises(Unprocessable) as refused:
-        await store.editor.update_provider("x", ProviderFields(secret=Secret(masked)))
+        await store.editor.update("x", ProviderUpdate(secret=Secret(masked)))
     assert refused.value.param == "api_key"
     with pytest.raises(Unprocessable):
         await store.add_provider("y", secret=Secret(masked))
@@ -61,7 +58,7 @@ async def test_a_mask_is_never_taken_for_a_secret(store: Store, masked: str) -> 
 
 async def test_renaming_a_provider_keeps_its_id_and_secret(store: Store) -> None:
     provider_id = await store.add_provider("old", secret=Secret("sk-kept"))
-    await store.editor.update_provider("old", ProviderFields(provider_key="new"))
+    await store.editor.update("old", ProviderUpdate(provider_key="new"))
     (provider,) = (await store.catalog.load()).providers
     assert (provider.id, provider.provider_key, provider.secret) == (provider_id, "new", Secret("sk-kept"))
 
@@ -76,13 +73,13 @@ async def test_c31_duplicates_conflict_and_store_nothing(store: Store) -> None:
         await store.add_provider("x", weight=9)
     assert conflict.value.param == "provider_key"
     with pytest.raises(Conflict):
-        await store.editor.update_provider("y", ProviderFields(provider_key="x"))
+        await store.editor.update("y", ProviderUpdate(provider_key="x"))
     with pytest.raises(Conflict) as taken:
         await store.add_credential("three", "sk-one")
     assert taken.value.param == "key"
     assert "sk-one" not in str(taken.value)
     with pytest.raises(Conflict):
-        await store.editor.update_credential(two, CredentialFields(), Secret("sk-one"))
+        await store.editor.update(two, CredentialUpdate(key=Secret("sk-one")))
     after = await store.catalog.load()
     assert (after.version, after.providers, after.credentials) == (
         before.version,
@@ -93,11 +90,11 @@ async def test_c31_duplicates_conflict_and_store_nothing(store: Store) -> None:
 
 async def test_c31_unknown_ids_are_not_found(store: Store) -> None:
     for work in (
-        store.editor.update_provider(7, ProviderFields(weight=1)),
-        store.editor.delete(ProviderEntry, "nobody"),
-        store.editor.update_credential(7, CredentialFields(name="x")),
+        store.editor.update(7, ProviderUpdate(weight=1)),
+        store.editor.delete(StoredProvider, "nobody"),
+        store.editor.update(7, CredentialUpdate(name="x")),
         store.editor.rotate_credential(7),
-        store.editor.delete(CredentialEntry, 7),
+        store.editor.delete(StoredCredential, 7),
     ):
         with pytest.raises(NotFound):
             await work
@@ -123,7 +120,7 @@ async def test_an_edit_that_leads_to_a_bad_catalog_is_refused_whole(
         await store.add_provider("it's", **fields)
     assert refused.value.param == param
     with pytest.raises(Unprocessable) as refused:
-        await store.editor.update_provider("good", ProviderFields(**fields))
+        await store.editor.update("good", ProviderUpdate(**fields))
     assert refused.value.param == param
     after = await store.catalog.load()
     assert (after.version, after.providers) == (before.version, before.providers)
@@ -132,16 +129,16 @@ async def test_an_edit_that_leads_to_a_bad_catalog_is_refused_whole(
 
 
 async def test_a_kind_without_an_address_needs_one(store: Store) -> None:
-    made = await store.editor.create_provider(ProviderFields(provider_key="o", provider_type="openai"))
-    assert made.entry.api_base == "https://api.openai.com/v1"
+    made = await store.editor.create(ProviderUpdate(provider_key="o", provider_type="openai"))
+    assert made.row.api_base == "https://api.openai.com/v1"
     with pytest.raises(Unprocessable) as refused:
-        await store.editor.create_provider(ProviderFields(provider_key="p", provider_type="plain"))
+        await store.editor.create(ProviderUpdate(provider_key="p", provider_type="plain"))
     assert refused.value.param == "api_base"
 
 
 async def test_c15_a_made_key_works_and_is_shown_once(store: Store) -> None:
-    made = await store.editor.create_credential(CredentialFields(name="me"), None)
-    key = made.entry.key
+    made = await store.editor.create(CredentialUpdate(name="me"))
+    key = made.generated_key
     assert key is not None
     text = key.reveal()
     assert text.startswith("sk-")
@@ -150,22 +147,22 @@ async def test_c15_a_made_key_works_and_is_shown_once(store: Store) -> None:
     assert snapshot is not None
     account = snapshot.account(store.hasher.hash(text))
     assert account is not None
-    assert account.credential.id == made.entry.entry.id
-    listed = await store.rows.find(CredentialEntry, account.credential.id)
+    assert account.credential.id == made.row.id
+    listed = (await store.rows.find(StoredCredential, account.credential.id)).value
     assert listed is not None
     assert listed.key_prefix == text[:8]
-    given = await store.editor.create_credential(CredentialFields(name="x"), Secret("abcd"))
-    assert (given.entry.key, given.entry.entry.key_prefix) == (None, "a")
+    given = await store.editor.create(CredentialUpdate(name="x", key=Secret("abcd")))
+    assert (given.generated_key, given.row.key_prefix) == (None, "a")
 
 
 async def test_rotation_replaces_the_key(store: Store) -> None:
     credential_id = await store.add_credential("me", "sk-old")
     rotated = await store.editor.rotate_credential(credential_id)
-    assert rotated.entry.key is not None
+    assert rotated.generated_key is not None
     snapshot = store.holder.current
     assert snapshot is not None
     assert snapshot.account(store.hasher.hash("sk-old")) is None
-    account = snapshot.account(store.hasher.hash(rotated.entry.key.reveal()))
+    account = snapshot.account(store.hasher.hash(rotated.generated_key.reveal()))
     assert account is not None
     assert account.credential.id == credential_id
 
@@ -177,8 +174,8 @@ async def test_two_admins_at_once_lose_nothing(store_url: str | None, data_dir: 
         for number in range(12):
             admin = (one, two)[number % 2]
             edits += [admin.add_provider(f"p{number}"), admin.add_credential(f"c{number}")]
-        edits.append(one.editor.update_provider("shared", ProviderFields(weight=5)))  # type: ignore[arg-type]
-        edits.append(two.editor.update_provider("shared", ProviderFields(model_mapping={"x": "y"})))  # type: ignore[arg-type]
+        edits.append(one.editor.update("shared", ProviderUpdate(weight=5)))  # type: ignore[arg-type]
+        edits.append(two.editor.update("shared", ProviderUpdate(model_mapping={"x": "y"})))  # type: ignore[arg-type]
         await asyncio.gather(*edits)
         catalog = await one.catalog.load()
         assert len(catalog.providers) == 13
@@ -210,7 +207,7 @@ async def test_edits_and_hand_written_sql_get_along(store: Store) -> None:
         await store.sql(f"UPDATE providers SET weight = {number} WHERE provider_key = 'a'")
 
     async def by_admin(number: int) -> None:
-        await store.editor.update_provider("ab"[number % 2], ProviderFields(weight=1000 + number))
+        await store.editor.update("ab"[number % 2], ProviderUpdate(weight=1000 + number))
 
     await asyncio.gather(*(work(number) for number in range(15) for work in (by_hand, by_admin)))
     assert (await store.catalog.load()).faults == ()
@@ -218,23 +215,23 @@ async def test_edits_and_hand_written_sql_get_along(store: Store) -> None:
 
 async def test_an_edit_that_fails_leaves_nothing(store: Store) -> None:
     async def fails(edit: CatalogEdit) -> None:
-        await edit.add(ProviderFields(provider_key="x", provider_type="openai", api_base="http://x"))
-        await edit.note(99, "admin", "nothing")
+        await edit.add(ProviderUpdate(provider_key="x", provider_type="openai", api_base="http://x"))
+        await edit.note(99, Change(resource="provider", id=1, before=None, after=None, actor="admin"))
         raise RuntimeError("half-way")
 
     with pytest.raises(RuntimeError, match="half-way"):
         await store.rows.edit(fails)
-    assert await store.rows.list(ProviderEntry, 0, 10) == []
+    assert (await store.rows.list(StoredProvider, 0, 10)).value == []
     assert await store.catalog.version() == 1
     assert await store.sql("SELECT count(*) FROM config_versions") == [(0,)]
 
 
 async def test_lists_go_on_after_an_id(store: Store) -> None:
     ids = [await store.add_provider(f"p{n}") for n in range(5)]
-    assert [entry.id for entry in await store.rows.list(ProviderEntry, 0, 2)] == ids[:2]
-    assert [entry.id for entry in await store.rows.list(ProviderEntry, ids[1], 10)] == ids[2:]
+    assert [entry.id for entry in (await store.rows.list(StoredProvider, 0, 2)).value] == ids[:2]
+    assert [entry.id for entry in (await store.rows.list(StoredProvider, ids[1], 10)).value] == ids[2:]
     names = [await store.add_credential(f"c{n}") for n in range(3)]
-    assert [entry.id for entry in await store.rows.list(CredentialEntry, names[0], 10)] == names[1:]
+    assert [entry.id for entry in (await store.rows.list(StoredCredential, names[0], 10)).value] == names[1:]
 
 
 async def test_sqlite_is_set_up_to_wait_and_to_keep_what_was_committed(data_dir: Path) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from llm_gateway.core.config.catalog import Catalog, Credential, Kind, Model, Provider
+from llm_gateway.core.config.catalog import Catalog
+from llm_gateway.core.config.credentials import Credential
+from llm_gateway.core.config.faults import Fault
+from llm_gateway.core.config.models import Model
+from llm_gateway.core.config.providers import Kind, Provider, provider_faults
 from llm_gateway.core.config.snapshot import CatalogInvalid, Snapshot, build_snapshot, normalise_base_url
-from llm_gateway.core.config.validation import provider_faults
 from llm_gateway.core.config.warnings import model_warnings
 from llm_gateway.core.secret import Secret
 
@@ -206,7 +209,8 @@ def test_c16_a_base_without_a_version_gets_the_kinds(api_base: str, kind: str, b
     ],
 )
 def test_c31_a_bad_url_is_named_and_its_secrets_are_not(api_base: str, says: str) -> None:
-    (fault,) = provider_faults(provider(1, api_base=api_base), KINDS)
+    (found,) = provider_faults(provider(1, api_base=api_base), KINDS)
+    fault = found.message
     assert fault.startswith("api_base must ")
     assert says in fault
     assert "hunter2" not in fault
@@ -214,7 +218,8 @@ def test_c31_a_bad_url_is_named_and_its_secrets_are_not(api_base: str, says: str
 
 def test_a_kind_may_have_schemes_of_its_own() -> None:
     assert provider_faults(provider(1, provider_type="made-up", api_base="made-up://h?delay=1"), KINDS) == []
-    (fault,) = provider_faults(provider(1, provider_type="made-up", api_base="https://h"), KINDS)
+    (found,) = provider_faults(provider(1, provider_type="made-up", api_base="https://h"), KINDS)
+    fault = found.message
     assert fault.endswith("made-up://")
 
 
@@ -237,7 +242,8 @@ def test_a_kind_may_have_schemes_of_its_own() -> None:
     ],
 )
 def test_c31_a_fault_starts_with_its_field(fields: dict[str, object], says: str) -> None:
-    (fault,) = provider_faults(provider(1, **fields), KINDS)
+    (found,) = provider_faults(provider(1, **fields), KINDS)
+    fault = found.message
     assert fault.startswith(says)
 
 
@@ -253,19 +259,19 @@ def test_every_fault_of_the_whole_catalog_is_listed() -> None:
             Credential(id=1, name="a", key_hash=b"same"),
             Credential(id=2, name="b", key_hash=b"same", rate_limit=-1),
         ),
-        faults=("provider 'p9': its api_key does not open",),
+        faults=(Fault("provider", "p9", "api_key", "api_key does not open"),),
     )
     with pytest.raises(CatalogInvalid) as raised:
         build_snapshot(catalog, KINDS)
-    faults = raised.value.faults
+    faults = [str(fault) for fault in raised.value.faults]
     assert len(faults) == 7
-    assert faults[0] == "provider 'p9': its api_key does not open"
+    assert faults[0] == "provider 'p9': api_key does not open"
     for part in (
         "provider 'p1': api_base",
         "provider 'p1': weight",
-        "provider 'p1': its provider_key is used twice",
+        "provider 'p1': provider_key is used twice",
         "provider 'p1': provider_type 'nope'",
-        "credential 'b': its key is used twice",
+        "credential 'b': key is used twice",
         "credential 'b': rate_limit",
     ):
         assert sum(fault.startswith(part) for fault in faults) == 1

@@ -6,9 +6,11 @@ import asyncio
 
 import pytest
 
-from llm_gateway.core.config.catalog import Catalog, Provider
+from llm_gateway.core.config.catalog import Catalog
+from llm_gateway.core.config.providers import Provider
 from llm_gateway.core.config.snapshot import Snapshot, build_snapshot
 from llm_gateway.flow.config.reloader import Reloader, SnapshotHolder
+from llm_gateway.flow.config.rows.store import LastGoodStore
 from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.flow.ports.listeners import ConfigRejection, ReloadListener
 from tests.fakes.board import FakeBoard
@@ -48,15 +50,15 @@ class Source:
         self.stored = Catalog(version=self.stored.version + 1, providers=providers)
 
 
-class Keeper:
-    def __init__(self, kept: Catalog | None = None) -> None:
-        self.kept = kept
+class LastGood(LastGoodStore):
+    def __init__(self, saved: Catalog | None = None) -> None:
+        self.saved = saved
 
-    def keep(self, catalog: Catalog) -> None:
-        self.kept = catalog
+    def save(self, catalog: Catalog) -> None:
+        self.saved = catalog
 
-    async def recall(self) -> Catalog | None:
-        return self.kept
+    async def load(self) -> Catalog | None:
+        return self.saved
 
 
 class Listener(ReloadListener):
@@ -74,11 +76,11 @@ class Listener(ReloadListener):
 
 
 class Bench:
-    def __init__(self, kept: Catalog | None = None) -> None:
+    def __init__(self, saved: Catalog | None = None) -> None:
         self.source = Source()
         self.holder = SnapshotHolder()
         self.board = FakeBoard()
-        self.keeper = Keeper(kept)
+        self.last_good = LastGood(saved)
         self.clock = FakeClock()
         self.listener = Listener()
         self.reloader = Reloader(
@@ -86,7 +88,7 @@ class Bench:
             source=self.source,
             kinds=KINDS,
             board=self.board,
-            keeper=self.keeper,
+            last_good=self.last_good,
             clock=self.clock,
             listener=self.listener,
         )
@@ -107,7 +109,7 @@ async def test_a_reload_serves_publishes_and_keeps() -> None:
     assert bench.served == bench.holder.status.version == 1
     assert bench.holder.status.loaded_at == bench.clock.unix_us()
     assert bench.board.published == [1]
-    assert bench.keeper.kept is bench.source.stored
+    assert bench.last_good.saved is bench.source.stored
     assert bench.listener.told == [1]
 
 
@@ -183,10 +185,10 @@ async def test_design_4_2_a_bad_catalog_leaves_the_last_good_one() -> None:
     assert status.version == 2
     assert status.refused is not None
     assert status.refused.version == 3
-    assert "provider 'broken': api_base" in status.refused.faults[0]
+    assert "provider 'broken': api_base" in str(status.refused.faults[0])
     assert bench.board.published == [2]
-    assert bench.keeper.kept is not None
-    assert bench.keeper.kept.version == 2
+    assert bench.last_good.saved is not None
+    assert bench.last_good.saved.version == 2
     bench.source.change(provider("good"))
     status = await bench.reloader.reload()
     assert (status.version, status.refused) == (4, None)
@@ -207,19 +209,19 @@ async def test_a_database_that_is_away_leaves_the_last_good_one() -> None:
     assert (await bench.reloader.reload()).error is None
 
 
-async def test_design_4_2_a_start_without_a_database_takes_the_kept_copy() -> None:
-    bench = Bench(kept=Catalog(version=9, providers=(provider("kept"),)))
+async def test_design_4_2_a_start_without_a_database_takes_the_saved_copy() -> None:
+    bench = Bench(saved=Catalog(version=9, providers=(provider("saved"),)))
     bench.source.failure = StoreUnavailable("gone")
     await bench.reloader.start()
     status = bench.holder.status
-    assert (bench.served, status.version, status.is_kept_copy, status.error) == (9, 9, True, "gone")
+    assert (bench.served, status.version, status.source, status.error) == (9, 9, "last_good_file", "gone")
     bench.source.failure = None
     await bench.reloader.reload_if_newer()
-    assert (bench.served, bench.holder.status.is_kept_copy) == (1, False)
+    assert (bench.served, bench.holder.status.source) == (1, "database")
 
 
-async def test_a_start_with_a_refused_catalog_takes_the_kept_copy_too() -> None:
-    bench = Bench(kept=Catalog(version=1, providers=(provider("kept"),)))
+async def test_a_start_with_a_refused_catalog_takes_the_saved_copy_too() -> None:
+    bench = Bench(saved=Catalog(version=1, providers=(provider("saved"),)))
     bench.source.change(BROKEN)
     await bench.reloader.start()
     assert bench.served == 1
@@ -229,13 +231,13 @@ async def test_a_start_with_a_refused_catalog_takes_the_kept_copy_too() -> None:
     assert bench.source.loads == 1
 
 
-@pytest.mark.parametrize("kept", [None, Catalog(version=9, providers=(BROKEN,))])
-async def test_a_start_with_nothing_at_all_fails_or_waits(kept: Catalog | None) -> None:
-    bench = Bench(kept=kept)
+@pytest.mark.parametrize("saved", [None, Catalog(version=9, providers=(BROKEN,))])
+async def test_a_start_with_nothing_at_all_fails_or_waits(saved: Catalog | None) -> None:
+    bench = Bench(saved=saved)
     bench.source.failure = StoreUnavailable("gone")
     with pytest.raises(StoreUnavailable):
         await bench.reloader.start()
-    bench = Bench(kept=kept)
+    bench = Bench(saved=saved)
     bench.source.change(BROKEN)
     await bench.reloader.start()
     assert bench.served is None
