@@ -90,7 +90,7 @@ async def everything(store: Store) -> list[Any]:
 
 async def test_a_dry_run_answers_like_the_write_and_stores_nothing(desk: Desk) -> None:
     before = await everything(desk.store)
-    announced = desk.store.board.announced_version()
+    announced = desk.store.worker_registry.announced_version()
     in_force = desk.store.reloader.status.version
     for method, path, body in WRITES:
         dry = await send(desk, method, path, body, "?dry_run=true")
@@ -101,7 +101,7 @@ async def test_a_dry_run_answers_like_the_write_and_stores_nothing(desk: Desk) -
         assert dry.headers["etag"] == f'"{in_force}"'
         assert "key" not in answer
         assert await everything(desk.store) == before, (method, path)
-        assert desk.store.board.announced_version() == announced
+        assert desk.store.worker_registry.announced_version() == announced
         for name, value in (body or {}).items():
             assert answer[name] == ("***cdef" if name == "api_key" else value), (method, path)
         if method == "DELETE":

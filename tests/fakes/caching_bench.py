@@ -86,7 +86,7 @@ class CachingBench(Bench):
     ) -> Reply:
         """Send a body as it is."""
         call = msgspec.structs.replace(
-            self.call(api_key=key), cache=wish, forwarded={"x-request-id": "id", **(headers or {})}
+            self.call(api_key=key), cache_directive=wish, forwarded={"x-request-id": "id", **(headers or {})}
         )
 
         async def read_request(call: Call) -> ModelRequest:

@@ -36,9 +36,11 @@ from llm_gateway.infra.database.catalog.sealing import open_pepper, read_sealed_
 from llm_gateway.infra.database.catalog.writer import CatalogRows
 from llm_gateway.infra.database.engine import close_engine, make_engine, writing
 from llm_gateway.infra.database.migrating import migrate_up
-from llm_gateway.infra.database.usage import UsageRepository
-from llm_gateway.infra.secrets import Blake2KeyHasher, KeyRing, Vault
-from tests.fakes.board import FakeBoard
+from llm_gateway.infra.database.usage.repository import UsageRepository
+from llm_gateway.infra.secrets.key_files import KeyRing
+from llm_gateway.infra.secrets.key_hashing import Blake2KeyHasher
+from llm_gateway.infra.secrets.vault import Vault
+from tests.fakes.worker_registry import FakeWorkerRegistry
 
 KINDS: Mapping[str, Kind] = {
     "openai": Kind(name="openai", default_api_base="https://api.openai.com/v1"),
@@ -88,13 +90,13 @@ class Store:
         self.hasher = Blake2KeyHasher(pepper)
         self.file = LastGoodFile(data_dir, address.shown)
         self.last_good = LastGoodCatalog(self.file, sealed, self.decoder)
-        self.board = FakeBoard()
+        self.worker_registry = FakeWorkerRegistry()
         self.holder = SnapshotHolder()
         self.reloader = Reloader(
             holder=self.holder,
             source=self.catalog,
             kinds=KINDS,
-            board=self.board,
+            worker_registry=self.worker_registry,
             last_good=self.last_good,
             clock=self.clock,
             listener=ReloadListener(),
@@ -107,7 +109,7 @@ class Store:
         return isinstance(self.address, PostgresAddress)
 
     def feed(self) -> ChangeFeed:
-        return ChangeFeed(self.address, self.catalog, self.board, self.reloader)
+        return ChangeFeed(self.address, self.catalog, self.worker_registry, self.reloader)
 
     async def sql(self, statement: str, **values: object) -> Any:
         """Run SQL behind the gateway's back; return the rows of a query."""

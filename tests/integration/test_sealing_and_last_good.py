@@ -17,7 +17,7 @@ from llm_gateway.infra.database.catalog.last_good import LastGoodCatalog, LastGo
 from llm_gateway.infra.database.catalog.sealing import SealedSettings, open_pepper
 from llm_gateway.infra.database.catalog.stored_catalog import StoredCatalog
 from llm_gateway.infra.database.engine import reading
-from llm_gateway.infra.secrets import KeyRing
+from llm_gateway.infra.secrets.key_files import KeyRing
 from llm_gateway.infra.startup_error import StartupError
 from tests.fakes.stores import Store, opened, ring
 

@@ -169,7 +169,7 @@ def _editor(storage: Storage) -> CatalogEditor:
         holder=SnapshotHolder(),
         source=storage.catalog,
         kinds=KINDS,
-        board=_NoWorkers(),
+        worker_registry=_NoWorkers(),
         last_good=storage.last_good,
         clock=SystemClock(),
     )

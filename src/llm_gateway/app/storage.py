@@ -1,4 +1,4 @@
-"""Opens the database and the keys that belong to it, or what DATA_DIR kept of them while it is down."""
+"""Opens the database and its keys; while it is down, uses the last-good files in DATA_DIR."""
 
 from __future__ import annotations
 
@@ -24,21 +24,16 @@ from llm_gateway.infra.database.catalog.sealing import (
 )
 from llm_gateway.infra.database.catalog.writer import CatalogRows
 from llm_gateway.infra.database.engine import close_engine, make_engine
-from llm_gateway.infra.database.usage import UsageRepository
-from llm_gateway.infra.secrets import (
-    AdminKey,
-    Blake2KeyHasher,
-    KeyRing,
-    Vault,
-    find_admin_key,
-    find_key_ring,
-)
+from llm_gateway.infra.database.usage.repository import UsageRepository
+from llm_gateway.infra.secrets.key_files import AdminKey, KeyRing, find_admin_key, find_key_ring
+from llm_gateway.infra.secrets.key_hashing import Blake2KeyHasher
+from llm_gateway.infra.secrets.vault import Vault
 from llm_gateway.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
-    """The operator's keys."""
+    """The operator's admin key and encryption keys."""
 
     admin: AdminKey
     ring: KeyRing
@@ -46,7 +41,7 @@ class Keys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
-    """One database, opened."""
+    """An open database."""
 
     address: StoreAddress
     engine: AsyncEngine
@@ -58,14 +53,14 @@ class Storage:
 
 
 def store_address(settings: Settings) -> StoreAddress:
-    """Return where the database is; raise StartupError."""
+    """Return the address of the database; raise StartupError."""
     if settings.db_url is None:
         return embedded_address(settings.data_dir)
     return read_address(settings.db_url.get_secret_value())
 
 
 def find_keys(settings: Settings) -> Keys:
-    """Return the operator's keys, made at the first start where they may be; raise StartupError."""
+    """Return the operator's keys; generate missing ones if the settings allow it. Raises StartupError."""
 
     def given(value: object) -> Secret | None:
         return None if value is None else Secret(value.get_secret_value())  # type: ignore[attr-defined]
@@ -79,7 +74,7 @@ def find_keys(settings: Settings) -> Keys:
 
 @asynccontextmanager
 async def open_storage(settings: Settings, keys: Keys, clock: Clock) -> AsyncIterator[Storage]:
-    """Open the database; raise StartupError for a wrong key, StoreUnavailable when nothing was kept either."""
+    """Open the database. Raises StartupError for a wrong key, StoreUnavailable without a last-good file."""
     address = store_address(settings)
     engine = make_engine(address)
     vault = keys.ring.vault()

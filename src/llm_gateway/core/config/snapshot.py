@@ -101,12 +101,14 @@ def _common(deployments: Sequence[Deployment]) -> frozenset[EndpointName]:
 class Principal:
     """A credential as admission needs it."""
 
-    __slots__ = ("credential", "models")
+    __slots__ = ("credential", "is_limited", "models")
 
     def __init__(self, credential: Credential) -> None:
         """Compile the credential's model patterns."""
         self.credential = credential
         self.models = ModelPatterns(credential.allowed_models)
+        # Whether there is any limit to reserve under: most accounts are spared the question.
+        self.is_limited = credential.rate_limit is not None
 
 
 class EnabledProvider:

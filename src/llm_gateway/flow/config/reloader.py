@@ -61,7 +61,7 @@ class Reloader:
         holder: SnapshotHolder,
         source: CatalogSource,
         kinds: Mapping[str, Kind],
-        board: WorkerRegistry,
+        worker_registry: WorkerRegistry,
         last_good: LastGoodStore,
         clock: Clock,
         listener: ReloadListener | None = None,
@@ -70,7 +70,7 @@ class Reloader:
         self._holder = holder
         self._source = source
         self._kinds = kinds
-        self._board = board
+        self._worker_registry = worker_registry
         self._last_good = last_good
         self._clock = clock
         self._listener = listener or ReloadListener()
@@ -157,10 +157,10 @@ class Reloader:
 
     async def await_everyone(self, version: int, timeout: float = BARRIER_TIMEOUT) -> tuple[int, ...]:
         """Have all workers of this machine fetch `version`; return the ids of those that have not in time."""
-        self._board.announce_version(version)
+        self._worker_registry.announce_version(version)
         give_up = self._clock.monotonic() + timeout
         # The board is shared memory: nothing wakes us when another process writes there.
-        while (late := self._board.stale_workers(version)) and self._clock.monotonic() < give_up:  # noqa: ASYNC110
+        while (late := self._worker_registry.stale_workers(version)) and self._clock.monotonic() < give_up:  # noqa: ASYNC110
             await asyncio.sleep(_BARRIER_POLL)
         return late
 
@@ -196,7 +196,7 @@ class Reloader:
         self._holder.status = ConfigStatus(
             version=snapshot.version, loaded_at=self._clock.unix_us(), source="database"
         )
-        self._board.publish_version(snapshot.version)
+        self._worker_registry.publish_version(snapshot.version)
         self._last_good.save(catalog)
         self._listener.swapped(snapshot)
 

@@ -1,12 +1,13 @@
-"""How stored usage rows are read."""
+"""How stored usage rows and attempts are read."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
 
-from llm_gateway.core.records import Outcome, UsageRecord
+from llm_gateway.core.ledger.records import AttemptEnded, Outcome, UsageRecord
 
 
 class UsageFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,3 +36,6 @@ class UsageReader(Protocol):
 
     async def list(self, wanted: UsageFilter, after: UsagePlace | None, limit: int) -> list[UsageRecord]:
         """Return up to `limit` rows, newest first, that come after `after`."""
+
+    async def attempts(self, request_id: str) -> Sequence[AttemptEnded]:
+        """Return the attempts of a request, in order."""

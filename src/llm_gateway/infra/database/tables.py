@@ -141,3 +141,29 @@ usage = sa.Table(
     sa.Index("ix_usage_model_time", "model", "created_at", "request_id"),
     sa.Index("ix_usage_outcome_time", "outcome", "created_at", "request_id"),
 )
+
+# One row per attempt, from 1; a request without an attempt (rejected, or answered from the reply cache) has none.
+usage_attempts = sa.Table(
+    "usage_attempts",
+    metadata,
+    sa.Column("request_id", sa.Text, primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("started_at", UnixMicros, nullable=False),
+    sa.Column("provider", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("upstream_model", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    # The provider's HTTP status; NULL when none came.
+    sa.Column("status", sa.Integer),
+    sa.Column("reason", sa.Text),
+    sa.Column("detail", sa.Text),
+    sa.Column("next_step", sa.Text),
+    sa.Column("latency_ms", sa.Double),
+    sa.Column("ttft_ms", sa.Double),
+    sa.Column("prompt_tokens", sa.BigInteger),
+    sa.Column("completion_tokens", sa.BigInteger),
+    sa.Column("total_tokens", sa.BigInteger),
+    sa.Column("cached_tokens", sa.BigInteger),
+    sa.Column("reasoning_tokens", sa.BigInteger),
+    sa.Column("usage_source", sa.Text),
+)

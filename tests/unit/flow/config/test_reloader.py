@@ -13,9 +13,9 @@ from llm_gateway.flow.config.reloader import Reloader, SnapshotHolder
 from llm_gateway.flow.config.rows.store import LastGoodStore
 from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.flow.ports.listeners import ConfigRejection, ReloadListener
-from tests.fakes.board import FakeBoard
 from tests.fakes.in_memory import FakeClock, provider
 from tests.fakes.stores import KINDS
+from tests.fakes.worker_registry import FakeWorkerRegistry
 
 
 class Source:
@@ -79,7 +79,7 @@ class Bench:
     def __init__(self, saved: Catalog | None = None) -> None:
         self.source = Source()
         self.holder = SnapshotHolder()
-        self.board = FakeBoard()
+        self.worker_registry = FakeWorkerRegistry()
         self.last_good = LastGood(saved)
         self.clock = FakeClock()
         self.listener = Listener()
@@ -87,7 +87,7 @@ class Bench:
             holder=self.holder,
             source=self.source,
             kinds=KINDS,
-            board=self.board,
+            worker_registry=self.worker_registry,
             last_good=self.last_good,
             clock=self.clock,
             listener=self.listener,
@@ -108,7 +108,7 @@ async def test_a_reload_serves_publishes_and_keeps() -> None:
     assert before is None
     assert bench.served == bench.holder.status.version == 1
     assert bench.holder.status.loaded_at == bench.clock.unix_us()
-    assert bench.board.published == [1]
+    assert bench.worker_registry.published == [1]
     assert bench.last_good.saved is bench.source.stored
     assert bench.listener.told == [1]
 
@@ -186,7 +186,7 @@ async def test_design_4_2_a_bad_catalog_leaves_the_last_good_one() -> None:
     assert status.refused is not None
     assert status.refused.version == 3
     assert "provider 'broken': api_base" in str(status.refused.faults[0])
-    assert bench.board.published == [2]
+    assert bench.worker_registry.published == [2]
     assert bench.last_good.saved is not None
     assert bench.last_good.saved.version == 2
     bench.source.change(provider("good"))
@@ -271,19 +271,19 @@ async def test_an_edit_that_overtakes_a_load_stays() -> None:
 
 async def test_c21_the_barrier_waits_for_every_worker_and_names_laggards() -> None:
     bench = Bench()
-    bench.board.others = {11: 3, 12: 2, 13: 1}
+    bench.worker_registry.others = {11: 3, 12: 2, 13: 1}
 
     async def follow() -> None:
         await asyncio.sleep(0.01)
-        bench.board.others[12] = 3
+        bench.worker_registry.others[12] = 3
 
     following = asyncio.create_task(follow())
     waiting = asyncio.create_task(bench.reloader.await_everyone(3))
     await following
     await asyncio.sleep(0.01)
-    assert bench.board.announced == 3
+    assert bench.worker_registry.announced == 3
     assert not waiting.done()
     bench.clock.now += 2.0
     assert await waiting == (13,)
-    bench.board.others[13] = 4
+    bench.worker_registry.others[13] = 4
     assert await bench.reloader.await_everyone(3) == ()

@@ -16,7 +16,8 @@ from llm_gateway.infra.database.catalog.models import MODELS
 from llm_gateway.infra.database.catalog.providers import PROVIDERS, secret_associated_data
 from llm_gateway.infra.database.catalog.resource import Resource, as_stored
 from llm_gateway.infra.database.catalog.task_types import TASK_TYPES
-from llm_gateway.infra.secrets import SealBroken, Vault, is_reference, mask
+from llm_gateway.infra.secrets.env_references import is_reference, mask
+from llm_gateway.infra.secrets.vault import SealBroken, Vault
 
 _RESOURCES: Mapping[type[StoredRow], Resource] = {
     resource.stored: resource for resource in (PROVIDERS, CREDENTIALS, MODELS, TASK_TYPES)

@@ -15,7 +15,8 @@ from llm_gateway.infra.database.catalog.models import MODELS
 from llm_gateway.infra.database.catalog.providers import PROVIDERS, ProviderRow, secret_associated_data
 from llm_gateway.infra.database.catalog.stored_catalog import LoadedCatalog, StoredCatalog
 from llm_gateway.infra.database.catalog.task_types import TASK_TYPES
-from llm_gateway.infra.secrets import MissingVariable, SealBroken, Vault, is_reference, resolve_reference
+from llm_gateway.infra.secrets.env_references import MissingVariable, is_reference, resolve_reference
+from llm_gateway.infra.secrets.vault import SealBroken, Vault
 
 
 class CatalogDecoder:

@@ -13,7 +13,10 @@ from llm_gateway.infra.database import tables
 from llm_gateway.infra.database.catalog import providers
 from llm_gateway.infra.database.catalog.providers import secret_associated_data
 from llm_gateway.infra.database.engine import reading, writing
-from llm_gateway.infra.secrets import PEPPER_BYTES, KeyRing, SealBroken, Vault, is_reference
+from llm_gateway.infra.secrets.env_references import is_reference
+from llm_gateway.infra.secrets.key_files import KeyRing
+from llm_gateway.infra.secrets.key_hashing import PEPPER_BYTES
+from llm_gateway.infra.secrets.vault import SealBroken, Vault
 from llm_gateway.infra.startup_error import StartupError
 
 _CANARY = b"the key is right"

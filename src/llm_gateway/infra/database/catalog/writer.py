@@ -26,7 +26,8 @@ from llm_gateway.infra.database.catalog.decoding import CatalogDecoder
 from llm_gateway.infra.database.catalog.providers import secret_associated_data
 from llm_gateway.infra.database.catalog.stored_catalog import read_stored, read_version
 from llm_gateway.infra.database.engine import reading, writing
-from llm_gateway.infra.secrets import Vault, is_reference
+from llm_gateway.infra.secrets.env_references import is_reference
+from llm_gateway.infra.secrets.vault import Vault
 
 
 class CatalogRows(CatalogStore):
