@@ -45,6 +45,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "flow/config/rows/credentials.py": "contract/test_editor.py",
     "flow/config/rows/providers.py": "contract/test_editor.py",
     "flow/config/rows/store.py": "contract/test_catalog_writer.py",
+    "flow/explain/answer.py": "unit/flow/explain/test_explainer.py",
     "flow/gateway.py": "unit/test_pipeline.py",
     "flow/ports/ledger.py": "contract/test_usage_store.py",
     "flow/ports/limits.py": "property/test_reservations.py",
