@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from llm_gateway.core.model_request import Endpoint
-from llm_gateway.core.records import Usage, UsageRecord
+from llm_gateway.core.endpoints import Endpoint
+from llm_gateway.core.ledger.records import UsageRecord
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.sse import event_data, split_events
 
 # Finish reasons that do not depend on the request alone: the next try may end differently.
@@ -102,7 +103,7 @@ def is_cacheable(endpoint: Endpoint, body: bytes, *, stream: bool) -> bool:
     ends = [choice.finish_reason for piece in pieces for choice in piece.choices or ()]
     if any(bytes(piece.error) != b"null" for piece in pieces) or not _UNCACHEABLE_ENDS.isdisjoint(ends):
         return False
-    if endpoint != "responses":
+    if not endpoint.has_status:
         return True
     states = [piece.response.status if piece.response else piece.status for piece in pieces]
     return "completed" in states

@@ -13,7 +13,7 @@ from llm_gateway.core.config.snapshot import Route
 from llm_gateway.core.model_request import ModelRequest
 
 # Raised with every change to the stored format or to the parts of a key.
-_FORMAT = 1
+_FORMAT = 2
 # Fields that change neither the answer nor its form. `model` and `stream` are in the key in parsed form.
 _IGNORED_FIELDS = frozenset(
     {
@@ -37,7 +37,7 @@ class _Ambiguous(Exception):
 def is_stateful(request: ModelRequest) -> bool:
     """Tell whether the reply depends on, or changes, state at the provider; such replies are never cached."""
     fields = request.fields
-    if request.endpoint != "responses":
+    if not request.traits.stores_by_default:
         return not _is(fields, "store", _FALSE)
     return not (
         # The Responses API stores a response by default.
@@ -56,7 +56,7 @@ def is_deterministic(request: ModelRequest) -> bool:
     Embeddings always can. Other requests need a temperature of 0 (the default is 1) or a seed. Requests for
     several choices expect different ones, and tools that the provider runs read changing data.
     """
-    if request.endpoint == "embeddings":
+    if request.traits.is_deterministic:
         return True
     fields = request.fields
     is_fixed = _number(fields.get("temperature")) == 0 or not _is(fields, "seed", _NULL)

@@ -9,7 +9,8 @@ import pytest
 
 from llm_gateway.core.config.catalog import Catalog
 from llm_gateway.core.config.snapshot import build_snapshot
-from llm_gateway.core.model_request import Endpoint, ModelRequest
+from llm_gateway.core.endpoints import EndpointName
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.reply_cache.keys import is_deterministic, is_stateful, make_key
 from llm_gateway.providers.registry import KINDS
 from tests.fakes.in_memory import provider
@@ -17,12 +18,14 @@ from tests.fakes.in_memory import provider
 FUNCTION = {"type": "function", "function": {"name": "f"}}
 
 
-def request(endpoint: Endpoint = "chat/completions", *, stream: bool = False, **fields: Any) -> ModelRequest:
+def request(
+    endpoint: EndpointName = "chat/completions", *, stream: bool = False, **fields: Any
+) -> ModelRequest:
     raw = msgspec.json.decode(msgspec.json.encode(fields), type=dict[str, msgspec.Raw])
     return ModelRequest(endpoint=endpoint, model="m", stream=stream, wants_usage=False, fields=raw)
 
 
-def key(body: bytes, endpoint: Endpoint = "chat/completions", *, stream: bool = False) -> bytes | None:
+def key(body: bytes, endpoint: EndpointName = "chat/completions", *, stream: bool = False) -> bytes | None:
     route = build_snapshot(Catalog(version=1, providers=(provider("a"),)), KINDS).route("m")
     assert route is not None
     fields = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
@@ -57,7 +60,7 @@ def key(body: bytes, endpoint: Endpoint = "chat/completions", *, stream: bool = 
 )
 @pytest.mark.parametrize("endpoint", ["chat/completions", "completions", "responses"])
 def test_what_may_be_expected_to_give_the_same_answer(
-    endpoint: Endpoint, fields: dict[str, Any], expected: bool
+    endpoint: EndpointName, fields: dict[str, Any], expected: bool
 ) -> None:
     assert is_deterministic(request(endpoint, **fields)) is expected
 
@@ -87,7 +90,7 @@ def test_embeddings_always_give_the_same_answer() -> None:
     ],
 )
 def test_what_leaves_something_with_the_provider_or_builds_on_it(
-    endpoint: Endpoint, fields: dict[str, Any], expected: bool
+    endpoint: EndpointName, fields: dict[str, Any], expected: bool
 ) -> None:
     assert is_stateful(request(endpoint, **fields)) is expected
 

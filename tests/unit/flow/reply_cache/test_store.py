@@ -163,7 +163,7 @@ async def test_an_answer_of_another_model_is_not_kept() -> None:
     (account,) = snapshot.accounts.values()
     for _ in range(2):
         call = bench.call()
-        call.cache = "on"
+        call.cache_directive = "on"
         meter = Meter(bench.gateway, call)
         plan = make_plan(bench.gateway.selector, fallback, account, other, request, ())
         ask = partial(dispatch, bench.gateway, call, request, plan, meter)
