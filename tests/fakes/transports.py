@@ -38,7 +38,7 @@ class Notes:
         return None
 
 
-class Home:
+class ConnectionOwner:
     """A pool that keeps everything."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Home:
     def opened(self, connection: Connection) -> None:
         pass
 
-    def keep(self, connection: Connection) -> bool:
+    def put_idle(self, connection: Connection) -> bool:
         if self.room:
             self.kept.append(connection)
         return self.room

@@ -10,8 +10,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from llm_gateway.infra.upstream.http11.connection import Connection
-from llm_gateway.infra.upstream.http11.messages import NotHttp, ReplyParser, was_one_chunk, whole_chunk
-from tests.fakes.transports import Home, Notes
+from llm_gateway.infra.upstream.http11.messages import (
+    MalformedReply,
+    ReplyParser,
+    is_between_chunks,
+    whole_chunk,
+)
+from tests.fakes.transports import ConnectionOwner, Notes
 
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 # What could be taken for a chunk's frame, and what could not.
@@ -43,8 +48,8 @@ def test_pieces_of_any_size_give_the_whole_body(
     pieces = [wire[start:end] for start, end in itertools.pairwise(edges)]
 
     async def relayed() -> bytes:
-        home = Home()
-        connection = Connection(asyncio.get_running_loop(), home)
+        owner = ConnectionOwner()
+        connection = Connection(asyncio.get_running_loop(), owner)
         connection.connection_made(cast("Any", Notes()))
         connection.begin(b"head", b"")
         connection.data_received(HEAD)
@@ -54,14 +59,14 @@ def test_pieces_of_any_size_give_the_whole_body(
             out.append(content)
             return True
 
-        handing = asyncio.ensure_future(connection.hand_over(take, 60))
+        handing = asyncio.ensure_future(connection.relay_body(take, 60))
         await asyncio.sleep(0)
         for piece in pieces:
             connection.data_received(piece)
         assert await handing
         assert connection.parser.complete
-        connection.done()
-        assert home.kept == [connection]
+        connection.release()
+        assert owner.kept == [connection]
         connection.abort()
         return b"".join(out)
 
@@ -81,9 +86,9 @@ def test_the_middle_of_a_chunk_is_not_taken_for_a_whole_one(left: int, bits: lis
     parser.take()
     try:
         parser.feed(piece)
-    except NotHttp:
+    except MalformedReply:
         return
-    if was_one_chunk(piece, parser.pieces):
+    if is_between_chunks(piece, parser.pieces):
         parser.take()
         parser.feed(framed(b"next") + b"0\r\n\r\n")
         assert (parser.take(), parser.complete) == (b"next", True)

@@ -1,4 +1,4 @@
-"""Provider addresses: a URL split into where to connect and what the request line says."""
+"""Splits a provider's URL into the server to connect to and the request target."""
 
 from __future__ import annotations
 
@@ -8,44 +8,46 @@ from urllib.parse import quote, urlsplit
 
 _PORTS = {"http": 80, "https": 443}
 _UNSAFE_URL = re.compile(r"[\x00-\x20\x7f]")
-# Every printable ASCII character stays as it is: the path comes quoted, what is left are other scripts.
+# Printable ASCII is kept: the path is quoted already, only other scripts need quoting.
 _PATH_SAFE = "".join(map(chr, range(0x21, 0x7F)))
 
 
-class Unfit(ValueError):
-    """The request cannot be put into HTTP; the message holds none of it."""
+class InvalidRequest(ValueError):
+    """The request cannot be encoded as HTTP; the message holds none of its contents."""
 
 
-class Site(NamedTuple):
-    """Where connections lead: all requests to one site may share them."""
+class ServerAddress(NamedTuple):
+    """Scheme, host and port (an origin): requests to the same one may share connections."""
 
     scheme: str
     host: str
     port: int
 
 
-class Target(NamedTuple):
-    """A URL, taken apart once."""
+class RequestTarget(NamedTuple):
+    """A parsed URL."""
 
-    site: Site
-    # The head from behind the method to the end of the host line.
-    lead: str
+    server: ServerAddress
+    # The start of the request head: everything after the method, up to and including the Host line.
+    head_start: str
 
 
-def parse_url(url: str) -> Target:
-    """Take an absolute http or https URL apart; raise Unfit."""
+def parse_url(url: str) -> RequestTarget:
+    """Parse an absolute http or https URL; raise InvalidRequest."""
     try:
         parts = urlsplit(url)
         host = (parts.hostname or "").encode("ascii" if url.isascii() else "idna").decode()
         port = parts.port or _PORTS[parts.scheme]
     except (KeyError, ValueError):
-        raise Unfit("the provider's URL is not one of http or https") from None
+        raise InvalidRequest("the provider's URL is not an HTTP or HTTPS URL") from None
     if not host or "@" in parts.netloc or _UNSAFE_URL.search(url):
-        raise Unfit("the provider's URL has no host, or a user name, a space or a control character")
+        raise InvalidRequest(
+            "the provider's URL has no host, or contains a user name, a space or a control character"
+        )
     named = f"[{host}]" if ":" in host else host
     if port != _PORTS[parts.scheme]:
         named = f"{named}:{port}"
     path = quote(parts.path or "/", safe=_PATH_SAFE)
     if parts.query:
         path = f"{path}?{quote(parts.query, safe=_PATH_SAFE)}"
-    return Target(Site(parts.scheme, host, port), f" {path} HTTP/1.1\r\nhost: {named}\r\n")
+    return RequestTarget(ServerAddress(parts.scheme, host, port), f" {path} HTTP/1.1\r\nhost: {named}\r\n")

@@ -1,4 +1,4 @@
-"""Sends requests that must go through an HTTP proxy by the transport that speaks to proxies."""
+"""Chooses the transport by HTTP_PROXY, HTTPS_PROXY and NO_PROXY."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from llm_gateway.providers.base import UpstreamRequest
 
 
 def needs_proxy(environ: Mapping[str, str]) -> bool:
-    """Tell whether HTTP_PROXY or HTTPS_PROXY is set, in either case of letters."""
+    """Tell whether HTTP_PROXY or HTTPS_PROXY is set, in upper or lower case."""
     return bool(_proxies(environ))
 
 
 def _proxies(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the proxy of each scheme; as everywhere, the lower-case variable wins."""
+    """Return the proxy of each scheme; the lower-case variable wins, as in other tools."""
     found = {}
     for scheme in ("http", "https", "no"):
         name = f"{scheme}_proxy"
@@ -28,11 +28,11 @@ def _proxies(environ: Mapping[str, str]) -> dict[str, str]:
     return found if bypass is None or not found else {**found, "no": bypass}
 
 
-class UpstreamByProxy:
-    """Hosts that NO_PROXY names, and schemes that have no proxy, are reached directly."""
+class UpstreamByProxy(Upstream):
+    """Uses `proxied` for requests that need a proxy, and `direct` for all others."""
 
     def __init__(self, *, direct: Upstream, proxied: Upstream, environ: Mapping[str, str]) -> None:
-        """Own both transports; `proxied` finds its proxy by itself."""
+        """Own both transports; `proxied` reads the proxy variables itself."""
         self._direct = direct
         self._proxied = proxied
         proxies = _proxies(environ)
@@ -47,10 +47,8 @@ class UpstreamByProxy:
         self._choose = choose
 
     async def send(self, request: UpstreamRequest, timeout: float) -> UpstreamReply:
-        """Choose and send."""
         return await self._choose(request.url).send(request, timeout)
 
     async def close(self) -> None:
-        """Drop every connection."""
         await self._direct.close()
         await self._proxied.close()

@@ -105,7 +105,7 @@ class OAuthTokens:
         # Whoever stops waiting does not end the flight of the others.
         done, _ = await asyncio.wait({flight}, timeout=timeout)
         if not done:
-            raise TransportError("timeout", "the token endpoint did not answer in time")
+            raise TransportError("timeout", "the token endpoint did not reply in time")
         got = flight.result()
         if isinstance(got, TransportError):
             raise _again(got)

@@ -1,4 +1,4 @@
-"""Finds the addresses behind a host name, and keeps providers off private ones where that is asked for."""
+"""Resolves host names, and rejects private addresses where ALLOW_PRIVATE_UPSTREAMS is false."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from llm_gateway.flow.ports.upstream import TransportError
 
 # As socket.getaddrinfo gives them: family, type, protocol, canonical name, address.
 AddressInfo = tuple[int, int, int, str, Any]
-# Seconds that an answer is used again: a burst of new connections asks once.
-_KEPT = 10.0
-_MAX_KEPT = 1024
+# Seconds that a result is cached, so that a burst of new connections resolves once.
+_TTL = 10.0
+_MAX_CACHED = 1024
 
 
-# IPv6 around IPv4: through the internet's translators, and through a network's own.
+# IPv6 prefixes that embed IPv4 addresses: the well-known one, and the one for local networks (RFC 6052, RFC 8215).
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _OWN_NAT64 = ipaddress.ip_network("64:ff9b:1::/48")
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an IP address belongs to the internet at large, also behind IPv6's wrappings of IPv4."""
+    """Tell whether an IP address is public, also when it is an IPv4 address embedded in IPv6."""
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
         if ip in _OWN_NAT64:
@@ -35,47 +35,46 @@ def is_public(address: str) -> bool:
     return ip.is_global and not ip.is_multicast
 
 
-def private_fault() -> TransportError:
-    """Return what is raised for an address that providers may not have."""
+def private_address_error() -> TransportError:
+    """Return the error for a provider whose addresses are all private."""
     return TransportError(
-        "connect", "the provider's host has no public address, and ALLOW_PRIVATE_UPSTREAMS is off"
+        "connect", "the provider's host has no public address, and ALLOW_PRIVATE_UPSTREAMS is false"
     )
 
 
 class Resolver:
-    """Looks hosts up off the event loop, each once at a time, and remembers for a few seconds."""
+    """Resolves each host once at a time, off the event loop, and caches results for a few seconds."""
 
     def __init__(self, *, allow_private: bool) -> None:
-        """Know nothing yet."""
         self._allow_private = allow_private
-        self._kept: dict[tuple[str, int], tuple[float, list[AddressInfo]]] = {}
+        self._cached: dict[tuple[str, int], tuple[float, list[AddressInfo]]] = {}
         self._running: dict[tuple[str, int], asyncio.Task[list[AddressInfo]]] = {}
 
     async def resolve(self, host: str, port: int) -> list[AddressInfo]:
-        """Return at least one address to connect to; raise OSError, or TransportError when all are private."""
+        """Return at least one address; raise OSError, or TransportError when all are private."""
         found = _literal(host, port) or await self._look_up(host, port)
         if not self._allow_private:
             found = [info for info in found if is_public(info[4][0])]
             if not found:
-                raise private_fault()
+                raise private_address_error()
         return found
 
     def close(self) -> None:
-        """Give up what is being looked up."""
+        """Cancel open lookups."""
         for task in self._running.values():
             task.cancel()
 
     async def _look_up(self, host: str, port: int) -> list[AddressInfo]:
         key = (host, port)
         now = asyncio.get_running_loop().time()
-        expires, found = self._kept.get(key, (now, []))
+        expires, found = self._cached.get(key, (now, []))
         if now < expires:
             return found
         task = self._running.get(key)
         if task is None:
             task = self._running[key] = asyncio.ensure_future(self._ask(host, port))
             task.add_done_callback(lambda done: self._note(key, done))
-        # One caller's cancellation is not the others'.
+        # Cancelling one caller must not cancel the lookup for the others.
         return await asyncio.shield(task)
 
     @staticmethod
@@ -89,12 +88,12 @@ class Resolver:
 
     def _note(self, key: tuple[str, int], done: asyncio.Task[list[AddressInfo]]) -> None:
         self._running.pop(key, None)
-        # Asking for the exception marks it as seen, should every caller have gone.
+        # Reading the exception marks it as retrieved, in case all callers were cancelled.
         if done.cancelled() or done.exception() is not None:
             return
-        if len(self._kept) >= _MAX_KEPT:
-            self._kept.clear()
-        self._kept[key] = (asyncio.get_running_loop().time() + _KEPT, done.result())
+        if len(self._cached) >= _MAX_CACHED:
+            self._cached.clear()
+        self._cached[key] = (asyncio.get_running_loop().time() + _TTL, done.result())
 
 
 def _literal(host: str, port: int) -> list[AddressInfo]:

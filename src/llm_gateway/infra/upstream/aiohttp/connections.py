@@ -18,7 +18,7 @@ class HeadCut(aiohttp.ClientConnectionError):
     """The connection ended after the reply's first byte and before its head was whole."""
 
 
-class TruthfulHandler(ResponseHandler):
+class StrictHandler(ResponseHandler):
     """One connection.
 
     - A reply that nobody asked for ends the connection; aiohttp would give it to the next request.
@@ -87,7 +87,7 @@ class TruthfulHandler(ResponseHandler):
             body.set_exception(why)
 
 
-class TruthfulConnector(aiohttp.TCPConnector):
+class StrictConnector(aiohttp.TCPConnector):
     """aiohttp's pool over such connections."""
 
     def __init__(self, **options: object) -> None:
@@ -95,4 +95,4 @@ class TruthfulConnector(aiohttp.TCPConnector):
         super().__init__(**options)  # type: ignore[arg-type]
         loop = asyncio.get_running_loop()
         # The types say partial[ResponseHandler] and nothing that is derived from it.
-        self._factory = partial(TruthfulHandler, loop=loop)  # type: ignore[assignment]
+        self._factory = partial(StrictHandler, loop=loop)  # type: ignore[assignment]

@@ -18,18 +18,18 @@ from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from llm_gateway.flow.ports.upstream import TransportError
-from llm_gateway.infra.upstream.address import Unfit, parse_url
-from llm_gateway.infra.upstream.aiohttp.connections import TruthfulConnector
+from llm_gateway.infra.upstream.address import InvalidRequest, parse_url
+from llm_gateway.infra.upstream.aiohttp.connections import StrictConnector
 from llm_gateway.infra.upstream.by_proxy import needs_proxy
 from llm_gateway.infra.upstream.content_coding import Inflater, Undecodable, inflater_for
-from llm_gateway.infra.upstream.dialer import connect_fault
+from llm_gateway.infra.upstream.dialer import connect_error
 from llm_gateway.infra.upstream.http11.messages import encode_head
-from llm_gateway.infra.upstream.resolver import is_public, private_fault
+from llm_gateway.infra.upstream.resolver import is_public, private_address_error
 from llm_gateway.providers.base import UpstreamRequest
 
 _KEEPALIVE = 30.0
 # How long a stream's body may take to end after its last event, in seconds.
-_LINGER = 0.5
+_FINISH_SECONDS = 0.5
 # The loop holds tasks weakly.
 _LINGERING: set[asyncio.Task[None]] = set()
 # Larger bodies go out piece by piece.
@@ -53,7 +53,7 @@ class AiohttpUpstream:
         self._allow_private = allow_private
         self._ssl_context = ssl_context
         self._session: aiohttp.ClientSession | None = None
-        self._fresh: aiohttp.ClientSession | None = None
+        self._unpooled: aiohttp.ClientSession | None = None
 
     async def send(self, request: UpstreamRequest, timeout: float) -> AiohttpReply:
         """Send and wait for the reply's head.
@@ -65,34 +65,34 @@ class AiohttpUpstream:
             # aiohttp is less strict; what the pool refuses is refused here too.
             target = parse_url(request.url)
             encode_head(request, target)
-        except Unfit as unfit:
+        except InvalidRequest as unfit:
             raise TransportError("protocol", str(unfit)) from None
         if not self._allow_private:
-            _refuse_private_literal(target.site.host)
+            _refuse_private_literal(target.server.host)
         try:
             async with asyncio.timeout(timeout):
                 return AiohttpReply(await self._send(request))
         except TimeoutError as error:
             if isinstance(error, aiohttp.ConnectionTimeoutError):
-                raise TransportError("connect", "no connection to the provider in time") from None
-            raise TransportError("timeout", "the provider did not answer in time") from None
+                raise TransportError("connect", "could not connect to the provider in time") from None
+            raise TransportError("timeout", "the provider did not reply in time") from None
         except aiohttp.ClientHttpProxyError:
             raise TransportError("connect", "the proxy refused to connect to the provider") from None
         except aiohttp.ClientConnectorError as error:
-            raise connect_fault(error.__cause__) from None
+            raise connect_error(error.__cause__) from None
         except (aiohttp.ClientConnectionError, ConnectionError, OSError):
-            raise TransportError("cut", "the provider closed the connection before it answered") from None
+            raise TransportError("cut", "the provider closed the connection before it replied") from None
         except (aiohttp.InvalidURL, UnicodeError):
             raise TransportError("connect", "the provider's host name does not resolve") from None
         except (aiohttp.ClientError, ValueError):
-            raise TransportError("protocol", "the provider's answer is not HTTP") from None
+            raise TransportError("protocol", "the provider's reply is not valid HTTP") from None
 
     async def close(self) -> None:
         """Drop every connection."""
-        for session in (self._session, self._fresh):
+        for session in (self._session, self._unpooled):
             if session is not None:
                 await session.close()
-        self._session = self._fresh = None
+        self._session = self._unpooled = None
 
     async def _send(self, request: UpstreamRequest) -> aiohttp.ClientResponse:
         if self._session is None:
@@ -103,9 +103,9 @@ class AiohttpUpstream:
         except (aiohttp.ServerDisconnectedError, ConnectionResetError, aiohttp.ClientOSError) as error:
             if not seen.reused or isinstance(error, aiohttp.ClientConnectorError):
                 raise
-        if self._fresh is None:
-            self._fresh = self._open(force_close=True)
-        return await self._request(self._fresh, request, seen)
+        if self._unpooled is None:
+            self._unpooled = self._open(force_close=True)
+        return await self._request(self._unpooled, request, seen)
 
     async def _request(
         self, session: aiohttp.ClientSession, request: UpstreamRequest, seen: SimpleNamespace
@@ -127,7 +127,7 @@ class AiohttpUpstream:
     def _open(self, *, force_close: bool) -> aiohttp.ClientSession:
         trace = aiohttp.TraceConfig()
         trace.on_connection_reuseconn.append(_note_reuse)
-        connector = TruthfulConnector(
+        connector = StrictConnector(
             limit=0,
             force_close=force_close,
             keepalive_timeout=None if force_close else _KEEPALIVE,
@@ -152,23 +152,23 @@ async def _note_reuse(_session: object, context: Any, _params: object) -> None: 
 class AiohttpReply:
     """The `UpstreamReply` port over an open aiohttp response."""
 
-    __slots__ = ("_content", "_inflater", "_let_go", "_response", "status")
+    __slots__ = ("_content", "_inflater", "_released", "_response", "status")
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         """Own `response` until `close`; TransportError for one that is no reply to us."""
         self._response = response
         self._content = response.content
-        self._let_go = False
+        self._released = False
         self.status = response.status
         self._inflater: Inflater | None = None
         try:
             if response.status < 200:
-                raise TransportError("protocol", "the provider's answer is in another protocol")
+                raise TransportError("protocol", "the provider switched to another protocol")
             self._inflater = inflater_for(response.headers.get("content-encoding"))
         except Undecodable:
             response.close()
             raise TransportError(
-                "protocol", "the provider's body has a coding that was not asked for"
+                "protocol", "the provider's reply has a content coding that was not requested"
             ) from None
         except TransportError:
             response.close()
@@ -180,7 +180,7 @@ class AiohttpReply:
 
     async def read(self, timeout: float) -> bytes:
         """Return what is there, or wait for it."""
-        return await self._next(timeout, "the provider went silent")
+        return await self._next(timeout, "the provider stopped sending")
 
     async def read_all(self, limit: int, timeout: float) -> bytes:
         """Return the body."""
@@ -192,7 +192,7 @@ class AiohttpReply:
         parts: list[bytes] = []
         size = 0
         while data := await self._next(
-            max(deadline - loop.time(), 0.0), "the provider did not finish its answer in time"
+            max(deadline - loop.time(), 0.0), "the provider did not finish its reply in time"
         ):
             size += len(data)
             if size > limit:
@@ -200,28 +200,28 @@ class AiohttpReply:
             parts.append(data)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def relay(self, take: Callable[[bytes], bool], patience: float) -> None:
+    async def relay(self, take: Callable[[bytes], bool], max_silence: float) -> None:
         """Leave it all to `read`."""
 
     def finish(self) -> None:
         """Wait a moment for the end of the body, in the background, so that the connection can be kept."""
-        if self._let_go or self._content.at_eof():
+        if self._released or self._content.at_eof():
             self.close()
             return
-        self._let_go = True
+        self._released = True
         task = asyncio.ensure_future(self._linger())
         _LINGERING.add(task)
         task.add_done_callback(_LINGERING.discard)
 
     def close(self) -> None:
         """Keep the connection when the body is read, else drop it."""
-        if not self._let_go:
-            self._let_go = True
+        if not self._released:
+            self._released = True
             self._release()
 
     async def _linger(self) -> None:
         try:
-            async with asyncio.timeout(_LINGER):
+            async with asyncio.timeout(_FINISH_SECONDS):
                 while await self._content.readany():
                     pass
         except (TimeoutError, aiohttp.ClientError, HttpProcessingError, OSError):
@@ -250,11 +250,13 @@ class AiohttpReply:
         except TimeoutError:
             raise TransportError("timeout", late) from None
         except Undecodable:
-            raise TransportError("protocol", "the provider's compressed body cannot be decoded") from None
+            raise TransportError("protocol", "the provider's compressed reply cannot be decoded") from None
         except HttpProcessingError:
-            raise TransportError("protocol", "the provider's answer is not HTTP") from None
+            raise TransportError("protocol", "the provider's reply is not valid HTTP") from None
         except (aiohttp.ClientError, OSError):
-            raise TransportError("cut", "the provider closed the connection before the reply's end") from None
+            raise TransportError(
+                "cut", "the provider closed the connection before the end of its reply"
+            ) from None
 
     async def _raw(self, timeout: float) -> bytes:
         if data := self._content.read_nowait():
@@ -275,7 +277,7 @@ class _PublicResolver(AbstractResolver):
         found = await self._resolver.resolve(host, port, family)
         public = [entry for entry in found if is_public(entry["host"])]
         if not public:
-            raise private_fault()
+            raise private_address_error()
         return public
 
     async def close(self) -> None:
@@ -288,4 +290,4 @@ def _refuse_private_literal(host: str) -> None:
     except ValueError:
         return
     if not is_public(host):
-        raise private_fault()
+        raise private_address_error()

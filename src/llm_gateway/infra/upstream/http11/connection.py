@@ -1,4 +1,4 @@
-"""Carries one HTTP/1.1 exchange after the other over one socket, with deadlines and back-pressure both ways."""
+"""One HTTP/1.1 connection: one exchange after the other, with deadlines and back-pressure in both directions."""
 
 from __future__ import annotations
 
@@ -8,83 +8,105 @@ from collections.abc import Callable
 from typing import Protocol, cast
 
 from llm_gateway.flow.ports.upstream import TransportError
-from llm_gateway.infra.upstream.http11.messages import NotHttp, ReplyParser, was_one_chunk, whole_chunk
+from llm_gateway.infra.upstream.http11.messages import (
+    MalformedReply,
+    ReplyParser,
+    is_between_chunks,
+    whole_chunk,
+)
 
-# Unread bytes of a reply beyond which the socket is not read, until the reader has taken them.
+# Unread bytes of a reply above which reading from the socket pauses.
 READ_AHEAD = 256 * 1024
-# Larger bodies go out in slices of this size, as fast as the peer takes them.
+# Larger request bodies are sent in slices of this size, as fast as the peer reads them.
 SLICE = 256 * 1024
-# Up to here, one copy and one write cost less than two writes.
-_JOINED = 16 * 1024
-# Event loops round to a millisecond.
+# Up to this size, one copy and one write cost less than two writes.
+_MAX_JOINED = 16 * 1024
+# The clock resolution of event loops, in seconds.
 _TICK = 0.001
 
 
-class Home(Protocol):
-    """Where connections come from and go back to."""
+class ConnectionOwner(Protocol):
+    """The pool that a connection belongs to."""
 
     def opened(self, connection: Connection) -> None:
-        """Count a connection in."""
+        """Register a new connection."""
 
-    def keep(self, connection: Connection) -> bool:
-        """Take a connection back for the next request; False when there is no room."""
+    def put_idle(self, connection: Connection) -> bool:
+        """Take a connection back for reuse; return False when the pool has no room."""
 
     def lost(self, connection: Connection) -> None:
-        """Forget a connection that is closed."""
+        """Remove a closed connection."""
 
 
 class Connection(asyncio.Protocol):
-    """One socket to a provider. One caller at a time waits on it: for the reply's head, then for its body."""
+    """One socket to a provider. At most one task waits on it: for the reply's head, then for its body."""
 
     __slots__ = (
-        "_alarm", "_alarm_at", "_between_chunks", "_choked", "_deadline", "_discarding", "_home", "_loop",
-        "_patience", "_paused", "_taker", "_transport", "_unread", "_waiter", "busy", "ended", "fault",
-        "idle_until", "parser", "sent", "touched",
+        "_between_chunks",
+        "_deadline",
+        "_discarding",
+        "_loop",
+        "_max_silence",
+        "_owner",
+        "_reading_paused",
+        "_sink",
+        "_timer",
+        "_timer_at",
+        "_transport",
+        "_unread",
+        "_waiter",
+        "_writing_paused",
+        "busy",
+        "ended",
+        "error",
+        "idle_until",
+        "parser",
+        "reply_begun",
+        "sent",
     )  # fmt: skip
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, home: Home) -> None:
-        """Be ready for `connection_made`."""
+    def __init__(self, loop: asyncio.AbstractEventLoop, owner: ConnectionOwner) -> None:
         self._loop = loop
-        self._home = home
+        self._owner = owner
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.parser = ReplyParser()
         self._waiter: asyncio.Future[bool] | None = None
-        # Who has the body's bytes handed over as they come, and how long it waits for them.
-        self._taker: Callable[[bytes], bool] | None = None
-        self._patience = 0.0
+        # Receives the body's bytes as they arrive (`relay_body`), and the longest gap between them in seconds.
+        self._sink: Callable[[bytes], bool] | None = None
+        self._max_silence = 0.0
         self._deadline = 0.0
-        self._alarm: asyncio.TimerHandle | None = None
-        self._alarm_at = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._unread = 0
-        self._paused = False
-        self._choked = False
+        self._reading_paused = False
+        self._writing_paused = False
         self._discarding = False
-        # An exchange goes on.
+        # An exchange is in progress.
         self.busy = False
-        # Nothing more can come or go.
+        # The socket can neither send nor receive any more.
         self.ended = False
-        # The whole request went to the transport.
+        # The whole request was passed to the transport.
         self.sent = True
-        # A byte of this exchange's reply came.
-        self.touched = False
-        # The parser stands between two chunks of the body, while pieces are handed over.
+        # The first byte of this exchange's reply has arrived.
+        self.reply_begun = False
+        # The parser is between two chunks of the body (only maintained by `relay_body`).
         self._between_chunks = False
-        # Why no more of the reply can come.
-        self.fault: TransportError | None = None
+        # Why the rest of the reply cannot arrive.
+        self.error: TransportError | None = None
         self.idle_until = 0.0
 
     # --- one exchange ---
 
     def begin(self, head: bytes, body: bytes) -> None:
-        """Send a request; `sent` is False when `upload` has to send its body."""
+        """Send a request. If `sent` is False afterwards, `upload` has to send the body."""
         self.parser.begin()
         self.busy = True
-        self.touched = False
+        self.reply_begun = False
         self.sent = len(body) <= SLICE
         if self.ended:
-            # Only just: uvloop refuses to write now.
+            # The connection ended after it was taken from the pool; uvloop raises on a write now.
             return
-        if len(body) <= _JOINED:
+        if len(body) <= _MAX_JOINED:
             self._transport.write(head + body)
         elif self.sent:
             self._transport.writelines((head, body))
@@ -92,13 +114,13 @@ class Connection(asyncio.Protocol):
             self._transport.write(head)
 
     async def upload(self, body: bytes, deadline: float) -> bool:
-        """Send a large body as fast as the peer takes it; False when `deadline` (loop time) passed.
+        """Send a large body as fast as the peer reads it; return False when `deadline` (loop time) passed.
 
-        Stops, with `sent` still False, when the peer has refused the request or is gone.
+        Stops early, with `sent` still False, when the peer has answered with an error or closed the connection.
         """
         view = memoryview(body)
         for start in range(0, len(view), SLICE):
-            while self._choked:
+            while self._writing_paused:
                 if self.ended or self.parser.status >= 300:
                     return True
                 if not await self.wait(deadline):
@@ -110,138 +132,132 @@ class Connection(asyncio.Protocol):
         return True
 
     def wait(self, deadline: float) -> asyncio.Future[bool]:
-        """Return a future: True when something happened, False when `deadline` (loop time) passed."""
+        """Return a future: True at the next event on the connection, False when `deadline` (loop time) passed."""
         waiter = self._waiter = self._loop.create_future()
         self._set_deadline(deadline)
         return waiter
 
-    async def hand_over(self, take: Callable[[bytes], bool], patience: float) -> bool:
-        """Call `take` with every piece that comes, until it returns False or no more can come.
+    async def relay_body(self, take: Callable[[bytes], bool], max_silence: float) -> bool:
+        """Call `take` with every piece of the body as it arrives, until it returns False or the body ends.
 
-        Returns False when none came for `patience` seconds.
+        Returns False when nothing arrived for `patience` seconds.
         """
-        self._taker, self._patience = take, patience
+        self._sink, self._max_silence = take, max_silence
         self._between_chunks = False
         try:
-            return await self.wait(self._loop.time() + patience)
+            return await self.wait(self._loop.time() + max_silence)
         finally:
-            self._taker = None
+            self._sink = None
 
     def take(self) -> bytes:
-        """Return the body's bytes that are here, and let more come."""
+        """Return the bytes of the body that have arrived, and resume reading."""
         self._unread = 0
-        if self._paused:
-            self._resume()
+        if self._reading_paused:
+            self._resume_reading()
         return self.parser.take()
 
-    def finish(self, moment: float) -> None:
-        """Keep the connection if the reply ends within `moment` seconds, else drop it."""
+    def finish(self, timeout: float) -> None:
+        """Discard the rest of the reply; reuse the connection if it ends within `timeout` seconds, else drop it."""
         if self.parser.complete or self.ended or not self.sent:
-            self.done()
+            self.release()
             return
         self._discarding = True
         self.take()
-        self._set_deadline(self._loop.time() + moment)
+        self._set_deadline(self._loop.time() + timeout)
 
-    def done(self) -> None:
-        """Give the connection back when the reply is complete and another may follow, else drop it."""
+    def release(self) -> None:
+        """Return the connection to the pool if it can be reused, else drop it."""
         parser = self.parser
         if parser.keep_alive and self.sent and not parser.surplus and not self.ended:
             self.busy = self._discarding = False
             self._unread = 0
-            if self._paused:
-                self._resume()
-            if self._home.keep(self):
+            if self._reading_paused:
+                self._resume_reading()
+            if self._owner.put_idle(self):
                 return
         self.abort()
 
     def abort(self) -> None:
-        """Drop the connection at once."""
+        """Close the socket at once."""
         self.busy = self._discarding = False
         self.ended = True
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         self._transport.abort()
 
     # --- called by the event loop ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin."""
         self._transport = cast("asyncio.Transport", transport)
-        self._home.opened(self)
+        self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        """Take a piece of the reply."""
         if not self.busy:
-            # Nobody asked.
+            # Bytes without a request.
             self.abort()
             return
-        taker = self._taker
-        if taker is not None and self._between_chunks:
+        sink = self._sink
+        if sink is not None and self._between_chunks:
             content = whole_chunk(data)
             if content:
-                self._pass_on(taker, content)
+                self._relay_piece(sink, content)
                 return
-        self.touched = True
+        self.reply_begun = True
         parser = self.parser
         try:
             parser.feed(data)
-        except NotHttp as fault:
-            self._fail(TransportError("protocol", str(fault)))
+        except MalformedReply as error:
+            self._fail(TransportError("protocol", str(error)))
             return
         self._unread += len(data)
         if self._discarding:
             parser.pieces.clear()
             if parser.complete or self._unread > READ_AHEAD:
-                self.done()
+                self.release()
             return
-        if taker is not None:
-            self._between_chunks = was_one_chunk(data, parser.pieces)
-            self._hand(taker)
+        if sink is not None:
+            self._between_chunks = is_between_chunks(data, parser.pieces)
+            self._relay_pieces(sink)
             return
         if self._waiter is not None and (parser.pieces or parser.status):
             self._wake()
-        if self._unread > READ_AHEAD and not self._paused and not parser.complete:
-            self._paused = True
+        if self._unread > READ_AHEAD and not self._reading_paused and not parser.complete:
+            self._reading_paused = True
             self._transport.pause_reading()
 
     def eof_received(self) -> None:
-        """Take the end of the peer's bytes; the event loop closes the transport after it."""
         self.ended = True
         if not self.busy:
             return
-        if self.parser.complete or (self._closed_with_notice() and self.parser.end()):
+        if self.parser.complete or (self._closed_cleanly() and self.parser.end()):
             self._wake()
         else:
-            self._fail(_cut())
+            self._fail(_cut_error())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of everything."""
         del exc
         self.ended = True
-        if self._alarm is not None:
-            self._alarm.cancel()
-            self._alarm = None
-        if self.fault is None and not self.parser.complete:
-            self.fault = _cut()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self.error is None and not self.parser.complete:
+            self.error = _cut_error()
         self._wake()
         self.parser.release()
-        self._home.lost(self)
+        self._owner.lost(self)
 
     def pause_writing(self) -> None:
-        """Wait with the rest of the body."""
-        self._choked = True
+        self._writing_paused = True
 
     def resume_writing(self) -> None:
-        """Go on with the body."""
-        self._choked = False
+        self._writing_paused = False
         self._wake()
 
     # --- inside ---
 
-    def _closed_with_notice(self) -> bool:
-        """Tell whether the peer itself said that this is the end: over TLS anybody can cut the socket."""
+    def _closed_cleanly(self) -> bool:
+        """Tell whether the peer has closed the stream. Over TLS only close_notify proves that; EOF may be forged."""
         tls: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
         if tls is None:
             return True
@@ -250,31 +266,31 @@ class Connection(asyncio.Protocol):
         except ssl.SSLError:
             return False
 
-    def _fail(self, fault: TransportError) -> None:
+    def _fail(self, error: TransportError) -> None:
         self.ended = True
-        self.fault = fault
+        self.error = error
         self._wake()
         self._transport.abort()
 
-    def _hand(self, taker: Callable[[bytes], bool]) -> None:
-        """Hand over what the parser made of what came; who waits for the end of it is woken when there is one."""
+    def _relay_pieces(self, sink: Callable[[bytes], bool]) -> None:
+        """Pass on what the parser has decoded; wake the waiting task when the body is complete."""
         parser = self.parser
         self._unread = 0
         if parser.pieces:
-            self._pass_on(taker, parser.take())
+            self._relay_piece(sink, parser.take())
         if parser.complete:
-            self._taker = None
+            self._sink = None
             self._wake()
 
-    def _pass_on(self, taker: Callable[[bytes], bool], content: bytes) -> None:
-        wanted = False
+    def _relay_piece(self, sink: Callable[[bytes], bool], content: bytes) -> None:
+        wants_more = False
         try:
-            wanted = taker(content)
+            wants_more = sink(content)
         finally:
-            if wanted:
-                self._deadline = self._loop.time() + self._patience
+            if wants_more:
+                self._deadline = self._loop.time() + self._max_silence
             else:
-                self._taker = None
+                self._sink = None
                 self._wake()
 
     def _wake(self) -> None:
@@ -282,23 +298,23 @@ class Connection(asyncio.Protocol):
         if waiter is not None and not waiter.done():
             waiter.set_result(True)
 
-    def _resume(self) -> None:
-        self._paused = False
+    def _resume_reading(self) -> None:
+        self._reading_paused = False
         if not self.ended:
             self._transport.resume_reading()
 
     def _set_deadline(self, deadline: float) -> None:
-        # An alarm that comes too early is set again when it rings: most requests set none at all.
+        # A timer that fires too early is set again then, so that most requests need not set one.
         self._deadline = deadline
-        if self._alarm is not None:
-            if self._alarm_at <= deadline:
+        if self._timer is not None:
+            if self._timer_at <= deadline:
                 return
-            self._alarm.cancel()
-        self._alarm_at = deadline
-        self._alarm = self._loop.call_at(deadline, self._ring)
+            self._timer.cancel()
+        self._timer_at = deadline
+        self._timer = self._loop.call_at(deadline, self._on_timer)
 
-    def _ring(self) -> None:
-        self._alarm = None
+    def _on_timer(self) -> None:
+        self._timer = None
         if self._waiter is None and not self._discarding:
             return
         if self._deadline - self._loop.time() > _TICK:
@@ -311,5 +327,5 @@ class Connection(asyncio.Protocol):
                 waiter.set_result(False)
 
 
-def _cut() -> TransportError:
-    return TransportError("cut", "the provider closed the connection before the reply's end")
+def _cut_error() -> TransportError:
+    return TransportError("cut", "the provider closed the connection before the end of its reply")

@@ -1,4 +1,4 @@
-"""Keeps the connections to one site: the idle ones newest first, and none longer than it may be."""
+"""The connections to one origin: idle ones are reused newest first, and closed when they were idle too long."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import re
 from collections.abc import Callable
 
 from llm_gateway.flow.ports.upstream import TransportError
-from llm_gateway.infra.upstream.address import Site
+from llm_gateway.infra.upstream.address import ServerAddress
 from llm_gateway.infra.upstream.dialer import Dialer
 from llm_gateway.infra.upstream.http11.connection import Connection
 
-# What a server says of how long it keeps an idle connection.
+# How long the server keeps an idle connection, as its Keep-Alive header states it.
 _KEEP_ALIVE = re.compile(rb"\btimeout=(\d{1,6})")
-# A request on its way when the server's own time is up would be lost: leave a second.
-_MARGIN = 1.0
+# Seconds before the server's own timeout: a request sent when it expires would be lost.
+_SAFETY_MARGIN = 1.0
 
 
 class Origin:
-    """The connections to one site."""
+    """The connections to one scheme, host and port."""
 
     def __init__(
         self,
-        site: Site,
+        server: ServerAddress,
         *,
         dialer: Dialer,
         loop: asyncio.AbstractEventLoop,
@@ -30,14 +30,14 @@ class Origin:
         max_idle: int,
         on_idle: Callable[[], None],
     ) -> None:
-        """Have none yet; `on_idle` is called whenever a connection is kept."""
+        """`on_idle` is called whenever a connection becomes idle."""
         self.loop = loop
-        self._site = site
+        self._site = server
         self._dialer = dialer
         self._idle_seconds = idle_seconds
         self._max_idle = max_idle
         self._on_idle = on_idle
-        # In the order in which they were given back.
+        # In the order in which they became idle.
         self._idle: dict[Connection, None] = {}
         self._open: set[Connection] = set()
         self._dialing = 0
@@ -45,11 +45,11 @@ class Origin:
 
     @property
     def unused(self) -> bool:
-        """Tell whether there is nothing left of it."""
+        """Whether no connection is open or being opened."""
         return not self._open and not self._dialing
 
     def take(self) -> Connection | None:
-        """Return the idle connection that was used last, None when there is none."""
+        """Return the idle connection that was used last, or None."""
         while self._idle:
             connection, _ = self._idle.popitem()
             if connection.ended:
@@ -60,9 +60,9 @@ class Origin:
         return None
 
     async def connect(self, deadline: float, connect_timeout: float | None = None) -> Connection:
-        """Open a connection by `deadline` (loop time), within the connect timeout; raise TransportError."""
+        """Open a connection by `deadline` (loop time) and within the connect timeout; raise TransportError."""
         if self._closed:
-            raise TransportError("connect", "the gateway has closed its connections")
+            raise TransportError("connect", "the gateway is shutting down")
         self._dialing += 1
         try:
             return await self._dialer.dial(
@@ -72,19 +72,18 @@ class Origin:
             self._dialing -= 1
 
     def opened(self, connection: Connection) -> None:
-        """Count a connection in."""
         self._open.add(connection)
         if self._closed:
             connection.abort()
 
-    def keep(self, connection: Connection) -> bool:
-        """Take a connection back for the next request; False when there is no room."""
+    def put_idle(self, connection: Connection) -> bool:
+        """Take a connection back for reuse; return False when there is no room, or the server closes it soon."""
         if self._closed or len(self._idle) >= self._max_idle:
             return False
         seconds = self._idle_seconds
-        told = connection.parser.headers.get(b"keep-alive")
-        if told is not None and (found := _KEEP_ALIVE.search(told)):
-            seconds = min(seconds, int(found[1]) - _MARGIN)
+        keep_alive = connection.parser.headers.get(b"keep-alive")
+        if keep_alive is not None and (found := _KEEP_ALIVE.search(keep_alive)):
+            seconds = min(seconds, int(found[1]) - _SAFETY_MARGIN)
             if seconds <= 0:
                 return False
         connection.idle_until = self.loop.time() + seconds
@@ -93,19 +92,18 @@ class Origin:
         return True
 
     def lost(self, connection: Connection) -> None:
-        """Forget a connection."""
         self._idle.pop(connection, None)
         self._open.discard(connection)
 
     def sweep(self) -> bool:
-        """Drop what was idle for too long; tell whether any idle connection is left."""
+        """Close connections that were idle too long; return whether any idle connection is left."""
         now = self.loop.time()
         for connection in [each for each in self._idle if each.idle_until <= now]:
             connection.abort()
         return bool(self._idle)
 
     def close(self) -> None:
-        """Drop every connection, and keep none any more."""
+        """Close every connection; later ones are closed as soon as they open."""
         self._closed = True
         for connection in list(self._open):
             connection.abort()

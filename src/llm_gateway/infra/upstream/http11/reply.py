@@ -1,4 +1,4 @@
-"""Hands the body of one reply to its reader, and the connection back to the pool."""
+"""Reads the body of one reply, and returns the connection to the pool."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.infra.upstream.content_coding import Inflater, Undecodable, inflater_for
 from llm_gateway.infra.upstream.http11.connection import Connection
 
-# How long a stream's body may take to end after its last event, in seconds.
-_LINGER = 0.5
+# Seconds for a stream's body to end after its last event, so that its connection can be reused.
+_FINISH_SECONDS = 0.5
 
 
 class PooledReply:
-    """The `UpstreamReply` port over a connection whose reply's head is here."""
+    """Implements the `UpstreamReply` port over a connection that has received the head of a reply."""
 
     __slots__ = ("_connection", "_headers", "_inflater", "_loop", "status")
 
     def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
-        """Own the connection until `close` or `finish`; TransportError for a coding that nobody can undo."""
+        """Own the connection until `close` or `finish`; raise TransportError for an unknown content coding."""
         parser = connection.parser
         self._connection: Connection | None = connection
         self._loop = loop
@@ -30,33 +30,31 @@ class PooledReply:
             try:
                 self._inflater = inflater_for(self.header("content-encoding"))
             except Undecodable:
-                message = "the provider's body has a coding that was not asked for"
+                message = "the provider's reply has a content coding that was not requested"
                 raise TransportError("protocol", message) from None
 
     def header(self, name: str) -> str | None:
-        """Return a header's value by lower-case name; of several equal ones the last."""
+        """Return a header by lower-case name; of several with this name the last."""
         value = self._headers.get(name.encode("latin-1"))
         return None if value is None else value.decode("latin-1")
 
     async def read(self, timeout: float) -> bytes:
-        """Return what is there, joined, or wait for it."""
-        connection = self._in_hand()
+        connection = self._current()
         if data := self._take(connection):
             return data
         deadline = self._loop.time() + timeout
         while not connection.parser.complete:
-            await self._more(connection, deadline, "the provider went silent")
+            await self._more(connection, deadline, "the provider stopped sending")
             if data := self._take(connection):
                 return data
         return b""
 
     async def read_all(self, limit: int, timeout: float) -> bytes:
-        """Return the body."""
-        connection = self._in_hand()
+        connection = self._current()
         if int(self._headers.get(b"content-length", 0)) > limit:
             raise _too_large()
         if connection.parser.complete and self._inflater is None:
-            # All of it came with the head, as short replies do.
+            # The whole body has arrived already, as that of a short reply does.
             whole = connection.take()
             if len(whole) > limit:
                 raise _too_large()
@@ -72,39 +70,37 @@ class PooledReply:
                 parts.append(data)
             if connection.parser.complete:
                 return parts[0] if len(parts) == 1 else b"".join(parts)
-            await self._more(connection, deadline, "the provider did not finish its answer in time")
+            await self._more(connection, deadline, "the provider did not finish its reply in time")
 
-    async def relay(self, take: Callable[[bytes], bool], patience: float) -> None:
-        """Hand each piece over as it comes; a coded body is left to `read`."""
-        connection = self._in_hand()
+    async def relay(self, take: Callable[[bytes], bool], max_silence: float) -> None:
+        """Relay an uncoded body; returns at once for a coded one."""
+        connection = self._current()
         if self._inflater is not None:
             return
         if connection.parser.pieces and not take(connection.take()):
             return
-        if connection.parser.complete or connection.fault is not None:
+        if connection.parser.complete or connection.error is not None:
             return
-        if not await connection.hand_over(take, patience):
-            raise TransportError("timeout", "the provider went silent")
+        if not await connection.relay_body(take, max_silence):
+            raise TransportError("timeout", "the provider stopped sending")
 
     def finish(self) -> None:
-        """Keep the connection if the body ends within a moment, else drop it."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.finish(_LINGER)
+            connection.finish(_FINISH_SECONDS)
 
     def close(self) -> None:
-        """Give the connection back when the body came to its end, else drop it."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.done()
+            connection.release()
 
-    def _in_hand(self) -> Connection:
+    def _current(self) -> Connection:
         if self._connection is None:
-            raise TransportError("cut", "the reply was let go before it was read")
+            raise TransportError("cut", "the reply was closed before it was read")
         return self._connection
 
     def _take(self, connection: Connection) -> bytes:
-        """Return the next bytes of the body that are here, b"" for none."""
+        """Return bytes of the body that have arrived, b"" for none."""
         inflater = self._inflater
         if inflater is None:
             return connection.take() if connection.parser.pieces else b""
@@ -116,15 +112,15 @@ class PooledReply:
                     break
                 inflater.feed(connection.take())
         except Undecodable:
-            raise TransportError("protocol", "the provider's compressed body cannot be decoded") from None
+            raise TransportError("protocol", "the provider's compressed reply cannot be decoded") from None
         return data
 
     @staticmethod
     async def _more(connection: Connection, deadline: float, late: str) -> None:
-        """Wait until something came; raise TransportError when nothing more can, or `deadline` passed."""
-        fault = connection.fault
-        if fault is not None:
-            raise TransportError(fault.kind, str(fault))
+        """Wait for an event; raise TransportError when the connection has failed, or when `deadline` passed."""
+        error = connection.error
+        if error is not None:
+            raise TransportError(error.kind, str(error))
         if not await connection.wait(deadline):
             raise TransportError("timeout", late)
 

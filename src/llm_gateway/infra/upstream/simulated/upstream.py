@@ -50,7 +50,7 @@ class SimulatedUpstream:
         count = self._requests[request.url] = self._requests.get(request.url, 0) + 1
         fault = knobs.fault if knobs.fault and count % max(knobs.fault_every, 1) == 0 else ""
         if fault == "connect":
-            raise TransportError("connect", "no connection to the provider")
+            raise TransportError("connect", "could not connect to the provider")
         await _pause(_FOREVER if fault == "stall" else knobs.latency_ms / 1000, timeout)
         if fault.isdigit():
             return _refuse(int(fault))
@@ -86,7 +86,7 @@ class SimulatedReply:
             self._next = asyncio.ensure_future(self._advance())
         done, _ = await asyncio.wait({self._next}, timeout=timeout)
         if not done:
-            raise TransportError("timeout", "the provider went silent")
+            raise TransportError("timeout", "the provider stopped sending")
         task, self._next = self._next, None
         return task.result()
 
@@ -119,7 +119,7 @@ class SimulatedReply:
 async def _pause(seconds: float, timeout: float) -> None:
     await asyncio.sleep(min(seconds, timeout))
     if seconds > timeout:
-        raise TransportError("timeout", "the provider did not answer in time")
+        raise TransportError("timeout", "the provider did not reply in time")
 
 
 def _knobs(query: str) -> _Knobs:
@@ -212,7 +212,7 @@ async def _paced(
 ) -> AsyncIterator[bytes]:
     for index, event in enumerate(events):
         if cut_after is not None and index > cut_after:
-            raise TransportError("cut", "the provider closed the connection before the reply's end")
+            raise TransportError("cut", "the provider closed the connection before the end of its reply")
         if index and knobs.chunk_ms:
             await asyncio.sleep(knobs.chunk_ms / 1000)
         yield event

@@ -1,4 +1,4 @@
-"""One connection and the pool of one site, over a transport that only takes notes."""
+"""One connection and the pool of one origin, over a transport that records its calls."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from llm_gateway.infra.upstream.address import Site
+from llm_gateway.infra.upstream.address import ServerAddress
 from llm_gateway.infra.upstream.dialer import Dialer
 from llm_gateway.infra.upstream.http11.connection import READ_AHEAD, SLICE, Connection
 from llm_gateway.infra.upstream.http11.origin import Origin
-from tests.fakes.transports import Home, Notes
+from tests.fakes.transports import ConnectionOwner, Notes
 
 OK = b"HTTP/1.1 200 OK\r\n"
 HELLO = OK + b"content-length: 5\r\n\r\nhello"
@@ -58,8 +58,8 @@ class Bench:
     """A connection and everything around it."""
 
     def __init__(self) -> None:
-        self.loop, self.notes, self.home = Clockwork(), Notes(), Home()
-        self.connection = Connection(cast("Any", self.loop), self.home)
+        self.loop, self.notes, self.owner = Clockwork(), Notes(), ConnectionOwner()
+        self.connection = Connection(cast("Any", self.loop), self.owner)
         self.connection.connection_made(cast("Any", self.notes))
 
 
@@ -80,8 +80,8 @@ async def test_an_exchange_gives_the_connection_back(bench: Bench) -> None:
         bench.connection.data_received(HELLO)
         assert await waiting
         assert (bench.connection.parser.status, bench.connection.take()) == (200, b"hello")
-        bench.connection.done()
-        assert len(bench.home.kept) == number + 1
+        bench.connection.release()
+        assert len(bench.owner.kept) == number + 1
     assert bench.notes.aborted == 0
 
 
@@ -91,7 +91,7 @@ async def test_a_deadline_of_every_request_is_one_alarm_for_all(bench: Bench) ->
         waiting = bench.connection.wait(bench.loop.now + 600)
         bench.connection.data_received(HELLO)
         assert await waiting
-        bench.connection.done()
+        bench.connection.release()
         bench.loop.go_on(1.0)
     assert bench.loop.set == 1
     # It rings for nobody, and is not set again.
@@ -173,8 +173,8 @@ async def test_a_refused_body_is_sent_no_further_and_the_connection_is_not_kept(
     assert await sending
     assert not bench.connection.sent
     assert bench.connection.parser.complete
-    bench.connection.done()
-    assert (bench.home.kept, bench.notes.aborted) == ([], 1)
+    bench.connection.release()
+    assert (bench.owner.kept, bench.notes.aborted) == ([], 1)
 
 
 async def test_an_early_good_reply_does_not_stop_the_body(bench: Bench) -> None:
@@ -198,10 +198,10 @@ async def test_bytes_nobody_asked_for_end_the_connection(bench: Bench) -> None:
 
 
 async def test_a_full_pool_lets_a_connection_go(bench: Bench) -> None:
-    bench.home.room = False
+    bench.owner.room = False
     bench.connection.begin(b"", b"")
     bench.connection.data_received(HELLO)
-    bench.connection.done()
+    bench.connection.release()
     assert bench.notes.aborted == 1
 
 
@@ -210,9 +210,9 @@ async def test_the_end_of_a_discarded_body_is_waited_for_without_anyone_waiting(
     bench.connection.data_received(OK + b"transfer-encoding: chunked\r\n\r\n" + _chunks(1, 5))
     bench.connection.finish(0.5)
     bench.connection.data_received(_chunks(2, 5))
-    assert (bench.connection.parser.pieces, bench.home.kept) == ([], [])
+    assert (bench.connection.parser.pieces, bench.owner.kept) == ([], [])
     bench.connection.data_received(b"0\r\n\r\n")
-    assert bench.home.kept == [bench.connection]
+    assert bench.owner.kept == [bench.connection]
     bench.loop.go_on(1.0)
     assert bench.notes.aborted == 0
 
@@ -228,7 +228,7 @@ async def test_a_discarded_body_that_does_not_end_is_dropped(bench: Bench, late:
         for _ in range(40):
             bench.connection.data_received(_chunks(10, 1000))
     assert bench.notes.aborted >= 1
-    assert bench.home.kept == []
+    assert bench.owner.kept == []
     assert bench.loop.alarms == []
 
 
@@ -237,15 +237,15 @@ async def test_a_lost_connection_wakes_its_reader_and_leaves_no_alarm(bench: Ben
     waiting = bench.connection.wait(bench.loop.now + 10)
     bench.connection.connection_lost(ConnectionResetError())
     assert await waiting
-    assert bench.connection.fault is not None
-    assert bench.connection.fault.kind == "cut"
+    assert bench.connection.error is not None
+    assert bench.connection.error.kind == "cut"
     assert bench.loop.alarms == []
 
 
-# --- the connections of one site ---------------------------------------------------------------------
+# --- the connections of one origin ---
 
 
-class Site1:
+class OriginBench:
     """An Origin whose connections are opened by hand."""
 
     def __init__(self, **options: Any) -> None:
@@ -253,7 +253,7 @@ class Site1:
         self.idle_calls = 0
         dialer = Dialer(connect_timeout=1.0, allow_private=True, ssl_context=None)
         self.origin = Origin(
-            Site("http", "a", 80),
+            ServerAddress("http", "a", 80),
             dialer=dialer,
             loop=cast("Any", self.loop),
             on_idle=self._idle,
@@ -273,73 +273,73 @@ class Site1:
     def exchange(self, connection: Connection, headers: bytes = b"") -> None:
         connection.begin(b"", b"")
         connection.data_received(OK + headers + b"content-length: 0\r\n\r\n")
-        connection.done()
+        connection.release()
 
 
 async def test_the_connection_used_last_is_used_next() -> None:
-    site = Site1()
-    one, two, three = (site.open() for _ in range(3))
-    assert site.origin.take() is three
-    assert site.origin.take() is two
-    site.exchange(three)
-    assert site.origin.take() is three
-    assert site.origin.take() is one
-    assert site.origin.take() is None
+    server = OriginBench()
+    one, two, three = (server.open() for _ in range(3))
+    assert server.origin.take() is three
+    assert server.origin.take() is two
+    server.exchange(three)
+    assert server.origin.take() is three
+    assert server.origin.take() is one
+    assert server.origin.take() is None
 
 
 async def test_no_more_are_kept_than_allowed() -> None:
-    site = Site1()
-    connections = [site.open() for _ in range(5)]
+    server = OriginBench()
+    connections = [server.open() for _ in range(5)]
     assert [connection.ended for connection in connections] == [False] * 3 + [True] * 2
 
 
 async def test_a_connection_is_idle_for_so_long_and_no_longer() -> None:
-    site = Site1()
-    old = site.open()
-    site.loop.now += 20
-    new = site.open()
-    assert site.origin.sweep()
-    site.loop.now += 10
-    assert site.origin.sweep()
+    server = OriginBench()
+    old = server.open()
+    server.loop.now += 20
+    new = server.open()
+    assert server.origin.sweep()
+    server.loop.now += 10
+    assert server.origin.sweep()
     assert (old.ended, new.ended) == (True, False)
-    site.loop.now += 25
+    server.loop.now += 25
     # Too old, though no sweep has come by.
-    assert site.origin.take() is None
+    assert server.origin.take() is None
     assert new.ended
-    assert not site.origin.sweep()
+    assert not server.origin.sweep()
 
 
 @pytest.mark.parametrize(
     ("told", "idle"), [(b"timeout=5", 4.0), (b"max=100, timeout=61", 30.0), (b"x", 30.0)]
 )
 async def test_a_server_says_how_long_it_waits(told: bytes, idle: float) -> None:
-    site = Site1()
-    connection = site.open(b"Keep-Alive: " + told + b"\r\n")
-    assert connection.idle_until == site.loop.now + idle
+    server = OriginBench()
+    connection = server.open(b"Keep-Alive: " + told + b"\r\n")
+    assert connection.idle_until == server.loop.now + idle
 
 
 async def test_a_server_that_hardly_waits_gets_no_second_request() -> None:
-    assert Site1().open(b"Keep-Alive: timeout=1\r\n").ended
+    assert OriginBench().open(b"Keep-Alive: timeout=1\r\n").ended
 
 
 async def test_dead_connections_are_forgotten() -> None:
-    site = Site1()
-    one, two = site.open(), site.open()
+    server = OriginBench()
+    one, two = server.open(), server.open()
     two.eof_received()
-    assert site.origin.take() is one
-    assert site.origin.take() is None
+    assert server.origin.take() is one
+    assert server.origin.take() is None
     for connection in (one, two):
         connection.connection_lost(None)
-    assert site.origin.unused
+    assert server.origin.unused
 
 
 async def test_a_closed_site_keeps_and_opens_nothing() -> None:
-    site = Site1()
-    idle, busy = site.open(), site.open()
-    assert site.origin.take() is busy
+    server = OriginBench()
+    idle, busy = server.open(), server.open()
+    assert server.origin.take() is busy
     busy.begin(b"", b"")
-    site.origin.close()
+    server.origin.close()
     assert (idle.ended, busy.ended) == (True, True)
-    late = Connection(cast("Any", site.loop), site.origin)
+    late = Connection(cast("Any", server.loop), server.origin)
     late.connection_made(cast("Any", Notes()))
     assert late.ended

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_gateway.infra.upstream.address import Site, Unfit, parse_url
+from llm_gateway.infra.upstream.address import InvalidRequest, ServerAddress, parse_url
 from llm_gateway.infra.upstream.http11 import messages as http11
-from llm_gateway.infra.upstream.http11.messages import NotHttp, ReplyParser, encode_head
+from llm_gateway.infra.upstream.http11.messages import MalformedReply, ReplyParser, encode_head
 from llm_gateway.providers.base import UpstreamRequest
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -24,23 +24,31 @@ CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
 
 
 @pytest.mark.parametrize(
-    ("url", "site", "lead"),
+    ("url", "server", "head_start"),
     [
-        ("http://a.example", Site("http", "a.example", 80), " / HTTP/1.1\r\nhost: a.example\r\n"),
-        ("https://A.Example/v1", Site("https", "a.example", 443), " /v1 HTTP/1.1\r\nhost: a.example\r\n"),
-        ("http://a:8080/x?y=%2F&z", Site("http", "a", 8080), " /x?y=%2F&z HTTP/1.1\r\nhost: a:8080\r\n"),
-        ("https://a:443/", Site("https", "a", 443), " / HTTP/1.1\r\nhost: a\r\n"),
-        ("http://[::1]:81/", Site("http", "::1", 81), " / HTTP/1.1\r\nhost: [::1]:81\r\n"),
-        ("http://a/v1#part", Site("http", "a", 80), " /v1 HTTP/1.1\r\nhost: a\r\n"),
+        ("http://a.example", ServerAddress("http", "a.example", 80), " / HTTP/1.1\r\nhost: a.example\r\n"),
+        (
+            "https://A.Example/v1",
+            ServerAddress("https", "a.example", 443),
+            " /v1 HTTP/1.1\r\nhost: a.example\r\n",
+        ),
+        (
+            "http://a:8080/x?y=%2F&z",
+            ServerAddress("http", "a", 8080),
+            " /x?y=%2F&z HTTP/1.1\r\nhost: a:8080\r\n",
+        ),
+        ("https://a:443/", ServerAddress("https", "a", 443), " / HTTP/1.1\r\nhost: a\r\n"),
+        ("http://[::1]:81/", ServerAddress("http", "::1", 81), " / HTTP/1.1\r\nhost: [::1]:81\r\n"),
+        ("http://a/v1#part", ServerAddress("http", "a", 80), " /v1 HTTP/1.1\r\nhost: a\r\n"),
         (
             "http://b\u00fccher.example/m\u00f6del:do",
-            Site("http", "xn--bcher-kva.example", 80),
+            ServerAddress("http", "xn--bcher-kva.example", 80),
             " /m%C3%B6del:do HTTP/1.1\r\nhost: xn--bcher-kva.example\r\n",
         ),
     ],
 )
-def test_a_url_is_taken_apart(url: str, site: Site, lead: str) -> None:
-    assert parse_url(url) == (site, lead)
+def test_a_url_is_taken_apart(url: str, server: ServerAddress, head_start: str) -> None:
+    assert parse_url(url) == (server, head_start)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +60,7 @@ def test_a_url_is_taken_apart(url: str, site: Site, lead: str) -> None:
     ],
 )  # fmt: skip
 def test_a_url_that_is_none_is_refused(url: str) -> None:
-    with pytest.raises(Unfit) as caught:
+    with pytest.raises(InvalidRequest) as caught:
         parse_url(url)
     assert "a/" not in str(caught.value)
 
@@ -79,7 +87,7 @@ def test_a_request_head() -> None:
 def test_a_header_stays_one_header_or_is_refused(name: str, value: str) -> None:
     try:
         head = _head({name: value})
-    except Unfit:
+    except InvalidRequest:
         return
     lines = head.split(b"\r\n")
     assert lines[2] == f"{name}: {value}".encode("latin-1")
@@ -90,7 +98,7 @@ def test_a_header_stays_one_header_or_is_refused(name: str, value: str) -> None:
 
 @pytest.mark.parametrize("value", ["x\r\ny: z", "\n", "\r", "\0", "\u0100"])
 def test_a_refusal_does_not_tell_the_value(value: str) -> None:
-    with pytest.raises(Unfit) as caught:
+    with pytest.raises(InvalidRequest) as caught:
         _head({"authorization": f"sk-secret{value}"})
     assert "secret" not in f"{caught.value!r} {caught.value.__context__ if caught.value.__cause__ else ''}"
 
@@ -98,7 +106,7 @@ def test_a_refusal_does_not_tell_the_value(value: str) -> None:
 def test_forms_of_headers_do_not_pile_up() -> None:
     for number in range(1000):
         _head({f"x-{number}": "1"})
-    assert len(http11._forms) <= 256
+    assert len(http11._templates) <= 256
 
 
 # --- replies ---------------------------------------------------------------------------------------
@@ -203,14 +211,14 @@ def test_a_clean_end_completes_what_has_no_length(data: bytes, complete: bool) -
     ],
 )
 def test_what_is_no_reply(data: bytes) -> None:
-    with pytest.raises(NotHttp) as caught:
+    with pytest.raises(MalformedReply) as caught:
         ReplyParser().feed(data)
     assert caught.value.__cause__ is None
 
 
 def test_what_came_before_nonsense_stays() -> None:
     parser = ReplyParser()
-    with pytest.raises(NotHttp):
+    with pytest.raises(MalformedReply):
         parser.feed(CHUNKED + b"5\r\nhello\r\nxyz")
     assert (parser.take(), parser.complete) == (b"hello", False)
 
@@ -235,13 +243,13 @@ def test_what_is_around_a_body_is_limited(before: bytes, part: bytes, after: byt
         *[part * (size // len(part))] * (2_000_000 // size),
         after,
     ]
-    with pytest.raises(NotHttp, match="too much"):
+    with pytest.raises(MalformedReply, match="too many bytes"):
         _read(parser, *pieces)
 
 
 def test_a_head_below_the_limit_is_read() -> None:
     head = OK + b"".join(b"x-%d: of it\r\n" % number for number in range(2000)) + b"content-length: 5\r\n\r\n"
-    assert len(head) < http11.NOISE_LIMIT
+    assert len(head) < http11.OVERHEAD_LIMIT
     assert _read(ReplyParser(), head + b"hello") == (200, b"hello", True)
 
 

@@ -1,4 +1,4 @@
-"""Which addresses are public, how names are looked up, and who goes through a proxy."""
+"""Which addresses are public, and how names are resolved."""
 
 from __future__ import annotations
 
@@ -9,10 +9,7 @@ from typing import Any
 import pytest
 
 from llm_gateway.flow.ports.upstream import TransportError
-from llm_gateway.infra.upstream.by_proxy import UpstreamByProxy, needs_proxy
 from llm_gateway.infra.upstream.resolver import Resolver, is_public
-from llm_gateway.providers.base import UpstreamRequest
-from tests.fakes.in_memory import FakeReply
 
 
 @pytest.mark.parametrize(
@@ -94,63 +91,3 @@ async def test_closing_gives_up_what_is_asked(monkeypatch: pytest.MonkeyPatch) -
     resolver.close()
     with pytest.raises(asyncio.CancelledError):
         await asking
-
-
-# --- proxies ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("environ", "needed"),
-    [
-        ({}, False),
-        ({"HTTP_PROXY": ""}, False),
-        ({"NO_PROXY": "a"}, False),
-        ({"HTTP_PROXY": "http://p:1"}, True),
-        ({"https_proxy": "http://p:1"}, True),
-        ({"HTTPS_PROXY": "http://p:1", "https_proxy": ""}, False),
-    ],
-)
-def test_whether_a_proxy_is_needed(environ: dict[str, str], needed: bool) -> None:
-    assert needs_proxy(environ) is needed
-
-
-class Sent:
-    """An Upstream that remembers who came its way."""
-
-    def __init__(self) -> None:
-        self.urls: list[str] = []
-        self.closed = False
-
-    async def send(self, request: UpstreamRequest, timeout: float) -> FakeReply:
-        self.urls.append(request.url)
-        return FakeReply()
-
-    async def close(self) -> None:
-        self.closed = True
-
-
-async def test_each_request_goes_its_way() -> None:
-    direct, proxied = Sent(), Sent()
-    environ = {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "localhost, .inside.test,b.test:8443"}
-    upstream = UpstreamByProxy(direct=direct, proxied=proxied, environ=environ)
-    through = ["https://a.test/v1", "https://b.test/v1", "https://localhost.test/"]
-    past = [
-        "http://a.test/v1",
-        "https://localhost:8000/v1",
-        "https://x.inside.test/",
-        "https://b.test:8443/v1",
-    ]
-    for url in through + past:
-        await upstream.send(UpstreamRequest(url=url, headers={}), 1.0)
-    assert (proxied.urls, direct.urls) == (through, past)
-    await upstream.close()
-    assert direct.closed
-    assert proxied.closed
-
-
-async def test_no_proxy_for_anything() -> None:
-    direct, proxied = Sent(), Sent()
-    environ = {"http_proxy": "http://p:1", "no_proxy": "*"}
-    upstream = UpstreamByProxy(direct=direct, proxied=proxied, environ=environ)
-    await upstream.send(UpstreamRequest(url="http://a.test/", headers={}), 1.0)
-    assert (len(proxied.urls), len(direct.urls)) == (0, 1)
