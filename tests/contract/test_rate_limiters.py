@@ -15,6 +15,7 @@ from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
 from llm_gateway.infra.rate_limits.redis_window import RedisRateLimiter
 from llm_gateway.infra.rate_limits.ring import WINDOW
 from llm_gateway.infra.rate_limits.shared import SharedRateLimiter
+from tests.fakes.in_memory import FakeLimiter
 
 # Where Redis finds the time in these tests.
 _CLOCK_KEY = "test-clock"
@@ -53,12 +54,15 @@ class Subject:
         return sum(verdict.allowed for verdict in await self.hits(count, limit, credential_id))
 
 
-@pytest.fixture(params=["in process", "one worker", "two workers", "one machine", "two machines"])
+@pytest.fixture(params=["fake", "in process", "one worker", "two workers", "one machine", "two machines"])
 async def subject(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Subject]:
     count = 2 if request.param.startswith("two") else 1
-    if request.param == "in process":
+    if request.param == "fake":
+        time = ManualTime()
+        yield Subject([FakeLimiter(time)], time)
+    elif request.param == "in process":
         time = ManualTime()
         yield Subject([InProcessRateLimiter(time)], time)
     elif "worker" in request.param:

@@ -1,11 +1,11 @@
-"""Usage facts are stored once each, whatever is in them, and listed newest first on both stores."""
+"""Every usage store keeps one row a request, whatever its values; databases list rows newest first."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import pytest
@@ -14,6 +14,7 @@ from llm_gateway.core.records import UsageRecord
 from llm_gateway.flow.config.rows import UsageFilter, UsagePlace
 from llm_gateway.flow.ports.ledger import FactsRefused
 from llm_gateway.infra.json_lines import to_line
+from tests.fakes.facts import MemoryStore
 from tests.fakes.stores import Store, opened
 
 NOW = 1_790_000_000_123_457
@@ -23,6 +24,58 @@ NOW = 1_790_000_000_123_457
 async def store(store_url: str | None, data_dir: Path) -> AsyncIterator[Store]:
     async with opened(store_url, data_dir, start=False) as store:
         yield store
+
+
+class Subject(Protocol):
+    """A usage store, and a way to read back what it holds."""
+
+    async def put(self, facts: Sequence[UsageRecord]) -> None:
+        """Store `facts` in one batch."""
+
+    async def rows(self) -> list[UsageRecord]:
+        """Return every row, newest first."""
+
+
+class Table:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def put(self, facts: Sequence[UsageRecord]) -> None:
+        await put(self._store, facts)
+
+    async def rows(self) -> list[UsageRecord]:
+        return await everything(self._store)
+
+
+class Memory:
+    def __init__(self) -> None:
+        self._store = MemoryStore()
+
+    async def put(self, facts: Sequence[UsageRecord]) -> None:
+        await self._store.upsert([to_line(fact) for fact in facts])
+
+    async def rows(self) -> list[UsageRecord]:
+        rows = self._store.rows.values()
+        return sorted(rows, key=lambda row: (row.created_at, row.request_id), reverse=True)
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> str | None:
+    """Return where the subject stores its rows: "memory", a URL, or None for the SQLite file in `data_dir`."""
+    if request.param == "postgresql":
+        url: str = request.getfixturevalue("postgres_url")
+        return url
+    return None if request.param == "sqlite" else "memory"
+
+
+@pytest.fixture
+async def subject(database: str | None, data_dir: Path) -> AsyncIterator[Subject]:
+    """Yield each implementation of the port in turn, including the one that other tests use."""
+    if database == "memory":
+        yield Memory()
+        return
+    async with opened(database, data_dir, start=False) as store:
+        yield Table(store)
 
 
 def fact(number: int = 0, **changes: Any) -> UsageRecord:
@@ -86,31 +139,33 @@ async def test_every_field_comes_back_as_it_was(store: Store) -> None:
     assert await everything(store) == [bare, full]
 
 
-async def test_the_same_facts_again_change_nothing(store: Store) -> None:
+async def test_the_same_facts_again_change_nothing(subject: Subject) -> None:
     facts = [fact(number) for number in range(50)]
-    await put(store, facts)
-    await put(store, [*facts[10:], fact(50), *facts[:10]])
-    await put(store, [fact(3, outcome="error", status_code=500)])
-    await put(store, [])
-    assert await everything(store) == [fact(50), *facts[::-1]]
+    await subject.put(facts)
+    await subject.put([*facts[10:], fact(50), *facts[:10]])
+    await subject.put([fact(3, outcome="error", status_code=500)])
+    await subject.put([])
+    assert await subject.rows() == [fact(50), *facts[::-1]]
 
 
 @pytest.mark.parametrize("together", [True, False])
-async def test_a_true_end_beats_an_interruption_whichever_comes_first(store: Store, together: bool) -> None:
+async def test_a_true_end_beats_an_interruption_whichever_comes_first(
+    subject: Subject, together: bool
+) -> None:
     end, broken = fact(1), fact(1, outcome="interrupted", status_code=0)
     other_end, other_broken = fact(2), fact(2, outcome="interrupted", status_code=0)
     batches = [[end, other_broken], [broken, other_end]]
     for batch in [batches[0] + batches[1]] if together else batches:
-        await put(store, batch)
-    assert await everything(store) == [other_end, end]
+        await subject.put(batch)
+    assert await subject.rows() == [other_end, end]
 
 
-async def test_of_two_interruptions_the_later_attempt_stays(store: Store) -> None:
+async def test_of_two_interruptions_the_later_attempt_stays(subject: Subject) -> None:
     first = fact(1, outcome="interrupted", attempts=1, provider="a")
     second = fact(1, outcome="interrupted", attempts=2, provider="b")
     for batch in ([first], [second], [first]):
-        await put(store, batch)
-    assert await everything(store) == [second]
+        await subject.put(batch)
+    assert await subject.rows() == [second]
 
 
 async def test_nothing_that_a_client_sends_keeps_a_batch_from_being_stored(store: Store) -> None:
@@ -132,18 +187,18 @@ async def test_nothing_that_a_client_sends_keeps_a_batch_from_being_stored(store
     assert rows["id-000005"].model == "'; DROP TABLE usage; --"
 
 
-async def test_a_batch_is_stored_whole_or_not_at_all(store: Store) -> None:
+async def test_a_batch_is_stored_whole_or_not_at_all(subject: Subject) -> None:
     with pytest.raises(FactsRefused) as refused:
-        await put(store, [fact(1, model="private"), fact(2, endpoint=None)])
+        await subject.put([fact(1, model="private"), fact(2, endpoint=None)])
     assert "private" not in str(refused.value)
-    assert await everything(store) == []
+    assert await subject.rows() == []
 
 
-async def test_batches_from_several_shippers_do_not_disturb_one_another(store: Store) -> None:
+async def test_batches_from_several_shippers_do_not_disturb_one_another(subject: Subject) -> None:
     facts = [fact(number) for number in range(600)]
     batches = [facts[start : start + 200] for start in range(0, 401, 100)] * 2
-    await asyncio.gather(*(put(store, batch) for batch in batches))
-    assert await everything(store) == facts[::-1]
+    await asyncio.gather(*(subject.put(batch) for batch in batches))
+    assert await subject.rows() == facts[::-1]
 
 
 async def test_filters_narrow_down_together(store: Store) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from llm_gateway.core.records import AttemptBegun, UsageRecord
-from llm_gateway.flow.ports.ledger import FactsRefused
+from llm_gateway.flow.ports.ledger import FactsRefused, UsageStore
 
 
 def attempt(request_id: str, **changes: Any) -> AttemptBegun:
@@ -56,8 +56,8 @@ def record(request_id: str, **changes: Any) -> UsageRecord:
     return UsageRecord(**values)
 
 
-class MemoryStore:
-    """Implements `UsageStore`: the first record of a request id stays."""
+class MemoryStore(UsageStore):
+    """A usage store in memory, one row a request; a test can take it down, or make it refuse records."""
 
     def __init__(self) -> None:
         self.rows: dict[str, UsageRecord] = {}
@@ -77,4 +77,10 @@ class MemoryStore:
         if any(map(self.refuses, records)):
             raise FactsRefused("integer out of range")
         for one in records:
-            self.rows.setdefault(one.request_id, one)
+            row = self.rows.get(one.request_id)
+            if row is None or (row.outcome == "interrupted" and _replaces_interruption(one, row)):
+                self.rows[one.request_id] = one
+
+
+def _replaces_interruption(record: UsageRecord, interrupted: UsageRecord) -> bool:
+    return record.outcome != "interrupted" or record.attempts > interrupted.attempts

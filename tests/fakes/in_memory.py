@@ -12,7 +12,7 @@ from llm_gateway.core.secret import Secret
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.ports.dialect import Dialect, PresentedKey
-from llm_gateway.flow.ports.limits import Verdict
+from llm_gateway.flow.ports.limits import RateLimiter, Verdict
 from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.routing.selector import Selector
 from llm_gateway.providers.base import UpstreamRequest
@@ -21,6 +21,8 @@ from llm_gateway.surfaces.openai.dialect import CHAT
 from tests.fakes.virtual_time import VirtualTime
 
 KEY = "sk-test"
+# In nanoseconds.
+SECOND = 1_000_000_000
 
 
 class FakeClock:
@@ -136,16 +138,29 @@ class FakeUpstream:
         pass
 
 
-class FakeLimiter:
-    def __init__(self) -> None:
-        self.hits: dict[int, int] = {}
+class FakeLimiter(RateLimiter):
+    """Remembers when each request of the last second was admitted; `clock` returns nanoseconds."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._admitted: dict[int, list[int]] = {}
 
     async def hit(self, credential_id: int, limit: int) -> Verdict:
         return self.hit_nowait(credential_id, limit)
 
     def hit_nowait(self, credential_id: int, limit: int) -> Verdict:
-        taken = self.hits[credential_id] = self.hits.get(credential_id, 0) + 1
-        return Verdict(taken <= limit, limit, max(limit - taken, 0), 0.5, 1.0)
+        if limit <= 0:
+            return Verdict(False, limit, 0, 1.0, 1.0)
+        now = self._clock()
+        admitted = [time for time in self._admitted.get(credential_id, []) if now - time < SECOND]
+        allowed = len(admitted) < limit
+        if allowed:
+            admitted.append(now)
+        self._admitted[credential_id] = admitted
+        remaining = max(limit - len(admitted), 0)
+        # The next request passes when fewer than `limit` of the admitted ones are younger than a second.
+        wait = 0.0 if remaining else (admitted[len(admitted) - limit] + SECOND - now) / SECOND
+        return Verdict(allowed, limit, remaining, wait, (admitted[-1] + SECOND - now) / SECOND)
 
 
 class FakeTokens:
@@ -271,7 +286,7 @@ class Bench:
             adapters=ADAPTERS,
             upstream=upstream,
             tokens=self.tokens,
-            limiter=FakeLimiter(),
+            limiter=FakeLimiter(lambda: round(self.clock.monotonic() * SECOND)),
             hasher=PlainHasher(),
             journal=self.recorder,
             observers=(self.recorder,),

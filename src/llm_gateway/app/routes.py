@@ -69,6 +69,7 @@ def _tables(settings: Settings, parts: Wiring, surfaces: tuple[Surface, ...]) ->
     bodies = BodyReader(
         max_bytes=settings.max_body_bytes,
         max_total_bytes=settings.max_inflight_body_bytes,
+        max_values=settings.max_body_values,
         timeout=settings.body_timeout,
     )
     plane = DataPlane(

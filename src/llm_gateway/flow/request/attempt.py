@@ -9,7 +9,7 @@ import msgspec
 from llm_gateway.core.config.snapshot import Deployment
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.core.routing.retry import is_providers_fault
+from llm_gateway.core.routing.retry import is_provider_failure
 from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.accounting.token_estimates import count_whole
 from llm_gateway.flow.call import Call
@@ -65,7 +65,7 @@ class Attempt:
         timeout = timeouts.first_content if request.stream else timeouts.total
         self._deadline = now + (timeout or gateway.options.llm_timeout)
         # Before the first wait, so that a half-open breaker lets no second request through.
-        self._permit = candidate.standing.visit(now)
+        self._permit = candidate.state.admit(now)
 
     async def run(self) -> WholeReply | StreamReply:
         """Return the reply; raise AttemptEnded or UnsupportedField, with the deployment's permit released."""
@@ -73,14 +73,14 @@ class Attempt:
         try:
             reply = await (self._stream() if self._request.stream else self._whole())
         except AttemptEnded as ended:
-            if is_providers_fault(ended.failure):
+            if is_provider_failure(ended.failure):
                 permit.failed(self._meter.upstream_ended(), ended.failure.retry_after)
             else:
                 self._meter.upstream_ended()
-                permit.left()
+                permit.release()
             raise
         except BaseException:
-            permit.left()
+            permit.release()
             raise
         reply.headers = self._headers()
         return reply

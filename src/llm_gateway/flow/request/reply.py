@@ -42,8 +42,24 @@ class StreamReply:
     """
 
     __slots__ = (
-        "_candidate", "_deadline", "_dialect", "_encoder", "_fault", "_gateway", "_held", "_meter", "_moved",
-        "_reader", "_released", "_request", "_sent", "_trouble", "_upstream", "_visit", "headers", "recorder",
+        "_candidate",
+        "_deadline",
+        "_dialect",
+        "_encoder",
+        "_fault",
+        "_gateway",
+        "_held",
+        "_meter",
+        "_moved",
+        "_permit",
+        "_reader",
+        "_released",
+        "_request",
+        "_sent",
+        "_trouble",
+        "_upstream",
+        "headers",
+        "recorder",
     )  # fmt: skip
 
     def __init__(
@@ -51,7 +67,7 @@ class StreamReply:
         gateway: Gateway,
         request: ModelRequest,
         candidate: Candidate,
-        visit: Permit,
+        permit: Permit,
         meter: Meter,
         upstream: UpstreamReply,
         reader: ReplyStream,
@@ -71,7 +87,7 @@ class StreamReply:
         self._gateway = gateway
         self._request = request
         self._candidate = candidate
-        self._visit = visit
+        self._permit = permit
         self._meter = meter
         self._upstream = upstream
         self._reader = reader
@@ -156,7 +172,7 @@ class StreamReply:
             return b""
         self._upstream.close()
         self._released = True
-        self._visit.left()
+        self._permit.release()
         meter.upstream_ended()
         if not begun:
             meter.refuse(error)
@@ -203,7 +219,7 @@ class StreamReply:
         if not self._released:
             self._upstream.close()
         # Has no effect once the permit was settled.
-        self._visit.left()
+        self._permit.release()
         if not self._meter.reported:
             self._abandon()
 
@@ -246,7 +262,7 @@ class StreamReply:
     async def _complete(self, out: bytes) -> tuple[bytes, bool]:
         self._released = True
         self._upstream.finish()
-        self._visit.succeeded(self._meter.upstream_ended())
+        self._permit.succeeded(self._meter.upstream_ended())
         usage = self._reader.usage or await self._count(self._reader.kept())
         last = self._last(out, None)
         self._meter.response_bytes += len(last)
@@ -256,7 +272,7 @@ class StreamReply:
     async def _fail(self, error: GatewayError, out: bytes = b"") -> tuple[bytes, bool]:
         """End the stream with an error event, never as one that ended well."""
         self._upstream.close()
-        self._visit.failed(self._meter.upstream_ended())
+        self._permit.failed(self._meter.upstream_ended())
         usage = self._reader.usage or await self._count(self._reader.kept())
         last = self._last(out, error)
         self._meter.response_bytes += len(last)
@@ -268,7 +284,7 @@ class StreamReply:
         refusal = self._reader.refusal or UpstreamErrorBody()
         if refusal.about is not None:
             # It says something of the request, and nothing of the deployment.
-            self._visit.left()
+            self._permit.release()
         return await self._fail(refused(refusal, _OK, self._candidate.deployment), out)
 
     def _abandon(self) -> None:

@@ -1,0 +1,200 @@
+"""Each module of some size has tests under its own name, so that a reader of the module finds them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "llm_gateway"
+# A module of at most this many lines may be tested through the modules that use it.
+SHORT = 60
+# The least share of longer modules that have a test file of their name.
+LEAST_SHARE = 0.13
+MODULES = sorted(
+    path.relative_to(SOURCE)
+    for path in SOURCE.rglob("*.py")
+    if path.name not in {"__init__.py", "__main__.py"}
+)
+LONGER = [path for path in MODULES if len((SOURCE / path).read_text().splitlines()) > SHORT]
+TESTS = sorted(path.relative_to(ROOT / "tests") for path in ROOT.glob("tests/**/test_*.py"))
+NAMES = Counter(path.stem for path in MODULES)
+
+# Modules without a test file of their name, and what tests them instead.
+TESTED_ELSEWHERE: dict[str, str] = {
+    "admin/credentials/routes.py": "contract/test_admin_api.py",
+    "admin/credentials/schemas.py": "contract/test_admin_api.py",
+    "admin/models/routes.py": "contract/test_admin_models.py",
+    "admin/models/schemas.py": "contract/test_admin_models.py",
+    "admin/providers/routes.py": "contract/test_admin_api.py",
+    "admin/providers/schemas.py": "contract/test_admin_api.py",
+    "admin/providers/trial_schemas.py": "contract/test_provider_trials.py",
+    "admin/route/schemas.py": "unit/test_explaining.py",
+    "admin/shapes.py": "contract/test_admin_api.py",
+    "admin/task_types/routes.py": "contract/test_models_and_task_types.py",
+    "admin/task_types/schemas.py": "contract/test_models_and_task_types.py",
+    "admin/usage/schemas.py": "contract/test_admin_usage.py",
+    "app/asgi.py": "e2e/test_statuses_and_headers.py",
+    "app/commands.py": "e2e/test_command_line.py",
+    "app/lifespan.py": "e2e/test_shutdown.py",
+    "app/reporting.py": "e2e/test_observability.py",
+    "app/routes.py": "e2e/test_statuses_and_headers.py",
+    "app/storage.py": "e2e/test_database_down.py",
+    "app/wiring.py": "e2e/test_sdk_chat.py",
+    "cli/commands.py": "e2e/test_command_line.py",
+    "cli/programs.py": "e2e/test_command_line.py",
+    "cli/texts.py": "unit/test_cli.py",
+    "core/config/catalog.py": "unit/test_catalog_faults.py",
+    "core/config/validation.py": "unit/test_catalog_faults.py",
+    "core/errors.py": "docs/test_api.py",
+    "core/records.py": "contract/test_usage_store.py",
+    "core/routing/circuit_breaker.py": "unit/test_breaking.py",
+    "core/routing/load_balancing.py": "property/test_balancing.py",
+    "core/routing/retry.py": "unit/test_retrying.py",
+    "core/sse.py": "property/test_stream_relay.py",
+    "flow/accounting/response_texts.py": "unit/test_counting_streams.py",
+    "flow/accounting/token_estimates.py": "unit/test_counting_streams.py",
+    "flow/config/editor.py": "contract/test_catalog_editing.py",
+    "flow/config/reloader.py": "unit/test_reloading.py",
+    "flow/config/rows.py": "contract/test_catalog_store.py",
+    "flow/explain/answer.py": "unit/test_explaining.py",
+    "flow/explain/explainer.py": "unit/test_explaining.py",
+    "flow/gateway.py": "unit/test_pipeline.py",
+    "flow/ports/upstream.py": "contract/test_upstreams.py",
+    "flow/provider_checks/probes.py": "unit/test_probing.py",
+    "flow/provider_checks/trials.py": "unit/test_provider_testing.py",
+    "flow/reply_cache/entry.py": "unit/test_caching.py",
+    "flow/reply_cache/keys.py": "unit/test_cache_keys.py",
+    "flow/reply_cache/store.py": "unit/test_flights.py",
+    "flow/request/admission.py": "unit/test_pipeline.py",
+    "flow/request/cached_answer.py": "unit/test_caching.py",
+    "flow/request/cached_stream.py": "unit/test_caching.py",
+    "flow/request/dispatch.py": "unit/test_pipeline.py",
+    "flow/request/recovery.py": "unit/test_recovering.py",
+    "flow/request/reply.py": "property/test_stream_relay.py",
+    "flow/routing/deployment_state.py": "unit/test_selector.py",
+    "flow/routing/plan.py": "property/test_routing.py",
+    "http/data_plane.py": "unit/test_http_shell.py",
+    "http/dispatcher.py": "unit/test_http_shell.py",
+    "http/framework_errors.py": "contract/test_admin_api.py",
+    "http/request_context.py": "unit/test_http_shell.py",
+    "http/responding.py": "integration/test_hang_ups_inside.py",
+    "infra/database/catalog/columns.py": "contract/test_catalog_store.py",
+    "infra/database/catalog/decoding.py": "contract/test_catalog_store.py",
+    "infra/database/catalog/entries.py": "contract/test_catalog_store.py",
+    "infra/database/catalog/last_good.py": "integration/test_sealing_and_last_good.py",
+    "infra/database/catalog/rows.py": "contract/test_catalog_store.py",
+    "infra/database/catalog/sealing.py": "integration/test_sealing_and_last_good.py",
+    "infra/database/catalog/writer.py": "contract/test_catalog_store.py",
+    "infra/database/engine.py": "contract/test_catalog_store.py",
+    "infra/database/migrating.py": "integration/test_migrations.py",
+    "infra/database/tables.py": "integration/test_migrations.py",
+    "infra/database/usage.py": "contract/test_usage_store.py",
+    "infra/journal/files.py": "unit/test_journal.py",
+    "infra/journal/positions.py": "integration/test_journal_kills.py",
+    "infra/journal/reader.py": "unit/test_journal.py",
+    "infra/journal/writer.py": "unit/test_journal.py",
+    "infra/logs/event_log.py": "unit/test_logging_setup.py",
+    "infra/logs/line_writer.py": "unit/test_logging_setup.py",
+    "infra/logs/setup.py": "unit/test_logging_setup.py",
+    "infra/metrics/prometheus.py": "unit/test_metrics.py",
+    "infra/metrics/requests.py": "unit/test_metrics.py",
+    "infra/metrics/shared_counters.py": "unit/test_tallies.py",
+    "infra/rate_limits/redis_storage.py": "integration/test_rate_limits_redis.py",
+    "infra/rate_limits/redis_window.py": "integration/test_rate_limits_redis.py",
+    "infra/rate_limits/ring.py": "property/test_rate_limit_ring.py",
+    "infra/reply_cache/redis_cache.py": "integration/test_reply_cache_redis.py",
+    "infra/token_counting/counter.py": "unit/test_token_counter.py",
+    "infra/token_counting/vocabularies.py": "unit/test_token_counter.py",
+    "infra/upstream/aiohttp/connections.py": "contract/test_upstream_connections.py",
+    "infra/upstream/aiohttp/transport.py": "contract/test_upstreams.py",
+    "infra/upstream/content_coding.py": "unit/test_http11_coding.py",
+    "infra/upstream/dialer.py": "contract/test_upstream_dialing.py",
+    "infra/upstream/http11/messages.py": "unit/test_http11.py",
+    "infra/upstream/http11/origin.py": "unit/test_http11_reaching.py",
+    "infra/upstream/http11/pool.py": "contract/test_upstream_connections.py",
+    "infra/upstream/http11/reply.py": "contract/test_relaying.py",
+    "infra/upstream/oauth_tokens.py": "contract/test_upstream_tokens.py",
+    "infra/upstream/resolver.py": "contract/test_upstream_dialing.py",
+    "infra/upstream/simulated/bodies.py": "unit/test_simulated_upstream.py",
+    "infra/worker_registry.py": "integration/test_worker_board.py",
+    "ops/health.py": "e2e/test_observability.py",
+    "ops/openapi.py": "docs/test_api.py",
+    "providers/anthropic/adapter.py": "contract/test_anthropic_wire.py",
+    "providers/anthropic/models.py": "unit/test_anthropic_encoding.py",
+    "providers/anthropic/parts.py": "unit/test_anthropic_messages.py",
+    "providers/anthropic/streaming.py": "unit/test_anthropic_decoding.py",
+    "providers/anthropic/thinking.py": "unit/test_anthropic_encoding.py",
+    "providers/base.py": "contract/test_adapters.py",
+    "providers/gemini/adapter.py": "contract/test_adapters.py",
+    "providers/gemini/contents.py": "unit/test_gemini_encoding.py",
+    "providers/gemini/errors.py": "unit/test_gemini_decoding.py",
+    "providers/gemini/generation.py": "unit/test_gemini_encoding.py",
+    "providers/gemini/media.py": "unit/test_gemini_encoding.py",
+    "providers/gemini/streaming.py": "property/test_gemini_stream.py",
+    "providers/gemini/wire.py": "unit/test_gemini_decoding.py",
+    "providers/openai/adapter.py": "contract/test_adapters.py",
+    "providers/openai/azure.py": "unit/test_openai_family.py",
+    "providers/openai/chat_stream.py": "unit/test_openai_stream.py",
+    "providers/openai/errors.py": "contract/test_adapters.py",
+    "providers/openai/event_stream.py": "unit/test_openai_stream.py",
+    "providers/openai/responses.py": "unit/test_responses_stream.py",
+    "providers/openai/usage.py": "contract/test_adapters.py",
+    "providers/translating/conversation.py": "unit/test_anthropic_messages.py",
+    "providers/translating/reading.py": "unit/test_anthropic_messages.py",
+    "providers/translating/stream.py": "property/test_gemini_stream.py",
+    "providers/translating/writing.py": "unit/test_gemini_decoding.py",
+    "server/http1/exchange.py": "integration/test_server_protocol.py",
+    "server/http1/head_cache.py": "integration/test_known_heads.py",
+    "server/http1/protocol.py": "integration/test_server_protocol.py",
+    "server/http1/request_head.py": "integration/test_server_protocol.py",
+    "server/http1/response_head.py": "integration/test_server_protocol.py",
+    "server/processes/acceptor.py": "integration/test_server_processes.py",
+    "server/processes/serve.py": "integration/test_server_processes.py",
+    "server/processes/supervisor.py": "integration/test_server_processes.py",
+    "server/processes/uvicorn_server.py": "integration/test_server_processes.py",
+    "surfaces/openai/fields.py": "e2e/test_bad_input.py",
+    "surfaces/openai/models.py": "e2e/test_sdk_others.py",
+    "surfaces/openai/parsing.py": "e2e/test_bad_input.py",
+    "surfaces/openai/routes.py": "e2e/test_sdk_chat.py",
+}
+
+
+def _is_tested_by(module: Path, test: Path) -> bool:
+    """Tell whether `test` carries the module's name: `test_<module>`, `test_<package>_<module>`, and so on.
+
+    A module whose name is not unique needs the package, too, in the name of the test or of its folder. In a
+    folder of the package's name, a test may cover a part of the module: `test_<module>_<part>`.
+    """
+    name = test.stem.removeprefix("test_")
+    packages, in_folder = module.parts[:-1], bool(module.parts[:-1]) and module.parts[-2] in test.parts[:-1]
+    qualified = {"_".join((*packages[start:], module.stem)) for start in range(len(packages))}
+    if name in qualified:
+        return True
+    if name == module.stem:
+        return in_folder or NAMES[module.stem] == 1
+    return in_folder and name.startswith(f"{module.stem}_")
+
+
+COVERED = {module for module in LONGER if any(_is_tested_by(module, test) for test in TESTS)}
+
+
+def test_a_module_has_a_test_of_its_name_or_a_reason() -> None:
+    missing = [str(module) for module in LONGER if module not in COVERED]
+    assert sorted(set(missing) - TESTED_ELSEWHERE.keys()) == []
+
+
+def test_no_reason_is_out_of_date() -> None:
+    needed = {str(module) for module in LONGER if module not in COVERED}
+    assert sorted(TESTED_ELSEWHERE.keys() - needed) == [], (
+        "these have a test of their name, are short, or are gone"
+    )
+    assert {suite for suite in TESTED_ELSEWHERE.values() if not (ROOT / "tests" / suite).exists()} == set()
+
+
+def test_most_modules_have_a_test_of_their_name() -> None:
+    share = len(COVERED) / len(LONGER)
+    print(
+        f"{len(COVERED)} of {len(LONGER)} modules over {SHORT} lines have a test of their name: {share:.0%}"
+    )
+    assert share >= LEAST_SHARE
