@@ -62,7 +62,7 @@ async def sitting(store: Store) -> AsyncIterator[Desk]:
         desk = Desk(store, client)
         app.state.admin = AdminServices(
             editor=store.editor,
-            store=store.rows,
+            catalog=store.browser,
             source=store.catalog,
             reloader=store.reloader,
             usage=store.usage,

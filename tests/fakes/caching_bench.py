@@ -9,7 +9,10 @@ from typing import Any
 
 import msgspec
 
-from llm_gateway.core.config.catalog import Catalog, Credential, Model, Provider
+from llm_gateway.core.config.catalog import Catalog
+from llm_gateway.core.config.credentials import Credential
+from llm_gateway.core.config.models import Model
+from llm_gateway.core.config.providers import Provider
 from llm_gateway.core.config.snapshot import build_snapshot
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.call import Call

@@ -286,7 +286,7 @@ def test_a_plan_holds_those_who_answer_the_endpoint() -> None:
 
 
 def test_a_model_that_nobody_serves_at_this_endpoint_is_not_found_there() -> None:
-    with pytest.raises(ModelNotFound, match=r"No provider of the model 'm' answers /v1/responses") as caught:
+    with pytest.raises(ModelNotFound, match=r"No provider of the model 'm' supports /v1/responses") as caught:
         plan(CHATS)
     assert (caught.value.status, caught.value.code, caught.value.param) == (404, "model_not_found", "model")
 

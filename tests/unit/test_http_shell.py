@@ -20,7 +20,7 @@ from llm_gateway.http.errors import send_error
 from llm_gateway.http.framework_errors import add_error_handlers
 from llm_gateway.http.request_context import RequestContext
 from llm_gateway.http.types import Message, Receive, Scope, Send
-from llm_gateway.infra.secrets import Blake2KeyHasher
+from llm_gateway.infra.secrets.key_hashing import Blake2KeyHasher
 from llm_gateway.surfaces.openai.dialect import CHAT
 from llm_gateway.surfaces.openai.errors import OPENAI_ERRORS
 
@@ -175,7 +175,7 @@ class Hook:
     def __init__(self) -> None:
         self.callback: Any = None
         self.gone = False
-        self.kept: dict[str, Any] | None = None
+        self.head_state: dict[str, Any] | None = None
 
     def register(self, callback: Any) -> None:
         self.callback = callback

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from llm_gateway.core.errors import UpstreamFailed, UpstreamRefused
-from llm_gateway.providers.base import BadReply
 from llm_gateway.providers.openai import responses_stream as openai_responses_stream
-from llm_gateway.providers.openai.responses import read_response, response_as_events
+from llm_gateway.providers.openai.responses import read_response
 from llm_gateway.providers.openai.responses_stream import ResponsesStream
 from llm_gateway.surfaces.openai.dialect import RESPONSE
+from llm_gateway.wire.errors import BadReply
+from llm_gateway.wire.openai_responses.responses import response_as_events
 from tests.fakes.responses_wire import response, response_events
 from tests.fakes.script import Script, Tool
 

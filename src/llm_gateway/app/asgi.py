@@ -9,7 +9,8 @@ from contextlib import AbstractAsyncContextManager
 from loguru import logger
 
 from llm_gateway.app.lifespan import Running, running
-from llm_gateway.flow.config.rows import CredentialEntry, ProviderEntry
+from llm_gateway.flow.config.rows.credentials import StoredCredential
+from llm_gateway.flow.config.rows.providers import StoredProvider
 from llm_gateway.http.types import Receive, Scope, Send
 from llm_gateway.settings import Settings
 from llm_gateway.surfaces.base import Surface
@@ -54,9 +55,9 @@ class Application:
     async def catalog_is_empty(self) -> bool:
         """Tell whether there is neither a provider nor a credential."""
         rows = self._started().storage.rows
-        if await rows.list(ProviderEntry, 0, 1):
+        if (await rows.list(StoredProvider, 0, 1)).value:
             return False
-        return not await rows.list(CredentialEntry, 0, 1)
+        return not (await rows.list(StoredCredential, 0, 1)).value
 
     def _started(self) -> Running:
         if self._running is None:

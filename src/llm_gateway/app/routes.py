@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from llm_gateway.app.reporting import as_record, details, gauges
+from llm_gateway.app.reporting import as_record, health_details, render_metrics
 from llm_gateway.app.wiring import Wiring
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.provider_checks.probes import PeriodicProbes, Prober
@@ -27,16 +27,16 @@ _HEALTH_TTL = 5.0
 
 
 def make_routes(
-    settings: Settings, admin_key: Secret, parts: Wiring, surfaces: tuple[Surface, ...]
+    settings: Settings, admin_key: Secret, wiring: Wiring, surfaces: tuple[Surface, ...]
 ) -> AsgiApp:
     """Return the outermost ASGI callable."""
     dispatcher: AsgiApp = Dispatcher(
-        _tables(settings, parts, surfaces),
-        _OnFirstUse(parts, surfaces),
+        _tables(settings, wiring, surfaces),
+        _OnFirstUse(wiring, surfaces),
         _guards(settings, admin_key),
         OPENAI_ERRORS,
         RequestIds(),
-        lambda request: parts.access_log.finished(as_record(request, parts.clock)),
+        lambda request: wiring.access_log.finished(as_record(request, wiring.clock)),
     )
     return _with_cors(dispatcher, settings.cors_origins) if settings.cors_origins else dispatcher
 
@@ -44,8 +44,8 @@ def make_routes(
 class _OnFirstUse:
     """FastAPI and its routes, imported at the first request for them: the import takes half a second."""
 
-    def __init__(self, parts: Wiring, surfaces: tuple[Surface, ...]) -> None:
-        self._parts = parts
+    def __init__(self, wiring: Wiring, surfaces: tuple[Surface, ...]) -> None:
+        self._wiring = wiring
         self._surfaces = surfaces
         self._made: AsgiApp | None = None
         self._one_at_a_time = asyncio.Lock()
@@ -61,11 +61,11 @@ class _OnFirstUse:
     def _make(self) -> AsgiApp:
         from llm_gateway.app.fastapi_app import make_fastapi_app  # noqa: PLC0415 - see the class
 
-        return make_fastapi_app(self._parts, self._surfaces)
+        return make_fastapi_app(self._wiring, self._surfaces)
 
 
-def _tables(settings: Settings, parts: Wiring, surfaces: tuple[Surface, ...]) -> tuple[RouteTable, ...]:
-    gateway = parts.gateway
+def _tables(settings: Settings, wiring: Wiring, surfaces: tuple[Surface, ...]) -> tuple[RouteTable, ...]:
+    gateway = wiring.gateway
     bodies = BodyReader(
         max_bytes=settings.max_body_bytes,
         max_total_bytes=settings.max_inflight_body_bytes,
@@ -73,23 +73,26 @@ def _tables(settings: Settings, parts: Wiring, surfaces: tuple[Surface, ...]) ->
         timeout=settings.body_timeout,
     )
     plane = DataPlane(
-        gateway=gateway, bodies=bodies, board=parts.board, max_concurrency=settings.max_concurrency
+        gateway=gateway,
+        bodies=bodies,
+        worker_registry=wiring.worker_registry,
+        max_concurrency=settings.max_concurrency,
     )
-    prober = _prober(parts, _MODELS_TTL)
+    prober = _prober(wiring, _MODELS_TTL)
     return (
         *(surface.routes(plane, prober) for surface in surfaces),
-        health_routes(gateway, _prober(parts, _HEALTH_TTL), lambda: details(parts)),
-        metrics_routes(lambda: parts.metrics.render(gauges(parts)), CONTENT_TYPE),
+        health_routes(gateway, _prober(wiring, _HEALTH_TTL), lambda: health_details(wiring)),
+        metrics_routes(lambda: render_metrics(wiring), CONTENT_TYPE),
     )
 
 
-def periodic_probes(parts: Wiring, workers: int) -> PeriodicProbes:
+def periodic_probes(wiring: Wiring, workers: int) -> PeriodicProbes:
     """Return the periodic health probes of this process, one of `workers`."""
-    return PeriodicProbes(parts.gateway, _prober(parts, _HEALTH_TTL), workers=workers)
+    return PeriodicProbes(wiring.gateway, _prober(wiring, _HEALTH_TTL), workers=workers)
 
 
-def _prober(parts: Wiring, ttl: float) -> Prober:
-    return Prober(parts.gateway, ttl=ttl, answered=parts.metrics.provider_answered)
+def _prober(wiring: Wiring, ttl: float) -> Prober:
+    return Prober(wiring.gateway, ttl=ttl, on_answer=wiring.metrics.provider_answered)
 
 
 def _guards(settings: Settings, admin_key: Secret) -> tuple[BearerGuard, ...]:

@@ -29,12 +29,12 @@ class DataPlane:
 
     gateway: Gateway
     bodies: BodyReader
-    board: WorkerRegistry
+    worker_registry: WorkerRegistry
     max_concurrency: int
 
     def model_route(self, path: str, dialect: Dialect) -> Handler:
         """Return the handler of one route that answers with a model."""
-        gateway, bodies, board = self.gateway, self.bodies, self.board
+        gateway, bodies, worker_registry = self.gateway, self.bodies, self.worker_registry
 
         async def handler(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
             exchange = exchange_of(scope)
@@ -50,7 +50,7 @@ class DataPlane:
                 client_ip=context.client_ip,
                 started=clock.monotonic(),
                 created_at=clock.unix_us(),
-                admitted=board.try_enter(self.max_concurrency),
+                admitted=worker_registry.try_enter(self.max_concurrency),
                 cache_directive=context.cache_directive,
                 forwarded={"x-request-id": request_id, **context.forwarded},
                 headers=scope["headers"],
@@ -84,6 +84,6 @@ class DataPlane:
                 bodies.release(call.request_bytes)
                 gateway.lifecycle.open -= 1
                 if call.admitted:
-                    board.leave()
+                    worker_registry.leave()
 
         return handler

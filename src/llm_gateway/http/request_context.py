@@ -45,7 +45,7 @@ class RequestContext:
 
 def context_of(scope: Scope, exchange: Exchange | None, dialect: Dialect) -> RequestContext:
     """Return what the head says; consecutive requests of a connection with equal heads are read once."""
-    kept = None if exchange is None else exchange.kept
+    kept = None if exchange is None else exchange.head_state
     if kept is None:
         return RequestContext(scope, dialect)
     # Equal heads have equal paths, and so the same dialect.

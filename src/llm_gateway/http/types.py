@@ -23,7 +23,7 @@ class Exchange(Protocol):
     gone: bool
     # What an earlier request with the same head left for this one, its content-length aside; None when there
     # was none.
-    kept: dict[str, Any] | None
+    head_state: dict[str, Any] | None
 
     async def send(self, message: Message) -> None:
         """Be ASGI's `send`, unless something between the server and the application has put its own in its place."""

@@ -7,10 +7,10 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
-from llm_gateway.core.config.catalog import Kind
+from llm_gateway.core.config.providers import Kind
 from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.core.records import Usage
 
 
 class UpstreamRequest(msgspec.Struct, kw_only=True, gc=False):
@@ -28,10 +28,6 @@ class UpstreamRequest(msgspec.Struct, kw_only=True, gc=False):
     def __repr__(self) -> str:
         """Show nothing of what must not be logged: a traceback may hold this."""
         return f"UpstreamRequest(method={self.method!r}, ...)"
-
-
-class BadReply(Exception):
-    """A 2xx reply that makes no sense; the message is for the log and holds none of the reply."""
 
 
 class UpstreamErrorBody(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,10 +22,10 @@ from llm_gateway.http.types import Message
 from llm_gateway.surfaces.openai.dialect import CHAT
 from llm_gateway.surfaces.openai.errors import OPENAI_ERRORS
 from llm_gateway.surfaces.openai.routes import OPENAI
-from tests.fakes.board import FakeBoard
 from tests.fakes.caching_bench import CachingBench
 from tests.fakes.in_memory import KEY, FakeReply, FakeUpstream
 from tests.fakes.shouting_surface import PATH, SHOUTING, SURFACE
+from tests.fakes.worker_registry import FakeWorkerRegistry
 
 REPLY = (
     b'{"choices":[{"index":0,"message":{"role":"assistant","content":"oh my"},"finish_reason":"stop"}],'
@@ -53,7 +53,9 @@ class App:
         self.bench = CachingBench(FakeUpstream(a=list(answers)))
         gateway = self.bench.gateway
         bodies = BodyReader(max_bytes=10_000, max_total_bytes=100_000, timeout=5)
-        plane = DataPlane(gateway=gateway, bodies=bodies, board=FakeBoard(), max_concurrency=10)
+        plane = DataPlane(
+            gateway=gateway, bodies=bodies, worker_registry=FakeWorkerRegistry(), max_concurrency=10
+        )
         prober = Prober(gateway, ttl=60)
         tables = [surface.routes(plane, prober) for surface in (OPENAI, SURFACE)]
         self.unmetered: list[Any] = []

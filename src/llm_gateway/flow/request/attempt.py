@@ -16,7 +16,7 @@ from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.dialect import Headers
 from llm_gateway.flow.ports.upstream import TransportError, UpstreamReply
-from llm_gateway.flow.request.recovery import AttemptEnded, UnsupportedField
+from llm_gateway.flow.request.recovery import AttemptFailed, UnsupportedField
 from llm_gateway.flow.request.reply import StreamReply, WholeReply
 from llm_gateway.flow.request.upstream_errors import (
     UNAUTHORIZED,
@@ -27,7 +27,8 @@ from llm_gateway.flow.request.upstream_errors import (
     retry_after,
 )
 from llm_gateway.flow.routing.selector import Candidate
-from llm_gateway.providers.base import Adapter, BadReply, ReplyStream, UpstreamRequest
+from llm_gateway.providers.base import Adapter, ReplyStream, UpstreamRequest
+from llm_gateway.wire.errors import BadReply
 
 _ERROR_BODY_LIMIT = 256 * 1024
 _ERROR_BODY_TIMEOUT = 10.0
@@ -68,11 +69,11 @@ class Attempt:
         self._permit = candidate.state.admit(now)
 
     async def run(self) -> WholeReply | StreamReply:
-        """Return the reply; raise AttemptEnded or UnsupportedField, with the deployment's permit released."""
+        """Return the reply; raise AttemptFailed or UnsupportedField, with the deployment's permit released."""
         permit = self._permit
         try:
             reply = await (self._stream() if self._request.stream else self._whole())
-        except AttemptEnded as ended:
+        except AttemptFailed as ended:
             if is_provider_failure(ended.failure):
                 permit.failed(self._meter.upstream_ended(), ended.failure.retry_after)
             else:
@@ -220,7 +221,7 @@ class Attempt:
             headers += ((b"x-llm-gateway-ignored", named.encode()),)
         return headers
 
-    async def _from_status(self, reply: UpstreamReply) -> AttemptEnded:
+    async def _from_status(self, reply: UpstreamReply) -> AttemptFailed:
         status = reply.status
         body = None
         if status != UNAUTHORIZED and 400 <= status < 500:

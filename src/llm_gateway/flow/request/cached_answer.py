@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from llm_gateway.core.config.catalog import CacheRules
+from llm_gateway.core.config.cache_rules import CacheRules
 from llm_gateway.core.config.snapshot import Principal, Route
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.model_request import ModelRequest
@@ -14,7 +14,7 @@ from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.dialect import Dialect, Headers
-from llm_gateway.flow.reply_cache.entry import CachedReply, is_worth_keeping, kept_reply
+from llm_gateway.flow.reply_cache.entry import CachedReply, is_cacheable, make_cached_reply
 from llm_gateway.flow.reply_cache.keys import is_deterministic, is_stateful, make_key
 from llm_gateway.flow.reply_cache.store import InFlightRequest, ReplyStore
 from llm_gateway.flow.request.cached_stream import RecordingStream, ReplayedStream
@@ -137,31 +137,31 @@ class _Lookup:
         until = clock.monotonic() + self._gateway.options.llm_timeout
         fruitless = 0
         while fruitless < _PATIENCE:
-            flight = self._store.flights.get(self._key)
+            flight = self._store.in_flight.get(self._key)
             if flight is None:
                 return await self._lead()
-            if not await flight.landing(max(until - clock.monotonic(), 0.0)):
+            if not await flight.wait(max(until - clock.monotonic(), 0.0)):
                 break
             if flight.reply is not None:
                 return self._replay(flight.reply)
-            fruitless += not flight.left
+            fruitless += not flight.abandoned
         return await self.ask_and_store()
 
     async def _lead(self) -> Reply:
-        flight = self._store.flights[self._key] = InFlightRequest()
+        flight = self._store.in_flight[self._key] = InFlightRequest()
         try:
             cached = await self._store.find(self._key)
             if cached is None:
                 return await self.ask_and_store(flight)
-            flight.land(cached)
+            flight.resolve(cached)
             return self._replay(cached)
         except asyncio.CancelledError:
             # Its upstream is closed already: one of the waiting requests asks again.
-            flight.left = True
+            flight.abandoned = True
             raise
         finally:
-            del self._store.flights[self._key]
-            flight.land(None)
+            del self._store.in_flight[self._key]
+            flight.resolve(None)
 
     async def ask_and_store(self, flight: InFlightRequest | None = None) -> Reply:
         """Return what the providers answer, and store it if it may be; waiting requests get it first."""
@@ -178,7 +178,7 @@ class _Lookup:
             answer = reply
             entry = self._entry(reply.canonical, reply.headers)
             if flight is not None:
-                flight.land(entry)
+                flight.resolve(entry)
             await self._keep(entry)
         answer.headers += ((HEADER, b"miss"),)
         return answer
@@ -192,13 +192,13 @@ class _Lookup:
         own = {(one.provider_key, one.upstream_model) for one in self._route.deployments}
         if (record.provider, record.upstream_model) not in own:
             return None
-        if not is_worth_keeping(self._request.endpoint, body, stream=self._request.stream):
+        if not is_cacheable(self._request.traits, body, stream=self._request.stream):
             return None
-        return kept_reply(body, headers, record, self._gateway.clock.unix_us())
+        return make_cached_reply(body, headers, record, self._gateway.clock.unix_us())
 
     async def _keep(self, entry: CachedReply | None) -> None:
         if entry is not None:
-            await self._store.keep(self._key, entry, self._ttl)
+            await self._store.store(self._key, entry, self._ttl)
 
     def _replay(self, cached: CachedReply) -> Reply:
         self._store.count("hit")
@@ -212,6 +212,6 @@ class _Lookup:
             self._meter.response_bytes = len(body)
             self._meter.report("ok", cached.status, usage=cached.usage)
             reply = WholeReply(cached.status, body, cached.body)
-        age = max(self._gateway.clock.unix_us() - cached.kept_at, 0) // 1_000_000
+        age = max(self._gateway.clock.unix_us() - cached.stored_at, 0) // 1_000_000
         reply.headers += (*cached.headers, (HEADER, b"hit"), (b"age", b"%d" % age))
         return reply

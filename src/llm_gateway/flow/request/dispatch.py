@@ -7,7 +7,7 @@ from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.request.attempt import Attempt
-from llm_gateway.flow.request.recovery import AttemptEnded, Recovery, UnsupportedField
+from llm_gateway.flow.request.recovery import AttemptFailed, Recovery, UnsupportedField
 from llm_gateway.flow.request.reply import StreamReply, WholeReply
 from llm_gateway.flow.routing.plan import Plan
 
@@ -20,7 +20,7 @@ async def dispatch(
     candidate = plan.first(now)
     try:
         return await Attempt(gateway, call, request, candidate, meter, now).run()
-    except (AttemptEnded, UnsupportedField) as failed:
+    except (AttemptFailed, UnsupportedField) as failed:
         recovery = Recovery(gateway, call, plan, meter, candidate, failed)
     while True:
         # Raises the error for the client when nothing is left to try.
@@ -28,7 +28,7 @@ async def dispatch(
         now = gateway.clock.monotonic()
         try:
             return await Attempt(gateway, call, request, candidate, meter, now).run()
-        except (AttemptEnded, UnsupportedField) as failed:
+        except (AttemptFailed, UnsupportedField) as failed:
             recovery.failed(candidate, failed)
         finally:
             recovery.attempt_over()

@@ -9,14 +9,14 @@ from functools import partial
 from llm_gateway.core.errors import GatewayError, internal_error
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.accounting.meter import CLIENT_LEFT, Meter
+from llm_gateway.flow.accounting.rate_limit import rate_limit_headers
 from llm_gateway.flow.call import Call, ClientDisconnected
 from llm_gateway.flow.gateway import Gateway
+from llm_gateway.flow.ports.limits import NOT_LIMITED, Verdict
 from llm_gateway.flow.request.admission import (
     authenticate,
     authorise,
     current_snapshot,
-    rate_limit_headers,
-    throttle,
 )
 from llm_gateway.flow.request.cached_answer import answer_with_cache
 from llm_gateway.flow.request.dispatch import dispatch
@@ -46,17 +46,17 @@ async def handle(gateway: Gateway, call: Call, read_request: ReadRequest) -> Rep
         authorise(account, request.model)
         route = find_route(snapshot, request.model)
         plan = make_plan(gateway.selector, snapshot, account, route, request, call.headers)
-        verdict = None
-        if (limit := account.credential.rate_limit) is not None:
-            limiter, owner = gateway.limiter, account.credential.id
-            verdict = limiter.hit_nowait(owner, limit) or await limiter.hit(owner, limit)
-            throttle(verdict)
+        verdict = NOT_LIMITED
+        if account.is_limited:
+            answer = gateway.limit.reserve(account, request)
+            verdict = answer if isinstance(answer, Verdict) else await answer
+            meter.reservation = verdict.reservation
         if call.cache_directive is None and account.credential.cache is None and route.rules.cache is None:
             reply: Reply = await dispatch(gateway, call, request, plan, meter)
         else:
             ask = partial(dispatch, gateway, call, request, plan, meter)
             reply = await answer_with_cache(gateway, call, request, account, plan.route, meter, ask)
-        if verdict is not None:
+        if verdict is not NOT_LIMITED:
             reply.headers += rate_limit_headers(verdict)
     except GatewayError as error:
         meter.refuse(error)

@@ -7,8 +7,8 @@ from contextlib import suppress
 from typing import Protocol
 
 from llm_gateway.core.errors import GatewayError, UpstreamFailed, UpstreamTimedOut
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.core.records import Usage
 from llm_gateway.flow.accounting.meter import CLIENT_LEFT, Meter
 from llm_gateway.flow.accounting.token_estimates import count_stream
 from llm_gateway.flow.gateway import Gateway
@@ -17,7 +17,8 @@ from llm_gateway.flow.ports.upstream import TransportError, UpstreamReply
 from llm_gateway.flow.request.redaction import refused
 from llm_gateway.flow.routing.deployment_state import Permit
 from llm_gateway.flow.routing.selector import Candidate
-from llm_gateway.providers.base import BadReply, ReplyStream, StreamSample, UpstreamErrorBody
+from llm_gateway.providers.base import ReplyStream, StreamSample, UpstreamErrorBody
+from llm_gateway.wire.errors import BadReply
 
 _OK = 200
 

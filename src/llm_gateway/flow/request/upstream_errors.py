@@ -10,9 +10,10 @@ from llm_gateway.core.config.snapshot import Deployment
 from llm_gateway.core.errors import GatewayError, UpstreamFailed, UpstreamTimedOut, UpstreamUnavailable
 from llm_gateway.core.routing.retry import Failure
 from llm_gateway.flow.ports.upstream import TransportError
-from llm_gateway.flow.request.recovery import AttemptEnded
+from llm_gateway.flow.request.recovery import AttemptFailed
 from llm_gateway.flow.request.redaction import refused
-from llm_gateway.providers.base import BadReply, UpstreamErrorBody
+from llm_gateway.providers.base import UpstreamErrorBody
+from llm_gateway.wire.errors import BadReply
 
 UNAUTHORIZED: Final = 401
 _TOO_MANY, _UNAVAILABLE, _GATEWAY_TIMEOUT = 429, 503, 504
@@ -24,7 +25,7 @@ _LONGEST_RETRY_AFTER = 86_400.0
 
 def from_status(
     status: int, body: UpstreamErrorBody | None, wait: float | None, deployment: Deployment
-) -> AttemptEnded:
+) -> AttemptFailed:
     """Read an error response. `body` is that of a 4xx; `wait` is the Retry-After header, in seconds."""
     error: GatewayError
     body = body or UpstreamErrorBody()
@@ -49,19 +50,19 @@ def from_status(
         retry_after=wait if status in {_TOO_MANY, _UNAVAILABLE, _OVERLOADED} else None,
         about=_about_request(body),
     )
-    return AttemptEnded(failure, error, f"status {status}")
+    return AttemptFailed(failure, error, f"status {status}")
 
 
-def from_reply(body: UpstreamErrorBody, deployment: Deployment) -> AttemptEnded:
+def from_reply(body: UpstreamErrorBody, deployment: Deployment) -> AttemptFailed:
     """Read an error that came under a 2xx, before any content."""
     message = "The provider failed before it answered."
     if body.message is not None:
         message = refused(body, _UNAVAILABLE, deployment).message
     failure = Failure(reason="protocol", about=_about_request(body))
-    return AttemptEnded(failure, UpstreamFailed(message), "an error under a 2xx, before any content")
+    return AttemptFailed(failure, UpstreamFailed(message), "an error under a 2xx, before any content")
 
 
-def from_transport(fault: TransportError) -> AttemptEnded:
+def from_transport(fault: TransportError) -> AttemptFailed:
     """Read a failure of the transport, before the reply was complete or had content."""
     error: GatewayError
     if fault.kind == "timeout":
@@ -74,13 +75,13 @@ def from_transport(fault: TransportError) -> AttemptEnded:
         )
     else:
         error = UpstreamFailed("The provider's answer could not be read.", code="upstream_bad_reply")
-    return AttemptEnded(Failure(reason=fault.kind), error, str(fault))
+    return AttemptFailed(Failure(reason=fault.kind), error, str(fault))
 
 
-def bad_reply(bad: BadReply) -> AttemptEnded:
+def bad_reply(bad: BadReply) -> AttemptFailed:
     """Read a reply that could not be decoded."""
     error = UpstreamFailed("The provider's answer could not be read.", code="upstream_bad_reply")
-    return AttemptEnded(Failure(reason="protocol"), error, str(bad))
+    return AttemptFailed(Failure(reason="protocol"), error, str(bad))
 
 
 def retry_after(value: str | None, now: float) -> float | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from llm_gateway.core.records import Usage
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
-from llm_gateway.providers.base import NO_TAIL, BadReply, StreamSample, UpstreamErrorBody
+from llm_gateway.providers.base import NO_TAIL, StreamSample, UpstreamErrorBody
 from llm_gateway.providers.openai.errors import NOT_JSON, refusal_from
-from llm_gateway.providers.openai.usage import WireUsage, usage_from_wire
+from llm_gateway.wire.errors import BadReply
+from llm_gateway.wire.openai_chat.usage import WireUsage, usage_from_wire
 
 # Inside a JSON string a quote is escaped, so the quoted names can only be keys (or whole values, rarely). What
 # holds none of these is text on its way, and is passed on without being parsed.

@@ -7,18 +7,14 @@ from typing import Any
 
 import msgspec
 
-from llm_gateway.core.records import Usage
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
-from llm_gateway.providers.base import BadReply, StreamSample, StreamTail, UpstreamErrorBody
+from llm_gateway.providers.base import StreamSample, StreamTail, UpstreamErrorBody
 from llm_gateway.providers.openai.errors import NOT_JSON
-from llm_gateway.providers.openai.responses import (
-    ResponsesUsage,
-    read_response,
-    response_as_events,
-    response_refusal,
-    responses_usage,
-)
+from llm_gateway.providers.openai.responses import read_response, response_refusal
 from llm_gateway.providers.stream_sample import StreamSampler
+from llm_gateway.wire.errors import BadReply
+from llm_gateway.wire.openai_responses.responses import ResponsesUsage, response_as_events, responses_usage
 
 # How an event begins that has one more piece of something. Neither can stand in JSON, which has no raw line ends.
 _PIECE = b".delta\ndata: "

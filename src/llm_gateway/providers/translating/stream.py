@@ -6,12 +6,13 @@ from abc import ABC, abstractmethod
 
 import msgspec
 
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.core.records import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
-from llm_gateway.providers.base import NO_TAIL, BadReply, StreamSample, UpstreamErrorBody
+from llm_gateway.providers.base import NO_TAIL, StreamSample, UpstreamErrorBody
 from llm_gateway.providers.stream_sample import StreamSampler
-from llm_gateway.providers.translating.writing import ReplyWriter
+from llm_gateway.wire.errors import BadReply
+from llm_gateway.wire.openai_chat.reply_writer import ReplyWriter
 
 _NONSENSE = UpstreamErrorBody(
     message="The provider's stream made no sense any more.", type="upstream_error", code="upstream_error"
