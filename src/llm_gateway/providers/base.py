@@ -58,7 +58,7 @@ class StreamSample(msgspec.Struct, frozen=True):
     """The first part of what a stream relayed; `total_bytes` counts all of it."""
 
     blocks: tuple[bytes, ...]
-    kept_bytes: int
+    sampled_bytes: int
     total_bytes: int
 
 
@@ -92,7 +92,7 @@ class ReplyStream(Protocol):
         Afterwards the reader is `done`, or has a `refusal`. Raise BadReply for what is no whole answer.
         """
 
-    def kept(self) -> StreamSample:
+    def sample(self) -> StreamSample:
         """Return what was relayed, for counting."""
 
     def failure(self, error: GatewayError) -> bytes:

@@ -183,7 +183,7 @@ class StreamReply:
         self._released = True
         self._upstream.finish()
         self._permit.succeeded(self._meter.upstream_ended())
-        usage = self._reader.usage or await self._count(self._reader.kept())
+        usage = self._reader.usage or await self._count(self._reader.sample())
         last = out + self._reader.ending
         self._meter.response_bytes += len(last)
         self._meter.report("ok", _OK, usage=usage)
@@ -193,7 +193,7 @@ class StreamReply:
         """End the stream with an error event, never as one that ended well."""
         self._upstream.close()
         self._permit.failed(self._meter.upstream_ended())
-        usage = self._reader.usage or await self._count(self._reader.kept())
+        usage = self._reader.usage or await self._count(self._reader.sample())
         last = out + self._reader.failure(error)
         self._meter.response_bytes += len(last)
         self._meter.report("error", _OK, error_type=(error.code or error.type)[:100], usage=usage)
@@ -209,7 +209,7 @@ class StreamReply:
 
     def _abandon(self) -> None:
         """Report after the client left: what came is counted in the background."""
-        meter, usage, kept = self._meter, self._reader.usage, self._reader.kept()
+        meter, usage, kept = self._meter, self._reader.usage, self._reader.sample()
         meter.upstream_ended()
         status = _OK if self._sent else CLIENT_LEFT
         if usage is not None:

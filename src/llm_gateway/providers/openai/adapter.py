@@ -14,7 +14,7 @@ from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.secret import Secret
 from llm_gateway.providers.base import Completion, ReplyStream, UpstreamErrorBody, UpstreamRequest
 from llm_gateway.providers.openai.chat_stream import ChatStream
-from llm_gateway.providers.openai.errors import refusal_from
+from llm_gateway.providers.openai.errors import error_body_from
 from llm_gateway.providers.openai.responses import read_response
 from llm_gateway.providers.openai.responses_stream import ResponsesStream
 from llm_gateway.wire.errors import BadReply
@@ -127,7 +127,7 @@ class OpenAIAdapter:
             value = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return UpstreamErrorBody()
-        return refusal_from(value)
+        return error_body_from(value)
 
     def models_request(self, provider: EnabledProvider) -> UpstreamRequest:
         """Ask for `GET /models`."""
@@ -160,10 +160,10 @@ def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
     """Return `stream_options` with include_usage on, the client's other options kept."""
     if options is None:
         return _WITH_USAGE
-    kept = msgspec.json.decode(options)
-    if not isinstance(kept, dict):
+    given = msgspec.json.decode(options)
+    if not isinstance(given, dict):
         return _WITH_USAGE
-    return msgspec.Raw(_encode({**kept, "include_usage": True}))
+    return msgspec.Raw(_encode({**given, "include_usage": True}))
 
 
 def _set_stream_options(

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.providers.openai.errors import refusal_from
+from llm_gateway.providers.openai.errors import error_body_from
 from llm_gateway.providers.openai.event_stream import OpenAIReplyStream
 from llm_gateway.wire.errors import BadReply
 
@@ -31,7 +31,7 @@ class ChatStream(OpenAIReplyStream):
         try:
             reply: dict[str, Any] = msgspec.json.decode(body)
             if reply.get("error") and not reply.get("choices"):
-                self.refusal = refusal_from(reply)
+                self.refusal = error_body_from(reply)
                 return b""
             events = _as_events(reply, is_chat=self._is_chat)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError):

@@ -56,7 +56,7 @@ _POLICY = re.compile("|".join(_POLICY_TEXTS), re.IGNORECASE)
 _LONGEST_SEARCHED = 8192
 
 
-def refusal_from(value: object) -> UpstreamErrorBody:
+def error_body_from(value: object) -> UpstreamErrorBody:
     """Find message, type, code and param in a decoded error body of any of the known shapes; never raises."""
     if not isinstance(value, dict):
         return UpstreamErrorBody()
@@ -78,14 +78,14 @@ def refusal_from(value: object) -> UpstreamErrorBody:
 
 def _message(error: dict[str, Any]) -> str | None:
     for name in ("message", "detail"):
-        said = error.get(name)
-        if isinstance(said, dict):
+        value = error.get(name)
+        if isinstance(value, dict):
             # Mistral
-            said = said.get("detail", said.get("message"))
-        if isinstance(said, str) and said:
-            return said
-        if isinstance(said, list):
-            return "; ".join(_complaints(said)) or None
+            value = value.get("detail", value.get("message"))
+        if isinstance(value, str) and value:
+            return value
+        if isinstance(value, list):
+            return "; ".join(_complaints(value)) or None
     return None
 
 

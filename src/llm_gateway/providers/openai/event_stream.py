@@ -8,7 +8,7 @@ from llm_gateway.core.records import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
 from llm_gateway.providers.base import StreamSample, UpstreamErrorBody
 from llm_gateway.providers.chat_stream_end import ChatEnding
-from llm_gateway.providers.openai.errors import NOT_JSON, refusal_from
+from llm_gateway.providers.openai.errors import NOT_JSON, error_body_from
 from llm_gateway.wire.errors import BadReply
 from llm_gateway.wire.openai_chat.usage import WireUsage, usage_from_wire
 
@@ -18,7 +18,7 @@ _WORTH_A_LOOK = (
     b'finish_reason":"', b'"usage":{', b'"error"', b"[DONE]", b"event:", b'finish_reason": "', b'"usage": {',
 )  # fmt: skip
 _FINISH_REASON = b'"finish_reason"'
-_KEPT_FOR_COUNTING = 256 * 1024
+_SAMPLE_BYTES = 256 * 1024
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -42,9 +42,20 @@ class OpenAIReplyStream(ChatEnding):
     """One streamed reply; see ReplyStream for what the attributes say."""
 
     __slots__ = (
-        "_choices", "_finished_choices", "_hide_usage", "_kept", "_kept_bytes", "_quiet_tail",
-        "_relayed_bytes", "_splitter", "_usual_spacing",
-        "content_seen", "done", "finished", "refusal", "usage",
+        "_choices",
+        "_finished_choices",
+        "_hide_usage",
+        "_quiet_tail",
+        "_sample",
+        "_sampled_bytes",
+        "_splitter",
+        "_total_bytes",
+        "_usual_spacing",
+        "content_seen",
+        "done",
+        "finished",
+        "refusal",
+        "usage",
     )  # fmt: skip
 
     def __init__(self, *, choices: int, hide_usage: bool, event_limit: int) -> None:
@@ -55,9 +66,9 @@ class OpenAIReplyStream(ChatEnding):
         self._finished_choices: set[int] = set()
         self._quiet_tail = b""
         self._usual_spacing = False
-        self._kept: list[bytes] = []
-        self._kept_bytes = 0
-        self._relayed_bytes = 0
+        self._sample: list[bytes] = []
+        self._sampled_bytes = 0
+        self._total_bytes = 0
         self.content_seen = False
         self.done = False
         self.finished = False
@@ -75,7 +86,7 @@ class OpenAIReplyStream(ChatEnding):
             and not self._splitter.held
         ):
             # One quiet event, by far the most frequent piece.
-            self._keep(data)
+            self._record(data)
             return data
         try:
             block = self._splitter.feed(data)
@@ -86,7 +97,7 @@ class OpenAIReplyStream(ChatEnding):
             return b""
         if not (self.content_seen and self._is_quiet(block)):
             block = self._look(block)
-        self._keep(block)
+        self._record(block)
         return block
 
     def end(self) -> bytes:
@@ -95,18 +106,18 @@ class OpenAIReplyStream(ChatEnding):
         # Half an event would reach the client as broken JSON: a cut is told by an error event instead.
         return self.feed(rest + b"\n\n") if rest.strip() and _is_whole(rest) else b""
 
-    def kept(self) -> StreamSample:
+    def sample(self) -> StreamSample:
         """Return what was relayed."""
-        return StreamSample(tuple(self._kept), self._kept_bytes, self._relayed_bytes)
+        return StreamSample(tuple(self._sample), self._sampled_bytes, self._total_bytes)
 
-    def _keep(self, block: bytes) -> None:
+    def _record(self, block: bytes) -> None:
         size = len(block)
-        self._relayed_bytes += size
+        self._total_bytes += size
         if self.usage is not None:
-            self._kept.clear()
-        elif (kept := self._kept_bytes + size) <= _KEPT_FOR_COUNTING:
-            self._kept_bytes = kept
-            self._kept.append(block)
+            self._sample.clear()
+        elif (sampled := self._sampled_bytes + size) <= _SAMPLE_BYTES:
+            self._sampled_bytes = sampled
+            self._sample.append(block)
 
     def _is_quiet(self, block: bytes) -> bool:
         """Tell, without parsing, that nothing in `block` has to be acted on."""
@@ -178,7 +189,7 @@ class OpenAIReplyStream(ChatEnding):
             self.refusal = NOT_JSON
             return False
         if bytes(chunk.error) not in _NOTHING or _is_error_event(event):
-            self.refusal = refusal_from(msgspec.json.decode(data))
+            self.refusal = error_body_from(msgspec.json.decode(data))
             return False
         if chunk.usage is not None:
             self.usage = usage_from_wire(chunk.usage) or self.usage

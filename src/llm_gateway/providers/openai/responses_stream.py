@@ -12,7 +12,7 @@ from llm_gateway.core.records import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
 from llm_gateway.providers.base import StreamSample, UpstreamErrorBody
 from llm_gateway.providers.openai.errors import NOT_JSON
-from llm_gateway.providers.openai.responses import read_response, response_refusal
+from llm_gateway.providers.openai.responses import read_response, response_error_body
 from llm_gateway.providers.stream_sample import StreamSampler
 from llm_gateway.wire.errors import BadReply
 from llm_gateway.wire.openai_responses.responses import (
@@ -66,8 +66,15 @@ class ResponsesStream:
     """One streamed response; see ReplyStream for what the attributes say."""
 
     __slots__ = (
-        "_failed", "_kept", "_latest", "_splitter",
-        "content_seen", "done", "finished", "refusal", "usage",
+        "_failed",
+        "_latest",
+        "_sample",
+        "_splitter",
+        "content_seen",
+        "done",
+        "finished",
+        "refusal",
+        "usage",
     )  # fmt: skip
 
     # The last event says that it is the last: there is no [DONE].
@@ -76,7 +83,7 @@ class ResponsesStream:
     def __init__(self, *, event_limit: int) -> None:
         """Allow `event_limit` bytes for one event."""
         self._splitter = EventSplitter(event_limit)
-        self._kept = StreamSampler()
+        self._sample = StreamSampler()
         self._latest = b""
         self._failed: bytes | None = None
         self.content_seen = False
@@ -98,7 +105,7 @@ class ResponsesStream:
             block = self._look(block)
         if block:
             self._latest = block
-            self._kept.add(block, wanted=self.usage is None)
+            self._sample.add(block, wanted=self.usage is None)
         return block
 
     def end(self) -> bytes:
@@ -112,9 +119,9 @@ class ResponsesStream:
         read_response(body)
         return self.feed(response_as_events(body))
 
-    def kept(self) -> StreamSample:
+    def sample(self) -> StreamSample:
         """Return what was relayed."""
-        return self._kept.value()
+        return self._sample.value()
 
     def failure(self, error: GatewayError) -> bytes:
         """Return the `error` event, or the provider's own `response.failed` with its error made safe.
@@ -148,35 +155,35 @@ class ResponsesStream:
     def _relay(self, data: bytes, event: bytes) -> bool:
         """Learn from one event; tell whether the client gets it."""
         try:
-            said = _decode_event(data)
+            decoded = _decode_event(data)
         except (msgspec.ValidationError, UnicodeDecodeError):
             # JSON of a shape of the provider's own: not ours to judge, but for what it is.
             kind = _object(data).get("type")
-            said = _Event(type=kind if isinstance(kind, str) else None)
+            decoded = _Event(type=kind if isinstance(kind, str) else None)
         except (msgspec.DecodeError, RecursionError):
             if not self.content_seen:
                 message = "an event of the provider's stream is not JSON"
                 raise BadReply(message) from None
             self.refusal = NOT_JSON
             return False
-        kind = said.type or _name(event)
+        kind = decoded.type or _name(event)
         if kind == "response.failed":
             self._fail_with_response(data)
-        elif kind == "error" or (said.type is None and bytes(said.error) != b"null"):
+        elif kind == "error" or (decoded.type is None and bytes(decoded.error) != b"null"):
             value = _object(data)
-            self.refusal = response_refusal(
+            self.refusal = response_error_body(
                 value if value.get("error") else {"error": {**value, "type": None}}
             )
         elif kind in _LAST:
-            self.usage = responses_usage(said.response.usage) if said.response is not None else None
+            self.usage = responses_usage(decoded.response.usage) if decoded.response is not None else None
             self.content_seen = self.finished = self.done = True
         elif not self.content_seen:
-            self.content_seen = _has_content(kind, said)
+            self.content_seen = _has_content(kind, decoded)
         return self.refusal is None
 
     def _fail_with_response(self, data: bytes) -> None:
         response = _object(data).get("response")
-        self.refusal = response_refusal(response)
+        self.refusal = response_error_body(response)
         if isinstance(response, dict):
             self._failed = data
             self.usage = _usage_of(response)

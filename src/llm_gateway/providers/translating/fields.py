@@ -17,7 +17,7 @@ IGNORABLE_FIELDS = frozenset(
     }
 )  # fmt: skip
 # What a field may say without asking for anything.
-_HARMLESS = {
+_NO_OP_VALUES = {
     "frequency_penalty": {b"0", b"0.0"},
     "presence_penalty": {b"0", b"0.0"},
     "logprobs": {b"false"},
@@ -30,7 +30,9 @@ _HARMLESS = {
 }
 
 
-def settle(provider: str, conversation: Conversation, carried: Iterable[str] = ()) -> tuple[str, ...]:
+def check_unsupported(
+    provider: str, conversation: Conversation, carried: Iterable[str] = ()
+) -> tuple[str, ...]:
     """Return the names of what is left out; raise BadRequest for what would change the answer.
 
     `carried` are the fields of `conversation.rest` that the adapter sends on itself; `provider` is the
@@ -39,7 +41,7 @@ def settle(provider: str, conversation: Conversation, carried: Iterable[str] = (
     known = frozenset(carried)
     ignored_fields = list(conversation.unknown)
     for name, raw in conversation.rest.items():
-        if name in known or _asks_for_nothing(name, raw):
+        if name in known or _is_no_op(name, raw):
             continue
         if name not in IGNORABLE_FIELDS:
             raise unsupported_field(provider, name)
@@ -56,5 +58,5 @@ def unsupported_field(provider: str, field: str) -> BadRequest:
     return BadRequest(message, param=field, code="unsupported_by_provider")
 
 
-def _asks_for_nothing(name: str, raw: msgspec.Raw) -> bool:
-    return bytes(raw).replace(b" ", b"") in _HARMLESS.get(name, ())
+def _is_no_op(name: str, raw: msgspec.Raw) -> bool:
+    return bytes(raw).replace(b" ", b"") in _NO_OP_VALUES.get(name, ())

@@ -15,7 +15,7 @@ from llm_gateway.providers.stream_sample import StreamSampler
 from llm_gateway.wire.errors import BadReply
 from llm_gateway.wire.openai_chat.reply_writer import ReplyWriter
 
-_NONSENSE = UpstreamErrorBody(
+_UNREADABLE_STREAM = UpstreamErrorBody(
     message="The provider's stream made no sense any more.", type="upstream_error", code="upstream_error"
 )
 
@@ -31,7 +31,7 @@ class TranslatedStream(ChatEnding, ABC):
         """Read the answer to `request`; one event may have `event_limit` bytes."""
         self.writer = ReplyWriter(request)
         self._splitter = EventSplitter(event_limit)
-        self._kept = StreamSampler()
+        self._sample = StreamSampler()
         self.content_seen = False
         self.done = False
         self.finished = False
@@ -65,8 +65,8 @@ class TranslatedStream(ChatEnding, ABC):
                 if not self.content_seen:
                     raise
                 # What came before it, perhaps in the same bytes, is still the client's.
-                self.refusal = _NONSENSE
-        return self._keep(b"".join(out))
+                self.refusal = _UNREADABLE_STREAM
+        return self._record(b"".join(out))
 
     def end(self) -> bytes:
         """Take the provider's clean end: a last event without its blank line still counts, half of one does not."""
@@ -75,14 +75,14 @@ class TranslatedStream(ChatEnding, ABC):
 
     def whole(self, body: bytes) -> bytes:
         """Take JSON that answered the streamed request; return its events."""
-        out = self._keep(self.take_whole(body))
+        out = self._record(self.take_whole(body))
         if self.refusal is None:
             self.content_seen = self.finished = self.done = True
         return out
 
-    def kept(self) -> StreamSample:
+    def sample(self) -> StreamSample:
         """Return what was relayed, for counting."""
-        return self._kept.value()
+        return self._sample.value()
 
     def _read(self, event: bytes) -> bytes:
         payload = event_data(event)
@@ -95,8 +95,8 @@ class TranslatedStream(ChatEnding, ABC):
         # Some servers put a bare JSON error into a stream that broke.
         return self.take(text) if text.startswith((b"{", b"[")) else b""
 
-    def _keep(self, block: bytes) -> bytes:
-        self._kept.add(block, wanted=self.usage is None or not self.finished)
+    def _record(self, block: bytes) -> bytes:
+        self._sample.add(block, wanted=self.usage is None or not self.finished)
         return block
 
 
