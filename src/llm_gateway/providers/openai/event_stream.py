@@ -1,4 +1,4 @@
-"""Reads OpenAI's event stream on its way through: sees content, usage, errors and the end, changes no byte."""
+"""Reads OpenAI's event stream while relaying it unchanged: detects content, usage, errors and the end."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from llm_gateway.providers.openai.errors import NOT_JSON, error_body_from
 from llm_gateway.wire.errors import BadReply
 from llm_gateway.wire.openai_chat.usage import WireUsage, usage_from_wire
 
-# Inside a JSON string a quote is escaped, so the quoted names can only be keys (or whole values, rarely). What
-# holds none of these is text on its way, and is passed on without being parsed.
+# In a JSON string quotes are escaped, so these quoted names are keys (or, rarely, whole values). An event without
+# any of them is plain content and is relayed without being parsed.
 _WORTH_A_LOOK = (
     b'finish_reason":"', b'"usage":{', b'"error"', b"[DONE]", b"event:", b'finish_reason": "', b'"usage": {',
 )  # fmt: skip
@@ -39,7 +39,7 @@ _NOTHING = frozenset({b"null", b'""', b"[]", b"{}"})
 
 
 class OpenAIReplyStream(ChatEnding):
-    """One streamed reply; see ReplyStream for what the attributes say."""
+    """One streamed reply; ReplyStream documents the attributes."""
 
     __slots__ = (
         "_choices",
@@ -59,7 +59,7 @@ class OpenAIReplyStream(ChatEnding):
     )  # fmt: skip
 
     def __init__(self, *, choices: int, hide_usage: bool, event_limit: int) -> None:
-        """Expect `choices` finish reasons; drop the usage chunk when it is to be hidden."""
+        """`choices`: number of expected finish reasons; `hide_usage`: drop the usage chunk."""
         self._choices = choices
         self._hide_usage = hide_usage
         self._splitter = EventSplitter(event_limit)
@@ -76,7 +76,6 @@ class OpenAIReplyStream(ChatEnding):
         self.usage: Usage | None = None
 
     def feed(self, data: bytes) -> bytes:
-        """Return what goes on to the client of all events that are whole by now."""
         tail = self._quiet_tail
         if (
             tail
@@ -85,7 +84,7 @@ class OpenAIReplyStream(ChatEnding):
             and self.usage is None
             and not self._splitter.held
         ):
-            # One quiet event, by far the most frequent piece.
+            # One quiet event: by far the most frequent case.
             self._record(data)
             return data
         try:
@@ -101,13 +100,11 @@ class OpenAIReplyStream(ChatEnding):
         return block
 
     def end(self) -> bytes:
-        """Take the provider's end: return what goes on of a last event that lacks its blank line."""
         rest = self._splitter.rest()
-        # Half an event would reach the client as broken JSON: a cut is told by an error event instead.
+        # Half an event would reach the client as broken JSON; it gets an error event instead.
         return self.feed(rest + b"\n\n") if rest.strip() and _is_whole(rest) else b""
 
     def sample(self) -> StreamSample:
-        """Return what was relayed."""
         return StreamSample(tuple(self._sample), self._sampled_bytes, self._total_bytes)
 
     def _record(self, block: bytes) -> None:
@@ -120,7 +117,7 @@ class OpenAIReplyStream(ChatEnding):
             self._sample.append(block)
 
     def _is_quiet(self, block: bytes) -> bool:
-        """Tell, without parsing, that nothing in `block` has to be acted on."""
+        """Tell, without parsing, whether `block` can be relayed without a closer look."""
         tail = self._quiet_tail
         if tail and block.endswith(tail) and block.count(tail) == block.count(b"\n\n"):
             return True
@@ -129,15 +126,15 @@ class OpenAIReplyStream(ChatEnding):
         )
 
     def _quiet_start(self, block: bytes) -> int:
-        """Return how many bytes at the start of `block` are events to pass on as they are."""
+        """Return the length of the quiet events at the start of `block`."""
         tail = self._quiet_tail
         end = block.rfind(tail) + len(tail) if tail and tail in block else 0
         return end if block.count(tail, 0, end) == block.count(b"\n\n", 0, end) else 0
 
     def _learn(self, event: bytes) -> None:
-        """Remember how the first content event ends: what ends like it has no finish reason and no usage.
+        """Remember how the first content event ends: an event with the same end has no finish reason and no usage.
 
-        A provider whose JSON is spaced in a way of its own, or whose lines end in one, has every event parsed.
+        If the provider uses unusual spacing or line ends, every event is parsed.
         """
         start = event.rfind(_FINISH_REASON)
         if not event.endswith(b"\n\n"):
@@ -150,7 +147,7 @@ class OpenAIReplyStream(ChatEnding):
             self._quiet_tail = event[start:]
 
     def _look(self, block: bytes) -> bytes:
-        """Go through `block` event by event, but for a quiet run once the first content is known."""
+        """Read `block` event by event; skip a run of quiet events once the first content has been seen."""
         relayed = []
         position = 0
         if self.content_seen:
@@ -176,11 +173,11 @@ class OpenAIReplyStream(ChatEnding):
         return b"".join(relayed)
 
     def _relay(self, data: bytes, event: bytes) -> bool:
-        """Learn from one event; tell whether the client gets it."""
+        """Read one event; return whether to relay it."""
         try:
             chunk = _decode_chunk(data)
         except (msgspec.ValidationError, UnicodeDecodeError):
-            # JSON of a shape of the provider's own: not ours to judge.
+            # Valid JSON of an unknown shape: relay it.
             return True
         except (msgspec.DecodeError, RecursionError):
             if not self.content_seen:
@@ -213,7 +210,7 @@ def _has_content(choice: _Choice) -> bool:
 
 
 def _looks_whole(block: bytes) -> bool:
-    """Tell, without parsing, that every event is a chunk whose JSON has its end."""
+    """Tell, without parsing, whether every event is a chunk with complete JSON."""
     events = block.count(b"\n\n")
     return block.count(b"}\n\n") == events == block.count(b'"choices":')
 

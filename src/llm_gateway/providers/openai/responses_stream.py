@@ -1,4 +1,4 @@
-"""Reads the Responses API's event stream on its way through: content, usage, failures, the end; changes no byte."""
+"""Reads the Responses API's event stream while relaying it unchanged: content, usage, failures and the end."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from llm_gateway.wire.openai_responses.responses import (
     responses_usage,
 )
 
-# How an event begins that has one more piece of something. Neither can stand in JSON, which has no raw line ends.
+# The start of a delta event. Neither can occur inside JSON, which has no raw line ends.
 _PIECE = b".delta\ndata: "
 _TYPED = b'data: {"type":"response.'
-# In a JSON string a quote is escaped. What holds none of these has nothing that must be acted on.
+# In a JSON string quotes are escaped. An event without any of these needs no parsing.
 _WORTH_A_LOOK = (
     b"response.completed", b"response.incomplete", b"response.failed", b'"error"', b"event: error",
     b"event:error", b"[DONE]",
@@ -63,7 +63,7 @@ _decode_event = msgspec.json.Decoder(_Event).decode
 
 
 class ResponsesStream:
-    """One streamed response; see ReplyStream for what the attributes say."""
+    """One streamed response; ReplyStream documents the attributes."""
 
     __slots__ = (
         "_failed",
@@ -81,7 +81,6 @@ class ResponsesStream:
     ending = b""
 
     def __init__(self, *, event_limit: int) -> None:
-        """Allow `event_limit` bytes for one event."""
         self._splitter = EventSplitter(event_limit)
         self._sample = StreamSampler()
         self._latest = b""
@@ -93,7 +92,6 @@ class ResponsesStream:
         self.usage: Usage | None = None
 
     def feed(self, data: bytes) -> bytes:
-        """Return what goes on to the client of all events that are whole by now."""
         try:
             block = self._splitter.feed(data)
         except EventTooLarge:
@@ -109,18 +107,15 @@ class ResponsesStream:
         return block
 
     def end(self) -> bytes:
-        """Take the provider's end: return what goes on of a last event that lacks its blank line."""
         rest = self._splitter.rest()
-        # Half an event would reach the client as broken JSON: a cut is told by an error event instead.
+        # Half an event would reach the client as broken JSON; it gets an error event instead.
         return self.feed(rest + b"\n\n") if rest.strip() and _is_whole(rest) else b""
 
     def whole(self, body: bytes) -> bytes:
-        """Take a response that answered the streamed request; return its events."""
         read_response(body)
         return self.feed(response_as_events(body))
 
     def sample(self) -> StreamSample:
-        """Return what was relayed."""
         return self._sample.value()
 
     def failure(self, error: GatewayError) -> bytes:
@@ -141,23 +136,23 @@ class ResponsesStream:
         return int(numbers[-1]) + 1 if numbers else 0
 
     def _look(self, block: bytes) -> bytes:
-        """Go through `block` event by event; nothing follows the last event or a failure."""
+        """Read `block` event by event; relay nothing after the last event or a failure."""
         relayed = []
         for event in split_events(block):
             if self.done or self.refusal is not None:
                 break
             data = event_data(event)
-            # [DONE] is not a word of this dialect, though some servers say it.
+            # [DONE] is not part of this API, though some servers send it.
             if data is None or (data.strip() != b"[DONE]" and self._relay(data, event)):
                 relayed.append(event)
         return b"".join(relayed)
 
     def _relay(self, data: bytes, event: bytes) -> bool:
-        """Learn from one event; tell whether the client gets it."""
+        """Read one event; return whether to relay it."""
         try:
             decoded = _decode_event(data)
         except (msgspec.ValidationError, UnicodeDecodeError):
-            # JSON of a shape of the provider's own: not ours to judge, but for what it is.
+            # Valid JSON of an unknown shape: only its type is read.
             kind = _object(data).get("type")
             decoded = _Event(type=kind if isinstance(kind, str) else None)
         except (msgspec.DecodeError, RecursionError):
@@ -190,10 +185,10 @@ class ResponsesStream:
 
 
 def _is_quiet(block: bytes) -> bool:
-    """Tell, without parsing, that nothing in `block` has to be acted on."""
+    """Tell, without parsing, whether `block` can be relayed without a closer look."""
     events = block.count(b"\n\n")
     if not events or events != block.count(b"}\n\n"):
-        # Lines that end in another way, or JSON without its end.
+        # Unusual line ends, or incomplete JSON.
         return False
     if events == block.count(_PIECE):
         return True
@@ -201,7 +196,7 @@ def _is_quiet(block: bytes) -> bool:
 
 
 def _has_content(kind: str, event: _Event) -> bool:
-    """Tell whether an event is more than the frame of an answer: a piece of text, a call of a tool, anything new."""
+    """Tell whether an event has content: text, a tool call, or an unknown type."""
     if kind in _EMPTY_SO_FAR or not kind.startswith("response."):
         return False
     if kind == "response.output_item.added" and event.item is not None:
@@ -215,7 +210,7 @@ def _has_content(kind: str, event: _Event) -> bool:
 
 
 def _object(data: bytes) -> dict[str, Any]:
-    """Decode an object; whatever else it is, is taken for an empty one."""
+    """Decode an object; return an empty one for anything else."""
     try:
         value = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
