@@ -13,9 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_gateway.core.config.catalog import Provider
+from llm_gateway.core.config.providers import Provider, provider_faults
 from llm_gateway.core.config.snapshot import EnabledProvider
-from llm_gateway.core.config.validation import provider_faults
 from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.secret import Secret

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.core.records import Usage
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.providers.anthropic.adapter import AnthropicAdapter
 from llm_gateway.providers.anthropic.streaming import AnthropicStream
 from llm_gateway.providers.base import UpstreamErrorBody

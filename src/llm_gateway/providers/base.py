@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
-from llm_gateway.core.config.catalog import Kind
+from llm_gateway.core.config.providers import Kind
 from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
-from llm_gateway.core.errors import GatewayError
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.core.records import Usage
 
 
 class UpstreamRequest(msgspec.Struct, kw_only=True, gc=False):
@@ -62,8 +61,21 @@ class StreamSample(msgspec.Struct, frozen=True):
     total_bytes: int
 
 
+class StreamTail(msgspec.Struct, frozen=True, kw_only=True):
+    """What an error event needs from the events before it, in a dialect that numbers its events."""
+
+    # The error event's own number.
+    sequence_number: int = 0
+    # The JSON of the provider's own failure event, which was not relayed.
+    failed_event: bytes | None = None
+
+
+# For dialects whose events have no numbers.
+NO_TAIL: Final = StreamTail()
+
+
 class ReplyStream(Protocol):
-    """Reads one streamed reply as bytes arrive: returns the bytes for the client and records what events report."""
+    """Reads one streamed reply as bytes arrive: returns the canonical events in it and records what they report."""
 
     # The first content has arrived (see Commit in the glossary).
     content_seen: bool
@@ -74,8 +86,10 @@ class ReplyStream(Protocol):
     # The provider's own error event, if any: nothing more is relayed after it.
     refusal: UpstreamErrorBody | None
     usage: Usage | None
-    # What the client gets after the last event of a stream that ended well.
-    ending: bytes
+
+    @property
+    def tail(self) -> StreamTail:
+        """What an error event that follows needs."""
 
     def feed(self, data: bytes) -> bytes:
         """Read the next bytes; return the bytes for the client: whole events, never [DONE].
@@ -94,9 +108,6 @@ class ReplyStream(Protocol):
 
     def sample(self) -> StreamSample:
         """Return the sample from which tokens are counted."""
-
-    def failure(self, error: GatewayError) -> bytes:
-        """Return the event that ends a stream which failed, in the client's dialect."""
 
 
 class Adapter(Protocol):

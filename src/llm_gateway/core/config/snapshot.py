@@ -7,8 +7,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from llm_gateway.core.config.catalog import Catalog, ClientCredentials, Credential, Kind, Model, Provider
+from llm_gateway.core.config.catalog import Catalog
+from llm_gateway.core.config.credentials import Credential
+from llm_gateway.core.config.faults import Fault
 from llm_gateway.core.config.model_patterns import ModelPatterns, is_glob
+from llm_gateway.core.config.models import Model
+from llm_gateway.core.config.providers import ClientCredentials, Kind, Provider
 from llm_gateway.core.config.validation import catalog_faults
 from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.secret import Secret
@@ -20,9 +24,8 @@ _ROUTE_CACHE_SIZE = 4096
 class CatalogInvalid(Exception):
     """The catalog cannot be served; `faults` lists every reason, each safe to show to an admin."""
 
-    def __init__(self, faults: tuple[str, ...]) -> None:
-        """Hold all `faults`."""
-        super().__init__("; ".join(faults))
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        super().__init__("; ".join(str(fault) for fault in faults))
         self.faults = faults
 
 
@@ -98,12 +101,14 @@ def _common(deployments: Sequence[Deployment]) -> frozenset[EndpointName]:
 class Principal:
     """A credential as admission needs it."""
 
-    __slots__ = ("credential", "models")
+    __slots__ = ("credential", "is_limited", "models")
 
     def __init__(self, credential: Credential) -> None:
         """Compile the credential's model patterns."""
         self.credential = credential
         self.models = ModelPatterns(credential.allowed_models)
+        # Whether there is any limit to reserve under: most accounts are spared the question.
+        self.is_limited = credential.rate_limit is not None
 
 
 class EnabledProvider:

@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from llm_gateway.core.endpoints import EndpointName
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.core.records import Usage
 from llm_gateway.core.sse import event_data, split_events
 from llm_gateway.flow.ports.ledger import TokenCounter
 from llm_gateway.providers.base import StreamSample

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from llm_gateway.core.config.catalog import Kind
+from llm_gateway.core.config.providers import Kind
 from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.secret import Secret

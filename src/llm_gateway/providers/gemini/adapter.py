@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from llm_gateway.core.config.catalog import Kind
+from llm_gateway.core.config.providers import Kind
 from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.model_request import ModelRequest

@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.core.records import Usage
 from llm_gateway.wire.gemini.contents import (
     WireCandidate,
     WireFunctionCall,

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import msgspec
 
-from llm_gateway.core.config.catalog import Kind
+from llm_gateway.core.config.providers import Kind
 from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
 from llm_gateway.core.endpoints import ENDPOINTS, EndpointName
 from llm_gateway.core.model_request import ModelRequest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import quote, urlsplit
 
-from llm_gateway.core.config.catalog import Kind
+from llm_gateway.core.config.providers import Kind
 from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
 from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.errors import BadRequest

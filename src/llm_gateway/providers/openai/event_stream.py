@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from llm_gateway.core.records import Usage
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
-from llm_gateway.providers.base import StreamSample, UpstreamErrorBody
-from llm_gateway.providers.chat_stream_end import ChatEnding
+from llm_gateway.providers.base import NO_TAIL, StreamSample, UpstreamErrorBody
 from llm_gateway.providers.openai.errors import NOT_JSON, error_body_from
 from llm_gateway.wire.errors import BadReply
 from llm_gateway.wire.openai_chat.usage import WireUsage, usage_from_wire
@@ -38,7 +37,7 @@ _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 _NOTHING = frozenset({b"null", b'""', b"[]", b"{}"})
 
 
-class OpenAIReplyStream(ChatEnding):
+class OpenAIReplyStream:
     """One streamed reply; ReplyStream documents the attributes."""
 
     __slots__ = (
@@ -57,6 +56,8 @@ class OpenAIReplyStream(ChatEnding):
         "refusal",
         "usage",
     )  # fmt: skip
+
+    tail = NO_TAIL
 
     def __init__(self, *, choices: int, hide_usage: bool, event_limit: int) -> None:
         """`choices`: number of expected finish reasons; `hide_usage`: drop the usage chunk."""

@@ -5,7 +5,7 @@ docs/providers/openai-family.md has the source of each fact.
 
 from __future__ import annotations
 
-from llm_gateway.core.config.catalog import Kind
+from llm_gateway.core.config.providers import Kind
 from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.providers.openai.adapter import OpenAIAdapter
 

@@ -7,20 +7,14 @@ from typing import Any
 
 import msgspec
 
-from llm_gateway.core.errors import GatewayError
-from llm_gateway.core.records import Usage
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
-from llm_gateway.providers.base import StreamSample, UpstreamErrorBody
+from llm_gateway.providers.base import StreamSample, StreamTail, UpstreamErrorBody
 from llm_gateway.providers.openai.errors import NOT_JSON
 from llm_gateway.providers.openai.responses import read_response, response_error_body
 from llm_gateway.providers.stream_sample import StreamSampler
 from llm_gateway.wire.errors import BadReply
-from llm_gateway.wire.openai_responses.responses import (
-    ResponsesUsage,
-    event_bytes,
-    response_as_events,
-    responses_usage,
-)
+from llm_gateway.wire.openai_responses.responses import ResponsesUsage, response_as_events, responses_usage
 
 # The start of a delta event. Neither can occur inside JSON, which has no raw line ends.
 _PIECE = b".delta\ndata: "
@@ -77,9 +71,6 @@ class ResponsesStream:
         "usage",
     )  # fmt: skip
 
-    # The last event says that it is the last: there is no [DONE].
-    ending = b""
-
     def __init__(self, *, event_limit: int) -> None:
         self._splitter = EventSplitter(event_limit)
         self._sample = StreamSampler()
@@ -118,22 +109,11 @@ class ResponsesStream:
     def sample(self) -> StreamSample:
         return self._sample.value()
 
-    def failure(self, error: GatewayError) -> bytes:
-        """Return the `error` event, or the provider's own `response.failed` with its error made safe.
-
-        OpenAI's documentation has the error's fields in the event itself, its servers send them below
-        `error`, which is where its SDKs look: here they are in both places.
-        """
-        said = {"type": error.type, "code": error.code, "message": error.message, "param": error.param}
-        if self._failed is not None:
-            event = msgspec.json.decode(self._failed)
-            event["response"]["error"] = said
-            return event_bytes({**event, "type": "response.failed"})
-        return event_bytes({**said, "type": "error", "sequence_number": self._next_number(), "error": said})
-
-    def _next_number(self) -> int:
+    @property
+    def tail(self) -> StreamTail:
+        """Return the number of the event that would come next, and the provider's own `response.failed`."""
         numbers = _NUMBER.findall(self._latest)
-        return int(numbers[-1]) + 1 if numbers else 0
+        return StreamTail(sequence_number=int(numbers[-1]) + 1 if numbers else 0, failed_event=self._failed)
 
     def _look(self, block: bytes) -> bytes:
         """Read `block` event by event; relay nothing after the last event or a failure."""

@@ -6,11 +6,10 @@ from abc import ABC, abstractmethod
 
 import msgspec
 
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.core.records import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
-from llm_gateway.providers.base import StreamSample, UpstreamErrorBody
-from llm_gateway.providers.chat_stream_end import ChatEnding
+from llm_gateway.providers.base import NO_TAIL, StreamSample, UpstreamErrorBody
 from llm_gateway.providers.stream_sample import StreamSampler
 from llm_gateway.wire.errors import BadReply
 from llm_gateway.wire.openai_chat.reply_writer import ReplyWriter
@@ -20,12 +19,14 @@ _UNREADABLE_STREAM = UpstreamErrorBody(
 )
 
 
-class TranslatedStream(ChatEnding, ABC):
+class TranslatedStream(ABC):
     """Implements ReplyStream; a dialect translates its events in `take` and its JSON replies in `take_whole`.
 
     `take` sets `content_seen` with the first content, `finished` with the finish reason, and `done` with the
     dialect's last event. Both methods set `usage` and `refusal`.
     """
+
+    tail = NO_TAIL
 
     def __init__(self, request: ModelRequest, *, event_limit: int) -> None:
         self.writer = ReplyWriter(request)

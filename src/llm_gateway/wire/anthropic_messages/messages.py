@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from llm_gateway.core.records import Usage
+from llm_gateway.core.ledger.usage import Usage
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 # More tokens than this nobody used: such a count is not believed.

@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.core.records import Usage
 from llm_gateway.wire.raw_json import JsonObject
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from llm_gateway.core.records import Usage
+from llm_gateway.core.ledger.usage import Usage
 
 # More tokens than this nobody used: such a count is not believed.
 _MAX_COUNT = 2**40

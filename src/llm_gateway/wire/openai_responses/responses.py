@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from llm_gateway.core.records import Usage
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.wire.errors import BadReply
 from llm_gateway.wire.openai_chat.usage import CompletionDetails, PromptDetails, WireUsage, usage_from_wire
 
