@@ -300,17 +300,6 @@ async def test_a_refused_configuration_is_explained_and_can_be_mended_row_by_row
     assert (await desk.ask("GET", "/config/version"))["refused"] is None
 
 
-async def test_c21_laggards_are_named(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llm_gateway.flow.config.reloader.BARRIER_TIMEOUT", 0.05)
-    monkeypatch.setattr(type(desk.store.reloader).await_everyone, "__defaults__", (0.05,))
-    desk.store.worker_registry.others = {4711: 1}
-    assert (await desk.ask("POST", "/providers", 201, json=PROVIDER))["stale_workers"] == [4711]
-    assert (await desk.ask("POST", "/config/reload"))["stale_workers"] == [4711]
-    desk.store.worker_registry.others = {4711: 3}
-    assert "stale_workers" not in await desk.ask("PATCH", "/providers/1", json={"weight": 2})
-    assert (await desk.ask("DELETE", "/providers/1"))["config_version"] == 4
-
-
 async def test_100_edits_at_once_are_all_in_force_when_they_answer(desk: Desk) -> None:
     await desk.ask("POST", "/providers", 201, json=PROVIDER)
 

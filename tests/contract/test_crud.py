@@ -51,3 +51,14 @@ async def test_the_list_of_every_resource_continues_after_its_cursor(data_dir: P
             for bad in ("x", "!", "LTE"):
                 error = await desk.refused("GET", path, params={"cursor": bad})
                 assert error["param"] == "cursor"
+
+
+async def test_c21_stale_workers_are_named(store_url: str | None, data_dir: Path) -> None:
+    provider = {"provider_key": "p", "provider_type": "openai", "api_base": "http://x"}
+    async with opened(store_url, data_dir, barrier_timeout=0.05) as store, sitting(store) as desk:
+        store.worker_registry.others = {4711: 1}
+        assert (await desk.ask("POST", "/providers", 201, json=provider))["stale_workers"] == [4711]
+        assert (await desk.ask("POST", "/config/reload"))["stale_workers"] == [4711]
+        store.worker_registry.others = {4711: 3}
+        assert "stale_workers" not in await desk.ask("PATCH", "/providers/1", json={"weight": 2})
+        assert (await desk.ask("DELETE", "/providers/1"))["config_version"] == 4

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
-from llm_gateway.flow.ports.ledger import FactsRefused
+from llm_gateway.flow.ports.ledger import RecordsRejected
 from llm_gateway.flow.ports.usage import UsageFilter, UsagePlace
 from llm_gateway.infra.json_lines import to_line
 from tests.fakes.facts import MemoryStore, failed_attempt
@@ -197,7 +197,7 @@ async def test_nothing_that_a_client_sends_keeps_a_batch_from_being_stored(store
 
 
 async def test_a_batch_is_stored_whole_or_not_at_all(subject: Subject) -> None:
-    with pytest.raises(FactsRefused) as refused:
+    with pytest.raises(RecordsRejected) as refused:
         await subject.put([fact(1, model="private"), fact(2, endpoint=None)])
     assert "private" not in str(refused.value)
     assert await subject.rows() == []

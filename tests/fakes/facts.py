@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord, last_attempt
-from llm_gateway.flow.ports.ledger import FactsRefused, UsageStore
+from llm_gateway.flow.ports.ledger import RecordsRejected, UsageStore
 
 
 def attempt(request_id: str, **changes: Any) -> AttemptBegun:
@@ -94,9 +94,9 @@ class MemoryStore(UsageStore):
         try:
             records = [msgspec.json.decode(fact, type=UsageRecord | AttemptEnded) for fact in facts]
         except msgspec.DecodeError:
-            raise FactsRefused("a fact cannot be read") from None
+            raise RecordsRejected("a fact cannot be read") from None
         if any(map(self.refuses, records)):
-            raise FactsRefused("integer out of range")
+            raise RecordsRejected("integer out of range")
         for one in records:
             if isinstance(one, AttemptEnded):
                 self._put_attempt(one)

@@ -16,7 +16,7 @@ from llm_gateway.core.config.providers import Kind
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.config.browser import CatalogBrowser
 from llm_gateway.flow.config.editor import CatalogEditor
-from llm_gateway.flow.config.reloader import Reloader, SnapshotHolder
+from llm_gateway.flow.config.reloader import BARRIER_TIMEOUT, Reloader, SnapshotHolder
 from llm_gateway.flow.config.rows.credentials import CredentialUpdate
 from llm_gateway.flow.config.rows.providers import ProviderUpdate
 from llm_gateway.flow.ports.listeners import ReloadListener
@@ -77,7 +77,15 @@ class Store:
     """One worker's view of one database."""
 
     def __init__(
-        self, address: Any, engine: Any, vault: Any, sealed: Any, pepper: bytes, data_dir: Path, environ: Any
+        self,
+        address: Any,
+        engine: Any,
+        vault: Any,
+        sealed: Any,
+        pepper: bytes,
+        data_dir: Path,
+        environ: Any,
+        barrier: float,
     ) -> None:
         self.address = address
         self.engine = engine
@@ -100,6 +108,7 @@ class Store:
             last_good=self.last_good,
             clock=self.clock,
             listener=ReloadListener(),
+            barrier_timeout=barrier,
         )
         self.browser = CatalogBrowser(store=self.rows, source=self.catalog, snapshots=self.holder)
         self.editor = CatalogEditor(store=self.rows, hasher=self.hasher, reloader=self.reloader, kinds=KINDS)
@@ -108,8 +117,8 @@ class Store:
     def is_postgres(self) -> bool:
         return isinstance(self.address, PostgresAddress)
 
-    def feed(self) -> ChangeFeed:
-        return ChangeFeed(self.address, self.catalog, self.worker_registry, self.reloader)
+    def feed(self, **times: float) -> ChangeFeed:
+        return ChangeFeed(self.address, self.catalog, self.worker_registry, self.reloader, **times)
 
     async def sql(self, statement: str, **values: object) -> Any:
         """Run SQL behind the gateway's back; return the rows of a query."""
@@ -136,19 +145,21 @@ async def opened(
     keys: KeyRing | None = None,
     environ: Mapping[str, str] = os.environ,
     start: bool = True,
+    engine_options: Mapping[str, Any] | None = None,
+    barrier_timeout: float = BARRIER_TIMEOUT,
 ) -> AsyncIterator[Store]:
     """Open the database at `url` (None = the SQLite file in `data_dir`), migrated, as one worker does."""
     address = embedded_address(data_dir) if url is None else read_address(url)
     keys = keys or ring()
     await _migrate(address)
-    engine = make_engine(address)
+    engine = make_engine(address, **engine_options or {})
     try:
         vault = _vault(keys.passphrases)
         sealed = await read_sealed_settings(engine, vault)
         pepper = open_pepper(vault, sealed, keys)
         if await reseal(engine, vault):
             sealed = await read_sealed_settings(engine, vault)
-        store = Store(address, engine, vault, sealed, pepper, data_dir, environ)
+        store = Store(address, engine, vault, sealed, pepper, data_dir, environ, barrier_timeout)
         if start:
             await store.reloader.start()
         yield store

@@ -26,8 +26,8 @@ from tests.fakes.tcp_gate import gate_to
 
 
 @asynccontextmanager
-async def following(store: Store) -> AsyncIterator[None]:
-    task = asyncio.create_task(store.feed().run())
+async def following(store: Store, **times: float) -> AsyncIterator[None]:
+    task = asyncio.create_task(store.feed(**times).run())
     try:
         yield
     finally:
@@ -60,11 +60,8 @@ async def test_changes_by_sql_and_by_another_gateway_are_followed(
         assert there.holder.current.providers[0].provider.weight == 9
 
 
-async def test_a_notification_is_faster_than_the_poll(
-    postgres_url: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(feed_module, "POSTGRES_POLL", 60.0)
-    async with opened(postgres_url, data_dir) as store, following(store):
+async def test_a_notification_is_faster_than_the_poll(postgres_url: str, data_dir: Path) -> None:
+    async with opened(postgres_url, data_dir) as store, following(store, postgres_poll=60.0):
         for version in range(2, 6):
             await store.sql(
                 f"INSERT INTO providers (provider_key, provider_type, api_base) VALUES ('p{version}', 'openai', 'http://x')"
@@ -86,8 +83,6 @@ async def test_the_poll_alone_is_enough(
 async def test_an_announcement_of_another_worker_is_followed(
     store_url: str | None, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed_module, "POSTGRES_POLL", 60.0)
-    monkeypatch.setattr(feed_module, "SQLITE_POLL", 60.0)
     monkeypatch.setattr(feed_module, "CONFIG_CHANNEL", "a channel where nobody speaks")
     asked: list[int | None] = []
     reload_if_newer = Reloader.reload_if_newer
@@ -97,7 +92,11 @@ async def test_an_announcement_of_another_worker_is_followed(
         asked.append(version)
 
     monkeypatch.setattr(Reloader, "reload_if_newer", watched)
-    async with opened(store_url, data_dir) as here, opened(store_url, data_dir) as there, following(there):
+    async with (
+        opened(store_url, data_dir) as here,
+        opened(store_url, data_dir) as there,
+        following(there, postgres_poll=60.0, sqlite_poll=60.0),
+    ):
         # The database was asked once, at the start, and will not be again.
         await eventually(lambda: asked)
         await here.add_provider("x")
@@ -119,17 +118,13 @@ async def test_a_refused_catalog_is_reported_and_followed_again_when_mended(
         assert store.holder.status.refused is None
 
 
-async def test_a_database_that_is_frozen_or_cut_off_hangs_nobody(
-    postgres_url: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(feed_module, "_POLL_TIMEOUT", 0.3)
-    monkeypatch.setattr(engine_module, "CONNECT_TIMEOUT", 0.3)
+async def test_a_database_that_is_frozen_or_cut_off_hangs_nobody(postgres_url: str, data_dir: Path) -> None:
     async with (
         gate_to(postgres_url) as (gate, url),
         opened(postgres_url, data_dir) as direct,
-        opened(url, data_dir) as store,
+        opened(url, data_dir, engine_options={"connect_timeout": 0.3}) as store,
     ):
-        async with following(store):
+        async with following(store, poll_timeout=0.3, connect_timeout=0.3):
             await direct.add_provider("a")
             await eventually(lambda: served(store) == 2)
             gate.freeze()
@@ -194,11 +189,9 @@ async def test_a_stopped_backend_is_noticed_and_replaced(postgres_url: str, data
         await close_engine(engine)
 
 
-async def test_an_sqlite_file_held_by_another_program_is_unavailable_not_broken(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(engine_module, "SQLITE_BUSY_MS", 50)
-    async with opened(None, data_dir) as holder, opened(None, data_dir) as store:
+async def test_an_sqlite_file_held_by_another_program_is_unavailable_not_broken(data_dir: Path) -> None:
+    busy = {"sqlite_busy_ms": 50}
+    async with opened(None, data_dir) as holder, opened(None, data_dir, engine_options=busy) as store:
         async with engine_module.writing(holder.engine) as connection:
             await connection.execute(sa.text("UPDATE config_state SET version = version"))
             with pytest.raises(StoreUnavailable, match="locked"):

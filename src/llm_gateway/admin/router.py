@@ -1,4 +1,4 @@
-"""All admin routes under `/admin/v1`. Who may call them is settled before a body is read, by the shell."""
+"""All admin routes under `/admin/v1`. The dispatcher authenticates callers before a body is read."""
 
 from __future__ import annotations
 

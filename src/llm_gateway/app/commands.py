@@ -1,4 +1,4 @@
-"""What the command line does besides serving: prepare a start, migrate, make a credential, set up the demo."""
+"""The commands besides serving: prepare a start, migrate, create a credential, set up the demo."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from llm_gateway.flow.config.editor import CatalogEditor
 from llm_gateway.flow.config.reloader import Reloader, SnapshotHolder
 from llm_gateway.flow.config.rows.credentials import CredentialUpdate
 from llm_gateway.flow.config.rows.providers import ProviderUpdate, StoredProvider
+from llm_gateway.flow.ports.workers import WorkerRegistry
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.database.migrating import (
     check_schema,
@@ -33,22 +34,22 @@ _DEMO_PROVIDER = "simulated"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """What a start found or made."""
+    """What a start found or created."""
 
-    # Where the admin key lies, None when it came from ADMIN_KEY.
+    # The file of the admin key; None when it came from ADMIN_KEY.
     admin_key_path: Path | None
 
 
 @dataclass(frozen=True, slots=True)
 class DemoAccess:
-    """What a newcomer needs for the first chat."""
+    """What a first chat needs."""
 
     key: str
     model: str
 
 
 async def prepare(settings: Settings) -> Prepared:
-    """Make the data folder and the keys, and bring the schema up; raise StartupError with what to mend."""
+    """Create the data folder and the keys, and migrate the schema; raise StartupError, which says what to fix."""
     make_data_dir(settings.data_dir)
     keys = find_keys(settings)
     if keys.ring.warning is not None:
@@ -65,12 +66,12 @@ async def prepare(settings: Settings) -> Prepared:
 
 
 def make_data_dir(path: Path) -> None:
-    """Make the folder that everything is written to, for its owner alone; raise StartupError."""
+    """Create the folder that everything is written to, accessible to its owner only; raise StartupError."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         message = (
-            f"DATA_DIR={path} cannot be made: {error.strerror}. Set DATA_DIR to a folder you may write to."
+            f"DATA_DIR={path} cannot be created: {error.strerror}. Set DATA_DIR to a folder you may write to."
         )
         raise StartupError(message) from None
     if not os.access(path, os.W_OK | os.X_OK):
@@ -116,7 +117,7 @@ async def create_credential(
 
 
 async def seed_demo(settings: Settings) -> DemoAccess:
-    """Make the demo's provider and credential where they are not there yet, and return the way in."""
+    """Create the demo's provider and credential unless they exist, and return how to use them."""
     await prepare(settings)
     key_file = settings.data_dir / "demo_key"
     async with open_storage(settings, find_keys(settings), SystemClock()) as storage:
@@ -138,8 +139,8 @@ async def seed_demo(settings: Settings) -> DemoAccess:
     return DemoAccess(key_file.read_text().strip(), DEMO_MODEL)
 
 
-class _NoWorkers:
-    """The board of a command: it serves nobody, and a running gateway follows the database by itself."""
+class _NoWorkers(WorkerRegistry):
+    """The registry of a command, which has no workers: a running gateway follows the database by itself."""
 
     def publish_version(self, version: int) -> None:
         pass
@@ -178,6 +179,6 @@ def _editor(storage: Storage) -> CatalogEditor:
 
 def _revealed(key: Secret | None) -> str:
     if key is None:
-        message = "no key was made"
+        message = "no key was generated"
         raise RuntimeError(message)
     return key.reveal()

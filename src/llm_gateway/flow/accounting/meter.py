@@ -1,4 +1,4 @@
-"""Follows one request from its first byte to its one UsageRecord, whatever happens on the way."""
+"""Meters one request, from its first byte to its single UsageRecord, however it ends."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CLIENT_LEFT = 499
 
 
 class _NothingUsed(msgspec.Struct, frozen=True, gc=False):
-    """What a record says where no provider was asked, or none is known to have answered."""
+    """The usage of a request that no provider is known to have answered."""
 
     prompt_tokens: None = None
     completion_tokens: None = None
@@ -32,16 +32,28 @@ _NOTHING_USED = _NothingUsed()
 
 
 class Meter:
-    """Collects what happens, and reports it once."""
+    """Collects what happens to one request, and reports it once."""
 
     __slots__ = (
-        "_attempts", "_call", "_deployment", "_first_content", "_gateway", "_kept_from", "_started_at",
-        "_upstream_ended", "_upstream_started", "config_version", "credential", "model", "record", "reservation",
-        "response_bytes", "stream",
+        "_attempts",
+        "_cached_from",
+        "_call",
+        "_deployment",
+        "_first_content",
+        "_gateway",
+        "_started_at",
+        "_upstream_ended",
+        "_upstream_started",
+        "config_version",
+        "credential",
+        "model",
+        "record",
+        "reservation",
+        "response_bytes",
+        "stream",
     )  # fmt: skip
 
     def __init__(self, gateway: Gateway, call: Call) -> None:
-        """Start with what the request line says."""
         self._gateway = gateway
         self._call = call
         self._attempts = 0
@@ -50,8 +62,8 @@ class Meter:
         self._upstream_started: float | None = None
         self._upstream_ended: float | None = None
         self._first_content: float | None = None
-        self._kept_from: tuple[str, str] | None = None
-        # The one that was reported.
+        self._cached_from: tuple[str, str] | None = None
+        # The record that was reported.
         self.record: UsageRecord | None = None
         # What the request holds under its limits; settled or released with the report.
         self.reservation: Reservation = NOTHING_HELD
@@ -63,12 +75,12 @@ class Meter:
 
     @property
     def reported(self) -> bool:
-        """Tell whether the record is out."""
+        """Whether the record was reported."""
         return self.record is not None
 
     @property
     def attempts(self) -> int:
-        """Return how many attempts have begun."""
+        """How many attempts have begun."""
         return self._attempts
 
     def attempt(self, deployment: Deployment, now: float) -> None:
@@ -131,16 +143,16 @@ class Meter:
                 observer.attempt_failed(ended)
 
     def answered_from_cache(self, provider: str, upstream_model: str) -> None:
-        """Note that a kept reply answers, and who gave it at the time."""
-        self._kept_from = (provider, upstream_model)
+        """Note that a cached reply answers, and which provider gave it."""
+        self._cached_from = (provider, upstream_model)
 
     def first_content(self) -> None:
-        """Note the moment of a stream's first content."""
+        """Note the time of a stream's first content."""
         if self._first_content is None:
             self._first_content = self._gateway.clock.monotonic()
 
     def upstream_ended(self) -> float:
-        """Note the moment after which nothing was waited for, and return it."""
+        """Note the time at which the provider was done, and return it."""
         self._upstream_ended = now = self._gateway.clock.monotonic()
         return now
 
@@ -152,7 +164,7 @@ class Meter:
         self.report(outcome, response.status, error_type=(error.code or error.type)[:100])
 
     def abort(self, status: int, usage: Usage | None = None) -> None:
-        """Report a request whose end nobody saw: its client left, or this process ends before it does."""
+        """Report a request that was cut short: its client left, or this process is shutting down."""
         if self._gateway.lifecycle.cutting:
             self.report("interrupted", status, error_type="shutdown", usage=usage)
         else:
@@ -161,11 +173,11 @@ class Meter:
     def report(
         self, outcome: Outcome, status: int, *, error_type: str | None = None, usage: Usage | None = None
     ) -> None:
-        """Tell the journal and the observers, once; what comes after the first report is ignored."""
+        """Report to the journal and the observers. Only the first report counts."""
         if self.record is not None:
             return
         record = self.record = self._record(outcome, status, error_type, usage)
-        # Whoever has no key must not be able to fill the database; metrics and the access log tell of them.
+        # Requests without a valid key must not fill the database; metrics and the access log have them.
         if self.credential is not None:
             self._gateway.journal.end(record)
         if self.reservation is not NOTHING_HELD:
@@ -183,13 +195,13 @@ class Meter:
     def _record(
         self, outcome: Outcome, status: int, error_type: str | None, usage: Usage | None
     ) -> UsageRecord:
-        call, deployment, kept_from = self._call, self._deployment, self._kept_from
+        call, deployment, cached_from = self._call, self._deployment, self._cached_from
         provider: str | None
         upstream_model: str | None
         if deployment is not None:
             provider, upstream_model = deployment.provider_key, deployment.upstream_model
         else:
-            provider, upstream_model = kept_from or (None, None)
+            provider, upstream_model = cached_from or (None, None)
         used = usage or _NOTHING_USED
         now = self._gateway.clock.monotonic()
         upstream_ms = ttft_ms = None
@@ -226,7 +238,7 @@ class Meter:
             self._attempts,
             call.client_ip,
             self.config_version,
-            kept_from is not None,
+            cached_from is not None,
             self._started_at,
         )
 

@@ -1,4 +1,4 @@
-"""Load, build, swap: keeps every worker on the newest valid configuration, and on the last good one otherwise."""
+"""Loads, builds and swaps configurations: the newest valid one is in force, otherwise the last good one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.listeners import ConfigRejection, ReloadListener
 from llm_gateway.flow.ports.workers import WorkerRegistry
 
-# How long an admin's answer waits for the other workers of this machine, and how often it looks.
+# How long an admin's answer waits for the other workers of this machine, and how often it checks; seconds.
 BARRIER_TIMEOUT = 2.0
 _BARRIER_POLL = 0.005
 
@@ -27,7 +27,7 @@ ConfigOrigin = Literal["database", "last_good_file"]
 
 
 class ConfigStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What an operator wants to know of this worker's configuration. Times are Unix microseconds."""
+    """The state of this worker's configuration, for operators. Times are Unix microseconds."""
 
     # In force here; None before the first load.
     version: int | None = None
@@ -42,18 +42,17 @@ class ConfigStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SnapshotHolder:
-    """Holds the configuration in force; `current` is read once a request and swapped by one assignment."""
+    """Holds the configuration in force; a request reads `current` once, a swap is one assignment."""
 
     __slots__ = ("current", "status")
 
     def __init__(self) -> None:
-        """Start with none: nothing was loaded yet."""
         self.current: Snapshot | None = None
         self.status = ConfigStatus()
 
 
 class Reloader:
-    """The only writer of the holder: one load at a time, shared by all who asked before it began."""
+    """The only writer of the holder: one load at a time, shared by all callers that asked before it began."""
 
     def __init__(
         self,
@@ -65,8 +64,13 @@ class Reloader:
         last_good: LastGoodStore,
         clock: Clock,
         listener: ReloadListener | None = None,
+        barrier_timeout: float = BARRIER_TIMEOUT,
     ) -> None:
-        """Load from `source` into `holder`, tell `board`, and keep what is good with `keeper`."""
+        """Load from `source`, announce versions in `worker_registry`, save good catalogs in `last_good`.
+
+        `barrier_timeout` is in seconds.
+        """
+        self._barrier_timeout = barrier_timeout
         self._holder = holder
         self._source = source
         self._kinds = kinds
@@ -76,7 +80,7 @@ class Reloader:
         self._listener = listener or ReloadListener()
         self._one_at_a_time = asyncio.Lock()
         self._next: asyncio.Task[None] | None = None
-        # The load that runs and the one behind it: they may outlive whoever asked.
+        # The running load and the one queued behind it: they may outlive their callers.
         self._loads: set[asyncio.Task[None]] = set()
         # The version of the catalog that was judged last, served or refused.
         self._judged: int | None = None
@@ -130,7 +134,7 @@ class Reloader:
             self._next = asyncio.get_running_loop().create_task(self._load_next())
             self._loads.add(self._next)
             self._next.add_done_callback(self._forget)
-        # A caller that goes away must not take the load from the others.
+        # A cancelled caller must not cancel the load of the others.
         await asyncio.shield(self._next)
         return self._holder.status
 
@@ -142,7 +146,7 @@ class Reloader:
             await self.reload()
 
     async def close(self) -> None:
-        """End the loads whose callers have gone, so that the source can be closed behind them."""
+        """Cancel the loads whose callers are gone, so that the source can be closed."""
         while self._loads:
             for load in self._loads:
                 load.cancel()
@@ -155,18 +159,18 @@ class Reloader:
             if current is None or snapshot.version > current.version:
                 self._swap(catalog, snapshot)
 
-    async def await_everyone(self, version: int, timeout: float = BARRIER_TIMEOUT) -> tuple[int, ...]:
-        """Have all workers of this machine fetch `version`; return the ids of those that have not in time."""
+    async def await_everyone(self, version: int) -> tuple[int, ...]:
+        """Have all workers of this machine load `version`; return the ids of those that have not in time."""
         self._worker_registry.announce_version(version)
-        give_up = self._clock.monotonic() + timeout
-        # The board is shared memory: nothing wakes us when another process writes there.
+        give_up = self._clock.monotonic() + self._barrier_timeout
+        # The registry is shared memory: nothing wakes this process when another one writes there.
         while (late := self._worker_registry.stale_workers(version)) and self._clock.monotonic() < give_up:  # noqa: ASYNC110
             await asyncio.sleep(_BARRIER_POLL)
         return late
 
     async def _load_next(self) -> None:
         async with self._one_at_a_time:
-            # Whoever asks from here on may know of changes that this load does not see.
+            # Callers from here on may know of changes that this load does not see.
             self._next = None
             try:
                 catalog = await self._source.load()
@@ -205,7 +209,7 @@ class Reloader:
         if self._next is load:
             # Cancelled before it began.
             self._next = None
-        # Looked at, so that asyncio does not complain of a load whose callers have all gone.
+        # Retrieved, so that asyncio does not warn about a load whose callers are all gone.
         if not load.cancelled():
             load.exception()
 

@@ -31,7 +31,7 @@ class Observer(Protocol):
         """Take note of an attempt that failed because of its provider. Must neither block nor raise."""
 
 
-class FactsRefused(Exception):
+class RecordsRejected(Exception):
     """The usage store is there, but rejects these values: the same values will be rejected again."""
 
 
@@ -45,7 +45,7 @@ class UsageStore(Protocol):
         stored with it (see `core.ledger.records.last_attempt`), unless the attempt has a fact of its own.
 
         Idempotent by `request_id`, and by attempt: a stored row stays, except that a true end replaces
-        `interrupted`; one call may carry the same id twice. Raises FactsRefused when the values themselves are
+        `interrupted`; one call may carry the same id twice. Raises RecordsRejected when the values themselves are
         rejected (not such JSON, out of range, a text that cannot be stored); every other exception is taken as an
         outage, after which the same facts come again. The implementation sets its own time limit.
         """

@@ -1,4 +1,4 @@
-"""Decides what is done for a request after an attempt failed: whom to ask next, when, or what to tell the client."""
+"""Decides what follows a failed attempt: which deployment to call next and when, or which error the client gets."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ _PATIENCE = 2
 
 
 class AttemptFailed(Exception):
-    """One attempt led to no reply: why, what the client hears if no other does, and a line for the log."""
+    """One attempt failed: why, the error for the client if no other attempt succeeds, and a text for the log."""
 
     def __init__(self, failure: Failure, error: GatewayError, detail: str) -> None:
-        """Hold what is known."""
         super().__init__(detail)
         self.failure = failure
         self.error = error
@@ -29,16 +28,15 @@ class AttemptFailed(Exception):
 
 
 class UnsupportedField(Exception):
-    """Nothing was sent: the deployment's kind has no words for the request."""
+    """Nothing was sent, because the deployment's API cannot express the request."""
 
     def __init__(self, error: BadRequest) -> None:
-        """Hold what the client hears if no deployment can carry it."""
         super().__init__(error.message)
         self.error = error
 
 
 class Recovery:
-    """What one request goes through after its first failure; a request without one never makes it."""
+    """The recovery of one request. It is created with the first failure, so most requests have none."""
 
     def __init__(
         self,
@@ -49,7 +47,7 @@ class Recovery:
         candidate: Candidate,
         failed: AttemptFailed | UnsupportedField,
     ) -> None:
-        """Begin with the first failure, which is that of `candidate`."""
+        """`failed` is the first failure, which is that of `candidate`."""
         self._gateway = gateway
         self._plan = plan
         self._meter = meter
@@ -58,8 +56,8 @@ class Recovery:
         self._retries = 0
         self._failed_over = False
         self._holds_budget = False
-        # The last failure of an attempt, whether the observers have yet to hear of it, and what the client hears
-        # if there is no other.
+        # The last failed attempt, whether it is still to be recorded, and the error for the client if it stays the
+        # last.
         self._ended: AttemptFailed | None = None
         self._is_unrecorded = False
         self._error: GatewayError = failed.error
@@ -69,23 +67,23 @@ class Recovery:
         self.failed(candidate, failed)
 
     def failed(self, candidate: Candidate, failed: AttemptFailed | UnsupportedField) -> None:
-        """Take in another failure."""
+        """Take note of another failure."""
         if isinstance(failed, UnsupportedField):
             self._plan.exclude(candidate)
             return
-        # Without the frames it came through, which hold this.
+        # Without its traceback, whose frames refer to this object.
         self._ended, self._is_unrecorded = failed.with_traceback(None), True
         self._error = failed.error
         self._plan.failed(candidate, self._ready_at(candidate, failed.failure))
 
     def attempt_over(self) -> None:
-        """Give back what the budget lent, since the attempt it was for is over."""
+        """Return to the retry budget what the attempt held of it."""
         if self._holds_budget:
             self._holds_budget = False
             self._plan.budget.release()
 
     async def next_candidate(self) -> Candidate:
-        """Return whom to ask now, after the wait that there has to be; raise the error for the client.
+        """Return the next candidate, after any wait that is due; raise the error for the client if there is none.
 
         Call `attempt_over` when the attempt has ended, whichever way.
         """
@@ -95,7 +93,7 @@ class Recovery:
             return candidate
         untried = self._plan.next(now)
         if not self._is_unrecorded and untried is not None:
-            # Nothing was sent to the last one: this one takes its place.
+            # Nothing was sent to the last candidate: this one takes its place.
             return untried
         if ended is None:
             raise self._client_error()
@@ -114,7 +112,7 @@ class Recovery:
         raise self._given_up(ended, "give_up")
 
     def _other_model(self, ended: AttemptFailed, now: float) -> Candidate | None:
-        """Return who serves the model that is meant for a request which this one refused."""
+        """Return a candidate of the fallback model for requests that this model refuses, if there is one."""
         about, rules = ended.failure.about, self._plan.route.rules
         if about is None or about in self._turned or self._plan.is_pinned:
             return None
@@ -152,14 +150,14 @@ class Recovery:
             self.attempt_over()
             raise
         if not self._plan.allows(candidate, self._gateway.clock.monotonic()):
-            # Meanwhile it was found to be down.
+            # It was found to be down during the wait.
             self.attempt_over()
             raise self._client_error()
         return candidate
 
     def _take_from_budget(self, now: float) -> bool:
         in_flight = sum(candidate.state.in_flight for candidate in self._plan.candidate_set.candidates)
-        # This request's own attempt has ended, and is one of those the budget is a share of.
+        # The budget is a share of the attempts in flight; this request's own, which has just ended, counts as well.
         self._holds_budget = self._plan.budget.acquire(now, in_flight + 1)
         return self._holds_budget
 
@@ -183,7 +181,7 @@ class Recovery:
         return error
 
     def _ready_at(self, candidate: Candidate, failure: Failure) -> float | None:
-        """Return from when on it may be asked again; None = never, since it would say the same."""
+        """Return when it may be called again; None = never, because it would answer the same."""
         renewable = candidate.deployment.oauth2 is not None
         refused = failure.status == _UNPAID or (failure.status == _UNAUTHORIZED and not renewable)
         if refused or not is_provider_failure(failure):
@@ -192,7 +190,7 @@ class Recovery:
 
 
 def policy_of(rules: Model, options: Options) -> RetryPolicy:
-    """Return a model's retry policy: what its rules leave open, the settings say."""
+    """Return a model's retry policy: its own rules, and the settings for what they leave open."""
     retry = rules.retry
 
     def chosen(own: float | None, setting: float) -> float:

@@ -25,21 +25,37 @@ POOL_TIMEOUT = 10.0
 SQLITE_BUSY_MS = 10_000
 
 
-async def connect_postgres(address: PostgresAddress, *, command_timeout: float = COMMAND_TIMEOUT) -> Any:  # noqa: ANN401 - asyncpg has no types
+async def connect_postgres(
+    address: PostgresAddress,
+    *,
+    command_timeout: float = COMMAND_TIMEOUT,
+    connect_timeout: float = CONNECT_TIMEOUT,
+) -> Any:  # noqa: ANN401 - asyncpg has no types
     """Return a new asyncpg connection, with its time limits set."""
-    options: dict[str, Any] = {"timeout": address.connect_timeout or CONNECT_TIMEOUT}
+    options: dict[str, Any] = {"timeout": address.connect_timeout or connect_timeout}
     if address.statement_cache_size is not None:
         options["statement_cache_size"] = address.statement_cache_size
     return await asyncpg.connect(address.dsn, command_timeout=command_timeout, **options)
 
 
-def make_engine(address: StoreAddress, *, command_timeout: float = COMMAND_TIMEOUT) -> AsyncEngine:
-    """Return an engine; nothing is connected yet. Statement parameters never appear in its errors."""
+def make_engine(
+    address: StoreAddress,
+    *,
+    command_timeout: float = COMMAND_TIMEOUT,
+    connect_timeout: float = CONNECT_TIMEOUT,
+    sqlite_busy_ms: int = SQLITE_BUSY_MS,
+) -> AsyncEngine:
+    """Return an engine that connects on first use. Statement parameters never appear in its errors.
+
+    Timeouts are in seconds; `sqlite_busy_ms` is how long a writer of an SQLite file waits for another one.
+    """
     if isinstance(address, SqliteAddress):
-        return _sqlite_engine(address)
+        return _sqlite_engine(address, sqlite_busy_ms)
 
     async def connect(*_args: object, **_options: object) -> Any:  # noqa: ANN401 - asyncpg has no types
-        return await connect_postgres(address, command_timeout=command_timeout)
+        return await connect_postgres(
+            address, command_timeout=command_timeout, connect_timeout=connect_timeout
+        )
 
     cache = {} if address.statement_cache_size is None else {"prepared_statement_cache_size": 0}
     return create_async_engine(
@@ -54,11 +70,11 @@ def make_engine(address: StoreAddress, *, command_timeout: float = COMMAND_TIMEO
     )
 
 
-def _sqlite_engine(address: SqliteAddress) -> AsyncEngine:
+def _sqlite_engine(address: SqliteAddress, busy_ms: int) -> AsyncEngine:
     engine = create_async_engine(
         sa.URL.create("sqlite+aiosqlite", database=str(address.path)),
-        # No transactions behind our back: `_begin` below says which kind it is to be.
-        connect_args={"isolation_level": None, "timeout": SQLITE_BUSY_MS / 1000},
+        # No implicit transactions: `_begin` below chooses their kind.
+        connect_args={"isolation_level": None, "timeout": busy_ms / 1000},
         pool_timeout=POOL_TIMEOUT,
         hide_parameters=True,
     )
@@ -73,7 +89,7 @@ def _sqlite_engine(address: SqliteAddress) -> AsyncEngine:
 
     @sa.event.listens_for(engine.sync_engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        # A reader that turns writer half-way fails at once when another wrote in between: say it beforehand.
+        # A transaction that turns from reading to writing fails at once when another wrote in between.
         kind = "IMMEDIATE" if connection.get_execution_options().get("writes") else "DEFERRED"
         connection.exec_driver_sql(f"BEGIN {kind}")
 
@@ -81,7 +97,7 @@ def _sqlite_engine(address: SqliteAddress) -> AsyncEngine:
 
 
 async def close_engine(engine: AsyncEngine, timeout: float = 3.0) -> None:
-    """Close every connection; after `timeout` seconds with a database that says nothing, leave them."""
+    """Close every connection; give up after `timeout` seconds when the database does not answer."""
     closing = asyncio.ensure_future(engine.dispose())
     _, late = await asyncio.wait({closing}, timeout=timeout)
     for task in late:
@@ -135,7 +151,7 @@ def _outage(error: BaseException) -> str | None:
         return _outage(error.driver_exception)
     if isinstance(error, asyncio.TimeoutError | OSError):
         return type(error).__name__
-    # Whoever raised its errors has imported it: a gateway on PostgreSQL need not.
+    # Only looked up: a gateway on PostgreSQL need not import it.
     sqlite3 = sys.modules.get("sqlite3")
     if sqlite3 is not None and isinstance(error, sqlite3.OperationalError):
         # Locked, full, read-only, gone: but not a statement of ours that makes no sense.
@@ -146,7 +162,7 @@ def _outage(error: BaseException) -> str | None:
     return None
 
 
-# The server is there and turns us away, for now or for good: an operator's affair, not a fault of ours.
+# The server answers and rejects the gateway: the operator's to fix, not a bug.
 _POSTGRES_OUTAGES = (
     asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,

@@ -1,4 +1,4 @@
-"""Brings the schema up or down, one process at a time, and costs next to nothing when there is nothing to do."""
+"""Migrates the schema up or down, one process at a time; cheap when there is nothing to do."""
 
 from __future__ import annotations
 

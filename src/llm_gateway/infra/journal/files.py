@@ -1,4 +1,4 @@
-"""The journal's folder: how its files are named, who holds them, and what they weigh."""
+"""The journal's folder: the names, owners and sizes of its files."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _LOCK, _FACTS, _UNFINISHED = ".lock", ".jsonl", ".new"
 _NAME = re.compile(r"(?P<incarnation>\d+-\d+)(?:\.(?P<sequence>\d+)(?P<kind>\.jsonl|\.new)|\.lock)")
 
 
-class FactsFile(msgspec.Struct, frozen=True):
-    """One file of facts; `size` in bytes is what it was when the folder was read."""
+class JournalFile(msgspec.Struct, frozen=True):
+    """One file of records; `size` is in bytes, as of when the folder was read."""
 
     name: str
     incarnation: str
@@ -22,27 +22,27 @@ class FactsFile(msgspec.Struct, frozen=True):
     size: int
 
 
-class Folder(msgspec.Struct, frozen=True):
-    """One reading of the folder: every incarnation, with its files of facts in the order they were written.
+class JournalFolder(msgspec.Struct, frozen=True):
+    """The folder as of one reading: every incarnation, with its files in the order they were written.
 
-    An incarnation is one life of one process; its name is never used again.
+    An incarnation is one run of one process; its name is never used again.
     """
 
-    incarnations: dict[str, list[FactsFile]]
+    incarnations: dict[str, list[JournalFile]]
 
-    def files(self) -> list[FactsFile]:
-        """Return all files of facts, oldest incarnation first."""
+    def files(self) -> list[JournalFile]:
+        """Return all files, oldest incarnation first."""
         return [file for files in self.incarnations.values() for file in files]
 
 
-def facts_path(directory: Path, incarnation: str, sequence: int, *, finished: bool = True) -> Path:
-    """Name a file of facts; it is not `finished` until the open attempts of its forerunner are in it."""
+def journal_path(directory: Path, incarnation: str, sequence: int, *, finished: bool = True) -> Path:
+    """Return the path of a file; it is `finished` once it repeats the open attempts of its predecessor."""
     return directory / f"{incarnation}.{sequence:06d}{_FACTS if finished else _UNFINISHED}"
 
 
-def read_folder(directory: Path) -> Folder:
-    """Read the folder; files that vanish meanwhile are left out. Raises OSError when it cannot be read."""
-    incarnations: dict[str, list[FactsFile]] = {}
+def read_folder(directory: Path) -> JournalFolder:
+    """Read the folder, except for files that vanish meanwhile. Raises OSError if it cannot be read."""
+    incarnations: dict[str, list[JournalFile]] = {}
     with os.scandir(directory) as entries:
         for entry in entries:
             match = _NAME.fullmatch(entry.name)
@@ -54,21 +54,21 @@ def read_folder(directory: Path) -> Folder:
                     size = entry.stat().st_size
                 except FileNotFoundError:
                     continue
-                files.append(FactsFile(entry.name, match["incarnation"], int(match["sequence"]), size))
+                files.append(JournalFile(entry.name, match["incarnation"], int(match["sequence"]), size))
     for files in incarnations.values():
         files.sort(key=lambda file: file.sequence)
-    return Folder(dict(sorted(incarnations.items())))
+    return JournalFolder(dict(sorted(incarnations.items())))
 
 
 def used_bytes(directory: Path) -> int:
-    """Return what all facts in the folder weigh."""
+    """Return the bytes of all files in the folder."""
     return sum(file.size for file in read_folder(directory).files())
 
 
-def claim(directory: Path, started_us: int) -> tuple[str, int]:
-    """Start an incarnation: return its name and the open file whose flock says that it lives.
+def start_incarnation(directory: Path, started_us: int) -> tuple[str, int]:
+    """Start an incarnation: return its name and the open file whose flock says that its process is alive.
 
-    The lock is there before the first file of facts, so that facts without a held lock are a dead process'.
+    The lock exists before the first file of records, so records without a held lock belong to a dead process.
     """
     while True:
         incarnation = f"{started_us}-{os.getpid()}"
@@ -77,21 +77,21 @@ def claim(directory: Path, started_us: int) -> tuple[str, int]:
             lock = os.open(_lock_path(directory, incarnation), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
             continue
-        # Waits only while someone tests the lock, which takes microseconds.
+        # Waits only while another process tests the lock, which takes microseconds.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if os.fstat(lock).st_nlink:
             return incarnation, lock
-        # It was tidied away between its creation and its locking.
+        # It was deleted between its creation and its locking.
         os.close(lock)
 
 
 def try_lock(path: Path) -> int | None:
-    """Take the flock of `path`, made if need be, without waiting; return the open file, or None."""
+    """Take the flock of `path` without waiting, creating the file if needed; return the open file, or None."""
     return _flock_now(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
 
 def is_dead(directory: Path, incarnation: str) -> bool:
-    """Tell whether the process of this incarnation is gone."""
+    """Return whether the process of this incarnation is dead."""
     try:
         lock = _flock_now(os.open(_lock_path(directory, incarnation), os.O_RDWR))
     except FileNotFoundError:
@@ -103,7 +103,7 @@ def is_dead(directory: Path, incarnation: str) -> bool:
 
 
 def forget(directory: Path, incarnation: str) -> None:
-    """Remove what a dead incarnation leaves behind beside facts; does nothing while it has facts."""
+    """Delete what a dead incarnation leaves behind; do nothing while it still has records."""
     path = _lock_path(directory, incarnation)
     try:
         lock = _flock_now(os.open(path, os.O_RDWR))
@@ -113,7 +113,7 @@ def forget(directory: Path, incarnation: str) -> None:
         if lock is None:
             return
     try:
-        # Looked at under the lock: it may have been a newcomer, between creating its lock and taking it.
+        # Checked under the lock: it may be a new process, between creating its lock and taking it.
         if read_folder(directory).incarnations.get(incarnation):
             return
         for unfinished in directory.glob(f"{incarnation}.*{_UNFINISHED}"):

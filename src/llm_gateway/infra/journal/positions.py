@@ -1,4 +1,4 @@
-"""How far the database has each journal file: written by the shipper, read by whoever waits for a flush."""
+"""How much of each journal file is in the database: written by the shipper, read by workers that wait for a flush."""
 
 from __future__ import annotations
 
@@ -15,20 +15,19 @@ _decode = msgspec.json.Decoder(dict[str, int]).decode
 class Positions:
     """Bytes stored, by file name, in one small file: a checksum, a space, JSON.
 
-    It is written in place, since a rename over a file can make the file system write to the disk at once,
-    which takes milliseconds. What is torn fails its checksum and counts as nothing stored: then records are
-    sent again, and the store knows them.
+    It is written in place, because a rename over a file can make the file system write to disk at once, which
+    takes milliseconds. A torn file fails its checksum and counts as nothing stored: the records are then sent again,
+    and the store recognises them.
     """
 
     def __init__(self, directory: Path) -> None:
-        """Use the file in `directory`; nothing is read or made yet."""
         self._path = directory / "shipped"
         self._file = -1
-        self._kept: dict[str, int] | None = None
+        self._written: dict[str, int] | None = None
         self._failing = False
 
     def read(self) -> dict[str, int]:
-        """Return what was written last; {} when there is nothing, or nothing whole."""
+        """Return what was written last; {} if there is nothing, or it is torn."""
         try:
             checksum, _, body = self._path.read_bytes().partition(b" ")
             if int(checksum, 16) == zlib.crc32(body):
@@ -38,8 +37,8 @@ class Positions:
         return {}
 
     def write(self, positions: dict[str, int]) -> None:
-        """Replace what is there. Never raises: the room that deletions will make may be what is missing."""
-        if positions == self._kept:
+        """Replace the stored positions. Never raises: on a full disk, the deletions that follow make room."""
+        if positions == self._written:
             return
         body = msgspec.json.encode(positions)
         data = b"%08x %b" % (zlib.crc32(body), body)
@@ -54,10 +53,9 @@ class Positions:
             self._failing = True
             return
         self._failing = False
-        self._kept = positions
+        self._written = positions
 
     def close(self) -> None:
-        """Let go of the file."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1

@@ -1,4 +1,4 @@
-"""Finds what ended in every process' journal, live or dead, and remembers how far the database has it."""
+"""Reads the journals of all processes, live or dead, and remembers how much of them is in the database."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from loguru import logger
 from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord, interrupted
 from llm_gateway.infra.journal import files
 from llm_gateway.infra.journal.positions import Positions
-from llm_gateway.infra.journal.rejected import RejectedFacts
+from llm_gateway.infra.journal.rejected import RejectedRecords
 from llm_gateway.infra.json_lines import to_line
 
-# Bytes read at once, several times the longest line; when more is waiting they are read in a thread.
+# Bytes read at once: several times the longest line. If more is waiting, they are read in a thread.
 _CHUNK = 256 * 1024
 # How msgspec starts each kind of line: the tag comes first.
 _BEGIN = b'{"t":"begin"'
 _ENDS = b'{"t":"end"', b'{"t":"attempt"'
 
-# What the decoders raise for a line that is none of ours.
+# What the decoders raise for a line that the journal did not write.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
 _decode = msgspec.json.Decoder(AttemptBegun | AttemptEnded | UsageRecord).decode
 
 
 class _Tail(msgspec.Struct):
-    """How far one file was read, and how far the database has it, in bytes."""
+    """How much of one file was read, and how much is in the database, in bytes."""
 
-    file: files.FactsFile
+    file: files.JournalFile
     read: int
     stored: int
     # The attempts of its incarnation without an end so far; None while the process lives.
     begun: dict[str, AttemptBegun] | None = None
-    # Has a successor, or its process is dead and all is collected: it can go once it is stored.
+    # Has a successor, or its process is dead and everything is collected: once stored, it can be deleted.
     superseded: bool = False
     # All of it was read, and no more will be written.
     done: bool = False
@@ -47,22 +47,20 @@ class _Tail(msgspec.Struct):
 
 
 class JournalReader:
-    """Finds the lines that end requests; used by one process at a time, the elected shipper.
+    """Finds the lines to store: ends of requests and of failed attempts. Only the elected shipper uses it.
 
-    They are handed on as they are: what is in them is the store's affair, and decoding would cost more than
-    anything else that is done here.
+    Lines are passed on as they are: decoding is left to the store, and would cost more than everything done here.
 
-    `collect` reads on, `commit` says that all which was collected is stored: only then are positions kept
-    and files deleted, so that after a crash in between the same records come again. After an exception make
-    a new reader.
+    `collect` reads further; `commit` says that everything collected is stored. Only then are positions written and
+    files deleted, so after a crash in between the same records come again. After an exception, make a new reader.
 
-    A live process' attempts are skipped, since their ends will come. Once it is dead, what is left of its
-    files is read again from the start to find the attempts without an end. They are all there: a file is
-    deleted only when it has a successor, which repeats the attempts that were open, and oldest first.
+    Lines of begun attempts are skipped while their process lives, since their ends will come. Once it is dead, what
+    is left of its files is read again from the start to find the attempts without an end. They are all there: files
+    are deleted oldest first, and only once they have a successor, which repeats the attempts that were open.
     """
 
-    def __init__(self, directory: Path, rejected: RejectedFacts) -> None:
-        """Go on where the last reader of `directory` had stopped."""
+    def __init__(self, directory: Path, rejected: RejectedRecords) -> None:
+        """Continue where the last reader of `directory` stopped."""
         self._directory = directory
         self._rejected = rejected
         self._positions = Positions(directory)
@@ -78,13 +76,12 @@ class JournalReader:
         return {name: tail.stored for name, tail in self._tails.items()}
 
     def close(self) -> None:
-        """Let go of the file of positions."""
         self._positions.close()
 
     async def collect(self, limit: int) -> tuple[list[bytes], bool]:
-        """Return about `limit` more lines of usage records, and whether there may be more to read at once.
+        """Return about `limit` more lines, and whether there may be more right now.
 
-        There may be more than `limit`, by what one chunk held or one dead process had open. Raises OSError.
+        `limit` may be exceeded by what one chunk held or one dead process had open. Raises OSError.
         """
         facts: list[bytes] = []
         for incarnation, found in self._look().incarnations.items():
@@ -100,13 +97,13 @@ class JournalReader:
         return facts, False
 
     async def commit(self) -> None:
-        """Take note that everything collected so far is stored. Raises OSError."""
+        """Record that everything collected so far is stored. Raises OSError."""
         for tail in self._tails.values():
             tail.stored = max(tail.stored, tail.read)
             tail.superseded |= tail.file.incarnation in self._finished
         self._positions.write(self.positions())
         for name in [name for name, tail in self._tails.items() if tail.done and tail.superseded]:
-            # Giving back the memory of a big file takes milliseconds.
+            # Deleting a big file takes milliseconds.
             await asyncio.to_thread((self._directory / name).unlink, missing_ok=True)
             del self._tails[name]
         for incarnation in self._finished:
@@ -114,8 +111,8 @@ class JournalReader:
             del self._begun[incarnation]
         self._finished.clear()
 
-    def _look(self) -> files.Folder:
-        """Read the folder, find out who died, and bring the tails up to date."""
+    def _look(self) -> files.JournalFolder:
+        """Read the folder, find dead processes, and update the tails."""
         folder = files.read_folder(self._directory)
         alive = folder.incarnations.keys() - self._begun.keys()
         dead = {incarnation for incarnation in alive if files.is_dead(self._directory, incarnation)}
@@ -141,7 +138,7 @@ class JournalReader:
         return folder
 
     async def _read(self, tail: _Tail, facts: list[bytes], limit: int) -> None:
-        """Read on in one file up to its last whole line, or until there are `limit` facts."""
+        """Read further in one file, up to its last whole line or until there are `limit` lines."""
         if tail.done or tail.unreadable or (tail.read >= tail.file.size and not tail.complete):
             return
         try:
@@ -158,8 +155,8 @@ class JournalReader:
             os.close(file)
 
     async def _read_chunk(self, file: int, tail: _Tail, facts: list[bytes]) -> bool:
-        """Take the next whole lines; tell whether there may be more now."""
-        # What is stored already is read again only for the attempts in it.
+        """Take the next whole lines; return whether there may be more right now."""
+        # What is already stored is read again only for the begun attempts in it.
         again = tail.read < tail.stored
         size = min(_CHUNK, tail.stored - tail.read) if again else _CHUNK
         if tail.file.size - tail.read > _CHUNK:
@@ -180,12 +177,12 @@ class JournalReader:
             self._take_ends(chunk[:whole], tail, facts)
         else:
             self._take_all(chunk[:whole], tail, tail.begun, facts, again=again)
-        # The worker serves requests, too.
+        # The worker also serves requests.
         await asyncio.sleep(0)
         return tail.complete or len(chunk) == size
 
     def _take_ends(self, chunk: bytes, tail: _Tail, facts: list[bytes]) -> None:
-        """Take what ended in a live process; whether it can be read shows when it is stored."""
+        """Take the ends in a live process' chunk; whether they can be decoded shows when they are stored."""
         for line in chunk.split(b"\n"):
             if line.startswith(_ENDS):
                 facts.append(line)
@@ -201,7 +198,7 @@ class JournalReader:
         *,
         again: bool,
     ) -> None:
-        """Take what began and ended in a dead process; of lines that are read `again` only what began."""
+        """Take begins and ends in a dead process' chunk; of lines that are read `again`, only the begins."""
         for line in chunk.split(b"\n"):
             if not line:
                 continue

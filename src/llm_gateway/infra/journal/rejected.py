@@ -1,4 +1,4 @@
-"""Where facts go that cannot be read, or that the database will not take: they never stop the others."""
+"""Sets records aside that cannot be read or that the database rejects, so that they never stop the others."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ _MAX_BYTES = 16 * 1024 * 1024
 _SAID_EACH, _SAID_EVERY = 10, 1000
 
 
-class RejectedFacts:
-    """Appends what was set aside to one file, for a person to look at.
+class RejectedRecords:
+    """Appends what was set aside to one file, for the operator.
 
     Each line is JSON: `source` (a journal file, or the database), `why`, `fact` (the line as it was, as text).
     """
 
     def __init__(self, path: Path) -> None:
-        """Keep them in `path`, which is made when the first one comes."""
         self.count = 0
         self._path = path
 
     def add(self, source: str, why: str, fact: bytes) -> None:
-        """Set one fact aside. Never raises."""
+        """Set one record aside. Never raises."""
         self.count += 1
         line = {"source": source, "why": why, "fact": fact.decode("utf-8", "backslashreplace")}
         try:
@@ -36,5 +35,5 @@ class RejectedFacts:
             logger.warning("Cannot write {}: {}", self._path, error.strerror)
         if self.count <= _SAID_EACH or not self.count % _SAID_EVERY:
             logger.warning(
-                "A usage fact was set aside in {} ({}: {}), {} so far.", self._path, source, why, self.count
+                "A usage record was set aside in {} ({}: {}), {} so far.", self._path, source, why, self.count
             )

@@ -1,4 +1,4 @@
-"""The journal: usage facts are safe from a crash of the process as soon as a call here returns."""
+"""The journal: a record survives a crash of the process as soon as the call that writes it returns."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ from loguru import logger
 
 from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord
 from llm_gateway.flow.ports.clock import Clock
+from llm_gateway.flow.ports.ledger import Journal
 from llm_gateway.infra.journal import files
 from llm_gateway.infra.json_lines import MAX_LINE, to_line
 
-# How long to leave a journal alone that would not take a line.
+# Seconds before a journal that failed is tried again.
 _PAUSE_SECONDS = 0.1
 _NEARLY_FULL = 0.8
 
 _State = Literal["well", "nearly full", "full", "failing"]
 
 
-class FileJournal:
-    """Implements the `Journal` and `Observer` ports with append-only files, one process each.
+class FileJournal(Journal):
+    """A journal of append-only files, written by one process.
 
-    One line of JSON a fact, each written with one `write` before the call returns: the page cache keeps it
-    when the process is killed (not when the machine loses power: there is no sync a line). Files change
-    every few megabytes, so that what was shipped can be deleted; a new file starts with the attempts that
-    are still open, so that an older one is never needed for them.
+    Each record is one line of JSON, written with one `write` before the call returns: the page cache keeps it when
+    the process is killed (not when the machine loses power: lines are not synced). A new file is started every few
+    megabytes, so that shipped files can be deleted. It begins with the attempts that are still open, so that no
+    older file is needed for them.
 
-    Nothing here raises or waits for space: facts that cannot be written are counted in `lost`, and every
-    change of state is logged once. Make it in the process that uses it, and use it from one thread.
+    Nothing here raises or waits for space: records that cannot be written are counted in `lost`, and every change
+    of state is logged once. Create it in the process that uses it, and use it from one thread.
     """
 
     def __init__(self, directory: Path, max_bytes: int, clock: Clock) -> None:
-        """Open a file of our own in `directory`; all processes' facts together may take `max_bytes`.
+        """Open a new file in `directory`; the files of all processes together may take `max_bytes`.
 
-        The bound is looked at once a megabyte, so that it may be passed by that much a process.
+        The bound is checked once per megabyte, so each process may exceed it by that much.
         """
         self.lost = 0
         self._directory = directory
@@ -60,7 +61,6 @@ class FileJournal:
         self._make_room(0)
 
     def begin(self, attempt: AttemptBegun) -> None:
-        """Note that an upstream is about to be called."""
         line = to_line(attempt)
         self._open[attempt.request_id] = line
         self._append(line)
@@ -69,14 +69,13 @@ class FileJournal:
         self._append(to_line(attempt))
 
     def end(self, record: UsageRecord) -> None:
-        """Note that a request ended."""
         self._append(to_line(record))
         # Only now: should the file change before this line, the new one has to repeat the attempt, or a kill
         # between the two would leave no trace of it.
         self._open.pop(record.request_id, None)
 
     def close(self) -> None:
-        """Let go of the files: attempts still open count as interrupted. A later fact opens a new one."""
+        """Close the files: attempts that are still open become interrupted. A later record opens a new file."""
         for file in (self._file, self._lock):
             if file >= 0:
                 os.close(file)
@@ -142,19 +141,19 @@ class FileJournal:
     def _start(self) -> None:
         if self._lock < 0:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._incarnation, self._lock = files.claim(self._directory, self._clock.unix_us())
+            self._incarnation, self._lock = files.start_incarnation(self._directory, self._clock.unix_us())
         self._next_file()
 
     def _next_file(self) -> None:
         """Move on to a new file. It gets its name, which says that the old one is complete, last of all."""
         sequence = self._sequence + 1
-        unfinished = files.facts_path(self._directory, self._incarnation, sequence, finished=False)
+        unfinished = files.journal_path(self._directory, self._incarnation, sequence, finished=False)
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
         file = os.open(unfinished, flags, 0o600)
         try:
             carried = b"".join(self._open.values())
             _write_all(file, carried)
-            unfinished.rename(files.facts_path(self._directory, self._incarnation, sequence))
+            unfinished.rename(files.journal_path(self._directory, self._incarnation, sequence))
         except OSError:
             os.close(file)
             unfinished.unlink(missing_ok=True)
@@ -173,9 +172,13 @@ class FileJournal:
             return
         limit = f"{self._max_bytes} bytes (JOURNAL_MAX_BYTES)"
         if state == "failing":
-            logger.error("The journal in {} takes no facts: {}. Usage is being lost.", self._directory, why)
+            logger.error(
+                "Cannot write to the journal in {}: {}. Usage records are being lost.", self._directory, why
+            )
         elif state == "full":
-            logger.error("The journal in {} is full at {}: usage is being lost.", self._directory, limit)
+            logger.error(
+                "The journal in {} is full at {}: usage records are being lost.", self._directory, limit
+            )
         elif state == "nearly full" and self._state == "well":
             logger.warning(
                 "The journal in {} has passed {:.0%} of {}: is the database up?",
@@ -183,7 +186,7 @@ class FileJournal:
             )
         else:
             lost = self.lost - self._lost_when_well
-            logger.info("The journal in {} has room again; {} facts were lost.", self._directory, lost)
+            logger.info("The journal in {} has room again; {} records were lost.", self._directory, lost)
         if state in {"well", "nearly full"}:
             self._lost_when_well = self.lost
         self._state = state

@@ -269,7 +269,7 @@ async def test_an_edit_that_overtakes_a_load_stays() -> None:
     assert bench.served == 3
 
 
-async def test_c21_the_barrier_waits_for_every_worker_and_names_laggards() -> None:
+async def test_c21_the_barrier_waits_for_every_worker_and_names_stale_workers() -> None:
     bench = Bench()
     bench.worker_registry.others = {11: 3, 12: 2, 13: 1}
 

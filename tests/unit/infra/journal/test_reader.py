@@ -14,7 +14,7 @@ from loguru import logger
 from llm_gateway.core.ledger.records import interrupted
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.journal import reader as journal_reader
-from llm_gateway.infra.journal.files import facts_path, read_folder
+from llm_gateway.infra.journal.files import journal_path, read_folder
 from llm_gateway.infra.journal.shipper import Shipper
 from llm_gateway.infra.journal.writer import FileJournal
 from llm_gateway.infra.json_lines import to_line
@@ -104,8 +104,8 @@ async def test_what_a_killed_newcomer_left_is_tidied_away(
     """A lock without facts, and a file of facts that had not got its name."""
     (folder / "1-1.lock").touch()
     (folder / "2-2.lock").touch()
-    facts_path(folder, "2-2", 1, finished=False).touch()
-    facts_path(folder, "3-3", 1, finished=False).touch()
+    journal_path(folder, "2-2", 1, finished=False).touch()
+    journal_path(folder, "3-3", 1, finished=False).touch()
     await until(lambda: len(read_folder(folder).incarnations) == 1)
     assert not list(folder.glob("*.new"))
 
@@ -122,7 +122,7 @@ async def test_a_file_that_cannot_be_read_does_not_stop_the_others(
         return opened(path, *more)
 
     monkeypatch.setattr(os, "open", refuse)
-    facts_path(folder, "1-1", 1).write_bytes(to_line(record("unreadable")))
+    journal_path(folder, "1-1", 1).write_bytes(to_line(record("unreadable")))
     journal.end(record("a"))
     await until(lambda: "a" in store.rows)
     await until(lambda: not shipper.backlog_bytes - len(to_line(record("unreadable"))))

@@ -165,7 +165,7 @@ def test_a_full_disk_loses_facts_but_no_request(
     journal.end(record("after"))
     assert [fact.request_id for fact in facts(tmp_path)] == ["before", "after"]
     assert len(said) == 2
-    assert "100 facts were lost" in said[1]
+    assert "100 records were lost" in said[1]
     journal.close()
 
 
@@ -250,7 +250,7 @@ def test_the_folder_is_bounded_and_says_so(tmp_path: Path, clock: FakeClock, sai
         (tmp_path / file.name).unlink()
     clock.now += 1
     journal.end(record("kept"))
-    assert "101 facts were lost" in said[2]
+    assert "101 records were lost" in said[2]
     assert facts(tmp_path) == [record("kept")]
     journal.close()
 

@@ -1,4 +1,4 @@
-"""Notices that the catalog changed: a version poll is the truth, NOTIFY and the workers' board are hints."""
+"""Follows changes of the catalog: a version poll decides, NOTIFY and the worker registry only make it faster."""
 
 from __future__ import annotations
 
@@ -12,22 +12,24 @@ from loguru import logger
 from llm_gateway.flow.ports.catalog import CatalogSource, StoreUnavailable
 from llm_gateway.flow.ports.workers import WorkerRegistry
 from llm_gateway.infra.database.address import PostgresAddress, StoreAddress
-from llm_gateway.infra.database.engine import connect_postgres, naming_outages
+from llm_gateway.infra.database.engine import CONNECT_TIMEOUT, connect_postgres, naming_outages
 from llm_gateway.infra.database.tables import CONFIG_CHANNEL
 
 POSTGRES_POLL = 0.5
 SQLITE_POLL = 0.25
 BOARD_POLL = 0.05
-# A poll is one row by its key: a database that needs longer for it is not there.
-_POLL_TIMEOUT = 3.0
+# A poll reads one row by its key: a database that needs longer is unavailable.
+POLL_TIMEOUT = 3.0
+# Between two tries after a failure.
+_RETRY_DELAY = 0.5
 _POLL = "SELECT version FROM config_state"
 
 
 class Follower(Protocol):
-    """What is told of versions: the reloader."""
+    """Receives versions: the reloader."""
 
     async def reload_if_newer(self, version: int | None = None) -> None:
-        """Load the catalog if `version` (asked for when None) is not the one that was loaded last."""
+        """Load the catalog if `version` (read from the store when None) is not the one that was loaded last."""
 
 
 class ChangeFeed:
@@ -39,8 +41,20 @@ class ChangeFeed:
         source: CatalogSource,
         worker_registry: WorkerRegistry,
         follower: Follower,
+        *,
+        postgres_poll: float = POSTGRES_POLL,
+        sqlite_poll: float = SQLITE_POLL,
+        poll_timeout: float = POLL_TIMEOUT,
+        connect_timeout: float = CONNECT_TIMEOUT,
     ) -> None:
-        """Follow `address`; SQLite is polled through `source`, PostgreSQL over a connection of the feed's own."""
+        """Follow `address`: SQLite through `source`, PostgreSQL over a connection of the feed's own.
+
+        Times are in seconds.
+        """
+        self._postgres_poll = postgres_poll
+        self._sqlite_poll = sqlite_poll
+        self._poll_timeout = poll_timeout
+        self._connect_timeout = connect_timeout
         self._address = address
         self._source = source
         self._worker_registry = worker_registry
@@ -51,7 +65,7 @@ class ChangeFeed:
     async def run(self) -> None:
         """Follow until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._for_ever(self._follow_board))
+            group.create_task(self._for_ever(self._follow_registry))
             group.create_task(self._for_ever(self._follow_database))
 
     async def _for_ever(self, follow: Callable[[], Awaitable[None]]) -> None:
@@ -61,13 +75,15 @@ class ChangeFeed:
             except StoreUnavailable as error:
                 self._say_once(error.message)
             except Exception as error:  # noqa: BLE001 - the feed must outlive any single fault
-                # Not its text: what it may hold is not known.
+                # Not its text, which may hold a secret.
                 self._say_once(f"unexpected {type(error).__name__}")
-            await asyncio.sleep(POSTGRES_POLL)
+            await asyncio.sleep(_RETRY_DELAY)
 
     def _say_once(self, reason: str) -> None:
         if not self._blind:
-            logger.warning("Configuration changes are not seen for now, the last good one stays: {}", reason)
+            logger.warning(
+                "Configuration changes cannot be seen, the configuration in force stays: {}", reason
+            )
         self._blind = True
 
     def _sees(self) -> None:
@@ -75,7 +91,7 @@ class ChangeFeed:
             logger.info("Configuration changes are seen again")
         self._blind = False
 
-    async def _follow_board(self) -> None:
+    async def _follow_registry(self) -> None:
         seen = 0
         while True:
             announced = self._worker_registry.announced_version()
@@ -91,12 +107,14 @@ class ChangeFeed:
         while True:
             await self._follower.reload_if_newer(await self._source.version())
             self._sees()
-            await asyncio.sleep(SQLITE_POLL)
+            await asyncio.sleep(self._sqlite_poll)
 
     async def _follow_postgres(self, address: PostgresAddress) -> None:
-        """Poll and listen on one connection, so that a silent LISTEN is noticed by the poll that fails."""
+        """Poll and listen on one connection, so that a failing poll reveals a dead LISTEN."""
         with naming_outages():
-            connection = await connect_postgres(address, command_timeout=_POLL_TIMEOUT)
+            connection = await connect_postgres(
+                address, command_timeout=self._poll_timeout, connect_timeout=self._connect_timeout
+            )
         try:
             with naming_outages():
                 await connection.add_listener(CONFIG_CHANNEL, self._hinted)
@@ -107,7 +125,7 @@ class ChangeFeed:
                 await self._follower.reload_if_newer(version)
                 self._sees()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._hint.wait(), POSTGRES_POLL)
+                    await asyncio.wait_for(self._hint.wait(), self._postgres_poll)
         finally:
             # Never waits, unlike close(): the other side may be frozen.
             connection.terminate()

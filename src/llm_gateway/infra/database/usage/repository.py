@@ -12,7 +12,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord, last_attempt
-from llm_gateway.flow.ports.ledger import FactsRefused, UsageStore
+from llm_gateway.flow.ports.ledger import RecordsRejected, UsageStore
 from llm_gateway.flow.ports.usage import UsageFilter, UsagePlace, UsageReader
 from llm_gateway.infra.database import tables
 from llm_gateway.infra.database.engine import reading, writing
@@ -45,7 +45,7 @@ class UsageRepository(UsageStore, UsageReader):
         self._engine = engine
 
     async def upsert(self, facts: Sequence[bytes]) -> None:
-        """Store all or none; raise FactsRefused or StoreUnavailable. Bounded by the engine's time limits."""
+        """Store all or none; raise RecordsRejected or StoreUnavailable. Bounded by the engine's time limits."""
         attempts = [fact for fact in facts if fact.startswith(_ATTEMPT)]
         ends = [fact for fact in facts if not fact.startswith(_ATTEMPT)] if attempts else facts
         if self._engine.dialect.name != "postgresql":
@@ -58,7 +58,7 @@ class UsageRepository(UsageStore, UsageReader):
         try:
             # Nearly always: the lines go to the server as they are, and cost this process next to nothing.
             await self._insert(*_postgres_statements(ends, attempts))
-        except (UnicodeDecodeError, FactsRefused):
+        except (UnicodeDecodeError, RecordsRejected):
             records, ended = _readable(ends, attempts)
             lines = [_encode(record) for record in records], [_encode(one) for one in ended]
             await self._insert(*_postgres_statements(*lines))
@@ -77,7 +77,9 @@ class UsageRepository(UsageStore, UsageReader):
         except DBAPIError as error:
             if not _is_about_values(error):
                 raise
-            raise FactsRefused(f"The usage tables refused these values ({type(error).__name__})") from error
+            raise RecordsRejected(
+                f"The usage tables refused these values ({type(error).__name__})"
+            ) from error
 
     async def list(self, wanted: UsageFilter, after: UsagePlace | None, limit: int) -> list[UsageRecord]:
         async with reading(self._engine) as connection:
@@ -113,12 +115,12 @@ def _is_about_values(error: DBAPIError) -> bool:
 def _readable(
     ends: Sequence[bytes], attempts: Sequence[bytes]
 ) -> tuple[list[UsageRecord], list[AttemptEnded]]:
-    """Return one record per request and all their attempts, fit for the database; raise FactsRefused."""
+    """Return one record per request and all their attempts, fit for the database; raise RecordsRejected."""
     try:
         records = [_fitted(_decode_record(fact)) for fact in ends]
         ended = [_fitted(_decode_attempt(fact)) for fact in attempts]
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise FactsRefused(f"A usage record cannot be read ({error})") from None
+        raise RecordsRejected(f"A usage record cannot be read ({error})") from None
     ended += [last for record in records if (last := last_attempt(record)) is not None]
     return _one_per_request(records), _one_per_attempt(ended)
 
