@@ -218,7 +218,7 @@ def read(adapter: Adapter, pieces: list[bytes], **asked: Any) -> tuple[bytes, Re
 def learnt(read_as: tuple[bytes, ReplyStream, str | None]) -> tuple[object, ...]:
     out, reader, bad = read_as
     state = (reader.content_seen, reader.done, reader.finished, reader.refusal, reader.usage)
-    return out, bad, state, reader.kept().total_bytes
+    return out, bad, state, reader.sample().total_bytes
 
 
 @streams

@@ -300,7 +300,7 @@ def test_a_legacy_stream_has_words_alone() -> None:
 def test_what_was_relayed_is_kept_until_the_usage_is_known() -> None:
     stream = reader()
     out = stream.feed(START + TEXT + HELLO)
-    assert stream.kept().total_bytes == len(out)
-    assert b"".join(stream.kept().blocks) == out
+    assert stream.sample().total_bytes == len(out)
+    assert b"".join(stream.sample().blocks) == out
     stream.feed(STOP + DELTA)
-    assert stream.kept().blocks == ()
+    assert stream.sample().blocks == ()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from llm_gateway.providers.anthropic.models import capabilities_of
-from llm_gateway.providers.anthropic.thinking import Detail, woven
+from llm_gateway.providers.anthropic.thinking import Detail, interleave
 from tests.fakes.anthropic_asking import USER, WEATHER, blocks, encoded, refused, sent
 from tests.fakes.anthropic_wire import request_faults
 
@@ -299,7 +299,7 @@ def test_places_that_nobody_gave_lose_no_call_and_no_word() -> None:
     call = {"type": "tool_use"}
     text = {"type": "text", "text": "Yes."}
     details = [Detail(type="reasoning.text", after_text=at, after_calls=at) for at in (-1, 1, -1)]
-    said = [block for block in woven(details, [text], [call, call]) if block["type"] != "thinking"]
+    said = [block for block in interleave(details, [text], [call, call]) if block["type"] != "thinking"]
     assert said == [{"type": "text", "text": "Y"}, call, {"type": "text", "text": "es."}, call]
 
 
@@ -307,7 +307,9 @@ def test_a_thousand_thoughts_in_a_long_text_are_soon_in_their_places() -> None:
     text = "x" * (8 << 20)
     details = [Detail(type="reasoning.text", after_text=at) for at in range(20_000)]
     begun = time.monotonic()
-    blocks = woven(details, [{"type": "text", "text": text}] + [{"type": "text", "text": "y"}] * 200_000, [])
+    blocks = interleave(
+        details, [{"type": "text", "text": text}] + [{"type": "text", "text": "y"}] * 200_000, []
+    )
     # Some twenty times what it takes; copying the rest of the text for each thought takes that again.
     assert time.monotonic() - begun < 2
     assert "".join(block.get("text", "") for block in blocks) == text + "y" * 200_000

@@ -58,7 +58,7 @@ async def test_a_stream_is_never_taken_for_free(
     reader, request = make()
     for text in texts:
         reader.feed(event(reader, text))
-    usage = await count_stream(WordCounter(), request, "m", reader.kept())
+    usage = await count_stream(WordCounter(), request, "m", reader.sample())
     assert at_least <= usage.completion_tokens <= at_least * 2
     assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
     assert usage.source == source

@@ -169,10 +169,10 @@ def test_a_long_stream_keeps_a_part_for_counting_and_the_size_of_all() -> None:
     block = event(piece("word " * 200))
     for _ in range(1000):
         stream.feed(block)
-    kept = stream.kept()
+    kept = stream.sample()
     assert kept.total_bytes == 1000 * len(block)
-    assert 0 < kept.kept_bytes <= 256 * 1024
-    assert sum(map(len, kept.blocks)) == kept.kept_bytes
+    assert 0 < kept.sampled_bytes <= 256 * 1024
+    assert sum(map(len, kept.blocks)) == kept.sampled_bytes
 
 
 def test_a_last_event_without_its_blank_line_counts_and_half_an_event_does_not() -> None:

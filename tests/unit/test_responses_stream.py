@@ -61,7 +61,7 @@ def test_a_response_is_relayed_as_it_is(plan: Script, named: bool, together: boo
     assert usage is not None
     assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (9, 4, 13)
     assert (usage.cached_tokens, usage.reasoning_tokens) == (2, 1)
-    assert stream.kept().blocks == ()
+    assert stream.sample().blocks == ()
 
 
 def test_pieces_are_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,10 +280,10 @@ def test_a_long_stream_keeps_a_part_for_counting_and_the_size_of_all() -> None:
     block = piece("word " * 200)
     for _ in range(1000):
         stream.feed(block)
-    kept = stream.kept()
+    kept = stream.sample()
     assert kept.total_bytes == 1000 * len(block)
-    assert 0 < kept.kept_bytes <= 256 * 1024
-    assert sum(map(len, kept.blocks)) == kept.kept_bytes
+    assert 0 < kept.sampled_bytes <= 256 * 1024
+    assert sum(map(len, kept.blocks)) == kept.sampled_bytes
 
 
 @pytest.mark.parametrize("plan", PLANS)

@@ -1,1 +1,1 @@
-"""How upstreams speak: pure translators, one file a kind, that do no I/O."""
+"""Adapters of upstream APIs, one folder per dialect; they do no I/O."""

@@ -1,4 +1,4 @@
-"""The contract of an adapter: what one provider kind must be able to say and to understand."""
+"""The contract of an adapter: how requests to one provider kind are written, and how its replies are read."""
 
 from __future__ import annotations
 
@@ -14,59 +14,59 @@ from llm_gateway.core.model_request import ModelRequest
 
 
 class UpstreamRequest(msgspec.Struct, kw_only=True, gc=False):
-    """One HTTP request to a provider, ready for the wire; `headers` hold the secret, so never log it."""
+    """One HTTP request to a provider, ready to send. `headers` hold the secret: never log them."""
 
     url: str
     headers: dict[str, str]
     body: bytes = b""
     method: str = "POST"
-    # Fields of the client's request that this kind has no word for and that were left out; the client is told.
+    # Fields of the client's request that this kind does not support and that were left out; reported to the client.
     ignored_fields: tuple[str, ...] = ()
     # Seconds to connect; None = the transport's own limit.
     connect_timeout: float | None = None
 
     def __repr__(self) -> str:
-        """Show nothing of what must not be logged: a traceback may hold this."""
+        """Hide URL, headers and body: a traceback may print this."""
         return f"UpstreamRequest(method={self.method!r}, ...)"
 
 
 class UpstreamErrorBody(msgspec.Struct, frozen=True, kw_only=True):
-    """What a provider's error body says; None where it says nothing."""
+    """The content of a provider's error body; None where a field is missing."""
 
     message: str | None = None
     type: str | None = None
     code: str | None = None
     param: str | None = None
-    # What another model may make good: a context that is too long for this one, a policy of this provider. Or
-    # the gateway's own credentials with the provider, under whatever status it says so.
+    # Errors that another model may not have: the context is too long for this model, or this provider's policy
+    # forbids the content. "own_secret": the provider rejected the gateway's own credentials, whatever the status.
     about: Literal["context_length", "content_policy", "own_secret"] | None = None
-    # Seconds that the body asks to wait, for providers that do not say it in a header.
+    # Seconds to wait, from providers that state them in the body instead of a header.
     retry_after: float | None = None
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A unary reply: the bytes for the client, and the usage read from them."""
+    """A unary reply: the bytes for the client, and the usage read from the provider's reply."""
 
     body: bytes
     usage: Usage | None
-    # The provider says, under a 2xx, that it failed: this is no reply for the client.
+    # Set when a 2xx reply reports a failure: `body` must not reach the client.
     refusal: UpstreamErrorBody | None = None
 
 
 class StreamSample(msgspec.Struct, frozen=True):
-    """The first part of what a stream relayed; `total_bytes` counts all of it."""
+    """The first blocks that a stream relayed, `sampled_bytes` long; `total_bytes` is the size of the whole stream."""
 
     blocks: tuple[bytes, ...]
-    kept_bytes: int
+    sampled_bytes: int
     total_bytes: int
 
 
 class StreamTail(msgspec.Struct, frozen=True, kw_only=True):
-    """What an error event needs to know of the events before it, in a dialect whose events are numbered."""
+    """What an error event needs from the events before it, in a dialect that numbers its events."""
 
-    # Of the error event itself.
+    # The error event's own number.
     sequence_number: int = 0
-    # The JSON of the provider's own event that says the reply failed; it was not relayed.
+    # The JSON of the provider's own failure event, which was not relayed.
     failed_event: bytes | None = None
 
 
@@ -75,65 +75,65 @@ NO_TAIL: Final = StreamTail()
 
 
 class ReplyStream(Protocol):
-    """Reads one streamed reply, as bytes come; returns the canonical events in it, and says what it has learnt."""
+    """Reads one streamed reply as bytes arrive: returns the canonical events in it and records what they report."""
 
-    # The first content has come (see Commit in the glossary).
+    # The first content has arrived (see Commit in the glossary).
     content_seen: bool
-    # The provider said that this is the end ([DONE]).
+    # The provider sent its end marker, such as [DONE].
     done: bool
     # Every choice has its finish reason.
     finished: bool
-    # The provider's own error event, once there was one: nothing more is to be relayed.
+    # The provider's own error event, if any: nothing more is relayed after it.
     refusal: UpstreamErrorBody | None
     usage: Usage | None
 
     @property
     def tail(self) -> StreamTail:
-        """Return what the events so far mean for an error event."""
+        """What an error event that follows needs."""
 
     def feed(self, data: bytes) -> bytes:
-        """Take bytes from the provider; return bytes for the client: whole events, without any [DONE].
+        """Read the next bytes; return the bytes for the client: whole events, never [DONE].
 
-        Raise BadReply for a reply that makes no sense before the first content.
+        Raise BadReply if the stream is unreadable before the first content.
         """
 
     def end(self) -> bytes:
-        """Take the provider's clean end; return what goes on of a last event without its blank line."""
+        """Handle the provider's clean end of stream; return a last event that lacked only its blank line."""
 
     def whole(self, body: bytes) -> bytes:
-        """Take JSON that answered the streamed request, in place of a stream; return its events, without any [DONE].
+        """Read a JSON reply to a streamed request; return it as events, without [DONE].
 
-        Afterwards the reader is `done`, or has a `refusal`. Raise BadReply for what is no whole answer.
+        Sets `done` or `refusal`. Raise BadReply if the body is not a complete reply.
         """
 
-    def kept(self) -> StreamSample:
-        """Return what was relayed, for counting."""
+    def sample(self) -> StreamSample:
+        """Return the sample from which tokens are counted."""
 
 
 class Adapter(Protocol):
-    """Speaks one kind. Every method is synchronous and does no I/O."""
+    """Translates for one provider kind. Every method is synchronous and does no I/O."""
 
     kind: Kind
 
     def encode(
         self, request: ModelRequest, deployment: Deployment, extra_headers: Mapping[str, str]
     ) -> UpstreamRequest:
-        """Return the request for a deployment; `extra_headers` are sent along.
+        """Return the upstream request for a deployment, with `extra_headers` added.
 
-        Raise BadRequest, with the code `unsupported_by_provider`, for what this kind cannot carry.
+        Raise BadRequest with the code `unsupported_by_provider` for what this kind does not support.
         """
 
     def decode(self, body: bytes, request: ModelRequest) -> Completion:
-        """Read the whole unary reply to a request; raise BadReply when it is not one."""
+        """Read a unary reply; raise BadReply if it is unreadable."""
 
     def stream(self, request: ModelRequest, *, event_limit: int) -> ReplyStream:
-        """Return the reader of a streamed reply."""
+        """Return the reader of a streamed reply; one event may have `event_limit` bytes."""
 
     def decode_error(self, body: bytes) -> UpstreamErrorBody:
         """Read an error body; never raises."""
 
     def models_request(self, provider: EnabledProvider) -> UpstreamRequest:
-        """Return the request that lists a provider's models; it serves as a probe too."""
+        """Return the request that lists a provider's models; health probes use it, too."""
 
     def decode_models(self, body: bytes) -> list[str]:
-        """Return the model names of a list; raise BadReply when it is none."""
+        """Return the model names of a model list; raise BadReply if it is unreadable."""

@@ -1,4 +1,4 @@
-"""Every provider kind there is: a new one is a file beside this and a line here."""
+"""All provider kinds. A new OpenAI-compatible one is a line in `openai/presets.py`; another dialect is a folder."""
 
 from __future__ import annotations
 

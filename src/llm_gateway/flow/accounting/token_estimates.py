@@ -74,18 +74,20 @@ async def count_whole(
 
 
 async def count_stream(
-    counter: TokenCounter, request: ModelRequest, upstream_model: str, kept: StreamSample
+    counter: TokenCounter, request: ModelRequest, upstream_model: str, sample: StreamSample
 ) -> Usage:
     """Count a stream from the part of it that was kept; beyond that part, in proportion."""
-    unseen = kept.total_bytes - kept.kept_bytes
-    chunks = _chunks(kept.blocks)
+    unseen = sample.total_bytes - sample.sampled_bytes
+    chunks = _chunks(sample.blocks)
     texts = _READERS[request.endpoint].stream(chunks)
     usage = await _count(counter, request, upstream_model, texts)
     if not unseen:
         return usage
     seen = usage.completion_tokens
     # Text in large events is nearly all that they are; in small ones it is a part that stays the same.
-    completion = round(seen * kept.total_bytes / kept.kept_bytes) if seen else unseen // _BYTES_PER_TOKEN
+    completion = (
+        round(seen * sample.total_bytes / sample.sampled_bytes) if seen else unseen // _BYTES_PER_TOKEN
+    )
     total = usage.prompt_tokens + completion
     return msgspec.structs.replace(
         usage, completion_tokens=completion, total_tokens=total, source="estimated"

@@ -181,7 +181,7 @@ class StreamReply:
         usage, last = self._reader.usage, b""
         with suppress(Exception):
             # The encoder or the counter may be what failed; then the client sees a cut stream.
-            usage = usage or await self._count(self._reader.kept())
+            usage = usage or await self._count(self._reader.sample())
             last = self._last(b"", error)
         meter.response_bytes += len(last)
         meter.report("error", _OK, error_type=error.code, usage=usage)
@@ -264,7 +264,7 @@ class StreamReply:
         self._released = True
         self._upstream.finish()
         self._permit.succeeded(self._meter.upstream_ended())
-        usage = self._reader.usage or await self._count(self._reader.kept())
+        usage = self._reader.usage or await self._count(self._reader.sample())
         last = self._last(out, None)
         self._meter.response_bytes += len(last)
         self._meter.report("ok", _OK, usage=usage)
@@ -274,7 +274,7 @@ class StreamReply:
         """End the stream with an error event, never as one that ended well."""
         self._upstream.close()
         self._permit.failed(self._meter.upstream_ended())
-        usage = self._reader.usage or await self._count(self._reader.kept())
+        usage = self._reader.usage or await self._count(self._reader.sample())
         last = self._last(out, error)
         self._meter.response_bytes += len(last)
         self._meter.report("error", _OK, error_type=(error.code or error.type)[:100], usage=usage)
@@ -290,7 +290,7 @@ class StreamReply:
 
     def _abandon(self) -> None:
         """Report after the client left: what arrived is counted in the background."""
-        meter, usage, kept = self._meter, self._reader.usage, self._reader.kept()
+        meter, usage, kept = self._meter, self._reader.usage, self._reader.sample()
         meter.upstream_ended()
         status = _OK if self._sent else CLIENT_LEFT
         if usage is not None:

@@ -12,7 +12,7 @@ from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.secret import Secret
 from llm_gateway.providers.anthropic.decoding import completion_of, read_reply
 from llm_gateway.providers.anthropic.encoding import encode_request
-from llm_gateway.providers.anthropic.errors import refusal_from
+from llm_gateway.providers.anthropic.errors import error_body_from
 from llm_gateway.providers.anthropic.kind import ANTHROPIC
 from llm_gateway.providers.anthropic.models import NEWEST_VERSION
 from llm_gateway.providers.anthropic.streaming import AnthropicStream
@@ -59,7 +59,7 @@ class AnthropicAdapter:
 
     def decode_error(self, body: bytes) -> UpstreamErrorBody:
         """Read `{"type": "error", "error": {"type", "message"}}`."""
-        return refusal_from(body)
+        return error_body_from(body)
 
     def models_request(self, provider: EnabledProvider) -> UpstreamRequest:
         """Ask for `GET /models`."""

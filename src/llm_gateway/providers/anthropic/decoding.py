@@ -34,18 +34,18 @@ def read_reply(body: bytes) -> Reply:
 
 def completion_of(reply: Reply, request: ModelRequest) -> Completion:
     """Return the message as OpenAI's reply to a request."""
-    said = _said(reply)
-    said.refusal = refusal_text(reply.stop_reason, reply.stop_details)
-    if says_nothing(said):
-        said.content = ""
+    delta = _delta_of(reply)
+    delta.refusal = refusal_text(reply.stop_reason, reply.stop_details)
+    if is_empty(delta):
+        delta.content = ""
     usage = usage_from_wire(reply.usage)
     writer = ReplyWriter(request, reply_id=reply.id, model=reply.model)
-    return Completion(body=writer.whole(said, finish_reason(reply.stop_reason), usage), usage=usage)
+    return Completion(body=writer.whole(delta, finish_reason(reply.stop_reason), usage), usage=usage)
 
 
-def says_nothing(said: Delta) -> bool:
+def is_empty(delta: Delta) -> bool:
     """Tell whether a client would find neither words nor calls: it gets an empty text then."""
-    return said.content is None and said.refusal is None and said.tool_calls is None
+    return delta.content is None and delta.refusal is None and delta.tool_calls is None
 
 
 def events_of(reply: Reply) -> Iterator[Event]:
@@ -65,7 +65,7 @@ def call_of(block: Block, index: int, arguments: str) -> ToolCallDelta:
     return ToolCallDelta(index=index, id=block.id or "", type="function", function=function)
 
 
-def _said(reply: Reply) -> Delta:
+def _delta_of(reply: Reply) -> Delta:
     texts: list[str] = []
     thoughts: list[str] = []
     calls: list[ToolCallDelta] = []

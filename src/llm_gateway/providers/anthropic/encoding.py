@@ -8,7 +8,7 @@ import msgspec
 
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.providers.anthropic.messages import called_without_thinking, speak
+from llm_gateway.providers.anthropic.messages import called_without_thinking, encode_messages
 from llm_gateway.providers.anthropic.models import (
     NEWEST_VERSION,
     SAMPLING_VERSION,
@@ -17,7 +17,7 @@ from llm_gateway.providers.anthropic.models import (
 )
 from llm_gateway.providers.anthropic.parts import PROVIDER, text_block
 from llm_gateway.providers.anthropic.thinking import Reasoning, reasoning_for
-from llm_gateway.providers.translating.fields import settle, unsupported_field
+from llm_gateway.providers.translating.fields import check_unsupported, unsupported_field
 from llm_gateway.wire.openai_chat.conversation import Conversation, NamedTool, Tool
 from llm_gateway.wire.openai_chat.request_reader import read_conversation
 
@@ -45,21 +45,21 @@ def encode_request(request: ModelRequest, model: str, pinned_version: str | None
     conversation = read_conversation(request)
     if conversation.n != 1:
         raise unsupported_field(PROVIDER, "n")
-    traits = capabilities_of(model)
-    spoken = speak(conversation.messages, model)
-    ignored_fields = [*settle(PROVIDER, conversation, _CARRIED), *spoken.ignored_fields]
-    max_tokens = traits.max_tokens if conversation.max_tokens is None else conversation.max_tokens
-    body: dict[str, Any] = {"model": model, "max_tokens": max_tokens, "messages": spoken.turns}
+    capabilities = capabilities_of(model)
+    encoded = encode_messages(conversation.messages, model)
+    ignored_fields = [*check_unsupported(PROVIDER, conversation, _CARRIED), *encoded.ignored_fields]
+    max_tokens = capabilities.max_tokens if conversation.max_tokens is None else conversation.max_tokens
+    body: dict[str, Any] = {"model": model, "max_tokens": max_tokens, "messages": encoded.turns}
     reasoning = reasoning_for(
         conversation.reasoning_effort,
-        traits,
+        capabilities,
         max_tokens,
-        may_think=not _forces_a_tool(conversation) and _may_think(traits, spoken.turns),
+        may_think=not _forces_a_tool(conversation) and _may_think(capabilities, encoded.turns),
     )
     _put_reasoning(body, reasoning, ignored_fields)
-    _put_format(conversation, body, spoken.system, ignored_fields)
-    if spoken.system:
-        body["system"] = spoken.system
+    _put_format(conversation, body, encoded.system, ignored_fields)
+    if encoded.system:
+        body["system"] = encoded.system
     _put_tools(conversation, body)
     if stops := [_checked_stop(stop) for stop in conversation.stop if stop]:
         body["stop_sequences"] = stops
@@ -67,7 +67,7 @@ def encode_request(request: ModelRequest, model: str, pinned_version: str | None
     body |= {name: conversation.rest[name] for name in _VERBATIM if name in conversation.rest}
     if request.stream:
         body["stream"] = True
-    version = _put_sampling(conversation, body, traits, pinned_version, ignored_fields)
+    version = _put_sampling(conversation, body, capabilities, pinned_version, ignored_fields)
     return Encoded(body, tuple(dict.fromkeys(ignored_fields)), version)
 
 
@@ -75,9 +75,9 @@ def _forces_a_tool(conversation: Conversation) -> bool:
     return conversation.tool_choice == "required" or isinstance(conversation.tool_choice, NamedTool)
 
 
-def _may_think(traits: ModelCapabilities, turns: list[dict[str, Any]]) -> bool:
+def _may_think(capabilities: ModelCapabilities, turns: list[dict[str, Any]]) -> bool:
     """Adaptive thinking does not mind calls that were made without it."""
-    return traits.thinking != "budget" or not called_without_thinking(turns)
+    return capabilities.thinking != "budget" or not called_without_thinking(turns)
 
 
 def _put_reasoning(body: dict[str, Any], reasoning: Reasoning, ignored_fields: list[str]) -> None:
@@ -85,7 +85,7 @@ def _put_reasoning(body: dict[str, Any], reasoning: Reasoning, ignored_fields: l
         body["thinking"] = reasoning.thinking
     if reasoning.effort is not None:
         body["output_config"] = {"effort": reasoning.effort}
-    if not reasoning.is_whole:
+    if not reasoning.is_exact:
         ignored_fields.append("reasoning_effort")
 
 
@@ -172,7 +172,7 @@ def _text(conversation: Conversation, name: str) -> str:
 def _put_sampling(
     conversation: Conversation,
     body: dict[str, Any],
-    traits: ModelCapabilities,
+    capabilities: ModelCapabilities,
     pinned_version: str | None,
     ignored_fields: list[str],
 ) -> str:
@@ -186,12 +186,12 @@ def _put_sampling(
     asked["top_k"] = conversation.rest.get("top_k")
     # The default, 1 for both, asks for nothing.
     asked = {name: value for name, value in asked.items() if value is not None and value != 1}
-    version = pinned_version or (SAMPLING_VERSION if asked and traits.samples else traits.version)
+    version = pinned_version or (SAMPLING_VERSION if asked and capabilities.samples else capabilities.version)
     thinks = isinstance(thinking := body.get("thinking"), dict) and thinking["type"] == "enabled"
-    if not traits.samples or thinks or version >= NEWEST_VERSION:
+    if not capabilities.samples or thinks or version >= NEWEST_VERSION:
         ignored_fields += asked
-        return version if pinned_version else traits.version
-    if len(asked) > 1 and "temperature" in asked and "top_p" in asked and not traits.samples_twice:
+        return version if pinned_version else capabilities.version
+    if len(asked) > 1 and "temperature" in asked and "top_p" in asked and not capabilities.samples_both:
         ignored_fields.append("top_p")
         del asked["top_p"]
     body |= asked

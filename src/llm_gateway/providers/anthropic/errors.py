@@ -27,7 +27,7 @@ _TOO_LONG = re.compile(
 _POLICY = re.compile(r"content filtering policy|usage polic(?:y|ies)", re.IGNORECASE)
 
 
-def refusal_from(body: bytes) -> UpstreamErrorBody:
+def error_body_from(body: bytes) -> UpstreamErrorBody:
     """Read an error body or error event, in OpenAI's words; never raises."""
     try:
         error = decode_error(body).error

@@ -11,14 +11,14 @@ import msgspec
 
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.providers.anthropic.parts import PROVIDER, Content, block_of, is_blank, text_block, text_of
-from llm_gateway.providers.anthropic.thinking import THINKING, own_details, woven
+from llm_gateway.providers.anthropic.thinking import THINKING, interleave, own_details
 from llm_gateway.wire.openai_chat.conversation import Message, ToolCall
 
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-class Spoken(msgspec.Struct):
+class EncodedMessages(msgspec.Struct):
     """The messages as the API takes them; `ignored_fields` are paths of what it has no word for."""
 
     system: list[Content] = []
@@ -27,39 +27,39 @@ class Spoken(msgspec.Struct):
 
     def add(self, role: str, blocks: list[Content]) -> None:
         """Add blocks to the turn of whoever spoke last, or begin another; blank texts are not sent."""
-        told = [block for block in blocks if not is_blank(block)]
-        if not told:
+        not_blank = [block for block in blocks if not is_blank(block)]
+        if not not_blank:
             return
         if self.turns and self.turns[-1]["role"] == role:
-            self.turns[-1]["content"] += told
+            self.turns[-1]["content"] += not_blank
         else:
-            self.turns.append({"role": role, "content": told})
+            self.turns.append({"role": role, "content": not_blank})
 
 
-def speak(messages: Sequence[Message], model: str) -> Spoken:
+def encode_messages(messages: Sequence[Message], model: str) -> EncodedMessages:
     """Return the messages in the form that a model of Anthropic's takes; raise BadRequest for what it cannot."""
-    spoken = Spoken()
+    encoded = EncodedMessages()
     for index, message in enumerate(messages):
         path = f"messages[{index}]"
         if message.name is not None and message.role != "tool":
-            spoken.ignored_fields.append(f"{path}.name")
+            encoded.ignored_fields.append(f"{path}.name")
         if message.extra_content is not None:
-            spoken.ignored_fields.append(f"{path}.extra_content")
+            encoded.ignored_fields.append(f"{path}.extra_content")
         if message.role in {"system", "developer"}:
             blocks = [text_of(part, f"{path}.content[{at}]") for at, part in enumerate(message.parts)]
-            spoken.system += [block for block in blocks if not is_blank(block)]
+            encoded.system += [block for block in blocks if not is_blank(block)]
         elif message.role == "assistant":
-            spoken.add("assistant", _assistant(message, path, model, spoken.ignored_fields))
+            encoded.add("assistant", _assistant(message, path, model, encoded.ignored_fields))
         else:
-            spoken.add("user", _from_outside(message, path, spoken.ignored_fields))
-    if not spoken.turns:
+            encoded.add("user", _from_outside(message, path, encoded.ignored_fields))
+    if not encoded.turns:
         message_text = "The field 'messages' holds nothing that this model's provider could answer to."
         raise BadRequest(message_text, param="messages", code="unsupported_by_provider")
-    for turn in spoken.turns:
+    for turn in encoded.turns:
         # The results of calls have to stand first, in the turn after the calls.
         turn["content"].sort(key=lambda block: block["type"] != "tool_result")
-    _trim_last(spoken.turns[-1])
-    return spoken
+    _trim_last(encoded.turns[-1])
+    return encoded
 
 
 def _from_outside(message: Message, path: str, ignored_fields: list[str]) -> list[Content]:
@@ -71,8 +71,8 @@ def _from_outside(message: Message, path: str, ignored_fields: list[str]) -> lis
         text = f"The field '{path}.tool_call_id' is missing: it says which call this is the result of."
         raise BadRequest(text, param=f"{path}.tool_call_id")
     result: Content = {"type": "tool_result", "tool_use_id": _tool_id(message.tool_call_id)}
-    told = [block for block in blocks if not is_blank(block)]
-    return [{**result, "content": told} if told else result]
+    not_blank = [block for block in blocks if not is_blank(block)]
+    return [{**result, "content": not_blank} if not_blank else result]
 
 
 def _assistant(message: Message, path: str, model: str, ignored_fields: list[str]) -> list[Content]:
@@ -89,7 +89,7 @@ def _assistant(message: Message, path: str, model: str, ignored_fields: list[str
     if message.reasoning_content and not details:
         # Thinking without its signature would be refused.
         ignored_fields.append(f"{path}.reasoning_content")
-    return woven(details, texts, calls)
+    return interleave(details, texts, calls)
 
 
 def _call(call: ToolCall, path: str, ignored_fields: list[str]) -> Content:

@@ -37,7 +37,7 @@ class ModelCapabilities(msgspec.Struct, frozen=True, kw_only=True):
     hides_thinking: bool = False
     # It takes temperature, top_p and top_k at all, and whether it takes temperature and top_p together.
     samples: bool = True
-    samples_twice: bool = True
+    samples_both: bool = True
     version: str = NEWEST_VERSION
 
 
@@ -58,7 +58,7 @@ def capabilities_of(model: str) -> ModelCapabilities:
         thinks_unasked=version >= (5, 0),
         hides_thinking=version >= (4, 7),
         samples=version < (4, 7),
-        samples_twice=version < (4, 1),
+        samples_both=version < (4, 1),
     )
 
 

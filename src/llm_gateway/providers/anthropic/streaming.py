@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.providers.anthropic.decoding import call_of, events_of, read_reply, says_nothing
-from llm_gateway.providers.anthropic.errors import refusal_from
+from llm_gateway.providers.anthropic.decoding import call_of, events_of, is_empty, read_reply
+from llm_gateway.providers.anthropic.errors import error_body_from
 from llm_gateway.providers.anthropic.finish import finish_reason, refusal_text
 from llm_gateway.providers.anthropic.thinking import THINKING, detail_of
 from llm_gateway.providers.translating.stream import TranslatedStream
@@ -57,7 +57,7 @@ class AnthropicStream(TranslatedStream):
             message = "an event of the provider's stream cannot be read"
             raise BadReply(message) from None
         if event.type == "error":
-            self.refusal = refusal_from(data)
+            self.refusal = error_body_from(data)
             return b""
         return self._see(event)
 
@@ -88,7 +88,7 @@ class AnthropicStream(TranslatedStream):
         self._thoughts.clear()
         self._has_arguments = False
         if block.type == "tool_use":
-            return self._say(Delta(tool_calls=[call_of(block, self._calls, "")]))
+            return self._emit(Delta(tool_calls=[call_of(block, self._calls, "")]))
         whole = WireDelta(text=block.text, thinking=block.thinking)
         block.text = block.thinking = None
         return self._piece(whole)
@@ -97,10 +97,10 @@ class AnthropicStream(TranslatedStream):
         block = self._block
         if delta.text:
             self._characters += len(delta.text)
-            return self._say(Delta(content=delta.text))
+            return self._emit(Delta(content=delta.text))
         if delta.thinking:
             self._thoughts.append(delta.thinking)
-            return self._say(Delta(reasoning_content=delta.thinking))
+            return self._emit(Delta(reasoning_content=delta.thinking))
         if delta.signature:
             block.signature = (block.signature or "") + delta.signature
         if delta.partial_json and block.type == "tool_use":
@@ -110,7 +110,7 @@ class AnthropicStream(TranslatedStream):
 
     def _arguments(self, text: str) -> bytes:
         call = ToolCallDelta(index=self._calls, function=FunctionCallDelta(arguments=text))
-        return self._say(Delta(tool_calls=[call]))
+        return self._emit(Delta(tool_calls=[call]))
 
     def _end_block(self) -> bytes:
         block, self._block = self._block, Block("")
@@ -127,7 +127,7 @@ class AnthropicStream(TranslatedStream):
             block, model, index=self._details, after_text=self._characters, after_calls=self._calls
         )
         self._details += 1
-        return self._say(Delta(reasoning_details=[detail]))
+        return self._emit(Delta(reasoning_details=[detail]))
 
     def _finish(self, delta: WireDelta, usage: WireUsage | None) -> bytes:
         if usage is not None:
@@ -136,14 +136,14 @@ class AnthropicStream(TranslatedStream):
         if delta.stop_reason is None or self.finished:
             return b""
         last = Delta(refusal=refusal_text(delta.stop_reason, delta.stop_details))
-        if says_nothing(last) and not self._characters and not self._calls:
+        if is_empty(last) and not self._characters and not self._calls:
             last.content = ""
         self.finished = self.content_seen = True
         out = self.writer.chunk(last, finish_reason(delta.stop_reason))
         return out if self.usage is None else out + self.writer.usage(self.usage)
 
-    def _say(self, said: Delta) -> bytes:
-        out = self.writer.chunk(said)
+    def _emit(self, delta: Delta) -> bytes:
+        out = self.writer.chunk(delta)
         # A legacy completion has no room for thinking and calls.
         self.content_seen = self.content_seen or bool(out)
         return out

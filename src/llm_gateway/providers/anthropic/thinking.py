@@ -72,29 +72,29 @@ def own_details(details: Sequence[JsonObject], model: str) -> list[Detail]:
             detail = msgspec.json.decode(msgspec.json.encode(raw), type=Detail)
         except msgspec.ValidationError:
             continue
-        kept = detail.signature if detail.type == "reasoning.text" else detail.data
+        payload = detail.signature if detail.type == "reasoning.text" else detail.data
         is_its_own = detail.model is None or is_same_model(detail.model, model)
-        if detail.format == _FORMAT and kept is not None and is_its_own:
+        if detail.format == _FORMAT and payload is not None and is_its_own:
             own.append(detail)
     return own
 
 
-def woven(
+def interleave(
     details: Sequence[Detail], texts: Sequence[dict[str, Any]], calls: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
     """Return thinking, texts and calls as blocks in the order that they were said in."""
     blocks: list[dict[str, Any]] = []
-    words = _Words(texts)
-    told = 0
+    cursor = _TextCursor(texts)
+    sent = 0
     for detail in details:
-        blocks += words.until(detail.after_text)
-        before, told = told, max(told, detail.after_calls)
-        blocks += calls[before:told]
+        blocks += cursor.take_until(detail.after_text)
+        before, sent = sent, max(sent, detail.after_calls)
+        blocks += calls[before:sent]
         blocks.append(_block_of(detail))
-    return [*blocks, *words.rest(), *calls[told:]]
+    return [*blocks, *cursor.take_rest(), *calls[sent:]]
 
 
-class _Words:
+class _TextCursor:
     """Text blocks that are taken off the front, piece by piece; however many pieces, each character once."""
 
     def __init__(self, texts: Sequence[dict[str, Any]]) -> None:
@@ -104,7 +104,7 @@ class _Words:
         self._cut = 0
         self._taken = 0
 
-    def until(self, characters: int) -> Iterator[dict[str, Any]]:
+    def take_until(self, characters: int) -> Iterator[dict[str, Any]]:
         """Take blocks until this many characters are taken in all, the last one cut in two if need be."""
         while self._at < len(self._texts) and self._taken < characters:
             text = self._texts[self._at]["text"]
@@ -117,7 +117,7 @@ class _Words:
                 self._taken += len(text) - self._cut
                 yield self._next()
 
-    def rest(self) -> Iterator[dict[str, Any]]:
+    def take_rest(self) -> Iterator[dict[str, Any]]:
         """Take what is left."""
         while self._at < len(self._texts):
             yield self._next()
@@ -139,11 +139,11 @@ class Reasoning(msgspec.Struct, frozen=True):
 
     thinking: dict[str, Any] | None = None
     effort: Effort | None = None
-    is_whole: bool = True
+    is_exact: bool = True
 
 
 def reasoning_for(
-    level: str | None, traits: ModelCapabilities, max_tokens: int, *, may_think: bool
+    level: str | None, capabilities: ModelCapabilities, max_tokens: int, *, may_think: bool
 ) -> Reasoning:
     """Return how to ask a model for `level` (OpenAI's `reasoning_effort`).
 
@@ -153,30 +153,30 @@ def reasoning_for(
     if level is None:
         return Reasoning()
     if level == "none":
-        return _unthinking(traits)
+        return _disabled(capabilities)
     if level not in _EFFORTS:
         known = ", ".join(("none", *_EFFORTS))
         message = f"The field 'reasoning_effort' must be one of: {known}."
         raise BadRequest(message, param="reasoning_effort")
     wanted = _EFFORTS[level]
-    effort = next((one for one in wanted if one in traits.efforts), None)
-    if traits.thinking in {"adaptive", "always"}:
-        thinking = _adaptive(traits) if may_think else None
-        return Reasoning(thinking, effort, is_whole=effort == wanted[0])
+    effort = next((one for one in wanted if one in capabilities.efforts), None)
+    if capabilities.thinking in {"adaptive", "always"}:
+        thinking = _adaptive(capabilities) if may_think else None
+        return Reasoning(thinking, effort, is_exact=effort == wanted[0])
     # No limit beyond this changes the budget, and one of a thousand digits has no share.
     share = int(min(max_tokens, _MOST_BUDGET * 10) * _SHARES[level])
     budget = min(max(share, _LEAST_BUDGET), _MOST_BUDGET)
-    if traits.thinking == "never" or not may_think or budget >= max_tokens:
-        return Reasoning(None, effort, is_whole=False)
-    is_whole = not traits.efforts or effort == wanted[0]
-    return Reasoning({"type": "enabled", "budget_tokens": budget}, effort, is_whole=is_whole)
+    if capabilities.thinking == "never" or not may_think or budget >= max_tokens:
+        return Reasoning(None, effort, is_exact=False)
+    is_exact = not capabilities.efforts or effort == wanted[0]
+    return Reasoning({"type": "enabled", "budget_tokens": budget}, effort, is_exact=is_exact)
 
 
-def _unthinking(traits: ModelCapabilities) -> Reasoning:
-    if traits.thinking == "always":
-        return Reasoning(None, "low" if traits.efforts else None, is_whole=False)
-    return Reasoning({"type": "disabled"} if traits.thinks_unasked else None)
+def _disabled(capabilities: ModelCapabilities) -> Reasoning:
+    if capabilities.thinking == "always":
+        return Reasoning(None, "low" if capabilities.efforts else None, is_exact=False)
+    return Reasoning({"type": "disabled"} if capabilities.thinks_unasked else None)
 
 
-def _adaptive(traits: ModelCapabilities) -> dict[str, Any]:
-    return {"type": "adaptive"} | ({"display": "summarized"} if traits.hides_thinking else {})
+def _adaptive(capabilities: ModelCapabilities) -> dict[str, Any]:
+    return {"type": "adaptive"} | ({"display": "summarized"} if capabilities.hides_thinking else {})

@@ -12,7 +12,7 @@ from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.secret import Secret
 from llm_gateway.providers.base import Completion, ReplyStream, UpstreamErrorBody, UpstreamRequest
 from llm_gateway.providers.gemini.encoding import write_body
-from llm_gateway.providers.gemini.errors import refusal_from
+from llm_gateway.providers.gemini.errors import error_body_from
 from llm_gateway.providers.gemini.streaming import GeminiStream
 from llm_gateway.providers.gemini.whole import complete
 from llm_gateway.wire.gemini.contents import read_models, read_reply
@@ -52,7 +52,7 @@ class GeminiAdapter:
 
     def decode_error(self, body: bytes) -> UpstreamErrorBody:
         """Read a google.rpc.Status."""
-        return refusal_from(body)
+        return error_body_from(body)
 
     def models_request(self, provider: EnabledProvider) -> UpstreamRequest:
         """Ask for the list of models, as many as one page may have."""

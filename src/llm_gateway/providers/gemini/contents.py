@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from llm_gateway.core.errors import BadRequest
-from llm_gateway.providers.gemini.media import JsonValue, losses, written_part
+from llm_gateway.providers.gemini.media import JsonValue, lost_fields, written_part
 from llm_gateway.wire.openai_chat.conversation import Message, TextPart, ToolCall
 from llm_gateway.wire.raw_json import JsonObject
 
@@ -43,7 +43,7 @@ class Contents:
         return {"parts": self._system} if self._system else None
 
     def _take(self, message: Message, where: str) -> None:
-        self._note_losses(message, where)
+        self._note_lost_fields(message, where)
         if message.role == "tool":
             self._take_result(message, where)
             return
@@ -53,7 +53,7 @@ class Contents:
         elif message.role == "user":
             self._add("user", _parts(message, where))
         else:
-            self._add("model", [*_said(message, where), *self._calls(message, where)])
+            self._add("model", [*_assistant_parts(message, where), *self._calls(message, where)])
 
     def _add(self, role: str, parts: list[JsonValue]) -> None:
         # Gemini refuses a content without parts, and an empty message says nothing.
@@ -86,13 +86,13 @@ class Contents:
             self.contents.append({"role": "user", "parts": self._results})
         self._results.append({"functionResponse": _result(name, message, where)})
 
-    def _note_losses(self, message: Message, where: str) -> None:
+    def _note_lost_fields(self, message: Message, where: str) -> None:
         if message.name is not None:
             self.ignored_fields.append(f"{where}.name")
         if message.reasoning_details:
             self.ignored_fields.append(f"{where}.reasoning_details")
         for index, part in enumerate(message.parts):
-            self.ignored_fields += losses(part, f"{where}.content[{index}]")
+            self.ignored_fields += lost_fields(part, f"{where}.content[{index}]")
 
 
 def _parts(message: Message, where: str) -> list[JsonValue]:
@@ -103,17 +103,17 @@ def _parts(message: Message, where: str) -> list[JsonValue]:
     ]
 
 
-def _said(message: Message, where: str) -> list[JsonValue]:
+def _assistant_parts(message: Message, where: str) -> list[JsonValue]:
     """Return what an assistant thought and said, the signature on the last part, as it came."""
-    said = _parts(message, where)
+    parts = _parts(message, where)
     if message.refusal:
-        said.append({"text": message.refusal})
+        parts.append({"text": message.refusal})
     if message.reasoning_content:
-        said.insert(0, {"text": message.reasoning_content, "thought": True})
+        parts.insert(0, {"text": message.reasoning_content, "thought": True})
     signature = _signature(message.extra_content)
     if signature is not None:
-        said.append(_signed(said.pop() if said else {"text": ""}, signature))
-    return said
+        parts.append(_signed(parts.pop() if parts else {"text": ""}, signature))
+    return parts
 
 
 def _signed(part: JsonValue, signature: str | None) -> JsonValue:

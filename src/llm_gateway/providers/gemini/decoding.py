@@ -21,7 +21,7 @@ from llm_gateway.wire.openai_chat.reply_writer import Delta, FinishReason, Funct
 from llm_gateway.wire.raw_json import JsonObject
 
 # More tokens than this nobody used: such a count is not believed.
-_MOST = 2**40
+_MAX_COUNT = 2**40
 _UNFINISHED = "FINISH_REASON_UNSPECIFIED"
 _ENDED_BY_ITSELF = "STOP"
 _TOO_LONG = frozenset({"MAX_TOKENS", "CONTINUATION"})
@@ -29,7 +29,7 @@ _TOO_LONG = frozenset({"MAX_TOKENS", "CONTINUATION"})
 _BROKEN = frozenset({"MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL"})
 
 
-def made_up_id(request: ModelRequest) -> str:
+def generated_id(request: ModelRequest) -> str:
     """Return an id for a reply whose provider gives none."""
     return f"{'chatcmpl' if request.traits.is_chat else 'cmpl'}-{request.created}"
 
@@ -50,10 +50,10 @@ class CandidateReader:
         """Return what is new in `candidate`."""
         if candidate.finish_reason is not None and candidate.finish_reason != _UNFINISHED:
             self.reason, self._message = candidate.finish_reason, candidate.finish_message
-        said = Delta()
+        delta = Delta()
         for part in (candidate.content.parts or ()) if candidate.content is not None else ():
-            self._add(said, part)
-        return said
+            self._add(delta, part)
+        return delta
 
     def block(self, feedback: WirePromptFeedback) -> None:
         """Take it that the prompt was refused."""
@@ -83,18 +83,18 @@ class CandidateReader:
             return "The provider's answer holds something that a chat completion cannot."
         return f"The model's answer is broken: {self.reason}." if self.reason in _BROKEN else None
 
-    def _add(self, said: Delta, part: WirePart) -> None:
+    def _add(self, delta: Delta, part: WirePart) -> None:
         signature = _extra_content(part.thought_signature)
         if part.function_call is not None:
-            said.tool_calls = [*(said.tool_calls or ()), self._call(part.function_call, signature)]
+            delta.tool_calls = [*(delta.tool_calls or ()), self._call(part.function_call, signature)]
             return
         if part.text and part.thought:
-            said.reasoning_content = (said.reasoning_content or "") + part.text
+            delta.reasoning_content = (delta.reasoning_content or "") + part.text
         elif part.text:
-            said.content = (said.content or "") + part.text
+            delta.content = (delta.content or "") + part.text
         elif part.text is None and _holds_something_else(part):
             self._holds_more = True
-        said.extra_content = signature or said.extra_content
+        delta.extra_content = signature or delta.extra_content
 
     def _call(self, call: WireFunctionCall, signature: JsonObject | None) -> ToolCallDelta:
         number = self._calls
@@ -150,7 +150,7 @@ def usage_from_wire(wire: WireUsage | None) -> Usage | None:
     # Gemini leaves `candidatesTokenCount` out now and then, and bills by the total.
     completion = max(completion, (wire.total_token_count or 0) - prompt)
     cached = wire.cached_content_token_count or 0
-    if not all(0 <= count <= _MOST for count in (prompt, completion, thoughts, cached)):
+    if not all(0 <= count <= _MAX_COUNT for count in (prompt, completion, thoughts, cached)):
         return None
     return Usage(
         prompt_tokens=prompt,

@@ -10,7 +10,7 @@ from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.providers.gemini.contents import Contents
 from llm_gateway.providers.gemini.generation import carried, generation_config, thinks_by_level
-from llm_gateway.providers.translating.fields import settle, unsupported_field
+from llm_gateway.providers.translating.fields import check_unsupported, unsupported_field
 from llm_gateway.wire.openai_chat.conversation import Conversation, NamedTool, Tool
 from llm_gateway.wire.openai_chat.request_reader import read_conversation
 
@@ -29,7 +29,7 @@ def write_body(request: ModelRequest, model: str) -> tuple[bytes, tuple[str, ...
         raise unsupported_field("Gemini", "parallel_tool_calls")
     if conversation.tools and not is_chat:
         raise unsupported_field("Gemini", "tools")
-    ignored_fields = settle("Gemini", conversation, carried(is_chat=is_chat))
+    ignored_fields = check_unsupported("Gemini", conversation, carried(is_chat=is_chat))
     contents = Contents(conversation.messages, needs_signatures=thinks_by_level(model))
     body: dict[str, Any] = {
         "contents": contents.contents,
@@ -39,7 +39,7 @@ def write_body(request: ModelRequest, model: str) -> tuple[bytes, tuple[str, ...
         "generationConfig": generation_config(conversation, model, is_chat=is_chat) or None,
     }
     written = msgspec.json.encode({name: value for name, value in body.items() if value is not None})
-    return written, (*ignored_fields, *contents.ignored_fields, *_losses(conversation))
+    return written, (*ignored_fields, *contents.ignored_fields, *_lost_fields(conversation))
 
 
 def _tools(conversation: Conversation) -> list[dict[str, Any]] | None:
@@ -72,7 +72,7 @@ def _tool_config(conversation: Conversation) -> dict[str, Any] | None:
     return {"functionCallingConfig": config}
 
 
-def _losses(conversation: Conversation) -> list[str]:
+def _lost_fields(conversation: Conversation) -> list[str]:
     lost = [
         f"tools[{index}].cache_control"
         for index, tool in enumerate(conversation.tools)

@@ -50,7 +50,7 @@ class _Body(msgspec.Struct):
 _decode = msgspec.json.Decoder(_Body | list[_Body]).decode
 
 
-def refusal_from(body: bytes) -> UpstreamErrorBody:
+def error_body_from(body: bytes) -> UpstreamErrorBody:
     """Read `{"error": {"code", "message", "status", "details"}}`, or a list of one; never raises."""
     try:
         read = _decode(body)

@@ -47,7 +47,7 @@ def written_part(part: Part, where: str) -> JsonValue:
     return _file(part.file, f"{where}.file")
 
 
-def losses(part: Part, where: str) -> list[str]:
+def lost_fields(part: Part, where: str) -> list[str]:
     """Return the paths of what a part says beside its content, for which Gemini has no word."""
     lost = []
     if isinstance(part, TextPart | ImagePart | FilePart) and part.cache_control is not None:

@@ -6,8 +6,8 @@ import msgspec
 
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.providers.base import UpstreamErrorBody
-from llm_gateway.providers.gemini.decoding import CandidateReader, logprobs, made_up_id, usage_from_wire
-from llm_gateway.providers.gemini.errors import refusal_from
+from llm_gateway.providers.gemini.decoding import CandidateReader, generated_id, logprobs, usage_from_wire
+from llm_gateway.providers.gemini.errors import error_body_from
 from llm_gateway.providers.translating.stream import TranslatedStream
 from llm_gateway.wire.errors import BadReply
 from llm_gateway.wire.gemini.contents import (
@@ -28,7 +28,7 @@ class GeminiStream(TranslatedStream):
         super().__init__(request, event_limit=event_limit)
         self._is_chat = request.traits.is_chat
         self.writer.model = request.model
-        self.writer.reply_id = made_up_id(request)
+        self.writer.reply_id = generated_id(request)
         self._expected = expected_choices(request)
         self._readers: dict[int, CandidateReader] = {}
         self._is_closed = False
@@ -54,7 +54,7 @@ class GeminiStream(TranslatedStream):
         chunks = []
         for reply in replies:
             if reply.error is not None:
-                self.refusal = refusal_from(data)
+                self.refusal = error_body_from(data)
                 break
             chunks.append(self._take_reply(reply))
         return b"".join(chunks)
@@ -67,12 +67,12 @@ class GeminiStream(TranslatedStream):
         feedback = reply.prompt_feedback
         if feedback is not None and feedback.block_reason is not None and not self._readers:
             chunks = [self._blocked(index, feedback) for index in range(self._expected)]
-        self._mind_the_end(reply)
+        self._update_finished(reply)
         return b"".join(chunks)
 
     def end(self) -> bytes:
         """Take the provider's clean end: if every candidate is whole, say how each ended and what they cost."""
-        return super().end() + self._keep(self._last_events())
+        return super().end() + self._record(self._last_events())
 
     def _last_events(self) -> bytes:
         """Return the last events, once; b"" when some candidate is not whole."""
@@ -90,15 +90,15 @@ class GeminiStream(TranslatedStream):
     def _piece(self, candidate: WireCandidate) -> bytes:
         is_new = candidate.index not in self._readers
         reader = self._reader(candidate.index)
-        said = reader.take(candidate)
+        delta = reader.take(candidate)
         likelihoods = logprobs(candidate.logprobs_result) if self._is_chat else None
-        if said != Delta() or reader.reason is not None:
+        if delta != Delta() or reader.reason is not None:
             self.content_seen = True
         if is_new:
-            said.role = "assistant"
-        if said == Delta() and likelihoods is None:
+            delta.role = "assistant"
+        if delta == Delta() and likelihoods is None:
             return b""
-        return self.writer.chunk(said, index=candidate.index, logprobs=likelihoods)
+        return self.writer.chunk(delta, index=candidate.index, logprobs=likelihoods)
 
     def _blocked(self, index: int, feedback: WirePromptFeedback) -> bytes:
         self._reader(index).block(feedback)
@@ -108,7 +108,7 @@ class GeminiStream(TranslatedStream):
     def _reader(self, index: int) -> CandidateReader:
         return self._readers.setdefault(index, CandidateReader(self.writer.reply_id, index))
 
-    def _mind_the_end(self, reply: WireReply) -> None:
+    def _update_finished(self, reply: WireReply) -> None:
         whole = [reader for reader in self._readers.values() if reader.reason is not None]
         self.finished = len(whole) >= self._expected
         usage = usage_from_wire(reply.usage_metadata)

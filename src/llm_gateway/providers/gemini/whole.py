@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.providers.base import Completion
-from llm_gateway.providers.gemini.decoding import CandidateReader, logprobs, made_up_id, usage_from_wire
+from llm_gateway.providers.gemini.decoding import CandidateReader, generated_id, logprobs, usage_from_wire
 from llm_gateway.providers.gemini.streaming import expected_choices
 from llm_gateway.wire.errors import BadReply
 from llm_gateway.wire.gemini.contents import WireReply
@@ -14,16 +14,16 @@ from llm_gateway.wire.openai_chat.reply_writer import Choice, Delta, ReplyWriter
 def complete(reply: WireReply, request: ModelRequest) -> Completion:
     """Return a unary reply; raise BadReply for one without an answer."""
     _check(reply)
-    reply_id = reply.response_id or made_up_id(request)
+    reply_id = reply.response_id or generated_id(request)
     writer = ReplyWriter(request, reply_id=reply_id, model=reply.model_version or request.model)
     is_chat = request.traits.is_chat
     choices = []
     for candidate in sorted(reply.candidates or (), key=lambda candidate: candidate.index):
         reader = CandidateReader(reply_id, candidate.index)
-        said = reader.take(candidate)
-        said.refusal = _sound(reader).refusal
+        delta = reader.take(candidate)
+        delta.refusal = _checked(reader).refusal
         likelihoods = logprobs(candidate.logprobs_result) if is_chat else None
-        choices.append(Choice(said, reader.finish_reason, likelihoods))
+        choices.append(Choice(delta, reader.finish_reason, likelihoods))
     usage = usage_from_wire(reply.usage_metadata)
     return Completion(body=writer.whole_of(choices or _blocked(reply, request), usage), usage=usage)
 
@@ -34,7 +34,7 @@ def _check(reply: WireReply) -> None:
         raise BadReply(message)
 
 
-def _sound(reader: CandidateReader) -> CandidateReader:
+def _checked(reader: CandidateReader) -> CandidateReader:
     if reader.fault is not None:
         raise BadReply(reader.fault)
     return reader

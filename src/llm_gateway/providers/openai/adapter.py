@@ -1,4 +1,4 @@
-"""OpenAI's own dialect: requests pass through with the model renamed, replies are read and never rewritten."""
+"""OpenAI's API: requests pass through with the model renamed; replies are read and never rewritten."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.secret import Secret
 from llm_gateway.providers.base import Completion, ReplyStream, UpstreamErrorBody, UpstreamRequest
 from llm_gateway.providers.openai.chat_stream import ChatStream
-from llm_gateway.providers.openai.errors import refusal_from
+from llm_gateway.providers.openai.errors import error_body_from
 from llm_gateway.providers.openai.responses import read_response
 from llm_gateway.providers.openai.responses_stream import ResponsesStream
 from llm_gateway.wire.errors import BadReply
 from llm_gateway.wire.openai_chat.usage import WireUsage, usage_from_wire
 
 _USER_AGENT = "llm-gateway"
-# OpenRouter for one says under 200 that a provider behind it failed; others have a place for an error, and none.
+# Values of `error` that mean no error. (OpenRouter, for one, reports failures with status 200.)
 _NO_ERROR = frozenset({b"null", b'""', b"{}", b"[]", b"false"})
 _WITH_USAGE = msgspec.Raw(b'{"include_usage":true}')
 _TAKES_STREAM_OPTIONS = frozenset(
@@ -40,12 +40,12 @@ class _Model(msgspec.Struct, gc=False):
 
 
 class _Models(msgspec.Struct, gc=False):
-    # Ollama without models says null.
+    # Ollama sends null when it has no models.
     data: list[_Model] | None
 
 
 _decode_reply = msgspec.json.Decoder(_Reply).decode
-# Together answers with the list itself.
+# Together sends the bare list.
 _decode_models = msgspec.json.Decoder(_Models | list[_Model]).decode
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
@@ -57,14 +57,10 @@ def _as_json(name: str) -> msgspec.Raw:
 
 
 class OpenAIAdapter:
-    """Speaks to OpenAI and to everything that speaks like it."""
+    """The adapter of OpenAI and of compatible providers."""
 
     def __init__(self, kind: Kind, *, knows_max_completion_tokens: bool = True) -> None:
-        """Speak for `kind`: OpenAI itself or one of its presets.
-
-        A server that does not know `max_completion_tokens`, and would refuse or ignore it, is sent it under
-        its older name.
-        """
+        """Pass `knows_max_completion_tokens=False` for servers that reject or ignore it: they get `max_tokens`."""
         self.kind = kind
         self._knows_max_completion_tokens = knows_max_completion_tokens
 
@@ -88,15 +84,13 @@ class OpenAIAdapter:
         )
 
     def url_for(self, endpoint: EndpointName, deployment: Deployment) -> str:
-        """Return where requests for a deployment go."""
         return self.url(deployment.base_url, endpoint)
 
     def url(self, base_url: str, path: str) -> str:
-        """Return the URL of `path` below a base URL."""
         return f"{base_url}/{path}"
 
     def headers(self, secret: Secret | None, *, is_token: bool) -> dict[str, str]:
-        """Return the headers that every request to a provider has; `is_token` = the secret came by OAuth2."""
+        """Return the headers of every request; `is_token`: the secret is an OAuth2 access token."""
         del is_token
         headers = {"user-agent": _USER_AGENT, "accept-encoding": "identity"}
         if secret is not None:
@@ -116,7 +110,7 @@ class OpenAIAdapter:
         return Completion(body=body, usage=usage_from_wire(reply.usage))
 
     def stream(self, request: ModelRequest, *, event_limit: int) -> ReplyStream:
-        """Return a reader that hides the usage chunk which the client did not ask for."""
+        """Return a reader that drops the usage chunk if the client did not ask for it."""
         if request.endpoint == "responses":
             return ResponsesStream(event_limit=event_limit)
         return ChatStream(request, event_limit=event_limit)
@@ -127,10 +121,9 @@ class OpenAIAdapter:
             value = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return UpstreamErrorBody()
-        return refusal_from(value)
+        return error_body_from(value)
 
     def models_request(self, provider: EnabledProvider) -> UpstreamRequest:
-        """Ask for `GET /models`."""
         headers = self.headers(provider.provider.secret, is_token=provider.provider.oauth2 is not None)
         headers["accept"] = "application/json"
         return UpstreamRequest(url=self.url(provider.base_url, "models"), headers=headers, method="GET")
@@ -142,7 +135,7 @@ class OpenAIAdapter:
             found = models if isinstance(models, list) else models.data or []
             return [model.id for model in found]
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            message = "the provider's list of models is not one"
+            message = "the provider's list of models cannot be read"
             raise BadReply(message) from None
 
 
@@ -157,21 +150,21 @@ def _lenient_decode(body: bytes) -> _Reply:
 
 
 def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
-    """Return `stream_options` with include_usage on, the client's other options kept."""
+    """Return `stream_options` with include_usage on, keeping the client's other options."""
     if options is None:
         return _WITH_USAGE
-    kept = msgspec.json.decode(options)
-    if not isinstance(kept, dict):
+    given = msgspec.json.decode(options)
+    if not isinstance(given, dict):
         return _WITH_USAGE
-    return msgspec.Raw(_encode({**kept, "include_usage": True}))
+    return msgspec.Raw(_encode({**given, "include_usage": True}))
 
 
 def _set_stream_options(
     fields: dict[str, msgspec.Raw], request: ModelRequest, deployment: Deployment
 ) -> tuple[str, ...]:
-    """Ask for a stream's usage where the server takes the question; return what was taken out where it does not."""
+    """Request usage in streams if the server supports it; else drop `stream_options` and return its name."""
     if request.endpoint not in _TAKES_STREAM_OPTIONS:
-        # A stream of the Responses API says its usage unasked.
+        # Streams of the Responses API always report usage.
         return ()
     if not deployment.stream_usage:
         options = fields.pop("stream_options", None)
@@ -182,7 +175,7 @@ def _set_stream_options(
 
 
 def _use_max_tokens(fields: dict[str, msgspec.Raw]) -> None:
-    """Say `max_completion_tokens` by its older name; when both were given, it is the one that counts."""
+    """Rename `max_completion_tokens` to `max_tokens`; it wins if both were given."""
     limit = fields.pop("max_completion_tokens")
     if bytes(limit) != b"null":
         fields["max_tokens"] = limit

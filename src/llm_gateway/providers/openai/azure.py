@@ -1,4 +1,4 @@
-"""Azure OpenAI: OpenAI's dialect under a resource's address, with its own header and two ways to name a model."""
+"""Azure OpenAI: OpenAI's API with its own URLs and key header."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ _V1 = "/openai/v1"
 
 
 class AzureAdapter(OpenAIAdapter):
-    """Speaks to a resource's `/openai/v1`, or to its older paths when the provider has an `api_version`.
+    """Uses a resource's `/openai/v1`, or its older paths if the provider has an `api_version`.
 
-    The older paths name the deployment, which is the upstream model, and take the version as a query; `/openai/v1`
-    refuses that query, so an `api_base` that names it settles the matter.
+    The older paths contain the deployment, which is the upstream model, and take the version as a query parameter.
+    `/openai/v1` rejects that parameter, so `api_version` is not sent if `api_base` contains `/openai/v1`.
     """
 
     def url_for(self, endpoint: EndpointName, deployment: Deployment) -> str:
-        """Return the URL for a deployment in Azure's sense of the word; raise BadRequest for what cannot be one."""
+        """Return the URL; raise BadRequest if the model cannot be the name of an Azure deployment."""
         resource, version = _resource(deployment.base_url), deployment.api_version
         if version is None or _names_v1(deployment.base_url):
             return f"{resource}{_V1}/{endpoint}"
-        # Responses have the model in their body alone.
+        # The Responses API names the model only in the body.
         place = "" if endpoint == "responses" else f"/deployments/{_segment(deployment.upstream_model)}"
         return f"{resource}{_ROOT}{place}/{endpoint}?api-version={quote(version, safe='')}"
 
     def headers(self, secret: Secret | None, *, is_token: bool) -> dict[str, str]:
-        """Show a key as `api-key`, and Entra ID's token as a bearer's."""
+        """Send a key as `api-key`, an Entra ID token as a Bearer token."""
         headers = super().headers(None if not is_token else secret, is_token=is_token)
         if secret is not None and not is_token:
             headers["api-key"] = secret.reveal()
         return headers
 
     def models_request(self, provider: EnabledProvider) -> UpstreamRequest:
-        """Ask for the models that the resource may deploy: Azure lists no deployments to a key."""
+        """List the models that the resource can deploy: a key cannot list deployments."""
         request = super().models_request(provider)
         resource, version = _resource(provider.base_url), provider.provider.api_version
         if version is None or _names_v1(provider.base_url):
@@ -56,9 +56,9 @@ class AzureAdapter(OpenAIAdapter):
 
 
 def _segment(model: str) -> str:
-    """Return a model's name as one step of a path; a name from outside must not lead anywhere else."""
+    """Return a model's name as one path segment, so that it cannot change the rest of the path."""
     if model in {".", ".."}:
-        raise BadRequest("The field 'model' is no name of a deployment at this provider.", param="model")
+        raise BadRequest("The field 'model' is not a valid deployment name at this provider.", param="model")
     return quote(model, safe="")
 
 
@@ -67,7 +67,7 @@ def _names_v1(base_url: str) -> bool:
 
 
 def _resource(base_url: str) -> str:
-    """Return the part of a base URL before `/openai`, however much of the path was written down."""
+    """Return the part of a base URL before `/openai`, if there is one."""
     path = urlsplit(base_url).path
     start = f"{path}/".find(f"{_ROOT}/")
     return base_url if start < 0 else base_url[: len(base_url) - len(path) + start]

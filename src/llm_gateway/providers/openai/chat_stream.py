@@ -1,4 +1,4 @@
-"""The reader of one streamed chat or completion of OpenAI's: what it expects of the stream, and JSON in its place."""
+"""The reader of a streamed chat or legacy completion; it also accepts a JSON reply in place of a stream."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.providers.openai.errors import refusal_from
+from llm_gateway.providers.openai.errors import error_body_from
 from llm_gateway.providers.openai.event_stream import OpenAIReplyStream
 from llm_gateway.wire.errors import BadReply
 
@@ -15,23 +15,22 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ChatStream(OpenAIReplyStream):
-    """Reads the stream that answers one request; the usage chunk goes on to those alone who asked for it."""
+    """Reads the stream of one request; drops the usage chunk unless the client asked for it."""
 
     __slots__ = ("_is_chat",)
 
     def __init__(self, request: ModelRequest, *, event_limit: int) -> None:
-        """Read the answer to `request`; one event may have `event_limit` bytes."""
         super().__init__(
             choices=_expected_choices(request), hide_usage=not request.wants_usage, event_limit=event_limit
         )
         self._is_chat = request.traits.is_chat
 
     def whole(self, body: bytes) -> bytes:
-        """Take a completion that answered the streamed request; return it as one chunk, its usage as another."""
+        """Return a completion as one chunk, with its usage as another."""
         try:
             reply: dict[str, Any] = msgspec.json.decode(body)
             if reply.get("error") and not reply.get("choices"):
-                self.refusal = refusal_from(reply)
+                self.refusal = error_body_from(reply)
                 return b""
             events = _as_events(reply, is_chat=self._is_chat)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError):
@@ -59,7 +58,7 @@ def _event(chunk: dict[str, Any]) -> bytes:
 
 
 def _expected_choices(request: ModelRequest) -> int:
-    """Return how many choices a complete stream finishes: n for each prompt."""
+    """Return the number of choices in a complete stream: `n` for each prompt."""
     try:
         choices = int(msgspec.json.decode(request.fields.get("n", b"1"), type=int | None) or 1)
         prompt = request.fields.get("prompt")

@@ -1,4 +1,4 @@
-"""Reads the error bodies of OpenAI and its like: what they say, and whether another model may make it good."""
+"""Reads the error bodies of OpenAI and compatible servers, and detects errors that another model may not have."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from llm_gateway.providers.base import UpstreamErrorBody
 
-# What is learnt from an event that no client could read, after content that went to the client.
+# For an event that is not JSON, after content has gone to the client.
 NOT_JSON = UpstreamErrorBody(
     message="An event of the provider's stream is not JSON.", type="upstream_error", code="upstream_bad_reply"
 )
@@ -25,7 +25,7 @@ _NAMES: dict[str, About] = {
     "content_filter": "content_policy",
     "ResponsibleAIPolicyViolation": "content_policy",
 }
-# What servers say that have no code for it. docs/providers/openai-family.md names them.
+# Messages of servers that have no code for it; see docs/providers/openai-family.md.
 _CONTEXT_TEXTS = (
     # OpenAI, vLLM, DeepSeek, Mistral, OpenRouter, Ollama
     r"maximum context length",
@@ -56,13 +56,13 @@ _POLICY = re.compile("|".join(_POLICY_TEXTS), re.IGNORECASE)
 _LONGEST_SEARCHED = 8192
 
 
-def refusal_from(value: object) -> UpstreamErrorBody:
+def error_body_from(value: object) -> UpstreamErrorBody:
     """Find message, type, code and param in a decoded error body of any of the known shapes; never raises."""
     if not isinstance(value, dict):
         return UpstreamErrorBody()
     error = value.get("error", value)
     if isinstance(error, str):
-        # xAI has its code beside the text.
+        # xAI puts the code beside the text.
         error = {**value, "message": error}
     if not isinstance(error, dict):
         return UpstreamErrorBody()
@@ -78,19 +78,19 @@ def refusal_from(value: object) -> UpstreamErrorBody:
 
 def _message(error: dict[str, Any]) -> str | None:
     for name in ("message", "detail"):
-        said = error.get(name)
-        if isinstance(said, dict):
+        value = error.get(name)
+        if isinstance(value, dict):
             # Mistral
-            said = said.get("detail", said.get("message"))
-        if isinstance(said, str) and said:
-            return said
-        if isinstance(said, list):
-            return "; ".join(_complaints(said)) or None
+            value = value.get("detail", value.get("message"))
+        if isinstance(value, str) and value:
+            return value
+        if isinstance(value, list):
+            return "; ".join(_complaints(value)) or None
     return None
 
 
 def _complaints(found: list[Any]) -> Iterator[str]:
-    """Say what FastAPI's validation found, as `body.max_tokens: Extra inputs are not permitted`."""
+    """Format FastAPI's validation errors, as in `body.max_tokens: Extra inputs are not permitted`."""
     for complaint in found:
         if isinstance(complaint, dict) and isinstance(complaint.get("msg"), str):
             place = complaint.get("loc")
@@ -105,7 +105,7 @@ def _about(error: dict[str, Any], message: str | None) -> About | None:
     if isinstance(inner, dict):
         names.append(inner.get("code"))
     if isinstance(metadata, dict):
-        # OpenRouter: its own name for the error, what the provider behind it said, and who was flagged.
+        # OpenRouter: its own name of the error, the upstream provider's message, and the flagged input.
         names.append(metadata.get("error_type"))
         texts.append(metadata["raw"] if isinstance(metadata.get("raw"), str) else "")
         if "flagged_input" in metadata:

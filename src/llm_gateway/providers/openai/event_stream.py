@@ -1,4 +1,4 @@
-"""Reads OpenAI's event stream on its way through: sees content, usage, errors and the end, changes no byte."""
+"""Reads OpenAI's event stream while relaying it unchanged: detects content, usage, errors and the end."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import msgspec
 from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
 from llm_gateway.providers.base import NO_TAIL, StreamSample, UpstreamErrorBody
-from llm_gateway.providers.openai.errors import NOT_JSON, refusal_from
+from llm_gateway.providers.openai.errors import NOT_JSON, error_body_from
 from llm_gateway.wire.errors import BadReply
 from llm_gateway.wire.openai_chat.usage import WireUsage, usage_from_wire
 
-# Inside a JSON string a quote is escaped, so the quoted names can only be keys (or whole values, rarely). What
-# holds none of these is text on its way, and is passed on without being parsed.
+# In a JSON string quotes are escaped, so these quoted names are keys (or, rarely, whole values). An event without
+# any of them is plain content and is relayed without being parsed.
 _WORTH_A_LOOK = (
     b'finish_reason":"', b'"usage":{', b'"error"', b"[DONE]", b"event:", b'finish_reason": "', b'"usage": {',
 )  # fmt: skip
 _FINISH_REASON = b'"finish_reason"'
-_KEPT_FOR_COUNTING = 256 * 1024
+_SAMPLE_BYTES = 256 * 1024
 
 
 class _Choice(msgspec.Struct, gc=False):
@@ -38,27 +38,38 @@ _NOTHING = frozenset({b"null", b'""', b"[]", b"{}"})
 
 
 class OpenAIReplyStream:
-    """One streamed reply; see ReplyStream for what the attributes say."""
+    """One streamed reply; ReplyStream documents the attributes."""
 
     __slots__ = (
-        "_choices", "_finished_choices", "_hide_usage", "_kept", "_kept_bytes", "_quiet_tail",
-        "_relayed_bytes", "_splitter", "_usual_spacing",
-        "content_seen", "done", "finished", "refusal", "usage",
+        "_choices",
+        "_finished_choices",
+        "_hide_usage",
+        "_quiet_tail",
+        "_sample",
+        "_sampled_bytes",
+        "_splitter",
+        "_total_bytes",
+        "_usual_spacing",
+        "content_seen",
+        "done",
+        "finished",
+        "refusal",
+        "usage",
     )  # fmt: skip
 
     tail = NO_TAIL
 
     def __init__(self, *, choices: int, hide_usage: bool, event_limit: int) -> None:
-        """Expect `choices` finish reasons; drop the usage chunk when it is to be hidden."""
+        """`choices`: number of expected finish reasons; `hide_usage`: drop the usage chunk."""
         self._choices = choices
         self._hide_usage = hide_usage
         self._splitter = EventSplitter(event_limit)
         self._finished_choices: set[int] = set()
         self._quiet_tail = b""
         self._usual_spacing = False
-        self._kept: list[bytes] = []
-        self._kept_bytes = 0
-        self._relayed_bytes = 0
+        self._sample: list[bytes] = []
+        self._sampled_bytes = 0
+        self._total_bytes = 0
         self.content_seen = False
         self.done = False
         self.finished = False
@@ -66,7 +77,6 @@ class OpenAIReplyStream:
         self.usage: Usage | None = None
 
     def feed(self, data: bytes) -> bytes:
-        """Return what goes on to the client of all events that are whole by now."""
         tail = self._quiet_tail
         if (
             tail
@@ -75,8 +85,8 @@ class OpenAIReplyStream:
             and self.usage is None
             and not self._splitter.held
         ):
-            # One quiet event, by far the most frequent piece.
-            self._keep(data)
+            # One quiet event: by far the most frequent case.
+            self._record(data)
             return data
         try:
             block = self._splitter.feed(data)
@@ -87,30 +97,28 @@ class OpenAIReplyStream:
             return b""
         if not (self.content_seen and self._is_quiet(block)):
             block = self._look(block)
-        self._keep(block)
+        self._record(block)
         return block
 
     def end(self) -> bytes:
-        """Take the provider's end: return what goes on of a last event that lacks its blank line."""
         rest = self._splitter.rest()
-        # Half an event would reach the client as broken JSON: a cut is told by an error event instead.
+        # Half an event would reach the client as broken JSON; it gets an error event instead.
         return self.feed(rest + b"\n\n") if rest.strip() and _is_whole(rest) else b""
 
-    def kept(self) -> StreamSample:
-        """Return what was relayed."""
-        return StreamSample(tuple(self._kept), self._kept_bytes, self._relayed_bytes)
+    def sample(self) -> StreamSample:
+        return StreamSample(tuple(self._sample), self._sampled_bytes, self._total_bytes)
 
-    def _keep(self, block: bytes) -> None:
+    def _record(self, block: bytes) -> None:
         size = len(block)
-        self._relayed_bytes += size
+        self._total_bytes += size
         if self.usage is not None:
-            self._kept.clear()
-        elif (kept := self._kept_bytes + size) <= _KEPT_FOR_COUNTING:
-            self._kept_bytes = kept
-            self._kept.append(block)
+            self._sample.clear()
+        elif (sampled := self._sampled_bytes + size) <= _SAMPLE_BYTES:
+            self._sampled_bytes = sampled
+            self._sample.append(block)
 
     def _is_quiet(self, block: bytes) -> bool:
-        """Tell, without parsing, that nothing in `block` has to be acted on."""
+        """Tell, without parsing, whether `block` can be relayed without a closer look."""
         tail = self._quiet_tail
         if tail and block.endswith(tail) and block.count(tail) == block.count(b"\n\n"):
             return True
@@ -119,15 +127,15 @@ class OpenAIReplyStream:
         )
 
     def _quiet_start(self, block: bytes) -> int:
-        """Return how many bytes at the start of `block` are events to pass on as they are."""
+        """Return the length of the quiet events at the start of `block`."""
         tail = self._quiet_tail
         end = block.rfind(tail) + len(tail) if tail and tail in block else 0
         return end if block.count(tail, 0, end) == block.count(b"\n\n", 0, end) else 0
 
     def _learn(self, event: bytes) -> None:
-        """Remember how the first content event ends: what ends like it has no finish reason and no usage.
+        """Remember how the first content event ends: an event with the same end has no finish reason and no usage.
 
-        A provider whose JSON is spaced in a way of its own, or whose lines end in one, has every event parsed.
+        If the provider uses unusual spacing or line ends, every event is parsed.
         """
         start = event.rfind(_FINISH_REASON)
         if not event.endswith(b"\n\n"):
@@ -140,7 +148,7 @@ class OpenAIReplyStream:
             self._quiet_tail = event[start:]
 
     def _look(self, block: bytes) -> bytes:
-        """Go through `block` event by event, but for a quiet run once the first content is known."""
+        """Read `block` event by event; skip a run of quiet events once the first content has been seen."""
         relayed = []
         position = 0
         if self.content_seen:
@@ -166,11 +174,11 @@ class OpenAIReplyStream:
         return b"".join(relayed)
 
     def _relay(self, data: bytes, event: bytes) -> bool:
-        """Learn from one event; tell whether the client gets it."""
+        """Read one event; return whether to relay it."""
         try:
             chunk = _decode_chunk(data)
         except (msgspec.ValidationError, UnicodeDecodeError):
-            # JSON of a shape of the provider's own: not ours to judge.
+            # Valid JSON of an unknown shape: relay it.
             return True
         except (msgspec.DecodeError, RecursionError):
             if not self.content_seen:
@@ -179,7 +187,7 @@ class OpenAIReplyStream:
             self.refusal = NOT_JSON
             return False
         if bytes(chunk.error) not in _NOTHING or _is_error_event(event):
-            self.refusal = refusal_from(msgspec.json.decode(data))
+            self.refusal = error_body_from(msgspec.json.decode(data))
             return False
         if chunk.usage is not None:
             self.usage = usage_from_wire(chunk.usage) or self.usage
@@ -203,7 +211,7 @@ def _has_content(choice: _Choice) -> bool:
 
 
 def _looks_whole(block: bytes) -> bool:
-    """Tell, without parsing, that every event is a chunk whose JSON has its end."""
+    """Tell, without parsing, whether every event is a chunk with complete JSON."""
     events = block.count(b"\n\n")
     return block.count(b"}\n\n") == events == block.count(b'"choices":')
 

@@ -1,6 +1,6 @@
-"""Providers that speak OpenAI's dialect: where they are, and in what they differ from it.
+"""OpenAI-compatible providers: their addresses and their differences from OpenAI.
 
-docs/providers/openai-family.md says where each of these facts comes from.
+docs/providers/openai-family.md has the source of each fact.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _KINDS = (
     Kind(
         name="mistral",
         default_api_base="https://api.mistral.ai/v1",
-        # Refused with 422; usage comes unasked, on the last chunk.
+        # `stream_options` is rejected with 422; the last chunk always reports usage.
         stream_usage=False,
         endpoints=(*_CHAT, "embeddings"),
     ),
@@ -39,7 +39,7 @@ _KINDS = (
     Kind(name="fireworks", default_api_base="https://api.fireworks.ai/inference/v1", endpoints=_BOTH),
     Kind(name="cerebras", default_api_base="https://api.cerebras.ai/v1", endpoints=_CHAT),
 )
-# Mistral refuses `max_completion_tokens`; the others know `max_tokens` alone and would lose the limit.
+# Mistral rejects `max_completion_tokens`; the others only know `max_tokens` and would ignore the limit.
 _OLDER_NAME = frozenset({"mistral", "deepseek", "ollama", "llamacpp", "together"})
 
 PRESETS = tuple(

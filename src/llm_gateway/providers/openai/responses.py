@@ -5,17 +5,17 @@ from __future__ import annotations
 import msgspec
 
 from llm_gateway.providers.base import Completion, UpstreamErrorBody
-from llm_gateway.providers.openai.errors import refusal_from
+from llm_gateway.providers.openai.errors import error_body_from
 from llm_gateway.wire.errors import BadReply
 from llm_gateway.wire.openai_responses.responses import WireResponse, decode_response, responses_usage
 
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def response_refusal(response: object) -> UpstreamErrorBody:
+def response_error_body(response: object) -> UpstreamErrorBody:
     """Say why a response failed, as its `error` has it."""
     found = (
-        refusal_from(response)
+        error_body_from(response)
         if isinstance(response, dict) and response.get("error")
         else UpstreamErrorBody()
     )
@@ -34,7 +34,7 @@ def read_response(body: bytes) -> Completion:
         response = decode_response(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         response = _lenient_decode(body)
-    refusal = response_refusal(msgspec.json.decode(body)) if response.status == "failed" else None
+    refusal = response_error_body(msgspec.json.decode(body)) if response.status == "failed" else None
     return Completion(body=body, usage=responses_usage(response.usage), refusal=refusal)
 
 

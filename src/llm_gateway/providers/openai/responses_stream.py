@@ -1,4 +1,4 @@
-"""Reads the Responses API's event stream on its way through: content, usage, failures, the end; changes no byte."""
+"""Reads the Responses API's event stream while relaying it unchanged: content, usage, failures and the end."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
 from llm_gateway.providers.base import StreamSample, StreamTail, UpstreamErrorBody
 from llm_gateway.providers.openai.errors import NOT_JSON
-from llm_gateway.providers.openai.responses import read_response, response_refusal
+from llm_gateway.providers.openai.responses import read_response, response_error_body
 from llm_gateway.providers.stream_sample import StreamSampler
 from llm_gateway.wire.errors import BadReply
 from llm_gateway.wire.openai_responses.responses import ResponsesUsage, response_as_events, responses_usage
 
-# How an event begins that has one more piece of something. Neither can stand in JSON, which has no raw line ends.
+# The start of a delta event. Neither can occur inside JSON, which has no raw line ends.
 _PIECE = b".delta\ndata: "
 _TYPED = b'data: {"type":"response.'
-# In a JSON string a quote is escaped. What holds none of these has nothing that must be acted on.
+# In a JSON string quotes are escaped. An event without any of these needs no parsing.
 _WORTH_A_LOOK = (
     b"response.completed", b"response.incomplete", b"response.failed", b'"error"', b"event: error",
     b"event:error", b"[DONE]",
@@ -57,17 +57,23 @@ _decode_event = msgspec.json.Decoder(_Event).decode
 
 
 class ResponsesStream:
-    """One streamed response; see ReplyStream for what the attributes say."""
+    """One streamed response; ReplyStream documents the attributes."""
 
     __slots__ = (
-        "_failed", "_kept", "_latest", "_splitter",
-        "content_seen", "done", "finished", "refusal", "usage",
+        "_failed",
+        "_latest",
+        "_sample",
+        "_splitter",
+        "content_seen",
+        "done",
+        "finished",
+        "refusal",
+        "usage",
     )  # fmt: skip
 
     def __init__(self, *, event_limit: int) -> None:
-        """Allow `event_limit` bytes for one event."""
         self._splitter = EventSplitter(event_limit)
-        self._kept = StreamSampler()
+        self._sample = StreamSampler()
         self._latest = b""
         self._failed: bytes | None = None
         self.content_seen = False
@@ -77,7 +83,6 @@ class ResponsesStream:
         self.usage: Usage | None = None
 
     def feed(self, data: bytes) -> bytes:
-        """Return what goes on to the client of all events that are whole by now."""
         try:
             block = self._splitter.feed(data)
         except EventTooLarge:
@@ -89,23 +94,20 @@ class ResponsesStream:
             block = self._look(block)
         if block:
             self._latest = block
-            self._kept.add(block, wanted=self.usage is None)
+            self._sample.add(block, wanted=self.usage is None)
         return block
 
     def end(self) -> bytes:
-        """Take the provider's end: return what goes on of a last event that lacks its blank line."""
         rest = self._splitter.rest()
-        # Half an event would reach the client as broken JSON: a cut is told by an error event instead.
+        # Half an event would reach the client as broken JSON; it gets an error event instead.
         return self.feed(rest + b"\n\n") if rest.strip() and _is_whole(rest) else b""
 
     def whole(self, body: bytes) -> bytes:
-        """Take a response that answered the streamed request; return its events."""
         read_response(body)
         return self.feed(response_as_events(body))
 
-    def kept(self) -> StreamSample:
-        """Return what was relayed."""
-        return self._kept.value()
+    def sample(self) -> StreamSample:
+        return self._sample.value()
 
     @property
     def tail(self) -> StreamTail:
@@ -114,59 +116,59 @@ class ResponsesStream:
         return StreamTail(sequence_number=int(numbers[-1]) + 1 if numbers else 0, failed_event=self._failed)
 
     def _look(self, block: bytes) -> bytes:
-        """Go through `block` event by event; nothing follows the last event or a failure."""
+        """Read `block` event by event; relay nothing after the last event or a failure."""
         relayed = []
         for event in split_events(block):
             if self.done or self.refusal is not None:
                 break
             data = event_data(event)
-            # [DONE] is not a word of this dialect, though some servers say it.
+            # [DONE] is not part of this API, though some servers send it.
             if data is None or (data.strip() != b"[DONE]" and self._relay(data, event)):
                 relayed.append(event)
         return b"".join(relayed)
 
     def _relay(self, data: bytes, event: bytes) -> bool:
-        """Learn from one event; tell whether the client gets it."""
+        """Read one event; return whether to relay it."""
         try:
-            said = _decode_event(data)
+            decoded = _decode_event(data)
         except (msgspec.ValidationError, UnicodeDecodeError):
-            # JSON of a shape of the provider's own: not ours to judge, but for what it is.
+            # Valid JSON of an unknown shape: only its type is read.
             kind = _object(data).get("type")
-            said = _Event(type=kind if isinstance(kind, str) else None)
+            decoded = _Event(type=kind if isinstance(kind, str) else None)
         except (msgspec.DecodeError, RecursionError):
             if not self.content_seen:
                 message = "an event of the provider's stream is not JSON"
                 raise BadReply(message) from None
             self.refusal = NOT_JSON
             return False
-        kind = said.type or _name(event)
+        kind = decoded.type or _name(event)
         if kind == "response.failed":
             self._fail_with_response(data)
-        elif kind == "error" or (said.type is None and bytes(said.error) != b"null"):
+        elif kind == "error" or (decoded.type is None and bytes(decoded.error) != b"null"):
             value = _object(data)
-            self.refusal = response_refusal(
+            self.refusal = response_error_body(
                 value if value.get("error") else {"error": {**value, "type": None}}
             )
         elif kind in _LAST:
-            self.usage = responses_usage(said.response.usage) if said.response is not None else None
+            self.usage = responses_usage(decoded.response.usage) if decoded.response is not None else None
             self.content_seen = self.finished = self.done = True
         elif not self.content_seen:
-            self.content_seen = _has_content(kind, said)
+            self.content_seen = _has_content(kind, decoded)
         return self.refusal is None
 
     def _fail_with_response(self, data: bytes) -> None:
         response = _object(data).get("response")
-        self.refusal = response_refusal(response)
+        self.refusal = response_error_body(response)
         if isinstance(response, dict):
             self._failed = data
             self.usage = _usage_of(response)
 
 
 def _is_quiet(block: bytes) -> bool:
-    """Tell, without parsing, that nothing in `block` has to be acted on."""
+    """Tell, without parsing, whether `block` can be relayed without a closer look."""
     events = block.count(b"\n\n")
     if not events or events != block.count(b"}\n\n"):
-        # Lines that end in another way, or JSON without its end.
+        # Unusual line ends, or incomplete JSON.
         return False
     if events == block.count(_PIECE):
         return True
@@ -174,7 +176,7 @@ def _is_quiet(block: bytes) -> bool:
 
 
 def _has_content(kind: str, event: _Event) -> bool:
-    """Tell whether an event is more than the frame of an answer: a piece of text, a call of a tool, anything new."""
+    """Tell whether an event has content: text, a tool call, or an unknown type."""
     if kind in _EMPTY_SO_FAR or not kind.startswith("response."):
         return False
     if kind == "response.output_item.added" and event.item is not None:
@@ -188,7 +190,7 @@ def _has_content(kind: str, event: _Event) -> bool:
 
 
 def _object(data: bytes) -> dict[str, Any]:
-    """Decode an object; whatever else it is, is taken for an empty one."""
+    """Decode an object; return an empty one for anything else."""
     try:
         value = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

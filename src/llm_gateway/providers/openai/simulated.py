@@ -1,4 +1,4 @@
-"""The built-in provider that needs no key and no network: OpenAI's dialect under a URL scheme of its own."""
+"""The built-in provider, which needs no key and no network: OpenAI's API under the URL scheme `simulated:`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIMULATED = Kind(
 
 
 class SimulatedAdapter(OpenAIAdapter):
-    """Speaks OpenAI to `simulated://name?latency_ms=...`, whose query holds the knobs."""
+    """The adapter of `simulated://name?latency_ms=...`; the query configures the simulation."""
 
     def url(self, base_url: str, path: str) -> str:
         """Put the path before the query."""

@@ -1,1 +1,1 @@
-"""What adapters of other dialects share: a chat read part by part, and OpenAI's replies written anew."""
+"""Shared by the adapters that translate: handling of unsupported fields, and the base of their stream readers."""

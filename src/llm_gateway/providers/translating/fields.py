@@ -1,4 +1,4 @@
-"""Settles what becomes of request fields that a dialect has no word for: refused, or left out and said."""
+"""Decides about request fields that a dialect does not support: rejected, or ignored and reported."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import msgspec
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.wire.openai_chat.conversation import Conversation
 
-# They say something about storage, billing, speed or luck, and nothing that an answer could be wrong by.
+# They concern storage, billing, speed or randomness: the answer is still correct without them.
 IGNORABLE_FIELDS = frozenset(
     {
         "user", "metadata", "store", "seed", "service_tier", "prompt_cache_key", "prompt_cache_retention",
         "safety_identifier", "verbosity", "prediction",
     }
 )  # fmt: skip
-# What a field may say without asking for anything.
-_HARMLESS = {
+# Values that equal the default.
+_NO_OP_VALUES = {
     "frequency_penalty": {b"0", b"0.0"},
     "presence_penalty": {b"0", b"0.0"},
     "logprobs": {b"false"},
@@ -30,16 +30,18 @@ _HARMLESS = {
 }
 
 
-def settle(provider: str, conversation: Conversation, carried: Iterable[str] = ()) -> tuple[str, ...]:
-    """Return the names of what is left out; raise BadRequest for what would change the answer.
+def check_unsupported(
+    provider: str, conversation: Conversation, carried: Iterable[str] = ()
+) -> tuple[str, ...]:
+    """Return the names of ignored fields; raise BadRequest for a field whose loss would change the answer.
 
-    `carried` are the fields of `conversation.rest` that the adapter sends on itself; `provider` is the
-    dialect's name as a client may read it.
+    `carried` are the fields of `conversation.rest` that the adapter sends itself; `provider` is the
+    dialect's name for error messages.
     """
     known = frozenset(carried)
     ignored_fields = list(conversation.unknown)
     for name, raw in conversation.rest.items():
-        if name in known or _asks_for_nothing(name, raw):
+        if name in known or _is_no_op(name, raw):
             continue
         if name not in IGNORABLE_FIELDS:
             raise unsupported_field(provider, name)
@@ -48,13 +50,13 @@ def settle(provider: str, conversation: Conversation, carried: Iterable[str] = (
 
 
 def unsupported_field(provider: str, field: str) -> BadRequest:
-    """Return the error for a field that would be lost on the way to a provider."""
+    """Return the error for a field that `provider` does not support."""
     message = (
-        f"The field '{field}' cannot be carried to this model's provider, which speaks {provider}. "
-        "Leave it out, or use a model of another provider."
+        f"'{field}' is not supported by this model's provider, which uses {provider}; "
+        "remove it or use a model of another provider."
     )
     return BadRequest(message, param=field, code="unsupported_by_provider")
 
 
-def _asks_for_nothing(name: str, raw: msgspec.Raw) -> bool:
-    return bytes(raw).replace(b" ", b"") in _HARMLESS.get(name, ())
+def _is_no_op(name: str, raw: msgspec.Raw) -> bool:
+    return bytes(raw).replace(b" ", b"") in _NO_OP_VALUES.get(name, ())

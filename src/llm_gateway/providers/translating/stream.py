@@ -1,4 +1,4 @@
-"""The reader of a stream in another dialect: cuts it into events, keeps what was relayed, minds the end."""
+"""Base of the readers that translate a stream: splits it into events, samples it, and detects its end."""
 
 from __future__ import annotations
 
@@ -14,25 +14,24 @@ from llm_gateway.providers.stream_sample import StreamSampler
 from llm_gateway.wire.errors import BadReply
 from llm_gateway.wire.openai_chat.reply_writer import ReplyWriter
 
-_NONSENSE = UpstreamErrorBody(
-    message="The provider's stream made no sense any more.", type="upstream_error", code="upstream_error"
+_UNREADABLE_STREAM = UpstreamErrorBody(
+    message="The provider's stream became unreadable.", type="upstream_error", code="upstream_error"
 )
 
 
 class TranslatedStream(ABC):
-    """Implements ReplyStream; a dialect says in `take` and `take_whole` what its events and its JSON mean.
+    """Implements ReplyStream; a dialect translates its events in `take` and its JSON replies in `take_whole`.
 
-    `take` sets `content_seen` with the first content, `finished` with the finish reason, `done` once the
-    dialect's own last event has come; both set `usage` and `refusal` when they learn of them.
+    `take` sets `content_seen` with the first content, `finished` with the finish reason, and `done` with the
+    dialect's last event. Both methods set `usage` and `refusal`.
     """
 
     tail = NO_TAIL
 
     def __init__(self, request: ModelRequest, *, event_limit: int) -> None:
-        """Read the answer to `request`; one event may have `event_limit` bytes."""
         self.writer = ReplyWriter(request)
         self._splitter = EventSplitter(event_limit)
-        self._kept = StreamSampler()
+        self._sample = StreamSampler()
         self.content_seen = False
         self.done = False
         self.finished = False
@@ -41,14 +40,13 @@ class TranslatedStream(ABC):
 
     @abstractmethod
     def take(self, data: bytes) -> bytes:
-        """Take the data of one event; return the events for the client, b"" for none. May raise BadReply."""
+        """Translate the data of one event; return the events for the client, b"" for none. May raise BadReply."""
 
     @abstractmethod
     def take_whole(self, body: bytes) -> bytes:
-        """Take JSON in place of a stream; return all events. Raise BadReply for what is no whole answer."""
+        """Translate a JSON reply; return all events. Raise BadReply if it is not a complete reply."""
 
     def feed(self, data: bytes) -> bytes:
-        """Take bytes from the provider; return whole events for the client."""
         try:
             block = self._splitter.feed(data)
         except EventTooLarge:
@@ -65,25 +63,23 @@ class TranslatedStream(ABC):
             except BadReply:
                 if not self.content_seen:
                     raise
-                # What came before it, perhaps in the same bytes, is still the client's.
-                self.refusal = _NONSENSE
-        return self._keep(b"".join(out))
+                # Events before this one, perhaps in the same bytes, still go to the client.
+                self.refusal = _UNREADABLE_STREAM
+        return self._record(b"".join(out))
 
     def end(self) -> bytes:
-        """Take the provider's clean end: a last event without its blank line still counts, half of one does not."""
+        """A last event that lacks only its blank line counts; half an event does not."""
         rest = self._splitter.rest()
         return self.feed(rest + b"\n\n") if _is_whole(rest) else b""
 
     def whole(self, body: bytes) -> bytes:
-        """Take JSON that answered the streamed request; return its events."""
-        out = self._keep(self.take_whole(body))
+        out = self._record(self.take_whole(body))
         if self.refusal is None:
             self.content_seen = self.finished = self.done = True
         return out
 
-    def kept(self) -> StreamSample:
-        """Return what was relayed, for counting."""
-        return self._kept.value()
+    def sample(self) -> StreamSample:
+        return self._sample.value()
 
     def _read(self, event: bytes) -> bytes:
         payload = event_data(event)
@@ -91,13 +87,13 @@ class TranslatedStream(ABC):
             return self.take(payload)
         text = event.strip()
         if text.startswith(b":"):
-            # A comment keeps the client's connection warm as it did ours.
+            # Relay comments: they keep the client's connection alive, too.
             return event
-        # Some servers put a bare JSON error into a stream that broke.
+        # Some servers write a bare JSON error into a failing stream.
         return self.take(text) if text.startswith((b"{", b"[")) else b""
 
-    def _keep(self, block: bytes) -> bytes:
-        self._kept.add(block, wanted=self.usage is None or not self.finished)
+    def _record(self, block: bytes) -> bytes:
+        self._sample.add(block, wanted=self.usage is None or not self.finished)
         return block
 
 

@@ -10,7 +10,7 @@ from llm_gateway.core.ledger.usage import Usage
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 # More tokens than this nobody used: such a count is not believed.
-_MOST = 2**40
+_MAX_COUNT = 2**40
 
 
 class Block(msgspec.Struct, gc=False):
@@ -44,8 +44,10 @@ class WireUsage(msgspec.Struct, gc=False):
 
     def updated(self, later: WireUsage) -> WireUsage:
         """Return this with whatever `later` says: a stream's counts are totals, each time."""
-        said = {name: value for name in self.__struct_fields__ if (value := getattr(later, name)) is not None}
-        return msgspec.structs.replace(self, **said)
+        counts = {
+            name: value for name in self.__struct_fields__ if (value := getattr(later, name)) is not None
+        }
+        return msgspec.structs.replace(self, **counts)
 
 
 class StopDetails(msgspec.Struct, gc=False):
@@ -150,7 +152,7 @@ def usage_from_wire(wire: WireUsage | None) -> Usage | None:
     cached = wire.cache_read_input_tokens or 0
     prompt = (wire.input_tokens or 0) + (wire.cache_creation_input_tokens or 0) + cached
     completion = wire.output_tokens
-    if not (0 <= prompt <= _MOST and 0 <= completion <= _MOST):
+    if not (0 <= prompt <= _MAX_COUNT and 0 <= completion <= _MAX_COUNT):
         return None
     details = wire.output_tokens_details
     reasoning = (details.thinking_tokens or 0) if details is not None else 0

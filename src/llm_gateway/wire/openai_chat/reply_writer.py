@@ -46,7 +46,7 @@ class Delta(msgspec.Struct, omit_defaults=True, kw_only=True):
 class Choice(msgspec.Struct, frozen=True):
     """One whole answer; `logprobs` is OpenAI's own value, ready to be written."""
 
-    said: Delta
+    delta: Delta
     finish_reason: FinishReason
     logprobs: Any = None
 
@@ -67,9 +67,9 @@ class ReplyWriter:
         self.reply_id = reply_id
         self.model = model
 
-    def whole(self, said: Delta, finish_reason: FinishReason, usage: Usage | None) -> bytes:
+    def whole(self, delta: Delta, finish_reason: FinishReason, usage: Usage | None) -> bytes:
         """Return a unary reply with one choice."""
-        return self.whole_of([Choice(said, finish_reason)], usage)
+        return self.whole_of([Choice(delta, finish_reason)], usage)
 
     def whole_of(self, choices: Sequence[Choice], usage: Usage | None) -> bytes:
         """Return a unary reply with these choices, numbered as they come."""
@@ -80,17 +80,17 @@ class ReplyWriter:
     def _whole_choice(self, index: int, choice: Choice) -> dict[str, Any]:
         if self._is_chat:
             message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
-            message.update(msgspec.to_builtins(choice.said, builtin_types=(msgspec.Raw,)))
+            message.update(msgspec.to_builtins(choice.delta, builtin_types=(msgspec.Raw,)))
             for call in message.get("tool_calls", ()):
                 call.pop("index", None)
             written: dict[str, Any] = {"index": index, "message": message}
         else:
-            written = {"index": index, "text": choice.said.content or ""}
+            written = {"index": index, "text": choice.delta.content or ""}
         return {**written, "logprobs": choice.logprobs, "finish_reason": choice.finish_reason}
 
     def chunk(
         self,
-        said: Delta,
+        delta: Delta,
         finish_reason: FinishReason | None = None,
         *,
         index: int = 0,
@@ -99,9 +99,9 @@ class ReplyWriter:
         """Return one event of a stream; b"" for one that would say nothing (a legacy stream has no role)."""
         choice: dict[str, Any]
         if self._is_chat:
-            choice = {"index": index, "delta": said}
-        elif said.content or finish_reason is not None:
-            choice = {"index": index, "text": said.content or ""}
+            choice = {"index": index, "delta": delta}
+        elif delta.content or finish_reason is not None:
+            choice = {"index": index, "text": delta.content or ""}
         else:
             return b""
         return self._event({"choices": [{**choice, "logprobs": logprobs, "finish_reason": finish_reason}]})

@@ -71,12 +71,12 @@ def _texts(message: dict[str, Any]) -> list[str]:
         content = "".join(
             part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
         )
-    said = [content, message.get("reasoning_content") or message.get("reasoning"), message.get("refusal")]
+    texts = [content, message.get("reasoning_content") or message.get("reasoning"), message.get("refusal")]
     calls = message.get("tool_calls")
     functions = (
         [call.get("function") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
     )
     for function in (*functions, message.get("function_call")):
         if isinstance(function, dict):
-            said += [function.get("name"), function.get("arguments")]
-    return [text if isinstance(text, str) else "" for text in said]
+            texts += [function.get("name"), function.get("arguments")]
+    return [text if isinstance(text, str) else "" for text in texts]

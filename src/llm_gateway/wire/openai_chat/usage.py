@@ -7,7 +7,7 @@ import msgspec
 from llm_gateway.core.ledger.usage import Usage
 
 # More tokens than this nobody used: such a count is not believed.
-_MOST = 2**40
+_MAX_COUNT = 2**40
 
 
 class PromptDetails(msgspec.Struct, gc=False):
@@ -43,7 +43,7 @@ def usage_from_wire(wire: WireUsage | None) -> Usage | None:
         return None
     prompt = prompt or 0
     completion = completion or 0
-    if not (0 <= prompt <= _MOST and 0 <= completion <= _MOST and 0 <= (total or 0) <= _MOST):
+    if not (0 <= prompt <= _MAX_COUNT and 0 <= completion <= _MAX_COUNT and 0 <= (total or 0) <= _MAX_COUNT):
         return None
     cached = reasoning = 0
     hit, details = wire.prompt_cache_hit_tokens, wire.prompt_tokens_details

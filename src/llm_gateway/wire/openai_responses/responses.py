@@ -56,8 +56,8 @@ def response_as_events(body: bytes) -> bytes:
     try:
         response: dict[str, Any] = msgspec.json.decode(body)
         last = _ENDS[response.get("status") or "completed"]
-        begun = {**response, "status": "in_progress", "output": [], "usage": None, "error": None}
-        events = [{"type": "response.created", "response": begun}]
+        created = {**response, "status": "in_progress", "output": [], "usage": None, "error": None}
+        events = [{"type": "response.created", "response": created}]
         for index, item in enumerate(response["output"]):
             events += _item_events(item, index)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError):
@@ -74,29 +74,29 @@ def event_bytes(event: dict[str, Any]) -> bytes:
 
 def _item_events(item: dict[str, Any], index: int) -> Iterator[dict[str, Any]]:
     place = {"output_index": index, "item_id": item.get("id", "")}
-    opening = {**item, "status": "in_progress"}
-    told: list[dict[str, Any]] = []
+    added = {**item, "status": "in_progress"}
+    events: list[dict[str, Any]] = []
     if item["type"] == "message":
-        opening["content"] = []
+        added["content"] = []
         for number, part in enumerate(item["content"]):
-            told += _part_events(part, {**place, "content_index": number})
+            events += _part_events(part, {**place, "content_index": number})
     elif item["type"] == "function_call":
-        opening["arguments"] = ""
+        added["arguments"] = ""
         arguments = item["arguments"]
-        told += [
+        events += [
             {"type": "response.function_call_arguments.delta", **place, "delta": arguments},
             {"type": "response.function_call_arguments.done", **place, "arguments": arguments},
         ]
-    yield {"type": "response.output_item.added", "output_index": index, "item": opening}
-    yield from told
+    yield {"type": "response.output_item.added", "output_index": index, "item": added}
+    yield from events
     yield {"type": "response.output_item.done", "output_index": index, "item": item}
 
 
 def _part_events(part: dict[str, Any], place: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    opening = {**part, "text": ""} if part["type"] == "output_text" else part
-    yield {"type": "response.content_part.added", **place, "part": opening}
+    added = {**part, "text": ""} if part["type"] == "output_text" else part
+    yield {"type": "response.content_part.added", **place, "part": added}
     if part["type"] == "output_text":
-        said = {**place, "logprobs": part.get("logprobs") or []}
-        yield {"type": "response.output_text.delta", **said, "delta": part["text"]}
-        yield {"type": "response.output_text.done", **said, "text": part["text"]}
+        common = {**place, "logprobs": part.get("logprobs") or []}
+        yield {"type": "response.output_text.delta", **common, "delta": part["text"]}
+        yield {"type": "response.output_text.done", **common, "text": part["text"]}
     yield {"type": "response.content_part.done", **place, "part": part}
