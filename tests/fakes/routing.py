@@ -89,8 +89,8 @@ def order_of(plan: Plan, now: float = 0.0) -> list[Candidate]:
     candidate: Candidate | None = plan.first(now)
     while candidate is not None:
         found.append(candidate)
-        plan.visited(candidate)
-        candidate = plan.following(now)
+        plan.exclude(candidate)
+        candidate = plan.next(now)
     return found
 
 
@@ -98,7 +98,7 @@ def keys_of(plan: Plan, now: float = 0.0) -> list[str]:
     return [candidate.deployment.provider_key for candidate in order_of(plan, now)]
 
 
-def shut(
+def trip(
     selector: Selector,
     snapshot: Snapshot,
     *keys: str,
@@ -107,7 +107,7 @@ def shut(
     retry_after: float | None = None,
 ) -> None:
     """Open the breakers of these providers for a route."""
-    _, lineup = selector.ring(find_route(snapshot, name), snapshot)
-    for candidate in lineup.candidates:
+    _, candidate_set = selector.look_up(find_route(snapshot, name), snapshot)
+    for candidate in candidate_set.candidates:
         while candidate.deployment.provider_key in keys and candidate.breaker.closed:
-            candidate.standing.visit(now).failed(now, retry_after)
+            candidate.state.admit(now).failed(now, retry_after)

@@ -111,8 +111,8 @@ async def test_a_storm_of_hang_ups_leaves_nothing_inside(transport: str, soak: b
         assert inside.board.inside == 0
         assert inside.bodies._in_flight == 0
         selector = gateway.selector
-        assert {standing.in_flight for standing in selector._standings.values()} == {0}
-        assert {ring.budget.taken for ring in selector._on_demand.values()} == {0}
+        assert {state.in_flight for state in selector._deployment_states.values()} == {0}
+        assert {route_state.budget.in_use for route_state in selector._on_demand.values()} == {0}
         recorder = inside.bench.recorder
         ends = Counter(record.request_id for record in recorder.journalled)
         assert set(ends.values()) == {1}

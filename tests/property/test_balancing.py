@@ -79,7 +79,7 @@ def test_who_stands_in_for_the_pick_is_who_is_owed_most_then(weights: dict[str, 
     before = [ring._credits.get(key, 0) + weights[key] for key in keys]
     order = [ring.pick(keys, list(weights.values()))]
     while left := [index for index in range(len(keys)) if index not in order]:
-        order.append(ring.most_owed(keys, left))
+        order.append(ring.peek(keys, left))
     assert [before[index] for index in order] == sorted(before, reverse=True)
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from llm_gateway.core.routing.circuit_breaker import Breaker, BreakerRules
 
-_RULES = BreakerRules(failures_in_a_row=2, least_attempts=4, window=12.0)
+_RULES = BreakerRules(consecutive_failures=2, min_attempts=4, window=12.0)
 _EVENTS = st.lists(
     st.one_of(
         st.just(("enter", 0.0)),
@@ -29,26 +29,30 @@ def test_never_more_than_one_trial_at_a_time(events: list[tuple[str, float]]) ->
         if what == "wait":
             now += number
         elif what == "enter":
-            admitted = breaker.admits(now)
+            admitted = breaker.allows(now)
             if admitted and not was_closed:
-                trials = [ticket for ticket, is_trial in out if is_trial and ticket == breaker._ticket + 1]
+                trials = [
+                    generation
+                    for generation, is_trial in out
+                    if is_trial and generation == breaker._generation + 1
+                ]
                 assert trials == []
-            ticket = breaker.enter(now)
-            assert (ticket & 1 == 1) == (admitted and not was_closed)
-            out.append((ticket, ticket & 1 == 1))
+            generation = breaker.acquire(now)
+            assert (generation & 1 == 1) == (admitted and not was_closed)
+            out.append((generation, generation & 1 == 1))
         elif what == "allow_trial":
             breaker.allow_trial(now)
         elif out:
-            ticket, is_trial = out.pop(int(number * len(out)))
+            generation, is_trial = out.pop(int(number * len(out)))
             if what == "succeeded":
-                breaker.succeeded(ticket, now)
+                breaker.succeeded(generation, now)
             elif what == "left":
-                breaker.left(ticket)
+                breaker.release(generation)
             else:
-                breaker.failed(ticket, now, 5.0 if what == "asked" else None)
+                breaker.failed(generation, now, 5.0 if what == "asked" else None)
             if not was_closed and not is_trial and what != "succeeded":
                 assert not breaker.closed
-        assert breaker.trial_in(now) <= _RULES.longest_open
+        assert breaker.trial_in(now) <= _RULES.max_open_time
         assert breaker.state(now) in {"closed", "open", "half_open"}
 
 
@@ -60,12 +64,12 @@ def test_it_always_comes_back_once_the_provider_does(events: list[tuple[str, flo
         if what == "wait":
             now += number
         elif what == "enter":
-            out.append(breaker.enter(now))
+            out.append(breaker.acquire(now))
         elif out and what != "allow_trial":
             breaker.failed(out.pop(int(number * len(out))), now)
-    for ticket in out:
-        breaker.left(ticket)
-    now += _RULES.longest_open
-    assert breaker.admits(now)
-    breaker.succeeded(breaker.enter(now), now)
+    for generation in out:
+        breaker.release(generation)
+    now += _RULES.max_open_time
+    assert breaker.allows(now)
+    breaker.succeeded(breaker.acquire(now), now)
     assert breaker.closed

@@ -22,10 +22,10 @@ def test_over_any_span_the_budget_keeps_its_bound(steps: list[tuple[float, int, 
         budget.requests += requests
         for _ in range(wishes):
             in_flight = 50
-            if budget.take(now, in_flight):
+            if budget.acquire(now, in_flight):
                 granted += 1
-                assert budget.taken <= max(3, 0.2 * (in_flight + budget.taken))
-        while give_back and budget.taken:
+                assert budget.in_use <= max(3, 0.2 * (in_flight + budget.in_use))
+        while give_back and budget.in_use:
             budget.release()
         history.append((now, budget.requests, granted))
     for index, (begun, before, had) in enumerate(history):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from llm_gateway.core.routing.load_balancing import SmoothWeightedRoundRobin, rendezvous
 from llm_gateway.flow.routing.selector import Selector
-from tests.fakes.routing import model, order_of, plan_for, shut, snapshot_of, weighted
+from tests.fakes.routing import model, order_of, plan_for, snapshot_of, trip, weighted
 
 _NAMES = "abcdef"
 _STRATEGIES = st.sampled_from(["weighted_round_robin", "weighted_random", "least_busy"])
@@ -32,7 +32,7 @@ def test_a_plan_visits_each_deployment_once_and_leaves_out_only_open_breakers(
     snapshot = snapshot_of(*weighted(named), models=(rules,))
     numbers = iter(draws * 50)
     selector = Selector(draw=lambda: next(numbers))
-    shut(selector, snapshot, *down)
+    trip(selector, snapshot, *down)
     plan = plan_for(selector, snapshot, user="somebody")
     keys = [candidate.deployment.provider_key for candidate in order_of(plan, now)]
     assert len(keys) == len(set(keys))
@@ -78,12 +78,16 @@ def test_picking_among_some_leaves_the_others_untouched_and_is_fair(
     weights: list[int], turns: int, data: st.DataObject
 ) -> None:
     keys = list(_NAMES[: len(weights)])
-    ring = SmoothWeightedRoundRobin()
+    route_state = SmoothWeightedRoundRobin()
     among = sorted(data.draw(st.sets(st.sampled_from(range(len(keys))), min_size=1)))
-    fresh = Counter(ring.pick_among(keys, weights, among) for _ in range(sum(weights[i] for i in among)))
+    fresh = Counter(
+        route_state.pick_among(keys, weights, among) for _ in range(sum(weights[i] for i in among))
+    )
     assert fresh == {index: weights[index] for index in among}
     for _ in range(turns):
-        ring.pick(keys, weights)
-    owed = {key: ring._credits.get(key, 0) for key in keys}
-    ring.pick_among(keys, weights, among)
-    assert all(ring._credits.get(keys[i], 0) == owed[keys[i]] for i in range(len(keys)) if i not in among)
+        route_state.pick(keys, weights)
+    owed = {key: route_state._credits.get(key, 0) for key in keys}
+    route_state.pick_among(keys, weights, among)
+    assert all(
+        route_state._credits.get(keys[i], 0) == owed[keys[i]] for i in range(len(keys)) if i not in among
+    )

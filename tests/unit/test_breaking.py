@@ -16,11 +16,11 @@ class Clocked:
 
     def fail(self, times: int = 1, retry_after: float | None = None) -> None:
         for _ in range(times):
-            self.breaker.failed(self.breaker.enter(self.now), self.now, retry_after)
+            self.breaker.failed(self.breaker.acquire(self.now), self.now, retry_after)
 
     def succeed(self, times: int = 1) -> None:
         for _ in range(times):
-            self.breaker.succeeded(self.breaker.enter(self.now), self.now)
+            self.breaker.succeeded(self.breaker.acquire(self.now), self.now)
 
     @property
     def state(self) -> str:
@@ -33,13 +33,13 @@ class Clocked:
 def test_five_failures_in_a_row_open_it() -> None:
     clocked = Clocked()
     clocked.fail(4)
-    assert clocked.breaker.failures_in_a_row == 4
+    assert clocked.breaker.consecutive_failures == 4
     clocked.succeed()
     clocked.fail(4)
     assert clocked.state == "closed"
     clocked.fail()
     assert clocked.state == "open"
-    assert not clocked.breaker.admits(clocked.now)
+    assert not clocked.breaker.allows(clocked.now)
     assert clocked.breaker.trial_in(clocked.now) == 5.0
 
 
@@ -94,9 +94,9 @@ def test_half_open_lets_one_trial_through_and_closes_when_it_succeeds() -> None:
     clocked.fail(5)
     clocked.wait(5)
     assert clocked.state == "half_open"
-    assert clocked.breaker.admits(clocked.now)
-    trial = clocked.breaker.enter(clocked.now)
-    assert not clocked.breaker.admits(clocked.now)
+    assert clocked.breaker.allows(clocked.now)
+    trial = clocked.breaker.acquire(clocked.now)
+    assert not clocked.breaker.allows(clocked.now)
     assert clocked.state == "half_open"
     clocked.breaker.succeeded(trial, clocked.now)
     assert clocked.state == "closed"
@@ -108,8 +108,8 @@ def test_a_trial_that_says_nothing_makes_room_for_the_next() -> None:
     clocked = Clocked()
     clocked.fail(5)
     clocked.wait(5)
-    clocked.breaker.left(clocked.breaker.enter(clocked.now))
-    assert clocked.breaker.admits(clocked.now)
+    clocked.breaker.release(clocked.breaker.acquire(clocked.now))
+    assert clocked.breaker.allows(clocked.now)
 
 
 def test_each_failed_trial_makes_the_open_time_longer_up_to_a_cap() -> None:
@@ -132,7 +132,7 @@ def test_flapping_keeps_the_open_time_and_a_long_good_time_resets_it() -> None:
     assert clocked.breaker.trial_in(clocked.now) == 10
     clocked.wait(10)
     clocked.succeed()
-    clocked.wait(RULES.longest_open)
+    clocked.wait(RULES.max_open_time)
     clocked.fail(5)
     assert clocked.breaker.trial_in(clocked.now) == 5
 
@@ -143,8 +143,8 @@ def test_a_wait_that_the_provider_asks_for_opens_it_at_once_for_that_long() -> N
     assert clocked.breaker.trial_in(clocked.now) == 7
     clocked.wait(7)
     clocked.fail(retry_after=3600)
-    assert clocked.breaker.trial_in(clocked.now) == RULES.longest_open
-    clocked.wait(RULES.longest_open)
+    assert clocked.breaker.trial_in(clocked.now) == RULES.max_open_time
+    clocked.wait(RULES.max_open_time)
     # What the provider asks for does not make our own open time longer.
     clocked.fail()
     assert clocked.breaker.trial_in(clocked.now) == 5
@@ -158,14 +158,14 @@ def test_no_wait_at_all_is_a_failure_like_any_other() -> None:
 
 def test_what_began_before_it_opened_says_nothing_any_more() -> None:
     clocked = Clocked()
-    early = [clocked.breaker.enter(clocked.now) for _ in range(8)]
-    for ticket in early[:5]:
-        clocked.breaker.failed(ticket, clocked.now)
+    early = [clocked.breaker.acquire(clocked.now) for _ in range(8)]
+    for generation in early[:5]:
+        clocked.breaker.failed(generation, clocked.now)
     assert clocked.state == "open"
     clocked.wait(1)
     clocked.breaker.succeeded(early[5], clocked.now)
     clocked.breaker.failed(early[6], clocked.now)
-    clocked.breaker.left(early[7])
+    clocked.breaker.release(early[7])
     assert clocked.breaker.trial_in(clocked.now) == 4
 
 
@@ -182,12 +182,12 @@ def test_a_stale_trial_changes_nothing_after_a_panic_closed_it() -> None:
     clocked = Clocked()
     clocked.fail(5)
     clocked.wait(5)
-    trial = clocked.breaker.enter(clocked.now)
-    panicked = clocked.breaker.enter(clocked.now)
+    trial = clocked.breaker.acquire(clocked.now)
+    panicked = clocked.breaker.acquire(clocked.now)
     clocked.breaker.succeeded(panicked, clocked.now)
     clocked.breaker.failed(trial, clocked.now)
     assert clocked.state == "closed"
-    assert clocked.breaker.failures_in_a_row == 0
+    assert clocked.breaker.consecutive_failures == 0
 
 
 def test_a_sign_of_life_makes_the_trial_due_unless_the_provider_asked_to_be_left_alone() -> None:

@@ -21,7 +21,7 @@ from llm_gateway.flow.request.pipeline import handle
 from llm_gateway.flow.routing.selector import Selector
 from llm_gateway.surfaces.openai.parsing import parse_chat
 from tests.fakes.in_memory import Bench, FakeUpstream, Fixed, credential, provider
-from tests.fakes.routing import model, refusing, shut, snapshot_of, weighted, whole
+from tests.fakes.routing import model, refusing, snapshot_of, trip, weighted, whole
 
 
 def bench_of(*providers: Any, models: Sequence[Any] = (), **more: Any) -> Bench:
@@ -67,18 +67,20 @@ def test_the_order_is_that_of_the_next_live_request(
             provider("z", 9, model_mapping={"n": "up"}),
             models=(rules,),
             # Failures on the way open nothing: what one request changes is not what the next is told.
-            selector=Selector(draw=lambda: 0.3, rules=BreakerRules(failures_in_a_row=99, least_attempts=999)),
+            selector=Selector(
+                draw=lambda: 0.3, rules=BreakerRules(consecutive_failures=99, min_attempts=999)
+            ),
         )
         snapshot = bench.gateway.snapshots.current
         assert snapshot is not None
-        shut(bench.gateway.selector, snapshot, *down, now=bench.clock.now, retry_after=5)
+        trip(bench.gateway.selector, snapshot, *down, now=bench.clock.now, retry_after=5)
         for number in range(count):
             user = f"u{number}"
             said = [order(bench, user=user) for _ in range(3)]
             assert said[0] == said[1] == said[2]
             assert said[0] == await live(bench, user=user)
             # Everyone fails all the time, which the budget would put an end to.
-            bench.gateway.selector._named["m"].budget._allowance = 10.0
+            bench.gateway.selector._named["m"].budget._tokens = 10.0
 
     asyncio.run(compare())
 
@@ -88,17 +90,17 @@ def test_nobody_is_called_and_no_state_moves() -> None:
     snapshot = bench.gateway.snapshots.current
     assert snapshot is not None
     selector = bench.gateway.selector
-    shut(selector, snapshot, "a", now=bench.clock.now)
+    trip(selector, snapshot, "a", now=bench.clock.now)
     bench.clock.now += 5
-    credits_before = {**selector._named["m"].turn._credits}
+    credits_before = {**selector._named["m"].round_robin._credits}
     for _ in range(5):
         explain(bench.gateway, Question(model="m"))
     assert bench.upstream.requests == []
-    assert selector._named["m"].turn._credits == credits_before
+    assert selector._named["m"].round_robin._credits == credits_before
     assert selector._named["m"].budget.requests == 0
     # The trial is still to be had.
-    assert selector.shut()["a"][0].breaker.admits(bench.clock.now)
-    assert {standing.in_flight for standing in selector._standings.values()} == {0}
+    assert selector.open_breakers()["a"][0].breaker.allows(bench.clock.now)
+    assert {state.in_flight for state in selector._deployment_states.values()} == {0}
 
 
 def test_who_is_left_out_and_why() -> None:
@@ -118,7 +120,7 @@ def test_who_is_left_out_and_why() -> None:
     )
     bench = bench_of(provider("good"))
     object.__setattr__(bench.gateway, "snapshots", Fixed(snapshot))
-    shut(bench.gateway.selector, snapshot, "also", now=bench.clock.now)
+    trip(bench.gateway.selector, snapshot, "also", now=bench.clock.now)
     bench.clock.now += 2
     said = explain(bench.gateway, Question(model="m"))
     (route,) = said.routes
@@ -216,7 +218,7 @@ def test_s3_2_a_task_type_is_a_list_of_models_best_first() -> None:
     assert [stop.provider for stop in said.order] == ["a", "b", "c"]
     limited = explain(bench.gateway, Question(task_type="summarization", credential="tester"))
     assert limited.task_models == ("one", "three")
-    shut(bench.gateway.selector, snapshot, "a", name="one", now=bench.clock.now)
+    trip(bench.gateway.selector, snapshot, "a", name="one", now=bench.clock.now)
     assert [stop.provider for stop in explain(bench.gateway, Question(task_type="summarization")).order] == [
         "b",
         "c",

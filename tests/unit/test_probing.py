@@ -13,7 +13,7 @@ from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.provider_checks.probes import PeriodicProbes, Prober
 from llm_gateway.flow.routing.selector import Selector
 from tests.fakes.in_memory import Bench, FakeReply, FakeUpstream, Fixed, provider
-from tests.fakes.routing import shut, snapshot_of
+from tests.fakes.routing import snapshot_of, trip
 
 LIST = b'{"data":[{"id":"up"}]}'
 
@@ -107,10 +107,10 @@ async def test_a_good_answer_makes_the_trial_due_and_nothing_more(answer: FakeRe
     bench = bench_of(provider("a", 1, model_mapping={"m": "up"}), a=answer)
     snapshot = bench.gateway.snapshots.current
     assert snapshot is not None
-    shut(bench.gateway.selector, snapshot, "a", now=bench.clock.now)
+    trip(bench.gateway.selector, snapshot, "a", now=bench.clock.now)
     await Prober(bench.gateway, ttl=5.0).ask(snapshot.providers[0])
-    (standing,) = bench.gateway.selector.shut()["a"]
-    assert standing.breaker.state(bench.clock.now) == state
+    (deployment,) = bench.gateway.selector.open_breakers()["a"]
+    assert deployment.breaker.state(bench.clock.now) == state
 
 
 async def test_a_provider_with_oauth2_is_shown_a_token() -> None:

@@ -64,10 +64,10 @@ def bench_of(
 
 
 def all_is_given_back(bench: Bench) -> None:
-    for standing in bench.gateway.selector._standings.values():
-        assert standing.in_flight == 0
-    for ring in bench.gateway.selector._named.values():
-        assert ring.budget.taken == 0
+    for state in bench.gateway.selector._deployment_states.values():
+        assert state.in_flight == 0
+    for route_state in bench.gateway.selector._named.values():
+        assert route_state.budget.in_use == 0
 
 
 async def test_s3_8_and_s3_12_the_only_deployment_is_asked_again_later_and_later() -> None:
@@ -217,7 +217,7 @@ async def test_a_refusal_that_another_model_makes_good_goes_there_directly(
     assert header(reply, "x-llm-gateway-attempts") == "2"
     # The provider did its work.
     assert bench.recorder.failed == []
-    assert bench.gateway.selector.shut() == {}
+    assert bench.gateway.selector.open_breakers() == {}
 
 
 async def test_a_refusal_without_a_model_that_makes_it_good_is_told() -> None:
@@ -383,7 +383,7 @@ async def test_hang_ups_are_never_the_providers_failure() -> None:
         await reply.next()
         reply.close()
     await bench.gateway.background.drain(1)
-    assert bench.gateway.selector.shut() == {}
+    assert bench.gateway.selector.open_breakers() == {}
     all_is_given_back(bench)
 
 
@@ -392,11 +392,11 @@ async def test_cut_streams_open_the_breaker_and_whole_ones_do_not() -> None:
     for _ in range(5):
         reply = await handle(bench.gateway, bench.call(), reader(stream=True))
         assert isinstance(reply, StreamReply)
-        assert bench.gateway.selector.shut() == {}
+        assert bench.gateway.selector.open_breakers() == {}
         while not (await reply.next())[1]:
             pass
         reply.close()
-    assert list(bench.gateway.selector.shut()) == ["a"]
+    assert list(bench.gateway.selector.open_breakers()) == ["a"]
     all_is_given_back(bench)
 
 

@@ -12,7 +12,7 @@ from llm_gateway.core.routing.retry import (
     RetryBudget,
     RetryPolicy,
     Step,
-    is_providers_fault,
+    is_provider_failure,
 )
 
 POLICY = RetryPolicy()
@@ -61,14 +61,14 @@ def test_s3_9_a_wait_that_is_asked_for_is_kept_up_to_the_longest_of_our_own() ->
 @pytest.mark.parametrize("status", [400, 403, 404, 409, 413, 422, 451])
 def test_the_clients_own_fault_is_never_sent_twice(status: int) -> None:
     failure = Failure(reason="status", status=status)
-    assert not is_providers_fault(failure)
+    assert not is_provider_failure(failure)
     assert decide(failure, untried=True) is GIVE_UP
 
 
 @pytest.mark.parametrize("status", [302, 401, 402, 408, 429, 500, 502, 503, 504, 529])
 def test_the_providers_fault_is_tried_elsewhere(status: int) -> None:
     failure = Failure(reason="status", status=status)
-    assert is_providers_fault(failure)
+    assert is_provider_failure(failure)
     assert decide(failure, untried=True) is FAILOVER
 
 
@@ -80,27 +80,27 @@ def test_a_cut_may_be_forbidden_to_be_sent_twice() -> None:
 
 
 def test_a_refusal_that_another_model_may_make_good_is_not_the_providers_fault() -> None:
-    assert not is_providers_fault(Failure(reason="protocol", about="content_policy"))
+    assert not is_provider_failure(Failure(reason="protocol", about="content_policy"))
 
 
 def test_at_most_three_or_a_fifth_of_what_is_in_flight_are_further_attempts() -> None:
     budget = RetryBudget()
-    assert [budget.take(0.0, 1) for _ in range(4)] == [True, True, True, False]
+    assert [budget.acquire(0.0, 1) for _ in range(4)] == [True, True, True, False]
     budget.release()
-    assert budget.take(0.0, 1)
+    assert budget.acquire(0.0, 1)
     busy = RetryBudget()
-    assert sum(busy.take(0.0, 20) for _ in range(20)) == 4
+    assert sum(busy.acquire(0.0, 20) for _ in range(20)) == 4
 
 
 def test_what_is_saved_runs_out_and_comes_back_with_time_and_with_requests() -> None:
     budget = RetryBudget()
 
     def take_all(now: float) -> int:
-        taken = 0
-        while budget.take(now, 1000):
+        in_use = 0
+        while budget.acquire(now, 1000):
             budget.release()
-            taken += 1
-        return taken
+            in_use += 1
+        return in_use
 
     assert take_all(0.0) == 10
     assert take_all(1.0) == 0

@@ -13,7 +13,7 @@ from llm_gateway.core.routing.load_balancing import draw_by_weight, least_loaded
 from llm_gateway.flow.routing.deployment_state import DeploymentState, Permit
 from llm_gateway.flow.routing.selector import Selector
 from tests.fakes.in_memory import provider
-from tests.fakes.routing import keys_of, model, order_of, plan_for, shut, snapshot_of, weighted
+from tests.fakes.routing import keys_of, model, order_of, plan_for, snapshot_of, trip, weighted
 
 
 def firsts(selector: Selector, snapshot: Snapshot, count: int, now: float = 0.0) -> Counter[str]:
@@ -26,14 +26,14 @@ def firsts(selector: Selector, snapshot: Snapshot, count: int, now: float = 0.0)
 
 def test_an_open_breaker_is_left_out_and_the_others_keep_their_shares() -> None:
     snapshot, selector = snapshot_of(*weighted({"a": 2, "b": 1, "c": 3})), Selector()
-    shut(selector, snapshot, "a")
+    trip(selector, snapshot, "a")
     assert firsts(selector, snapshot, 8) == {"b": 2, "c": 6}
     assert sorted(keys_of(plan_for(selector, snapshot))) == ["b", "c"]
 
 
 def test_who_comes_back_takes_up_its_turns_where_it_left_them() -> None:
     snapshot, selector = snapshot_of(*weighted({"a": 1, "b": 1, "c": 1})), Selector()
-    shut(selector, snapshot, "a")
+    trip(selector, snapshot, "a")
     firsts(selector, snapshot, 100)
     # Its time is over; the trial is out only while a visit is: here nobody visits.
     assert firsts(selector, snapshot, 30, now=5.0) == {"a": 10, "b": 10, "c": 10}
@@ -41,28 +41,28 @@ def test_who_comes_back_takes_up_its_turns_where_it_left_them() -> None:
 
 def test_when_over_half_of_the_weight_is_open_all_are_tried_rather_than_none() -> None:
     snapshot, selector = snapshot_of(*weighted({"a": 2, "b": 1, "c": 1})), Selector()
-    shut(selector, snapshot, "a")
+    trip(selector, snapshot, "a")
     assert firsts(selector, snapshot, 4) == {"b": 2, "c": 2}
-    shut(selector, snapshot, "a", "b")
+    trip(selector, snapshot, "a", "b")
     assert firsts(selector, snapshot, 8) == {"a": 4, "b": 2, "c": 2}
     assert len(keys_of(plan_for(selector, snapshot))) == 3
 
 
 def test_one_provider_alone_is_asked_whatever_its_breaker_says() -> None:
     snapshot, selector = snapshot_of(*weighted({"a": 1})), Selector()
-    shut(selector, snapshot, "a")
+    trip(selector, snapshot, "a")
     assert keys_of(plan_for(selector, snapshot)) == ["a"]
 
 
 def test_a_half_open_breaker_has_one_visitor_at_a_time() -> None:
     snapshot, selector = snapshot_of(*weighted({"a": 1, "b": 1})), Selector()
-    shut(selector, snapshot, "a")
-    visits = []
+    trip(selector, snapshot, "a")
+    permits = []
     for _ in range(6):
         candidate = plan_for(selector, snapshot).first(5.0)
-        visits.append((candidate.deployment.provider_key, candidate.standing.visit(5.0)))
-    assert [key for key, _ in visits].count("a") == 1
-    next(visit for key, visit in visits if key == "a").succeeded(5.0)
+        permits.append((candidate.deployment.provider_key, candidate.state.admit(5.0)))
+    assert [key for key, _ in permits].count("a") == 1
+    next(permit for key, permit in permits if key == "a").succeeded(5.0)
     assert firsts(selector, snapshot, 4, now=5.0) == {"a": 2, "b": 2}
 
 
@@ -77,14 +77,14 @@ def test_weighted_random_draws_by_weight() -> None:
 def test_least_busy_takes_the_fewest_in_flight_for_its_weight_and_turns_when_they_tie() -> None:
     snapshot = snapshot_of(*weighted({"a": 2, "b": 1, "c": 1}), models=(model(strategy="least_busy"),))
     selector = Selector()
-    visits = []
+    permits = []
     for _ in range(8):
         candidate = plan_for(selector, snapshot).first(0.0)
-        visits.append((candidate.deployment.provider_key, candidate.standing.visit(0.0)))
-    assert Counter(key for key, _ in visits) == {"a": 4, "b": 2, "c": 2}
-    for key, visit in visits:
+        permits.append((candidate.deployment.provider_key, candidate.state.admit(0.0)))
+    assert Counter(key for key, _ in permits) == {"a": 4, "b": 2, "c": 2}
+    for key, permit in permits:
         if key == "c":
-            visit.succeeded(0.0)
+            permit.succeeded(0.0)
     assert plan_for(selector, snapshot).first(0.0).deployment.provider_key == "c"
     assert least_loaded([2, 1], [2.0, 1.0], [0, 1]) == [0, 1]
 
@@ -102,14 +102,14 @@ def test_least_busy_is_not_drawn_to_one_that_fails_at_once() -> None:
         candidate = plan_for(selector, snapshot).first(now)
         key = candidate.deployment.provider_key
         asked[key] += 1
-        visit = candidate.standing.visit(now)
+        permit = candidate.state.admit(now)
         if key == "bad":
             # Its breaker is kept closed, so that the load alone decides.
-            visit.failed(now)
-            candidate.breaker.succeeded(candidate.breaker.enter(now), now)
+            permit.failed(now)
+            candidate.breaker.succeeded(candidate.breaker.acquire(now), now)
             candidate.breaker._attempts = candidate.breaker._failures = 0
         else:
-            open_visits.append((now + 10.0, visit))
+            open_visits.append((now + 10.0, permit))
     assert asked["bad"] < asked["good"] * 1.1
 
 
@@ -119,7 +119,7 @@ def test_affinity_keeps_a_user_at_one_deployment_and_hands_it_on_when_that_is_do
     order = keys_of(plan_for(selector, snapshot, user="ann"))
     assert sorted(order) == ["a", "b", "c"]
     assert all(keys_of(plan_for(selector, snapshot, user="ann")) == order for _ in range(5))
-    shut(selector, snapshot, order[0])
+    trip(selector, snapshot, order[0])
     assert keys_of(plan_for(selector, snapshot, user="ann")) == order[1:]
     # After a restart it is the same.
     assert keys_of(plan_for(Selector(), snapshot, user="ann")) == order
@@ -151,21 +151,21 @@ def test_affinity_by_header_and_by_cache_key() -> None:
 def test_state_outlives_a_snapshot_and_is_shared_between_routes() -> None:
     providers = weighted({"a": 1, "b": 1}, model_mapping={"m": "up", "n": "up"})
     before, after, selector = snapshot_of(*providers), snapshot_of(*providers), Selector()
-    shut(selector, before, "a")
+    trip(selector, before, "a")
     assert keys_of(plan_for(selector, after)) == ["b"]
     assert keys_of(plan_for(selector, after, "n")) == ["b"]
-    assert [len(standings) for standings in selector.shut().values()] == [1]
+    assert [len(states) for states in selector.open_breakers().values()] == [1]
 
 
 def test_deployments_that_are_gone_are_forgotten() -> None:
     selector = Selector()
     old = snapshot_of(*weighted({"a": 1, "b": 1}))
-    shut(selector, old, "a")
+    trip(selector, old, "a")
     new = snapshot_of(*weighted({"x": 1, "b": 1})[1:])
     assert keys_of(plan_for(selector, new)) == ["b"]
     gc.collect()
-    assert selector.shut() == {}
-    assert [standing.provider_key for standing in selector._standings.values()] == ["b"]
+    assert selector.open_breakers() == {}
+    assert [state.provider_key for state in selector._deployment_states.values()] == ["b"]
 
 
 def test_rings_of_models_that_are_gone_are_forgotten() -> None:
@@ -181,47 +181,47 @@ def test_rings_of_models_that_are_gone_are_forgotten() -> None:
 def test_names_from_clients_do_not_push_out_what_is_known_of_named_models(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("llm_gateway.flow.routing.selector._RINGS", 50)
+    monkeypatch.setattr("llm_gateway.flow.routing.selector._ON_DEMAND_LIMIT", 50)
     snapshot = snapshot_of(provider("a", model_mapping={"m": "up", "*": "*"}), *weighted({"b": 1})[:0])
     selector = Selector()
-    shut(selector, snapshot, "a")
+    trip(selector, snapshot, "a")
     for number in range(200):
         plan_for(selector, snapshot, f"junk-{number}")
     gc.collect()
     assert len(selector._on_demand) == 50
-    assert len(selector._standings) <= 51
-    assert selector.shut().keys() == {"a"}
+    assert len(selector._deployment_states) <= 51
+    assert selector.open_breakers().keys() == {"a"}
 
 
 def test_a_failure_is_forgotten_by_and_by() -> None:
     selector = Selector()
     snapshot = snapshot_of(*weighted({"a": 1}))
-    standing: DeploymentState = plan_for(selector, snapshot).first(0.0).standing
-    standing.visit(0.0).failed(0.0)
-    assert [round(standing.load(now), 3) for now in (0.0, 10.0, 20.0, 100.0)] == [1.0, 0.5, 0.25, 0.0]
+    state: DeploymentState = plan_for(selector, snapshot).first(0.0).state
+    state.admit(0.0).failed(0.0)
+    assert [round(state.load(now), 3) for now in (0.0, 10.0, 20.0, 100.0)] == [1.0, 0.5, 0.25, 0.0]
 
 
 def test_a_place_is_given_back_once() -> None:
     snapshot, selector = snapshot_of(*weighted({"a": 1})), Selector()
-    standing = plan_for(selector, snapshot).first(0.0).standing
-    visit = standing.visit(0.0)
-    assert standing.in_flight == 1
-    visit.succeeded(0.0)
-    visit.failed(0.0)
-    visit.left()
-    assert standing.in_flight == 0
-    assert standing.breaker.failures_in_a_row == 0
+    state = plan_for(selector, snapshot).first(0.0).state
+    permit = state.admit(0.0)
+    assert state.in_flight == 1
+    permit.succeeded(0.0)
+    permit.failed(0.0)
+    permit.release()
+    assert state.in_flight == 0
+    assert state.breaker.consecutive_failures == 0
 
 
 def test_whoever_listens_hears_of_each_opening() -> None:
     heard: list[tuple[str, float]] = []
-    selector = Selector(opened=lambda standing, seconds: heard.append((standing.provider_key, seconds)))
+    selector = Selector(on_open=lambda state, seconds: heard.append((state.provider_key, seconds)))
     snapshot = snapshot_of(*weighted({"a": 1}))
-    shut(selector, snapshot, "a")
+    trip(selector, snapshot, "a")
     candidate = plan_for(selector, snapshot).first(1.0)
-    candidate.standing.visit(1.0).failed(1.0)
+    candidate.state.admit(1.0).failed(1.0)
     assert heard == [("a", 5.0)]
-    candidate.standing.visit(5.0).failed(5.0)
+    candidate.state.admit(5.0).failed(5.0)
     assert heard == [("a", 5.0), ("a", 10.0)]
 
 
@@ -230,7 +230,7 @@ def test_the_copy_chooses_alike_and_moves_nothing() -> None:
     selector = Selector()
     for _ in range(4):
         plan_for(selector, snapshot).first(0.0)
-    shut(selector, snapshot, "b")
+    trip(selector, snapshot, "b")
     for now in (0.0, 5.0, 6.0):
         told = [keys_of(plan_for(selector.copy(), snapshot), now) for _ in range(3)]
         assert told[0] == told[1] == told[2]

@@ -128,8 +128,8 @@ class Storm:
 
     def nothing_is_left(self) -> None:
         selector = self.bench.gateway.selector
-        assert {standing.in_flight for standing in selector._standings.values()} == {0}
-        assert {ring.budget.taken for ring in selector._named.values()} == {0}
+        assert {state.in_flight for state in selector._deployment_states.values()} == {0}
+        assert {route_state.budget.in_use for route_state in selector._named.values()} == {0}
         assert len(self.bench.recorder.begun) == self.attempts
         assert sum(record.attempts for record in self.bench.recorder.records) == self.attempts
 
@@ -183,7 +183,7 @@ async def test_a_provider_that_comes_back_gets_its_share_again() -> None:
     assert set(await storm.run(4500, 50)) == {"ok"}
     # Down for 20 of 90 seconds, and found out at most 60 seconds later, here after 5 + 10 + 20.
     assert 0.25 < storm.upstream.asked["a"] / storm.attempts < 0.5
-    assert storm.bench.gateway.selector.shut() == {}
+    assert storm.bench.gateway.selector.open_breakers() == {}
     storm.nothing_is_left()
 
 
@@ -192,7 +192,7 @@ async def test_an_outage_that_ends_costs_nobody_more_than_a_moment() -> None:
     outcomes = await storm.run(2400, 40)
     assert set(outcomes[1240:]) == {"ok"}
     assert storm.attempts <= 1.2 * 2400
-    assert storm.bench.gateway.selector.shut() == {}
+    assert storm.bench.gateway.selector.open_breakers() == {}
 
 
 @pytest.mark.parametrize("strategy", ["weighted_round_robin", "weighted_random", "least_busy"])

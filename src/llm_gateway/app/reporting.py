@@ -66,8 +66,8 @@ def as_record(other: UnmeteredRequest, clock: Clock) -> UsageRecord:
 
 def report_breakers(parts: Wiring) -> None:
     """Bring the number of this process' breakers that are not closed into the metrics."""
-    shut = parts.gateway.selector.shut()
-    parts.metrics.show_open_breakers({provider: len(standings) for provider, standings in shut.items()})
+    open_breakers = parts.gateway.selector.open_breakers()
+    parts.metrics.show_open_breakers({provider: len(states) for provider, states in open_breakers.items()})
 
 
 async def report_regularly(parts: Wiring) -> None:

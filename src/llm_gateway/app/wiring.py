@@ -11,7 +11,7 @@ from llm_gateway.flow.config.reloader import Reloader, SnapshotHolder
 from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.ports.upstream import Upstream
 from llm_gateway.flow.reply_cache.store import ReplyStore
-from llm_gateway.flow.routing.deployment_state import DeploymentState, Opened
+from llm_gateway.flow.routing.deployment_state import DeploymentState, OnOpen
 from llm_gateway.flow.routing.selector import Selector
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.journal.shipper import Shipper
@@ -106,7 +106,7 @@ async def make_wiring(settings: Settings, keys: Keys, stack: AsyncExitStack) -> 
             largest=settings.cache_max_bytes // LARGEST_SHARE,
             count=metrics.cache_answered,
         ),
-        selector=Selector(opened=_breaker_listener(metrics)),
+        selector=Selector(on_open=_breaker_listener(metrics)),
     )
     # First of all when stopping: what is counted in the background has to reach the journal.
     stack.push_async_callback(gateway.background.drain, _SETTLE)
@@ -133,12 +133,12 @@ async def make_wiring(settings: Settings, keys: Keys, stack: AsyncExitStack) -> 
     )
 
 
-def _breaker_listener(metrics: Metrics) -> Opened:
-    def opened(standing: DeploymentState, seconds: float) -> None:
-        metrics.breaker_opened(standing.provider_key)
-        log_opened_breaker(standing.provider_key, standing.upstream_model, seconds)
+def _breaker_listener(metrics: Metrics) -> OnOpen:
+    def on_open(state: DeploymentState, seconds: float) -> None:
+        metrics.breaker_opened(state.provider_key)
+        log_opened_breaker(state.provider_key, state.upstream_model, seconds)
 
-    return opened
+    return on_open
 
 
 def _upstream(settings: Settings) -> Upstream:

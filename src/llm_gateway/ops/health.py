@@ -98,19 +98,18 @@ def health_paths() -> dict[str, Any]:
 def _breakers(gateway: Gateway) -> dict[str, Any]:
     """Return the breakers of this process that are not closed, by provider."""
     now = gateway.clock.monotonic()
-    shut = gateway.selector.shut()
+    open_breakers = gateway.selector.open_breakers()
     return {
-        name: [_breaker(standing, now) for standing in standings[:_BREAKERS]]
-        for name, standings in shut.items()
+        name: [_breaker(state, now) for state in states[:_BREAKERS]] for name, states in open_breakers.items()
     }
 
 
-def _breaker(standing: DeploymentState, now: float) -> dict[str, Any]:
+def _breaker(state: DeploymentState, now: float) -> dict[str, Any]:
     """Return what is said of a breaker that is not closed."""
     return {
-        "upstream_model": standing.upstream_model,
-        "state": standing.breaker.state(now),
-        "trial_in": round(standing.breaker.trial_in(now), 3),
+        "upstream_model": state.upstream_model,
+        "state": state.breaker.state(now),
+        "trial_in": round(state.breaker.trial_in(now), 3),
     }
 
 

@@ -52,7 +52,7 @@ class Route:
     """A public model, the deployments that take new requests for it, and the rules they are chosen by."""
 
     __slots__ = (
-        "_narrowed", "deployments", "endpoints", "explicit", "keys", "model", "ring", "rules", "weights",
+        "_narrowed", "deployments", "endpoints", "explicit", "keys", "model", "rules", "state_key", "weights",
     )  # fmt: skip
 
     def __init__(
@@ -74,7 +74,7 @@ class Route:
         # Those that every deployment answers.
         self.endpoints = _common(deployments)
         # Under what the selector remembers whose turn it is.
-        self.ring: Hashable = model
+        self.state_key: Hashable = model
         self._narrowed: dict[Endpoint, Route] = {}
 
     def answering(self, endpoint: Endpoint) -> Route:
@@ -85,7 +85,7 @@ class Route:
         if narrowed is None:
             able = tuple(one for one in self.deployments if endpoint in one.endpoints)
             narrowed = Route(self.model, able, explicit=self.explicit, rules=self.rules)
-            narrowed.ring = (self.model, endpoint)
+            narrowed.state_key = (self.model, endpoint)
             self._narrowed[endpoint] = narrowed
         return narrowed
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Hashable, Sequence
 
 # Credits that were scaled are kept to this part of one, which floats add without error.
-_FINEST = 1024
+_RESOLUTION = 1024
 
 
 class SmoothWeightedRoundRobin:
@@ -51,11 +51,11 @@ class SmoothWeightedRoundRobin:
         for index in indexes:
             total += weights[index]
             credit[keys[index]] = credit.get(keys[index], 0) + weights[index]
-        winner = self.most_owed(keys, indexes)
+        winner = self.peek(keys, indexes)
         credit[keys[winner]] -= total
         return winner
 
-    def most_owed(self, keys: Sequence[Hashable], indexes: Sequence[int]) -> int:
+    def peek(self, keys: Sequence[Hashable], indexes: Sequence[int]) -> int:
         """Return which of `indexes` is due next after a pick, and charge nobody: it stands in for the pick."""
         return max(indexes, key=lambda index: (self._credits.get(keys[index], 0), -index))
 
@@ -73,7 +73,7 @@ class SmoothWeightedRoundRobin:
         # What those who left were owed, or owe, is everyone's.
         even = sum(owed) / len(owed)
         self._credits = {
-            key: round(max(-total, min(total, credit - even)) * _FINEST) / _FINEST
+            key: round(max(-total, min(total, credit - even)) * _RESOLUTION) / _RESOLUTION
             for key, credit in zip(keys, owed, strict=True)
         }
         self._total = total

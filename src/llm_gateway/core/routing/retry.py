@@ -22,7 +22,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     about: Literal["context_length", "content_policy"] | None = None
 
 
-def is_providers_fault(failure: Failure) -> bool:
+def is_provider_failure(failure: Failure) -> bool:
     """Tell whether a failure says something of the provider; a 4xx is the client's own, but for a few."""
     if failure.about is not None:
         return False
@@ -74,7 +74,7 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         one that would be asked again must be left alone, in seconds, None when there is none; `retries` counts
         those that were; `draw` is a random number in [0, 1).
         """
-        if not self.may_be_tried_again(failure):
+        if not self.is_retryable(failure):
             return GIVE_UP
         if untried:
             return FAILOVER
@@ -82,11 +82,11 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
             return GIVE_UP
         return Retry(max(self.backoff(retries, draw), ready_in))
 
-    def may_be_tried_again(self, failure: Failure) -> bool:
+    def is_retryable(self, failure: Failure) -> bool:
         """Tell whether it makes sense to send the request once more, to whomever."""
         if failure.reason == "cut":
             return self.retry_cut
-        return is_providers_fault(failure)
+        return is_provider_failure(failure)
 
     def backoff(self, retries: int, draw: float) -> float:
         """Return the seconds before the retry after `retries` of them: exponential, capped, then jittered."""
@@ -107,47 +107,47 @@ class RetryBudget:
     each in the long run, and a storm of a hundred does from the start.
     """
 
-    __slots__ = ("_allowance", "_counted", "_filled_at", "_taken", "requests")
+    __slots__ = ("_counted", "_in_use", "_refilled_at", "_tokens", "requests")
 
-    LEAST_AT_ONCE = 3
-    SHARE_AT_ONCE = 0.2
-    SHARE_OF_REQUESTS = 0.1
-    PER_SECOND = 0.1
-    MOST_SAVED = 10.0
+    MIN_CONCURRENCY = 3
+    CONCURRENCY_RATIO = 0.2
+    REQUEST_RATIO = 0.1
+    REFILL_PER_SECOND = 0.1
+    MAX_TOKENS = 10.0
 
     def __init__(self) -> None:
         """Begin with all that can be saved."""
         # Requests so far: whoever begins one adds to it, which is all that a request pays.
         self.requests = 0
         self._counted = 0
-        self._taken = 0
-        self._allowance = self.MOST_SAVED
-        self._filled_at: float | None = None
+        self._in_use = 0
+        self._tokens = self.MAX_TOKENS
+        self._refilled_at: float | None = None
 
     @property
-    def taken(self) -> int:
+    def in_use(self) -> int:
         """Return the further attempts in flight."""
-        return self._taken
+        return self._in_use
 
-    def take(self, now: float, in_flight: int) -> bool:
+    def acquire(self, now: float, in_flight: int) -> bool:
         """Take a place for a further attempt, if there is one; `release` gives it back.
 
         `in_flight` are the route's attempts in flight, without those that wait.
         """
-        self._fill(now)
-        most = max(self.LEAST_AT_ONCE, int(self.SHARE_AT_ONCE * (in_flight + self._taken)))
-        if self._taken >= most or self._allowance < 1.0:
+        self._refill(now)
+        most = max(self.MIN_CONCURRENCY, int(self.CONCURRENCY_RATIO * (in_flight + self._in_use)))
+        if self._in_use >= most or self._tokens < 1.0:
             return False
-        self._taken += 1
-        self._allowance -= 1.0
+        self._in_use += 1
+        self._tokens -= 1.0
         return True
 
     def release(self) -> None:
         """Give the place back, when the further attempt has failed, or has led to a reply."""
-        self._taken -= 1
+        self._in_use -= 1
 
-    def _fill(self, now: float) -> None:
-        elapsed = 0.0 if self._filled_at is None else max(now - self._filled_at, 0.0)
-        earned = (self.requests - self._counted) * self.SHARE_OF_REQUESTS + elapsed * self.PER_SECOND
-        self._allowance = min(self._allowance + earned, self.MOST_SAVED)
-        self._counted, self._filled_at = self.requests, now
+    def _refill(self, now: float) -> None:
+        elapsed = 0.0 if self._refilled_at is None else max(now - self._refilled_at, 0.0)
+        earned = (self.requests - self._counted) * self.REQUEST_RATIO + elapsed * self.REFILL_PER_SECOND
+        self._tokens = min(self._tokens + earned, self.MAX_TOKENS)
+        self._counted, self._refilled_at = self.requests, now

@@ -166,9 +166,9 @@ class _Explainer:
                     upstream_model=deployment.upstream_model,
                 )
             )
-            plan.visited(candidate)
-            candidate = plan.following(self._now)
-        return tuple(stops), plan.budget.taken
+            plan.exclude(candidate)
+            candidate = plan.next(self._now)
+        return tuple(stops), plan.budget.in_use
 
     def _routes(self, model: str | None, fallbacks: tuple[str, ...]) -> tuple[ShownRoute, ...]:
         if model is None:
@@ -186,13 +186,13 @@ class _Explainer:
             model, (), explicit=False, rules=self._snapshot.models.get(model)
         )
         rules = route.rules
-        _, lineup = self._selector.ring(route.answering(endpoint), self._snapshot)
-        panic = lineup.panics(self._now)
+        _, candidate_set = self._selector.look_up(route.answering(endpoint), self._snapshot)
+        panic = candidate_set.in_panic(self._now)
         left_out, not_mapped = self._left_out(model, rules.weights)
         left_out += [
             LeftOut(provider=candidate.deployment.provider_key, reason="breaker_open")
-            for candidate in lineup.candidates
-            if not panic and not candidate.breaker.admits(self._now)
+            for candidate in candidate_set.candidates
+            if not panic and not candidate.breaker.allows(self._now)
         ]
         common = None if rules.affinity is None else affinity_of(rules.affinity, self._fields, self._headers)
         return ShownRoute(
@@ -203,7 +203,7 @@ class _Explainer:
             affinity=rules.affinity,
             has_affinity=common is not None,
             panic=panic,
-            candidates=tuple(self._shown(candidate) for candidate in lineup.candidates),
+            candidates=tuple(self._shown(candidate) for candidate in candidate_set.candidates),
             left_out=tuple(left_out),
             not_mapped=not_mapped,
         )
@@ -246,5 +246,5 @@ class _Explainer:
             weight=deployment.weight,
             breaker=candidate.breaker.state(self._now),
             trial_in=round(candidate.breaker.trial_in(self._now), 3),
-            in_flight=candidate.standing.in_flight,
+            in_flight=candidate.state.in_flight,
         )

@@ -17,7 +17,7 @@ from llm_gateway.core.errors import (
     UpstreamUnavailable,
 )
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.core.routing.retry import Failure, is_providers_fault
+from llm_gateway.core.routing.retry import Failure, is_provider_failure
 from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.accounting.token_estimates import count_whole
 from llm_gateway.flow.call import Call
@@ -65,8 +65,8 @@ class _Attempt:
     """One try of one deployment."""
 
     __slots__ = (
-        "_adapter", "_begun", "_call", "_candidate", "_deadline", "_deployment", "_gateway", "_left_out", "_meter",
-        "_request", "_visit",
+        "_adapter", "_begun", "_call", "_candidate", "_deadline", "_deployment", "_gateway", "_left_out",
+        "_meter", "_permit", "_request",
     )  # fmt: skip
 
     def __init__(
@@ -91,22 +91,22 @@ class _Attempt:
         timeout = timeouts.first_content if request.stream else timeouts.total
         self._deadline = now + (timeout or gateway.options.llm_timeout)
         # Before anything is waited for, so that a half-open breaker lets one through and no more.
-        self._visit = candidate.standing.visit(now)
+        self._permit = candidate.state.admit(now)
 
     async def run(self) -> Reply:
         """Return the reply; raise AttemptEnded or UnsupportedField. The place at the deployment is given back."""
-        visit = self._visit
+        permit = self._permit
         try:
             reply: Reply = await (self._stream() if self._request.stream else self._whole())
         except AttemptEnded as ended:
-            if is_providers_fault(ended.failure):
-                visit.failed(self._meter.upstream_ended(), ended.failure.retry_after)
+            if is_provider_failure(ended.failure):
+                permit.failed(self._meter.upstream_ended(), ended.failure.retry_after)
             else:
                 self._meter.upstream_ended()
-                visit.left()
+                permit.release()
             raise
         except BaseException:
-            visit.left()
+            permit.release()
             raise
         reply.headers = self._headers()
         return reply
@@ -126,7 +126,7 @@ class _Attempt:
             reply.close()
         if completion.refusal is not None:
             raise self._refused_in_band(completion.refusal)
-        self._visit.succeeded(self._meter.upstream_ended())
+        self._permit.succeeded(self._meter.upstream_ended())
         usage = completion.usage or await count_whole(
             gateway.counter, self._request, self._deployment.upstream_model, completion.body
         )
@@ -155,7 +155,7 @@ class _Attempt:
         if reader.content_seen:
             self._meter.first_content()
         return StreamReply(
-            self._gateway, self._request, self._candidate, self._visit, self._meter, reply, reader, held,
+            self._gateway, self._request, self._candidate, self._permit, self._meter, reply, reader, held,
             self._deadline,
         )  # fmt: skip
 

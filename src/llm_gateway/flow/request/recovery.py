@@ -5,7 +5,7 @@ from __future__ import annotations
 from llm_gateway.core.config.catalog import Model
 from llm_gateway.core.errors import BadRequest, GatewayError
 from llm_gateway.core.records import AfterFailure
-from llm_gateway.core.routing.retry import Failover, Failure, Retry, RetryPolicy, is_providers_fault
+from llm_gateway.core.routing.retry import Failover, Failure, Retry, RetryPolicy, is_provider_failure
 from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Gateway, Options
@@ -71,7 +71,7 @@ class Recovery:
     def failed(self, candidate: Candidate, failed: AttemptEnded | UnsupportedField) -> None:
         """Take in another failure."""
         if isinstance(failed, UnsupportedField):
-            self._plan.visited(candidate)
+            self._plan.exclude(candidate)
             return
         # Without the frames it came through, which hold this.
         self._ended, self._fresh = failed.with_traceback(None), True
@@ -93,24 +93,24 @@ class Recovery:
         ended = self._ended
         if ended is not None and (candidate := self._other_model(ended.failure, now)) is not None:
             return candidate
-        untried = self._plan.following(now)
+        untried = self._plan.next(now)
         if not self._fresh and untried is not None:
             # Nothing was sent to the last one: this one takes its place.
             return untried
         if ended is None:
             raise self._told()
-        again = None if untried is not None else self._plan.again(now)
+        next_retry = None if untried is not None else self._plan.next_retry(now)
         step = self._policy.decide(
             ended.failure,
             untried=untried is not None,
-            ready_in=None if again is None else again[1],
+            ready_in=None if next_retry is None else next_retry[1],
             retries=self._retries,
             draw=self._gateway.selector.draw(),
         )
         if isinstance(step, Failover) and untried is not None:
             return self._fail_over(ended, untried, now)
-        if isinstance(step, Retry) and again is not None:
-            return await self._retry(ended, again[0], step.after, now)
+        if isinstance(step, Retry) and next_retry is not None:
+            return await self._retry(ended, next_retry[0], step.after, now)
         raise self._given_up(ended, "give_up")
 
     def _other_model(self, failure: Failure, now: float) -> Candidate | None:
@@ -123,7 +123,7 @@ class Recovery:
             return None
         self._turned.add(about)
         self._plan.switch_to(models)
-        candidate = self._plan.following(now)
+        candidate = self._plan.next(now)
         # The provider has done its work: there is no failure to tell of.
         self._fresh = candidate is None
         return candidate
@@ -151,21 +151,21 @@ class Recovery:
         except BaseException:
             self.attempt_over()
             raise
-        if not self._plan.may_be_asked(candidate, self._gateway.clock.monotonic()):
+        if not self._plan.allows(candidate, self._gateway.clock.monotonic()):
             # Meanwhile it was found to be down.
             self.attempt_over()
             raise self._told()
         return candidate
 
     def _take_from_budget(self, now: float) -> bool:
-        in_flight = sum(candidate.standing.in_flight for candidate in self._plan.lineup.candidates)
+        in_flight = sum(candidate.state.in_flight for candidate in self._plan.candidate_set.candidates)
         # This request's own attempt has ended, and is one of those the budget is a share of.
-        self._holds_budget = self._plan.budget.take(now, in_flight + 1)
+        self._holds_budget = self._plan.budget.acquire(now, in_flight + 1)
         return self._holds_budget
 
     def _given_up(self, ended: AttemptEnded, then: AfterFailure) -> GatewayError:
         # A provider that refuses what the client sent has done its work.
-        if is_providers_fault(ended.failure):
+        if is_provider_failure(ended.failure):
             self._note(ended, then)
         return self._told()
 
@@ -185,7 +185,7 @@ class Recovery:
         """Return from when on it may be asked again; None = never, since it would say the same."""
         renewable = candidate.deployment.oauth2 is not None
         refused = failure.status == _UNPAID or (failure.status == _UNAUTHORIZED and not renewable)
-        if refused or not is_providers_fault(failure):
+        if refused or not is_provider_failure(failure):
             return None
         return self._gateway.clock.monotonic() + (failure.retry_after or 0.0)
 

@@ -41,8 +41,8 @@ class StreamReply:
     """
 
     __slots__ = (
-        "_candidate", "_deadline", "_gateway", "_held", "_meter", "_moved", "_reader", "_released", "_request",
-        "_sent", "_trouble", "_upstream", "_visit", "headers",
+        "_candidate", "_deadline", "_gateway", "_held", "_meter", "_moved", "_permit", "_reader", "_released",
+        "_request", "_sent", "_trouble", "_upstream", "headers",
     )  # fmt: skip
 
     def __init__(
@@ -50,7 +50,7 @@ class StreamReply:
         gateway: Gateway,
         request: ModelRequest,
         candidate: Candidate,
-        visit: Permit,
+        permit: Permit,
         meter: Meter,
         upstream: UpstreamReply,
         reader: ReplyStream,
@@ -64,7 +64,7 @@ class StreamReply:
         self._gateway = gateway
         self._request = request
         self._candidate = candidate
-        self._visit = visit
+        self._permit = permit
         self._meter = meter
         self._upstream = upstream
         self._reader = reader
@@ -154,7 +154,7 @@ class StreamReply:
         if not self._released:
             self._upstream.close()
         # Unless the end was seen, which has told what there is to tell.
-        self._visit.left()
+        self._permit.release()
         if not self._meter.reported:
             self._abandon()
 
@@ -181,7 +181,7 @@ class StreamReply:
     async def _complete(self, out: bytes) -> tuple[bytes, bool]:
         self._released = True
         self._upstream.finish()
-        self._visit.succeeded(self._meter.upstream_ended())
+        self._permit.succeeded(self._meter.upstream_ended())
         usage = self._reader.usage or await self._count(self._reader.kept())
         last = out + self._reader.ending
         self._meter.response_bytes += len(last)
@@ -191,7 +191,7 @@ class StreamReply:
     async def _broken(self, error: GatewayError, out: bytes = b"") -> tuple[bytes, bool]:
         """End the stream with an error event, never as one that ended well."""
         self._upstream.close()
-        self._visit.failed(self._meter.upstream_ended())
+        self._permit.failed(self._meter.upstream_ended())
         usage = self._reader.usage or await self._count(self._reader.kept())
         last = out + self._reader.failure(error)
         self._meter.response_bytes += len(last)
@@ -203,7 +203,7 @@ class StreamReply:
         refusal = self._reader.refusal or UpstreamErrorBody()
         if refusal.about is not None:
             # It says something of the request, and nothing of the deployment.
-            self._visit.left()
+            self._permit.release()
         return await self._broken(refused(refusal, _OK, self._candidate.deployment), out)
 
     def _abandon(self) -> None:

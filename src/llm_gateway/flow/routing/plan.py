@@ -22,18 +22,18 @@ class Plan:
     __slots__ = (
         "_account",
         "_affinity",
-        "_at",
         "_endpoint",
+        "_excluded",
         "_ignore_breakers",
         "_models",
-        "_ring",
+        "_position",
+        "_retryable",
+        "_route_state",
         "_selector",
         "_snapshot",
-        "_tried",
-        "_visited",
         "budget",
+        "candidate_set",
         "is_pinned",
-        "lineup",
         "route",
     )  # fmt: skip
 
@@ -58,101 +58,105 @@ class Plan:
         self.route = route
         # It makes sense at the provider of this model alone.
         self.is_pinned = is_pinned
-        self._ring, self.lineup = selector.ring(route, snapshot)
-        self.budget = self._ring.budget
+        self._route_state, self.candidate_set = selector.look_up(route, snapshot)
+        self.budget = self._route_state.budget
         self._models = fallbacks
         # -1 = the route itself, else the place in `_models`.
-        self._at = -1
+        self._position = -1
         # Every breaker is open: all are asked rather than none.
         self._ignore_breakers = False
-        self._visited: set[tuple[int, str]] | None = None
+        self._excluded: set[tuple[int, str]] | None = None
         # Who was asked in vain and may be asked again, the longest ago first, and from when on.
-        self._tried: dict[Candidate, float] = {}
+        self._retryable: dict[Candidate, float] = {}
 
     def first(self, now: float) -> Candidate:
         """Return who is asked first: `make_plan` has seen to it that there is somebody."""
         self.budget.requests += 1
-        found = self._selector.first(self._ring, self.lineup, self._affinity, now) or self.following(now)
-        return cast("Candidate", found)
+        found = self._selector.first(self._route_state, self.candidate_set, self._affinity, now)
+        return cast("Candidate", found or self.next(now))
 
-    def following(self, now: float) -> Candidate | None:
+    def next(self, now: float) -> Candidate | None:
         """Return the next one that was not asked yet, at another deployment or at another model; or None.
 
         A model all of whose breakers are open is passed over. When that leaves nobody at all, all are asked
         rather than none.
         """
         if not self._ignore_breakers:
-            for ring, lineup in self._remaining_routes():
-                if not lineup.is_shut(now) and (found := self._choose(ring, lineup, now)) is not None:
+            for route_state, candidates in self._remaining_routes():
+                if candidates.is_blocked(now):
+                    continue
+                if (found := self._choose(route_state, candidates, now)) is not None:
                     return found
-            if self._visited is not None:
+            if self._excluded is not None:
                 return None
-            self._ignore_breakers, self._at = True, -1
-        for ring, lineup in self._remaining_routes():
-            if (found := self._choose(ring, lineup, now)) is not None:
+            self._ignore_breakers, self._position = True, -1
+        for route_state, candidates in self._remaining_routes():
+            if (found := self._choose(route_state, candidates, now)) is not None:
                 return found
         return None
 
-    def visited(self, candidate: Candidate) -> None:
+    def exclude(self, candidate: Candidate) -> None:
         """Note that a candidate was asked, or cannot be: it is not returned again."""
-        if self._visited is None:
-            self._visited = set()
-        self._visited.add(candidate.deployment.key)
+        if self._excluded is None:
+            self._excluded = set()
+        self._excluded.add(candidate.deployment.key)
 
     def failed(self, candidate: Candidate, ready_at: float | None) -> None:
         """Note that a candidate was asked in vain; from `ready_at` on it may be asked again, None = never."""
-        self.visited(candidate)
-        self._tried.pop(candidate, None)
+        self.exclude(candidate)
+        self._retryable.pop(candidate, None)
         if ready_at is not None:
-            self._tried[candidate] = ready_at
+            self._retryable[candidate] = ready_at
 
-    def again(self, now: float) -> tuple[Candidate, float] | None:
+    def next_retry(self, now: float) -> tuple[Candidate, float] | None:
         """Return who may be asked again the soonest, and in how many seconds."""
-        waits = [(max(at - now, self._shut_for(each, now)), each) for each, at in self._tried.items()]
+        waits = [(max(at - now, self._blocked_for(each, now)), each) for each, at in self._retryable.items()]
         if not waits:
             return None
         wait, candidate = min(waits, key=lambda pair: pair[0])
         return candidate, max(wait, 0.0)
 
-    def may_be_asked(self, candidate: Candidate, now: float) -> bool:
+    def allows(self, candidate: Candidate, now: float) -> bool:
         """Tell whether a candidate's breaker, or a panic, lets it be asked now."""
-        return candidate.breaker.admits(now) or self._lineup_of(candidate).panics(now)
+        return candidate.breaker.allows(now) or self._candidate_set_of(candidate).in_panic(now)
 
     def switch_to(self, models: tuple[str, ...]) -> None:
         """Go on with these models instead of all there was."""
-        self._tried.clear()
+        self._retryable.clear()
         self._ignore_breakers = False
         self._models = models
-        self._at = 0
+        self._position = 0
 
-    def _choose(self, ring: RouteState, lineup: CandidateSet, now: float) -> Candidate | None:
-        visited = self._visited or ()
-        left = [each.index for each in lineup.candidates if each.deployment.key not in visited]
-        among = lineup.allowed(left, now)
+    def _choose(self, route_state: RouteState, candidate_set: CandidateSet, now: float) -> Candidate | None:
+        excluded = self._excluded or ()
+        left = [each.index for each in candidate_set.candidates if each.deployment.key not in excluded]
+        among = candidate_set.allowed(left, now)
         if not among:
             return None
         # A route's share is kept by the first of it that each request asks.
-        untouched = len(left) == len(lineup.candidates)
-        return self._selector.choose(ring, lineup, among, self._affinity, now, charge=untouched)
+        untouched = len(left) == len(candidate_set.candidates)
+        return self._selector.choose(route_state, candidate_set, among, self._affinity, now, charge=untouched)
 
     def _remaining_routes(self) -> Iterable[tuple[RouteState, CandidateSet]]:
         """Yield where the plan stands, and what comes after it."""
-        if self._at < 0:
-            yield self._ring, self.lineup
-            self._at = 0
-        while self._at < len(self._models):
-            route = fallback_route(self._snapshot, self._account, self._models[self._at], self._endpoint)
+        if self._position < 0:
+            yield self._route_state, self.candidate_set
+            self._position = 0
+        while self._position < len(self._models):
+            route = fallback_route(
+                self._snapshot, self._account, self._models[self._position], self._endpoint
+            )
             if route is not None:
-                yield self._selector.ring(route, self._snapshot)
-            self._at += 1
+                yield self._selector.look_up(route, self._snapshot)
+            self._position += 1
 
-    def _shut_for(self, candidate: Candidate, now: float) -> float:
-        return 0.0 if self._lineup_of(candidate).panics(now) else candidate.breaker.trial_in(now)
+    def _blocked_for(self, candidate: Candidate, now: float) -> float:
+        return 0.0 if self._candidate_set_of(candidate).in_panic(now) else candidate.breaker.trial_in(now)
 
-    def _lineup_of(self, candidate: Candidate) -> CandidateSet:
+    def _candidate_set_of(self, candidate: Candidate) -> CandidateSet:
         if candidate.route is self.route:
-            return self.lineup
-        return self._selector.ring(candidate.route, self._snapshot)[1]
+            return self.candidate_set
+        return self._selector.look_up(candidate.route, self._snapshot)[1]
 
 
 def make_plan(

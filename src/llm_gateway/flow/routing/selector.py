@@ -16,26 +16,26 @@ from llm_gateway.core.routing.load_balancing import (
     rendezvous,
 )
 from llm_gateway.core.routing.retry import RetryBudget
-from llm_gateway.flow.routing.deployment_state import DeploymentState, Opened
+from llm_gateway.flow.routing.deployment_state import DeploymentState, OnOpen
 
 # Names that only wildcard providers serve come from clients: the rings of the oldest are forgotten.
-_RINGS = 16_384
+_ON_DEMAND_LIMIT = 16_384
 # Below this many, rings of models that are gone are in nobody's way.
-_FEW = 1024
+_PRUNE_FROM = 1024
 
 
 class Candidate:
     """A deployment as a route offers it, with its standing."""
 
-    __slots__ = ("breaker", "deployment", "index", "route", "standing")
+    __slots__ = ("breaker", "deployment", "index", "route", "state")
 
-    def __init__(self, route: Route, index: int, standing: DeploymentState) -> None:
+    def __init__(self, route: Route, index: int, state: DeploymentState) -> None:
         """Stand for the route's deployment at `index`."""
         self.route = route
         self.index = index
         self.deployment: Deployment = route.deployments[index]
-        self.standing = standing
-        self.breaker = standing.breaker
+        self.state = state
+        self.breaker = state.breaker
 
 
 class CandidateSet:
@@ -43,42 +43,42 @@ class CandidateSet:
 
     __slots__ = ("candidates", "names", "route")
 
-    def __init__(self, route: Route, standings: Sequence[DeploymentState]) -> None:
+    def __init__(self, route: Route, states: Sequence[DeploymentState]) -> None:
         """Put each deployment beside its standing."""
         self.route = route
-        self.candidates = tuple(Candidate(route, index, each) for index, each in enumerate(standings))
+        self.candidates = tuple(Candidate(route, index, each) for index, each in enumerate(states))
         # For hashing: the same on every machine and after every restart.
         self.names = tuple(f"{number}/{model}".encode() for number, model in route.keys)
 
-    def is_shut(self, now: float) -> bool:
+    def is_blocked(self, now: float) -> bool:
         """Tell whether no breaker of it admits anyone."""
-        return not any(candidate.breaker.admits(now) for candidate in self.candidates)
+        return not any(candidate.breaker.allows(now) for candidate in self.candidates)
 
-    def panics(self, now: float) -> bool:
+    def in_panic(self, now: float) -> bool:
         """Tell whether over half of it, by weight, is behind breakers that admit nobody."""
         weights = self.route.weights
-        shut = sum(
-            weights[candidate.index] for candidate in self.candidates if not candidate.breaker.admits(now)
+        blocked = sum(
+            weights[candidate.index] for candidate in self.candidates if not candidate.breaker.allows(now)
         )
-        return 2 * shut > sum(weights)
+        return 2 * blocked > sum(weights)
 
     def allowed(self, indexes: Sequence[int], now: float) -> Sequence[int]:
         """Return those of `indexes` that may be asked: all in a panic, else those whose breaker admits."""
-        if self.panics(now):
+        if self.in_panic(now):
             return indexes
-        return [index for index in indexes if self.candidates[index].breaker.admits(now)]
+        return [index for index in indexes if self.candidates[index].breaker.allows(now)]
 
 
 class RouteState:
     """What is remembered of one public model: whose turn it is, and what its requests may still cost."""
 
-    __slots__ = ("budget", "lineup", "turn")
+    __slots__ = ("budget", "candidate_set", "round_robin")
 
-    def __init__(self, turn: SmoothWeightedRoundRobin, budget: RetryBudget) -> None:
+    def __init__(self, round_robin: SmoothWeightedRoundRobin, budget: RetryBudget) -> None:
         """Begin without a lineup: `Selector.ring` sets it."""
-        self.turn = turn
+        self.round_robin = round_robin
         self.budget = budget
-        self.lineup: CandidateSet | None = None
+        self.candidate_set: CandidateSet | None = None
 
 
 class Selector:
@@ -89,7 +89,7 @@ class Selector:
         *,
         rules: BreakerRules | None = None,
         draw: Callable[[], float] = random.random,
-        opened: Opened | None = None,
+        on_open: OnOpen | None = None,
         original: Selector | None = None,
     ) -> None:
         """Start every model at the same point; `draw` gives random numbers in [0, 1).
@@ -98,33 +98,33 @@ class Selector:
         """
         self.draw = draw
         self._rules = rules or BreakerRules()
-        self._opened = opened
+        self._on_open = on_open
         # Rings of models that some provider names, and of names that only wildcard providers serve.
         self._named: dict[Hashable, RouteState] = {}
         self._on_demand: dict[Hashable, RouteState] = {}
-        self._prune_at = _FEW
+        self._prune_at = _PRUNE_FROM
         # A standing lives for as long as a lineup, or an attempt, holds it.
-        self._standings: WeakValueDictionary[tuple[int, str], DeploymentState] = WeakValueDictionary()
+        self._deployment_states: WeakValueDictionary[tuple[int, str], DeploymentState] = WeakValueDictionary()
         # Whose breaker has opened and was not seen closed since.
-        self._troubled: WeakSet[DeploymentState] = WeakSet()
+        self._opened_states: WeakSet[DeploymentState] = WeakSet()
         self._original = original
 
-    def ring(self, route: Route, snapshot: Snapshot) -> tuple[RouteState, CandidateSet]:
+    def look_up(self, route: Route, snapshot: Snapshot) -> tuple[RouteState, CandidateSet]:
         """Return what is remembered of a route of this snapshot, and its candidates."""
-        rings = self._named if route.explicit else self._on_demand
-        ring = rings.get(route.ring)
-        if ring is None:
-            ring = self._new_ring(route, rings, snapshot)
-        lineup = ring.lineup
-        if lineup is None or lineup.route is not route:
-            lineup = self._line_up(ring, route)
-        return ring, lineup
+        route_states = self._named if route.explicit else self._on_demand
+        route_state = route_states.get(route.state_key)
+        if route_state is None:
+            route_state = self._new_route_state(route, route_states, snapshot)
+        candidate_set = route_state.candidate_set
+        if candidate_set is None or candidate_set.route is not route:
+            candidate_set = self._replace_candidate_set(route_state, route)
+        return route_state, candidate_set
 
     def first(
-        self, ring: RouteState, lineup: CandidateSet, affinity: bytes | None, now: float
+        self, route_state: RouteState, candidate_set: CandidateSet, affinity: bytes | None, now: float
     ) -> Candidate | None:
         """Return whose turn it is, and count it as served; None when no breaker admits anyone."""
-        candidates = lineup.candidates
+        candidates = candidate_set.candidates
         for candidate in candidates:
             if not candidate.breaker.closed:
                 break
@@ -133,19 +133,19 @@ class Selector:
                 return candidates[0]
             if not candidates:
                 return None
-            route = lineup.route
+            route = candidate_set.route
             if affinity is None and route.rules.strategy == "weighted_round_robin":
-                return candidates[ring.turn.pick(route.keys, route.weights)]
-            return self.choose(ring, lineup, range(len(candidates)), affinity, now, charge=True)
-        if lineup.is_shut(now):
+                return candidates[route_state.round_robin.pick(route.keys, route.weights)]
+            return self.choose(route_state, candidate_set, range(len(candidates)), affinity, now, charge=True)
+        if candidate_set.is_blocked(now):
             return None
-        among = lineup.allowed(range(len(candidates)), now)
-        return self.choose(ring, lineup, among, affinity, now, charge=True)
+        among = candidate_set.allowed(range(len(candidates)), now)
+        return self.choose(route_state, candidate_set, among, affinity, now, charge=True)
 
     def choose(
         self,
-        ring: RouteState,
-        lineup: CandidateSet,
+        route_state: RouteState,
+        candidate_set: CandidateSet,
         among: Sequence[int],
         affinity: bytes | None,
         now: float,
@@ -153,102 +153,108 @@ class Selector:
         charge: bool = False,
     ) -> Candidate:
         """Return one of `among` as the route's strategy has it; `charge` counts it as the request's first."""
-        route, strategy = lineup.route, lineup.route.rules.strategy
+        route, strategy = candidate_set.route, candidate_set.route.rules.strategy
         if affinity is not None:
-            return lineup.candidates[rendezvous(affinity, lineup.names, route.weights, among)]
+            return candidate_set.candidates[rendezvous(affinity, candidate_set.names, route.weights, among)]
         if strategy == "weighted_random":
-            return lineup.candidates[draw_by_weight(route.weights, among, self.draw())]
+            return candidate_set.candidates[draw_by_weight(route.weights, among, self.draw())]
         if strategy == "least_busy":
-            loads = [candidate.standing.load(now) for candidate in lineup.candidates]
+            loads = [candidate.state.load(now) for candidate in candidate_set.candidates]
             among = least_loaded(route.weights, loads, among)
         if charge:
-            return lineup.candidates[ring.turn.pick_among(route.keys, route.weights, among)]
-        return lineup.candidates[ring.turn.most_owed(route.keys, among)]
+            return candidate_set.candidates[
+                route_state.round_robin.pick_among(route.keys, route.weights, among)
+            ]
+        return candidate_set.candidates[route_state.round_robin.peek(route.keys, among)]
 
-    def shut(self) -> dict[str, list[DeploymentState]]:
+    def open_breakers(self) -> dict[str, list[DeploymentState]]:
         """Return the deployments whose breaker is not closed, by their provider's key."""
         found: dict[str, list[DeploymentState]] = {}
-        for standing in list(self._troubled):
-            if standing.breaker.closed:
-                self._troubled.discard(standing)
+        for state in list(self._opened_states):
+            if state.breaker.closed:
+                self._opened_states.discard(state)
             else:
-                found.setdefault(standing.provider_key, []).append(standing)
+                found.setdefault(state.provider_key, []).append(state)
         return found
 
     def allow_trial(self, provider_key: str, now: float) -> None:
         """Let the provider's open breakers admit a trial now, since it gave a sign of life."""
-        for standing in self.shut().get(provider_key, ()):
-            standing.breaker.allow_trial(now)
+        for state in self.open_breakers().get(provider_key, ()):
+            state.breaker.allow_trial(now)
 
-    def known_ring(self, route: Route) -> RouteState | None:
+    def known_route_state(self, route: Route) -> RouteState | None:
         """Return what is remembered of a route, None when that is nothing."""
-        return (self._named if route.explicit else self._on_demand).get(route.ring)
+        return (self._named if route.explicit else self._on_demand).get(route.state_key)
 
-    def known_standing(self, key: tuple[int, str]) -> DeploymentState | None:
+    def known_deployment_state(self, key: tuple[int, str]) -> DeploymentState | None:
         """Return a deployment's standing, None when nobody looked at it yet."""
-        return self._standings.get(key)
+        return self._deployment_states.get(key)
 
     def copy(self) -> Selector:
         """Return a selector that would choose as this one would, and changes nothing of it."""
         return Selector(rules=self._rules, draw=self.draw, original=self)
 
-    def _note_opened(self, standing: DeploymentState, seconds: float) -> None:
-        self._troubled.add(standing)
-        if self._opened is not None:
-            self._opened(standing, seconds)
+    def _breaker_opened(self, state: DeploymentState, seconds: float) -> None:
+        self._opened_states.add(state)
+        if self._on_open is not None:
+            self._on_open(state, seconds)
 
-    def _new_ring(self, route: Route, rings: dict[Hashable, RouteState], snapshot: Snapshot) -> RouteState:
-        if rings is self._named:
-            if len(rings) >= self._prune_at:
+    def _new_route_state(
+        self, route: Route, route_states: dict[Hashable, RouteState], snapshot: Snapshot
+    ) -> RouteState:
+        if route_states is self._named:
+            if len(route_states) >= self._prune_at:
                 self._forget_gone(snapshot)
-        elif len(rings) >= _RINGS:
-            del rings[next(iter(rings))]
-        ring = self._copied_ring(route) or RouteState(SmoothWeightedRoundRobin(), RetryBudget())
+        elif len(route_states) >= _ON_DEMAND_LIMIT:
+            del route_states[next(iter(route_states))]
+        route_state = self._copy_route_state(route) or RouteState(SmoothWeightedRoundRobin(), RetryBudget())
         # The dictionary may be a new one.
-        (self._named if route.explicit else self._on_demand)[route.ring] = ring
-        return ring
+        (self._named if route.explicit else self._on_demand)[route.state_key] = route_state
+        return route_state
 
-    def _copied_ring(self, route: Route) -> RouteState | None:
-        known = self._original.known_ring(route) if self._original is not None else None
+    def _copy_route_state(self, route: Route) -> RouteState | None:
+        known = self._original.known_route_state(route) if self._original is not None else None
         if known is None:
             return None
-        ring = RouteState(deepcopy(known.turn), copy(known.budget))
-        if known.lineup is not None:
-            ring.lineup = CandidateSet(known.lineup.route, self._standings_of(known.lineup.route))
-        return ring
+        route_state = RouteState(deepcopy(known.round_robin), copy(known.budget))
+        if known.candidate_set is not None:
+            route_state.candidate_set = CandidateSet(
+                known.candidate_set.route, self._states_of(known.candidate_set.route)
+            )
+        return route_state
 
     def _forget_gone(self, snapshot: Snapshot) -> None:
         kept = {
-            key: ring
-            for key, ring in self._named.items()
-            if ring.lineup is not None and snapshot.names(ring.lineup.route.model)
+            key: route_state
+            for key, route_state in self._named.items()
+            if route_state.candidate_set is not None and snapshot.names(route_state.candidate_set.route.model)
         }
         self._named = kept
-        self._prune_at = max(_FEW, 2 * len(kept))
+        self._prune_at = max(_PRUNE_FROM, 2 * len(kept))
 
-    def _line_up(self, ring: RouteState, route: Route) -> CandidateSet:
-        old = ring.lineup.route if ring.lineup is not None else None
+    def _replace_candidate_set(self, route_state: RouteState, route: Route) -> CandidateSet:
+        old = route_state.candidate_set.route if route_state.candidate_set is not None else None
         if old is None or (old.weights, old.keys) != (route.weights, route.keys):
-            ring.turn.rebase(route.keys, route.weights)
+            route_state.round_robin.rebase(route.keys, route.weights)
         # Before the old lineup goes: it holds the standings that stay.
-        lineup = CandidateSet(route, self._standings_of(route))
-        ring.lineup = lineup
-        return lineup
+        candidate_set = CandidateSet(route, self._states_of(route))
+        route_state.candidate_set = candidate_set
+        return candidate_set
 
-    def _standings_of(self, route: Route) -> list[DeploymentState]:
-        return [self._standing(deployment) for deployment in route.deployments]
+    def _states_of(self, route: Route) -> list[DeploymentState]:
+        return [self._state_of(deployment) for deployment in route.deployments]
 
-    def _standing(self, deployment: Deployment) -> DeploymentState:
+    def _state_of(self, deployment: Deployment) -> DeploymentState:
         key = deployment.key
-        standing = self._standings.get(key)
-        if standing is None:
-            known = self._original.known_standing(key) if self._original is not None else None
+        state = self._deployment_states.get(key)
+        if state is None:
+            known = self._original.known_deployment_state(key) if self._original is not None else None
             if known is not None:
-                standing = known.copy()
+                state = known.copy()
             else:
-                standing = DeploymentState(
-                    self._rules, deployment.provider_key, deployment.upstream_model, self._note_opened
+                state = DeploymentState(
+                    self._rules, deployment.provider_key, deployment.upstream_model, self._breaker_opened
                 )
-            self._standings[key] = standing
-        standing.provider_key = deployment.provider_key
-        return standing
+            self._deployment_states[key] = state
+        state.provider_key = deployment.provider_key
+        return state
