@@ -26,7 +26,7 @@ def _ancestors(name: str) -> set[str]:
 
 
 def _words(name: str) -> list[str]:
-    """Return the words of a class name: `SSEReader` has "sse" and "reader"."""
+    """Return the words of a class name or of a term: `SSEReader` has "sse" and "reader"."""
     return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z0-9]+|[a-z0-9]+", name)]
 
 
@@ -38,8 +38,7 @@ def _public_classes() -> list[str]:
         if not node.name.startswith("_")
         and not any(part.startswith("_") for part in path.parts)
         and not WIRE.match(path.as_posix())
-        and not _ancestors(node.name)
-        & {"BaseModel", "Exception", "BaseException", "ValueError", "RuntimeError"}
+        and not any(re.search(r"Error$|Exception$|^BaseModel$", base) for base in _ancestors(node.name))
     ]
 
 
