@@ -74,7 +74,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "flow/request/reply.py": "property/test_stream_relay.py",
     "flow/routing/deployment_state.py": "unit/test_selector.py",
     "flow/routing/plan.py": "property/test_routing.py",
-    "http/body.py": "e2e/test_bad_input.py",
     "http/data_plane.py": "unit/test_http_shell.py",
     "http/dispatcher.py": "unit/test_http_shell.py",
     "http/framework_errors.py": "contract/test_admin_api.py",
