@@ -80,6 +80,11 @@ class Settings(BaseSettings):
         10_000, ge=1, description="Requests in flight on this machine; beyond it 503."
     )
     max_body_bytes: int = Field(50 * 1024 * 1024, ge=1, description="Largest request body; beyond it 413.")
+    max_body_values: int = Field(
+        100_000,
+        ge=1,
+        description="JSON names, texts, objects and arrays in one request body of 256 KiB or more; beyond it 400.",
+    )
     max_inflight_body_bytes: int = Field(
         512 * 1024 * 1024, ge=1, description="All request bodies held at once by one worker; beyond it 503."
     )

@@ -63,6 +63,7 @@ def _routes(settings: Settings, parts: Wiring) -> RouteTable:
     bodies = BodyReader(
         max_bytes=settings.max_body_bytes,
         max_total_bytes=settings.max_inflight_body_bytes,
+        max_values=settings.max_body_values,
         timeout=settings.body_timeout,
     )
     plane = DataPlane(

@@ -9,7 +9,7 @@ from itertools import islice
 from llm_gateway.core.errors import BadRequest
 
 # A smaller body cannot hold enough to keep the process busy; it costs one comparison.
-_SMALL = 256 * 1024
+SMALL_BODY = 256 * 1024
 # A text with its escapes, or the start of an object or an array. Linear time: the quantifiers give nothing back, and
 # a text without an end is consumed whole.
 _TEXT_OR_CONTAINER = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[{\[]', re.DOTALL)
@@ -21,7 +21,7 @@ def check_body_bounds(body: bytes, max_values: int) -> None:
     Numbers, booleans and nulls do not count: embeddings take long arrays of token numbers. Takes linear time, and
     no memory beyond one copy of the body.
     """
-    if len(body) < _SMALL:
+    if len(body) < SMALL_BODY:
         return
     # An upper bound in one pass, since a text may hold any of these characters. It settles nearly every body.
     if len(body) - len(body.translate(None, b'{["')) <= max_values:

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_gateway.core.errors import BadRequest
-from llm_gateway.http import body_bounds
-from llm_gateway.http.body_bounds import check_body_bounds
+from llm_gateway.http.body_bounds import SMALL_BODY, check_body_bounds
 
 MANY = 100_000
 JSON = st.recursive(
@@ -32,7 +31,7 @@ def counted(value: object) -> int:
 @given(JSON, st.booleans())
 def test_the_bound_is_exact_whatever_texts_hold(value: object, ascii_only: bool) -> None:
     body = json.dumps(value, ensure_ascii=ascii_only).encode("utf-8", "surrogatepass")
-    padded = body + b" " * 256 * 1024
+    padded = body + b" " * SMALL_BODY
     check_body_bounds(padded, counted(value))
     if counted(value):
         with pytest.raises(BadRequest):
@@ -66,7 +65,7 @@ def test_too_much_of_anything_is_refused_with_the_bound_named(body: bytes) -> No
     ids=["code in a text", "token numbers", "an image"],
 )
 def test_large_bodies_of_the_usual_kinds_pass(body: bytes) -> None:
-    assert len(body) > body_bounds._SMALL
+    assert len(body) > SMALL_BODY
     check_body_bounds(body, MANY)
 
 

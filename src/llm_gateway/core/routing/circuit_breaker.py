@@ -37,7 +37,8 @@ class Breaker:
 
     __slots__ = (
         "_attempts", "_closed_at", "_consecutive_failures", "_failures", "_generation",
-        "_open_count", "_open_until", "_past_slices", "_requested_by_provider", "_rules", "_slice_end", "_trial_in_flight", "closed",
+        "_open_count", "_open_until", "_past_slices", "_requested_by_provider", "_rules", "_slice_end",
+        "_trial_in_flight", "closed",
     )  # fmt: skip
 
     def __init__(self, rules: BreakerRules) -> None:
