@@ -1,5 +1,4 @@
-# The front door: every target is a script under scripts/, which CI and people run alike.
-# Arguments go through ARGS: make test ARGS="-k rate_limit -x"
+# Every target runs a script in scripts/; CI runs the same scripts. ARGS passes arguments: make test ARGS="-k rate_limit -x"
 .DEFAULT_GOAL := help
 .SUFFIXES:
 MAKEFLAGS += --no-print-directory
@@ -11,11 +10,11 @@ help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: install
-install: ## Make .venv and install what the gateway needs (PYTHON=python3.12 picks a Python)
+install: ## Create .venv and install the gateway (PYTHON=python3.12 selects a Python)
 	@exec scripts/install.sh runtime
 
 .PHONY: demo
-demo: ## Serve a simulated provider: a first chat with no API key
+demo: ## Serve a simulated provider: a first chat without any API key
 	@exec scripts/demo.sh $(ARGS)
 
 .PHONY: run
@@ -23,11 +22,11 @@ run: ## Serve on port 18000, in the foreground
 	@exec scripts/run.sh $(ARGS)
 
 .PHONY: migrate
-migrate: ## Bring the database's schema up to date (serve does this by itself)
+migrate: ## Upgrade the database schema (serve does this at start)
 	@exec scripts/db_migrate.sh up
 
 .PHONY: test
-test: ## Run the tests, all but the long ones
+test: ## Run all tests except the long ones
 	@exec scripts/test.sh $(ARGS)
 
 .PHONY: lint
@@ -35,7 +34,7 @@ lint: ## Check style and formatting
 	@exec scripts/lint.sh
 
 .PHONY: format
-format: ## Format the code, fix what has a safe fix
+format: ## Format the code and apply safe fixes
 	@exec scripts/format.sh
 
 .PHONY: types
@@ -43,15 +42,15 @@ types: ## Check types
 	@exec scripts/types.sh
 
 .PHONY: contracts
-contracts: ## Check who imports whom
+contracts: ## Check the import contracts
 	@exec scripts/contracts.sh
 
 .PHONY: coverage
-coverage: ## Run the tests and show what they do not reach
+coverage: ## Run the tests and report the lines that they do not cover
 	@exec scripts/coverage.sh $(ARGS)
 
 .PHONY: soak
-soak: ## Run every test at full size; takes long
+soak: ## Run every test at full size (slow)
 	@exec scripts/soak.sh $(ARGS)
 
 .PHONY: bench
@@ -59,9 +58,9 @@ bench: ## Measure what a request costs
 	@exec scripts/bench.sh $(ARGS)
 
 .PHONY: lock
-lock: ## Resolve the dependencies anew (needs uv)
+lock: ## Pin the newest dependencies (needs uv)
 	@exec scripts/lock.sh
 
 .PHONY: clean
-clean: ## Remove .venv and caches; never ./data
+clean: ## Remove .venv and caches; keep ./data
 	@exec scripts/clean.sh

@@ -1,4 +1,4 @@
-"""Serves the gateway, as `llm-gateway serve` does, for those who expect `python main.py`."""
+"""Runs `llm-gateway serve`, for deployments that start `python main.py`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ try:
     from llm_gateway.cli import main
 except ModuleNotFoundError as missing:
     sys.exit(
-        f"This Python has no module {missing.name!r}. Run `make install` once, then `.venv/bin/python main.py` "
-        "(or `make run`, which does both)."
+        f"The module {missing.name!r} is not installed in this Python. Run `make install` once, then "
+        "`.venv/bin/python main.py` (or `make run`, which does both)."
     )
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
 #!/usr/bin/env bash
-# The same as `make run`.
+# Does the same as `make run`.
 set -euo pipefail
 exec "$(dirname "$0")/scripts/run.sh" "$@"

@@ -29,15 +29,18 @@ from benchmarks.opcodes import counted, table
 from benchmarks.scenarios import MODELS, PACED_CHUNKS, SCENARIOS, Scenario
 from benchmarks.targets.base import WEIGHTS
 from benchmarks.tools import BenchmarkFailed
-from llm_gateway.core.config.catalog import Catalog, Credential, Provider
+from llm_gateway.core.config.catalog import Catalog
+from llm_gateway.core.config.credentials import Credential
+from llm_gateway.core.config.providers import Provider
 from llm_gateway.core.config.snapshot import build_snapshot
 from llm_gateway.core.secret import Secret
+from llm_gateway.flow.accounting.rate_limit import RateLimit
 from llm_gateway.flow.config.reloader import SnapshotHolder
 from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.provider_checks.probes import Prober
 from llm_gateway.http.body import BodyReader
 from llm_gateway.http.data_plane import DataPlane
-from llm_gateway.http.dispatcher import Dispatcher, RouteTable
+from llm_gateway.http.dispatcher import Dispatcher
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.journal.writer import FileJournal
 from llm_gateway.infra.logs.access_log import AccessLog
@@ -45,7 +48,7 @@ from llm_gateway.infra.logs.event_log import AttemptLog
 from llm_gateway.infra.metrics.prometheus import Metrics
 from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
 from llm_gateway.infra.request_ids import RequestIds
-from llm_gateway.infra.secrets import Blake2KeyHasher
+from llm_gateway.infra.secrets.key_hashing import Blake2KeyHasher
 from llm_gateway.infra.token_counting.counter import TiktokenCounter
 from llm_gateway.infra.token_counting.vocabularies import Vocabularies
 from llm_gateway.infra.upstream.by_scheme import UpstreamByScheme
@@ -58,6 +61,7 @@ from llm_gateway.server.http1.limits import HttpLimits
 from llm_gateway.server.http1.protocol import GatewayProtocol
 from llm_gateway.server.http1.state import GatewayServerState
 from llm_gateway.server.processes.uvicorn_server import settle_garbage_collection
+from llm_gateway.surfaces.openai.errors import OPENAI_ERRORS
 from llm_gateway.surfaces.openai.routes import openai_routes
 
 _KEY = "sk-in-process-benchmark"
@@ -216,15 +220,15 @@ async def _start(scenario: Scenario, connections: int, stack: AsyncExitStack) ->
     stack.push_async_callback(access_log.close)
     journal = FileJournal(folder / "journal", 1 << 32, clock)
     stack.callback(journal.close)
-    board = FileWorkerRegistry(folder / "run")
-    stack.callback(board.close)
+    worker_registry = FileWorkerRegistry(folder / "run")
+    stack.callback(worker_registry.close)
     upstream = UpstreamByScheme(http=pool, simulated=SimulatedUpstream())
     gateway = Gateway(
         snapshots=holder,
         adapters=ADAPTERS,
         upstream=upstream,
         tokens=OAuthTokens(upstream, clock),
-        limiter=InProcessRateLimiter(),
+        limit=RateLimit(InProcessRateLimiter()),
         hasher=hasher,
         journal=journal,
         observers=(Metrics(holder.current.names), access_log, AttemptLog()),
@@ -233,10 +237,10 @@ async def _start(scenario: Scenario, connections: int, stack: AsyncExitStack) ->
         options=Options(),
     )
     bodies = BodyReader(max_bytes=1 << 25, max_total_bytes=1 << 30, timeout=30)
-    plane = DataPlane(gateway=gateway, bodies=bodies, board=board, max_concurrency=10_000)
-    routes = RouteTable.joined((openai_routes(plane, Prober(gateway, ttl=60)),))
-    shell = Dispatcher(routes, _nowhere, (), RequestIds(), lambda _: None)
-    _connect(shell, connections, wires)
+    plane = DataPlane(gateway=gateway, bodies=bodies, worker_registry=worker_registry, max_concurrency=10_000)
+    routes = openai_routes(plane, Prober(gateway, ttl=60))
+    app = Dispatcher((routes,), _nowhere, (), OPENAI_ERRORS, RequestIds(), lambda _: None)
+    _connect(app, connections, wires)
     return wires
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from llm_gateway.infra.database.address import embedded_address, read_address
 from llm_gateway.infra.database.engine import close_engine, make_engine, writing
-from llm_gateway.infra.database.tables import metadata
+from llm_gateway.infra.database.schema import metadata
 
 
 def run(connection: Connection) -> None:

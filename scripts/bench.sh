@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a request costs: starts a fake provider, the gateway and a load, and prints the figures.
+# Measure what a request costs: start a fake provider, the gateway and a load generator, and print the results.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/install.sh dev

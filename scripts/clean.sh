@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Remove what make and the tools made. Never touches ./data.
+# Remove .venv and everything that the tools generate; keep ./data.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis htmlcov build dist

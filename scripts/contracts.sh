@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Who may import whom (pyproject.toml, tool.importlinter).
+# Check the import contracts (tool.importlinter in pyproject.toml).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/install.sh dev

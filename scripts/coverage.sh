@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests but the long ones, and which lines of src/ they never reach.
+# Run all tests except the long ones, and report the lines of src/ that they do not cover.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/install.sh dev

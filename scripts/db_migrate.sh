@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Bring the database's schema up to date, show its version, or take one step back.
-# DB_URL is read from the environment or .env; without it the SQLite file in DATA_DIR is meant.
+# Upgrade the database schema, print its version, or downgrade it by one version.
+# DB_URL comes from the environment or .env; without it the database is the SQLite file in DATA_DIR.
 # Usage: scripts/db_migrate.sh up|version|down
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Serve a simulated provider in the foreground: a first chat with no API key.
+# Serve a simulated provider in the foreground: a first chat without any API key.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/install.sh runtime

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Format, and fix what has a safe fix.
+# Format the code and apply all safe fixes.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/install.sh dev

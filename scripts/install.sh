@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make .venv hold exactly what requirements/<set>.txt pins, and this package; do nothing when it does already.
+# Install what requirements/<set>.txt pins, and this package, into .venv; do nothing when it is up to date.
 # Usage: scripts/install.sh [runtime|dev]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,8 +10,8 @@ readonly stamps=.venv/.installed
 
 say() { printf '%s\n' "$*" >&2; }
 
-# What the environment depends on: the pins, the package's own metadata (not the settings of the developer's
-# tools, which come last in pyproject.toml), and the place, because .venv cannot be moved.
+# What .venv depends on: the pins, the package metadata (pyproject.toml up to the settings of the development tools),
+# and the path, because .venv cannot be moved.
 wanted() {
   cksum <"requirements/$1.txt"
   sed '/^\[tool\.ruff\]/,$d' pyproject.toml | cksum
@@ -22,10 +22,9 @@ is_new_enough() {
   "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' </dev/null >/dev/null 2>&1
 }
 
-# Built to be quick: with profile-guided optimisation, as python.org's and uv's are, or with the interpreter in the
-# program itself, as Debian's is. pyenv's are neither by default, and the same gateway takes a fifth more processor
-# time on them (docs/performance.md).
-is_quick() {
+# Optimised builds have profile-guided optimisation (python.org, uv), or link the interpreter statically (Debian).
+# pyenv's default builds do neither, and the gateway needs a fifth more CPU time on them (docs/performance.md).
+is_optimised() {
   "$1" -c '
 import ensurepip, sys, sysconfig, venv
 from pathlib import Path
@@ -36,7 +35,7 @@ sys.exit(
 )' </dev/null >/dev/null 2>&1
 }
 
-# PYTHON when it is set, else the first on PATH that was built to be quick, else the first.
+# Print $PYTHON if it is set, else the first optimised build on PATH, else the first Python on PATH.
 find_python() {
   local candidate path first=
   if [[ -n ${PYTHON:-} ]]; then
@@ -45,12 +44,12 @@ find_python() {
     return 1
   fi
   for candidate in python3 python3.14 python3.13 python3.12 python3.11 python; do
-    # Every one of that name: a version manager's shims come first on PATH and hide the system's.
+    # All of that name: the shims of version managers come first on PATH and hide the system's Python.
     while read -r path; do
-      # Not our own, which is about to be removed.
+      # Skip our own .venv, which is about to be removed.
       [[ ${path%/*} -ef .venv/bin ]] && continue
       is_new_enough "$path" || continue
-      is_quick "$path" && { echo "$path"; return; }
+      is_optimised "$path" && { echo "$path"; return; }
       first=${first:-$path}
     done < <(type -ap "$candidate")
   done
@@ -58,18 +57,18 @@ find_python() {
     echo "$first"
     return
   fi
-  say "No Python 3.11 or newer was found on PATH. Install one, or name it: make install PYTHON=/path/to/python3"
+  say "No Python 3.11 or newer was found on PATH. Install one, or specify it: make install PYTHON=/path/to/python3"
   return 1
 }
 
 make_environment() {
   local python
   python=$(find_python)
-  say "Making .venv with $("$python" --version) ($python; PYTHON=... picks another)"
+  say "Creating .venv with $("$python" --version) ($python; set PYTHON to use another)"
   rm -rf .venv
   if ! "$python" -m venv .venv >&2; then
     rm -rf .venv
-    say "$python cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv"
+    say "$python cannot create virtual environments. On Debian and Ubuntu: apt install python3-venv"
     return 1
   fi
 }
@@ -81,7 +80,7 @@ if wanted "$pins" | cmp -s - "$stamps-$pins"; then
   exit 0
 fi
 
-# A half-made environment, or one whose Python is gone, is made anew.
+# Recreate an incomplete environment, and one whose Python was removed.
 if ! is_new_enough .venv/bin/python || ! pip --version >/dev/null 2>&1; then
   make_environment
 fi
@@ -90,7 +89,7 @@ rm -f "$stamps"-*
 pip install --quiet --quiet --require-hashes -r "$requirements"
 pip install --quiet --quiet --no-deps --no-build-isolation --editable .
 
-# dev.txt holds all that runtime.txt does (a test keeps that so).
+# dev.txt contains all of runtime.txt (a test checks this).
 wanted runtime >"$stamps-runtime"
 if [[ $pins == dev ]]; then
   wanted dev >"$stamps-dev"

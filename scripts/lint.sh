@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Style and formatting; changes nothing.
+# Check style and formatting without changing files.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/install.sh dev

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Resolve pyproject.toml anew into hash-pinned requirements. Needs uv, and the package index.
-# Extras stay in the pins: without them older pips look for a newer version of the extra, and find no hash for it.
+# Resolve the dependencies in pyproject.toml into requirements with pinned hashes. Needs uv and the package index.
+# The pins keep their extras: without them, older pips look for a newer version of the extra and find no hash for it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 if ! command -v uv >/dev/null; then
-  echo "make lock needs uv, a tool for developers: pip install uv (nothing else here does)" >&2
+  echo "make lock needs uv: pip install uv" >&2
   exit 1
 fi
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Serve in the foreground. The server takes this process's place, so that signals reach it.
+# Serve in the foreground. exec replaces this shell, so that signals reach the server.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/install.sh runtime

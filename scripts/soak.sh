@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# All tests at full size; takes long. Arguments go to pytest.
+# Run all tests at full size, which takes long. Arguments are passed to pytest.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/install.sh dev

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# All tests but the long ones, in two processes; a file's tests stay together, because they share gateways.
-# Arguments go to pytest: scripts/test.sh -n 0 -x -k limits
+# Run all tests except the long ones, in two processes; the tests of a file run in one, because they share gateways.
+# Arguments are passed to pytest: scripts/test.sh -n 0 -x -k limits
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/install.sh dev

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Types, strictly.
+# Check types with mypy in strict mode.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/install.sh dev

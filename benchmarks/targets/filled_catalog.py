@@ -11,8 +11,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from llm_gateway.infra.database.address import embedded_address, read_address
+from llm_gateway.infra.database.catalog.credentials import table as credentials
+from llm_gateway.infra.database.catalog.providers import table as providers
 from llm_gateway.infra.database.engine import make_engine
-from llm_gateway.infra.database.tables import credentials, providers
 
 # Each model of the others is served by so many of them.
 _PROVIDERS_PER_MODEL = 10

@@ -13,13 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_gateway.core.config.catalog import Provider
+from llm_gateway.core.config.providers import Provider, provider_faults
 from llm_gateway.core.config.snapshot import EnabledProvider
-from llm_gateway.core.config.validation import provider_faults
-from llm_gateway.core.model_request import Endpoint, ModelRequest
+from llm_gateway.core.endpoints import EndpointName
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.secret import Secret
-from llm_gateway.providers.base import Adapter, BadReply, ReplyStream, UpstreamErrorBody
+from llm_gateway.providers.base import Adapter, ReplyStream, UpstreamErrorBody
 from llm_gateway.providers.registry import ADAPTERS, KINDS
+from llm_gateway.wire.errors import BadReply
 from tests.fakes.at_once import told_at_once
 
 WIRE = Path(__file__).parents[1] / "wire"
@@ -72,7 +73,7 @@ ERROR_LIKE = st.recursive(
 )
 
 
-def request(endpoint: Endpoint = "chat/completions", **more: Any) -> ModelRequest:
+def request(endpoint: EndpointName = "chat/completions", **more: Any) -> ModelRequest:
     asked: dict[str, Any] = {"model": "public", "temperature": 0.5, **more}
     words = {"completions": "prompt", "embeddings": "input", "responses": "input"}
     if endpoint in words:

@@ -267,7 +267,7 @@ async def test_lists_come_in_pages(desk: Desk, noun: str) -> None:
 async def test_s4_45_s4_46_reload_and_version(desk: Desk) -> None:
     shown = await desk.ask("GET", "/config/version")
     assert TIME.fullmatch(shown.pop("loaded_at"))
-    expected = {"version": 1, "database_version": 1, "is_kept_copy": False, "refused": None, "error": None}
+    expected = {"version": 1, "database_version": 1, "source": "database", "refused": None, "error": None}
     assert shown == expected
     await desk.store.sql(
         "INSERT INTO providers (provider_key, provider_type, api_base) VALUES ('p', 'openai', 'http://x')"
@@ -275,7 +275,7 @@ async def test_s4_45_s4_46_reload_and_version(desk: Desk) -> None:
     assert (await desk.ask("GET", "/config/version"))["database_version"] == 2
     for _ in range(2):
         assert (await desk.ask("POST", "/config/reload"))["version"] == 2, "reloading itself bumps nothing"
-    assert desk.store.board.announced == 2
+    assert desk.store.worker_registry.announced == 2
 
 
 async def test_a_refused_configuration_is_explained_and_can_be_mended_row_by_row(desk: Desk) -> None:
@@ -303,10 +303,10 @@ async def test_a_refused_configuration_is_explained_and_can_be_mended_row_by_row
 async def test_c21_laggards_are_named(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llm_gateway.flow.config.reloader.BARRIER_TIMEOUT", 0.05)
     monkeypatch.setattr(type(desk.store.reloader).await_everyone, "__defaults__", (0.05,))
-    desk.store.board.others = {4711: 1}
+    desk.store.worker_registry.others = {4711: 1}
     assert (await desk.ask("POST", "/providers", 201, json=PROVIDER))["stale_workers"] == [4711]
     assert (await desk.ask("POST", "/config/reload"))["stale_workers"] == [4711]
-    desk.store.board.others = {4711: 3}
+    desk.store.worker_registry.others = {4711: 3}
     assert "stale_workers" not in await desk.ask("PATCH", "/providers/1", json={"weight": 2})
     assert (await desk.ask("DELETE", "/providers/1"))["config_version"] == 4
 

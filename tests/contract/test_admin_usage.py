@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.core.records import UsageRecord
+from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.infra.json_lines import to_line
 from tests.fakes.admin_desk import Desk, sitting
+from tests.fakes.facts import failed_attempt
 from tests.fakes.stores import opened
 
 
@@ -103,3 +104,47 @@ async def test_bad_usage_filters_are_named(desk: Desk) -> None:
     ):  # fmt: skip
         error = await desk.refused("GET", "/usage", params={field: value})
         assert error["param"] == field
+
+
+async def test_one_request_is_shown_with_its_attempts_in_order(desk: Desk) -> None:
+    end = fact(0, attempts=2, upstream_latency_ms=5.0, prompt_tokens=3, client_request_id="mine")
+    await desk.store.usage.upsert(
+        [to_line(end), to_line(failed_attempt("id-0")), to_line(fact(1, attempts=1))]
+    )
+    row = await desk.ask("GET", "/usage/id-0")
+    assert desk.flushed == 1
+    assert set(row) == USAGE_FIELDS | {"attempt_details"}
+    assert (row["request_id"], row["attempts"], row["prompt_tokens"]) == ("id-0", 2, 3)
+    first, second = row["attempt_details"]
+    assert first == {
+        "attempt": 1,
+        "started_at": "2025-06-15T15:06:40.000100Z",
+        "provider": "main",
+        "model": "gpt-4o",
+        "upstream_model": "gpt-4o-2024-08-06",
+        "outcome": "error",
+        "status": 503,
+        "reason": "status",
+        "detail": "status 503",
+        "next_step": "failover",
+        "latency_ms": 2.5,
+        "ttft_ms": None,
+        **dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens")),
+        **dict.fromkeys(("reasoning_tokens", "usage_source")),
+    }
+    assert (second["attempt"], second["outcome"], second["status"], second["latency_ms"]) == (
+        2,
+        "ok",
+        200,
+        5.0,
+    )
+
+
+@pytest.mark.parametrize("request_id", ["none-such", "mine", "a%00b"])
+async def test_a_request_without_a_row_is_not_found(desk: Desk, request_id: str) -> None:
+    """A client's own id of the request does not find it."""
+    await desk.store.usage.upsert([to_line(fact(0, client_request_id="mine"))])
+    error = await desk.refused("GET", f"/usage/{request_id}", 404)
+    assert error["code"] == "not_found"
+    assert "usage row" in error["message"]
+    assert request_id.split("%", maxsplit=1)[0] in error["message"]

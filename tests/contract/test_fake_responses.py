@@ -15,7 +15,7 @@ from openai.types.responses import Response, ResponseStreamEvent
 
 from llm_gateway.infra.upstream.simulated.upstream import SimulatedUpstream
 from llm_gateway.providers.base import UpstreamRequest
-from llm_gateway.providers.openai.responses import response_as_events
+from llm_gateway.wire.openai_responses.responses import response_as_events
 from tests.fakes.calls import Lane
 from tests.fakes.responses_wire import response
 from tests.fakes.script import Script, Tool, script

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from llm_gateway.flow.ports.limits import RateLimiter, Verdict
-from llm_gateway.infra.rate_limits import make_rate_limiter, redis_storage, redis_window
+from llm_gateway.infra.rate_limits import make_rate_limiter, redis_storage
 from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
 from llm_gateway.infra.rate_limits.redis_window import RedisRateLimiter
 from llm_gateway.infra.rate_limits.ring import WINDOW
@@ -55,9 +55,7 @@ class Subject:
 
 
 @pytest.fixture(params=["fake", "in process", "one worker", "two workers", "one machine", "two machines"])
-async def subject(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Subject]:
+async def subject(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Subject]:
     count = 2 if request.param.startswith("two") else 1
     if request.param == "fake":
         time = ManualTime()
@@ -76,10 +74,11 @@ async def subject(
         url: str = request.getfixturevalue("redis_url")
         script = redis_storage.SCRIPT.replace("call('TIME')", f"call('LRANGE', '{_CLOCK_KEY}', 0, 1)")
         assert _CLOCK_KEY in script
-        monkeypatch.setattr(redis_storage, "SCRIPT", script)
-        # No busy machine shall look like a Redis that is down.
-        monkeypatch.setattr(redis_window, "_WAIT_SECONDS", 30.0)
-        machines = [RedisRateLimiter(url, InProcessRateLimiter()) for _ in range(count)]
+        # A busy machine must not look like a Redis that is down.
+        machines = [
+            RedisRateLimiter(url, InProcessRateLimiter(), wait_seconds=30.0, script=script)
+            for _ in range(count)
+        ]
         with redis.Redis.from_url(url) as client:
             yield Subject(machines, ManualTime(client))
         for machine in machines:

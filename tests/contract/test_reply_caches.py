@@ -8,7 +8,7 @@ import pytest
 import redis
 
 from llm_gateway.flow.ports.cache import ReplyCache
-from llm_gateway.infra.reply_cache import make_reply_cache, redis_cache
+from llm_gateway.infra.reply_cache import make_reply_cache
 from llm_gateway.infra.reply_cache.redis_cache import RedisReplyCache
 from tests.fakes.in_memory import FakeClock
 
@@ -32,7 +32,7 @@ def never() -> None:
 
 
 @pytest.fixture(params=["in process", "redis"])
-async def subject(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Subject]:
+async def subject(request: pytest.FixtureRequest) -> AsyncIterator[Subject]:
     clock = FakeClock()
 
     def go_on(seconds: float) -> None:
@@ -44,11 +44,8 @@ async def subject(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
         await cache.close()
         return
     url: str = request.getfixturevalue("redis_url")
-    # No busy machine shall look like a Redis that is down.
-    monkeypatch.setattr(redis_cache, "_WAIT_SECONDS", 30.0)
-    caches = [
-        make_reply_cache(max_bytes=MAX_BYTES, clock=clock, failed=never, redis_url=url) for _ in range(2)
-    ]
+    # A busy machine must not look like a Redis that is down.
+    caches = [RedisReplyCache(url, MAX_BYTES, clock, never, wait_seconds=30.0) for _ in range(2)]
     with redis.Redis.from_url(url) as client:
 
         def take_away(seconds: float) -> None:

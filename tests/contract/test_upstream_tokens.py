@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from llm_gateway.core.config.catalog import ClientCredentials
+from llm_gateway.core.config.providers import ClientCredentials
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.ports.upstream import TransportError, Upstream
 from llm_gateway.infra.clock import SystemClock

@@ -125,7 +125,7 @@ def test_a_first_start_prints_three_commands_that_lead_to_a_chat(
     serving = line.serve("serve", WORKERS=workers)
     printed = serving.printed(f"{serving.url}/docs")
     lane = fake.lane(f"first-steps-{workers}")
-    commands = printed[printed.index("# 1.") : printed.index("The whole API")]
+    commands = printed[printed.index("# 1.") : printed.index("API documentation")]
     assert commands.count("curl http://127.0.0.1:") == 3
     answers = serving.shell(commands.replace("https://api.openai.com/v1", lane.base_url))
     assert lane.last.json["model"] == "gpt-4o-mini"
@@ -147,10 +147,10 @@ def test_the_demo_chats_with_what_it_prints(line: CommandLine) -> None:
         "REDIS_URL": "redis://127.0.0.1:1",
     }
     demo = line.serve("demo", **alien)
-    printed = demo.printed("is the real thing")
+    printed = demo.printed("for the real gateway")
     curl = printed[printed.index("curl") : printed.index("# The same")]
     assert "data: [DONE]" in demo.shell(curl)
-    snippet = printed[printed.index("from openai") : printed.index("It answers by itself")]
+    snippet = printed[printed.index("from openai") : printed.index("The replies are simulated")]
     (line.folder / "snippet.py").write_text(snippet)
     assert len(demo.shell(f"{sys.executable} snippet.py")) > 10
     (key,) = set(re.findall(r"sk-[\w-]+", printed))
@@ -162,7 +162,7 @@ def test_the_demo_chats_with_what_it_prints(line: CommandLine) -> None:
     assert demo.stop() == 0
     # The same key at the next start, whatever else changed.
     again = line.serve("demo", SECRET_KEY="yet another", WORKERS="2")
-    assert key in again.printed("is the real thing")
+    assert key in again.printed("for the real gateway")
     assert demo.shell(curl.replace(demo.url, again.url))
     assert again.stop() == 0
     assert "Traceback" not in again.err.read_text()

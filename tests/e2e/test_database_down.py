@@ -84,10 +84,12 @@ def test_a_start_while_the_database_is_down_serves_the_last_good(
     assert answer.status_code == 200
     assert lane.last.header("authorization") == "Bearer sk-upstream-secret"
     told = accepted(gateway.admin.get("/config/version"))
-    assert (told["version"], told["is_kept_copy"]) == (version, True)
+    assert (told["version"], told["source"]) == (version, "last_good_file")
     proxy.restore()
     eventually(
-        lambda: accepted(gateway.admin.get("/config/version"))["is_kept_copy"], lambda kept: not kept, 15
+        lambda: accepted(gateway.admin.get("/config/version"))["source"],
+        lambda source: source == "database",
+        15,
     )
     assert gateway.usage_row(answer.headers["x-request-id"])["outcome"] == "ok"
     assert gateway.stop() == 0

@@ -17,6 +17,7 @@ from llm_gateway.flow.ports.listeners import ProviderTest
 from llm_gateway.flow.provider_checks.trials import ProviderTester
 from llm_gateway.http.framework_errors import add_error_handlers
 from llm_gateway.providers.registry import KINDS
+from llm_gateway.surfaces.openai.errors import OPENAI_ERRORS
 from tests.fakes.in_memory import Bench, FakeUpstream
 from tests.fakes.stores import Store
 
@@ -54,14 +55,14 @@ class Desk:
 @asynccontextmanager
 async def sitting(store: Store) -> AsyncIterator[Desk]:
     app = FastAPI()
-    add_error_handlers(app)
+    add_error_handlers(app, OPENAI_ERRORS)
     app.include_router(admin_router())
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=60) as client:
         desk = Desk(store, client)
         app.state.admin = AdminServices(
             editor=store.editor,
-            store=store.rows,
+            catalog=store.browser,
             source=store.catalog,
             reloader=store.reloader,
             usage=store.usage,

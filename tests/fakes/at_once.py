@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.core.records import Usage
 from llm_gateway.providers.base import Adapter
 
 

@@ -9,7 +9,10 @@ from typing import Any
 
 import msgspec
 
-from llm_gateway.core.config.catalog import Catalog, Credential, Model, Provider
+from llm_gateway.core.config.catalog import Catalog
+from llm_gateway.core.config.credentials import Credential
+from llm_gateway.core.config.models import Model
+from llm_gateway.core.config.providers import Provider
 from llm_gateway.core.config.snapshot import build_snapshot
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.call import Call
@@ -83,7 +86,7 @@ class CachingBench(Bench):
     ) -> Reply:
         """Send a body as it is."""
         call = msgspec.structs.replace(
-            self.call(api_key=key), cache=wish, forwarded={"x-request-id": "id", **(headers or {})}
+            self.call(api_key=key), cache_directive=wish, forwarded={"x-request-id": "id", **(headers or {})}
         )
 
         async def read_request(call: Call) -> ModelRequest:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from llm_gateway.core.records import AttemptBegun, UsageRecord
+from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord, last_attempt
 from llm_gateway.flow.ports.ledger import FactsRefused, UsageStore
 
 
@@ -28,9 +28,29 @@ def attempt(request_id: str, **changes: Any) -> AttemptBegun:
         "attempts": 1,
         "client_ip": "127.0.0.1",
         "config_version": 3,
+        "started_at": 1_750_000_000_000_100,
         **changes,
     }
     return AttemptBegun(**values)
+
+
+def failed_attempt(request_id: str, **changes: Any) -> AttemptEnded:
+    values: dict[str, Any] = {
+        "request_id": request_id,
+        "attempt": 1,
+        "started_at": 1_750_000_000_000_100,
+        "provider": "main",
+        "model": "gpt-4o",
+        "upstream_model": "gpt-4o-2024-08-06",
+        "outcome": "error",
+        "status": 503,
+        "reason": "status",
+        "detail": "status 503",
+        "next_step": "failover",
+        "latency_ms": 2.5,
+        **changes,
+    }
+    return AttemptEnded(**values)
 
 
 def record(request_id: str, **changes: Any) -> UsageRecord:
@@ -57,13 +77,14 @@ def record(request_id: str, **changes: Any) -> UsageRecord:
 
 
 class MemoryStore(UsageStore):
-    """A usage store in memory, one row a request; a test can take it down, or make it refuse records."""
+    """A usage store in memory, one row a request and attempt; a test can take it down, or make it refuse records."""
 
     def __init__(self) -> None:
         self.rows: dict[str, UsageRecord] = {}
+        self.attempts: dict[tuple[str, int], AttemptEnded] = {}
         self.calls: list[int] = []
         self.down = False
-        self.refuses: Callable[[UsageRecord], bool] = lambda _record: False
+        self.refuses: Callable[[UsageRecord | AttemptEnded], bool] = lambda _record: False
 
     async def upsert(self, facts: Sequence[bytes]) -> None:
         await asyncio.sleep(0)
@@ -71,15 +92,30 @@ class MemoryStore(UsageStore):
         if self.down:
             raise ConnectionRefusedError("postgresql://user:hunter2@db is away")
         try:
-            records = [msgspec.json.decode(fact, type=UsageRecord) for fact in facts]
+            records = [msgspec.json.decode(fact, type=UsageRecord | AttemptEnded) for fact in facts]
         except msgspec.DecodeError:
             raise FactsRefused("a fact cannot be read") from None
         if any(map(self.refuses, records)):
             raise FactsRefused("integer out of range")
         for one in records:
-            row = self.rows.get(one.request_id)
-            if row is None or (row.outcome == "interrupted" and _replaces_interruption(one, row)):
-                self.rows[one.request_id] = one
+            if isinstance(one, AttemptEnded):
+                self._put_attempt(one)
+        for one in records:
+            if isinstance(one, UsageRecord):
+                self._put_row(one)
+
+    def _put_row(self, record: UsageRecord) -> None:
+        row = self.rows.get(record.request_id)
+        if row is None or (row.outcome == "interrupted" and _replaces_interruption(record, row)):
+            self.rows[record.request_id] = record
+        if (attempt := last_attempt(record)) is not None:
+            self._put_attempt(attempt)
+
+    def _put_attempt(self, attempt: AttemptEnded) -> None:
+        key = attempt.request_id, attempt.attempt
+        row = self.attempts.get(key)
+        if row is None or (row.outcome == "interrupted" and attempt.outcome != "interrupted"):
+            self.attempts[key] = attempt
 
 
 def _replaces_interruption(record: UsageRecord, interrupted: UsageRecord) -> bool:

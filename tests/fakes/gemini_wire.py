@@ -16,7 +16,8 @@ import msgspec
 from google.genai import types
 
 from llm_gateway.core.config.snapshot import Deployment
-from llm_gateway.core.model_request import Endpoint, ModelRequest
+from llm_gateway.core.endpoints import EndpointName
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.secret import Secret
 from llm_gateway.core.sse import event_data, split_events
 
@@ -42,7 +43,9 @@ def streamed(name: str) -> bytes:
     return (RECORDINGS / f"{name}.sse").read_bytes()
 
 
-def request(*, endpoint: Endpoint = "chat/completions", stream: bool = False, **fields: Any) -> ModelRequest:
+def request(
+    *, endpoint: EndpointName = "chat/completions", stream: bool = False, **fields: Any
+) -> ModelRequest:
     """Return a client's request with one user message, or with the given fields."""
     if endpoint == "completions":
         given = {"model": "public", "prompt": "hello", **fields}

@@ -5,17 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from llm_gateway.core.config.catalog import Catalog, ClientCredentials, Credential, Model, Provider
+from llm_gateway.core.config.catalog import Catalog
+from llm_gateway.core.config.credentials import Credential
+from llm_gateway.core.config.models import Model
+from llm_gateway.core.config.providers import ClientCredentials, Provider
 from llm_gateway.core.config.snapshot import Snapshot, build_snapshot
-from llm_gateway.core.records import AttemptBegun, AttemptFailed, UsageRecord
+from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.call import Call, PresentedKey
+from llm_gateway.flow.accounting.rate_limit import RateLimit
+from llm_gateway.flow.accounting.reservations import all_of
+from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Gateway, Options
-from llm_gateway.flow.ports.limits import RateLimiter, Verdict
+from llm_gateway.flow.ports.dialect import Dialect, PresentedKey
+from llm_gateway.flow.ports.limits import Limit, RateLimiter, Verdict
 from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.routing.selector import Selector
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.providers.registry import ADAPTERS, KINDS
+from llm_gateway.surfaces.openai.dialect import CHAT
 from tests.fakes.virtual_time import VirtualTime
 
 KEY = "sk-test"
@@ -194,10 +201,14 @@ class Recorder:
         self.begun: list[AttemptBegun] = []
         self.journalled: list[UsageRecord] = []
         self.records: list[UsageRecord] = []
-        self.failed: list[AttemptFailed] = []
+        self.failed: list[AttemptEnded] = []
+        self.ended_attempts: list[AttemptEnded] = []
 
     def begin(self, attempt: AttemptBegun) -> None:
         self.begun.append(attempt)
+
+    def attempt_ended(self, attempt: AttemptEnded) -> None:
+        self.ended_attempts.append(attempt)
 
     def end(self, record: UsageRecord) -> None:
         self.journalled.append(record)
@@ -205,7 +216,7 @@ class Recorder:
     def finished(self, record: UsageRecord) -> None:
         self.records.append(record)
 
-    def attempt_failed(self, failed: AttemptFailed) -> None:
+    def attempt_failed(self, failed: AttemptEnded) -> None:
         self.failed.append(failed)
 
     @property
@@ -267,6 +278,7 @@ class Bench:
         models: tuple[Model, ...] = (),
         selector: Selector | None = None,
         time: VirtualTime | None = None,
+        limits: tuple[Limit, ...] = (),
     ) -> None:
         self.slept: list[float] = []
         catalog = Catalog(
@@ -284,7 +296,7 @@ class Bench:
             adapters=ADAPTERS,
             upstream=upstream,
             tokens=self.tokens,
-            limiter=FakeLimiter(lambda: round(self.clock.monotonic() * SECOND)),
+            limit=all_of(RateLimit(FakeLimiter(lambda: round(self.clock.monotonic() * SECOND))), *limits),
             hasher=PlainHasher(),
             journal=self.recorder,
             observers=(self.recorder,),
@@ -301,8 +313,9 @@ class Bench:
         self.clock.now += seconds
         await asyncio.sleep(0)
 
-    def call(self, *, api_key: str | None = KEY, admitted: bool = True) -> Call:
+    def call(self, *, api_key: str | None = KEY, admitted: bool = True, dialect: Dialect = CHAT) -> Call:
         return Call(
+            dialect=dialect,
             request_id="0190-test",
             client_request_id=None,
             path="/v1/chat/completions",

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from llm_gateway.core.records import UsageRecord
+from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.journal.shipper import Shipper
 from llm_gateway.infra.journal.writer import FileJournal

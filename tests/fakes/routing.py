@@ -6,9 +6,14 @@ from typing import Any
 
 import msgspec
 
-from llm_gateway.core.config.catalog import Catalog, Credential, Kind, Model, Provider, TaskType
+from llm_gateway.core.config.catalog import Catalog
+from llm_gateway.core.config.credentials import Credential
+from llm_gateway.core.config.models import Model
+from llm_gateway.core.config.providers import Kind, Provider
 from llm_gateway.core.config.snapshot import Principal, Snapshot, build_snapshot
-from llm_gateway.core.model_request import Endpoint, ModelRequest
+from llm_gateway.core.config.task_types import TaskType
+from llm_gateway.core.endpoints import EndpointName
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.request.admission import ANONYMOUS
 from llm_gateway.flow.routing.plan import Plan, find_route, make_plan
 from llm_gateway.flow.routing.selector import Candidate, Selector
@@ -74,7 +79,7 @@ def plan_for(
     name: str = "m",
     *,
     account: Principal = ANONYMOUS,
-    endpoint: Endpoint = "chat/completions",
+    endpoint: EndpointName = "chat/completions",
     headers: tuple[tuple[bytes, bytes], ...] = (),
     **fields: Any,
 ) -> Plan:
@@ -84,7 +89,7 @@ def plan_for(
 
 
 def order_of(plan: Plan, now: float = 0.0) -> list[Candidate]:
-    """Return everyone in the order they would be asked, each failing."""
+    """Return all candidates in the order in which they are tried when each fails."""
     found = []
     candidate: Candidate | None = plan.first(now)
     while candidate is not None:

@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+from msgspec import UNSET
 
-from llm_gateway.core.config.catalog import Kind
+from llm_gateway.core.config.providers import Kind
 from llm_gateway.core.secret import Secret
+from llm_gateway.flow.config.browser import CatalogBrowser
 from llm_gateway.flow.config.editor import CatalogEditor
 from llm_gateway.flow.config.reloader import Reloader, SnapshotHolder
-from llm_gateway.flow.config.rows import CredentialFields, ProviderFields
+from llm_gateway.flow.config.rows.credentials import CredentialUpdate
+from llm_gateway.flow.config.rows.providers import ProviderUpdate
 from llm_gateway.flow.ports.listeners import ReloadListener
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.database.address import (
@@ -33,9 +36,11 @@ from llm_gateway.infra.database.catalog.sealing import open_pepper, read_sealed_
 from llm_gateway.infra.database.catalog.writer import CatalogRows
 from llm_gateway.infra.database.engine import close_engine, make_engine, writing
 from llm_gateway.infra.database.migrating import migrate_up
-from llm_gateway.infra.database.usage import UsageRepository
-from llm_gateway.infra.secrets import Blake2KeyHasher, KeyRing, Vault
-from tests.fakes.board import FakeBoard
+from llm_gateway.infra.database.usage.repository import UsageRepository
+from llm_gateway.infra.secrets.key_files import KeyRing
+from llm_gateway.infra.secrets.key_hashing import Blake2KeyHasher
+from llm_gateway.infra.secrets.vault import Vault
+from tests.fakes.worker_registry import FakeWorkerRegistry
 
 KINDS: Mapping[str, Kind] = {
     "openai": Kind(name="openai", default_api_base="https://api.openai.com/v1"),
@@ -77,25 +82,26 @@ class Store:
         self.address = address
         self.engine = engine
         self.vault = vault
-        self.opener = CatalogDecoder(vault, environ)
+        self.decoder = CatalogDecoder(vault, environ)
         self.clock = SystemClock()
-        self.catalog = CatalogRepository(engine, self.opener)
-        self.rows = CatalogRows(engine, vault, self.opener, self.clock)
+        self.catalog = CatalogRepository(engine, self.decoder)
+        self.rows = CatalogRows(engine, vault, self.decoder, self.clock)
         self.usage = UsageRepository(engine)
         self.hasher = Blake2KeyHasher(pepper)
         self.file = LastGoodFile(data_dir, address.shown)
-        self.keeper = LastGoodCatalog(self.file, sealed, self.opener)
-        self.board = FakeBoard()
+        self.last_good = LastGoodCatalog(self.file, sealed, self.decoder)
+        self.worker_registry = FakeWorkerRegistry()
         self.holder = SnapshotHolder()
         self.reloader = Reloader(
             holder=self.holder,
             source=self.catalog,
             kinds=KINDS,
-            board=self.board,
-            keeper=self.keeper,
+            worker_registry=self.worker_registry,
+            last_good=self.last_good,
             clock=self.clock,
             listener=ReloadListener(),
         )
+        self.browser = CatalogBrowser(store=self.rows, source=self.catalog, snapshots=self.holder)
         self.editor = CatalogEditor(store=self.rows, hasher=self.hasher, reloader=self.reloader, kinds=KINDS)
 
     @property
@@ -103,7 +109,7 @@ class Store:
         return isinstance(self.address, PostgresAddress)
 
     def feed(self) -> ChangeFeed:
-        return ChangeFeed(self.address, self.catalog, self.board, self.reloader)
+        return ChangeFeed(self.address, self.catalog, self.worker_registry, self.reloader)
 
     async def sql(self, statement: str, **values: object) -> Any:
         """Run SQL behind the gateway's back; return the rows of a query."""
@@ -113,13 +119,13 @@ class Store:
 
     async def add_provider(self, key: str = "p", **fields: Any) -> int:
         values = {"provider_type": "openai", "api_base": "http://127.0.0.1:9/v1", **fields}
-        made = await self.editor.create_provider(ProviderFields(provider_key=key, **values))
-        return made.entry.id
+        made = await self.editor.create(ProviderUpdate(provider_key=key, **values))
+        return made.row.id
 
     async def add_credential(self, name: str = "c", key: str | None = None, **fields: Any) -> int:
-        secret = None if key is None else Secret(key)
-        made = await self.editor.create_credential(CredentialFields(name=name, **fields), secret)
-        return made.entry.entry.id
+        secret = UNSET if key is None else Secret(key)
+        made = await self.editor.create(CredentialUpdate(name=name, key=secret, **fields))
+        return made.row.id
 
 
 @asynccontextmanager
@@ -147,6 +153,6 @@ async def opened(
             await store.reloader.start()
         yield store
         await store.reloader.close()
-        await store.keeper.close()
+        await store.last_good.close()
     finally:
         await close_engine(engine)

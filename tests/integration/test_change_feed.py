@@ -53,7 +53,7 @@ async def test_changes_by_sql_and_by_another_gateway_are_followed(
     async with opened(store_url, data_dir) as here, opened(store_url, data_dir) as there, following(there):
         await here.add_provider("x")
         await eventually(lambda: served(there) == 2)
-        assert there.board.published[-1] == 2
+        assert there.worker_registry.published[-1] == 2
         await here.sql("UPDATE providers SET weight = 9")
         await eventually(lambda: served(there) == 3)
         assert there.holder.current is not None
@@ -102,7 +102,7 @@ async def test_an_announcement_of_another_worker_is_followed(
         await eventually(lambda: asked)
         await here.add_provider("x")
         assert served(there) == 1
-        there.board.announce_version(2)
+        there.worker_registry.announce_version(2)
         await eventually(lambda: served(there) == 2)
 
 

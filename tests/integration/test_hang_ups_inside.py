@@ -22,13 +22,13 @@ from llm_gateway.infra.upstream.http11.connection import Connection
 from llm_gateway.infra.upstream.http11.pool import PooledUpstream
 from llm_gateway.infra.upstream.http11.reply import PooledReply
 from llm_gateway.providers.openai.event_stream import OpenAIReplyStream
-from llm_gateway.surfaces.openai.parsing import parse_chat, parse_response
+from llm_gateway.surfaces.openai.dialect import CHAT, RESPONSE
 from tests.e2e.hanging_up import Leaver, storm
-from tests.fakes.board import FakeBoard
 from tests.fakes.fault_server import FaultServer, fault_server
 from tests.fakes.faults import Case
 from tests.fakes.in_memory import KEY, Bench, FakeUpstream, provider
 from tests.fakes.served import App, Receive, Scope, Send, served
+from tests.fakes.worker_registry import FakeWorkerRegistry
 
 MIB = 1024 * 1024
 TRANSPORTS: dict[str, Callable[[], PooledUpstream | AiohttpUpstream]] = {
@@ -50,7 +50,7 @@ class Inside:
             upstream=cast("FakeUpstream", upstream),
             options=Options(max_retries=0, llm_timeout=60, commit_hold=60),
         )
-        self.board = FakeBoard()
+        self.worker_registry = FakeWorkerRegistry()
         self.bodies = BodyReader(max_bytes=MIB, max_total_bytes=64 * MIB, timeout=10)
         self.app: App = self._make()
 
@@ -58,12 +58,12 @@ class Inside:
         plane = DataPlane(
             gateway=self.bench.gateway,
             bodies=self.bodies,
-            board=cast("Any", self.board),
+            worker_registry=cast("Any", self.worker_registry),
             max_concurrency=10_000,
         )
         handlers = {
-            "/v1/chat/completions": plane.completion("/v1/chat/completions", parse_chat),
-            "/v1/responses": plane.completion("/v1/responses", parse_response),
+            "/v1/chat/completions": plane.model_route("/v1/chat/completions", CHAT),
+            "/v1/responses": plane.model_route("/v1/responses", RESPONSE),
         }
         numbers = itertools.count(1)
 
@@ -108,7 +108,7 @@ async def test_a_storm_of_hang_ups_leaves_nothing_inside(transport: str, soak: b
             await upstream.close()
             await until(lambda: server.open == 0)
             await until(lambda: len(asyncio.all_tasks()) <= tasks)
-        assert inside.board.inside == 0
+        assert inside.worker_registry.inside == 0
         assert inside.bodies._in_flight == 0
         selector = gateway.selector
         assert {state.in_flight for state in selector._deployment_states.values()} == {0}

@@ -153,7 +153,7 @@ def test_a_python_built_to_be_quick_comes_first(clone: Path, builds: tuple[str, 
     _tools(clone)
     path = os.pathsep.join(str(clone / folder) for folder in (*builds, "tools"))
     done = _install(clone, "runtime", PATH=path, PYTHON="")
-    assert done.stderr.startswith(f"Making .venv with Python of {wanted} ({clone / wanted / 'python3'};")
+    assert done.stderr.startswith(f"Creating .venv with Python of {wanted} ({clone / wanted / 'python3'};")
     assert done.returncode == 1
 
 
@@ -165,7 +165,7 @@ def test_the_python_that_is_about_to_be_removed_is_not_chosen(clone: Path) -> No
     tools = _tools(clone)
     path = os.pathsep.join(map(str, (clone / ".venv/bin", clone / "system", tools)))
     done = _install(clone, "runtime", PATH=path, PYTHON="")
-    assert done.stderr.startswith("Making .venv with Python of system (")
+    assert done.stderr.startswith("Creating .venv with Python of system (")
 
 
 def test_an_unknown_set_is_refused(clone: Path) -> None:

@@ -16,7 +16,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
-from llm_gateway.infra.database import migrating, tables
+from llm_gateway.infra.database import migrating, schema
 from llm_gateway.infra.database.address import SqliteAddress, StoreAddress, embedded_address, read_address
 from llm_gateway.infra.database.engine import close_engine, make_engine, reading, writing
 from llm_gateway.infra.startup_error import StartupError
@@ -41,7 +41,7 @@ async def test_migrations_make_the_tables_of_the_code(address: StoreAddress) -> 
 
     def differences(connection: sa.Connection) -> list[object]:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
-        return list(compare_metadata(context, tables.metadata))
+        return list(compare_metadata(context, schema.metadata))
 
     async with reading(engine) as connection:
         assert await connection.run_sync(differences) == []

@@ -258,12 +258,9 @@ def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == 0o700
 
 
-async def test_a_lock_that_is_not_let_go_is_not_waited_for_long(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[str]
-) -> None:
-    monkeypatch.setattr(shared, "_PAUSES", 2)
+async def test_a_lock_that_is_not_let_go_is_not_waited_for_long(tmp_path: Path, log: list[str]) -> None:
     now = 0.0
-    limiter, holder = SharedRateLimiter(tmp_path), SharedRateLimiter(tmp_path)
+    limiter, holder = SharedRateLimiter(tmp_path, lock_pauses=2), SharedRateLimiter(tmp_path)
     limiter.sharing._clock = lambda: now
     fcntl.flock(holder._fd, fcntl.LOCK_EX)
     assert [(await limiter.hit(1, 2)).allowed for _ in range(4)] == [True, True, False, False]
@@ -277,8 +274,8 @@ async def test_a_lock_that_is_not_let_go_is_not_waited_for_long(
     assert (limiter.sharing.failing, limiter.sharing.unshared) == (False, 4)
     failed, works = (line.strip() for line in log)
     assert failed == (
-        "WARNING Rate limits: the workers' shared file fails (its lock is not let go); "
-        "each worker holds the limits on its own"
+        "WARNING Rate limits: the workers' shared file fails (its lock is not released); "
+        "each worker applies the limits on its own"
     )
     assert works == (
         "WARNING Rate limits: the workers' shared file works again; 4 verdicts so far were given without it"

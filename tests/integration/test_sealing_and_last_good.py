@@ -14,10 +14,10 @@ from llm_gateway.core.secret import Secret
 from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.infra.database import tables
 from llm_gateway.infra.database.catalog.last_good import LastGoodCatalog, LastGoodFile
-from llm_gateway.infra.database.catalog.rows import StoredCatalog
 from llm_gateway.infra.database.catalog.sealing import SealedSettings, open_pepper
+from llm_gateway.infra.database.catalog.stored_catalog import StoredCatalog
 from llm_gateway.infra.database.engine import reading
-from llm_gateway.infra.secrets import KeyRing
+from llm_gateway.infra.secrets.key_files import KeyRing
 from llm_gateway.infra.startup_error import StartupError
 from tests.fakes.stores import Store, opened, ring
 
@@ -83,7 +83,7 @@ async def restarted_without_database(store: Store, data_dir: Path) -> Catalog | 
     if sealed is None:
         return None
     assert open_pepper(store.vault, sealed, ring())
-    return await LastGoodCatalog(file, sealed, store.opener).recall()
+    return await LastGoodCatalog(file, sealed, store.decoder).load()
 
 
 async def test_what_is_served_is_kept_and_readable_without_the_database(
@@ -94,7 +94,7 @@ async def test_what_is_served_is_kept_and_readable_without_the_database(
             "x", secret=Secret("sk-sealed"), model_mapping={"b": "1", "a": "2"}, weight=3
         )
         await store.add_credential("me", "sk-client", allowed_models=("a",), rate_limit=5)
-        await store.keeper.close()
+        await store.last_good.close()
         kept = await restarted_without_database(store, data_dir)
         assert kept == await store.catalog.load()
         assert store.file.path.stat().st_mode & 0o777 == 0o600
@@ -104,7 +104,7 @@ async def test_what_is_served_is_kept_and_readable_without_the_database(
         # What is refused is not kept.
         await store.sql("UPDATE providers SET api_base = 'nonsense'")
         await store.reloader.reload()
-        await store.keeper.close()
+        await store.last_good.close()
         assert await restarted_without_database(store, data_dir) == kept
         assert [path.name for path in data_dir.iterdir() if "good" in path.name] == ["last_good_catalog"]
 
@@ -121,13 +121,13 @@ async def test_what_is_served_is_kept_and_readable_without_the_database(
 )
 async def test_a_damaged_or_foreign_file_is_no_catalog(data_dir: Path, content: bytes) -> None:
     async with opened(None, data_dir) as store:
-        await store.keeper.close()
+        await store.last_good.close()
         foreign = LastGoodFile(data_dir, "another.example:5432/name")
         assert foreign.read_settings() is None
         assert foreign.read_catalog() is None
         store.file.path.write_bytes(content)
         assert store.file.read_settings() is None
-        assert await store.keeper.recall() is None
+        assert await store.last_good.load() is None
 
 
 async def test_a_burst_of_changes_is_written_once_or_twice(
@@ -145,10 +145,10 @@ async def test_a_burst_of_changes_is_written_once_or_twice(
         await store.add_provider("x")
         catalog = await store.catalog.load()
         for _ in range(50):
-            store.keeper.keep(catalog)
-        await store.keeper.close()
+            store.last_good.save(catalog)
+        await store.last_good.close()
         assert len(written) <= 4
-        store.keeper.keep(Catalog(version=3))
+        store.last_good.save(Catalog(version=3))
 
 
 async def test_a_folder_that_cannot_be_written_is_a_warning(
@@ -160,7 +160,7 @@ async def test_a_folder_that_cannot_be_written_is_a_warning(
     async with opened(None, data_dir) as store:
         monkeypatch.setattr(LastGoodFile, "write", full)
         await store.add_provider("x")
-        await store.keeper.close()
+        await store.last_good.close()
 
 
 async def test_a_database_that_is_gone_is_named_without_a_password(data_dir: Path) -> None:

@@ -14,13 +14,13 @@ import asyncio, json, sys
 import llm_gateway.cli, llm_gateway.cli.programs, llm_gateway.server.processes.serve
 from llm_gateway.app import prepare
 from llm_gateway.app.lifespan import running
-from llm_gateway.cli.reading_settings import read_settings
+from llm_gateway.cli.settings_loader import load_settings
 
 async def start(settings):
     async with running(settings):
         print(json.dumps(sorted(sys.modules)))
 
-settings = read_settings()
+settings = load_settings()
 asyncio.run(prepare(settings))
 asyncio.run(start(settings))
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_gateway.flow.config.rows import UsageFilter
+from llm_gateway.flow.ports.usage import UsageFilter
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.journal.shipper import Shipper
 from llm_gateway.infra.journal.writer import FileJournal

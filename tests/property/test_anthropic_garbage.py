@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.providers.anthropic.adapter import AnthropicAdapter
-from llm_gateway.providers.base import BadReply, UpstreamErrorBody
+from llm_gateway.providers.base import UpstreamErrorBody
+from llm_gateway.wire.errors import BadReply
 from tests.fakes.anthropic_wire import RECORDINGS, chat, deployment
 from tests.fakes.at_once import told_at_once
 

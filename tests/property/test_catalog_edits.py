@@ -10,20 +10,16 @@ from typing import Any
 import hypothesis
 from hypothesis import strategies as st
 
-from llm_gateway.core.config.catalog import CacheRules, Catalog, Timeouts
+from llm_gateway.core.config.cache_rules import CacheRules
+from llm_gateway.core.config.catalog import Catalog
+from llm_gateway.core.config.models import Timeouts
 from llm_gateway.core.config.snapshot import build_snapshot
 from llm_gateway.core.errors import Conflict, NotFound, Unprocessable
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.config.rows import (
-    CredentialEntry,
-    CredentialFields,
-    ModelEntry,
-    ModelFields,
-    ProviderEntry,
-    ProviderFields,
-    TaskTypeEntry,
-    TaskTypeFields,
-)
+from llm_gateway.flow.config.rows.credentials import CredentialUpdate, StoredCredential
+from llm_gateway.flow.config.rows.models import ModelUpdate, StoredModel
+from llm_gateway.flow.config.rows.providers import ProviderUpdate, StoredProvider
+from llm_gateway.flow.config.rows.task_types import StoredTaskType, TaskTypeUpdate
 from tests.fakes.stores import KINDS, Store, opened
 
 KEYS = st.sampled_from(["a", "b", "c"])
@@ -89,32 +85,32 @@ async def apply(store: Store, kind: str, ref: Any, fields: dict[str, Any]) -> No
         await apply_to_named(store, kind, ref, fields)
     elif kind == "create provider":
         whole = {"provider_type": "openai", "api_base": "http://x", "provider_key": ref, **fields}
-        await editor.create_provider(ProviderFields(**whole))
+        await editor.create(ProviderUpdate(**whole))
     elif kind == "update provider":
-        await editor.update_provider(ref, ProviderFields(**fields))
+        await editor.update(ref, ProviderUpdate(**fields))
     elif kind == "delete provider":
-        await editor.delete(ProviderEntry, ref)
+        await editor.delete(StoredProvider, ref)
     elif kind == "create credential":
-        await editor.create_credential(CredentialFields(**{"name": "n", **fields}), Secret(f"sk-{ref}"))
+        await editor.create(CredentialUpdate(**{"name": "n", "key": Secret(f"sk-{ref}"), **fields}))
     elif kind == "update credential":
-        await editor.update_credential(ref, CredentialFields(**fields))
+        await editor.update(ref, CredentialUpdate(**fields))
     elif kind == "rotate credential":
         await editor.rotate_credential(ref)
     else:
-        await editor.delete(CredentialEntry, ref)
+        await editor.delete(StoredCredential, ref)
 
 
 async def apply_to_named(store: Store, kind: str, ref: Any, fields: dict[str, Any]) -> None:
     editor = store.editor
     verb, _, noun = kind.partition(" ")
-    made: Any = ModelFields if noun == "model" else TaskTypeFields
+    made: Any = ModelUpdate if noun == "model" else TaskTypeUpdate
     if verb == "create":
         needed = {"name": ref} if noun == "model" else {"name": ref, "models": ("m",)}
         await editor.create(made(**needed | fields))
     elif verb == "update":
         await editor.update(ref, made(**fields))
     else:
-        await editor.delete(ModelEntry if noun == "model" else TaskTypeEntry, ref)
+        await editor.delete(StoredModel if noun == "model" else StoredTaskType, ref)
 
 
 def rows(catalog: Catalog) -> tuple[Any, ...]:

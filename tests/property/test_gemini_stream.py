@@ -9,9 +9,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_gateway.providers.base import BadReply, ReplyStream
+from llm_gateway.providers.base import ReplyStream
 from llm_gateway.providers.gemini.adapter import GeminiAdapter
 from llm_gateway.providers.gemini.kind import GEMINI
+from llm_gateway.wire.errors import BadReply
 from tests.fakes.at_once import told_at_once
 from tests.fakes.gemini_wire import ANSWERS, RECORDINGS, assembled, request, streamed
 

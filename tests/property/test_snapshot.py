@@ -9,7 +9,11 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_gateway.core.config.catalog import Catalog, Credential, Kind, Model, Provider
+from llm_gateway.core.config.catalog import Catalog
+from llm_gateway.core.config.credentials import Credential
+from llm_gateway.core.config.faults import Fault
+from llm_gateway.core.config.models import Model
+from llm_gateway.core.config.providers import Kind, Provider
 from llm_gateway.core.config.snapshot import CatalogInvalid, build_snapshot
 
 KINDS = {"openai": Kind(name="openai"), "bare": Kind(name="bare", version_segment="")}
@@ -125,10 +129,16 @@ def test_c19_a_valid_catalog_is_served_in_full(catalog: Catalog) -> None:
     catalog=_catalogs,
     flaws=st.lists(st.tuples(_providers, st.sampled_from(sorted(_FLAWS))), max_size=3),
     twice=st.booleans(),
-    unread=st.lists(st.sampled_from(("no key opens this", "TOKEN is not set")), max_size=2, unique=True),
+    unread=st.lists(
+        st.sampled_from(("no key opens this", "TOKEN is not set")).map(
+            lambda message: Fault("provider", "unread", "api_key", message)
+        ),
+        max_size=2,
+        unique=True,
+    ),
 )
 def test_one_flaw_anywhere_and_nothing_is_served_and_every_flaw_is_named(
-    catalog: Catalog, flaws: list[tuple[Provider, str]], twice: bool, unread: list[str]
+    catalog: Catalog, flaws: list[tuple[Provider, str]], twice: bool, unread: list[Fault]
 ) -> None:
     broken = [
         msgspec.structs.replace(provider, provider_key=f"broken {number}", **_FLAWS[flaw])
@@ -146,4 +156,4 @@ def test_one_flaw_anywhere_and_nothing_is_served_and_every_flaw_is_named(
     assert len(faults) == expected
     assert set(unread) <= set(faults)
     for number, (_, flaw) in enumerate(flaws):
-        assert any(fault.startswith(f"provider 'broken {number}': {flaw}") for fault in faults)
+        assert any(str(fault).startswith(f"provider 'broken {number}': {flaw}") for fault in faults)

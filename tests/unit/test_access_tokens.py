@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 import msgspec
 import pytest
 
-from llm_gateway.core.config.catalog import ClientCredentials
+from llm_gateway.core.config.providers import ClientCredentials
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.infra.upstream.oauth_tokens import OAuthTokens

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.core.records import Usage
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.providers.anthropic.adapter import AnthropicAdapter
 from llm_gateway.providers.anthropic.streaming import AnthropicStream
-from llm_gateway.providers.base import BadReply, UpstreamErrorBody
+from llm_gateway.providers.base import UpstreamErrorBody
+from llm_gateway.wire.errors import BadReply
 from tests.fakes.anthropic_wire import FOLDER, chat, recording
 from tests.fakes.at_once import told_at_once
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.core.config.catalog import ClientCredentials, Provider
+from llm_gateway.core.config.providers import ClientCredentials, Provider
 from llm_gateway.core.config.snapshot import EnabledProvider
 from llm_gateway.core.secret import Secret
 from llm_gateway.providers.anthropic.adapter import AnthropicAdapter

@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.core.config.catalog import CacheRules, Model
+from llm_gateway.core.config.cache_rules import CacheRules
+from llm_gateway.core.config.models import Model
 from llm_gateway.core.errors import BadRequest, GatewayError, RateLimited
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.gateway import Options

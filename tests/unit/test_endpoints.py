@@ -19,6 +19,7 @@ from llm_gateway.flow.request.pipeline import handle
 from llm_gateway.flow.request.reply import StreamReply, WholeReply
 from llm_gateway.flow.routing.plan import Plan, make_plan
 from llm_gateway.flow.routing.selector import Selector
+from llm_gateway.surfaces.openai import dialect
 from llm_gateway.surfaces.openai.parsing import parse_embedding, parse_response
 from tests.fakes.in_memory import Bench, FakeReply, FakeUpstream, provider
 from tests.fakes.responses_wire import embedding_list, response, response_events
@@ -54,7 +55,8 @@ def read(parse: Parse, fields: dict[str, Any]) -> Any:
 
 
 async def ask(bench: Bench, parse: Parse, **fields: Any) -> bytes:
-    reply = await handle(bench.gateway, bench.call(), read(parse, {"model": "m", "input": "a b", **fields}))
+    call = bench.call(dialect=dialect.RESPONSE if parse is parse_response else dialect.EMBEDDING)
+    reply = await handle(bench.gateway, call, read(parse, {"model": "m", "input": "a b", **fields}))
     if isinstance(reply, WholeReply):
         return reply.body
     assert isinstance(reply, StreamReply)
@@ -284,7 +286,7 @@ def test_a_plan_holds_those_who_answer_the_endpoint() -> None:
 
 
 def test_a_model_that_nobody_serves_at_this_endpoint_is_not_found_there() -> None:
-    with pytest.raises(ModelNotFound, match=r"No provider of the model 'm' answers /v1/responses") as caught:
+    with pytest.raises(ModelNotFound, match=r"No provider of the model 'm' supports /v1/responses") as caught:
         plan(CHATS)
     assert (caught.value.status, caught.value.code, caught.value.param) == (404, "model_not_found", "model")
 

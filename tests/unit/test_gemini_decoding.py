@@ -10,9 +10,10 @@ import pytest
 from openai.types import Completion as LegacyCompletion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from llm_gateway.providers.base import BadReply, UpstreamErrorBody
+from llm_gateway.providers.base import UpstreamErrorBody
 from llm_gateway.providers.gemini.adapter import GeminiAdapter
 from llm_gateway.providers.gemini.kind import GEMINI
+from llm_gateway.wire.errors import BadReply
 from tests.fakes.at_once import told_at_once
 from tests.fakes.gemini_wire import (
     ANSWERS,

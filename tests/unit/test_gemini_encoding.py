@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.core.config.catalog import ClientCredentials, Provider
+from llm_gateway.core.config.providers import ClientCredentials, Provider
 from llm_gateway.core.config.snapshot import EnabledProvider
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.secret import Secret

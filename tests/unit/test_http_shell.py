@@ -10,16 +10,19 @@ import msgspec
 import pytest
 from fastapi import FastAPI
 
-from llm_gateway.core.errors import BadRequest, RateLimited
+from llm_gateway.core.errors import BodyTooLarge, RateLimited
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.call import ClientDisconnected
+from llm_gateway.http.auth import BearerGuard, bearer
 from llm_gateway.http.disconnect import CancelOnDisconnect
-from llm_gateway.http.dispatcher import Dispatcher, Guard, RouteTable, UnmeteredRequest
+from llm_gateway.http.dispatcher import Dispatcher, RouteTable, UnmeteredRequest
 from llm_gateway.http.errors import send_error
 from llm_gateway.http.framework_errors import add_error_handlers
-from llm_gateway.http.request_context import RequestContext, bearer
+from llm_gateway.http.request_context import RequestContext
 from llm_gateway.http.types import Message, Receive, Scope, Send
-from llm_gateway.infra.secrets import Blake2KeyHasher
+from llm_gateway.infra.secrets.key_hashing import Blake2KeyHasher
+from llm_gateway.surfaces.openai.dialect import CHAT
+from llm_gateway.surfaces.openai.errors import OPENAI_ERRORS
 
 
 class Wire:
@@ -66,13 +69,15 @@ async def rest(the_scope: Scope, receive: Receive, send: Send) -> None:
 
 def shell(others: list[UnmeteredRequest] | None = None) -> Dispatcher:
     table = RouteTable(
-        metered={("POST", "/v1/x"): ok}, exact={("GET", "/metrics"): ok}, below={("GET", "/v1/models/"): ok}
+        metered={("POST", "/v1/x"): ok}, exact={("GET", "/metrics"): ok}, prefix={("GET", "/v1/models/"): ok}
     )
     guards = (
-        Guard(("/admin",), Secret("k\u00e9y"), "admin key"),
-        Guard(("/metrics",), Secret("ops"), "ops token"),
+        BearerGuard(("/admin",), Secret("k\u00e9y"), "admin key"),
+        BearerGuard(("/metrics",), Secret("ops"), "ops token"),
     )
-    return Dispatcher(table, rest, guards, lambda: "an-id", (others if others is not None else []).append)
+    return Dispatcher(
+        (table,), rest, guards, OPENAI_ERRORS, lambda: "an-id", (others if others is not None else []).append
+    )
 
 
 async def ask(method: str, path: str, *headers: tuple[bytes, bytes]) -> Wire:
@@ -116,7 +121,7 @@ async def test_a_fault_of_ours_is_a_500_that_tells_nothing() -> None:
 
 async def test_an_error_has_openais_shape_and_whole_seconds_to_wait() -> None:
     wire = Wire()
-    await send_error(wire.send, RateLimited("slow", retry_after=0.2), "an-id")
+    await send_error(wire.send, OPENAI_ERRORS, RateLimited("slow", retry_after=0.2), "an-id")
     assert wire.error == {
         "message": "slow",
         "type": "rate_limit_error",
@@ -125,7 +130,7 @@ async def test_an_error_has_openais_shape_and_whole_seconds_to_wait() -> None:
     }
     assert wire.headers[b"retry-after"] == b"1"
     wire = Wire()
-    await send_error(wire.send, BadRequest("bad", param="model"), "an-id", close=True)
+    await send_error(wire.send, OPENAI_ERRORS, BodyTooLarge("bad", param="model"), "an-id")
     assert wire.error["param"] == "model"
     assert wire.headers[b"connection"] == b"close"
 
@@ -156,7 +161,7 @@ def test_c41_only_listed_headers_go_on() -> None:
         (b"traceparent", b"00-1"),
         (b"x-forwarded-for", b"1.2.3.4"),
     )
-    context = RequestContext(scope("POST", "/v1/x", *headers))
+    context = RequestContext(scope("POST", "/v1/x", *headers), CHAT)
     assert context.forwarded == {"traceparent": "00-1"}
     assert (context.client_request_id, context.client_ip) == ("mine", "10.0.0.1")
     hasher = Blake2KeyHasher(b"pepper")
@@ -170,7 +175,7 @@ class Hook:
     def __init__(self) -> None:
         self.callback: Any = None
         self.gone = False
-        self.kept: dict[str, Any] | None = None
+        self.head_state: dict[str, Any] | None = None
 
     def register(self, callback: Any) -> None:
         self.callback = callback
@@ -231,7 +236,7 @@ async def test_a_cancellation_of_the_server_is_no_hang_up() -> None:
 
 async def test_a_fault_in_a_fastapi_route_has_openais_shape_too() -> None:
     app = FastAPI(openapi_url=None)
-    add_error_handlers(app)
+    add_error_handlers(app, OPENAI_ERRORS)
 
     @app.get("/fault")
     async def fault() -> None:
@@ -241,7 +246,7 @@ async def test_a_fault_in_a_fastapi_route_has_openais_shape_too() -> None:
     the_scope = {
         **scope("GET", "/fault"), "query_string": b"", "root_path": "", "http_version": "1.1", "scheme": "http",
     }  # fmt: skip
-    front = Dispatcher(RouteTable(), app, (), lambda: "an-id", lambda _: None)
+    front = Dispatcher((), app, (), OPENAI_ERRORS, lambda: "an-id", lambda _: None)
     await front(the_scope, wire.receive, wire.send)
     assert (wire.status, wire.error["code"]) == (500, "internal_error")
     assert wire.headers[b"x-request-id"] == b"an-id"

@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.core.config.catalog import ClientCredentials, Provider
+from llm_gateway.core.config.providers import ClientCredentials, Provider
 from llm_gateway.core.config.snapshot import EnabledProvider
+from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.errors import BadRequest
-from llm_gateway.core.model_request import Endpoint, ModelRequest
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.secret import Secret
 from llm_gateway.providers.base import UpstreamErrorBody, UpstreamRequest
 from llm_gateway.providers.openai.presets import OPENAI, PRESETS
@@ -26,7 +27,7 @@ ENTRA = ClientCredentials(
 )
 
 
-def asked(endpoint: Endpoint = "chat/completions", **fields: Any) -> ModelRequest:
+def asked(endpoint: EndpointName = "chat/completions", **fields: Any) -> ModelRequest:
     return ModelRequest(
         endpoint=endpoint,
         model="public",
@@ -108,7 +109,7 @@ def test_a_provider_may_say_otherwise_of_stream_options() -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["embeddings", "responses"])
-def test_stream_options_are_added_where_the_endpoint_has_them(endpoint: Endpoint) -> None:
+def test_stream_options_are_added_where_the_endpoint_has_them(endpoint: EndpointName) -> None:
     assert "stream_options" not in body(encoded("openai", asked(endpoint, stream=True)))
 
 
@@ -152,7 +153,7 @@ def test_azure_without_a_version_is_asked_at_its_v1(api_base: str) -> None:
 
 
 @pytest.mark.parametrize("endpoint", ["chat/completions", "completions", "embeddings"])
-def test_azure_with_a_version_is_asked_by_deployment(endpoint: Endpoint) -> None:
+def test_azure_with_a_version_is_asked_by_deployment(endpoint: EndpointName) -> None:
     provider = {"api_base": RESOURCE, "api_version": "2024-10-21"}
     sent = encoded("azure", asked(endpoint), "my gpt/4", **provider)
     assert sent.url == f"{RESOURCE}/openai/deployments/my%20gpt%2F4/{endpoint}?api-version=2024-10-21"

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.providers.base import BadReply
 from llm_gateway.providers.openai.event_stream import OpenAIReplyStream
+from llm_gateway.wire.errors import BadReply
 
 
 def reader(*, choices: int = 1, hide_usage: bool = True, event_limit: int = 1 << 20) -> OpenAIReplyStream:

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from llm_gateway.core.errors import UpstreamFailed, UpstreamRefused
-from llm_gateway.providers.base import BadReply
 from llm_gateway.providers.openai import responses_stream as openai_responses_stream
-from llm_gateway.providers.openai.responses import read_response, response_as_events
+from llm_gateway.providers.openai.responses import read_response
 from llm_gateway.providers.openai.responses_stream import ResponsesStream
+from llm_gateway.surfaces.openai.dialect import RESPONSE
+from llm_gateway.wire.errors import BadReply
+from llm_gateway.wire.openai_responses.responses import response_as_events
 from tests.fakes.responses_wire import response, response_events
 from tests.fakes.script import Script, Tool
 
@@ -59,7 +61,6 @@ def test_a_response_is_relayed_as_it_is(plan: Script, named: bool, together: boo
     assert usage is not None
     assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (9, 4, 13)
     assert (usage.cached_tokens, usage.reasoning_tokens) == (2, 1)
-    assert stream.ending == b""
     assert stream.kept().blocks == ()
 
 
@@ -185,7 +186,7 @@ def test_a_failed_stream_ends_with_an_error_event_that_goes_on_counting() -> Non
     stream = reader()
     stream.feed(piece("a", 7))
     stream.feed(piece('"sequence_number":99', 8))
-    ended = stream.failure(UpstreamFailed("It broke.", code="upstream_cut")).decode()
+    ended = RESPONSE.stream_error(UpstreamFailed("It broke.", code="upstream_cut"), stream.tail).decode()
     assert ended.startswith("event: error\ndata: {")
     assert ended.endswith("}\n\n")
     data = json.loads(ended.partition("data: ")[2])
@@ -209,7 +210,7 @@ def test_a_failed_response_keeps_all_but_the_providers_words() -> None:
     stream.feed(piece("a") + event("response.failed", response=failed, sequence_number=5))
     assert stream.usage is not None
     error = UpstreamRefused("[secret] at [provider]", status=200, type="server_error", code="server_error")
-    ended = stream.failure(error)
+    ended = RESPONSE.stream_error(error, stream.tail)
     assert ended.startswith(b"event: response.failed\n")
     assert b"sk-secret" not in ended
     data = json.loads(ended.partition(b"data: ")[2])

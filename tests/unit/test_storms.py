@@ -129,7 +129,7 @@ class Storm:
     def nothing_is_left(self) -> None:
         selector = self.bench.gateway.selector
         assert {state.in_flight for state in selector._deployment_states.values()} == {0}
-        assert {route_state.budget.in_use for route_state in selector._named.values()} == {0}
+        assert {route_state.budget.in_use for route_state in selector._explicit.values()} == {0}
         assert len(self.bench.recorder.begun) == self.attempts
         assert sum(record.attempts for record in self.bench.recorder.records) == self.attempts
 

@@ -8,11 +8,12 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from llm_gateway.flow.config.browser import CatalogBrowser
 from llm_gateway.flow.config.editor import CatalogEditor
 from llm_gateway.flow.config.reloader import Reloader
-from llm_gateway.flow.config.rows import CatalogStore, UsageReader
 from llm_gateway.flow.explain.answer import Explanation, Question
 from llm_gateway.flow.ports.catalog import CatalogSource
+from llm_gateway.flow.ports.usage import UsageReader
 from llm_gateway.flow.provider_checks.trials import ProviderTester
 
 
@@ -21,14 +22,14 @@ class AdminServices:
     """The collaborators of the admin API, found at `request.app.state.admin`."""
 
     editor: CatalogEditor
-    store: CatalogStore
+    catalog: CatalogBrowser
     source: CatalogSource
     reloader: Reloader
     usage: UsageReader
     tester: ProviderTester
-    # Returns when every fact that was journalled before is in the database, or cannot be.
+    # Returns when every record that was journalled before is in the database, or cannot be.
     flush: Callable[[], Awaitable[None]]
-    # Says what would become of a request; raises NotFound for a credential that is not there.
+    # Explains how a request would be routed; raises NotFound for an unknown credential.
     explain: Callable[[Question], Explanation]
 
 

@@ -1,9 +1,7 @@
-"""What all slices have in common: strict bodies, pages, and how the answer to a write looks."""
+"""What all slices share: strict request bodies, pages, and the answer to a write."""
 
 from __future__ import annotations
 
-import base64
-import binascii
 from typing import Annotated, Any
 
 import msgspec
@@ -11,28 +9,29 @@ from fastapi import Query
 from msgspec import UnsetType
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
-from llm_gateway.core.config.catalog import CacheRules
-from llm_gateway.core.errors import NotFound, Unprocessable
+from llm_gateway.core.config.cache_rules import CacheRules
+from llm_gateway.core.errors import NotFound
 from llm_gateway.flow.config.editor import Edited
+from llm_gateway.flow.config.rows.base import RowUpdate
+from llm_gateway.flow.paging import ID_LIMIT
 
 PAGE_SIZE = 100
 # What both stores keep as an integer.
 INT_LIMIT = 2**31 - 1
-_ID_LIMIT = 2**63 - 1
 
-Limit = Annotated[int, Query(ge=1, le=1000, description="Rows a page holds at most.")]
+Limit = Annotated[int, Query(ge=1, le=1000, description="Rows per page, at most.")]
 Cursor = Annotated[
     str | None,
-    Query(max_length=1000, description="Where to go on: the last page's `next_cursor`. None starts anew."),
+    Query(max_length=1000, description="The last page's `next_cursor`; left out: the first page."),
 ]
 
 
-# Bounds are judged with the whole configuration; a number is all that has to be known here.
+# Validation of the whole configuration checks the bounds.
 Seconds = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Body(BaseModel):
-    """A request's body: unknown fields and other types are refused, so that a typo changes nothing."""
+    """A request's body. Unknown fields and wrong types are rejected, so that a typo changes nothing."""
 
     model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
 
@@ -41,25 +40,38 @@ class Body(BaseModel):
         return {name: getattr(self, name) for name in self.model_fields_set}
 
 
+class UpdateBody(Body):
+    """The body of a write to one resource of the catalog."""
+
+    def update(self) -> RowUpdate[Any]:
+        """Return what the client sent."""
+        raise NotImplementedError
+
+
 class WriteAnswer(BaseModel):
-    """What every write says beside the row itself."""
+    """What every write answers beside the row itself."""
 
     config_version: int = Field(description="The configuration in force when this was answered.")
+    dry_run: bool = Field(default=False, description="True: everything was checked and nothing was stored.")
     stale_workers: list[int] = Field(
         default=[], description="Process ids of workers of this machine that do not have it yet, if any."
     )
     faults: list[str] = Field(
-        default=[], description="Why the stored configuration is still not served, if it was broken before."
+        default=[], description="Why the stored configuration is still rejected, if it was invalid before."
     )
 
 
 def outcome(edited: Edited[Any]) -> dict[str, Any]:
-    """Return the fields of a WriteAnswer; those that have nothing to say stay unset, and so out of the JSON."""
+    """Return the fields of a WriteAnswer; those with nothing to say stay unset, and so out of the JSON."""
     values: dict[str, Any] = {"config_version": edited.config_version}
+    if edited.dry_run:
+        values["dry_run"] = True
     if edited.stale_workers:
         values["stale_workers"] = list(edited.stale_workers)
     if edited.faults:
-        values["faults"] = list(edited.faults)
+        values["faults"] = [str(fault) for fault in edited.faults]
+    if edited.generated_key is not None:
+        values["key"] = edited.generated_key.reveal()
     return values
 
 
@@ -67,16 +79,11 @@ class Deleted(WriteAnswer):
     """The answer to a DELETE."""
 
     id: int
-    deleted: bool
-
-    @classmethod
-    def of(cls, edited: Edited[Any]) -> Deleted:
-        """Return the answer for the row that is gone."""
-        return cls(id=edited.entry.id, deleted=True, **outcome(edited))
+    deleted: bool = Field(description="False in a dry run.")
 
 
 def printable(text: str) -> str:
-    """Check that `text` can be shown, logged and put in a header's place."""
+    """Check that `text` can be shown, logged and sent in a header."""
     if not text.isprintable():
         raise ValueError("must hold printable characters only")
     if text != text.strip():
@@ -85,7 +92,7 @@ def printable(text: str) -> str:
 
 
 def printable_secret(secret: SecretStr) -> SecretStr:
-    """Check a secret likewise; the message never repeats it."""
+    """Check a secret in the same way; the message never repeats it."""
     printable(secret.get_secret_value())
     return secret
 
@@ -94,7 +101,9 @@ class CacheBody(Body):
     """Exact-match caching of replies."""
 
     is_enabled: bool = True
-    ttl: Seconds | None = Field(None, description="Seconds a reply is kept; null = the gateway's setting.")
+    ttl: Seconds | None = Field(
+        None, description="Seconds that a reply stays cached; null = the gateway's setting."
+    )
     is_shared: bool = Field(False, description="One cache for all credentials instead of one for each.")
 
     def rules(self) -> CacheRules:
@@ -103,7 +112,7 @@ class CacheBody(Body):
 
 
 def shown_cache(rules: CacheRules | UnsetType | None) -> CacheBody | None:
-    """Return what an admin sees of stored rules; null for those that cannot be read, too."""
+    """Return stored rules as an admin sees them; None also for those that cannot be read."""
     return CacheBody(**msgspec.structs.asdict(rules)) if isinstance(rules, CacheRules) else None
 
 
@@ -111,44 +120,15 @@ Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(printa
 ModelName = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(printable)]
 
 
-def read_id(text: str, noun: str) -> int:
+def read_id(text: str, resource: str) -> int:
     """Return the id in a path; raise NotFound when it cannot be one."""
-    if text.isascii() and text.isdigit() and int(text) <= _ID_LIMIT:
+    if text.isascii() and text.isdigit() and int(text) <= ID_LIMIT:
         return int(text)
-    raise NotFound(f"There is no {noun} {text!r}")
+    raise NotFound(f"There is no {resource} {text!r}")
 
 
-def read_ref(text: str, noun: str) -> int | str:
+def read_ref(text: str, resource: str) -> int | str:
     """Return the id in a path, or the name that stands in its place: what is all digits is an id."""
     if text.isdigit() or not text.isprintable():
-        return read_id(text, noun)
+        return read_id(text, resource)
     return text
-
-
-def make_cursor(place: str) -> str:
-    """Return `place` in a form that clients take for opaque."""
-    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
-
-
-def read_cursor(cursor: str) -> str:
-    """Return the place in a cursor; raise Unprocessable when we never made it."""
-    try:
-        padded = cursor.encode() + b"=" * (-len(cursor) % 4)
-        return base64.b64decode(padded, altchars=b"-_", validate=True).decode()
-    except (binascii.Error, ValueError):
-        raise bad_cursor() from None
-
-
-def bad_cursor() -> Unprocessable:
-    """Return the error for a cursor that is none."""
-    return Unprocessable("cursor must be the next_cursor of a page of this list", param="cursor")
-
-
-def id_after(cursor: str | None) -> int:
-    """Return the id that a list by id goes on after, 0 for its start; raise Unprocessable."""
-    if cursor is None:
-        return 0
-    place = read_cursor(cursor)
-    if not (place.isascii() and place.isdigit() and int(place) <= _ID_LIMIT):
-        raise bad_cursor()
-    return int(place)

@@ -9,32 +9,34 @@ from contextlib import AbstractAsyncContextManager
 from loguru import logger
 
 from llm_gateway.app.lifespan import Running, running
-from llm_gateway.flow.config.rows import CredentialEntry, ProviderEntry
+from llm_gateway.flow.config.rows.credentials import StoredCredential
+from llm_gateway.flow.config.rows.providers import StoredProvider
 from llm_gateway.http.types import Receive, Scope, Send
 from llm_gateway.settings import Settings
+from llm_gateway.surfaces.base import Surface
+from llm_gateway.surfaces.registry import SURFACES
 
-_LOOK = 0.02
+_POLL_INTERVAL = 0.02
 
 
 class Application:
-    """What the server runs: HTTP goes to the shell, lifespan starts and stops the parts."""
+    """What the server runs: HTTP goes to the dispatcher, lifespan starts and stops the parts."""
 
     def __init__(self, start: Callable[[], AbstractAsyncContextManager[Running]]) -> None:
-        """Start nothing yet."""
         self._start = start
         self._running: Running | None = None
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Speak ASGI: return what is to be awaited, without a frame of its own around a request."""
+        """ASGI entry point. Not `async`, to save a frame per request; returns the awaitable."""
         if scope["type"] == "http":
-            return self._started().shell(scope, receive, send)
+            return self._started().dispatcher(scope, receive, send)
         if scope["type"] == "lifespan":
             return self._lifespan(receive, send)
-        message = f"{scope['type']} is not spoken here"
+        message = f"the ASGI scope {scope['type']} is not supported"
         raise RuntimeError(message)
 
     async def drain(self, timeout: float) -> None:
-        """Take no more work, and return when what is open has finished or `timeout` seconds are over."""
+        """Take no new requests; return when the open ones have finished, or after `timeout` seconds."""
         lifecycle = self._started().lifecycle
         lifecycle.draining = True
         loop = asyncio.get_running_loop()
@@ -42,20 +44,20 @@ class Application:
         try:
             if lifecycle.open:
                 logger.info("Draining: {} requests are open; no new ones are taken.", lifecycle.open)
-            # Looked at now and then: the counter is on the request path and wakes nobody.
+            # Polled, since a counter on the request path should not notify.
             while lifecycle.open and loop.time() < deadline:  # noqa: ASYNC110
-                await asyncio.sleep(_LOOK)
+                await asyncio.sleep(_POLL_INTERVAL)
         finally:
             lifecycle.cutting = True
         if lifecycle.open:
             logger.warning("{} requests are still open after {:g} s and are cut.", lifecycle.open, timeout)
 
     async def catalog_is_empty(self) -> bool:
-        """Tell whether nothing was configured yet: no provider and no credential."""
+        """Tell whether there is neither a provider nor a credential."""
         rows = self._started().storage.rows
-        if await rows.list(ProviderEntry, 0, 1):
+        if (await rows.list(StoredProvider, 0, 1)).value:
             return False
-        return not await rows.list(CredentialEntry, 0, 1)
+        return not (await rows.list(StoredCredential, 0, 1)).value
 
     def _started(self) -> Running:
         if self._running is None:
@@ -79,6 +81,6 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def create_app(settings: Settings) -> Application:
+def create_app(settings: Settings, surfaces: tuple[Surface, ...] = SURFACES) -> Application:
     """Return the gateway as an ASGI application."""
-    return Application(lambda: running(settings))
+    return Application(lambda: running(settings, surfaces))

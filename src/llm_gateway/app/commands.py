@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loguru import logger
+from msgspec import UNSET
 
 from llm_gateway.app.storage import Storage, find_keys, open_storage, store_address
 from llm_gateway.core.errors import GatewayError
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.config.editor import CatalogEditor
 from llm_gateway.flow.config.reloader import Reloader, SnapshotHolder
-from llm_gateway.flow.config.rows import CredentialFields, ProviderEntry, ProviderFields
+from llm_gateway.flow.config.rows.credentials import CredentialUpdate
+from llm_gateway.flow.config.rows.providers import ProviderUpdate, StoredProvider
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.database.migrating import (
     check_schema,
@@ -102,10 +104,15 @@ async def create_credential(
 ) -> str:
     """Store a credential and return its key; raise StartupError, GatewayError."""
     await prepare(settings)
-    fields = CredentialFields(name=name, allowed_models=allowed_models, rate_limit=rate_limit)
+    update = CredentialUpdate(
+        name=name,
+        key=UNSET if key is None else Secret(key),
+        allowed_models=allowed_models,
+        rate_limit=rate_limit,
+    )
     async with open_storage(settings, find_keys(settings), SystemClock()) as storage:
-        made = await _editor(storage).create_credential(fields, None if key is None else Secret(key))
-    return key or _revealed(made.entry.key)
+        made = await _editor(storage).create(update)
+    return key or _revealed(made.generated_key)
 
 
 async def seed_demo(settings: Settings) -> DemoAccess:
@@ -114,9 +121,9 @@ async def seed_demo(settings: Settings) -> DemoAccess:
     key_file = settings.data_dir / "demo_key"
     async with open_storage(settings, find_keys(settings), SystemClock()) as storage:
         editor = _editor(storage)
-        if await storage.rows.find(ProviderEntry, _DEMO_PROVIDER) is None:
-            await editor.create_provider(
-                ProviderFields(
+        if (await storage.rows.find(StoredProvider, _DEMO_PROVIDER)).value is None:
+            await editor.create(
+                ProviderUpdate(
                     provider_key=_DEMO_PROVIDER,
                     provider_type="simulated",
                     api_base="simulated://demo?latency_ms=200&chunk_ms=40",
@@ -124,10 +131,10 @@ async def seed_demo(settings: Settings) -> DemoAccess:
                 )
             )
         if not key_file.exists():
-            made = await editor.create_credential(CredentialFields(name="demo"), None)
+            made = await editor.create(CredentialUpdate(name="demo"))
             descriptor = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "w") as file:
-                file.write(_revealed(made.entry.key) + "\n")
+                file.write(_revealed(made.generated_key) + "\n")
     return DemoAccess(key_file.read_text().strip(), DEMO_MODEL)
 
 
@@ -162,8 +169,8 @@ def _editor(storage: Storage) -> CatalogEditor:
         holder=SnapshotHolder(),
         source=storage.catalog,
         kinds=KINDS,
-        board=_NoWorkers(),
-        keeper=storage.keeper,
+        worker_registry=_NoWorkers(),
+        last_good=storage.last_good,
         clock=SystemClock(),
     )
     return CatalogEditor(store=storage.rows, hasher=storage.hasher, reloader=reloader, kinds=KINDS)

@@ -1,4 +1,4 @@
-"""The composition root: starts a gateway made of all its parts; nobody else knows them all."""
+"""Starts and stops a gateway with all its components and background tasks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from loguru import logger
 
-from llm_gateway.app.reporting import report_regularly
-from llm_gateway.app.routes import make_shell, periodic_probes
+from llm_gateway.app.reporting import update_metrics_regularly
+from llm_gateway.app.routes import make_routes, periodic_probes
 from llm_gateway.app.storage import Storage, find_keys
 from llm_gateway.app.wiring import make_wiring
 from llm_gateway.core.errors import Unavailable
@@ -20,41 +20,44 @@ from llm_gateway.flow.gateway import Lifecycle
 from llm_gateway.http.types import AsgiApp
 from llm_gateway.infra.database.catalog.change_feed import ChangeFeed
 from llm_gateway.settings import Settings
+from llm_gateway.surfaces.base import Surface
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
-    """A gateway whose parts have all started."""
+    """A gateway whose components have all started."""
 
-    shell: AsgiApp
+    dispatcher: AsgiApp
     lifecycle: Lifecycle
     storage: Storage
 
 
 @asynccontextmanager
-async def running(settings: Settings) -> AsyncIterator[Running]:
-    """Start every part, and stop them in reverse."""
+async def running(settings: Settings, surfaces: tuple[Surface, ...]) -> AsyncIterator[Running]:
+    """Start all components; stop them in reverse order."""
     async with AsyncExitStack() as stack:
         keys = find_keys(settings)
-        parts = await make_wiring(settings, keys, stack)
-        await _first_load(parts.reloader)
-        parts.shipper.start()
-        parts.access_log.start()
-        feed = ChangeFeed(parts.storage.address, parts.storage.catalog, parts.board, parts.reloader)
+        wiring = await make_wiring(settings, keys, stack)
+        await _first_load(wiring.reloader)
+        wiring.shipper.start()
+        wiring.access_log.start()
+        feed = ChangeFeed(
+            wiring.storage.address, wiring.storage.catalog, wiring.worker_registry, wiring.reloader
+        )
         await stack.enter_async_context(_in_background(feed.run()))
-        await stack.enter_async_context(_in_background(report_regularly(parts)))
-        probes = periodic_probes(parts, settings.workers)
+        await stack.enter_async_context(_in_background(update_metrics_regularly(wiring)))
+        probes = periodic_probes(wiring, settings.workers)
         await stack.enter_async_context(_in_background(probes.run()))
-        shell = make_shell(settings, keys.admin.secret, parts)
-        yield Running(shell=shell, lifecycle=parts.gateway.lifecycle, storage=parts.storage)
+        dispatcher = make_routes(settings, keys.admin.secret, wiring, surfaces)
+        yield Running(dispatcher=dispatcher, lifecycle=wiring.gateway.lifecycle, storage=wiring.storage)
 
 
 async def _first_load(reloader: Reloader) -> None:
-    """Load the configuration; a database that is down, with nothing kept, leaves the gateway unready."""
+    """Load the configuration; without a database and a last-good file the gateway starts, but is not ready."""
     try:
         await reloader.start()
     except Unavailable as error:
-        logger.error("No configuration yet, no request is taken: {}", error.message)
+        logger.error("No configuration yet, so no requests are accepted: {}", error.message)
 
 
 @asynccontextmanager

@@ -1,46 +1,52 @@
-"""Puts the HTTP rooms behind one shell: the data plane raw, everything else through FastAPI when it is asked for."""
+"""Puts all routes behind the dispatcher: the data plane raw, everything else in FastAPI, made on first use."""
 
 from __future__ import annotations
 
 import asyncio
 
-from llm_gateway.app.reporting import as_record, details, gauges
+from llm_gateway.app.reporting import as_record, health_details, render_metrics
 from llm_gateway.app.wiring import Wiring
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.provider_checks.probes import PeriodicProbes, Prober
+from llm_gateway.http.auth import BearerGuard
 from llm_gateway.http.body import BodyReader
 from llm_gateway.http.data_plane import DataPlane
-from llm_gateway.http.dispatcher import Dispatcher, Guard, RouteTable
+from llm_gateway.http.dispatcher import Dispatcher, RouteTable
 from llm_gateway.http.types import AsgiApp, Receive, Scope, Send
 from llm_gateway.infra.metrics.prometheus import CONTENT_TYPE
 from llm_gateway.infra.request_ids import RequestIds
 from llm_gateway.ops.health import health_routes
 from llm_gateway.ops.metrics_endpoint import metrics_routes
 from llm_gateway.settings import Settings
-from llm_gateway.surfaces.openai.routes import openai_routes
+from llm_gateway.surfaces.base import Surface
+from llm_gateway.surfaces.openai.errors import OPENAI_ERRORS
 
-# How long, in seconds, a provider's list of models and its health are believed.
+# Seconds for which a provider's list of models and its health are cached.
 _MODELS_TTL = 60.0
 _HEALTH_TTL = 5.0
 
 
-def make_shell(settings: Settings, admin_key: Secret, parts: Wiring) -> AsgiApp:
+def make_routes(
+    settings: Settings, admin_key: Secret, wiring: Wiring, surfaces: tuple[Surface, ...]
+) -> AsgiApp:
     """Return the outermost ASGI callable."""
-    shell: AsgiApp = Dispatcher(
-        _routes(settings, parts),
-        _OnFirstUse(parts),
+    dispatcher: AsgiApp = Dispatcher(
+        _tables(settings, wiring, surfaces),
+        _OnFirstUse(wiring, surfaces),
         _guards(settings, admin_key),
+        OPENAI_ERRORS,
         RequestIds(),
-        lambda other: parts.access_log.finished(as_record(other, parts.clock)),
+        lambda request: wiring.access_log.finished(as_record(request, wiring.clock)),
     )
-    return _with_cors(shell, settings.cors_origins) if settings.cors_origins else shell
+    return _with_cors(dispatcher, settings.cors_origins) if settings.cors_origins else dispatcher
 
 
 class _OnFirstUse:
-    """FastAPI and its routes: half a second of imports that a worker of the data plane may never need."""
+    """FastAPI and its routes, imported at the first request for them: the import takes half a second."""
 
-    def __init__(self, parts: Wiring) -> None:
-        self._parts = parts
+    def __init__(self, wiring: Wiring, surfaces: tuple[Surface, ...]) -> None:
+        self._wiring = wiring
+        self._surfaces = surfaces
         self._made: AsgiApp | None = None
         self._one_at_a_time = asyncio.Lock()
 
@@ -53,13 +59,13 @@ class _OnFirstUse:
         await self._made(scope, receive, send)
 
     def _make(self) -> AsgiApp:
-        from llm_gateway.app.fastapi_app import make_framework  # noqa: PLC0415 - see the class
+        from llm_gateway.app.fastapi_app import make_fastapi_app  # noqa: PLC0415 - see the class
 
-        return make_framework(self._parts)
+        return make_fastapi_app(self._wiring, self._surfaces)
 
 
-def _routes(settings: Settings, parts: Wiring) -> RouteTable:
-    gateway = parts.gateway
+def _tables(settings: Settings, wiring: Wiring, surfaces: tuple[Surface, ...]) -> tuple[RouteTable, ...]:
+    gateway = wiring.gateway
     bodies = BodyReader(
         max_bytes=settings.max_body_bytes,
         max_total_bytes=settings.max_inflight_body_bytes,
@@ -67,40 +73,42 @@ def _routes(settings: Settings, parts: Wiring) -> RouteTable:
         timeout=settings.body_timeout,
     )
     plane = DataPlane(
-        gateway=gateway, bodies=bodies, board=parts.board, max_concurrency=settings.max_concurrency
+        gateway=gateway,
+        bodies=bodies,
+        worker_registry=wiring.worker_registry,
+        max_concurrency=settings.max_concurrency,
     )
-    return RouteTable.joined(
-        (
-            openai_routes(plane, _prober(parts, _MODELS_TTL)),
-            health_routes(gateway, _prober(parts, _HEALTH_TTL), lambda: details(parts)),
-            metrics_routes(lambda: parts.metrics.render(gauges(parts)), CONTENT_TYPE),
-        )
+    prober = _prober(wiring, _MODELS_TTL)
+    return (
+        *(surface.routes(plane, prober) for surface in surfaces),
+        health_routes(gateway, _prober(wiring, _HEALTH_TTL), lambda: health_details(wiring)),
+        metrics_routes(lambda: render_metrics(wiring), CONTENT_TYPE),
     )
 
 
-def periodic_probes(parts: Wiring, workers: int) -> PeriodicProbes:
-    """Return what asks the providers that want to be asked, in each of `workers` processes."""
-    return PeriodicProbes(parts.gateway, _prober(parts, _HEALTH_TTL), workers=workers)
+def periodic_probes(wiring: Wiring, workers: int) -> PeriodicProbes:
+    """Return the periodic health probes of this process, one of `workers`."""
+    return PeriodicProbes(wiring.gateway, _prober(wiring, _HEALTH_TTL), workers=workers)
 
 
-def _prober(parts: Wiring, ttl: float) -> Prober:
-    return Prober(parts.gateway, ttl=ttl, answered=parts.metrics.provider_answered)
+def _prober(wiring: Wiring, ttl: float) -> Prober:
+    return Prober(wiring.gateway, ttl=ttl, on_answer=wiring.metrics.provider_answered)
 
 
-def _guards(settings: Settings, admin_key: Secret) -> tuple[Guard, ...]:
-    guards = (Guard(("/admin",), admin_key, "admin key (ADMIN_KEY)"),)
+def _guards(settings: Settings, admin_key: Secret) -> tuple[BearerGuard, ...]:
+    guards = (BearerGuard(("/admin",), admin_key, "admin key (ADMIN_KEY)"),)
     if settings.ops_token is None:
         return guards
     token = Secret(settings.ops_token.get_secret_value())
     watched = ("/metrics", "/docs", "/openapi.json", "/health/")
-    return (*guards, Guard(watched, token, "operations token (OPS_TOKEN)"))
+    return (*guards, BearerGuard(watched, token, "operations token (OPS_TOKEN)"))
 
 
-def _with_cors(shell: AsgiApp, origins: tuple[str, ...]) -> AsgiApp:
-    from starlette.middleware.cors import CORSMiddleware  # noqa: PLC0415 - Starlette, for those who need it
+def _with_cors(app: AsgiApp, origins: tuple[str, ...]) -> AsgiApp:
+    from starlette.middleware.cors import CORSMiddleware  # noqa: PLC0415 - only where it is needed
 
     return CORSMiddleware(
-        shell,
+        app,
         allow_origins=origins,
         allow_methods=("GET", "POST", "PUT", "PATCH", "DELETE"),
         allow_headers=("*",),

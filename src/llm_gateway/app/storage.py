@@ -1,4 +1,4 @@
-"""Opens the database and the keys that belong to it, or what DATA_DIR kept of them while it is down."""
+"""Opens the database and its keys; while it is down, uses the last-good files in DATA_DIR."""
 
 from __future__ import annotations
 
@@ -24,21 +24,16 @@ from llm_gateway.infra.database.catalog.sealing import (
 )
 from llm_gateway.infra.database.catalog.writer import CatalogRows
 from llm_gateway.infra.database.engine import close_engine, make_engine
-from llm_gateway.infra.database.usage import UsageRepository
-from llm_gateway.infra.secrets import (
-    AdminKey,
-    Blake2KeyHasher,
-    KeyRing,
-    Vault,
-    find_admin_key,
-    find_key_ring,
-)
+from llm_gateway.infra.database.usage.repository import UsageRepository
+from llm_gateway.infra.secrets.key_files import AdminKey, KeyRing, find_admin_key, find_key_ring
+from llm_gateway.infra.secrets.key_hashing import Blake2KeyHasher
+from llm_gateway.infra.secrets.vault import Vault
 from llm_gateway.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
-    """The operator's keys."""
+    """The operator's admin key and encryption keys."""
 
     admin: AdminKey
     ring: KeyRing
@@ -46,26 +41,26 @@ class Keys:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Storage:
-    """One database, opened."""
+    """An open database."""
 
     address: StoreAddress
     engine: AsyncEngine
     catalog: CatalogRepository
     rows: CatalogRows
     usage: UsageRepository
-    keeper: LastGoodCatalog
+    last_good: LastGoodCatalog
     hasher: Blake2KeyHasher
 
 
 def store_address(settings: Settings) -> StoreAddress:
-    """Return where the database is; raise StartupError."""
+    """Return the address of the database; raise StartupError."""
     if settings.db_url is None:
         return embedded_address(settings.data_dir)
     return read_address(settings.db_url.get_secret_value())
 
 
 def find_keys(settings: Settings) -> Keys:
-    """Return the operator's keys, made at the first start where they may be; raise StartupError."""
+    """Return the operator's keys; generate missing ones if the settings allow it. Raises StartupError."""
 
     def given(value: object) -> Secret | None:
         return None if value is None else Secret(value.get_secret_value())  # type: ignore[attr-defined]
@@ -79,31 +74,31 @@ def find_keys(settings: Settings) -> Keys:
 
 @asynccontextmanager
 async def open_storage(settings: Settings, keys: Keys, clock: Clock) -> AsyncIterator[Storage]:
-    """Open the database; raise StartupError for a wrong key, StoreUnavailable when nothing was kept either."""
+    """Open the database. Raises StartupError for a wrong key, StoreUnavailable without a last-good file."""
     address = store_address(settings)
     engine = make_engine(address)
     vault = keys.ring.vault()
-    kept = LastGoodFile(settings.data_dir, address.shown)
+    last_good_file = LastGoodFile(settings.data_dir, address.shown)
     try:
-        sealed = await _sealed_settings(engine, vault, kept, keys.ring)
-        opener = CatalogDecoder(vault, os.environ)
-        keeper = LastGoodCatalog(kept, sealed, opener)
+        sealed = await _sealed_settings(engine, vault, last_good_file, keys.ring)
+        decoder = CatalogDecoder(vault, os.environ)
+        last_good = LastGoodCatalog(last_good_file, sealed, decoder)
         yield Storage(
             address=address,
             engine=engine,
-            catalog=CatalogRepository(engine, opener),
-            rows=CatalogRows(engine, vault, opener, clock),
+            catalog=CatalogRepository(engine, decoder),
+            rows=CatalogRows(engine, vault, decoder, clock),
             usage=UsageRepository(engine),
-            keeper=keeper,
+            last_good=last_good,
             hasher=Blake2KeyHasher(open_pepper(vault, sealed, keys.ring)),
         )
-        await keeper.close()
+        await last_good.close()
     finally:
         await close_engine(engine)
 
 
 async def _sealed_settings(
-    engine: AsyncEngine, vault: Vault, kept: LastGoodFile, ring: KeyRing
+    engine: AsyncEngine, vault: Vault, last_good_file: LastGoodFile, ring: KeyRing
 ) -> SealedSettings:
     try:
         sealed = await read_sealed_settings(engine, vault)
@@ -111,8 +106,8 @@ async def _sealed_settings(
         if await reseal(engine, vault):
             sealed = await read_sealed_settings(engine, vault)
     except StoreUnavailable:
-        kept_settings = kept.read_settings()
-        if kept_settings is None:
+        saved = last_good_file.read_settings()
+        if saved is None:
             raise
-        return kept_settings
+        return saved
     return sealed

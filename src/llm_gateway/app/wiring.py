@@ -1,4 +1,4 @@
-"""Makes the parts of a running gateway from the settings, and says in which order they stop."""
+"""Creates the components of a running gateway from the settings, and defines the order in which they stop."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from llm_gateway.app.storage import Keys, Storage, open_storage
+from llm_gateway.flow.accounting.rate_limit import RateLimit
+from llm_gateway.flow.accounting.reservations import all_of
 from llm_gateway.flow.config.reloader import Reloader, SnapshotHolder
 from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.ports.upstream import Upstream
@@ -33,17 +35,17 @@ from llm_gateway.infra.worker_registry import FileWorkerRegistry
 from llm_gateway.providers.registry import ADAPTERS, KINDS
 from llm_gateway.settings import Settings
 
-# Seconds that a stop gives to what outlives requests: counting tokens, then shipping the journal.
-_SETTLE = 5.0
+# Seconds that each background task gets at shutdown: token counting, then shipping the journal.
+_DRAIN_TIMEOUT = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wiring:
-    """Everything that a running gateway is made of."""
+    """The components of a running gateway."""
 
     clock: SystemClock
     storage: Storage
-    board: FileWorkerRegistry
+    worker_registry: FileWorkerRegistry
     reloader: Reloader
     metrics: Metrics
     journal: FileJournal
@@ -53,11 +55,11 @@ class Wiring:
 
 
 async def make_wiring(settings: Settings, keys: Keys, stack: AsyncExitStack) -> Wiring:
-    """Open what has to be opened; `stack` closes it, last opened first. Raises StartupError, StoreUnavailable."""
+    """Create and open all components; `stack` closes them in reverse. Raises StartupError, StoreUnavailable."""
     clock = SystemClock()
     storage = await stack.enter_async_context(open_storage(settings, keys, clock))
-    board = FileWorkerRegistry(settings.data_dir / "run", storage.address.shown)
-    stack.callback(board.close)
+    worker_registry = FileWorkerRegistry(settings.data_dir / "run", storage.address.shown)
+    stack.callback(worker_registry.close)
     upstream = _upstream(settings)
     stack.push_async_callback(upstream.close)
     tokens = OAuthTokens(upstream, clock)
@@ -75,7 +77,7 @@ async def make_wiring(settings: Settings, keys: Keys, stack: AsyncExitStack) -> 
     access_log = AccessLog(settings.access_log, clock)
     stack.push_async_callback(access_log.close)
     shipper = Shipper(settings.data_dir / "journal", storage.usage, clock)
-    stack.push_async_callback(shipper.drain, _SETTLE)
+    stack.push_async_callback(shipper.drain, _DRAIN_TIMEOUT)
     journal = FileJournal(settings.data_dir / "journal", settings.journal_max_bytes, clock)
     stack.callback(journal.close)
     holder = SnapshotHolder()
@@ -92,7 +94,7 @@ async def make_wiring(settings: Settings, keys: Keys, stack: AsyncExitStack) -> 
         adapters=ADAPTERS,
         upstream=upstream,
         tokens=tokens,
-        limiter=limiter,
+        limit=all_of(RateLimit(limiter)),
         hasher=storage.hasher,
         journal=journal,
         observers=(metrics, access_log, AttemptLog()),
@@ -101,21 +103,21 @@ async def make_wiring(settings: Settings, keys: Keys, stack: AsyncExitStack) -> 
         options=_options(settings),
         replies=ReplyStore(
             cache,
-            # Known to the gateways of this database alone, so that credentials' ids cannot be mixed up.
+            # Unique to this database: credentials of another one have the same ids.
             namespace=storage.hasher.hash("reply cache"),
             largest=settings.cache_max_bytes // LARGEST_SHARE,
             count=metrics.cache_answered,
         ),
         selector=Selector(on_open=_breaker_listener(metrics)),
     )
-    # First of all when stopping: what is counted in the background has to reach the journal.
-    stack.push_async_callback(gateway.background.drain, _SETTLE)
+    # Closed first: token counts of background tasks must reach the journal.
+    stack.push_async_callback(gateway.background.drain, _DRAIN_TIMEOUT)
     reloader = Reloader(
         holder=holder,
         source=storage.catalog,
         kinds=KINDS,
-        board=board,
-        keeper=storage.keeper,
+        worker_registry=worker_registry,
+        last_good=storage.last_good,
         clock=clock,
         listener=ReloadLog(),
     )
@@ -123,7 +125,7 @@ async def make_wiring(settings: Settings, keys: Keys, stack: AsyncExitStack) -> 
     return Wiring(
         clock=clock,
         storage=storage,
-        board=board,
+        worker_registry=worker_registry,
         reloader=reloader,
         metrics=metrics,
         journal=journal,
@@ -142,14 +144,14 @@ def _breaker_listener(metrics: Metrics) -> OnOpen:
 
 
 def _upstream(settings: Settings) -> Upstream:
-    """Return the transport: the pool speaks to no proxy, so what needs one goes the other way."""
+    """Return the transport. The pool supports no proxy, so requests that need one use aiohttp."""
     simulated = SimulatedUpstream()
     pool = PooledUpstream(
         connect_timeout=settings.connect_timeout, allow_private=settings.allow_private_upstreams
     )
     if settings.upstream_transport == "pool" and not needs_proxy(os.environ):
         return UpstreamByScheme(http=pool, simulated=simulated)
-    # A sixth of the start, and eight megabytes, for those who need it.
+    # Imported on demand: it takes a sixth of the startup time and 8 MB.
     from llm_gateway.infra.upstream.aiohttp.transport import AiohttpUpstream  # noqa: PLC0415
 
     other = AiohttpUpstream(

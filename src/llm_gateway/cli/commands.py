@@ -1,4 +1,4 @@
-"""The commands, their options, and how their failures are told."""
+"""The commands, their options, and the output of their failures."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ import typer
 
 from llm_gateway import __version__
 
-# Each command imports what it needs: `--help` and a wrong setting should not wait for the whole gateway.
+# Each command imports what it needs, so that `--help` and an invalid setting do not wait for the whole gateway.
 
 _P = ParamSpec("_P")
 
-# 128 + SIGINT, as shells have it.
+# 128 + SIGINT, as in shells.
 _INTERRUPTED = 130
 
 _cli = typer.Typer(
-    help="An OpenAI-compatible LLM gateway. Settings are environment variables, see docs/settings.md.",
+    help="An OpenAI-compatible LLM gateway. Settings are environment variables; see docs/settings.md.",
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-_migrate = typer.Typer(help="Bring the database's schema up to date, or one step back.", no_args_is_help=True)
-_credential = typer.Typer(help="Make keys for clients.", no_args_is_help=True)
+_migrate = typer.Typer(help="Upgrade or downgrade the database schema.", no_args_is_help=True)
+_credential = typer.Typer(help="Create keys for clients.", no_args_is_help=True)
 _cli.add_typer(_migrate, name="migrate")
 _cli.add_typer(_credential, name="credential")
 
@@ -38,11 +38,11 @@ def main() -> None:
     _cli(prog_name="llm-gateway")
 
 
-def _tells_failures(command: Callable[_P, int | None]) -> Callable[_P, None]:
-    """Turn what an operator can mend into one line on standard error and an exit code."""
+def _reports_failures(command: Callable[_P, int | None]) -> Callable[_P, None]:
+    """Turn a failure that an operator can fix into one line on standard error and an exit code."""
 
     @wraps(command)
-    def telling(*args: _P.args, **kwargs: _P.kwargs) -> None:
+    def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> None:
         from llm_gateway.cli.failures import explain  # noqa: PLC0415
 
         try:
@@ -58,7 +58,7 @@ def _tells_failures(command: Callable[_P, int | None]) -> Callable[_P, None]:
                 print(f"llm-gateway: {line}", file=sys.stderr)
         raise typer.Exit(code)
 
-    return telling
+    return wrapper
 
 
 def _show_version(asked: bool) -> None:
@@ -77,67 +77,69 @@ def _options(
 
 
 @_cli.command()
-@_tells_failures
+@_reports_failures
 def serve() -> int:
-    """Serve on HOST and PORT until told to stop (SIGTERM, Ctrl-C)."""
+    """Serve on HOST and PORT until SIGTERM or Ctrl-C."""
     from llm_gateway.cli.programs import GatewayProgram  # noqa: PLC0415
-    from llm_gateway.cli.reading_settings import read_settings  # noqa: PLC0415
+    from llm_gateway.cli.settings_loader import load_settings  # noqa: PLC0415
     from llm_gateway.server.processes.serve import serve as serve_program  # noqa: PLC0415
 
-    settings = read_settings()
+    settings = load_settings()
     return serve_program(settings, GatewayProgram(settings))
 
 
 @_cli.command()
-@_tells_failures
+@_reports_failures
 def demo() -> int:
-    """Serve a simulated provider out of DATA_DIR/demo: a first chat with no API key."""
+    """Serve a simulated provider, with its data in DATA_DIR/demo: a first chat without any API key."""
     from llm_gateway.cli.programs import DemoProgram, demo_settings  # noqa: PLC0415
-    from llm_gateway.cli.reading_settings import read_settings  # noqa: PLC0415
+    from llm_gateway.cli.settings_loader import load_settings  # noqa: PLC0415
     from llm_gateway.server.processes.serve import serve as serve_program  # noqa: PLC0415
 
-    settings = demo_settings(read_settings())
+    settings = demo_settings(load_settings())
     return serve_program(settings, DemoProgram(settings))
 
 
 @_migrate.command("up")
-@_tells_failures
+@_reports_failures
 def migrate_up() -> None:
-    """Bring the schema to the newest version."""
+    """Upgrade the schema to the newest version."""
     app, settings = _maintenance()
     print(asyncio.run(app.migrate_up(settings)))
 
 
 @_migrate.command("down")
-@_tells_failures
+@_reports_failures
 def migrate_down() -> None:
-    """Take the schema one step back; what that step had added is lost."""
+    """Downgrade the schema by one version; the data that this version added is lost."""
     app, settings = _maintenance()
     print(asyncio.run(app.migrate_down(settings)) or "empty")
 
 
 @_migrate.command("version")
-@_tells_failures
+@_reports_failures
 def migrate_version() -> None:
-    """Show the schema's version."""
+    """Print the schema version."""
     app, settings = _maintenance()
     print(asyncio.run(app.schema_version(settings)) or "empty")
 
 
 @_credential.command("create")
-@_tells_failures
+@_reports_failures
 def credential_create(
-    name: Annotated[str, typer.Option(help="Whose it is; usage and the log call it that.")],
+    name: Annotated[str, typer.Option(help="Name of the credential, as usage records and the log show it.")],
     model: Annotated[
         list[str] | None,
-        typer.Option(help="A model it may use, * and ? match any; repeatable. Default: all."),
+        typer.Option(
+            help="Model that it may use, with * and ? as wildcards; repeatable. Default: all models."
+        ),
     ] = None,
     rate_limit: Annotated[
         int | None, typer.Option(min=0, help="Requests per second; 0 blocks. Default: no limit.")
     ] = None,
-    key: Annotated[str | None, typer.Option(help="The key itself. Default: one is made.")] = None,
+    key: Annotated[str | None, typer.Option(help="The key. Default: a generated key.")] = None,
 ) -> None:
-    """Make a credential and show its key, once."""
+    """Create a credential and print its key; the key cannot be shown again."""
     app, settings = _maintenance()
     models = None if not model else tuple(model)
     made = app.create_credential(settings, name, key=key, allowed_models=models, rate_limit=rate_limit)
@@ -145,11 +147,11 @@ def credential_create(
 
 
 def _maintenance() -> tuple[Any, Any]:
-    """Return the composition root and the settings, with the log set up."""
-    from llm_gateway.cli.reading_settings import read_settings  # noqa: PLC0415
+    """Import the gateway, set up logging, and return the `app` module and the settings."""
+    from llm_gateway.cli.settings_loader import load_settings  # noqa: PLC0415
 
-    settings = read_settings()
-    # A short command makes next to no garbage, and its imports make many objects to look through.
+    settings = load_settings()
+    # A short command makes little garbage, while its imports create many objects that each collection would scan.
     gc.disable()
     from llm_gateway import app  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""What `serve` and `demo` serve, and how they welcome the operator."""
+"""The programs behind `serve` and `demo`: preparation, application and first output."""
 
 from __future__ import annotations
 
@@ -15,65 +15,61 @@ if TYPE_CHECKING:
     from llm_gateway.app import Application, DemoAccess
 
 
-def _composition() -> ModuleType:
-    """Import the gateway: that takes most of a start, and is worth it only when the port is free."""
+def _import_app() -> ModuleType:
+    """Import the gateway. This takes most of the start time, so it waits until the port is known to be free."""
     from llm_gateway import app  # noqa: PLC0415
 
     return app
 
 
 class GatewayProgram:
-    """The gateway itself."""
+    """The gateway with the configuration from its database."""
 
     def __init__(self, settings: Settings) -> None:
-        """Serve by `settings`."""
         self._settings = settings
         self._admin_key_path: Path | None = None
 
     def prepare(self) -> None:
-        """Set up the log, then make what a start needs; raise StartupError."""
-        app = _composition()
+        """Set up logging, then the database and the keys; raise StartupError."""
+        app = _import_app()
         app.set_up_logging(self._settings.log_level, debug=self._settings.debug)
         self._admin_key_path = asyncio.run(app.prepare(self._settings)).admin_key_path
 
     def make_app(self) -> Application:
-        """Make the ASGI application."""
-        made: Application = _composition().create_app(self._settings)
+        made: Application = _import_app().create_app(self._settings)
         return made
 
     async def greet(self, app: Application, url: str) -> None:
-        """Say what to do next while there is nothing to serve yet."""
+        """Print the first steps if no configuration exists yet."""
         if await app.catalog_is_empty():
             print(first_steps(url, self._admin_key_path, "sk-" + secrets.token_urlsafe(24)), flush=True)
 
 
 class DemoProgram(GatewayProgram):
-    """The gateway with a provider that answers by itself, and a key to it."""
+    """The gateway with a simulated provider and a credential for it."""
 
     def __init__(self, settings: Settings) -> None:
-        """Serve by `demo_settings`."""
         super().__init__(settings)
         self._access: DemoAccess
 
     def prepare(self) -> None:
-        """Make the demo's database, provider and credential where they are missing; raise StartupError."""
-        app = _composition()
+        """Create the demo's database, provider and credential unless they exist; raise StartupError."""
+        app = _import_app()
         app.set_up_logging(self._settings.log_level, debug=self._settings.debug)
         self._access = asyncio.run(app.seed_demo(self._settings))
 
     async def greet(self, app: Application, url: str) -> None:
-        """Show the key, and how to use it."""
         del app
         print(demo_welcome(url, self._access.key, self._access.model), flush=True)
 
 
 def demo_settings(settings: Settings) -> Settings:
-    """Return `settings` for a demo that touches nothing but DATA_DIR/demo, and needs nothing else."""
-    alone = {
+    """Return `settings` changed so that the demo reads and writes nothing outside DATA_DIR/demo."""
+    isolated = {
         "data_dir": settings.data_dir / "demo",
         "db_url": None,
         "redis_url": None,
         "secret_key": None,
         "auto_migrate": True,
     }
-    return settings.model_copy(update=alone)
+    return settings.model_copy(update=isolated)

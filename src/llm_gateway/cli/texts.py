@@ -1,4 +1,4 @@
-"""What the command line tells newcomers; every command in it works as it is printed."""
+"""The texts that `serve` and `demo` print at a first start; every command in them works as printed."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ import shlex
 from pathlib import Path
 
 _FIRST_STEPS = """
-Nothing is configured yet. Three commands to a first chat{key_place}:
+No provider is configured yet. Three commands lead to a first chat{key_place}:
 
-# 1. A provider: any API that speaks OpenAI's dialect. Put your key in.
+# 1. Add a provider: any OpenAI-compatible API. Insert your own API key.
 curl {url}/admin/v1/providers \\
   -H "Authorization: Bearer {admin_key}" -H "Content-Type: application/json" \\
   -d '{{"provider_key": "openai", "provider_type": "openai", "api_base": "https://api.openai.com/v1",
        "api_key": "sk-your-key-at-the-provider"}}'
 
-# 2. A credential: the key that your clients use; this one was made up just now, for you alone.
+# 2. Add a credential: the key that your clients send. This one was generated just now.
 curl {url}/admin/v1/credentials \\
   -H "Authorization: Bearer {admin_key}" -H "Content-Type: application/json" \\
   -d '{{"name": "me", "key": "{key}"}}'
 
-# 3. A first chat.
+# 3. Send a first chat.
 curl {url}/v1/chat/completions \\
   -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
   -d '{{"model": "gpt-4o-mini", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
 
-The whole API: {url}/docs
+API documentation: {url}/docs
 """
 
 _DEMO = """
@@ -36,7 +36,7 @@ curl -N {url}/v1/chat/completions \\
   -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
   -d '{{"model": "{model}", "stream": true, "messages": [{{"role": "user", "content": "Hello!"}}]}}'
 
-# The same with OpenAI's SDK (pip install openai):
+# The same with the OpenAI SDK (pip install openai):
 from openai import OpenAI
 
 client = OpenAI(base_url="{url}/v1", api_key="{key}")
@@ -44,15 +44,15 @@ messages = [{{"role": "user", "content": "Hello!"}}]
 for chunk in client.chat.completions.create(model="{model}", messages=messages, stream=True):
     print(chunk.choices[0].delta.content or "" if chunk.choices else "", end="", flush=True)
 
-It answers by itself: no provider is called. `make run` (`llm-gateway serve`) is the real thing.
-The API: {url}/docs
+The replies are simulated: no provider is called. Run `make run` (`llm-gateway serve`) for the real gateway.
+API documentation: {url}/docs
 """
 
 
 def first_steps(url: str, admin_key_path: Path | None, key: str) -> str:
-    """Return the commands that lead from an empty catalog to a first chat with the client's `key`.
+    """Return the commands from an empty catalog to a first chat, with `key` as the client's key.
 
-    Without `admin_key_path` the admin key came from ADMIN_KEY.
+    `admin_key_path` is None when the admin key comes from ADMIN_KEY.
     """
     if admin_key_path is None:
         admin_key, place = "$ADMIN_KEY", " (ADMIN_KEY is the admin key)"
@@ -65,5 +65,5 @@ def first_steps(url: str, admin_key_path: Path | None, key: str) -> str:
 
 
 def demo_welcome(url: str, key: str, model: str) -> str:
-    """Return how to chat with the demo."""
+    """Return the commands for a chat with the demo."""
     return _DEMO.format(url=url, key=key, model=model)

@@ -1,9 +1,9 @@
 """The one tree of errors that a client may see, cut by what the client can do about each.
 
 GatewayError
-├── BadRequest                 400  mend the request
+├── BadRequest                 400  change the request
 │   └── BodyTooLarge           413
-├── Unauthenticated            401  bring a key
+├── Unauthenticated            401  send a valid key
 ├── Forbidden                  403  ask for permission
 ├── NotFound                   404
 │   └── ModelNotFound          404
@@ -20,14 +20,12 @@ GatewayError
     ├── UpstreamUnavailable    503
     └── UpstreamTimedOut       504
 
-`http/errors.py` is the only place that turns one into bytes.
+A dialect turns one into bytes; `http/errors.py` sends it.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar
-
-import msgspec
 
 
 class GatewayError(Exception):
@@ -214,7 +212,6 @@ class UpstreamTimedOut(UpstreamError):
     code = "upstream_timeout"
 
 
-def openai_error(error: GatewayError) -> bytes:
-    """Return OpenAI's JSON for an error: `{"error": {"message", "type", "param", "code"}}`."""
-    body = {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
-    return msgspec.json.encode({"error": body})
+def internal_error() -> InternalError:
+    """Return what a client gets for a fault of the gateway."""
+    return InternalError("The gateway failed to handle the request; its log says more under the request id.")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
-Endpoint = Literal["chat/completions", "completions", "embeddings", "responses"]
+from llm_gateway.core.endpoints import ENDPOINTS, Endpoint, EndpointName
 
 
 class ModelRequest(msgspec.Struct, kw_only=True, gc=False):
@@ -17,7 +15,8 @@ class ModelRequest(msgspec.Struct, kw_only=True, gc=False):
     Unix seconds: when the request came.
     """
 
-    endpoint: Endpoint
+    # Only its name: routing and cache keys compare it on every request. `traits` has the rest.
+    endpoint: EndpointName
     model: str
     stream: bool
     # The client asked for the usage chunk of a stream itself.
@@ -27,3 +26,8 @@ class ModelRequest(msgspec.Struct, kw_only=True, gc=False):
     # The field that names something which lives at one provider alone, such as `previous_response_id`; the
     # request makes sense nowhere else. None = there is no such field.
     stateful_field: str | None = None
+
+    @property
+    def traits(self) -> Endpoint:
+        """What sets this request's endpoint apart."""
+        return ENDPOINTS[self.endpoint]

@@ -1,4 +1,4 @@
-"""What a surface hands to the pipeline: who called, how, and how to read what they want."""
+"""What the HTTP layer hands to the pipeline: one call, its dialect, and who sent it."""
 
 from __future__ import annotations
 
@@ -6,38 +6,21 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from llm_gateway.flow.ports.catalog import KeyHasher
+from llm_gateway.flow.ports.dialect import NO_ATTRIBUTION, Attribution, Dialect, PresentedKey
 
 
 class ClientDisconnected(Exception):
-    """The client closed its connection; there is nobody left to answer."""
-
-
-class PresentedKey:
-    """An API key as a client sends it, hashed once however many of its requests bring it."""
-
-    __slots__ = ("_digest", "_text")
-
-    def __init__(self, text: str) -> None:
-        """Take the token; nothing shows it."""
-        self._text = text
-        self._digest: bytes | None = None
-
-    def digest(self, hasher: KeyHasher) -> bytes:
-        """Return what the catalog stores of such a key; `hasher` is the same for as long as the process lives."""
-        digest = self._digest
-        if digest is None:
-            digest = self._digest = hasher.hash(self._text)
-        return digest
+    """The client closed its connection before its response was complete."""
 
 
 class Call(msgspec.Struct, kw_only=True, gc=False):
     """One HTTP request as the flow sees it; times are the clock's.
 
     `admitted` is False when the machine has too many requests in flight already. `forwarded` holds the
-    client's headers that go on to the provider.
+    client's headers that are sent to the provider.
     """
 
+    dialect: Dialect
     request_id: str
     client_request_id: str | None
     path: str
@@ -47,10 +30,11 @@ class Call(msgspec.Struct, kw_only=True, gc=False):
     started: float
     created_at: int
     admitted: bool = True
-    # The client's `x-llm-gateway-cache`, lower case; None = it has no wish.
-    cache: str | None = None
+    # The client's `x-llm-gateway-cache`, in lower case; None = not sent.
+    cache_directive: str | None = None
     forwarded: Mapping[str, str]
-    # All of the client's headers, names in lower case: an affinity rule may ask for any of them.
+    # All of the client's headers, names in lower case: an affinity rule may use any of them.
     headers: Sequence[tuple[bytes, bytes]] = ()
-    # The body's size, once it was read.
+    # Known once the body was read.
     request_bytes: int = 0
+    attribution: Attribution = NO_ATTRIBUTION

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from llm_gateway.flow.ports.catalog import KeyHasher, Snapshots
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.ledger import Journal, Observer, TokenCounter
-from llm_gateway.flow.ports.limits import RateLimiter
+from llm_gateway.flow.ports.limits import Limit
 from llm_gateway.flow.ports.upstream import AccessTokens, Upstream
 from llm_gateway.flow.reply_cache.store import ReplyStore
 from llm_gateway.flow.routing.selector import Selector
@@ -74,7 +74,7 @@ class Gateway:
     adapters: Mapping[str, Adapter]
     upstream: Upstream
     tokens: AccessTokens
-    limiter: RateLimiter
+    limit: Limit
     hasher: KeyHasher
     journal: Journal
     observers: tuple[Observer, ...]

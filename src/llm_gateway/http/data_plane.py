@@ -1,16 +1,14 @@
-"""The data plane's frame: raw ASGI around a handler, from the request's head to its last byte."""
+"""The frame of a model route: raw ASGI, from the request's head to the last byte of its response."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from loguru import logger
-
-from llm_gateway.core.errors import BodyTimedOut, BodyTooLarge, GatewayError, InternalError
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.flow.call import Call, ClientDisconnected
+from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Gateway
+from llm_gateway.flow.ports.dialect import Dialect
 from llm_gateway.flow.ports.workers import WorkerRegistry
 from llm_gateway.flow.request.pipeline import handle
 from llm_gateway.flow.request.reply import WholeReply
@@ -21,9 +19,8 @@ from llm_gateway.http.request_context import context_of
 from llm_gateway.http.responding import send_reply, sent_at_once
 from llm_gateway.http.types import Receive, Scope, Send, exchange_of
 
-# A handler is given the request's id beside ASGI's three.
+# A handler gets the request's id in addition to ASGI's three arguments.
 Handler = Callable[[Scope, Receive, Send, str], Awaitable[None]]
-Parse = Callable[[bytes], ModelRequest]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,18 +29,19 @@ class DataPlane:
 
     gateway: Gateway
     bodies: BodyReader
-    board: WorkerRegistry
+    worker_registry: WorkerRegistry
     max_concurrency: int
 
-    def completion(self, path: str, parse: Parse) -> Handler:
-        """Return the handler of one completion route; `parse` reads the surface's dialect."""
-        gateway, bodies, board = self.gateway, self.bodies, self.board
+    def model_route(self, path: str, dialect: Dialect) -> Handler:
+        """Return the handler of one route that answers with a model."""
+        gateway, bodies, worker_registry = self.gateway, self.bodies, self.worker_registry
 
         async def handler(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
             exchange = exchange_of(scope)
-            context = context_of(scope, exchange)
+            context = context_of(scope, exchange, dialect)
             clock = gateway.clock
             call = Call(
+                dialect=dialect,
                 request_id=request_id,
                 client_request_id=context.client_request_id,
                 path=path,
@@ -52,8 +50,8 @@ class DataPlane:
                 client_ip=context.client_ip,
                 started=clock.monotonic(),
                 created_at=clock.unix_us(),
-                admitted=board.try_enter(self.max_concurrency),
-                cache=context.cache,
+                admitted=worker_registry.try_enter(self.max_concurrency),
+                cache_directive=context.cache_directive,
                 forwarded={"x-request-id": request_id, **context.forwarded},
                 headers=scope["headers"],
             )
@@ -64,51 +62,28 @@ class DataPlane:
                 if body is None:
                     return wait_for_request(call)
                 call.request_bytes = len(body)
-                return parse(body)
+                request, call.attribution = dialect.read(body, call.headers)
+                return request
 
             async def wait_for_request(call: Call) -> ModelRequest:
                 body = await bodies.read(scope, receive)
                 call.request_bytes = len(body)
-                return parse(body)
+                request, call.attribution = dialect.read(body, call.headers)
+                return request
 
             try:
                 with CancelOnDisconnect(exchange):
                     reply = await handle(gateway, call, read_request)
-                    if not (type(reply) is WholeReply and sent_at_once(exchange, send, reply, request_id)):
-                        await send_reply(send, reply, request_id, exchange)
-            except Exception as error:  # noqa: BLE001 - the last frame before the server, see `fail`
-                await fail(send, error, request_id)
+                    if not (
+                        type(reply) is WholeReply and sent_at_once(exchange, send, reply, dialect, request_id)
+                    ):
+                        await send_reply(send, reply, dialect, request_id, exchange)
+            except Exception as error:  # noqa: BLE001 - the last frame before the server
+                await send_error(send, dialect, error, request_id)
             finally:
                 bodies.release(call.request_bytes)
                 gateway.lifecycle.open -= 1
                 if call.admitted:
-                    board.leave()
+                    worker_registry.leave()
 
         return handler
-
-
-async def answer(scope: Scope, send: Send, request_id: str, work: Awaitable[None]) -> None:
-    """Do the work of one request; what it raises becomes the error response, if there can still be one."""
-    try:
-        with CancelOnDisconnect(exchange_of(scope)):
-            await work
-    except Exception as error:  # noqa: BLE001 - the last frame before the server, see `fail`
-        await fail(send, error, request_id)
-
-
-async def fail(send: Send, error: Exception, request_id: str) -> None:
-    """Answer a request with what its work raised: whatever it is, the client hears of it, if it is still there."""
-    if isinstance(error, ClientDisconnected):
-        return
-    if isinstance(error, GatewayError):
-        # What is left of a body that nobody reads would be taken for the next request.
-        close = isinstance(error, (BodyTooLarge, BodyTimedOut))
-        await send_error(send, error, request_id, close=close)
-        return
-    logger.opt(exception=error).error("Request {} failed by a fault of the gateway.", request_id)
-    await send_error(send, internal_error(), request_id)
-
-
-def internal_error() -> InternalError:
-    """Return what a client hears of a fault of ours."""
-    return InternalError("The gateway failed to handle the request; its log says more under the request id.")

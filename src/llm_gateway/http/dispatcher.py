@@ -1,63 +1,47 @@
-"""The outermost ASGI callable: gives every request its id, finds its room, and lets no error out unrendered."""
+"""The outermost ASGI callable: gives every request its id, finds its handler, and answers with what it raises."""
 
 from __future__ import annotations
 
-import hmac
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from loguru import logger
-
-from llm_gateway.core.errors import MethodNotAllowed, Unauthenticated
-from llm_gateway.core.secret import Secret
-from llm_gateway.http.data_plane import Handler, internal_error
-from llm_gateway.http.errors import send_error
-from llm_gateway.http.request_context import bearer
-from llm_gateway.http.types import AsgiApp, Message, Receive, Scope, Send
+from llm_gateway.core.errors import GatewayError, MethodNotAllowed
+from llm_gateway.flow.ports.dialect import ErrorFormat
+from llm_gateway.http.auth import Guard
+from llm_gateway.http.data_plane import Handler
+from llm_gateway.http.disconnect import CancelOnDisconnect
+from llm_gateway.http.errors import TrackedSend, send_error_unless_begun
+from llm_gateway.http.types import AsgiApp, Receive, Scope, Send, exchange_of, set_request_id
 
 
 @dataclass(frozen=True, slots=True)
 class RouteTable:
-    """Raw routes: `exact` by (method, path), `below` by (method, path prefix)."""
+    """Raw routes by (method, path), or by (method, path prefix)."""
 
-    # These meter and log themselves.
+    # These meter, log and render their errors themselves.
     metered: dict[tuple[str, str], Handler] = field(default_factory=dict)
+    # What these raise becomes the error response.
     exact: dict[tuple[str, str], Handler] = field(default_factory=dict)
-    below: dict[tuple[str, str], Handler] = field(default_factory=dict)
+    prefix: dict[tuple[str, str], Handler] = field(default_factory=dict)
+    # How errors look on the paths of this table, and below `root`; None = as the dispatcher's own do.
+    errors: ErrorFormat | None = None
+    # The prefix of all paths that belong to this table, known or not; None = there is none.
+    root: str | None = None
 
-    @classmethod
-    def joined(cls, tables: Iterable[RouteTable]) -> RouteTable:
-        """Return one table with the routes of all."""
-        joined = cls()
-        for table in tables:
-            joined.metered.update(table.metered)
-            joined.exact.update(table.exact)
-            joined.below.update(table.below)
-        return joined
-
-
-@dataclass(frozen=True, slots=True)
-class Guard:
-    """A Bearer token that paths under `prefixes` ask for, before anything of the request is read."""
-
-    prefixes: tuple[str, ...]
-    token: Secret
-    # What the error calls it.
-    name: str
-
-    def refusal(self, scope: Scope) -> Unauthenticated | None:
-        """Return the error for a request that does not bring the token."""
-        given = next((bearer(value) for name, value in scope["headers"] if name == b"authorization"), None)
-        if given is not None and hmac.compare_digest(given.encode(), self.token.reveal().encode()):
-            return None
-        message = f"This path needs the {self.name}: send it as 'Authorization: Bearer ...'."
-        return Unauthenticated(message)
+    def paths(self) -> Iterator[tuple[str, bool]]:
+        """Yield every path, and whether it is a prefix."""
+        for _, path in (*self.metered, *self.exact):
+            yield path, False
+        for _, path in self.prefix:
+            yield path, True
+        if self.root is not None:
+            yield self.root, True
 
 
 class UnmeteredRequest(NamedTuple):
-    """A finished request that used no model: the admin API, lists of models, health, strangers' paths."""
+    """A finished request that used no model: the admin API, lists of models, health, unknown paths."""
 
     request_id: str
     method: str
@@ -68,91 +52,109 @@ class UnmeteredRequest(NamedTuple):
 
 
 class Dispatcher:
-    """Raw routes first, then the FastAPI application for everything else."""
+    """Raw routes first, then the FastAPI application (`fallback`) for everything else."""
 
     def __init__(
         self,
-        routes: RouteTable,
-        rest: AsgiApp,
+        tables: Iterable[RouteTable],
+        fallback: AsgiApp,
         guards: tuple[Guard, ...],
+        errors: ErrorFormat,
         new_id: Callable[[], str],
-        on_other: Callable[[UnmeteredRequest], None],
+        on_unmetered: Callable[[UnmeteredRequest], None],
     ) -> None:
-        """Dispatch to `routes`, else to `rest`, behind the `guards`; tell `on_other` of what has no meter."""
-        self._on_other = on_other
-        self._metered = routes.metered
-        self._exact = routes.exact
-        self._below = tuple(routes.below.items())
-        self._rest = rest
+        """Report requests without a usage row to `on_unmetered`; `errors` renders where no table does."""
+        self._metered: dict[tuple[str, str], Handler] = {}
+        self._exact: dict[tuple[str, str], Handler] = {}
+        self._prefixes: list[tuple[str, str, Handler]] = []
+        # By path (True = a prefix), the first match counts.
+        self._formats: list[tuple[str, bool, ErrorFormat]] = []
+        self._fallback = fallback
         self._guards = guards
+        self._errors = errors
         self._new_id = new_id
+        self._on_unmetered = on_unmetered
+        for table in tables:
+            self._add(table)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Serve one HTTP request: return what is to be awaited, without a frame of its own around it."""
-        handler = self._metered.get((scope["method"], scope["path"]), self._serve_other)
+        """Serve one HTTP request. Not `async`, which saves a frame for each request."""
+        handler = self._metered.get((scope["method"], scope["path"]), self._serve_unmetered)
         return handler(scope, receive, send, self._new_id())
+
+    def _add(self, table: RouteTable) -> None:
+        for (method, path), handler in table.metered.items():
+            guard = self._guard(path)
+            self._metered[method, path] = handler if guard is None else self._guarded(guard, handler)
+        self._exact.update(table.exact)
+        self._prefixes += [(method, path, handler) for (method, path), handler in table.prefix.items()]
+        if table.errors is not None:
+            self._formats += [(path, is_prefix, table.errors) for path, is_prefix in table.paths()]
+
+    def _guarded(self, guard: Guard, handler: Handler) -> Handler:
+        """Return the handler of a metered route behind a guard; unguarded routes pay nothing for guards."""
+
+        def serve(scope: Scope, receive: Receive, send: Send, request_id: str) -> Awaitable[None]:
+            if guard.check(scope) is None:
+                return handler(scope, receive, send, request_id)
+            return self._serve_unmetered(scope, receive, send, request_id)
+
+        return serve
 
     def _handler(self, method: str, path: str) -> Handler | None:
         handler = self._exact.get((method, path))
         if handler is not None:
             return handler
-        for (below_method, prefix), below in self._below:
-            if method == below_method and _is_below(path, prefix):
-                return below
-        return None
+        return next(
+            (found for its, prefix, found in self._prefixes if method == its and _is_below(path, prefix)),
+            None,
+        )
 
     def _allowed(self, path: str) -> list[str]:
         methods = [method for method, known in (*self._metered, *self._exact) if known == path]
-        return methods + [method for (method, prefix), _ in self._below if _is_below(path, prefix)]
+        return methods + [method for method, prefix, _ in self._prefixes if _is_below(path, prefix)]
 
-    def _refusal(self, scope: Scope, path: str) -> Unauthenticated | None:
-        for guard in self._guards:
-            if path.startswith(guard.prefixes):
-                return guard.refusal(scope)
-        return None
+    def _guard(self, path: str) -> Guard | None:
+        return next((guard for guard in self._guards if path.startswith(guard.prefixes)), None)
 
-    async def _serve_other(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+    def _errors_of(self, path: str) -> ErrorFormat:
+        for known, is_prefix, errors in self._formats:
+            if path == known or (is_prefix and path.startswith(known)):
+                return errors
+        return self._errors
+
+    async def _serve_unmetered(self, scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         started = time.monotonic()
-        status = 0
-        complete = False
-
-        async def with_id(message: Message) -> None:
-            nonlocal status, complete
-            complete = message["type"] == "http.response.body" and not message.get("more_body", False)
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                headers = [pair for pair in message.get("headers", ()) if pair[0] != b"x-request-id"]
-                message["headers"] = [*headers, (b"x-request-id", request_id.encode())]
-            await send(message)
-
+        tracked = TrackedSend(send, request_id)
+        set_request_id(scope, request_id)
         path, method = scope["path"], scope["method"]
-        refusal = self._refusal(scope, path)
-        handler = self._handler(method, path)
         try:
-            if refusal is not None:
-                await send_error(with_id, refusal, request_id)
-            elif handler is not None:
-                await handler(scope, receive, with_id, request_id)
+            guard = self._guard(path)
+            if guard is not None and (refusal := guard.check(scope)) is not None:
+                raise refusal
+            if (handler := self._handler(method, path)) is not None:
+                with CancelOnDisconnect(exchange_of(scope)):
+                    await handler(scope, receive, tracked, request_id)
             elif allowed := self._allowed(path):
-                error = MethodNotAllowed(f"{path} takes {', '.join(allowed)}, not {method}.")
-                error.headers = ((b"allow", ", ".join(allowed).encode()),)
-                await send_error(with_id, error, request_id)
+                raise _method_not_allowed(method, path, allowed)
             else:
-                await self._rest(scope, receive, with_id)
-        except Exception:
-            logger.exception("Request {} failed by a fault of the gateway.", request_id)
-            if complete:
-                # FastAPI answers by the handler of framework_errors, and raises all the same.
-                return
-            if status:
-                raise
-            await send_error(with_id, internal_error(), request_id)
+                await self._fallback(scope, receive, tracked)
+        except Exception as error:  # noqa: BLE001 - the last frame before the server
+            await send_error_unless_begun(tracked, self._errors_of(path), error, request_id)
         finally:
             client = scope.get("client")
             seconds = time.monotonic() - started
-            self._on_other(
-                UnmeteredRequest(request_id, method, path, status, seconds, client[0] if client else None)
+            self._on_unmetered(
+                UnmeteredRequest(
+                    request_id, method, path, tracked.status, seconds, client[0] if client else None
+                )
             )
+
+
+def _method_not_allowed(method: str, path: str, allowed: list[str]) -> GatewayError:
+    error = MethodNotAllowed(f"{path} takes {', '.join(allowed)}, not {method}.")
+    error.headers = ((b"allow", ", ".join(allowed).encode()),)
+    return error
 
 
 def _is_below(path: str, prefix: str) -> bool:

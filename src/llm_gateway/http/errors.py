@@ -1,25 +1,91 @@
-"""The one place where an error becomes a response."""
+"""The one place where an error becomes bytes, whether or not the response has begun."""
 
 from __future__ import annotations
 
 import math
 
-from llm_gateway.core.errors import GatewayError, openai_error
-from llm_gateway.http.types import Headers, Send
+from loguru import logger
+
+from llm_gateway.core.errors import BodyTimedOut, BodyTooLarge, GatewayError, internal_error
+from llm_gateway.flow.call import ClientDisconnected
+from llm_gateway.flow.ports.dialect import ErrorFormat, Headers
+from llm_gateway.flow.request.reply import ByteStream
+from llm_gateway.http.types import Message, Send
 
 
-async def send_error(send: Send, error: GatewayError, request_id: str, *, close: bool = False) -> None:
-    """Answer with OpenAI's error JSON; `close` ends the connection too."""
-    body = openai_error(error)
-    headers: Headers = (
-        (b"content-type", b"application/json"),
+class TrackedSend:
+    """ASGI's `send` that puts the request id into the response, and notes how far the response has come."""
+
+    __slots__ = ("_request_id", "_send", "complete", "status")
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self._request_id = request_id.encode()
+        # 0 = the response has not begun.
+        self.status = 0
+        self.complete = False
+
+    async def __call__(self, message: Message) -> None:
+        self.complete = message["type"] == "http.response.body" and not message.get("more_body", False)
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = [pair for pair in message.get("headers", ()) if pair[0] != b"x-request-id"]
+            message["headers"] = [*headers, (b"x-request-id", self._request_id)]
+        await self._send(message)
+
+
+def render(errors: ErrorFormat, error: GatewayError, request_id: str) -> tuple[int, Headers, bytes]:
+    """Return the status, all headers and the body of an error response."""
+    status, headers, body = errors.error_response(error, request_id)
+    headers += (
         (b"content-length", b"%d" % len(body)),
         (b"x-request-id", request_id.encode()),
         *error.headers,
     )
     if error.retry_after is not None:
         headers += ((b"retry-after", b"%d" % max(math.ceil(error.retry_after), 1)),)
-    if close:
+    if isinstance(error, (BodyTooLarge, BodyTimedOut)):
+        # The unread rest of the body would be taken for the next request.
         headers += ((b"connection", b"close"),)
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    return status, headers, body
+
+
+async def send_error(send: Send, errors: ErrorFormat, error: Exception, request_id: str) -> None:
+    """Answer a request whose work raised `error`, and whose response has not begun."""
+    if isinstance(error, ClientDisconnected):
+        return
+    status, headers, body = render(errors, as_gateway_error(error, request_id), request_id)
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+async def send_error_unless_begun(
+    send: TrackedSend, errors: ErrorFormat, error: Exception, request_id: str
+) -> None:
+    """Answer a request whose work raised `error`; a response that has begun is cut."""
+    if not send.status:
+        await send_error(send, errors, error, request_id)
+    elif not isinstance(error, ClientDisconnected):
+        log_fault(error, request_id)
+        if not send.complete:
+            # The server closes the connection, so that the client sees a cut response.
+            raise error
+
+
+async def end_stream(send: Send, stream: ByteStream, fault: Exception, request_id: str) -> None:
+    """End a stream that has begun, and whose work raised `fault`."""
+    last = await stream.fail(as_gateway_error(fault, request_id), begun=True)
+    await send({"type": "http.response.body", "body": last})
+
+
+def as_gateway_error(error: Exception, request_id: str) -> GatewayError:
+    """Return what the client gets; an error that is not meant for clients is logged."""
+    if isinstance(error, GatewayError):
+        return error
+    log_fault(error, request_id)
+    return internal_error()
+
+
+def log_fault(error: Exception, request_id: str) -> None:
+    """Log a fault of the gateway with its traceback."""
+    logger.opt(exception=error).error("Request {} failed by a fault of the gateway.", request_id)

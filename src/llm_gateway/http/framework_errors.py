@@ -1,8 +1,8 @@
-"""Sends FastAPI's own errors, and ours from its routes, through the one renderer."""
+"""Gives FastAPI's own errors, and the gateway's errors from its routes, the gateway's error format."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -16,39 +16,43 @@ from llm_gateway.core.errors import (
     MethodNotAllowed,
     NotFound,
     Unprocessable,
-    openai_error,
+    internal_error,
 )
-from llm_gateway.http.data_plane import internal_error
+from llm_gateway.flow.ports.dialect import ErrorFormat
+from llm_gateway.http.errors import render
+from llm_gateway.http.types import request_id_of
 
 _BAD_REQUEST, _NOT_FOUND, _METHOD_NOT_ALLOWED = 400, 404, 405
 
 
-def add_error_handlers(app: FastAPI) -> None:
-    """Make every error of `app` come out in OpenAI's shape."""
+def add_error_handlers(app: FastAPI, errors: ErrorFormat) -> None:
+    """Make `app` answer with every error as `errors` renders it."""
+
+    def response(request: Request, error: GatewayError, extra: Mapping[str, str] | None = None) -> Response:
+        status, headers, body = render(errors, error, request_id_of(request.scope))
+        answer = Response(body, status, extra)
+        answer.raw_headers = [
+            *answer.raw_headers,
+            *(pair for pair in headers if pair[0] != b"content-length"),
+        ]
+        return answer
 
     @app.exception_handler(GatewayError)
     async def on_gateway_error(request: Request, error: GatewayError) -> Response:
-        del request
-        return _response(error)
+        return response(request, error)
 
     @app.exception_handler(RequestValidationError)
     async def on_invalid(request: Request, error: RequestValidationError) -> Response:
-        del request
-        return _response(_from_validation(error.errors()))
+        return response(request, _from_validation(error.errors()))
 
     @app.exception_handler(Exception)
     async def on_fault(request: Request, error: Exception) -> Response:
-        del request, error
-        return _response(internal_error())
+        del error  # The dispatcher logs it.
+        return response(request, internal_error())
 
     @app.exception_handler(HTTPException)
     async def on_http_error(request: Request, error: HTTPException) -> Response:
-        return _response(_from_status(request, error), error.headers)
-
-
-def _response(error: GatewayError, headers: Any = None) -> Response:  # noqa: ANN401 - Starlette's own
-    extra = dict(headers or {}) | {name.decode(): value.decode() for name, value in error.headers}
-    return Response(openai_error(error), error.status, extra, "application/json")
+        return response(request, _from_status(request, error), error.headers)
 
 
 def _from_status(request: Request, error: HTTPException) -> GatewayError:

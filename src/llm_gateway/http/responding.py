@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from llm_gateway.flow.ports.dialect import Dialect, Headers
 from llm_gateway.flow.request.reply import ByteStream, Reply, WholeReply
-from llm_gateway.http.types import Exchange, Headers, Send
+from llm_gateway.http.errors import as_gateway_error, end_stream
+from llm_gateway.http.types import Exchange, Send
+
+_STREAM_HEADERS: Headers = (
+    (b"cache-control", b"no-cache"),
+    # Tells a buffering proxy in front of the gateway (nginx) to pass every event on at once.
+    (b"x-accel-buffering", b"no"),
+)
 
 
 async def send_json(send: Send, body: bytes, request_id: str, *, status: int = 200) -> None:
-    """Answer with JSON of ours."""
+    """Answer with JSON of the gateway's own."""
     headers: Headers = (
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
@@ -17,29 +25,33 @@ async def send_json(send: Send, body: bytes, request_id: str, *, status: int = 2
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_reply(send: Send, reply: Reply, request_id: str, exchange: Exchange | None) -> None:
-    """Answer with what the pipeline gave."""
+async def send_reply(
+    send: Send, reply: Reply, dialect: Dialect, request_id: str, exchange: Exchange | None
+) -> None:
+    """Answer with what the pipeline returned. Raises only while the response has not begun."""
     if isinstance(reply, WholeReply):
-        await _send_whole(send, reply, request_id)
+        await _send_whole(send, reply, dialect, request_id)
         return
     try:
-        await _send_stream(send, reply, request_id, exchange)
+        await _send_stream(send, reply, dialect, request_id, exchange)
     finally:
         # Synchronous on purpose: an await here would not be finished when the client has left.
         reply.close()
 
 
-def sent_at_once(exchange: Exchange | None, send: Send, reply: WholeReply, request_id: str) -> bool:
-    """Send a whole reply in one step where the server can, past no middleware; tell whether that was done."""
+def sent_at_once(
+    exchange: Exchange | None, send: Send, reply: WholeReply, dialect: Dialect, request_id: str
+) -> bool:
+    """Send a whole reply in one step where the server can and no middleware wraps `send`; return whether it did."""
     if exchange is None or send != exchange.send:
         return False
-    headers = ((b"content-type", b"application/json"), (b"x-request-id", request_id.encode()), *reply.headers)
+    headers = (*dialect.reply_headers, (b"x-request-id", request_id.encode()), *reply.headers)
     return exchange.respond(reply.status, headers, reply.body)
 
 
-async def _send_whole(send: Send, reply: WholeReply, request_id: str) -> None:
+async def _send_whole(send: Send, reply: WholeReply, dialect: Dialect, request_id: str) -> None:
     headers = (
-        (b"content-type", b"application/json"),
+        *dialect.reply_headers,
         (b"content-length", b"%d" % len(reply.body)),
         (b"x-request-id", request_id.encode()),
         *reply.headers,
@@ -48,23 +60,32 @@ async def _send_whole(send: Send, reply: WholeReply, request_id: str) -> None:
     await send({"type": "http.response.body", "body": reply.body})
 
 
-async def _send_stream(send: Send, reply: ByteStream, request_id: str, exchange: Exchange | None) -> None:
+async def _send_stream(
+    send: Send, reply: ByteStream, dialect: Dialect, request_id: str, exchange: Exchange | None
+) -> None:
+    try:
+        data, last = await reply.next()
+    except Exception as fault:  # noqa: BLE001 - the usage row has to say what the client gets
+        error = as_gateway_error(fault, request_id)
+        await reply.fail(error, begun=False)
+        raise error from None
     headers = (
-        (b"content-type", b"text/event-stream; charset=utf-8"),
-        (b"cache-control", b"no-cache"),
-        # Tells a buffering proxy in front of us (nginx) to pass every event on at once.
-        (b"x-accel-buffering", b"no"),
+        *dialect.stream_headers,
+        *_STREAM_HEADERS,
         (b"x-request-id", request_id.encode()),
         *reply.headers,
     )
-    # A middleware's own `send` is not passed by.
+    # Where a middleware wraps `send`, everything goes through it.
     direct = exchange if exchange is not None and send == exchange.send else None
-    data, last = await reply.next()
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     while True:
         await send({"type": "http.response.body", "body": data, "more_body": not last})
         if last:
             return
-        if direct is not None and (sink := direct.sink()) is not None:
-            await reply.relay(sink)
-        data, last = await reply.next()
+        try:
+            if direct is not None and (sink := direct.sink()) is not None:
+                await reply.relay(sink)
+            data, last = await reply.next()
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the client must not take the stream for complete
+            await end_stream(send, reply, fault, request_id)
+            return

@@ -13,6 +13,7 @@ AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = tuple[tuple[bytes, bytes], ...]
 
 _EXTENSION = "llm_gateway.exchange"
+_REQUEST_ID = "llm_gateway.request_id"
 
 
 class Exchange(Protocol):
@@ -22,7 +23,7 @@ class Exchange(Protocol):
     gone: bool
     # What an earlier request with the same head left for this one, its content-length aside; None when there
     # was none.
-    kept: dict[str, Any] | None
+    head_state: dict[str, Any] | None
 
     async def send(self, message: Message) -> None:
         """Be ASGI's `send`, unless something between the server and the application has put its own in its place."""
@@ -50,3 +51,14 @@ def exchange_of(scope: Scope) -> Exchange | None:
     """Return what our own server offers for this request, None on any other server."""
     extensions = scope.get("extensions")
     return extensions.get(_EXTENSION) if extensions else None
+
+
+def set_request_id(scope: Scope, request_id: str) -> None:
+    """Leave the request's id for the applications behind the dispatcher."""
+    scope[_REQUEST_ID] = request_id
+
+
+def request_id_of(scope: Scope) -> str:
+    """Return the id that the dispatcher gave the request, "" without a dispatcher."""
+    request_id: str = scope.get(_REQUEST_ID, "")
+    return request_id

@@ -1,4 +1,4 @@
-"""Facts as lines of JSON: any text that a client may send makes one line, of bounded length."""
+"""Records as lines of JSON, of bounded length whatever text a client sent."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ from typing import TypeVar
 
 import msgspec
 
-# No line is longer, so that a reader can tell a long line from garbage.
+# The maximum length of a line, so that a reader recognises garbage by its length.
 MAX_LINE = 64 * 1024
-# Texts in a fact whose line would be longer are cut to this.
+# If a line would be longer, its texts are truncated to this.
 _MAX_TEXT = 512
 
 _encode = msgspec.json.Encoder().encode
-_Fact = TypeVar("_Fact", bound=msgspec.Struct)
+_Record = TypeVar("_Record", bound=msgspec.Struct)
 
 
-def to_line(fact: msgspec.Struct) -> bytes:
-    """Return the fact's line; texts that are too long, or no valid Unicode, are mended rather than lost."""
+def to_line(record: msgspec.Struct) -> bytes:
+    """Return the record as a line; truncate texts that are too long, and replace invalid Unicode."""
     try:
-        line = _encode(fact)
+        line = _encode(record)
     except UnicodeEncodeError:
-        line = _encode(_mended(fact))
+        line = _encode(_sanitized(record))
     if len(line) >= MAX_LINE:
-        line = _encode(_mended(fact))
+        line = _encode(_sanitized(record))
     return line + b"\n"
 
 
-def _mended(fact: _Fact) -> _Fact:
+def _sanitized(record: _Record) -> _Record:
     texts = {
         name: value.encode("utf-8", "replace").decode()[:_MAX_TEXT]
-        for name, value in msgspec.structs.asdict(fact).items()
+        for name, value in msgspec.structs.asdict(record).items()
         if isinstance(value, str)
     }
-    return msgspec.structs.replace(fact, **texts)
+    return msgspec.structs.replace(record, **texts)

@@ -1,4 +1,4 @@
-"""UUIDv7 request ids, made here because Python 3.11 has none and a request can spare no microsecond."""
+"""UUIDv7 request ids. Python 3.11 has no UUIDv7, and this is faster than a general implementation."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import os
 import time
 from collections.abc import Callable
 
-# Tails are made in batches: one call for random bytes, and the 12-bit counter written out beforehand. Highest
-# counter first, because they are taken from the list's end.
+# Tails are made in batches: one call for random bytes, and the 12-bit counters formatted once. The highest counter
+# comes first, because tails are taken from the end of the list.
 _COUNTERS = tuple(f"{counter:03x}" for counter in range(0xFFF, -1, -16))
 _BATCH = len(_COUNTERS)
 
@@ -16,9 +16,9 @@ class RequestIds:
     """Makes UUIDv7 strings (RFC 9562): 36 characters, sortable by time, strictly rising within a process.
 
     Layout: 48 bits of Unix milliseconds, version 7, a 12-bit counter, the variant, 62 random bits (two of
-    them shared by a batch). The counter rises through a batch, whatever the milliseconds do; a new batch
-    starts in a later millisecond than the last one ended in, borrowed from the future if need be. A clock
-    that steps back is not followed. After a fork the child draws random bits of its own.
+    them shared by a batch). The counter rises through a batch regardless of the time; a new batch starts in a
+    later millisecond than the last one ended in, if necessary one in the future. Time never goes back, even if
+    the clock does. After a fork the child draws its own random bits.
     """
 
     __slots__ = ("_ms", "_now_ns", "_prefix", "_random", "_tails")
@@ -28,7 +28,7 @@ class RequestIds:
         now_ns: Callable[[], int] = time.time_ns,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        """Take the wall clock (Unix nanoseconds) and a source of random bytes."""
+        """`now_ns` returns Unix nanoseconds; `random` returns this many random bytes."""
         self._now_ns = now_ns
         self._random = random
         self._ms = -1
@@ -37,12 +37,11 @@ class RequestIds:
         os.register_at_fork(after_in_child=self._tails.clear)
 
     def __call__(self) -> str:
-        """Return a new id."""
         ms = self._now_ns() // 1_000_000
         tails = self._tails
         if not tails:
             self._refill()
-            # The counter starts again, so that the time has to move.
+            # The counter restarts, so the time must advance.
             if ms <= self._ms:
                 ms = self._ms + 1
         if ms > self._ms:

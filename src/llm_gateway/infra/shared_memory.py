@@ -1,4 +1,4 @@
-"""Files of 64-bit integers that the processes of one machine map, to see one another's numbers at once."""
+"""Files of 64-bit integers that the processes of one machine map to share numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import mmap
 import os
 from pathlib import Path
 
-# A file starts with the tag that says what it is.
+# A file starts with a tag that identifies its content.
 TAG_BYTES = 32
 CELL_BYTES = 8
 
@@ -17,31 +17,31 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def tag(*parts: str) -> bytes:
-    """Return the tag of a file that is about `parts` (a layout, a boot, whose numbers)."""
+    """Return the tag of a file identified by `parts`, for example its layout, the boot and the owner."""
     return hashlib.sha256("\0".join(parts).encode()).digest()
 
 
-def boot_id() -> str:
-    """Return what names this boot of the machine, or "" where that cannot be had."""
+def boot_id(path: Path = _BOOT_ID) -> str:
+    """Return the id of this boot of the machine, or "" if the system has none."""
     try:
-        return _BOOT_ID.read_text().strip()
+        return path.read_text().strip()
     except OSError:
         return ""
 
 
 def open_locked(path: Path, file_tag: bytes, size: int) -> int:
-    """Open the file at `path`, made anew with `size` bytes of nought unless it bears `file_tag`.
+    """Open the file at `path`; create it with `size` zero bytes, or replace it, unless it has `file_tag`.
 
-    Returns a descriptor that holds the file's exclusive flock: `fcntl.flock(fd, LOCK_UN)` when the first
-    look at it is done. Folders are made. Raises OSError. A file with another tag is replaced, not changed:
-    who maps it goes on with what it has.
+    Returns a descriptor that holds an exclusive flock on the file; call `fcntl.flock(fd, LOCK_UN)` after
+    initialisation. Creates missing folders. Raises OSError. A file with another tag is replaced, not changed:
+    processes that map it keep the old content.
     """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if _is_at(descriptor, path) and _bears(descriptor, path, file_tag, size):
+            if _is_at(descriptor, path) and _is_usable(descriptor, path, file_tag, size):
                 return descriptor
         except BaseException:
             os.close(descriptor)
@@ -50,15 +50,15 @@ def open_locked(path: Path, file_tag: bytes, size: int) -> int:
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    """Tell whether nobody replaced the file while we waited for its lock."""
+    """Tell whether the file is still at `path`: another process may have replaced it before we got the lock."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except FileNotFoundError:
         return False
 
 
-def _bears(descriptor: int, path: Path, file_tag: bytes, size: int) -> bool:
-    """Tell whether the file is of use, tagging an empty one and removing a strange one."""
+def _is_usable(descriptor: int, path: Path, file_tag: bytes, size: int) -> bool:
+    """Tell whether the file has the tag; initialise an empty file, remove one with another tag."""
     if os.pread(descriptor, TAG_BYTES, 0) == file_tag:
         return True
     if os.fstat(descriptor).st_size == 0:
@@ -70,14 +70,14 @@ def _bears(descriptor: int, path: Path, file_tag: bytes, size: int) -> bool:
 
 
 def allocate(descriptor: int, start: int, length: int) -> None:
-    """Give a part of the file its room on disk, as noughts where it is new; OSError when there is none.
+    """Allocate disk space for a part of the file, filled with zeros where it is new; raise OSError if it is full.
 
-    A map with a hole would kill the process on a full disk.
+    Without this, a write to the map would kill the process once the disk is full.
     """
     try:
         os.posix_fallocate(descriptor, start, length)
-    except (AttributeError, OSError) as fault:
-        if isinstance(fault, OSError) and fault.errno not in {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}:
+    except (AttributeError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}:
             raise
         missing = start + length - os.fstat(descriptor).st_size
         if missing > 0:
@@ -85,8 +85,8 @@ def allocate(descriptor: int, start: int, length: int) -> None:
 
 
 def map_cells(descriptor: int, start: int, length: int) -> memoryview[int]:
-    """Return `length` bytes of the file from `start` on (a multiple of 64 KiB) as integers.
+    """Map `length` bytes of the file, from `start` (a multiple of 64 KiB), as 64-bit integers.
 
-    Each is read and stored in one piece. The map lasts as long as a view of it does.
+    Each integer is read and written atomically. The map lives as long as a view of it.
     """
     return memoryview(mmap.mmap(descriptor, length, offset=start)).cast("q")

@@ -1,10 +1,10 @@
-"""Names what an operator must mend before the gateway can start, apart from faults of ours."""
+"""The error that an operator must fix before the gateway can start."""
 
 from __future__ import annotations
 
 
 class StartupError(Exception):
-    """The gateway cannot start like this; the message says which setting or file to mend, and how.
+    """The gateway cannot start; the message says which setting or file to fix, and how.
 
-    It holds no secret, and is meant to be printed without a traceback.
+    The message contains no secret, and is printed without a traceback.
     """

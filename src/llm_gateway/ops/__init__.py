@@ -1,1 +1,1 @@
-"""What operators look at: health, metrics and the API's own documentation."""
+"""Operations endpoints: health, metrics and the API documentation."""

@@ -1,4 +1,4 @@
-"""Serves the metrics, as the composition root renders them."""
+"""Serves /metrics."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from llm_gateway.http.types import Receive, Scope, Send
 
 
 def metrics_routes(render: Callable[[], bytes], content_type: str) -> RouteTable:
-    """Return /metrics."""
+    """Return /metrics, whose body is the result of `render`."""
 
     async def metrics(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         del scope, receive

@@ -1,4 +1,4 @@
-"""Serves /docs from files of an installed package, so that it works without any network."""
+"""Serves /docs and /openapi.json. The assets come from an installed package, so no network is needed."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from llm_gateway.core.errors import NotFound
 _STATIC = Path(fastapi_offline.__file__).parent / "static"
 _ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
 _DESCRIPTION = (
-    "OpenAI's API under /v1: point an OpenAI SDK's base_url here. The admin API under /admin/v1 manages "
+    "OpenAI's API under /v1: set the base_url of an OpenAI SDK to it. The admin API under /admin/v1 manages "
     "providers and credentials, and shows usage."
 )
 
 
 def add_documentation(app: FastAPI, raw_paths: Callable[[], dict[str, Any]]) -> None:
-    """Add /docs, its assets and /openapi.json; `raw_paths` are the routes that FastAPI does not know."""
+    """Add /docs, its assets and /openapi.json; `raw_paths` describes the routes that FastAPI does not know."""
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> HTMLResponse:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import msgspec
 
-from llm_gateway.core.config.catalog import Kind
+from llm_gateway.core.config.providers import Kind
 from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
-from llm_gateway.core.errors import GatewayError
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.core.records import Usage
 
 
 class UpstreamRequest(msgspec.Struct, kw_only=True, gc=False):
@@ -29,10 +28,6 @@ class UpstreamRequest(msgspec.Struct, kw_only=True, gc=False):
     def __repr__(self) -> str:
         """Show nothing of what must not be logged: a traceback may hold this."""
         return f"UpstreamRequest(method={self.method!r}, ...)"
-
-
-class BadReply(Exception):
-    """A 2xx reply that makes no sense; the message is for the log and holds none of the reply."""
 
 
 class UpstreamErrorBody(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,8 +61,21 @@ class StreamSample(msgspec.Struct, frozen=True):
     total_bytes: int
 
 
+class StreamTail(msgspec.Struct, frozen=True, kw_only=True):
+    """What an error event needs to know of the events before it, in a dialect whose events are numbered."""
+
+    # Of the error event itself.
+    sequence_number: int = 0
+    # The JSON of the provider's own event that says the reply failed; it was not relayed.
+    failed_event: bytes | None = None
+
+
+# For dialects whose events have no numbers.
+NO_TAIL: Final = StreamTail()
+
+
 class ReplyStream(Protocol):
-    """Reads one streamed reply, as bytes come; says what goes on to the client and what it has learnt."""
+    """Reads one streamed reply, as bytes come; returns the canonical events in it, and says what it has learnt."""
 
     # The first content has come (see Commit in the glossary).
     content_seen: bool
@@ -78,8 +86,10 @@ class ReplyStream(Protocol):
     # The provider's own error event, once there was one: nothing more is to be relayed.
     refusal: UpstreamErrorBody | None
     usage: Usage | None
-    # What the client gets after the last event of a stream that ended well.
-    ending: bytes
+
+    @property
+    def tail(self) -> StreamTail:
+        """Return what the events so far mean for an error event."""
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes from the provider; return bytes for the client: whole events, without any [DONE].
@@ -98,9 +108,6 @@ class ReplyStream(Protocol):
 
     def kept(self) -> StreamSample:
         """Return what was relayed, for counting."""
-
-    def failure(self, error: GatewayError) -> bytes:
-        """Return the event that ends a stream which failed, in the client's dialect."""
 
 
 class Adapter(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from llm_gateway.core.config.catalog import Kind
+from llm_gateway.core.config.providers import Kind
 from llm_gateway.providers.anthropic.kind import ANTHROPIC
 from llm_gateway.providers.base import Adapter
 from llm_gateway.providers.gemini.kind import GEMINI

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from llm_gateway.admin.config.schemas import ConfigVersion, shown
 from llm_gateway.admin.services import Services
+from llm_gateway.admin.write_options import set_etag
 from llm_gateway.core.errors import Unprocessable
 from llm_gateway.flow.ports.catalog import StoreUnavailable
 
@@ -13,12 +14,15 @@ router = APIRouter(prefix="/config", tags=["config"])
 
 
 @router.get("/version", response_model_exclude_unset=True)
-async def get_version(services: Services) -> ConfigVersion:
+async def get_version(services: Services, response: Response) -> ConfigVersion:
     """Show the configuration in force, and what is wrong with a newer one."""
+    stored: int | None
     try:
-        stored: int | None = await services.source.version()
+        stored = await services.source.version()
     except StoreUnavailable:
         stored = None
+    else:
+        set_etag(response, stored)
     return shown(services.reloader.status, stored)
 
 
@@ -27,7 +31,7 @@ async def reload(services: Services) -> ConfigVersion:
     """Read the database again (for rows changed by SQL), and answer when every worker here has it in force."""
     status = await services.reloader.reload()
     if status.refused is not None:
-        faults = "; ".join(status.refused.faults)
+        faults = "; ".join(str(fault) for fault in status.refused.faults)
         raise Unprocessable(
             f"Version {status.refused.version} in the database is refused, "
             f"{'none' if status.version is None else f'version {status.version}'} stays in force: {faults}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, Field
 
 from llm_gateway.admin.times import iso_time
-from llm_gateway.flow.config.reloader import ConfigStatus
+from llm_gateway.flow.config.reloader import ConfigOrigin, ConfigStatus
 from llm_gateway.flow.ports.listeners import ConfigRejection
 
 
@@ -23,8 +23,9 @@ class ConfigVersion(BaseModel):
     version: int | None = Field(description="In force; null while there is none.")
     loaded_at: str | None
     database_version: int | None = Field(description="Stored; null while the database does not answer.")
-    is_kept_copy: bool = Field(
-        description="In force from DATA_DIR, since the database gave nothing valid at start."
+    source: ConfigOrigin | None = Field(
+        description="Where the one in force was read from; the file in DATA_DIR is used when the database gives "
+        "nothing valid at the start. null while there is none."
     )
     refused: RefusedConfig | None = Field(description="The newest stored one, when it cannot be served.")
     error: str | None = Field(description="Why the last load failed, if it did.")
@@ -39,11 +40,13 @@ def shown(status: ConfigStatus, database_version: int | None) -> ConfigVersion:
         version=status.version,
         loaded_at=None if status.loaded_at is None else iso_time(status.loaded_at),
         database_version=database_version,
-        is_kept_copy=status.is_kept_copy,
+        source=status.source,
         refused=None if status.refused is None else _refused(status.refused),
         error=status.error,
     )
 
 
 def _refused(refusal: ConfigRejection) -> RefusedConfig:
-    return RefusedConfig(version=refusal.version, faults=list(refusal.faults), at=iso_time(refusal.at))
+    return RefusedConfig(
+        version=refusal.version, faults=[str(fault) for fault in refusal.faults], at=iso_time(refusal.at)
+    )

@@ -2,73 +2,52 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import cast
+
+from fastapi import APIRouter, Response
 
 from llm_gateway.admin.credentials.schemas import (
     CredentialChange,
     CredentialPage,
-    CredentialToCreate,
     CredentialView,
+    NewCredential,
     WrittenCredential,
-    view,
-    written,
-    written_with_key,
+    shown,
 )
+from llm_gateway.admin.crud import DELETE_RESPONSES, Crud
 from llm_gateway.admin.services import Services
-from llm_gateway.admin.shapes import PAGE_SIZE, Cursor, Deleted, Limit, id_after, make_cursor, read_id
-from llm_gateway.core.errors import NotFound
-from llm_gateway.flow.config.rows import CredentialEntry
+from llm_gateway.admin.shapes import read_id
+from llm_gateway.admin.write_options import Options
+from llm_gateway.flow.config.rows.credentials import StoredCredential
 
 router = APIRouter(prefix="/credentials", tags=["credentials"])
 
-
-def _id(credential: str) -> int:
-    return read_id(credential, "credential")
-
-
-@router.post("", status_code=201, response_model_exclude_unset=True)
-async def create_credential(body: CredentialToCreate, services: Services) -> WrittenCredential:
-    """Create a credential; a key that the gateway made is in this answer and nowhere else."""
-    return written_with_key(await services.editor.create_credential(body.fields(), body.secret()))
-
-
-@router.get("")
-async def list_credentials(
-    services: Services, cursor: Cursor = None, limit: Limit = PAGE_SIZE
-) -> CredentialPage:
-    """List credentials by id."""
-    entries = await services.store.list(CredentialEntry, id_after(cursor), limit + 1)
-    more = len(entries) > limit
-    page = entries[:limit]
-    return CredentialPage(
-        data=[view(entry) for entry in page], next_cursor=make_cursor(str(page[-1].id)) if more else None
-    )
+_CRUD = Crud(
+    stored=StoredCredential,
+    name="credential",
+    new=NewCredential,
+    change=CredentialChange,
+    view=CredentialView,
+    written=WrittenCredential,
+    page=CredentialPage,
+    shown=shown,
+    by_name=False,
+    docs={
+        "create": "Create a credential; a key that the gateway generates is in this answer and nowhere else.",
+        "list": "List credentials by id.",
+        "get": "Show one credential.",
+        "change": "Change the fields in the body; the others stay as they are.",
+        "delete": "Delete a credential; requests in flight finish.",
+    },
+)
+_CRUD.add_to(router)
 
 
-@router.get("/{credential}")
-async def get_credential(credential: str, services: Services) -> CredentialView:
-    """Show one credential."""
-    entry = await services.store.find(CredentialEntry, _id(credential))
-    if entry is None:
-        raise NotFound(f"There is no credential {credential!r}")
-    return view(entry)
-
-
-@router.put("/{credential}", response_model_exclude_unset=True)
-@router.patch("/{credential}", response_model_exclude_unset=True)
-async def change_credential(credential: str, body: CredentialChange, services: Services) -> WrittenCredential:
-    """Change what the body names; the rest stays."""
-    edited = await services.editor.update_credential(_id(credential), body.fields(), body.secret())
-    return written(edited)
-
-
-@router.post("/{credential}/rotate", response_model_exclude_unset=True)
-async def rotate_credential(credential: str, services: Services) -> WrittenCredential:
-    """Replace the key by a fresh one, shown this once; the old one stops working when this answers."""
-    return written_with_key(await services.editor.rotate_credential(_id(credential)))
-
-
-@router.delete("/{credential}", response_model_exclude_unset=True)
-async def delete_credential(credential: str, services: Services) -> Deleted:
-    """Delete a credential; requests it has begun finish."""
-    return Deleted.of(await services.editor.delete(CredentialEntry, _id(credential)))
+@router.post("/{credential}/rotate", response_model_exclude_unset=True, responses=DELETE_RESPONSES)
+async def rotate_credential(
+    credential: str, services: Services, options: Options, response: Response
+) -> WrittenCredential:
+    """Replace the key by a generated one, shown this once; the old one stops working when this answers."""
+    credential_id = read_id(credential, StoredCredential.resource)
+    edited = await services.editor.rotate_credential(credential_id, options)
+    return cast("WrittenCredential", _CRUD.answer(edited, services, response))

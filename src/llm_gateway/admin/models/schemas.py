@@ -14,16 +14,13 @@ from llm_gateway.admin.shapes import (
     CacheBody,
     ModelName,
     Seconds,
+    UpdateBody,
     WriteAnswer,
-    outcome,
     shown_cache,
 )
 from llm_gateway.admin.times import iso_time
-from llm_gateway.core.config.catalog import Model, RetryRules, Strategy, Timeouts
-from llm_gateway.core.config.snapshot import Snapshot
-from llm_gateway.core.config.warnings import model_warnings
-from llm_gateway.flow.config.editor import Edited
-from llm_gateway.flow.config.rows import ModelEntry, ModelFields
+from llm_gateway.core.config.models import Model, RetryRules, Strategy, Timeouts
+from llm_gateway.flow.config.rows.models import ModelUpdate, StoredModel
 
 _Weights = Annotated[
     dict[
@@ -52,26 +49,30 @@ class TimeoutsBody(Body):
 class RetryBody(Body):
     """What is null or left out is the gateway's setting."""
 
-    max_retries: int | None = Field(None, description="Further tries after the first visit to each provider.")
+    max_retries: int | None = Field(
+        None, description="Further tries after the first attempt at each provider."
+    )
     initial_backoff_ms: int | None = None
     max_backoff_ms: int | None = None
     backoff_factor: Seconds | None = None
-    jitter: Seconds | None = Field(None, description="The part of a wait that is random: 0.1 is a tenth.")
+    jitter: Seconds | None = Field(None, description="The random part of a delay: 0.1 is a tenth.")
     retry_cut: bool = Field(
         True, description="Try again when the connection is cut after sending, before any byte of the reply."
     )
 
 
-class ModelChange(Body):
+class ModelChange(UpdateBody):
     """PUT and PATCH: what is left out stays, null resets to the default; objects are replaced as a whole."""
 
-    # A default_factory only says "may be left out": what it makes is never looked at.
+    # A default_factory only says "may be left out": its value is never used.
     name: ModelName = Field(default_factory=str)
     strategy: Strategy | None = None
     weights: _Weights | None = None
-    fallbacks: _Fallbacks | None = Field(None, description="Models to go on with when this one fails.")
+    fallbacks: _Fallbacks | None = Field(None, description="Models to try, in order, when this one fails.")
     context_fallbacks: _Fallbacks | None = Field(None, description="... when the request is too long for it.")
-    policy_fallbacks: _Fallbacks | None = Field(None, description="... when its provider's policy refuses.")
+    policy_fallbacks: _Fallbacks | None = Field(
+        None, description="... when its provider's policy rejects it."
+    )
     timeouts: TimeoutsBody | None = None
     retry: RetryBody | None = None
     affinity: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
@@ -79,9 +80,8 @@ class ModelChange(Body):
     )
     cache: CacheBody | None = Field(None, description="Caching of replies; null = none.")
 
-    def fields(self) -> ModelFields:
-        """Return what the client sent."""
-        return ModelFields(**{name: self._value(name, value) for name, value in self.given().items()})
+    def update(self) -> ModelUpdate:
+        return ModelUpdate(**{name: self._value(name, value) for name, value in self.given().items()})
 
     def _value(self, name: str, value: object) -> Any:  # noqa: ANN401 - any field's value
         if value is None:
@@ -122,11 +122,13 @@ class ModelView(BaseModel):
     cache: CacheBody | None
     created_at: str
     updated_at: str
-    warnings: list[str] = Field(description="What has no effect now, since no enabled provider has it.")
+    warnings: list[str] = Field(
+        description="Settings that have no effect now, because no enabled provider matches them."
+    )
 
 
 class WrittenModel(ModelView, WriteAnswer):
-    """A model's settings, and what their change led to."""
+    """A model's settings after a write."""
 
 
 class ModelPage(BaseModel):
@@ -140,25 +142,9 @@ class ModelPage(BaseModel):
     )
 
 
-def view(entry: ModelEntry, snapshot: Snapshot | None) -> ModelView:
-    """Return what an admin sees of a model's settings, with what is missing in `snapshot`."""
-    return ModelView(**_values(entry, snapshot))
-
-
-def written(edited: Edited[ModelEntry], snapshot: Snapshot | None) -> WrittenModel:
-    """Return the answer to a write."""
-    return WrittenModel(**_values(edited.entry, snapshot), **outcome(edited))
-
-
-def unconfigured(snapshot: Snapshot | None) -> list[str]:
-    """Return the models that providers name and that have no row."""
-    if snapshot is None:
-        return []
-    return [name for name in snapshot.explicit_models if name not in snapshot.models]
-
-
-def _values(entry: ModelEntry, snapshot: Snapshot | None) -> dict[str, Any]:
-    stored = {name: getattr(entry, name) for name in entry.__struct_fields__}
+def shown(row: StoredModel, warnings: list[str]) -> dict[str, Any]:
+    """Return a model's stored settings as an admin sees them."""
+    stored = msgspec.structs.asdict(row)
     values = {name: None if value is UNSET else value for name, value in stored.items()}
     lists = {name: list(value) for name, value in values.items() if isinstance(value, tuple)}
     timeouts, retry = values["timeouts"], values["retry"]
@@ -167,14 +153,8 @@ def _values(entry: ModelEntry, snapshot: Snapshot | None) -> dict[str, Any]:
         **lists,
         "timeouts": timeouts and TimeoutsBody(**msgspec.structs.asdict(timeouts)),
         "retry": retry and RetryBody(**msgspec.structs.asdict(retry)),
-        "cache": shown_cache(entry.cache),
-        "created_at": iso_time(entry.created_at),
-        "updated_at": iso_time(entry.updated_at),
-        "warnings": [] if snapshot is None else _warnings(snapshot, values),
+        "cache": shown_cache(row.cache),
+        "created_at": iso_time(row.created_at),
+        "updated_at": iso_time(row.updated_at),
+        "warnings": warnings,
     }
-
-
-def _warnings(snapshot: Snapshot, values: dict[str, Any]) -> list[str]:
-    lists = ("fallbacks", "context_fallbacks", "policy_fallbacks")
-    fallbacks = {name: values[name] or () for name in lists}
-    return model_warnings(snapshot, values["name"], values["weights"] or (), fallbacks)

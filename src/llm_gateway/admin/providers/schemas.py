@@ -14,16 +14,15 @@ from llm_gateway.admin.shapes import (
     Body,
     ModelName,
     Seconds,
+    UpdateBody,
     WriteAnswer,
-    outcome,
     printable,
     printable_secret,
 )
 from llm_gateway.admin.times import iso_time
-from llm_gateway.core.config.catalog import ClientCredentials
+from llm_gateway.core.config.providers import ClientCredentials
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.config.editor import Edited
-from llm_gateway.flow.config.rows import ProviderEntry, ProviderFields
+from llm_gateway.flow.config.rows.providers import ProviderUpdate, StoredProvider
 
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
 
@@ -78,7 +77,7 @@ _ApiVersion = Annotated[
     Field(min_length=1, max_length=64, description="Azure's `api-version`; null = the kind's own, or none."),
 ]
 _Interval = Annotated[
-    Seconds, Field(description="Seconds between probes, 1 at least; null = it is asked on request alone.")
+    Seconds, Field(description="Seconds between health probes, at least 1; null disables them.")
 ]
 
 
@@ -90,10 +89,10 @@ class OAuth2Body(Body):
     scope: Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(printable)] | None = None
 
 
-class ProviderChange(Body):
+class ProviderChange(UpdateBody):
     """PUT and PATCH: what is left out stays, a masked or left-out api_key keeps the old one, null clears it."""
 
-    # A default_factory only says "may be left out": what it makes is never looked at.
+    # A default_factory only says "may be left out": its value is never used.
     provider_key: _ProviderKey = Field(default_factory=str)
     provider_type: _ProviderType = Field(default_factory=str)
     api_base: _ApiBase = Field(default_factory=str)
@@ -101,15 +100,16 @@ class ProviderChange(Body):
     model_mapping: _Mapping | None = None
     weight: _Weight = Field(default_factory=int)
     is_enabled: bool = Field(default_factory=bool)
-    oauth2: OAuth2Body | None = Field(None, description="How a token is got; null = api_key itself is sent.")
+    oauth2: OAuth2Body | None = Field(
+        None, description="How an access token is obtained; null = api_key itself is sent."
+    )
     api_version: _ApiVersion | None = None
     stream_usage: bool | None = Field(
-        None, description="Whether it takes `stream_options`; null = as its kind does."
+        None, description="Whether it accepts `stream_options`; null = as its kind does."
     )
     probe_interval: _Interval | None = None
 
-    def fields(self) -> ProviderFields:
-        """Return what the client sent."""
+    def update(self) -> ProviderUpdate:
         given = self.given()
         if "api_key" in given:
             given["secret"] = _secret(given.pop("api_key"))
@@ -117,7 +117,7 @@ class ProviderChange(Body):
             given["model_mapping"] = given["model_mapping"] or {}
         if given.get("oauth2") is not None:
             given["oauth2"] = ClientCredentials(**given["oauth2"].model_dump())
-        return ProviderFields(**given)
+        return ProviderUpdate(**given)
 
 
 class NewProvider(ProviderChange):
@@ -149,7 +149,7 @@ class ProviderView(BaseModel):
 
 
 class WrittenProvider(ProviderView, WriteAnswer):
-    """A provider, and what its change led to."""
+    """A provider after a write."""
 
 
 class ProviderPage(BaseModel):
@@ -159,29 +159,20 @@ class ProviderPage(BaseModel):
     next_cursor: str | None
 
 
-def view(entry: ProviderEntry) -> ProviderView:
-    """Return what may be shown of a stored provider."""
-    return ProviderView(**_values(entry))
-
-
-def written(edited: Edited[ProviderEntry]) -> WrittenProvider:
-    """Return the answer to a write."""
-    return WrittenProvider(**_values(edited.entry), **outcome(edited))
-
-
-def _values(entry: ProviderEntry) -> dict[str, Any]:
-    values = {name: getattr(entry, name) for name in entry.__struct_fields__}
-    oauth2 = entry.oauth2
-    return values | {
-        "model_mapping": None if entry.model_mapping is UNSET else entry.model_mapping,
-        # Not validated: a broken row has to be shown too, to be mended.
+def shown(row: StoredProvider, warnings: list[str]) -> dict[str, Any]:
+    """Return a stored provider as an admin sees it; providers have no warnings."""
+    del warnings
+    oauth2 = row.oauth2
+    return msgspec.structs.asdict(row) | {
+        "model_mapping": None if row.model_mapping is UNSET else row.model_mapping,
+        # Not validated: an invalid row has to be shown too, to be repaired.
         "oauth2": (
             OAuth2Body.model_construct(**msgspec.structs.asdict(oauth2))
             if isinstance(oauth2, ClientCredentials)
             else None
         ),
-        "created_at": iso_time(entry.created_at),
-        "updated_at": iso_time(entry.updated_at),
+        "created_at": iso_time(row.created_at),
+        "updated_at": iso_time(row.updated_at),
     }
 
 

@@ -1,1 +1,1 @@
-"""What would become of a request, and why."""
+"""Explains the route of a request."""

@@ -1,16 +1,20 @@
-"""`/admin/v1/route`: what would become of a request, without calling anyone."""
+"""`/admin/v1/route`: explains how a request would be routed, without calling a provider."""
 
 from __future__ import annotations
 
 from fastapi import APIRouter
 
-from llm_gateway.admin.route.schemas import RouteExplanation, RouteQuestion
+from llm_gateway.admin.route.schemas import RouteQuestion
 from llm_gateway.admin.services import Services
+from llm_gateway.flow.explain.answer import Explanation
 
 router = APIRouter(prefix="/route", tags=["route"])
 
 
 @router.post("/explain")
-async def explain_route(body: RouteQuestion, services: Services) -> RouteExplanation:
-    """Say who would be asked, in which order, who is left out and why; nothing is called and no state moves."""
-    return RouteExplanation.of(services.explain(body.question()))
+async def explain_route(body: RouteQuestion, services: Services) -> Explanation:
+    """Show which providers would be tried, in which order, and which are left out and why.
+
+    No provider is called, and no routing state changes.
+    """
+    return services.explain(body.question())

@@ -1,17 +1,20 @@
-"""Usage rows as the admin API lists them."""
+"""Usage rows and attempts as the admin API shows them."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
+import msgspec
 from fastapi import Query
 from pydantic import BaseModel
 
-from llm_gateway.admin.shapes import bad_cursor, make_cursor, read_cursor
 from llm_gateway.admin.times import iso_time, read_time
 from llm_gateway.core.errors import Unprocessable
-from llm_gateway.core.records import Outcome, UsageRecord, UsageSource
-from llm_gateway.flow.config.rows import UsageFilter, UsagePlace
+from llm_gateway.core.ledger.records import AttemptEnded, NextStep, Outcome, UsageRecord
+from llm_gateway.core.ledger.usage import UsageSource
+from llm_gateway.flow.paging import bad_cursor, make_cursor, read_cursor
+from llm_gateway.flow.ports.usage import UsageFilter, UsagePlace
 
 _TIME = "ISO 8601 (UTC unless it says) or Unix seconds"
 Since = Annotated[str | None, Query(max_length=64, description=f"From this time on: {_TIME}.")]
@@ -52,6 +55,35 @@ class UsageRow(BaseModel):
     cache_hit: bool
 
 
+class AttemptRow(BaseModel):
+    """One attempt of a request. Times in milliseconds; null = not known, or does not apply."""
+
+    attempt: int
+    started_at: str
+    provider: str
+    model: str
+    upstream_model: str
+    outcome: Outcome
+    status: int | None
+    reason: str | None
+    detail: str | None
+    next_step: NextStep | None
+    latency_ms: float | None
+    ttft_ms: float | None
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    total_tokens: int | None
+    cached_tokens: int | None
+    reasoning_tokens: int | None
+    usage_source: UsageSource | None
+
+
+class UsageDetail(UsageRow):
+    """One request with its attempts, in the order they were made."""
+
+    attempt_details: list[AttemptRow]
+
+
 class UsagePage(BaseModel):
     """One page of usage rows, newest first."""
 
@@ -60,9 +92,21 @@ class UsagePage(BaseModel):
 
 
 def row(record: UsageRecord) -> UsageRow:
-    """Return a stored fact as it is shown."""
-    values = {name: getattr(record, name) for name in record.__struct_fields__}
-    return UsageRow(**values | {"created_at": iso_time(record.created_at)})
+    """Return a stored record as the API shows it."""
+    return UsageRow(**_values(record))
+
+
+def detail(record: UsageRecord, attempts: Sequence[AttemptEnded]) -> UsageDetail:
+    """Return a stored record with its attempts as the API shows it."""
+    return UsageDetail(**_values(record), attempt_details=[_attempt_row(attempt) for attempt in attempts])
+
+
+def _values(record: UsageRecord) -> dict[str, Any]:
+    return msgspec.structs.asdict(record) | {"created_at": iso_time(record.created_at)}
+
+
+def _attempt_row(attempt: AttemptEnded) -> AttemptRow:
+    return AttemptRow(**msgspec.structs.asdict(attempt) | {"started_at": iso_time(attempt.started_at)})
 
 
 def wanted(

@@ -7,10 +7,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from llm_gateway.core.config.catalog import Catalog, ClientCredentials, Credential, Kind, Model, Provider
+from llm_gateway.core.config.catalog import Catalog
+from llm_gateway.core.config.credentials import Credential
+from llm_gateway.core.config.faults import Fault
 from llm_gateway.core.config.model_patterns import ModelPatterns, is_glob
+from llm_gateway.core.config.models import Model
+from llm_gateway.core.config.providers import ClientCredentials, Kind, Provider
 from llm_gateway.core.config.validation import catalog_faults
-from llm_gateway.core.model_request import Endpoint
+from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.secret import Secret
 
 # Routes of wildcard providers are made on demand: as many as this are kept.
@@ -20,9 +24,8 @@ _ROUTE_CACHE_SIZE = 4096
 class CatalogInvalid(Exception):
     """The catalog cannot be served; `faults` lists every reason, each safe to show to an admin."""
 
-    def __init__(self, faults: tuple[str, ...]) -> None:
-        """Hold all `faults`."""
-        super().__init__("; ".join(faults))
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        super().__init__("; ".join(str(fault) for fault in faults))
         self.faults = faults
 
 
@@ -38,7 +41,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     upstream_model: str
     weight: int
     stream_usage: bool
-    endpoints: tuple[Endpoint, ...] = ("chat/completions", "completions")
+    endpoints: tuple[EndpointName, ...] = ("chat/completions", "completions")
     oauth2: ClientCredentials | None = None
     api_version: str | None = None
 
@@ -75,9 +78,9 @@ class Route:
         self.endpoints = _common(deployments)
         # Under what the selector remembers whose turn it is.
         self.state_key: Hashable = model
-        self._narrowed: dict[Endpoint, Route] = {}
+        self._narrowed: dict[EndpointName, Route] = {}
 
-    def answering(self, endpoint: Endpoint) -> Route:
+    def answering(self, endpoint: EndpointName) -> Route:
         """Return this route without the deployments that do not answer `endpoint`."""
         if endpoint in self.endpoints:
             return self
@@ -90,7 +93,7 @@ class Route:
         return narrowed
 
 
-def _common(deployments: Sequence[Deployment]) -> frozenset[Endpoint]:
+def _common(deployments: Sequence[Deployment]) -> frozenset[EndpointName]:
     sets = [frozenset(deployment.endpoints) for deployment in deployments]
     return frozenset.intersection(*sets) if sets else frozenset()
 
@@ -98,12 +101,14 @@ def _common(deployments: Sequence[Deployment]) -> frozenset[Endpoint]:
 class Principal:
     """A credential as admission needs it."""
 
-    __slots__ = ("credential", "models")
+    __slots__ = ("credential", "is_limited", "models")
 
     def __init__(self, credential: Credential) -> None:
         """Compile the credential's model patterns."""
         self.credential = credential
         self.models = ModelPatterns(credential.allowed_models)
+        # Whether there is any limit to reserve under: most accounts are spared the question.
+        self.is_limited = credential.rate_limit is not None
 
 
 class EnabledProvider:

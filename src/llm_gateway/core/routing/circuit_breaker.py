@@ -1,4 +1,7 @@
-"""A circuit breaker, its clock passed in: says whether a deployment is worth asking, and learns from what came."""
+"""A circuit breaker: tracks the outcomes of attempts and decides whether a deployment may receive the next one.
+
+The caller passes the time in, so the state machine does no I/O and tests need no clock.
+"""
 
 from __future__ import annotations
 
@@ -12,76 +15,81 @@ _SLICES = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BreakerRules:
-    """When a breaker opens, and for how long; times in seconds."""
+    """When a breaker opens, and for how long. Times are in seconds."""
 
-    # So many failures one after the other open it ...
+    # The breaker opens after this many failures in a row ...
     consecutive_failures: int = 5
-    # ... and so does this share of the last `window` seconds' attempts, once there were `least_attempts`.
+    # ... or when this share of the attempts in the last `window` seconds failed, given at least `min_attempts`.
     failure_rate: float = 0.5
     min_attempts: int = 20
     window: float = 30.0
-    # The first time; each failed trial makes the next one `growth` times as long, up to `longest_open`.
+    # Each failed trial multiplies the open time by `open_time_factor`, up to `max_open_time`.
     initial_open_time: float = 5.0
     open_time_factor: float = 2.0
     max_open_time: float = 60.0
 
 
 class Breaker:
-    """Guards one deployment: every attempt takes a ticket with `enter`, and gives it back once, with its outcome.
+    """Protects one deployment from requests while it fails.
 
-    Closed, it lets everyone through. Open, it admits nobody until its time is over; then it is half-open: it
-    admits one trial, and the next only when that one has ended. An attempt that is sent regardless (see panic
-    in the glossary) may close it, and never makes it worse. What began before it opened or closed says nothing
-    any more. Times are monotonic seconds.
+    Every attempt calls `acquire` first, and then reports its outcome exactly once with `succeeded`, `failed` or
+    `release`, passing the generation that `acquire` returned.
+
+    - Closed: every attempt is allowed.
+    - Open: no attempt is allowed until the open time has passed.
+    - Half-open: one trial is allowed, and the next one only after that trial has ended.
+
+    An attempt may be sent even though the breaker does not allow it (see "panic" in the glossary): its success
+    closes the breaker, its failure changes nothing. Outcomes of attempts that started before the breaker last
+    opened or closed are ignored. All times are monotonic seconds.
     """
 
     __slots__ = (
-        "_attempts", "_closed_at", "_consecutive_failures", "_failures", "_generation",
-        "_open_count", "_open_until", "_past_slices", "_requested_by_provider", "_rules", "_slice_end",
-        "_trial_in_flight", "closed",
+        "_attempts", "_closed_at", "_consecutive_failures", "_failures", "_generation", "_open_count",
+        "_open_until", "_past_slices", "_rules", "_slice_end", "_trial_in_flight", "_wait_requested", "closed",
     )  # fmt: skip
 
     def __init__(self, rules: BreakerRules) -> None:
-        """Begin closed, with nothing known."""
         self._rules = rules
-        # The one thing that every request reads.
+        # A plain attribute, because every request reads it.
         self.closed = True
-        # Even; the trial of a half-open breaker has the next odd number. It changes with the state.
+        # Even, and increased by 2 with every change of state. The trial of a half-open breaker gets the odd
+        # number that follows.
         self._generation = 0
         self._trial_in_flight = False
         self._consecutive_failures = 0
-        # Attempts and failures of the slice of time that runs, and of the slices before it.
+        # Attempts and failures in the current slice of the window, and pairs of both for the slices before it.
         self._attempts = self._failures = 0
         self._slice_end = 0.0
         self._past_slices: tuple[tuple[int, int], ...] = ()
         self._open_until = 0.0
-        # It is open because the provider asked for it.
-        self._requested_by_provider = False
+        # The breaker is open because the provider sent Retry-After.
+        self._wait_requested = False
         self._closed_at: float | None = None
-        # How often in a row it opened.
+        # How often the breaker has opened without a long closed period in between.
         self._open_count = 0
 
     @property
     def consecutive_failures(self) -> int:
-        """Return how many attempts failed since the last that did not."""
+        """The number of failed attempts since the last successful one."""
         return self._consecutive_failures
 
     def state(self, now: float) -> State:
-        """Return the state as an operator sees it."""
+        """Return the state as it is shown to operators."""
         if self.closed:
             return "closed"
         return "half_open" if self._trial_in_flight or now >= self._open_until else "open"
 
     def allows(self, now: float) -> bool:
-        """Tell whether an attempt would be let through now."""
+        """Return whether the breaker would allow an attempt now."""
         return self.closed or (now >= self._open_until and not self._trial_in_flight)
 
     def trial_in(self, now: float) -> float:
-        """Return the seconds until it may admit a trial; 0.0 when it is closed or its time is over."""
+        """Return the seconds until a trial is due; 0.0 when the breaker is closed or the open time has passed."""
         return 0.0 if self.closed else max(self._open_until - now, 0.0)
 
     def acquire(self, now: float) -> int:
-        """Take a ticket for an attempt that is about to begin; it is the trial if a trial is due."""
+        """Start an attempt and return its generation. The attempt becomes the trial if one is due."""
         if self.closed:
             return self._generation
         if now >= self._open_until and not self._trial_in_flight:
@@ -90,7 +98,7 @@ class Breaker:
         return self._generation
 
     def succeeded(self, generation: int, now: float) -> None:
-        """Note an attempt that came to a good end."""
+        """Record an attempt whose reply was complete."""
         if generation | 1 != self._generation + 1:
             return
         if not self.closed:
@@ -102,10 +110,10 @@ class Breaker:
         self._attempts += 1
 
     def failed(self, generation: int, now: float, retry_after: float | None = None) -> None:
-        """Note an attempt whose provider failed.
+        """Record an attempt that failed because of the provider.
 
-        `retry_after` is the wait, in seconds, that a 429 asks for: it is kept, up to the longest open time, and
-        does not make the next open time longer.
+        `retry_after` is the wait in seconds that the provider asked for. The breaker then stays open for that
+        long, up to `max_open_time`, and its next open time does not grow.
         """
         if generation | 1 != self._generation + 1:
             return
@@ -118,24 +126,21 @@ class Breaker:
             self._rotate_window(now)
         self._attempts += 1
         self._failures += 1
-        if (
-            retry_after
-            or self._consecutive_failures >= self._rules.consecutive_failures
-            or self._exceeds_failure_rate()
-        ):
+        too_many = self._consecutive_failures >= self._rules.consecutive_failures
+        if retry_after or too_many or self._exceeds_failure_rate():
             self._open(now, retry_after)
 
     def release(self, generation: int) -> None:
-        """Note an attempt that says nothing of the provider: its client left, or asked for what cannot be."""
+        """End an attempt that says nothing about the provider: the client left, or its request was invalid."""
         if generation & 1 and generation == self._generation + 1:
             self._trial_in_flight = False
 
     def allow_trial(self, now: float) -> bool:
-        """Make a trial due now, since the provider gave a sign of life; tell whether that changed anything.
+        """Make a trial due now, because the provider responded to a probe; return whether anything changed.
 
-        A provider that asked to be left alone is left alone.
+        A breaker that opened because the provider sent Retry-After keeps its open time.
         """
-        if self.closed or self._requested_by_provider or now >= self._open_until:
+        if self.closed or self._wait_requested or now >= self._open_until:
             return False
         self._open_until = now
         return True
@@ -147,31 +152,28 @@ class Breaker:
         return attempts >= rules.min_attempts and failures >= rules.failure_rate * attempts
 
     def _rotate_window(self, now: float) -> None:
-        """Begin the next slice of time."""
+        """Start the next slice of the window."""
         length = self._rules.window / _SLICES
         if now - self._slice_end >= self._rules.window:
             self._past_slices = ()
         else:
             missed = int((now - self._slice_end) / length)
-            self._past_slices = (*self._past_slices, (self._attempts, self._failures), *[(0, 0)] * missed)[
-                1 - _SLICES :
-            ]
+            past = (*self._past_slices, (self._attempts, self._failures), *[(0, 0)] * missed)
+            self._past_slices = past[1 - _SLICES :]
         self._attempts = self._failures = 0
         self._slice_end = now + length
 
     def _open(self, now: float, retry_after: float | None) -> None:
         rules = self._rules
-        self._requested_by_provider = bool(retry_after)
+        self._wait_requested = bool(retry_after)
         if retry_after:
             seconds = min(retry_after, rules.max_open_time)
         else:
-            flaps = self._closed_at is None or now - self._closed_at < rules.max_open_time
-            self._open_count = self._open_count + 1 if flaps else 1
-            # Beyond 64 steps the power would only be larger than any longest time.
-            seconds = min(
-                rules.initial_open_time * rules.open_time_factor ** min(self._open_count - 1, 64),
-                rules.max_open_time,
-            )
+            reopened_soon = self._closed_at is None or now - self._closed_at < rules.max_open_time
+            self._open_count = self._open_count + 1 if reopened_soon else 1
+            # The exponent is bounded to avoid an overflow; `max_open_time` caps the result long before.
+            growth = rules.open_time_factor ** min(self._open_count - 1, 64)
+            seconds = min(rules.initial_open_time * growth, rules.max_open_time)
         self._open_until = now + seconds
         self._change_state(closed=False)
 

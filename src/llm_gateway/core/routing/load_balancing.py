@@ -1,4 +1,4 @@
-"""Ways to share requests among targets by weight: in exact turns, by lot, by load, or by what a request is about."""
+"""Weighted load balancing: smooth round robin, random, least loaded, and rendezvous hashing."""
 
 from __future__ import annotations
 
@@ -6,30 +6,30 @@ import hashlib
 import math
 from collections.abc import Hashable, Sequence
 
-# Credits that were scaled are kept to this part of one, which floats add without error.
+# Scaled credits are rounded to multiples of 1/1024, which floats add without rounding errors.
 _RESOLUTION = 1024
 
 
 class SmoothWeightedRoundRobin:
-    """One ring of targets, each with a running credit.
+    """Smooth weighted round robin over a set of targets, as in nginx.
 
-    A pick adds to every target its weight, takes the target with the most credit, and takes the sum
-    of the weights from it. Over any `sum(weights)` picks in a row from a fresh ring each target is
-    picked exactly `weight` times. A credit is what a target is owed: divided by the sum of the weights, a
-    number of picks. Kept by key, it outlives a change of weights or of targets, so nobody is served twice
-    for a change and nobody starves, however often there is one.
+    Each target has a running credit. A pick adds every target's weight to its credit, takes the target with the
+    highest credit, and subtracts the sum of all weights from it. Starting from zero, any `sum(weights)`
+    consecutive picks select each target exactly `weight` times.
+
+    Credits are stored by key and survive a change of weights or targets, so frequent configuration changes
+    neither starve a target nor favour one.
     """
 
     __slots__ = ("_credits", "_total")
 
     def __init__(self) -> None:
-        """Start with everyone at nought."""
         self._credits: dict[Hashable, float] = {}
-        # The sum of weights that the credits are in proportion to.
+        # The sum of the weights that the credits refer to.
         self._total = 0
 
     def pick(self, keys: Sequence[Hashable], weights: Sequence[int]) -> int:
-        """Return the index of the target whose turn it is, and charge it. `weights` are positive."""
+        """Return the index of the next target and charge it. `weights` must be positive."""
         credit = self._credits
         total = winner = 0
         most = -math.inf
@@ -45,7 +45,7 @@ class SmoothWeightedRoundRobin:
         return winner
 
     def pick_among(self, keys: Sequence[Hashable], weights: Sequence[int], indexes: Sequence[int]) -> int:
-        """Pick from some of the targets, as though there were no others: those neither gain nor lose."""
+        """Like `pick`, but among `indexes` only; the credits of all other targets stay unchanged."""
         credit = self._credits
         total = 0
         for index in indexes:
@@ -56,21 +56,24 @@ class SmoothWeightedRoundRobin:
         return winner
 
     def peek(self, keys: Sequence[Hashable], indexes: Sequence[int]) -> int:
-        """Return which of `indexes` is due next after a pick, and charge nobody: it stands in for the pick."""
+        """Return which of `indexes` has the highest credit, without charging it.
+
+        Used after `pick`, when the target that it returned has failed and another one takes its place.
+        """
         return max(indexes, key=lambda index: (self._credits.get(keys[index], 0), -index))
 
     def rebase(self, keys: Sequence[Hashable], weights: Sequence[int]) -> None:
-        """Carry over to new weights or targets what everyone is owed, up to one pick; newcomers start even.
+        """Carry the credits over to new weights or targets, limited to one pick each; new targets start even.
 
-        The first cycle from here gives a target one pick too many or too few at most, and from the second
-        on shares are exact.
+        In the first cycle after this, a target is picked at most once too often or too rarely. From the second
+        cycle on the shares are exact.
         """
         if not keys:
             return
         total = sum(weights)
         scale = total / self._total if self._total else 1.0
         owed = [self._credits.get(key, 0) * scale for key in keys]
-        # What those who left were owed, or owe, is everyone's.
+        # Spread the credits of removed targets evenly over the remaining ones, so that the sum is zero again.
         even = sum(owed) / len(owed)
         self._credits = {
             key: round(max(-total, min(total, credit - even)) * _RESOLUTION) / _RESOLUTION
@@ -80,17 +83,17 @@ class SmoothWeightedRoundRobin:
 
 
 def draw_by_weight(weights: Sequence[int], indexes: Sequence[int], draw: float) -> int:
-    """Return one of `indexes`, each as likely as its weight says; `draw` is a random number in [0, 1)."""
-    left = draw * sum(weights[index] for index in indexes)
+    """Return one of `indexes`, with probabilities proportional to the weights; `draw` is random in [0, 1)."""
+    remaining = draw * sum(weights[index] for index in indexes)
     for index in indexes:
-        left -= weights[index]
-        if left < 0:
+        remaining -= weights[index]
+        if remaining < 0:
             return index
     return indexes[-1]
 
 
 def least_loaded(weights: Sequence[int], loads: Sequence[float], indexes: Sequence[int]) -> list[int]:
-    """Return those of `indexes` whose load, for their weight, is the least: more than one when they tie."""
+    """Return those of `indexes` with the lowest load divided by weight; several when they tie."""
     least = math.inf
     found: list[int] = []
     for index in indexes:
@@ -103,16 +106,17 @@ def least_loaded(weights: Sequence[int], loads: Sequence[float], indexes: Sequen
 
 
 def rendezvous(value: bytes, names: Sequence[bytes], weights: Sequence[int], indexes: Sequence[int]) -> int:
-    """Return which of `indexes` a value belongs to: the same everywhere and always, and by weight over many values.
+    """Return which of `indexes` a value maps to, by weighted rendezvous hashing.
 
-    Each target scores the value by a hash of both, and the highest score wins (weighted rendezvous hashing). So
-    a target that leaves hands its own values over to the others, by their weights, and no other value moves.
+    Each target's score is a hash of the value and the target's name, scaled by weight; the highest score wins.
+    The result is the same in every process and after every restart. When a target is removed, only its own
+    values move, and they spread over the other targets by weight.
     """
     return max(indexes, key=lambda index: _score(value, names[index], weights[index]))
 
 
 def _score(value: bytes, name: bytes, weight: int) -> float:
     digest = hashlib.blake2b(name + b"\0" + value, digest_size=8).digest()
-    # 52 bits and a half: never 0 and never 1, so the logarithm is below nought.
+    # 52 bits plus one half: never exactly 0 or 1, so the logarithm is negative and finite.
     drawn = ((int.from_bytes(digest, "big") >> 12) + 0.5) / 2**52
     return -weight / math.log(drawn)

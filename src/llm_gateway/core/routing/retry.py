@@ -1,4 +1,4 @@
-"""What to do after an attempt failed: rules as values, and a budget that keeps an outage from being multiplied."""
+"""Retry policy: what to do after a failed attempt, and a budget that limits retries during an outage."""
 
 from __future__ import annotations
 
@@ -6,44 +6,45 @@ from typing import Literal
 
 import msgspec
 
-# 401 and 402 are the operator's key and bill, not the client's; 408 and 429 say that this provider cannot, now.
-_NOT_THE_CLIENTS_FAULT = frozenset({401, 402, 408, 429})
+# 401 and 402 concern the operator's API key and billing; 408 and 429 say that the provider cannot answer now.
+# The client causes none of them.
+_PROVIDER_4XX = frozenset({401, 402, 408, 429})
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """Why an attempt did not lead to a reply."""
+    """Why an attempt failed."""
 
     reason: Literal["connect", "cut", "timeout", "protocol", "status"]
-    # The provider's status, when there was one.
+    # The provider's HTTP status, if it sent one.
     status: int | None = None
-    # Seconds that the provider asks to be left alone.
+    # The wait that the provider asked for, in seconds.
     retry_after: float | None = None
-    # What another model may make good.
+    # Set when another model may be able to answer the request.
     about: Literal["context_length", "content_policy"] | None = None
 
 
 def is_provider_failure(failure: Failure) -> bool:
-    """Tell whether a failure says something of the provider; a 4xx is the client's own, but for a few."""
+    """Return whether the provider caused the failure; the client causes most 4xx statuses."""
     if failure.about is not None:
         return False
     status = failure.status
     if failure.reason != "status" or status is None:
         return True
-    return not 400 <= status < 500 or status in _NOT_THE_CLIENTS_FAULT
+    return not 400 <= status < 500 or status in _PROVIDER_4XX
 
 
 class Failover(msgspec.Struct, frozen=True):
-    """Try the next deployment, at once."""
+    """Try the next deployment immediately."""
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """Try a deployment again, after so many seconds."""
+    """Try a deployment again after a wait in seconds."""
 
     after: float
 
 
 class GiveUp(msgspec.Struct, frozen=True):
-    """Tell the client."""
+    """Return the error to the client."""
 
 
 Step = Failover | Retry | GiveUp
@@ -51,28 +52,27 @@ FAILOVER, GIVE_UP = Failover(), GiveUp()
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
-    """How often and how late a deployment is asked again; times in seconds.
+    """How often failed attempts are retried, and after which waits. Times are in seconds.
 
-    The first visit to each deployment is no retry, and is preferred to waiting for one that failed.
+    The first attempt at each deployment is not a retry: untried deployments come before any wait.
     """
 
     max_retries: int = 3
     initial_backoff: float = 1.0
     max_backoff: float = 30.0
     factor: float = 2.0
-    # The part of a wait that is random, up and down.
+    # Each wait varies at random by this share, up or down.
     jitter: float = 0.1
-    # Whether a request is tried again whose connection was cut: the provider may have done the work.
+    # Whether to retry after the connection was cut: the provider may have processed the request already.
     retry_cut: bool = True
 
     def decide(
         self, failure: Failure, *, untried: bool, ready_in: float | None, retries: int, draw: float
     ) -> Step:
-        """Return what comes after a failure before the commit.
+        """Return the next step after a failure before the commit.
 
-        `untried` tells whether the plan holds a deployment that was not asked yet; `ready_in` is how long the
-        one that would be asked again must be left alone, in seconds, None when there is none; `retries` counts
-        those that were; `draw` is a random number in [0, 1).
+        `untried`: the plan has a deployment that was not tried yet. `ready_in`: seconds until a deployment may be
+        retried, None if there is none. `retries`: the number of retries so far. `draw`: a random number in [0, 1).
         """
         if not self.is_retryable(failure):
             return GIVE_UP
@@ -83,13 +83,13 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         return Retry(max(self.backoff(retries, draw), ready_in))
 
     def is_retryable(self, failure: Failure) -> bool:
-        """Tell whether it makes sense to send the request once more, to whomever."""
+        """Return whether the request may be sent again, to any deployment."""
         if failure.reason == "cut":
             return self.retry_cut
         return is_provider_failure(failure)
 
     def backoff(self, retries: int, draw: float) -> float:
-        """Return the seconds before the retry after `retries` of them: exponential, capped, then jittered."""
+        """Return the wait before the retry that follows `retries` others: exponential, capped, then jittered."""
         try:
             wait = min(self.max_backoff, self.initial_backoff * self.factor**retries)
         except OverflowError:
@@ -98,16 +98,20 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RetryBudget:
-    """How many further attempts the requests of one route may cost.
+    """Limits the retries of one route, so that they do not multiply the load during an outage.
 
-    Two bounds, and both must hold. At any moment at most `max(3, 20 %)` of what is in flight are further
-    attempts, those that wait for their turn included. And over any span of time they are at most a tenth of
-    its requests, plus one every ten seconds, plus ten: in an outage whose failures are fast there is little in
-    flight, and three at once would be many. So at one request a second or more, an outage costs 1.2 attempts
-    each in the long run, and a storm of a hundred does from the start.
+    Two limits apply together:
+
+    - Concurrency: at any moment at most `max(3, 20 %)` of the attempts in flight are retries, including those
+      that are waiting to start.
+    - Rate: a token bucket with 10 tokens, which gains 0.1 token per request and 0.1 per second. When failures
+      return immediately, little is in flight, and the concurrency limit alone would allow too many retries.
+
+    At one request per second or more, an outage therefore costs at most 1.2 attempts per request in the long
+    run, and so does a sudden burst of a hundred requests.
     """
 
-    __slots__ = ("_counted", "_in_use", "_refilled_at", "_tokens", "requests")
+    __slots__ = ("_credited_requests", "_in_use", "_refilled_at", "_tokens", "requests")
 
     MIN_CONCURRENCY = 3
     CONCURRENCY_RATIO = 0.2
@@ -116,23 +120,22 @@ class RetryBudget:
     MAX_TOKENS = 10.0
 
     def __init__(self) -> None:
-        """Begin with all that can be saved."""
-        # Requests so far: whoever begins one adds to it, which is all that a request pays.
+        # Requests so far. The plan increments this directly, so that the hot path pays nothing else.
         self.requests = 0
-        self._counted = 0
+        self._credited_requests = 0
         self._in_use = 0
         self._tokens = self.MAX_TOKENS
         self._refilled_at: float | None = None
 
     @property
     def in_use(self) -> int:
-        """Return the further attempts in flight."""
+        """The number of retries in flight."""
         return self._in_use
 
     def acquire(self, now: float, in_flight: int) -> bool:
-        """Take a place for a further attempt, if there is one; `release` gives it back.
+        """Reserve a retry if both limits allow it, and return whether they do. Call `release` when it has ended.
 
-        `in_flight` are the route's attempts in flight, without those that wait.
+        `in_flight` is the number of the route's attempts in flight, without retries that are still waiting.
         """
         self._refill(now)
         most = max(self.MIN_CONCURRENCY, int(self.CONCURRENCY_RATIO * (in_flight + self._in_use)))
@@ -143,11 +146,13 @@ class RetryBudget:
         return True
 
     def release(self) -> None:
-        """Give the place back, when the further attempt has failed, or has led to a reply."""
+        """End a reserved retry, whether it failed or led to a reply."""
         self._in_use -= 1
 
     def _refill(self, now: float) -> None:
         elapsed = 0.0 if self._refilled_at is None else max(now - self._refilled_at, 0.0)
-        earned = (self.requests - self._counted) * self.REQUEST_RATIO + elapsed * self.REFILL_PER_SECOND
+        earned = (
+            self.requests - self._credited_requests
+        ) * self.REQUEST_RATIO + elapsed * self.REFILL_PER_SECOND
         self._tokens = min(self._tokens + earned, self.MAX_TOKENS)
-        self._counted, self._refilled_at = self.requests, now
+        self._credited_requests, self._refilled_at = self.requests, now

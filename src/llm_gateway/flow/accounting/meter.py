@@ -5,11 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from llm_gateway.core.config.snapshot import Deployment
-from llm_gateway.core.errors import GatewayError, openai_error
-from llm_gateway.core.records import AfterFailure, AttemptBegun, AttemptFailed, Outcome, Usage, UsageRecord
+from llm_gateway.core.errors import GatewayError
+from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, NextStep, Outcome, UsageRecord
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.routing.retry import Failure
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Gateway
+from llm_gateway.flow.ports.limits import NOTHING_HELD, Reservation
 
 # nginx's status for a client that left before there was a reply.
 CLIENT_LEFT = 499
@@ -33,8 +35,9 @@ class Meter:
     """Collects what happens, and reports it once."""
 
     __slots__ = (
-        "_attempts", "_call", "_deployment", "_first_content", "_gateway", "_kept_from", "_upstream_ended",
-        "_upstream_started", "config_version", "credential", "model", "record", "response_bytes", "stream",
+        "_attempts", "_call", "_deployment", "_first_content", "_gateway", "_kept_from", "_started_at",
+        "_upstream_ended", "_upstream_started", "config_version", "credential", "model", "record", "reservation",
+        "response_bytes", "stream",
     )  # fmt: skip
 
     def __init__(self, gateway: Gateway, call: Call) -> None:
@@ -43,12 +46,15 @@ class Meter:
         self._call = call
         self._attempts = 0
         self._deployment: Deployment | None = None
+        self._started_at: int | None = None
         self._upstream_started: float | None = None
         self._upstream_ended: float | None = None
         self._first_content: float | None = None
         self._kept_from: tuple[str, str] | None = None
         # The one that was reported.
         self.record: UsageRecord | None = None
+        # What the request holds under its limits; settled or released with the report.
+        self.reservation: Reservation = NOTHING_HELD
         self.credential: str | None = None
         self.model: str | None = None
         self.stream = False
@@ -66,48 +72,63 @@ class Meter:
         return self._attempts
 
     def attempt(self, deployment: Deployment, now: float) -> None:
-        """Note, before it is called, that a deployment is about to be."""
-        self._attempts += 1
+        """Note that `deployment` is about to be called."""
+        call = self._call
+        self._attempts = attempts = self._attempts + 1
         self._deployment = deployment
         self._upstream_started = now
         self._upstream_ended = None
-        call = self._call
+        self._started_at = started_at = call.created_at + int((now - call.started) * 1e6)
+        # By position, in the order of its fields: by name it would take longer.
         self._gateway.journal.begin(
             AttemptBegun(
-                request_id=call.request_id,
-                created_at=call.created_at,
-                client_request_id=call.client_request_id,
-                credential=self.credential,
-                provider=deployment.provider_key,
-                model=self.model or "",
-                upstream_model=deployment.upstream_model,
-                endpoint=call.path,
-                method=call.method,
-                stream=self.stream,
-                request_bytes=call.request_bytes,
-                attempts=self._attempts,
-                client_ip=call.client_ip,
-                config_version=self.config_version or 0,
+                call.request_id,
+                call.created_at,
+                call.client_request_id,
+                self.credential,
+                deployment.provider_key,
+                self.model or "",
+                deployment.upstream_model,
+                call.path,
+                call.method,
+                self.stream,
+                call.request_bytes,
+                attempts,
+                call.client_ip,
+                self.config_version or 0,
+                started_at,
             )
         )
 
-    def attempt_failed(self, failure: Failure, detail: str, then: AfterFailure) -> None:
-        """Note that the attempt led to no reply, and what is done about it."""
-        deployment = self._deployment
-        if deployment is None:
+    def attempt_failed(
+        self, failure: Failure, detail: str, next_step: NextStep, *, is_provider_failure: bool = True
+    ) -> None:
+        """Record an attempt that led to no reply, and what follows.
+
+        Observers hear only of failures of the provider, not of a request that it rightly refused.
+        """
+        deployment, started, started_at = self._deployment, self._upstream_started, self._started_at
+        if deployment is None or started is None or started_at is None:
             return
-        failed = AttemptFailed(
+        ended_at = self._upstream_ended or self._gateway.clock.monotonic()
+        ended = AttemptEnded(
             request_id=self._call.request_id,
+            attempt=self._attempts,
+            started_at=started_at,
             provider=deployment.provider_key,
             model=self.model or "",
             upstream_model=deployment.upstream_model,
-            reason=failure.reason,
+            outcome="error",
             status=failure.status,
+            reason=failure.reason,
             detail=detail,
-            then=then,
+            next_step=next_step,
+            latency_ms=_ms(ended_at - started),
         )
-        for observer in self._gateway.observers:
-            observer.attempt_failed(failed)
+        self._gateway.journal.attempt_ended(ended)
+        if is_provider_failure:
+            for observer in self._gateway.observers:
+                observer.attempt_failed(ended)
 
     def answered_from_cache(self, provider: str, upstream_model: str) -> None:
         """Note that a kept reply answers, and who gave it at the time."""
@@ -124,10 +145,11 @@ class Meter:
         return now
 
     def refuse(self, error: GatewayError) -> None:
-        """Report a request that ended with an error instead of a reply."""
-        self.response_bytes = len(openai_error(error))
+        """Report a request that ended with an error response instead of a reply."""
+        response = self._call.dialect.error_response(error, self._call.request_id)
+        self.response_bytes = len(response.body)
         outcome: Outcome = "error" if error.outcome == "error" else "rejected"
-        self.report(outcome, error.status, error_type=(error.code or error.type)[:100])
+        self.report(outcome, response.status, error_type=(error.code or error.type)[:100])
 
     def abort(self, status: int, usage: Usage | None = None) -> None:
         """Report a request whose end nobody saw: its client left, or this process ends before it does."""
@@ -146,16 +168,28 @@ class Meter:
         # Whoever has no key must not be able to fill the database; metrics and the access log tell of them.
         if self.credential is not None:
             self._gateway.journal.end(record)
+        if self.reservation is not NOTHING_HELD:
+            self._end_reservation(record)
         for observer in self._gateway.observers:
             observer.finished(record)
+
+    def _end_reservation(self, record: UsageRecord) -> None:
+        reservation, self.reservation = self.reservation, NOTHING_HELD
+        if record.attempts:
+            reservation.settle(record)
+        else:
+            reservation.release()
 
     def _record(
         self, outcome: Outcome, status: int, error_type: str | None, usage: Usage | None
     ) -> UsageRecord:
         call, deployment, kept_from = self._call, self._deployment, self._kept_from
-        provider, upstream_model = kept_from or (None, None)
+        provider: str | None
+        upstream_model: str | None
         if deployment is not None:
             provider, upstream_model = deployment.provider_key, deployment.upstream_model
+        else:
+            provider, upstream_model = kept_from or (None, None)
         used = usage or _NOTHING_USED
         now = self._gateway.clock.monotonic()
         upstream_ms = ttft_ms = None
@@ -193,6 +227,7 @@ class Meter:
             call.client_ip,
             self.config_version,
             kept_from is not None,
+            self._started_at,
         )
 
 

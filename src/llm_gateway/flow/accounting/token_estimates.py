@@ -2,25 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
+from llm_gateway.core.endpoints import EndpointName
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.core.records import Usage
 from llm_gateway.core.sse import event_data, split_events
-from llm_gateway.flow.accounting.response_texts import event_texts, input_texts, response_texts
 from llm_gateway.flow.ports.ledger import TokenCounter
 from llm_gateway.providers.base import StreamSample
+from llm_gateway.wire.openai_chat.texts import choice_texts, message_texts, prompt_texts
+from llm_gateway.wire.openai_responses.texts import event_texts, input_texts, response_texts
 
-# OpenAI's published overheads of a chat: for each message, for a name, and for the start of the reply.
-_PER_MESSAGE = 3
-_PER_NAME = 1
-_PER_REPLY = 3
 _BYTES_PER_TOKEN = 4
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+@dataclass(frozen=True, slots=True)
+class _TextReader:
+    """Where the texts of one endpoint's requests and replies are."""
+
+    # Returns the texts, and the tokens to add for what is not text.
+    prompt: Callable[[ModelRequest], tuple[list[str], int]]
+    reply: Callable[[object], list[str]]
+    stream: Callable[[list[Any]], list[str]]
+
+
+def _field(request: ModelRequest, name: str) -> object:
+    try:
+        return msgspec.json.decode(request.fields.get(name, b"null"))
+    except _UNREADABLE:
+        return None
+
+
+def _whole(reply: object) -> list[str]:
+    return choice_texts([reply], "message")
+
+
+def _streamed(chunks: list[Any]) -> list[str]:
+    return choice_texts(chunks, "delta")
+
+
+_READERS: Mapping[EndpointName, _TextReader] = {
+    "chat/completions": _TextReader(
+        lambda asked: message_texts(_field(asked, "messages")), _whole, _streamed
+    ),
+    "completions": _TextReader(lambda asked: prompt_texts(_field(asked, "prompt")), _whole, _streamed),
+    "embeddings": _TextReader(lambda asked: prompt_texts(_field(asked, "input")), _whole, _streamed),
+    "responses": _TextReader(
+        lambda asked: input_texts(_field(asked, "instructions"), _field(asked, "input")),
+        response_texts,
+        event_texts,
+    ),
+}
 
 
 async def count_whole(
@@ -31,7 +69,7 @@ async def count_whole(
         reply = msgspec.json.decode(body)
     except _UNREADABLE:
         reply = {}
-    texts = response_texts(reply) if request.endpoint == "responses" else _choice_texts([reply], "message")
+    texts = _READERS[request.endpoint].reply(reply)
     return await _count(counter, request, upstream_model, texts)
 
 
@@ -41,7 +79,7 @@ async def count_stream(
     """Count a stream from the part of it that was kept; beyond that part, in proportion."""
     unseen = kept.total_bytes - kept.kept_bytes
     chunks = _chunks(kept.blocks)
-    texts = event_texts(chunks) if request.endpoint == "responses" else _choice_texts(chunks, "delta")
+    texts = _READERS[request.endpoint].stream(chunks)
     usage = await _count(counter, request, upstream_model, texts)
     if not unseen:
         return usage
@@ -58,12 +96,12 @@ async def _count(
     counter: TokenCounter, request: ModelRequest, upstream_model: str, reply: list[str]
 ) -> Usage:
     encoding = counter.encoding(upstream_model, request.model)
-    prompt_texts, overhead = _prompt(request)
-    prompt = await counter.count(encoding, prompt_texts)
+    asked, overhead = _READERS[request.endpoint].prompt(request)
+    prompt = await counter.count(encoding, asked)
     completion = await counter.count(encoding, reply)
     # What a provider keeps is a part of the prompt that nobody here has seen.
     counted = prompt is not None and completion is not None and request.stateful_field is None
-    prompt = _by_length(prompt_texts) if prompt is None else prompt
+    prompt = _by_length(asked) if prompt is None else prompt
     completion = _by_length(reply) if completion is None else completion
     prompt += overhead
     return Usage(
@@ -78,54 +116,6 @@ def _by_length(texts: Sequence[str]) -> int:
     return sum(-(-len(text.encode("utf-8", "surrogatepass")) // _BYTES_PER_TOKEN) for text in texts)
 
 
-def _prompt(request: ModelRequest) -> tuple[list[str], int]:
-    """Return the prompt's texts and the tokens to add for what is not text."""
-    if request.endpoint == "responses":
-        return input_texts(_field(request, "instructions"), _field(request, "input"))
-    if request.endpoint == "chat/completions":
-        return _messages(_field(request, "messages"))
-    return _texts_or_tokens(_field(request, "input" if request.endpoint == "embeddings" else "prompt"))
-
-
-def _field(request: ModelRequest, name: str) -> object:
-    try:
-        return msgspec.json.decode(request.fields.get(name, b"null"))
-    except _UNREADABLE:
-        return None
-
-
-def _messages(messages: object) -> tuple[list[str], int]:
-    texts: list[str] = []
-    overhead = _PER_REPLY
-    for message in messages if isinstance(messages, list) else ():
-        if not isinstance(message, dict):
-            continue
-        overhead += _PER_MESSAGE
-        if isinstance(message.get("name"), str):
-            overhead += _PER_NAME
-            texts.append(message["name"])
-        if isinstance(message.get("role"), str):
-            texts.append(message["role"])
-        texts += _texts(message)
-    return texts, overhead
-
-
-def _texts_or_tokens(prompt: object) -> tuple[list[str], int]:
-    """Read a text, several, one in tokens or several in tokens: completions and embeddings take all of these."""
-    if isinstance(prompt, str):
-        return [prompt], 0
-    texts: list[str] = []
-    tokens = 0
-    for part in prompt if isinstance(prompt, list) else ():
-        if isinstance(part, str):
-            texts.append(part)
-        elif isinstance(part, list):
-            tokens += len(part)
-        elif isinstance(part, int):
-            tokens += 1
-    return texts, tokens
-
-
 def _chunks(blocks: Iterable[bytes]) -> list[Any]:
     chunks = []
     for block in blocks:
@@ -138,38 +128,3 @@ def _chunks(blocks: Iterable[bytes]) -> list[Any]:
             except _UNREADABLE:
                 continue
     return chunks
-
-
-def _choice_texts(replies: Iterable[object], part: str) -> list[str]:
-    """Return one text for each choice and each kind of text in it, pieces joined."""
-    pieces: dict[tuple[object, int], list[str]] = {}
-    for reply in replies:
-        choices = reply.get("choices") if isinstance(reply, dict) else None
-        for choice in choices if isinstance(choices, list) else ():
-            if not isinstance(choice, dict):
-                continue
-            message = choice.get(part)
-            texts = _texts(message) if isinstance(message, dict) else []
-            if isinstance(choice.get("text"), str):
-                texts.append(choice["text"])
-            for position, text in enumerate(texts):
-                pieces.setdefault((str(choice.get("index")), position), []).append(text)
-    return ["".join(parts) for parts in pieces.values()]
-
-
-def _texts(message: dict[str, Any]) -> list[str]:
-    """Return what a message, or a piece of one, says: always in the same order, "" where it says nothing."""
-    content = message.get("content")
-    if isinstance(content, list):
-        content = "".join(
-            part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
-        )
-    said = [content, message.get("reasoning_content") or message.get("reasoning"), message.get("refusal")]
-    calls = message.get("tool_calls")
-    functions = (
-        [call.get("function") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
-    )
-    for function in (*functions, message.get("function_call")):
-        if isinstance(function, dict):
-            said += [function.get("name"), function.get("arguments")]
-    return [text if isinstance(text, str) else "" for text in said]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
-from llm_gateway.core.config.catalog import Catalog, Kind
+from llm_gateway.core.config.catalog import Catalog
+from llm_gateway.core.config.providers import Kind
 from llm_gateway.core.config.snapshot import CatalogInvalid, Snapshot, build_snapshot
 from llm_gateway.core.errors import GatewayError
-from llm_gateway.flow.config.rows import CatalogKeeper
+from llm_gateway.flow.config.rows.store import LastGoodStore
 from llm_gateway.flow.ports.catalog import CatalogSource
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.listeners import ConfigRejection, ReloadListener
@@ -21,14 +23,18 @@ BARRIER_TIMEOUT = 2.0
 _BARRIER_POLL = 0.005
 
 
+ConfigOrigin = Literal["database", "last_good_file"]
+
+
 class ConfigStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What an operator wants to know of this worker's configuration. Times are Unix microseconds."""
 
     # In force here; None before the first load.
     version: int | None = None
     loaded_at: int | None = None
-    # In force from DATA_DIR, because the database could not be read, or held nothing valid, at the start.
-    is_kept_copy: bool = False
+    # Where the configuration in force was read from; the file in DATA_DIR when the database could not be read, or
+    # held nothing valid, at the start. None before the first load.
+    source: ConfigOrigin | None = None
     # The newest stored catalog, when it is not valid: the one in force is older.
     refused: ConfigRejection | None = None
     # Why the last load failed, None when it did not.
@@ -55,8 +61,8 @@ class Reloader:
         holder: SnapshotHolder,
         source: CatalogSource,
         kinds: Mapping[str, Kind],
-        board: WorkerRegistry,
-        keeper: CatalogKeeper,
+        worker_registry: WorkerRegistry,
+        last_good: LastGoodStore,
         clock: Clock,
         listener: ReloadListener | None = None,
     ) -> None:
@@ -64,8 +70,8 @@ class Reloader:
         self._holder = holder
         self._source = source
         self._kinds = kinds
-        self._board = board
-        self._keeper = keeper
+        self._worker_registry = worker_registry
+        self._last_good = last_good
         self._clock = clock
         self._listener = listener or ReloadListener()
         self._one_at_a_time = asyncio.Lock()
@@ -86,31 +92,31 @@ class Reloader:
         return self._holder.current
 
     async def start(self) -> None:
-        """Load for the first time; take the kept copy when the database gives nothing valid.
+        """Load for the first time; fall back to the last good catalog when the database gives nothing valid.
 
-        Raises what the source raised when there is no copy either (StoreUnavailable, say). A refused catalog
-        with no copy leaves no configuration in force, and says why in `status`.
+        Raises what the source raised (StoreUnavailable, say) when there is no last good catalog either. A rejected
+        catalog without one leaves no configuration in force, and says why in `status`.
         """
         failure: Exception | None = None
         try:
             await self.reload()
-        except Exception as error:  # noqa: BLE001 - raised again below, unless the copy makes up for it
+        except Exception as error:  # noqa: BLE001 - raised again below, unless the last good catalog can be served
             failure = error
         if self._holder.status.version is not None:
             return
-        if not await self._serve_kept_copy() and failure is not None:
+        if not await self._serve_last_good() and failure is not None:
             raise failure
 
-    async def _serve_kept_copy(self) -> bool:
+    async def _serve_last_good(self) -> bool:
         before, judged = self._holder.status, self._judged
-        kept = await self._keeper.recall()
-        if kept is None or not await self._serve_if_valid(kept):
+        last_good = await self._last_good.load()
+        if last_good is None or not await self._serve_if_valid(last_good):
             self._holder.status = before
             return False
         # What is wrong with the database still shows, and its catalog is judged again only when it changes.
         self._judged = judged
         self._holder.status = msgspec.structs.replace(
-            self._holder.status, is_kept_copy=True, refused=before.refused, error=before.error
+            self._holder.status, source="last_good_file", refused=before.refused, error=before.error
         )
         return True
 
@@ -151,10 +157,10 @@ class Reloader:
 
     async def await_everyone(self, version: int, timeout: float = BARRIER_TIMEOUT) -> tuple[int, ...]:
         """Have all workers of this machine fetch `version`; return the ids of those that have not in time."""
-        self._board.announce_version(version)
+        self._worker_registry.announce_version(version)
         give_up = self._clock.monotonic() + timeout
         # The board is shared memory: nothing wakes us when another process writes there.
-        while (late := self._board.stale_workers(version)) and self._clock.monotonic() < give_up:  # noqa: ASYNC110
+        while (late := self._worker_registry.stale_workers(version)) and self._clock.monotonic() < give_up:  # noqa: ASYNC110
             await asyncio.sleep(_BARRIER_POLL)
         return late
 
@@ -187,9 +193,11 @@ class Reloader:
     def _swap(self, catalog: Catalog, snapshot: Snapshot) -> None:
         self._judged = snapshot.version
         self._holder.current = snapshot
-        self._holder.status = ConfigStatus(version=snapshot.version, loaded_at=self._clock.unix_us())
-        self._board.publish_version(snapshot.version)
-        self._keeper.keep(catalog)
+        self._holder.status = ConfigStatus(
+            version=snapshot.version, loaded_at=self._clock.unix_us(), source="database"
+        )
+        self._worker_registry.publish_version(snapshot.version)
+        self._last_good.save(catalog)
         self._listener.swapped(snapshot)
 
     def _forget(self, load: asyncio.Task[None]) -> None:

@@ -1,91 +1,100 @@
-"""What is asked and what is said of a request that is not made, as values."""
+"""The question and the answer of an explained route.
+
+The answer's types are dataclasses, so that the admin API can serve them and derive its OpenAPI schema from them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
-import msgspec
-
-from llm_gateway.core.config.catalog import Strategy
-from llm_gateway.core.model_request import Endpoint
+from llm_gateway.core.config.models import Strategy
+from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.routing.circuit_breaker import State
 
 Role = Literal["asked", "fallback", "context_fallback", "policy_fallback"]
 Reason = Literal["disabled", "drained", "endpoint", "not_mapped", "breaker_open"]
 
 
-class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that is not made: `credential` is an id or a name, None for one that may do everything."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """A hypothetical request. `credential` is an id or a name; None may use every model."""
 
     model: str | None = None
     task_type: str | None = None
     credential: int | str | None = None
-    endpoint: Endpoint = "chat/completions"
+    endpoint: EndpointName = "chat/completions"
     user: str | None = None
     prompt_cache_key: str | None = None
-    headers: Mapping[str, str] = {}
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class ShownCandidate(msgspec.Struct, frozen=True, kw_only=True):
-    """A deployment that may serve the model; times in seconds."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainedCandidate:
+    """A deployment that may serve the model."""
 
     provider: str
     kind: str
     upstream_model: str
     weight: int
     breaker: State
-    # Until its breaker may admit a trial.
-    trial_in: float
-    # In this process.
-    in_flight: int
+    trial_in: float = field(metadata={"description": "Seconds until an open breaker allows a trial."})
+    in_flight: int = field(metadata={"description": "Attempts in flight in the worker that answers."})
 
 
-class LeftOut(msgspec.Struct, frozen=True, kw_only=True):
-    """A provider that is not asked for the model, and why."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OmittedProvider:
+    """A provider that is not tried for the model."""
 
     provider: str
     reason: Reason
 
 
-class ShownRoute(msgspec.Struct, frozen=True, kw_only=True):
-    """One model that the request could be answered by."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainedRoute:
+    """One model that may serve the request."""
 
     model: str
     role: Role
-    # Why it is passed over as a whole, None when it is not.
-    passed_over: str | None
+    passed_over: str | None = field(
+        metadata={"description": "Why no provider of it is tried; null when some are."}
+    )
     strategy: Strategy
-    # What requests are kept together by, and whether this one has it.
     affinity: str | None
-    has_affinity: bool
-    # Over half of it is behind open breakers, so that all are asked.
-    panic: bool
-    candidates: tuple[ShownCandidate, ...]
-    left_out: tuple[LeftOut, ...]
-    # How many providers do not map the model; the first of them are in `left_out`.
-    not_mapped: int
+    has_affinity: bool = field(
+        metadata={"description": "The request has the value that the affinity rule uses."}
+    )
+    panic: bool = field(metadata={"description": "Breakers are ignored, since over half of them are open."})
+    candidates: tuple[ExplainedCandidate, ...]
+    left_out: tuple[OmittedProvider, ...]
+    not_mapped: int = field(
+        metadata={"description": "Providers that do not map the model; left_out lists up to 100."}
+    )
 
 
-class Stop(msgspec.Struct, frozen=True, kw_only=True):
-    """Who would be asked: the next one when all before it have failed."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedAttempt:
+    """A deployment that is tried once all before it have failed."""
 
     model: str
     provider: str
     upstream_model: str
 
 
-class ShownTimeouts(msgspec.Struct, frozen=True, kw_only=True):
-    """Seconds; `connect` None = CONNECT_TIMEOUT."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveTimeouts:
+    """The timeouts in force, in seconds."""
 
-    connect: float | None
+    connect: float | None = field(metadata={"description": "null = CONNECT_TIMEOUT."})
     first_content: float
     idle: float
     total: float
 
 
-class ShownRetries(msgspec.Struct, frozen=True, kw_only=True):
-    """The policy in force, in the words of its rules, and what of the route's budget is taken in this process."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveRetries:
+    """The retry policy in force."""
 
     max_retries: int
     initial_backoff_ms: float
@@ -93,32 +102,41 @@ class ShownRetries(msgspec.Struct, frozen=True, kw_only=True):
     backoff_factor: float
     jitter: float
     retry_cut: bool
-    in_flight: int
+    in_flight: int = field(
+        metadata={"description": "Retries of this route in flight in the worker that answers."}
+    )
 
 
-class Refused(msgspec.Struct, frozen=True, kw_only=True):
-    """The error that the client would get before anybody was asked."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExpectedError:
+    """The error that the client gets before any provider is tried."""
 
     status: int
     code: str | None
     message: str
 
 
-class Explanation(msgspec.Struct, frozen=True, kw_only=True):
-    """What would become of the request, by the configuration and the state of the process that says so."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """How the worker that answers would handle the request."""
 
     config_version: int
     model: str | None
-    endpoint: Endpoint
+    endpoint: EndpointName
     credential: str | None
-    # Models that do the task, best first, as far as the credential may use them; None when none was asked for.
-    task_models: tuple[str, ...] | None
-    refused: Refused | None
-    routes: tuple[ShownRoute, ...]
-    order: tuple[Stop, ...]
-    # The order was drawn by lot: a request draws its own.
-    is_order_drawn: bool
-    retries: ShownRetries
-    timeouts: ShownTimeouts
-    # Requests per second of the credential; None = no limit.
-    rate_limit: int | None
+    task_models: tuple[str, ...] | None = field(
+        metadata={"description": "The task type's models that the credential may use, best first."}
+    )
+    refused: ExpectedError | None
+    order: tuple[PlannedAttempt, ...]
+    is_order_drawn: bool = field(
+        metadata={"description": "The order is random: every request draws its own."}
+    )
+    routes: tuple[ExplainedRoute, ...]
+    retries: EffectiveRetries
+    timeouts: EffectiveTimeouts
+    rate_limit: int | None = field(
+        metadata={"description": "The credential's requests per second; null = no limit."}
+    )
+    price: None = None
+    price_note: str = "not priced yet"

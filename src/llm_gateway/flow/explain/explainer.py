@@ -1,4 +1,4 @@
-"""Says what would become of a request, without calling anyone: the plan of a live request, on a copy of its state."""
+"""Explains how a request would be routed: plans it like a live request, on a copy of the routing state."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Mapping
 
 import msgspec
 
-from llm_gateway.core.config.catalog import Credential
+from llm_gateway.core.config.credentials import Credential
 from llm_gateway.core.config.snapshot import EnabledProvider, Principal, Route, Snapshot
 from llm_gateway.core.errors import BadRequest, GatewayError, NotFound, Unauthenticated
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.routing.retry import RetryPolicy
 from llm_gateway.flow.explain.answer import (
+    EffectiveRetries,
+    EffectiveTimeouts,
+    ExpectedError,
+    ExplainedCandidate,
+    ExplainedRoute,
     Explanation,
-    LeftOut,
+    OmittedProvider,
+    PlannedAttempt,
     Question,
     Reason,
-    Refused,
     Role,
-    ShownCandidate,
-    ShownRetries,
-    ShownRoute,
-    ShownTimeouts,
-    Stop,
 )
 from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.request.admission import ANONYMOUS, authorise, current_snapshot
@@ -31,12 +31,16 @@ from llm_gateway.flow.request.recovery import policy_of
 from llm_gateway.flow.routing.plan import affinity_of, fallback_route, find_route, make_plan, task_routes
 from llm_gateway.flow.routing.selector import Candidate, Selector
 
-# Of the providers that do not map a model there may be thousands: so many are named.
-_NAMED = 100
+# Thousands of providers may not map a model: this many of them are listed.
+_UNMAPPED_LIMIT = 100
 
 
 def explain(gateway: Gateway, question: Question) -> Explanation:
-    """Return what would become of a request; raise NotFound for an unknown credential, BadRequest, Unavailable."""
+    """Explain the route of a request.
+
+    Raise NotFound for an unknown credential or task type, BadRequest for a question without a model, and Unavailable
+    when no configuration is loaded.
+    """
     snapshot = current_snapshot(gateway, admitted=True)
     account = _account(snapshot, question.credential)
     return _Explainer(gateway, snapshot, account, question).explanation()
@@ -48,11 +52,11 @@ def _account(snapshot: Snapshot, wanted: int | str | None) -> Principal:
     for account in snapshot.accounts.values():
         if wanted in {account.credential.id, account.credential.name}:
             return account
-    raise NotFound(f"There is no credential {wanted!r}")
+    raise NotFound(f"There is no credential {wanted!r}.")
 
 
-def _shown_retries(policy: RetryPolicy, in_flight: int) -> ShownRetries:
-    return ShownRetries(
+def _effective_retries(policy: RetryPolicy, in_flight: int) -> EffectiveRetries:
+    return EffectiveRetries(
         max_retries=policy.max_retries,
         initial_backoff_ms=policy.initial_backoff * 1000,
         max_backoff_ms=policy.max_backoff * 1000,
@@ -64,14 +68,14 @@ def _shown_retries(policy: RetryPolicy, in_flight: int) -> ShownRetries:
 
 
 class _Explainer:
-    """One question, with what it takes to answer it."""
+    """Answers one question."""
 
     def __init__(self, gateway: Gateway, snapshot: Snapshot, account: Principal, question: Question) -> None:
         self._options: Options = gateway.options
         self._snapshot = snapshot
         self._account = account
         self._question = question
-        # Whatever is done with it, live requests do not notice.
+        # A copy, so that live requests are not affected.
         self._selector: Selector = gateway.selector.copy()
         self._now = gateway.clock.monotonic()
         self._headers = [
@@ -89,13 +93,13 @@ class _Explainer:
         question, credential = self._question, self._account.credential
         models, fallbacks = self._models()
         model = models[0] if models else None
-        refused, order, in_flight = None, tuple[Stop, ...](), 0
+        refused, order, in_flight = None, tuple[PlannedAttempt, ...](), 0
         try:
             self._admit(credential)
-            route = self._asked(model)
+            route = self._requested_route(model)
             order, in_flight = self._order(route, fallbacks)
         except GatewayError as error:
-            refused = Refused(status=error.status, code=error.code, message=error.message)
+            refused = ExpectedError(status=error.status, code=error.code, message=error.message)
             route = None
         named = self._snapshot.route(model) if model is not None else None
         rules = (route or named or Route(model or "", (), explicit=False)).rules
@@ -110,8 +114,8 @@ class _Explainer:
             routes=self._routes(model, rules.fallbacks if fallbacks is None else fallbacks),
             order=order,
             is_order_drawn=rules.strategy == "weighted_random",
-            retries=_shown_retries(policy_of(rules, self._options), in_flight),
-            timeouts=ShownTimeouts(
+            retries=_effective_retries(policy_of(rules, self._options), in_flight),
+            timeouts=EffectiveTimeouts(
                 connect=timeouts.connect,
                 first_content=timeouts.first_content or limit,
                 idle=timeouts.idle or limit,
@@ -121,14 +125,14 @@ class _Explainer:
         )
 
     def _models(self) -> tuple[list[str], tuple[str, ...] | None]:
-        """Return the models in question, and what to fall back to if the models' own rules do not say it."""
+        """Return the requested models, and the fallbacks that replace those of the first model's rules, if any."""
         question = self._question
         if question.task_type is None:
             if question.model is None:
-                raise BadRequest("Name a model or a task_type.", param="model")
+                raise BadRequest("Specify a model or a task_type.", param="model")
             return [strip_prefix(question.model, self._options.provider_suffix)], None
         if question.task_type not in self._snapshot.task_types:
-            raise NotFound(f"There is no task type {question.task_type!r}")
+            raise NotFound(f"There is no task type {question.task_type!r}.")
         routes = task_routes(self._snapshot, self._account, question.task_type, question.endpoint)
         models = [route.model for route in routes]
         return models, tuple(models[1:])
@@ -138,13 +142,17 @@ class _Explainer:
         if not credential.is_enabled:
             raise Unauthenticated("The credential is disabled.")
 
-    def _asked(self, model: str | None) -> Route:
+    def _requested_route(self, model: str | None) -> Route:
         if model is None:
-            raise NotFound("None of the task's models can be used.", code="model_not_found")
+            raise NotFound(
+                "No model of the task type is available to this credential.", code="model_not_found"
+            )
         authorise(self._account, model)
         return find_route(self._snapshot, model)
 
-    def _order(self, route: Route, fallbacks: tuple[str, ...] | None) -> tuple[tuple[Stop, ...], int]:
+    def _order(
+        self, route: Route, fallbacks: tuple[str, ...] | None
+    ) -> tuple[tuple[PlannedAttempt, ...], int]:
         request = ModelRequest(
             endpoint=self._question.endpoint,
             model=route.model,
@@ -155,12 +163,12 @@ class _Explainer:
         plan = make_plan(
             self._selector, self._snapshot, self._account, route, request, self._headers, fallbacks=fallbacks
         )
-        stops = []
+        attempts = []
         candidate: Candidate | None = plan.first(self._now)
         while candidate is not None:
             deployment = candidate.deployment
-            stops.append(
-                Stop(
+            attempts.append(
+                PlannedAttempt(
                     model=candidate.route.model,
                     provider=deployment.provider_key,
                     upstream_model=deployment.upstream_model,
@@ -168,9 +176,9 @@ class _Explainer:
             )
             plan.exclude(candidate)
             candidate = plan.next(self._now)
-        return tuple(stops), plan.budget.in_use
+        return tuple(attempts), plan.budget.in_use
 
-    def _routes(self, model: str | None, fallbacks: tuple[str, ...]) -> tuple[ShownRoute, ...]:
+    def _routes(self, model: str | None, fallbacks: tuple[str, ...]) -> tuple[ExplainedRoute, ...]:
         if model is None:
             return ()
         rules = self._snapshot.models.get(model)
@@ -180,7 +188,7 @@ class _Explainer:
             named += [(name, "policy_fallback") for name in rules.policy_fallbacks]
         return tuple(self._route(name, role) for name, role in named)
 
-    def _route(self, model: str, role: Role) -> ShownRoute:
+    def _route(self, model: str, role: Role) -> ExplainedRoute:
         endpoint = self._question.endpoint
         route = self._snapshot.route(model) or Route(
             model, (), explicit=False, rules=self._snapshot.models.get(model)
@@ -188,36 +196,36 @@ class _Explainer:
         rules = route.rules
         _, candidate_set = self._selector.look_up(route.answering(endpoint), self._snapshot)
         panic = candidate_set.in_panic(self._now)
-        left_out, not_mapped = self._left_out(model, rules.weights)
+        left_out, not_mapped = self._omitted(model, rules.weights)
         left_out += [
-            LeftOut(provider=candidate.deployment.provider_key, reason="breaker_open")
+            OmittedProvider(provider=candidate.deployment.provider_key, reason="breaker_open")
             for candidate in candidate_set.candidates
             if not panic and not candidate.breaker.allows(self._now)
         ]
         common = None if rules.affinity is None else affinity_of(rules.affinity, self._fields, self._headers)
-        return ShownRoute(
+        return ExplainedRoute(
             model=model,
             role=role,
-            passed_over=self._passed_over(model),
+            passed_over=self._skip_reason(model),
             strategy=rules.strategy,
             affinity=rules.affinity,
             has_affinity=common is not None,
             panic=panic,
-            candidates=tuple(self._shown(candidate) for candidate in candidate_set.candidates),
+            candidates=tuple(self._explained(candidate) for candidate in candidate_set.candidates),
             left_out=tuple(left_out),
             not_mapped=not_mapped,
         )
 
-    def _passed_over(self, model: str) -> str | None:
+    def _skip_reason(self, model: str) -> str | None:
         if model not in self._account.models:
-            return "the credential may not use it"
+            return "the credential may not use this model"
         if fallback_route(self._snapshot, self._account, model, self._question.endpoint) is None:
-            return "no provider that takes requests answers it here"
+            return "no available provider supports this model and endpoint"
         return None
 
-    def _left_out(self, model: str, weights: Mapping[str, int]) -> tuple[list[LeftOut], int]:
-        found: list[LeftOut] = []
-        unmapped: list[LeftOut] = []
+    def _omitted(self, model: str, weights: Mapping[str, int]) -> tuple[list[OmittedProvider], int]:
+        found: list[OmittedProvider] = []
+        unmapped: list[OmittedProvider] = []
         providers = [(each, True) for each in self._snapshot.providers]
         providers += [(each, False) for each in self._snapshot.disabled]
         count = 0
@@ -225,10 +233,12 @@ class _Explainer:
             reason = self._reason(serving, weights) if is_enabled else "disabled"
             if serving.upstream_model(model) is None:
                 count += 1
-                if len(unmapped) < _NAMED:
-                    unmapped.append(LeftOut(provider=serving.provider.provider_key, reason="not_mapped"))
+                if len(unmapped) < _UNMAPPED_LIMIT:
+                    unmapped.append(
+                        OmittedProvider(provider=serving.provider.provider_key, reason="not_mapped")
+                    )
             elif reason is not None:
-                found.append(LeftOut(provider=serving.provider.provider_key, reason=reason))
+                found.append(OmittedProvider(provider=serving.provider.provider_key, reason=reason))
         return found + unmapped, count
 
     def _reason(self, serving: EnabledProvider, weights: Mapping[str, int]) -> Reason | None:
@@ -237,9 +247,9 @@ class _Explainer:
             return "drained"
         return None if self._question.endpoint in serving.kind.endpoints else "endpoint"
 
-    def _shown(self, candidate: Candidate) -> ShownCandidate:
+    def _explained(self, candidate: Candidate) -> ExplainedCandidate:
         deployment = candidate.deployment
-        return ShownCandidate(
+        return ExplainedCandidate(
             provider=deployment.provider_key,
             kind=deployment.kind,
             upstream_model=deployment.upstream_model,

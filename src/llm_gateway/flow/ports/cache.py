@@ -1,4 +1,4 @@
-"""Where replies are cached."""
+"""The port of the reply cache."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ CacheResult = Literal["hit", "miss", "bypass"]
 
 
 class ReplyCache(Protocol):
-    """Keeps replies by an opaque key. Never raises: a failing store is a miss, and its own affair."""
+    """Stores replies under opaque keys. Never raises: when the store fails, a lookup is a miss."""
 
     async def get(self, key: bytes) -> bytes | None:
-        """Return what is kept and not too old, or None."""
+        """Return the value, or None when there is none or it has expired."""
 
     async def put(self, key: bytes, value: bytes, ttl: float) -> None:
-        """Keep `value` for `ttl` seconds at most."""
+        """Store `value` for at most `ttl` seconds; the cache may drop it earlier."""

@@ -1,4 +1,4 @@
-"""Time, injected."""
+"""The clock port."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """Time, injected."""
+    """A source of time that tests can replace."""
 
     def monotonic(self) -> float:
-        """Return seconds that never go back."""
+        """Return seconds from an arbitrary start; never goes back."""
 
     def unix_us(self) -> int:
         """Return Unix microseconds."""

@@ -1,47 +1,53 @@
-"""Where usage facts go, and how tokens are counted."""
+"""Where facts about requests go, and how tokens are counted."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
 
-from llm_gateway.core.records import AttemptBegun, AttemptFailed, UsageRecord
+from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord
 
 
 class Journal(Protocol):
-    """Keeps facts safe from the moment a call returns. Calls are synchronous and take microseconds."""
+    """Keeps facts from the moment a call returns. Calls are synchronous and take microseconds."""
 
     def begin(self, attempt: AttemptBegun) -> None:
-        """Note that an upstream is about to be called. Never raises."""
+        """Record that an upstream is about to be called. Never raises."""
+
+    def attempt_ended(self, attempt: AttemptEnded) -> None:
+        """Record an attempt that failed; another may follow. Never raises."""
 
     def end(self, record: UsageRecord) -> None:
-        """Note that a request ended. Never raises."""
+        """Record the end of a request. Never raises."""
 
 
 class Observer(Protocol):
-    """Reads the fact about each finished request: metrics, journal, access log."""
+    """Is told of every finished request and failed attempt: metrics, access log."""
 
     def finished(self, record: UsageRecord) -> None:
-        """Take note, without blocking and without raising."""
+        """Take note of a finished request. Must neither block nor raise."""
 
-    def attempt_failed(self, failed: AttemptFailed) -> None:
-        """Take note of an attempt that led to no reply; another may follow."""
+    def attempt_failed(self, failed: AttemptEnded) -> None:
+        """Take note of an attempt that failed because of its provider. Must neither block nor raise."""
 
 
 class FactsRefused(Exception):
-    """The usage store is there, but will not take these values: trying the same again cannot help."""
+    """The usage store is there, but rejects these values: the same values will be rejected again."""
 
 
 class UsageStore(Protocol):
-    """Where usage facts end up: the database's usage table."""
+    """Where usage records and attempts end up: the database's usage tables."""
 
     async def upsert(self, facts: Sequence[bytes]) -> None:
-        """Store all of `facts` (each a UsageRecord as the journal has it, a line of JSON) or, when it raises, none.
+        """Store all of `facts` or, when it raises, none.
 
-        Idempotent by `request_id`: a row that is already there stays, except that a true end takes the place
-        of `interrupted`; and one call may carry the same id twice. Raises FactsRefused when the
-        values themselves are refused (no such JSON, out of range, a text that cannot be stored); every other
-        exception is taken as an outage, and the same facts come again. Must have a time limit of its own.
+        Each is a line of the journal: a `UsageRecord` or an `AttemptEnded` as JSON. The last attempt of a record is
+        stored with it (see `core.ledger.records.last_attempt`), unless the attempt has a fact of its own.
+
+        Idempotent by `request_id`, and by attempt: a stored row stays, except that a true end replaces
+        `interrupted`; one call may carry the same id twice. Raises FactsRefused when the values themselves are
+        rejected (not such JSON, out of range, a text that cannot be stored); every other exception is taken as an
+        outage, after which the same facts come again. The implementation sets its own time limit.
         """
 
 

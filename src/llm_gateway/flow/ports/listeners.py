@@ -1,4 +1,4 @@
-"""What reports events to the log and to gauges: reloads, tests of providers."""
+"""Listeners to configuration reloads and provider tests, such as the log."""
 
 from __future__ import annotations
 
@@ -6,51 +6,51 @@ from typing import Protocol
 
 import msgspec
 
+from llm_gateway.core.config.faults import Fault
 from llm_gateway.core.config.snapshot import Snapshot
-from llm_gateway.core.records import Usage
+from llm_gateway.core.ledger.usage import Usage
 
 
 class ConfigRejection(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored catalog that is not served, and every reason; `at` is Unix microseconds."""
+    """A stored catalog that is invalid, with every reason; `at` is in Unix microseconds."""
 
     version: int
-    faults: tuple[str, ...]
+    faults: tuple[Fault, ...]
     at: int
 
 
 class ReloadListener:
-    """Is told what reloading did, to log it and to set gauges; this one does nothing."""
+    """Notified of the result of each reload. The methods of this base class do nothing."""
 
     def swapped(self, snapshot: Snapshot) -> None:
-        """Take note that `snapshot` is in force now."""
+        """`snapshot` is in force now."""
 
     def refused(self, refusal: ConfigRejection) -> None:
-        """Take note that the stored catalog is not valid."""
+        """The stored catalog is invalid; called once for each version."""
 
     def failed(self, reason: str) -> None:
-        """Take note that the catalog could not be loaded."""
+        """The catalog could not be loaded."""
 
 
 class ProviderTest(msgspec.Struct, frozen=True, kw_only=True):
-    """What one tiny request led to. No secret and no address; `latency_ms` includes getting an access token."""
+    """The result of one small test request, without secrets or addresses. `latency_ms` includes OAuth2."""
 
     provider: str
     ok: bool
     latency_ms: float
-    # As the provider knows it; None when none could be chosen.
+    # The upstream model; None if none could be chosen.
     model: str | None = None
-    # The provider's; None when there was no reply.
+    # The provider's HTTP status; None if there was no response.
     status: int | None = None
-    # The beginning of what the model said.
+    # The start of the reply text.
     text: str | None = None
     usage: Usage | None = None
-    # What went wrong, in the provider's own words where it had some, and what to do about it.
+    # What went wrong, in the provider's words if it sent any, and how to fix it.
     error: str | None = None
     advice: str | None = None
 
 
 class TrialListener(Protocol):
-    """Hears of tests, for the log."""
+    """Notified of each provider test."""
 
-    def tested(self, result: ProviderTest) -> None:
-        """Take note."""
+    def tested(self, result: ProviderTest) -> None: ...

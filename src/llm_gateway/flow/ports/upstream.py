@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, Protocol
 
-from llm_gateway.core.config.catalog import ClientCredentials
+from llm_gateway.core.config.providers import ClientCredentials
 from llm_gateway.core.secret import Secret
 from llm_gateway.providers.base import UpstreamRequest
 

@@ -1,4 +1,4 @@
-"""What the workers of one machine tell one another."""
+"""The registry of the workers on one machine."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import Protocol
 
 
 class WorkerRegistry(Protocol):
-    """What the workers of one machine (one `DATA_DIR`) tell one another, in shared memory."""
+    """State that the workers of one machine (one `DATA_DIR`) share in memory."""
 
     def publish_version(self, version: int) -> None:
-        """Say which config version this worker serves."""
+        """Set the config version that this worker serves."""
 
     def announce_version(self, version: int) -> None:
-        """Say that this version exists, so that the others go and fetch it."""
+        """Report that this version exists, so that the other workers load it."""
 
     def announced_version(self) -> int:
         """Return the highest version announced on this machine."""
@@ -21,10 +21,10 @@ class WorkerRegistry(Protocol):
         """Return the process ids of the live workers that serve an older version."""
 
     def try_enter(self, limit: int) -> bool:
-        """Count one more request in flight on this machine, unless `limit` are already."""
+        """Count a request in flight on this machine; return False, uncounted, if there are already `limit`."""
 
     def leave(self) -> None:
-        """Count one request less."""
+        """Undo one successful `try_enter`."""
 
     def active(self) -> int:
-        """Return the requests in flight on this machine."""
+        """Return the number of requests in flight on this machine."""

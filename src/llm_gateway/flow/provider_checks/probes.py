@@ -1,4 +1,4 @@
-"""Asks providers what models they have: for /v1/models, and because whoever answers that is alive."""
+"""Probes providers by requesting their model lists, for `/v1/models` and to see whether they respond."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import msgspec
 from llm_gateway.core.config.snapshot import EnabledProvider, Snapshot
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.upstream import TransportError
-from llm_gateway.providers.base import BadReply
+from llm_gateway.wire.errors import BadReply
 
 _TIMEOUT = 5.0
 _LIST_LIMIT = 8 * 1024 * 1024
-_AT_ONCE = 64
+_MAX_CONCURRENT = 64
 _TICK = 1.0
-# By how much the time between two probes varies, up and down.
+# The time between two probes varies at random by this share, up or down.
 _JITTER = 0.1
 
-# Is told a provider's key, and whether it answered.
-Answered = Callable[[str, bool], None]
+# Called with a provider's key, and whether the provider returned its model list.
+OnAnswer = Callable[[str, bool], None]
 
 
 class Probe(msgspec.Struct, frozen=True, kw_only=True):
-    """What one provider answered; times are Unix microseconds and milliseconds. No URL and no secret."""
+    """The result of one probe. `checked_at` is Unix microseconds. Contains no URL and no secret."""
 
     provider: str
     status: Literal["healthy", "unhealthy"]
@@ -36,22 +36,21 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Prober:
-    """Probes providers, each at most once in `ttl` seconds and config version, and one at a time."""
+    """Probes providers, each at most once per `ttl` seconds and configuration version."""
 
-    def __init__(self, gateway: Gateway, *, ttl: float, answered: Answered | None = None) -> None:
-        """Keep answers for `ttl` seconds, and tell `answered` of each."""
+    def __init__(self, gateway: Gateway, *, ttl: float, on_answer: OnAnswer | None = None) -> None:
         self._gateway = gateway
-        self._answered = answered
+        self._on_answer = on_answer
         self._ttl = ttl
         self._known: dict[tuple[int, int], tuple[float, asyncio.Task[Probe]]] = {}
-        self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._slots = asyncio.Semaphore(_MAX_CONCURRENT)
 
     async def probe_all(self, snapshot: Snapshot) -> dict[str, Probe]:
-        """Return each enabled provider's answer, all asked at once, by provider_key."""
+        """Probe all enabled providers concurrently; return the results by provider key."""
         return await self._probe(snapshot, snapshot.providers)
 
     async def probe_wildcards(self, snapshot: Snapshot) -> dict[str, Probe]:
-        """Return the answers of the providers that serve names they do not list."""
+        """Probe the providers whose mapping contains patterns; return the results by provider key."""
         return await self._probe(snapshot, snapshot.wildcard_providers)
 
     async def _probe(self, snapshot: Snapshot, providers: tuple[EnabledProvider, ...]) -> dict[str, Probe]:
@@ -62,21 +61,21 @@ class Prober:
             key = (snapshot.version, provider.provider.id)
             known = self._known.get(key)
             if known is None:
-                known = (now + self._ttl, asyncio.ensure_future(self.ask(provider)))
+                known = (now + self._ttl, asyncio.ensure_future(self.probe(provider)))
                 self._known[key] = known
             tasks.append(known[1])
-        # Shielded: who stops waiting does not end the flight of the others.
+        # Shielded, because other callers may be waiting for the same task when this one is cancelled.
         probes = await asyncio.gather(*(asyncio.shield(task) for task in tasks))
         return {probe.provider: probe for probe in probes}
 
-    async def ask(self, provider: EnabledProvider) -> Probe:
-        """Return one provider's answer of this moment; a good one makes trials of its open breakers due."""
+    async def probe(self, provider: EnabledProvider) -> Probe:
+        """Probe one provider now. If it responds, its open breakers may send a trial immediately."""
         clock = self._gateway.clock
         async with self._slots:
             started = clock.monotonic()
             error, models = await self._list(provider)
-        if self._answered is not None:
-            self._answered(provider.provider.provider_key, error is None)
+        if self._on_answer is not None:
+            self._on_answer(provider.provider.provider_key, error is None)
         if error is None:
             self._gateway.selector.allow_trial(provider.provider.provider_key, clock.monotonic())
         return Probe(
@@ -103,7 +102,7 @@ class Prober:
             return str(fault), []
 
     async def _with_token(self, provider: EnabledProvider) -> EnabledProvider:
-        """Put an access token in the place of the secret that it is got with."""
+        """Return the provider with an access token as its secret, if it uses OAuth2."""
         known = provider.provider
         if known.oauth2 is None or known.secret is None:
             return provider
@@ -112,32 +111,32 @@ class Prober:
 
 
 class PeriodicProbes:
-    """Asks those providers unasked that have a `probe_interval`.
+    """Probes the providers that have a `probe_interval`.
 
-    Every worker of a machine asks for itself, and so seldom that together they keep the interval; they begin
-    at random moments, and no two waits are quite the same. So nobody has to be elected, every worker's
-    breakers learn of it, and no provider sees them all at once.
+    Every worker of a machine probes on its own, at a rate that makes all of them together keep the interval.
+    The start and each wait are random. So the workers need no coordination, the breakers of every worker profit,
+    and a provider does not receive all probes at once.
     """
 
     def __init__(self, gateway: Gateway, prober: Prober, *, workers: int) -> None:
-        """Probe with `prober`, beside `workers - 1` others."""
+        """`workers` is the number of workers that probe, including this one."""
         self._gateway = gateway
         self._prober = prober
         self._workers = workers
-        # By provider id: its interval, and when it is asked next.
+        # By provider id: its interval, and the time of its next probe.
         self._due: dict[int, tuple[float, float]] = {}
-        self._asking: set[int] = set()
+        self._running: set[int] = set()
 
     async def run(self) -> None:
         """Probe until cancelled."""
         async with asyncio.TaskGroup() as group:
             while True:
                 for provider in self.take_due():
-                    group.create_task(self._ask(provider))
+                    group.create_task(self._run_probe(provider))
                 await self._gateway.sleep(_TICK)
 
     def take_due(self) -> list[EnabledProvider]:
-        """Return who is to be asked now, each until it is due again; who is still being asked waits."""
+        """Return the providers to probe now and schedule their next probes. Skip those that are being probed."""
         snapshot, now = self._gateway.snapshots.current, self._gateway.clock.monotonic()
         due: dict[int, tuple[float, float]] = {}
         found = []
@@ -146,26 +145,26 @@ class PeriodicProbes:
             if interval is None:
                 continue
             draw = self._gateway.selector.draw()
-            asked, at = self._due.get(key, (None, 0.0))
-            if asked != interval:
+            known, at = self._due.get(key, (None, 0.0))
+            if known != interval:
                 at = now + interval * self._workers * draw
-            elif at <= now and key not in self._asking:
+            elif at <= now and key not in self._running:
                 found.append(provider)
                 at = now + interval * self._workers * (1 + _JITTER * (2 * draw - 1))
             due[key] = (interval, at)
         self._due = due
         return found
 
-    async def _ask(self, provider: EnabledProvider) -> None:
-        self._asking.add(provider.provider.id)
+    async def _run_probe(self, provider: EnabledProvider) -> None:
+        self._running.add(provider.provider.id)
         try:
-            await self._prober.ask(provider)
+            await self._prober.probe(provider)
         finally:
-            self._asking.discard(provider.provider.id)
+            self._running.discard(provider.provider.id)
 
 
 async def list_models(snapshot: Snapshot, prober: Prober) -> list[str]:
-    """Return every public model, once: explicit names, then what wildcard providers list."""
+    """Return every public model once: mapped names first, then the models that wildcard providers list."""
     models = dict.fromkeys(snapshot.explicit_models)
     if snapshot.wildcard_providers:
         probes = await prober.probe_wildcards(snapshot)

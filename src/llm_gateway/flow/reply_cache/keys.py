@@ -1,4 +1,4 @@
-"""Which requests may be answered from kept replies, and what two of them must have in common: the key."""
+"""Cache keys: which requests may be answered from the cache, and what makes two requests the same."""
 
 from __future__ import annotations
 
@@ -12,56 +12,56 @@ import msgspec
 from llm_gateway.core.config.snapshot import Route
 from llm_gateway.core.model_request import ModelRequest
 
-# Goes up with every change to what is kept or to what a key is made of.
-_FORMAT = 1
-# Fields that change neither the answer nor its form. `model` and `stream` are in the key as they were judged.
-_LEFT_OUT = frozenset(
+# Raised with every change to the stored format or to the parts of a key.
+_FORMAT = 2
+# Fields that change neither the answer nor its form. `model` and `stream` are in the key in parsed form.
+_IGNORED_FIELDS = frozenset(
     {
         "model", "stream", "store", "metadata", "safety_identifier", "prompt_cache_key", "prompt_cache_retention",
     }
 )  # fmt: skip
-# Headers that go to the provider and change no answer.
-_HEADERS_LEFT_OUT = frozenset({"x-request-id", "traceparent", "tracestate", "idempotency-key"})
-# Tools that the client runs itself: asking for them does nothing yet.
-_OWN_TOOLS = frozenset({"function", "custom"})
+# Headers that are sent to the provider but do not change the answer.
+_IGNORED_HEADERS = frozenset({"x-request-id", "traceparent", "tracestate", "idempotency-key"})
+# Tools that the client executes: a reply that calls them has no side effect.
+_CLIENT_TOOLS = frozenset({"function", "custom"})
 _FALSE = (None, b"false", b"null")
 _NULL = (None, b"null")
-# Beyond it a float stands for several integers.
+# Above this, one float stands for several integers.
 _EXACT = 2**53
 
 
 class _Ambiguous(Exception):
-    """The JSON means different things to different readers, so that no key can stand for it."""
+    """Parsers disagree about the meaning of this JSON, so that it has no key."""
 
 
 def is_stateful(request: ModelRequest) -> bool:
-    """Tell whether a reply depends on, or changes, what the provider remembers: such a one is never kept."""
+    """Tell whether the reply depends on, or changes, state at the provider; such replies are never cached."""
     fields = request.fields
-    if request.endpoint != "responses":
+    if not request.traits.stores_by_default:
         return not _is(fields, "store", _FALSE)
     return not (
-        # Responses are stored unless one says otherwise.
+        # The Responses API stores a response by default.
         _is(fields, "store", (b"false",))
         and _is(fields, "background", _FALSE)
         and _is(fields, "previous_response_id", _NULL)
         and _is(fields, "conversation", _NULL)
-        # A template that is kept, and may be changed, at the provider's.
+        # A prompt template is stored at the provider, where it may be changed.
         and _is(fields, "prompt", _NULL)
     )
 
 
 def is_deterministic(request: ModelRequest) -> bool:
-    """Tell whether the same request may be expected to give the same answer, so that one is as good as another.
+    """Tell whether the same request can be expected to have the same answer.
 
-    An embedding always is. Everything else has to say so: by a temperature of 0 or by a seed. (The default
-    temperature is 1.) Several choices are asked for to differ, and a provider's own tools look at the world.
+    Embeddings always can. Other requests need a temperature of 0 (the default is 1) or a seed. Requests for
+    several choices expect different ones, and tools that the provider runs read changing data.
     """
-    if request.endpoint == "embeddings":
+    if request.traits.is_deterministic:
         return True
     fields = request.fields
-    settled = _number(fields.get("temperature")) == 0 or not _is(fields, "seed", _NULL)
+    is_fixed = _number(fields.get("temperature")) == 0 or not _is(fields, "seed", _NULL)
     single = _is(fields, "n", _NULL) or _number(fields.get("n")) == 1
-    return settled and single and _is(fields, "web_search_options", _NULL) and _tools_are_own(fields)
+    return is_fixed and single and _is(fields, "web_search_options", _NULL) and _has_only_client_tools(fields)
 
 
 def make_key(
@@ -72,17 +72,17 @@ def make_key(
     headers: Mapping[str, str],
     namespace: bytes,
 ) -> bytes | None:
-    """Return 32 bytes that requests share when, and only when, the same reply answers them all.
+    """Return a 32-byte key: equal for two requests if and only if one reply may answer both.
 
-    `credential_id` is None for what all credentials share; `headers` are those that go to the provider;
-    `namespace` (64 bytes at most) sets one database's keys apart from another's. None when the body has no
-    one meaning: a name twice in an object, or a number that is none.
+    `credential_id` is None where credentials share replies; `headers` are those that are sent to the provider;
+    `namespace` (at most 64 bytes) separates databases. None when the body is ambiguous: it repeats a name in
+    an object, or has a number that is not JSON.
     """
     try:
         fields = {name: _plain(raw) for name, raw in request.fields.items() if _counts(name, request)}
         parts = [
             _FORMAT, request.endpoint, request.model, request.stream, credential_id, _deployments(route),
-            {name: value for name, value in headers.items() if name not in _HEADERS_LEFT_OUT}, fields,
+            {name: value for name, value in headers.items() if name not in _IGNORED_HEADERS}, fields,
         ]  # fmt: skip
         text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (_Ambiguous, ValueError, RecursionError):
@@ -91,12 +91,12 @@ def make_key(
 
 
 def _counts(name: str, request: ModelRequest) -> bool:
-    # What a stream is to hold besides its content matters to streams alone.
-    return name not in _LEFT_OUT and (name != "stream_options" or request.stream)
+    # `stream_options` has no effect on a unary request.
+    return name not in _IGNORED_FIELDS and (name != "stream_options" or request.stream)
 
 
 def _deployments(route: Route) -> list[list[str | int | None]]:
-    """Return what may answer. Neither weights nor secrets count: they change who answers, not what."""
+    """Return what identifies the deployments. Weights and secrets do not affect the content of an answer."""
     return sorted(
         [one.provider_id, one.kind, one.base_url, one.api_version or "", one.upstream_model]
         for one in route.deployments
@@ -121,7 +121,7 @@ def _float(text: str) -> float | int:
     return int(value) if value.is_integer() and abs(value) < _EXACT else value
 
 
-def _no_number(_name: str) -> Any:  # noqa: ANN401 - as json wants it
+def _no_number(_name: str) -> Any:  # noqa: ANN401 - the signature that `json` expects
     raise _Ambiguous
 
 
@@ -141,7 +141,7 @@ class _Tool(msgspec.Struct, gc=False):
     type: str = "function"
 
 
-def _tools_are_own(fields: Mapping[str, msgspec.Raw]) -> bool:
+def _has_only_client_tools(fields: Mapping[str, msgspec.Raw]) -> bool:
     raw = fields.get("tools")
     if raw is None:
         return True
@@ -149,4 +149,4 @@ def _tools_are_own(fields: Mapping[str, msgspec.Raw]) -> bool:
         tools = msgspec.json.decode(raw, type=list[_Tool] | None)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return False
-    return all(tool.type in _OWN_TOOLS for tool in tools or ())
+    return all(tool.type in _CLIENT_TOOLS for tool in tools or ())

@@ -1,4 +1,4 @@
-"""Finds and keeps whole replies by their key, and lets identical requests wait for one another."""
+"""Looks up and stores whole replies by key, and lets identical requests share one provider call (single flight)."""
 
 from __future__ import annotations
 
@@ -10,54 +10,52 @@ from llm_gateway.flow.reply_cache.entry import CachedReply, from_bytes, to_bytes
 
 
 class InFlightRequest:
-    """One request on its way to a provider, and a place for others that would ask the same to wait."""
+    """A request that was sent to a provider, and that identical requests wait for."""
 
-    __slots__ = ("_landed", "left")
+    __slots__ = ("_result", "abandoned")
 
     def __init__(self) -> None:
-        """Take off."""
-        self._landed: asyncio.Future[CachedReply | None] = asyncio.get_running_loop().create_future()
-        # Its client did not wait for the reply.
-        self.left = False
+        self._result: asyncio.Future[CachedReply | None] = asyncio.get_running_loop().create_future()
+        # Its client disconnected before the reply was whole.
+        self.abandoned = False
 
-    def land(self, reply: CachedReply | None) -> None:
-        """Say what came of it, None = nothing that others may have; only the first word counts."""
-        if not self._landed.done():
-            self._landed.set_result(reply)
+    def resolve(self, reply: CachedReply | None) -> None:
+        """Set the result, None when there is no reply to share; later calls have no effect."""
+        if not self._result.done():
+            self._result.set_result(reply)
 
-    async def landing(self, timeout: float) -> bool:
-        """Wait for it to land; tell whether it has, within `timeout` seconds."""
-        await asyncio.wait([self._landed], timeout=timeout)
-        return self._landed.done()
+    async def wait(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds for the result; return whether there is one."""
+        await asyncio.wait([self._result], timeout=timeout)
+        return self._result.done()
 
     @property
     def reply(self) -> CachedReply | None:
-        """Return what came of it, once it has landed."""
-        return self._landed.result()
+        """The result, once `wait` has returned True."""
+        return self._result.result()
 
 
 class ReplyStore:
-    """What the flow knows of kept replies.
+    """The reply cache as the request flow uses it.
 
-    `namespace` goes into every key: gateways that share a cache share replies only when it is the same.
-    `largest` bounds a kept reply, in bytes. `flights` are those of this process, by key.
+    `namespace` is part of every key: gateways that share a cache share replies only under the same namespace.
+    `largest` is the most bytes of a cached reply. `in_flight` holds this process's open requests by key.
     """
 
     def __init__(
         self, cache: ReplyCache, *, namespace: bytes, largest: int, count: Callable[[CacheResult], None]
     ) -> None:
-        """Keep replies in `cache`; `count` is told of every request in which it had a part."""
+        """`count` is called with the result of each request that could have used the cache."""
         self._cache = cache
         self.namespace = namespace
         self.largest = largest
         self.count = count
-        self.flights: dict[bytes, InFlightRequest] = {}
+        self.in_flight: dict[bytes, InFlightRequest] = {}
 
     async def find(self, key: bytes) -> CachedReply | None:
-        """Return the reply under `key`, if there is one that can be read."""
+        """Return the reply under `key`; None when there is none or its format is unknown."""
         value = await self._cache.get(key)
         return None if value is None else from_bytes(value)
 
-    async def keep(self, key: bytes, reply: CachedReply, ttl: float) -> None:
-        """Keep `reply` for `ttl` seconds."""
+    async def store(self, key: bytes, reply: CachedReply, ttl: float) -> None:
         await self._cache.put(key, to_bytes(reply), ttl)

@@ -1,18 +1,15 @@
-"""Decides whether a request may go on: who it is, whether it may use the model, whether it is over a limit."""
+"""Decides whether a request may go on: who it is, and whether it may use the model."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from llm_gateway.core.config.catalog import Credential
+from llm_gateway.core.config.credentials import Credential
 from llm_gateway.core.config.snapshot import Principal, Snapshot
-from llm_gateway.core.errors import Forbidden, RateLimited, Unauthenticated, Unavailable
-from llm_gateway.flow.call import PresentedKey
+from llm_gateway.core.errors import Forbidden, Unauthenticated, Unavailable
 from llm_gateway.flow.gateway import Gateway
-from llm_gateway.flow.ports.limits import Verdict
+from llm_gateway.flow.ports.dialect import PresentedKey
 
-# By far the most frequent time until the whole limit is free again: there was a request just now.
-_WHOLE_SECOND: Final = b"1000ms"
 ANONYMOUS: Final = Principal(Credential(id=0, name="anonymous", key_hash=b""))
 
 
@@ -50,30 +47,3 @@ def authorise(account: Principal, model: str) -> None:
     if model not in account.models:
         message = f"This API key may not use the model '{model}'. Ask the gateway's admin to allow it."
         raise Forbidden(message, param="model")
-
-
-def throttle(verdict: Verdict) -> None:
-    """Raise RateLimited when the limiter let nothing through under the credential's limit."""
-    if verdict.allowed:
-        return
-    limit = verdict.limit
-    if limit == 0:
-        message = "This API key is blocked: its rate limit is 0 requests per second."
-    else:
-        message = f"Rate limit reached: {limit} requests per second for this API key. Try again shortly."
-    error = RateLimited(message, retry_after=max(verdict.retry_after, 1.0))
-    error.headers = rate_limit_headers(verdict)
-    raise error
-
-
-def rate_limit_headers(verdict: Verdict) -> tuple[tuple[bytes, bytes], ...]:
-    """Return OpenAI's x-ratelimit-* headers."""
-    after = verdict.reset_after
-    return (
-        (b"x-ratelimit-limit-requests", b"%d" % verdict.limit),
-        (b"x-ratelimit-remaining-requests", b"%d" % verdict.remaining),
-        (
-            b"x-ratelimit-reset-requests",
-            _WHOLE_SECOND if after == 1.0 else b"%dms" % max(round(after * 1000), 0),
-        ),
-    )

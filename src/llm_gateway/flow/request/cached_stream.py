@@ -1,81 +1,91 @@
-"""How a stream is kept while it goes by, and how it is sent again."""
+"""How a stream is recorded for the reply cache, and how it is replayed from there."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from llm_gateway.core.errors import GatewayError
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.accounting.meter import CLIENT_LEFT, Meter
+from llm_gateway.flow.ports.dialect import Dialect, Headers
 from llm_gateway.flow.reply_cache.entry import CachedReply
-from llm_gateway.flow.request.reply import ByteStream, Headers
+from llm_gateway.flow.request.reply import StreamReply
 
 _OK = 200
 
 
 class RecordingStream:
-    """A stream that is handed to `keep` once it has gone by, if it was not longer than `limit` bytes."""
+    """A stream whose canonical events, if they are at most `limit` bytes, are handed to `store` at its end."""
 
-    __slots__ = ("_keep", "_pieces", "_room", "_stream", "headers")
+    __slots__ = ("_pieces", "_room", "_store", "_stream", "headers")
 
-    def __init__(self, stream: ByteStream, keep: Callable[[bytes], Awaitable[None]], limit: int) -> None:
-        """Take over `stream`."""
+    def __init__(self, stream: StreamReply, store: Callable[[bytes], Awaitable[None]], limit: int) -> None:
         self.headers: Headers = stream.headers
         self._stream = stream
-        self._keep = keep
+        self._store = store
         self._pieces: list[bytes] = []
         self._room = limit
+        stream.recorder = self._record
 
     async def next(self) -> tuple[bytes, bool]:
-        """Return the next bytes, and whether they are the last: then the stream is kept already."""
+        """Return the next bytes, and whether they are the last: then the stream is stored already."""
         data, last = await self._stream.next()
-        self._note(data)
         if last and self._room >= 0:
-            await self._keep(b"".join(self._pieces))
+            await self._store(b"".join(self._pieces))
         return data, last
 
     async def relay(self, sink: Callable[[bytes], bool]) -> None:
-        """Let bytes go on to the client as they come, and note them."""
+        await self._stream.relay(sink)
 
-        def note_and_send(data: bytes) -> bool:
-            self._note(data)
-            return sink(data)
-
-        await self._stream.relay(note_and_send)
+    async def fail(self, error: GatewayError, *, begun: bool) -> bytes:
+        return await self._stream.fail(error, begun=begun)
 
     def close(self) -> None:
-        """Let go."""
         self._pieces.clear()
         self._stream.close()
 
-    def _note(self, data: bytes) -> None:
-        self._room -= len(data)
+    def _record(self, events: bytes) -> None:
+        self._room -= len(events)
         if self._room < 0:
             self._pieces.clear()
         else:
-            self._pieces.append(data)
+            self._pieces.append(events)
 
 
 class ReplayedStream:
-    """A kept stream on its way to another client: all at once, since all of it is there."""
+    """A cached stream, sent to another client in one piece."""
 
-    __slots__ = ("_meter", "_reply", "headers")
+    __slots__ = ("_dialect", "_meter", "_reply", "_request", "headers")
 
-    def __init__(self, reply: CachedReply, meter: Meter) -> None:
-        """Report to `meter` when the stream has gone out, or has not."""
+    def __init__(self, reply: CachedReply, request: ModelRequest, dialect: Dialect, meter: Meter) -> None:
         self._reply = reply
+        self._request = request
+        self._dialect = dialect
         self._meter = meter
         self.headers: Headers = ()
 
     async def next(self) -> tuple[bytes, bool]:
         """Return the whole stream."""
         self._meter.first_content()
-        self._meter.response_bytes = len(self._reply.body)
+        encoder = self._dialect.open_stream(self._request)
+        if encoder is None:
+            body = self._reply.body + self._dialect.stream_end
+        else:
+            body = encoder.feed(self._reply.body) + encoder.end()
+        self._meter.response_bytes = len(body)
         self._meter.report("ok", _OK, usage=self._reply.usage)
-        return self._reply.body, True
+        return body, True
 
     async def relay(self, sink: Callable[[bytes], bool]) -> None:
-        """Leave it to `next`."""
+        """Return at once: `next` sends everything."""
+
+    async def fail(self, error: GatewayError, *, begun: bool) -> bytes:
+        """Report a stream that could not be encoded; nothing was sent yet."""
+        if not (begun or self._meter.reported):
+            self._meter.refuse(error)
+        return b""
 
     def close(self) -> None:
-        """Report a client that left before there was anything to send to it."""
+        """Report a client that left before anything was sent to it."""
         if not self._meter.reported:
             self._meter.abort(CLIENT_LEFT)

@@ -1,4 +1,4 @@
-"""What happens to a request, from its key to its reply: this reads as a table of contents."""
+"""What happens to a request, from its key to its reply: a table of contents of this room."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from llm_gateway.core.errors import GatewayError, InternalError
+from llm_gateway.core.errors import GatewayError, internal_error
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.accounting.meter import CLIENT_LEFT, Meter
+from llm_gateway.flow.accounting.rate_limit import rate_limit_headers
 from llm_gateway.flow.call import Call, ClientDisconnected
 from llm_gateway.flow.gateway import Gateway
+from llm_gateway.flow.ports.limits import NOT_LIMITED, Verdict
 from llm_gateway.flow.request.admission import (
     authenticate,
     authorise,
     current_snapshot,
-    rate_limit_headers,
-    throttle,
 )
 from llm_gateway.flow.request.cached_answer import answer_with_cache
 from llm_gateway.flow.request.dispatch import dispatch
 from llm_gateway.flow.request.reply import Reply
 from llm_gateway.flow.routing.plan import find_route, make_plan
 
-# A body that is there needs no waiting for, nor what waiting costs.
+# Not awaitable when the body has arrived already, which saves a coroutine.
 ReadRequest = Callable[[Call], ModelRequest | Awaitable[ModelRequest]]
 
 
 async def handle(gateway: Gateway, call: Call, read_request: ReadRequest) -> Reply:
     """Return the reply to one call; raise GatewayError. Either way exactly one record is reported.
 
-    `read_request` reads and parses the body, once the caller is known to have a key.
+    `read_request` reads and parses the body, after the key was checked.
     """
     meter = Meter(gateway, call)
     try:
@@ -46,17 +46,17 @@ async def handle(gateway: Gateway, call: Call, read_request: ReadRequest) -> Rep
         authorise(account, request.model)
         route = find_route(snapshot, request.model)
         plan = make_plan(gateway.selector, snapshot, account, route, request, call.headers)
-        verdict = None
-        if (limit := account.credential.rate_limit) is not None:
-            limiter, owner = gateway.limiter, account.credential.id
-            verdict = limiter.hit_nowait(owner, limit) or await limiter.hit(owner, limit)
-            throttle(verdict)
-        if call.cache is None and account.credential.cache is None and route.rules.cache is None:
-            reply = await dispatch(gateway, call, request, plan, meter)
+        verdict = NOT_LIMITED
+        if account.is_limited:
+            answer = gateway.limit.reserve(account, request)
+            verdict = answer if isinstance(answer, Verdict) else await answer
+            meter.reservation = verdict.reservation
+        if call.cache_directive is None and account.credential.cache is None and route.rules.cache is None:
+            reply: Reply = await dispatch(gateway, call, request, plan, meter)
         else:
             ask = partial(dispatch, gateway, call, request, plan, meter)
             reply = await answer_with_cache(gateway, call, request, account, plan.route, meter, ask)
-        if verdict is not None:
+        if verdict is not NOT_LIMITED:
             reply.headers += rate_limit_headers(verdict)
     except GatewayError as error:
         meter.refuse(error)
@@ -65,12 +65,12 @@ async def handle(gateway: Gateway, call: Call, read_request: ReadRequest) -> Rep
         meter.abort(CLIENT_LEFT)
         raise
     except Exception:
-        meter.refuse(InternalError("internal"))
+        meter.refuse(internal_error())
         raise
     else:
         return reply
 
 
 def strip_prefix(model: str, prefix: str | None) -> str:
-    """Take `<prefix>/` off a model's name, once; other prefixes stay (S4.34 to S4.37)."""
+    """Remove `<prefix>/` from a model's name, once; other prefixes stay (S4.34 to S4.37)."""
     return model.removeprefix(f"{prefix}/") if prefix else model

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from llm_gateway.core.config.catalog import Model
+from llm_gateway.core.config.models import Model
 from llm_gateway.core.errors import BadRequest, GatewayError
-from llm_gateway.core.records import AfterFailure
+from llm_gateway.core.ledger.records import NextStep
 from llm_gateway.core.routing.retry import Failover, Failure, Retry, RetryPolicy, is_provider_failure
 from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.call import Call
@@ -17,7 +17,7 @@ _UNAUTHORIZED, _UNPAID = 401, 402
 _PATIENCE = 2
 
 
-class AttemptEnded(Exception):
+class AttemptFailed(Exception):
     """One attempt led to no reply: why, what the client hears if no other does, and a line for the log."""
 
     def __init__(self, failure: Failure, error: GatewayError, detail: str) -> None:
@@ -47,7 +47,7 @@ class Recovery:
         plan: Plan,
         meter: Meter,
         candidate: Candidate,
-        failed: AttemptEnded | UnsupportedField,
+        failed: AttemptFailed | UnsupportedField,
     ) -> None:
         """Begin with the first failure, which is that of `candidate`."""
         self._gateway = gateway
@@ -60,21 +60,21 @@ class Recovery:
         self._holds_budget = False
         # The last failure of an attempt, whether the observers have yet to hear of it, and what the client hears
         # if there is no other.
-        self._ended: AttemptEnded | None = None
-        self._fresh = False
+        self._ended: AttemptFailed | None = None
+        self._is_unrecorded = False
         self._error: GatewayError = failed.error
         self._turned: set[str] = set()
         timeout = rules.timeouts.total or rules.timeouts.first_content or gateway.options.llm_timeout
         self._until = call.started + _PATIENCE * timeout
         self.failed(candidate, failed)
 
-    def failed(self, candidate: Candidate, failed: AttemptEnded | UnsupportedField) -> None:
+    def failed(self, candidate: Candidate, failed: AttemptFailed | UnsupportedField) -> None:
         """Take in another failure."""
         if isinstance(failed, UnsupportedField):
             self._plan.exclude(candidate)
             return
         # Without the frames it came through, which hold this.
-        self._ended, self._fresh = failed.with_traceback(None), True
+        self._ended, self._is_unrecorded = failed.with_traceback(None), True
         self._error = failed.error
         self._plan.failed(candidate, self._ready_at(candidate, failed.failure))
 
@@ -91,14 +91,14 @@ class Recovery:
         """
         now = self._gateway.clock.monotonic()
         ended = self._ended
-        if ended is not None and (candidate := self._other_model(ended.failure, now)) is not None:
+        if ended is not None and (candidate := self._other_model(ended, now)) is not None:
             return candidate
         untried = self._plan.next(now)
-        if not self._fresh and untried is not None:
+        if not self._is_unrecorded and untried is not None:
             # Nothing was sent to the last one: this one takes its place.
             return untried
         if ended is None:
-            raise self._told()
+            raise self._client_error()
         next_retry = None if untried is not None else self._plan.next_retry(now)
         step = self._policy.decide(
             ended.failure,
@@ -113,9 +113,9 @@ class Recovery:
             return await self._retry(ended, next_retry[0], step.after, now)
         raise self._given_up(ended, "give_up")
 
-    def _other_model(self, failure: Failure, now: float) -> Candidate | None:
+    def _other_model(self, ended: AttemptFailed, now: float) -> Candidate | None:
         """Return who serves the model that is meant for a request which this one refused."""
-        about, rules = failure.about, self._plan.route.rules
+        about, rules = ended.failure.about, self._plan.route.rules
         if about is None or about in self._turned or self._plan.is_pinned:
             return None
         models = rules.context_fallbacks if about == "context_length" else rules.policy_fallbacks
@@ -124,11 +124,11 @@ class Recovery:
         self._turned.add(about)
         self._plan.switch_to(models)
         candidate = self._plan.next(now)
-        # The provider has done its work: there is no failure to tell of.
-        self._fresh = candidate is None
+        if candidate is not None:
+            self._record(ended, "fallback", is_provider_failure=False)
         return candidate
 
-    def _fail_over(self, ended: AttemptEnded, candidate: Candidate, now: float) -> Candidate:
+    def _fail_over(self, ended: AttemptFailed, candidate: Candidate, now: float) -> Candidate:
         free = not self._failed_over and candidate.breaker.closed
         self._failed_over = True
         if now > self._until:
@@ -136,16 +136,16 @@ class Recovery:
         if not free and not self._take_from_budget(now):
             raise self._given_up(ended, "over_budget")
         same = candidate.route is self._plan.route
-        self._note(ended, "failover" if same else "fallback")
+        self._record(ended, "failover" if same else "fallback")
         return candidate
 
-    async def _retry(self, ended: AttemptEnded, candidate: Candidate, after: float, now: float) -> Candidate:
+    async def _retry(self, ended: AttemptFailed, candidate: Candidate, after: float, now: float) -> Candidate:
         if now + after > self._until:
             raise self._given_up(ended, "give_up")
         if not self._take_from_budget(now):
             raise self._given_up(ended, "over_budget")
         self._retries += 1
-        self._note(ended, "retry")
+        self._record(ended, "retry")
         try:
             await self._gateway.sleep(after)
         except BaseException:
@@ -154,7 +154,7 @@ class Recovery:
         if not self._plan.allows(candidate, self._gateway.clock.monotonic()):
             # Meanwhile it was found to be down.
             self.attempt_over()
-            raise self._told()
+            raise self._client_error()
         return candidate
 
     def _take_from_budget(self, now: float) -> bool:
@@ -163,18 +163,19 @@ class Recovery:
         self._holds_budget = self._plan.budget.acquire(now, in_flight + 1)
         return self._holds_budget
 
-    def _given_up(self, ended: AttemptEnded, then: AfterFailure) -> GatewayError:
-        # A provider that refuses what the client sent has done its work.
-        if is_provider_failure(ended.failure):
-            self._note(ended, then)
-        return self._told()
+    def _given_up(self, ended: AttemptFailed, next_step: NextStep) -> GatewayError:
+        self._record(ended, next_step, is_provider_failure=is_provider_failure(ended.failure))
+        return self._client_error()
 
-    def _note(self, ended: AttemptEnded, then: AfterFailure) -> None:
-        if self._fresh:
-            self._fresh = False
-            self._meter.attempt_failed(ended.failure, ended.detail, then)
+    def _record(self, ended: AttemptFailed, next_step: NextStep, *, is_provider_failure: bool = True) -> None:
+        """Record the failed attempt, once."""
+        if self._is_unrecorded:
+            self._is_unrecorded = False
+            self._meter.attempt_failed(
+                ended.failure, ended.detail, next_step, is_provider_failure=is_provider_failure
+            )
 
-    def _told(self) -> GatewayError:
+    def _client_error(self) -> GatewayError:
         error = self._error
         attempts = self._meter.attempts
         if attempts:

@@ -1,48 +1,66 @@
-"""What the client gets: a whole reply, or a stream that owns the open upstream until it is closed."""
+"""What the client gets: a whole reply, or a stream that owns the upstream reply until it is closed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 from llm_gateway.core.errors import GatewayError, UpstreamFailed, UpstreamTimedOut
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.core.records import Usage
 from llm_gateway.flow.accounting.meter import CLIENT_LEFT, Meter
 from llm_gateway.flow.accounting.token_estimates import count_stream
 from llm_gateway.flow.gateway import Gateway
+from llm_gateway.flow.ports.dialect import Dialect, Headers
 from llm_gateway.flow.ports.upstream import TransportError, UpstreamReply
 from llm_gateway.flow.request.redaction import refused
 from llm_gateway.flow.routing.deployment_state import Permit
 from llm_gateway.flow.routing.selector import Candidate
-from llm_gateway.providers.base import BadReply, ReplyStream, StreamSample, UpstreamErrorBody
+from llm_gateway.providers.base import ReplyStream, StreamSample, UpstreamErrorBody
+from llm_gateway.wire.errors import BadReply
 
 _OK = 200
-Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class WholeReply:
-    """A unary reply: read, metered and reported before the first byte goes out."""
+    """A unary reply, reported before its first byte is sent; `body` is in the client's dialect."""
 
-    __slots__ = ("body", "headers", "status")
+    __slots__ = ("body", "canonical", "headers", "status")
 
-    def __init__(self, status: int, body: bytes) -> None:
-        """Hold the provider's status and bytes."""
+    def __init__(self, status: int, body: bytes, canonical: bytes) -> None:
         self.status = status
         self.body = body
+        self.canonical = canonical
         self.headers: Headers = ()
 
 
 class StreamReply:
-    """A committed stream. `next` gives bytes until its flag says that they are the last; then `close`.
+    """A committed stream. Call `next` until its flag says that the bytes are the last, then `close`.
 
-    The record is reported before the last bytes are handed out. A stream that is closed before that is
-    reported as aborted: only the code that saw the end may say that all went well.
+    The usage record is reported before the last bytes are returned, and holds the size of what the client got. A
+    stream that is closed before that is reported as aborted: only the code that saw the end reports success.
     """
 
     __slots__ = (
-        "_candidate", "_deadline", "_gateway", "_held", "_meter", "_moved", "_permit", "_reader", "_released",
-        "_request", "_sent", "_trouble", "_upstream", "headers",
+        "_candidate",
+        "_deadline",
+        "_dialect",
+        "_encoder",
+        "_fault",
+        "_gateway",
+        "_held",
+        "_meter",
+        "_moved",
+        "_permit",
+        "_reader",
+        "_released",
+        "_request",
+        "_sent",
+        "_trouble",
+        "_upstream",
+        "headers",
+        "recorder",
     )  # fmt: skip
 
     def __init__(
@@ -56,11 +74,17 @@ class StreamReply:
         reader: ReplyStream,
         held: bytes,
         deadline: float,
+        dialect: Dialect,
     ) -> None:
-        """Take over an upstream whose first events are `held`, and the place at its deployment.
+        """Take over an upstream reply whose first events are `held`, and the permit of its deployment.
 
         First content must come by `deadline`.
         """
+        self._dialect = dialect
+        # None = the client gets the canonical events as they come.
+        self._encoder = dialect.open_stream(request)
+        # Is given the canonical events, without the stream's end.
+        self.recorder: Callable[[bytes], None] | None = None
         self._gateway = gateway
         self._request = request
         self._candidate = candidate
@@ -74,8 +98,9 @@ class StreamReply:
         self._moved = reader.content_seen
         self._sent = False
         self._released = False
-        # What was found while relaying, and is still to be told.
+        # Found while relaying; `next` acts on them. `_fault` is a bug of the gateway.
         self._trouble: GatewayError | None = None
+        self._fault: Exception | None = None
         self.headers: Headers = ()
 
     async def next(self) -> tuple[bytes, bool]:
@@ -87,26 +112,30 @@ class StreamReply:
         if self._reader.refusal is not None:
             return await self._refused(held)
         if self._trouble is not None:
-            return await self._broken(self._trouble, held)
+            return await self._fail(self._trouble, held)
+        if self._fault is not None:
+            raise self._fault
         return await self._advance(held)
 
     async def relay(self, sink: Callable[[bytes], bool]) -> None:
-        """Let bytes go on to the client as they come, with no task in between, for as long as `sink` takes them.
+        """Send bytes to the client as they come, without a task switch, for as long as `sink` takes them.
 
-        `sink` returns False when the client is slow or gone. Where the transport cannot do this, before the first
-        content, and at whatever is more than text on its way, it returns: then `next` knows what to do.
+        `sink` returns False when the client is slow or gone. Returns, and leaves the rest to `next`, when the
+        transport cannot relay, before the first content, and at anything but content.
         """
         reader, meter = self._reader, self._meter
-        # After a comment it is `next` that minds how long content may stay away.
+        # After a comment, `next` enforces how long content may stay away.
         if self._held or not self._moved or reader.done:
             return
         meter.first_content()
+        if self._encoder is not None or self.recorder is not None:
+            sink = self._encoding(sink)
 
         def take(data: bytes) -> bool:
             try:
                 out = reader.feed(data)
             except BadReply:
-                self._trouble = _nonsense()
+                self._trouble = _bad_reply()
                 return False
             if reader.done or reader.refusal is not None or b"data:" not in out:
                 self._held = out
@@ -119,11 +148,48 @@ class StreamReply:
         try:
             await self._upstream.relay(take, self._idle())
         except TransportError as fault:
-            self._trouble = _broken_error(fault)
+            self._trouble = _cut_error(fault)
+
+    def _encoding(self, sink: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
+        """Return a sink that encodes what it is given, and corrects the count of bytes that `relay` keeps."""
+        meter = self._meter
+
+        def encode_and_send(events: bytes) -> bool:
+            try:
+                data = self._encoded(events)
+            except Exception as fault:  # noqa: BLE001 - raised where a task can handle it, not in the transport
+                meter.response_bytes -= len(events)
+                self._fault = fault
+                return False
+            meter.response_bytes += len(data) - len(events)
+            return sink(data) if data else True
+
+        return encode_and_send
+
+    async def fail(self, error: GatewayError, *, begun: bool) -> bytes:
+        """End the stream after a fault of the gateway; return its last bytes, none if no response has begun."""
+        meter = self._meter
+        if meter.reported:
+            return b""
+        self._upstream.close()
+        self._released = True
+        self._permit.release()
+        meter.upstream_ended()
+        if not begun:
+            meter.refuse(error)
+            return b""
+        usage, last = self._reader.usage, b""
+        with suppress(Exception):
+            # The encoder or the counter may be what failed; then the client sees a cut stream.
+            usage = usage or await self._count(self._reader.kept())
+            last = self._last(b"", error)
+        meter.response_bytes += len(last)
+        meter.report("error", _OK, error_type=error.code, usage=usage)
+        return last
 
     async def _advance(self, held: bytes) -> tuple[bytes, bool]:
-        if held:
-            return self._out(held)
+        if held and (data := self._encoded(held)):
+            return self._out(data)
         if self._moved:
             # Only now: the time that a slow client takes is not the provider's.
             self._await_content()
@@ -132,9 +198,9 @@ class StreamReply:
                 data = await self._upstream.read(self._time_left())
                 out = self._reader.feed(data) if data else self._reader.end()
             except TransportError as fault:
-                return await self._broken(_broken_error(fault))
+                return await self._fail(_cut_error(fault))
             except BadReply:
-                return await self._broken(_nonsense())
+                return await self._fail(_bad_reply())
             if self._reader.content_seen:
                 self._meter.first_content()
                 # Comments keep a connection warm, whether or not anybody is at work behind it.
@@ -145,15 +211,15 @@ class StreamReply:
                 return await self._complete(out)
             if not data:
                 message = "The provider's stream ended before the answer did."
-                return await self._broken(UpstreamFailed(message, code="upstream_cut"), out)
-            if out:
-                return self._out(out)
+                return await self._fail(UpstreamFailed(message, code="upstream_cut"), out)
+            if out and (encoded := self._encoded(out)):
+                return self._out(encoded)
 
     def close(self) -> None:
-        """Let go of the upstream, at once; report the stream as aborted if its end was not seen."""
+        """Close the upstream reply at once; report the stream as aborted if its end was not seen."""
         if not self._released:
             self._upstream.close()
-        # Unless the end was seen, which has told what there is to tell.
+        # Has no effect once the permit was settled.
         self._permit.release()
         if not self._meter.reported:
             self._abandon()
@@ -161,6 +227,22 @@ class StreamReply:
     def _out(self, data: bytes) -> tuple[bytes, bool]:
         self._meter.response_bytes += len(data)
         return data, False
+
+    def _encoded(self, events: bytes) -> bytes:
+        """Return canonical events as the client gets them."""
+        if self.recorder is not None:
+            self.recorder(events)
+        return events if self._encoder is None else self._encoder.feed(events)
+
+    def _last(self, events: bytes, error: GatewayError | None) -> bytes:
+        """Return the last events, and what ends the stream."""
+        data = self._encoded(events) if events else events
+        encoder, dialect = self._encoder, self._dialect
+        if error is None:
+            return data + (dialect.stream_end if encoder is None else encoder.end())
+        if encoder is None:
+            return data + dialect.stream_error(error, self._reader.tail)
+        return data + encoder.fail(error)
 
     def _idle(self) -> float:
         return self._candidate.route.rules.timeouts.idle or self._gateway.options.llm_timeout
@@ -183,17 +265,17 @@ class StreamReply:
         self._upstream.finish()
         self._permit.succeeded(self._meter.upstream_ended())
         usage = self._reader.usage or await self._count(self._reader.kept())
-        last = out + self._reader.ending
+        last = self._last(out, None)
         self._meter.response_bytes += len(last)
         self._meter.report("ok", _OK, usage=usage)
         return last, True
 
-    async def _broken(self, error: GatewayError, out: bytes = b"") -> tuple[bytes, bool]:
+    async def _fail(self, error: GatewayError, out: bytes = b"") -> tuple[bytes, bool]:
         """End the stream with an error event, never as one that ended well."""
         self._upstream.close()
         self._permit.failed(self._meter.upstream_ended())
         usage = self._reader.usage or await self._count(self._reader.kept())
-        last = out + self._reader.failure(error)
+        last = self._last(out, error)
         self._meter.response_bytes += len(last)
         self._meter.report("error", _OK, error_type=(error.code or error.type)[:100], usage=usage)
         return last, True
@@ -204,10 +286,10 @@ class StreamReply:
         if refusal.about is not None:
             # It says something of the request, and nothing of the deployment.
             self._permit.release()
-        return await self._broken(refused(refusal, _OK, self._candidate.deployment), out)
+        return await self._fail(refused(refusal, _OK, self._candidate.deployment), out)
 
     def _abandon(self) -> None:
-        """Report after the client left: what came is counted in the background."""
+        """Report after the client left: what arrived is counted in the background."""
         meter, usage, kept = self._meter, self._reader.usage, self._reader.kept()
         meter.upstream_ended()
         status = _OK if self._sent else CLIENT_LEFT
@@ -229,7 +311,7 @@ class StreamReply:
         return await count_stream(self._gateway.counter, self._request, upstream_model, kept)
 
 
-def _broken_error(fault: TransportError) -> GatewayError:
+def _cut_error(fault: TransportError) -> GatewayError:
     if fault.kind == "timeout":
         return UpstreamTimedOut("The provider went silent in the middle of its answer.")
     return UpstreamFailed(
@@ -237,13 +319,13 @@ def _broken_error(fault: TransportError) -> GatewayError:
     )
 
 
-def _nonsense() -> GatewayError:
+def _bad_reply() -> GatewayError:
     message = "The provider's stream made no sense any more."
     return UpstreamFailed(message, code="upstream_bad_reply")
 
 
 class ByteStream(Protocol):
-    """A stream as the client's side sees it; StreamReply says what the calls do."""
+    """A stream as the HTTP layer sees it; see StreamReply."""
 
     headers: Headers
 
@@ -251,10 +333,13 @@ class ByteStream(Protocol):
         """Return the next bytes for the client, and whether they are the last."""
 
     async def relay(self, sink: Callable[[bytes], bool]) -> None:
-        """Let bytes go on to the client as they come, for as long as `sink` takes them; then `next` goes on."""
+        """Send bytes to the client as they come, for as long as `sink` takes them; then call `next`."""
+
+    async def fail(self, error: GatewayError, *, begun: bool) -> bytes:
+        """End the stream after a fault of the gateway; return its last bytes, none if no response has begun."""
 
     def close(self) -> None:
-        """Let go of everything, at once."""
+        """Release everything, at once."""
 
 
 Reply = WholeReply | ByteStream

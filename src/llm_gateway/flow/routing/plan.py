@@ -1,4 +1,4 @@
-"""Plans a request: who may serve it, in which order, chosen one by one as they are needed."""
+"""Plans a request: which deployments may serve it, selected one at a time as they are needed."""
 
 from __future__ import annotations
 
@@ -6,35 +6,23 @@ from collections.abc import Iterable, Mapping
 from typing import cast
 
 from llm_gateway.core.config.snapshot import Principal, Route, Snapshot
+from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.errors import BadRequest, ModelNotFound, Unavailable
-from llm_gateway.core.model_request import Endpoint, ModelRequest
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.routing.selector import Candidate, CandidateSet, RouteState, Selector
 
 _HEADER = "header:"
 
 
 class Plan:
-    """The deployments for one request, each once: its route's, then those of the models to fall back to.
+    """The deployments for one request, each at most once: those of its route, then those of its fallback models.
 
-    Nothing is put in order before it is asked for. A request that goes well asks for `first` alone.
+    Deployments are selected lazily: a request that succeeds at once only calls `first`.
     """
 
     __slots__ = (
-        "_account",
-        "_affinity",
-        "_endpoint",
-        "_excluded",
-        "_ignore_breakers",
-        "_models",
-        "_position",
-        "_retryable",
-        "_route_state",
-        "_selector",
-        "_snapshot",
-        "budget",
-        "candidate_set",
-        "is_pinned",
-        "route",
+        "_account", "_affinity", "_endpoint", "_excluded", "_ignore_breakers", "_models", "_position", "_retryable",
+        "_route_state", "_selector", "_snapshot", "budget", "candidate_set", "is_pinned", "route",
     )  # fmt: skip
 
     def __init__(
@@ -43,43 +31,43 @@ class Plan:
         snapshot: Snapshot,
         account: Principal,
         route: Route,
-        endpoint: Endpoint,
+        endpoint: EndpointName,
         affinity: bytes | None,
         fallbacks: tuple[str, ...],
         *,
         is_pinned: bool,
     ) -> None:
-        """Plan for one request; `route` is that of the model it asked for, as far as it answers `endpoint`."""
+        """Plan one request. `route` is that of the requested model, without deployments that lack `endpoint`."""
         self._selector = selector
         self._snapshot = snapshot
         self._account = account
         self._endpoint = endpoint
         self._affinity = affinity
         self.route = route
-        # It makes sense at the provider of this model alone.
+        # The request refers to data stored at the provider of this route, so no other model can serve it.
         self.is_pinned = is_pinned
         self._route_state, self.candidate_set = selector.look_up(route, snapshot)
         self.budget = self._route_state.budget
         self._models = fallbacks
-        # -1 = the route itself, else the place in `_models`.
+        # -1 = the route itself, otherwise an index into `_models`.
         self._position = -1
-        # Every breaker is open: all are asked rather than none.
+        # Set when every breaker refuses an attempt: then all deployments are tried rather than none.
         self._ignore_breakers = False
         self._excluded: set[tuple[int, str]] | None = None
-        # Who was asked in vain and may be asked again, the longest ago first, and from when on.
+        # Failed candidates that may be retried, oldest failure first, each with the time of its earliest retry.
         self._retryable: dict[Candidate, float] = {}
 
     def first(self, now: float) -> Candidate:
-        """Return who is asked first: `make_plan` has seen to it that there is somebody."""
+        """Return the first candidate. `make_plan` guarantees that there is one."""
         self.budget.requests += 1
         found = self._selector.first(self._route_state, self.candidate_set, self._affinity, now)
         return cast("Candidate", found or self.next(now))
 
     def next(self, now: float) -> Candidate | None:
-        """Return the next one that was not asked yet, at another deployment or at another model; or None.
+        """Return the next untried candidate, of this route or of a fallback model; None when there is none.
 
-        A model all of whose breakers are open is passed over. When that leaves nobody at all, all are asked
-        rather than none.
+        Models for which every breaker refuses an attempt are skipped. If that leaves no candidate for the whole
+        request, breakers are ignored.
         """
         if not self._ignore_breakers:
             for route_state, candidates in self._remaining_routes():
@@ -96,20 +84,20 @@ class Plan:
         return None
 
     def exclude(self, candidate: Candidate) -> None:
-        """Note that a candidate was asked, or cannot be: it is not returned again."""
+        """Do not return this candidate's deployment from `next` again."""
         if self._excluded is None:
             self._excluded = set()
         self._excluded.add(candidate.deployment.key)
 
     def failed(self, candidate: Candidate, ready_at: float | None) -> None:
-        """Note that a candidate was asked in vain; from `ready_at` on it may be asked again, None = never."""
+        """Record a failed candidate. It may be retried from `ready_at` on (monotonic seconds), None = never."""
         self.exclude(candidate)
         self._retryable.pop(candidate, None)
         if ready_at is not None:
             self._retryable[candidate] = ready_at
 
     def next_retry(self, now: float) -> tuple[Candidate, float] | None:
-        """Return who may be asked again the soonest, and in how many seconds."""
+        """Return the candidate that may be retried first, and in how many seconds; None when there is none."""
         waits = [(max(at - now, self._blocked_for(each, now)), each) for each, at in self._retryable.items()]
         if not waits:
             return None
@@ -117,11 +105,11 @@ class Plan:
         return candidate, max(wait, 0.0)
 
     def allows(self, candidate: Candidate, now: float) -> bool:
-        """Tell whether a candidate's breaker, or a panic, lets it be asked now."""
+        """Return whether a candidate may be tried now, because its breaker allows it or is ignored in a panic."""
         return candidate.breaker.allows(now) or self._candidate_set_of(candidate).in_panic(now)
 
     def switch_to(self, models: tuple[str, ...]) -> None:
-        """Go on with these models instead of all there was."""
+        """Continue with these models instead of everything planned so far."""
         self._retryable.clear()
         self._ignore_breakers = False
         self._models = models
@@ -129,16 +117,16 @@ class Plan:
 
     def _choose(self, route_state: RouteState, candidate_set: CandidateSet, now: float) -> Candidate | None:
         excluded = self._excluded or ()
-        left = [each.index for each in candidate_set.candidates if each.deployment.key not in excluded]
-        among = candidate_set.allowed(left, now)
+        untried = [each.index for each in candidate_set.candidates if each.deployment.key not in excluded]
+        among = candidate_set.allowed(untried, now)
         if not among:
             return None
-        # A route's share is kept by the first of it that each request asks.
-        untouched = len(left) == len(candidate_set.candidates)
-        return self._selector.choose(route_state, candidate_set, among, self._affinity, now, charge=untouched)
+        # Only a request's first attempt at a route counts for the route's shares.
+        is_first = len(untried) == len(candidate_set.candidates)
+        return self._selector.choose(route_state, candidate_set, among, self._affinity, now, charge=is_first)
 
     def _remaining_routes(self) -> Iterable[tuple[RouteState, CandidateSet]]:
-        """Yield where the plan stands, and what comes after it."""
+        """Yield the route at the current position and those after it, with their state."""
         if self._position < 0:
             yield self._route_state, self.candidate_set
             self._position = 0
@@ -169,16 +157,16 @@ def make_plan(
     *,
     fallbacks: tuple[str, ...] | None = None,
 ) -> Plan:
-    """Return the plan for one request; raise ModelNotFound when nobody could be in it.
+    """Return the plan for one request. `fallbacks` replace the fallback models of the route's own model.
 
-    Raise BadRequest when it is bound to one provider and the route does not say which. `fallbacks` are the models
-    to go on with, in place of those that the route's own model has.
+    Raise ModelNotFound when no deployment can serve it. Raise BadRequest when it refers to data stored at one
+    provider and the route has several.
     """
     endpoint, rules = request.endpoint, route.rules
     models = rules.fallbacks if fallbacks is None else fallbacks
     if request.stateful_field is not None:
         models = ()
-        _check_bound(route.answering(endpoint), request.stateful_field)
+        _check_single_provider(route.answering(endpoint), request.stateful_field)
     if endpoint not in route.endpoints:
         route = route.answering(endpoint)
         if not route.deployments:
@@ -196,19 +184,19 @@ def make_plan(
     )
 
 
-def _check_bound(route: Route, field: str) -> None:
+def _check_single_provider(route: Route, field: str) -> None:
     if len(route.deployments) > 1:
         message = (
-            f"'{field}' names something that is kept at one provider, and this model has "
-            f"{len(route.deployments)}: use a model with one provider, or send everything in 'input'."
+            f"'{field}' refers to data stored at one provider, but this model has {len(route.deployments)} "
+            "providers. Use a model with a single provider, or send the whole conversation in 'input'."
         )
         raise BadRequest(message, code="bound_to_one_provider", param=field)
 
 
 def find_route(snapshot: Snapshot, model: str) -> Route:
-    """Return who may serve the model; raise ModelNotFound, or Unavailable when all of them are drained.
+    """Return the route of a model; raise ModelNotFound, or Unavailable when all its providers are drained.
 
-    A model that has models to fall back to is there for as long as one of these is.
+    A model without providers is still found if it has fallback models.
     """
     route = snapshot.route(model)
     if route is not None and route.deployments:
@@ -218,14 +206,19 @@ def find_route(snapshot: Snapshot, model: str) -> Route:
         return route or Route(model, (), explicit=False, rules=rules)
     if route is None:
         name = model[:200]
-        message = f"The model '{name}' does not exist here: no provider serves it. GET /v1/models lists all."
+        message = (
+            f"The model '{name}' does not exist: no provider serves it. "
+            "GET /v1/models lists the available models."
+        )
         raise ModelNotFound(message, param="model")
-    message = f"Every provider of the model '{model[:200]}' is drained (weight 0)."
+    message = f"All providers of the model '{model[:200]}' are drained (weight 0)."
     raise Unavailable(message, code="model_drained", retry_after=1)
 
 
-def fallback_route(snapshot: Snapshot, account: Principal, model: str, endpoint: Endpoint) -> Route | None:
-    """Return the route of a model to fall back to; None when it is not there, or not for this credential."""
+def fallback_route(
+    snapshot: Snapshot, account: Principal, model: str, endpoint: EndpointName
+) -> Route | None:
+    """Return the route of a fallback model; None when nothing serves it or the credential may not use it."""
     if model not in account.models:
         return None
     route = snapshot.route(model)
@@ -236,20 +229,22 @@ def fallback_route(snapshot: Snapshot, account: Principal, model: str, endpoint:
 
 
 def _check_fallbacks(
-    snapshot: Snapshot, account: Principal, asked: str, models: tuple[str, ...], endpoint: Endpoint
+    snapshot: Snapshot, account: Principal, asked: str, models: tuple[str, ...], endpoint: EndpointName
 ) -> None:
-    """Raise ModelNotFound unless a model to fall back to can stand in for one that answers nothing."""
+    """Raise ModelNotFound unless a fallback model can serve the endpoint."""
     for model in models:
         if fallback_route(snapshot, account, model, endpoint) is not None:
             return
     message = (
-        f"No provider of the model '{asked[:200]}' answers /v1/{endpoint}; use another endpoint or model."
+        f"No provider of the model '{asked[:200]}' supports /v1/{endpoint}. Use another endpoint or model."
     )
     raise ModelNotFound(message, param="model")
 
 
-def task_routes(snapshot: Snapshot, account: Principal, task_type: str, endpoint: Endpoint) -> list[Route]:
-    """Return the routes of the models that do a task, best first, as far as the credential may use them."""
+def task_routes(
+    snapshot: Snapshot, account: Principal, task_type: str, endpoint: EndpointName
+) -> list[Route]:
+    """Return the routes of a task type's models, best first, that the credential may use."""
     models = snapshot.task_types.get(task_type, ())
     found = (fallback_route(snapshot, account, model, endpoint) for model in models)
     return [route for route in found if route is not None]
@@ -258,9 +253,9 @@ def task_routes(snapshot: Snapshot, account: Principal, task_type: str, endpoint
 def affinity_of(
     rule: str, fields: Mapping[str, bytes | memoryview], headers: Iterable[tuple[bytes, bytes]]
 ) -> bytes | None:
-    """Return what a request has in common with its like, by the model's affinity rule; None when it has nothing.
+    """Return the value that an affinity rule takes from a request, or None when the request has no such value.
 
-    A field counts as it was written, so that nothing has to be decoded.
+    The raw JSON of a field is used, so that nothing needs to be decoded.
     """
     if rule.startswith(_HEADER):
         wanted = rule.removeprefix(_HEADER).lower().encode("latin-1", "replace")

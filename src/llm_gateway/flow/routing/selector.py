@@ -1,4 +1,4 @@
-"""Chooses who serves the next request: the only mutable routing state, which outlives every snapshot."""
+"""Selects the deployment for the next request. Holds all mutable routing state, which outlives every snapshot."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from llm_gateway.core.routing.load_balancing import (
 from llm_gateway.core.routing.retry import RetryBudget
 from llm_gateway.flow.routing.deployment_state import DeploymentState, OnOpen
 
-# Names that only wildcard providers serve come from clients: the rings of the oldest are forgotten.
+# Clients choose the names that only wildcard providers serve, so the number of their route states is limited:
+# beyond it the oldest is dropped.
 _ON_DEMAND_LIMIT = 16_384
-# Below this many, rings of models that are gone are in nobody's way.
+# Route states of models that were removed are dropped once there are more states than this.
 _PRUNE_FROM = 1024
 
 
 class Candidate:
-    """A deployment as a route offers it, with its standing."""
+    """A deployment of a route, together with its state."""
 
     __slots__ = ("breaker", "deployment", "index", "route", "state")
 
     def __init__(self, route: Route, index: int, state: DeploymentState) -> None:
-        """Stand for the route's deployment at `index`."""
         self.route = route
         self.index = index
         self.deployment: Deployment = route.deployments[index]
@@ -39,23 +39,22 @@ class Candidate:
 
 
 class CandidateSet:
-    """A route's candidates, fixed for as long as its snapshot is in force."""
+    """The candidates of a route. It does not change while its snapshot is in force."""
 
     __slots__ = ("candidates", "names", "route")
 
     def __init__(self, route: Route, states: Sequence[DeploymentState]) -> None:
-        """Put each deployment beside its standing."""
         self.route = route
         self.candidates = tuple(Candidate(route, index, each) for index, each in enumerate(states))
-        # For hashing: the same on every machine and after every restart.
+        # Hashed for affinity, so they must be the same on every machine and after every restart.
         self.names = tuple(f"{number}/{model}".encode() for number, model in route.keys)
 
     def is_blocked(self, now: float) -> bool:
-        """Tell whether no breaker of it admits anyone."""
+        """Return whether every breaker refuses an attempt now."""
         return not any(candidate.breaker.allows(now) for candidate in self.candidates)
 
     def in_panic(self, now: float) -> bool:
-        """Tell whether over half of it, by weight, is behind breakers that admit nobody."""
+        """Return whether breakers refuse attempts for more than half of the set, by weight."""
         weights = self.route.weights
         blocked = sum(
             weights[candidate.index] for candidate in self.candidates if not candidate.breaker.allows(now)
@@ -63,26 +62,26 @@ class CandidateSet:
         return 2 * blocked > sum(weights)
 
     def allowed(self, indexes: Sequence[int], now: float) -> Sequence[int]:
-        """Return those of `indexes` that may be asked: all in a panic, else those whose breaker admits."""
+        """Return those of `indexes` that may be tried: in a panic all, otherwise those whose breaker allows it."""
         if self.in_panic(now):
             return indexes
         return [index for index in indexes if self.candidates[index].breaker.allows(now)]
 
 
 class RouteState:
-    """What is remembered of one public model: whose turn it is, and what its requests may still cost."""
+    """The state of one public model: its round robin and its retry budget."""
 
     __slots__ = ("budget", "candidate_set", "round_robin")
 
     def __init__(self, round_robin: SmoothWeightedRoundRobin, budget: RetryBudget) -> None:
-        """Begin without a lineup: `Selector.ring` sets it."""
         self.round_robin = round_robin
         self.budget = budget
+        # Set by `Selector.look_up`.
         self.candidate_set: CandidateSet | None = None
 
 
 class Selector:
-    """Chooses among a route's deployments, and keeps every deployment's standing."""
+    """Selects among a route's deployments, and holds the state of every route and deployment."""
 
     def __init__(
         self,
@@ -91,39 +90,43 @@ class Selector:
         draw: Callable[[], float] = random.random,
         on_open: OnOpen | None = None,
         original: Selector | None = None,
+        on_demand_limit: int = _ON_DEMAND_LIMIT,
+        prune_from: int = _PRUNE_FROM,
     ) -> None:
-        """Start every model at the same point; `draw` gives random numbers in [0, 1).
+        """Start without any state.
 
-        `opened` is told whenever a breaker opens. What is known to `original` is copied from there when needed.
+        `draw` returns random numbers in [0, 1). `on_open` is called whenever a breaker opens. State of `original`
+        is copied when it is first needed.
         """
         self.draw = draw
         self._rules = rules or BreakerRules()
         self._on_open = on_open
-        # Rings of models that some provider names, and of names that only wildcard providers serve.
-        self._named: dict[Hashable, RouteState] = {}
+        # The states of models that some provider names, and of names that only wildcard providers serve.
+        self._explicit: dict[Hashable, RouteState] = {}
         self._on_demand: dict[Hashable, RouteState] = {}
-        self._prune_at = _PRUNE_FROM
-        # A standing lives for as long as a lineup, or an attempt, holds it.
+        self._on_demand_limit = on_demand_limit
+        self._prune_from = self._prune_at = prune_from
+        # A deployment's state lives for as long as a candidate set or an attempt refers to it.
         self._deployment_states: WeakValueDictionary[tuple[int, str], DeploymentState] = WeakValueDictionary()
-        # Whose breaker has opened and was not seen closed since.
-        self._opened_states: WeakSet[DeploymentState] = WeakSet()
+        # Deployments whose breaker has opened and was not found closed since.
+        self._opened: WeakSet[DeploymentState] = WeakSet()
         self._original = original
 
     def look_up(self, route: Route, snapshot: Snapshot) -> tuple[RouteState, CandidateSet]:
-        """Return what is remembered of a route of this snapshot, and its candidates."""
-        route_states = self._named if route.explicit else self._on_demand
-        route_state = route_states.get(route.state_key)
-        if route_state is None:
-            route_state = self._new_route_state(route, route_states, snapshot)
-        candidate_set = route_state.candidate_set
+        """Return the state and the candidates of a route of this snapshot; create what is missing."""
+        states = self._explicit if route.explicit else self._on_demand
+        state = states.get(route.state_key)
+        if state is None:
+            state = self._new_route_state(route, states, snapshot)
+        candidate_set = state.candidate_set
         if candidate_set is None or candidate_set.route is not route:
-            candidate_set = self._replace_candidate_set(route_state, route)
-        return route_state, candidate_set
+            candidate_set = self._new_candidate_set(state, route)
+        return state, candidate_set
 
     def first(
         self, route_state: RouteState, candidate_set: CandidateSet, affinity: bytes | None, now: float
     ) -> Candidate | None:
-        """Return whose turn it is, and count it as served; None when no breaker admits anyone."""
+        """Select a request's first deployment and charge it; None when every breaker refuses an attempt."""
         candidates = candidate_set.candidates
         for candidate in candidates:
             if not candidate.breaker.closed:
@@ -152,7 +155,10 @@ class Selector:
         *,
         charge: bool = False,
     ) -> Candidate:
-        """Return one of `among` as the route's strategy has it; `charge` counts it as the request's first."""
+        """Select one of `among` by affinity or by the route's strategy.
+
+        `charge` is set for the first deployment of a request, which alone counts for the route's shares.
+        """
         route, strategy = candidate_set.route, candidate_set.route.rules.strategy
         if affinity is not None:
             return candidate_set.candidates[rendezvous(affinity, candidate_set.names, route.weights, among)]
@@ -168,77 +174,76 @@ class Selector:
         return candidate_set.candidates[route_state.round_robin.peek(route.keys, among)]
 
     def open_breakers(self) -> dict[str, list[DeploymentState]]:
-        """Return the deployments whose breaker is not closed, by their provider's key."""
+        """Return the deployments whose breaker is not closed, by provider key."""
         found: dict[str, list[DeploymentState]] = {}
-        for state in list(self._opened_states):
+        for state in list(self._opened):
             if state.breaker.closed:
-                self._opened_states.discard(state)
+                self._opened.discard(state)
             else:
                 found.setdefault(state.provider_key, []).append(state)
         return found
 
     def allow_trial(self, provider_key: str, now: float) -> None:
-        """Let the provider's open breakers admit a trial now, since it gave a sign of life."""
+        """Make a trial due for the provider's open breakers, because it responded to a probe."""
         for state in self.open_breakers().get(provider_key, ()):
             state.breaker.allow_trial(now)
 
     def known_route_state(self, route: Route) -> RouteState | None:
-        """Return what is remembered of a route, None when that is nothing."""
-        return (self._named if route.explicit else self._on_demand).get(route.state_key)
+        """Return the state of a route, or None when it has none yet."""
+        return (self._explicit if route.explicit else self._on_demand).get(route.state_key)
 
     def known_deployment_state(self, key: tuple[int, str]) -> DeploymentState | None:
-        """Return a deployment's standing, None when nobody looked at it yet."""
+        """Return the state of a deployment, or None when it has none yet."""
         return self._deployment_states.get(key)
 
     def copy(self) -> Selector:
-        """Return a selector that would choose as this one would, and changes nothing of it."""
+        """Return a selector that makes the same choices as this one and does not affect it."""
         return Selector(rules=self._rules, draw=self.draw, original=self)
 
     def _breaker_opened(self, state: DeploymentState, seconds: float) -> None:
-        self._opened_states.add(state)
+        self._opened.add(state)
         if self._on_open is not None:
             self._on_open(state, seconds)
 
     def _new_route_state(
-        self, route: Route, route_states: dict[Hashable, RouteState], snapshot: Snapshot
+        self, route: Route, states: dict[Hashable, RouteState], snapshot: Snapshot
     ) -> RouteState:
-        if route_states is self._named:
-            if len(route_states) >= self._prune_at:
-                self._forget_gone(snapshot)
-        elif len(route_states) >= _ON_DEMAND_LIMIT:
-            del route_states[next(iter(route_states))]
-        route_state = self._copy_route_state(route) or RouteState(SmoothWeightedRoundRobin(), RetryBudget())
-        # The dictionary may be a new one.
-        (self._named if route.explicit else self._on_demand)[route.state_key] = route_state
-        return route_state
+        if states is self._explicit:
+            if len(states) >= self._prune_at:
+                self._prune(snapshot)
+        elif len(states) >= self._on_demand_limit:
+            del states[next(iter(states))]
+        state = self._copied_route_state(route) or RouteState(SmoothWeightedRoundRobin(), RetryBudget())
+        # Not `states`: pruning may have replaced the dictionary.
+        (self._explicit if route.explicit else self._on_demand)[route.state_key] = state
+        return state
 
-    def _copy_route_state(self, route: Route) -> RouteState | None:
+    def _copied_route_state(self, route: Route) -> RouteState | None:
         known = self._original.known_route_state(route) if self._original is not None else None
         if known is None:
             return None
-        route_state = RouteState(deepcopy(known.round_robin), copy(known.budget))
+        state = RouteState(deepcopy(known.round_robin), copy(known.budget))
         if known.candidate_set is not None:
-            route_state.candidate_set = CandidateSet(
-                known.candidate_set.route, self._states_of(known.candidate_set.route)
-            )
-        return route_state
+            of_route = known.candidate_set.route
+            state.candidate_set = CandidateSet(of_route, self._states_of(of_route))
+        return state
 
-    def _forget_gone(self, snapshot: Snapshot) -> None:
-        kept = {
-            key: route_state
-            for key, route_state in self._named.items()
-            if route_state.candidate_set is not None and snapshot.names(route_state.candidate_set.route.model)
+    def _prune(self, snapshot: Snapshot) -> None:
+        """Drop the states of models that no provider names any more."""
+        self._explicit = {
+            key: state
+            for key, state in self._explicit.items()
+            if state.candidate_set is not None and snapshot.names(state.candidate_set.route.model)
         }
-        self._named = kept
-        self._prune_at = max(_PRUNE_FROM, 2 * len(kept))
+        self._prune_at = max(self._prune_from, 2 * len(self._explicit))
 
-    def _replace_candidate_set(self, route_state: RouteState, route: Route) -> CandidateSet:
-        old = route_state.candidate_set.route if route_state.candidate_set is not None else None
+    def _new_candidate_set(self, state: RouteState, route: Route) -> CandidateSet:
+        old = state.candidate_set.route if state.candidate_set is not None else None
         if old is None or (old.weights, old.keys) != (route.weights, route.keys):
-            route_state.round_robin.rebase(route.keys, route.weights)
-        # Before the old lineup goes: it holds the standings that stay.
+            state.round_robin.rebase(route.keys, route.weights)
+        # Create the new set before the old one is dropped, which may hold the only references to the states.
         candidate_set = CandidateSet(route, self._states_of(route))
-        route_state.candidate_set = candidate_set
+        state.candidate_set = candidate_set
         return candidate_set
 
     def _states_of(self, route: Route) -> list[DeploymentState]:

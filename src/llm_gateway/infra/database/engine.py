@@ -102,13 +102,15 @@ async def reading(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
 
 
 @contextlib.asynccontextmanager
-async def writing(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
-    """Give a connection in a transaction that commits at the clean end. Raises StoreUnavailable."""
+async def writing(engine: AsyncEngine, *, rollback: bool = False) -> AsyncIterator[AsyncConnection]:
+    """Give a connection in a transaction that commits at the clean end, or never. Raises StoreUnavailable."""
     with naming_outages():
         async with engine.connect() as connection:
             await connection.execution_options(writes=True)
-            async with connection.begin():
+            async with connection.begin() as transaction:
                 yield connection
+                if rollback:
+                    await transaction.rollback()
 
 
 @contextlib.contextmanager

@@ -51,7 +51,7 @@ class UnixMicros(TypeDecorator[int]):
 
 
 _BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-_Json = sa.JSON(none_as_null=True)
+JSON = sa.JSON(none_as_null=True)
 
 metadata = sa.MetaData(
     naming_convention={
@@ -63,92 +63,20 @@ metadata = sa.MetaData(
 )
 
 
-def _id_column() -> sa.Column[int]:
+def id_column() -> sa.Column[int]:
     # Never given twice: an identity in PostgreSQL; in SQLite AUTOINCREMENT, which the migrations say: said here,
     # it would load SQLite's dialect into every worker.
     return sa.Column("id", _BigId, sa.Identity(), primary_key=True)
 
 
-def _times() -> tuple[sa.Column[int], sa.Column[int]]:
+def time_columns() -> tuple[sa.Column[int], sa.Column[int]]:
     return (
         sa.Column("created_at", UnixMicros, nullable=False),
         sa.Column("updated_at", UnixMicros, nullable=False),
     )
 
 
-providers = sa.Table(
-    "providers",
-    metadata,
-    _id_column(),
-    sa.Column("provider_key", sa.Text, nullable=False, unique=True),
-    sa.Column("provider_type", sa.Text, nullable=False),
-    sa.Column("api_base", sa.Text, nullable=False),
-    # "env:NAME", or sealed and bound to this row's id; NULL for an upstream that needs none.
-    sa.Column("secret", sa.Text, nullable=True),
-    sa.Column("model_mapping", _Json, nullable=False, server_default="{}"),
-    sa.Column("weight", sa.Integer, nullable=False, server_default="1"),
-    sa.Column("is_enabled", sa.Boolean, nullable=False, server_default=sa.true()),
-    *_times(),
-    # {"token_url", "client_id", "scope"}; NULL = the secret itself is what the provider is shown.
-    sa.Column("oauth2", _Json, nullable=True),
-    sa.Column("api_version", sa.Text, nullable=True),
-    # NULL = as the kind has it.
-    sa.Column("stream_usage", sa.Boolean, nullable=True),
-    # Seconds, NULL = no probes.
-    sa.Column("probe_interval", sa.Double, nullable=True),
-)
-
-credentials = sa.Table(
-    "credentials",
-    metadata,
-    _id_column(),
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("key_hash", sa.LargeBinary, nullable=False, unique=True),
-    sa.Column("key_prefix", sa.Text, nullable=False),
-    # NULL = all models.
-    sa.Column("allowed_models", _Json, nullable=True),
-    # Requests per second, NULL = unlimited.
-    sa.Column("rate_limit", sa.Integer, nullable=True),
-    sa.Column("is_enabled", sa.Boolean, nullable=False, server_default=sa.true()),
-    *_times(),
-    # {"is_enabled", "ttl", "is_shared"}; NULL = what the model says.
-    sa.Column("cache", _Json, nullable=True),
-)
-
-# What an admin set for a public model; a model without a row is served all the same.
-models = sa.Table(
-    "models",
-    metadata,
-    _id_column(),
-    sa.Column("name", sa.Text, nullable=False, unique=True),
-    sa.Column("strategy", sa.Text, nullable=False, server_default="weighted_round_robin"),
-    # provider_key to weight, in place of the provider's own.
-    sa.Column("weights", _Json, nullable=False, server_default="{}"),
-    # Public model names, in the order they are tried.
-    sa.Column("fallbacks", _Json, nullable=False, server_default="[]"),
-    sa.Column("context_fallbacks", _Json, nullable=False, server_default="[]"),
-    sa.Column("policy_fallbacks", _Json, nullable=False, server_default="[]"),
-    # {"connect", "first_content", "idle", "total"}, in seconds; what is left out is the gateway's setting.
-    sa.Column("timeouts", _Json, nullable=False, server_default="{}"),
-    # {"max_retries", "initial_backoff_ms", "max_backoff_ms", "backoff_factor", "jitter", "retry_cut"}, likewise.
-    sa.Column("retry", _Json, nullable=False, server_default="{}"),
-    sa.Column("affinity", sa.Text, nullable=True),
-    # {"is_enabled", "ttl", "is_shared"}; NULL = no caching.
-    sa.Column("cache", _Json, nullable=True),
-    *_times(),
-)
-
-task_types = sa.Table(
-    "task_types",
-    metadata,
-    _id_column(),
-    sa.Column("name", sa.Text, nullable=False, unique=True),
-    # Public model names, best first.
-    sa.Column("models", _Json, nullable=False),
-    *_times(),
-)
-
-# One row. Triggers on the four tables above raise the version, so changes by SQL count too.
+# One row. Triggers on the four tables in `catalog/` raise the version, so changes by SQL count too.
 config_state = sa.Table(
     "config_state",
     metadata,
@@ -212,4 +140,30 @@ usage = sa.Table(
     sa.Index("ix_usage_provider_time", "provider", "created_at", "request_id"),
     sa.Index("ix_usage_model_time", "model", "created_at", "request_id"),
     sa.Index("ix_usage_outcome_time", "outcome", "created_at", "request_id"),
+)
+
+# One row per attempt, from 1; a request without an attempt (rejected, or answered from the reply cache) has none.
+usage_attempts = sa.Table(
+    "usage_attempts",
+    metadata,
+    sa.Column("request_id", sa.Text, primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("started_at", UnixMicros, nullable=False),
+    sa.Column("provider", sa.Text, nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("upstream_model", sa.Text, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    # The provider's HTTP status; NULL when none came.
+    sa.Column("status", sa.Integer),
+    sa.Column("reason", sa.Text),
+    sa.Column("detail", sa.Text),
+    sa.Column("next_step", sa.Text),
+    sa.Column("latency_ms", sa.Double),
+    sa.Column("ttft_ms", sa.Double),
+    sa.Column("prompt_tokens", sa.BigInteger),
+    sa.Column("completion_tokens", sa.BigInteger),
+    sa.Column("total_tokens", sa.BigInteger),
+    sa.Column("cached_tokens", sa.BigInteger),
+    sa.Column("reasoning_tokens", sa.BigInteger),
+    sa.Column("usage_source", sa.Text),
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from loguru import logger
 
-from llm_gateway.core.records import AttemptBegun, UsageRecord, interrupted
+from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord, interrupted
 from llm_gateway.infra.journal import files
 from llm_gateway.infra.journal.positions import Positions
 from llm_gateway.infra.journal.rejected import RejectedFacts
@@ -17,12 +17,13 @@ from llm_gateway.infra.json_lines import to_line
 
 # Bytes read at once, several times the longest line; when more is waiting they are read in a thread.
 _CHUNK = 256 * 1024
-# How msgspec starts the lines of an attempt and of an end: the tag comes first.
-_BEGIN, _END = b'{"t":"begin"', b'{"t":"end"'
+# How msgspec starts each kind of line: the tag comes first.
+_BEGIN = b'{"t":"begin"'
+_ENDS = b'{"t":"end"', b'{"t":"attempt"'
 
 # What the decoders raise for a line that is none of ours.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
-_decode = msgspec.json.Decoder(AttemptBegun | UsageRecord).decode
+_decode = msgspec.json.Decoder(AttemptBegun | AttemptEnded | UsageRecord).decode
 
 
 class _Tail(msgspec.Struct):
@@ -186,10 +187,10 @@ class JournalReader:
     def _take_ends(self, chunk: bytes, tail: _Tail, facts: list[bytes]) -> None:
         """Take what ended in a live process; whether it can be read shows when it is stored."""
         for line in chunk.split(b"\n"):
-            if line.startswith(_END):
+            if line.startswith(_ENDS):
                 facts.append(line)
             elif line and not line.startswith(_BEGIN):
-                self._rejected.add(tail.file.name, "neither an attempt nor an end", line)
+                self._rejected.add(tail.file.name, "neither an attempt nor the end of a request", line)
 
     def _take_all(
         self,
@@ -213,6 +214,7 @@ class JournalReader:
             if isinstance(fact, AttemptBegun):
                 begun[fact.request_id] = fact
                 continue
-            begun.pop(fact.request_id, None)
+            if isinstance(fact, UsageRecord):
+                begun.pop(fact.request_id, None)
             if not again:
                 facts.append(line)

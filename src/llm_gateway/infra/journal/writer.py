@@ -9,7 +9,7 @@ from typing import Literal
 
 from loguru import logger
 
-from llm_gateway.core.records import AttemptBegun, AttemptFailed, UsageRecord
+from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.infra.journal import files
 from llm_gateway.infra.json_lines import MAX_LINE, to_line
@@ -65,17 +65,15 @@ class FileJournal:
         self._open[attempt.request_id] = line
         self._append(line)
 
+    def attempt_ended(self, attempt: AttemptEnded) -> None:
+        self._append(to_line(attempt))
+
     def end(self, record: UsageRecord) -> None:
         """Note that a request ended."""
         self._append(to_line(record))
         # Only now: should the file change before this line, the new one has to repeat the attempt, or a kill
         # between the two would leave no trace of it.
         self._open.pop(record.request_id, None)
-
-    finished = end
-
-    def attempt_failed(self, failed: AttemptFailed) -> None:
-        """Leave it: the request goes on, with another attempt or with an end."""
 
     def close(self) -> None:
         """Let go of the files: attempts still open count as interrupted. A later fact opens a new one."""

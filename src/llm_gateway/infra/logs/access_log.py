@@ -1,4 +1,4 @@
-"""The access log: a JSON line a request on standard output, written off the request path."""
+"""The access log: one JSON line per request on standard output, written off the request path."""
 
 from __future__ import annotations
 
@@ -10,18 +10,16 @@ from typing import Literal
 import msgspec
 from loguru import logger
 
-from llm_gateway.core.records import AttemptFailed, UsageRecord
+from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
 from llm_gateway.flow.ports.clock import Clock
+from llm_gateway.flow.ports.ledger import Observer
 from llm_gateway.infra.json_lines import to_line
 from llm_gateway.infra.logs.line_writer import LineWriter
 
-# A batch is written when this many lines wait, or after this many seconds.
+# A batch is written once it has this many lines.
 _BATCH = 512
-_SECONDS = 0.1
-# Lines made before other work gets its turn.
+# Lines encoded before the event loop gets a turn.
 _STEP = 64
-# Beyond these lines are dropped and counted.
-_MAX_WAITING = 10_000
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -52,40 +50,51 @@ class _Dropped(msgspec.Struct):
     dropped: int
 
 
-class AccessLog:
-    """An `Observer` that writes in batches; a slow, full or closed standard output costs lines, not requests.
+class AccessLog(Observer):
+    """Writes in batches. A slow, full or closed standard output costs lines, not requests.
 
-    Lines that could not be written are counted in `dropped`, and a line `{"time", "dropped"}` says how many
-    as soon as there is a way again.
+    Lines that could not be written are counted in `dropped`; a line `{"time", "dropped"}` reports them as soon
+    as writing works again.
     """
 
-    def __init__(self, mode: Literal["all", "errors", "off"], clock: Clock, file: int = 1) -> None:
-        """Write the requests that `mode` names to an open file: `errors` are all that did not end well."""
+    def __init__(
+        self,
+        mode: Literal["all", "errors", "off"],
+        clock: Clock,
+        file: int = 1,
+        *,
+        interval: float = 0.1,
+        max_waiting: int = 10_000,
+    ) -> None:
+        """Write to the open descriptor `file`; `errors` logs the requests that failed or were aborted.
+
+        A batch that is not full is written after `interval` seconds. Beyond `max_waiting` lines are dropped.
+        """
+        self._interval = interval
+        self._max_waiting = max_waiting
         self.dropped = 0
         self._mode = mode
         self._clock = clock
         self._stamp = _Stamps()
-        # A closed standard output is None, and its number may by now be anybody's.
+        # Standard output is None if it was closed; its descriptor may belong to another file by now.
         self._writer = LineWriter(file) if file != 1 or sys.stdout is not None else None
         self._waiting: list[UsageRecord] = []
-        self._told = 0
+        self._reported = 0
         self._some, self._many = asyncio.Event(), asyncio.Event()
         self._closing = self._failing = False
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Start writing."""
         if self._task is None and self._mode != "off":
             self._task = asyncio.create_task(self._run(), name="access-log")
 
     def finished(self, record: UsageRecord) -> None:
-        """Take note of a request."""
         if self._mode != "all" and (
             self._mode == "off" or (record.outcome == "ok" and record.status_code < 400)
         ):
             return
         waiting = len(self._waiting)
-        if waiting >= _MAX_WAITING:
+        if waiting >= self._max_waiting:
             self.dropped += 1
             return
         self._waiting.append(record)
@@ -94,11 +103,11 @@ class AccessLog:
         elif waiting == _BATCH:
             self._many.set()
 
-    def attempt_failed(self, failed: AttemptFailed) -> None:
-        """Leave it: the line comes when the request ends."""
+    def attempt_failed(self, failed: AttemptEnded) -> None:
+        """Do nothing: the line is written when the request ends."""
 
     async def close(self, timeout: float = 2.0) -> None:
-        """Write what is left, for at most `timeout` seconds."""
+        """Write the remaining lines, for at most `timeout` seconds."""
         self._closing = True
         self._some.set()
         self._many.set()
@@ -123,21 +132,21 @@ class AccessLog:
 
     async def _gather(self) -> None:
         try:
-            async with asyncio.timeout(_SECONDS):
+            async with asyncio.timeout(self._interval):
                 await self._many.wait()
         except TimeoutError:
             pass
 
     async def _write(self, records: list[UsageRecord]) -> None:
-        """Write the records' lines; when that fails they are dropped."""
+        """Write a line for each record; on failure drop them."""
         lines = []
         for number, record in enumerate(records, 1):
             lines.append(to_line(_line(record, self._stamp(record.created_at))))
             if not number % _STEP:
                 await asyncio.sleep(0)
         dropped = self.dropped
-        if dropped > self._told:
-            lines.append(to_line(_Dropped(self._stamp(self._clock.unix_us()), dropped - self._told)))
+        if dropped > self._reported:
+            lines.append(to_line(_Dropped(self._stamp(self._clock.unix_us()), dropped - self._reported)))
         if self._writer is None:
             self.dropped += len(records)
             return
@@ -146,11 +155,11 @@ class AccessLog:
         except OSError as error:
             self.dropped += len(records)
             if not self._failing:
-                logger.warning("Access log lines cannot be written to standard output: {}", error.strerror)
+                logger.warning("Cannot write the access log to standard output: {}", error.strerror)
             self._failing = True
             return
         self._failing = False
-        self._told = dropped
+        self._reported = dropped
 
 
 def _line(record: UsageRecord, time: str) -> _Line:
@@ -179,7 +188,7 @@ def _line(record: UsageRecord, time: str) -> _Line:
 
 
 class _Stamps:
-    """Turns Unix microseconds into RFC 3339; most of them share their second with the one before."""
+    """Formats Unix microseconds as RFC 3339; formats the second once for all times within it."""
 
     def __init__(self) -> None:
         self._second = -1

@@ -1,43 +1,45 @@
-"""Tells the log what an admin wants to know: attempts that failed, configurations refused, providers tried out."""
+"""Log lines for administrators: failed attempts, open breakers, configuration reloads, provider tests."""
 
 from __future__ import annotations
 
+import math
 import time
+from collections.abc import Callable
 
 from loguru import logger
 
 from llm_gateway.core.config.snapshot import Snapshot
-from llm_gateway.core.records import AttemptFailed, UsageRecord
+from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
+from llm_gateway.flow.ports.ledger import Observer
 from llm_gateway.flow.ports.listeners import ConfigRejection, ProviderTest, ReloadListener, TrialListener
 
 _UNAUTHORIZED = 401
-# At most one line for each provider and reason in this many seconds: an outage must not flood the log.
-_QUIET = 5.0
 
 
-class AttemptLog:
-    """The `Observer` that warns of failed attempts."""
+class AttemptLog(Observer):
+    """Logs failed attempts, at most one line per provider and reason in `interval` seconds."""
 
-    def __init__(self) -> None:
-        """Start with nothing said."""
-        self._said: dict[tuple[str, str], tuple[float, int]] = {}
+    def __init__(self, *, interval: float = 5.0, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._interval = interval
+        self._monotonic = monotonic
+        # When a line was last written, and how many were suppressed since.
+        self._logged: dict[tuple[str, str | None], tuple[float, int]] = {}
 
     def finished(self, record: UsageRecord) -> None:
-        """Leave finished requests to the access log."""
+        """Do nothing: the access log has a line for each finished request."""
 
-    def attempt_failed(self, failed: AttemptFailed) -> None:
-        """Write a line, unless the same was said a moment ago."""
+    def attempt_failed(self, failed: AttemptEnded) -> None:
         key = (failed.provider, failed.detail)
-        now = time.monotonic()
-        last, unsaid = self._said.get(key, (-_QUIET, 0))
-        if now - last < _QUIET:
-            self._said[key] = (last, unsaid + 1)
+        now = self._monotonic()
+        last, suppressed = self._logged.get(key, (-math.inf, 0))
+        if now - last < self._interval:
+            self._logged[key] = (last, suppressed + 1)
             return
-        self._said[key] = (now, 0)
-        more = f" (and {unsaid} more like it)" if unsaid else ""
+        self._logged[key] = (now, 0)
+        more = f" ({suppressed} more like it)" if suppressed else ""
         if failed.status == _UNAUTHORIZED:
             logger.error(
-                "Provider {!r} refuses the key the gateway has for it (401): set a valid api_key. Request {}{}.",
+                "Provider {!r} rejected the gateway's API key (401): set a valid api_key. Request {}{}.",
                 failed.provider, failed.request_id, more,
             )  # fmt: skip
             return
@@ -48,35 +50,32 @@ class AttemptLog:
 
 
 def log_opened_breaker(provider: str, upstream_model: str, seconds: float) -> None:
-    """Warn that a deployment is left alone for a while."""
     logger.warning(
-        "Provider {!r} is left alone for model {!r} for {:g} s: its breaker opened.",
+        "Circuit breaker opened: provider {!r}, model {!r}, no requests for {:g} s.",
         provider, upstream_model, round(seconds, 1),
     )  # fmt: skip
 
 
 class ReloadLog(ReloadListener):
-    """Tells the log what became of each change of the configuration."""
+    """Logs the result of each reload."""
 
     def swapped(self, snapshot: Snapshot) -> None:
-        """Say which version is in force."""
         logger.info("Configuration version {} is in force.", snapshot.version)
 
     def refused(self, refusal: ConfigRejection) -> None:
-        """Say, once for each version, what is wrong with it."""
+        """Log each reason; called once for each invalid version."""
         for fault in refusal.faults:
-            logger.error("Configuration version {} is refused: {}", refusal.version, fault)
+            logger.error("Configuration version {} is invalid and not in force: {}", refusal.version, fault)
 
     def failed(self, reason: str) -> None:
-        """Say that the one in force stays."""
-        logger.warning("The configuration could not be loaded, the one in force stays: {}", reason)
+        logger.warning("Could not load the configuration; the current one stays in force: {}", reason)
 
 
 class TrialLog(TrialListener):
-    """Tells the log of each provider that an admin tried out."""
+    """Logs each test of a provider."""
 
     def tested(self, result: ProviderTest) -> None:
-        """Say how it went, and what it cost: no usage row has it."""
+        """Log the result and the tokens, which no usage record holds."""
         if not result.ok:
             logger.warning(
                 "Test of provider {!r} with model {!r} failed: {}",

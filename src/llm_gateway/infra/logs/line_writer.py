@@ -1,4 +1,4 @@
-"""Writes lines to an open file that may block for as long as it likes, without blocking the event loop."""
+"""Writes lines to a file that may block, without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import stat
 import threading
 from collections.abc import Iterator, Sequence
 
-# What a pipe takes in one piece, so that lines of several processes do not mix.
+# The size up to which a write to a pipe is atomic, so that lines of several processes do not mix.
 _ATOMIC = select.PIPE_BUF
 
 _Job = tuple[Sequence[bytes], asyncio.AbstractEventLoop, "asyncio.Future[None]"]
 
 
 class LineWriter:
-    """One daemon thread that writes; an executor's thread, blocked for good, would hold up the exit."""
+    """One daemon thread that writes. An executor's thread would delay the exit of the process if it blocked."""
 
     def __init__(self, file: int) -> None:
-        """Write to the descriptor `file`, which stays the caller's to close."""
+        """Write to the descriptor `file`, which the caller closes."""
         self._file = file
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
 
     async def write(self, lines: Sequence[bytes]) -> None:
-        """Return when all lines are written; raise OSError when they cannot be. One call at a time."""
+        """Write all lines; raise OSError if that fails. Only one call at a time."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="line-writer", daemon=True)
             self._thread.start()
@@ -36,7 +36,7 @@ class LineWriter:
         await done
 
     def stop(self) -> None:
-        """End the thread when it has written what it has."""
+        """Stop the thread after the lines it already has."""
         self._jobs.put(None)
 
     def _work(self) -> None:
@@ -51,7 +51,7 @@ class LineWriter:
             try:
                 loop.call_soon_threadsafe(_settle, done, failure)
             except RuntimeError:
-                # The loop is closed: nobody waits any more.
+                # The loop is closed, so nothing waits for the result.
                 return
 
     def _largest(self) -> int | None:
@@ -69,7 +69,7 @@ def _settle(done: asyncio.Future[None], failure: OSError | None) -> None:
 
 
 def _pieces(lines: Sequence[bytes], largest: int | None) -> Iterator[bytes]:
-    """Join lines to pieces of at most `largest` bytes; a longer line is a piece of its own."""
+    """Join lines into pieces of at most `largest` bytes; a longer line is a piece of its own."""
     if largest is None:
         yield b"".join(lines)
         return
@@ -90,7 +90,7 @@ def _write_all(file: int, data: bytes) -> None:
         try:
             view = view[os.write(file, view) :]
         except BlockingIOError:
-            # Somebody made the terminal or pipe non-blocking, for all who share it.
+            # Another process made the shared terminal or pipe non-blocking.
             poll = select.poll()
             poll.register(file, select.POLLOUT)
             poll.poll()

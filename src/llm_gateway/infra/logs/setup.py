@@ -1,4 +1,4 @@
-"""Sets up the log: every line through loguru to standard error, and no value of a variable in any of them."""
+"""Logging setup: loguru to standard error, one line per message, no values of variables."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _FORMAT = "{time:YYYY-MM-DD HH:mm:ss.SSS} <level>{level: <7}</level> [{process}]
 _DEBUG_FORMAT = (
     "{time:YYYY-MM-DD HH:mm:ss.SSS} <level>{level: <7}</level> [{process}] {name}:{line} {extra[line]}"
 )
-# A message is one line, whatever a client put into it.
+# Keeps a message on one line, whatever text of a client it contains.
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(32), 127) if chr(code) not in "\t\n"} | {10: "\\n"}
 
 
 def set_up_logging(level: str, *, debug: bool) -> None:
-    """Log lines of at least `level` (trace ... critical); `debug` adds debug lines and longer tracebacks.
+    """Log messages of at least `level` (trace ... critical); `debug` adds debug messages and longer tracebacks.
 
-    What libraries log through `logging` comes too, but only warnings and worse: below that some of them
-    (aiosqlite, SQLAlchemy, httpx) write SQL parameters and URLs, and so secrets. Call it once, before
+    Messages that libraries send to `logging` are included from warning level up: below that, some libraries
+    (aiosqlite, SQLAlchemy, httpx) log SQL parameters and URLs, which contain secrets. Call it once, before
     processes are forked.
     """
     least = logger.level(level.upper())
@@ -31,14 +31,14 @@ def set_up_logging(level: str, *, debug: bool) -> None:
         least = logger.level("DEBUG")
     logger.remove()
     logger.configure(patcher=_make_line)
-    # With no standard error there is nobody to tell.
+    # Standard error may be closed.
     if sys.stderr is not None:
         logger.add(
             sys.stderr,
             level=least.no,
             format=_DEBUG_FORMAT if debug else _FORMAT,
             backtrace=debug,
-            # Never: it would print the values of local variables, and so keys.
+            # Must stay off: it prints the values of local variables, among them keys.
             diagnose=False,
         )
     logging.basicConfig(handlers=[_ToLoguru()], level=logging.WARNING, force=True)
@@ -51,10 +51,10 @@ def _make_line(record: Record) -> None:
 
 
 class _ToLoguru(logging.Handler):
-    """Hands the standard library's records on."""
+    """Forwards records of the standard library to loguru."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log the record as from where it was logged."""
+        """Log the record with its original module and line."""
         try:
             level: str | int = logger.level(record.levelname).name
         except ValueError:

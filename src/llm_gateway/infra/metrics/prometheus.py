@@ -1,164 +1,143 @@
-"""Prometheus metrics from usage facts: S4's names and labels, exact with any number of workers."""
+"""Prometheus metrics of requests, providers and the journal, exact with any number of workers."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    disable_created_metrics,
-    generate_latest,
-    multiprocess,
-)
-from prometheus_client.core import GaugeMetricFamily, Metric
+import prometheus_client
+from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest, multiprocess
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
-from llm_gateway.core.records import AttemptFailed, UsageRecord
+from llm_gateway.core import metric_catalogue as catalogue
+from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
+from llm_gateway.core.metric_catalogue import Metric
 from llm_gateway.flow.ports.cache import CacheResult
+from llm_gateway.flow.ports.ledger import Observer
 from llm_gateway.infra.metrics.requests import NONE, RequestMetrics, count
 from llm_gateway.infra.metrics.shared_counters import CounterCells
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _OTHER = "other"
-# Names that only wildcard providers serve come from clients: this many become labels.
+# Clients choose the model names that only wildcard providers serve: this many of them become labels.
 _WILDCARD_LABELS = 100
 _OK = range(200, 300)
-_DEAD_REASONS = frozenset({"connect", "timeout"})
+_UNREACHABLE_REASONS = frozenset({"connect", "timeout"})
 _UNHEALTHY_STATUS = frozenset({401, 500, 502, 503, 504})
 
 
-class Metrics:
-    """The `Observer` that counts; `render` gives what Prometheus scrapes."""
+class Metrics(Observer):
+    """Counts requests and provider events; `render` returns the text that Prometheus scrapes."""
 
     def __init__(self, is_configured: Callable[[str], bool]) -> None:
-        """Make the metrics; `is_configured` tells whether a model name stands in the catalog."""
-        # A second series for each counter that only says when it began.
+        """`is_configured` tells whether the catalog names a model."""
+        # Drops the `_created` series that would double the number of series.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._is_configured = is_configured
         directory = multiprocess_directory()
-        # Another worker may have said otherwise of a provider since.
-        self._shared = directory is not None
+        # Another worker may have set a provider's health in the meantime.
+        self._is_shared = directory is not None
         self._requests = RequestMetrics(Path(directory) if directory else None)
-        self._rows: dict[tuple[str, str, str | None, str | None, int], CounterCells] = {}
+        self._cells: dict[tuple[str, str, str | None, str | None, int], CounterCells] = {}
         self.registry = CollectorRegistry()
         self.registry.register(self._requests)
-        common: dict[str, Any] = {"registry": self.registry}
-        self._health = Gauge(
-            "llm_proxy_provider_health", "1 when the provider answered last time, 0 when it did not.",
-            ("provider",), multiprocess_mode="mostrecent", **common,
-        )  # fmt: skip
-        self._failed_attempts = Counter(
-            "llm_gateway_failed_attempts", "Attempts that led to no reply, by what went wrong.",
-            ("provider", "reason"), **common,
-        )  # fmt: skip
-        self._recovery_steps = Counter(
-            "llm_gateway_recovery_steps",
-            "What was done after a failed attempt.",
-            ("provider", "step"),
-            **common,
-        )
-        self._breaker_openings = Counter(
-            "llm_gateway_breaker_openings",
-            "Times that a deployment's breaker opened.",
-            ("provider",),
-            **common,
-        )
-        self._open_breakers = Gauge(
-            "llm_gateway_open_breakers", "Breakers that are open or half-open now, of all workers.",
-            ("provider",), multiprocess_mode="livesum", **common,
-        )  # fmt: skip
-        self._lost_facts = Counter(
-            "llm_gateway_journal_lost_records", "Usage facts that could not be written.", **common
-        )
-        self._rejected_facts = Counter(
-            "llm_gateway_journal_rejected_records", "Usage facts set aside as unreadable.", **common
-        )
-        self._cache_requests = Counter(
-            "llm_gateway_cache_requests", "Requests that kept replies had a part in, by what came of it.",
-            ("result",), **common,
-        )  # fmt: skip
-        self._cache_failures = Counter(
-            "llm_gateway_cache_failures", "Lookups and stores of replies that Redis did not do.", **common
-        )
-        self._told_lost = self._told_rejected = 0
+        self._health = self._gauge(catalogue.PROVIDER_HEALTH, "mostrecent")
+        self._failed_attempts = self._counter(catalogue.FAILED_ATTEMPTS)
+        self._recovery_steps = self._counter(catalogue.RECOVERY_STEPS)
+        self._breaker_openings = self._counter(catalogue.BREAKER_OPENINGS)
+        self._open_breakers = self._gauge(catalogue.OPEN_BREAKERS, "livesum")
+        self._lost_records = self._counter(catalogue.LOST_RECORDS)
+        self._rejected_records = self._counter(catalogue.REJECTED_RECORDS)
+        self._cache_requests = self._counter(catalogue.CACHE_REQUESTS)
+        self._cache_failures = self._counter(catalogue.CACHE_FAILURES)
+        self._counted_lost = self._counted_rejected = 0
         self._with_open_breakers: set[str] = set()
         self._wildcard_models: set[str] = set()
         self._healthy: dict[str, bool] = {}
 
+    def _counter(self, metric: Metric) -> prometheus_client.Counter:
+        return prometheus_client.Counter(metric.name, metric.help, metric.labels, registry=self.registry)
+
+    def _gauge(self, metric: Metric, mode: Literal["livesum", "mostrecent"]) -> prometheus_client.Gauge:
+        return prometheus_client.Gauge(
+            metric.name, metric.help, metric.labels, registry=self.registry, multiprocess_mode=mode
+        )
+
     def finished(self, record: UsageRecord) -> None:
-        """Count one request."""
-        # A kept reply says nothing of the provider that gave it once.
+        # A cached reply says nothing about the provider that once gave it.
         provider = None if record.cache_hit else record.provider
         key = (record.method, record.endpoint, record.model, provider, record.status_code)
-        row = self._rows.get(key)
-        if row is None:
-            row = self._row(record, provider)
-        count(row, record, called=provider is not None)
+        cells = self._cells.get(key)
+        if cells is None:
+            cells = self._cells_of(record, provider)
+        count(cells, record, called=provider is not None)
         if provider is not None and record.outcome == "ok":
             self.provider_answered(provider, True)
 
-    def attempt_failed(self, failed: AttemptFailed) -> None:
-        """Count a failed attempt, and remember who does not answer."""
+    def attempt_failed(self, failed: AttemptEnded) -> None:
         self._failed_attempts.labels(failed.provider, failed.reason).inc()
-        self._recovery_steps.labels(failed.provider, failed.then).inc()
-        if failed.reason in _DEAD_REASONS or failed.status in _UNHEALTHY_STATUS:
+        self._recovery_steps.labels(failed.provider, failed.next_step).inc()
+        if failed.reason in _UNREACHABLE_REASONS or failed.status in _UNHEALTHY_STATUS:
             self.provider_answered(failed.provider, False)
 
     def provider_answered(self, provider: str, healthy: bool) -> None:
-        """Note how a provider's last answer, or probe, went."""
-        if self._healthy.get(provider) is not healthy or self._shared:
+        """Set a provider's health from its last answer or probe."""
+        if self._healthy.get(provider) is not healthy or self._is_shared:
             self._healthy[provider] = healthy
             self._health.labels(provider).set(1.0 if healthy else 0.0)
 
     def cache_answered(self, result: CacheResult) -> None:
-        """Count a request that kept replies had a part in."""
+        """Count a request that the reply cache applied to."""
         self._cache_requests.labels(result).inc()
 
     def cache_failed(self) -> None:
-        """Count a lookup or a store that was not done."""
+        """Count a lookup or a write that Redis did not do."""
         self._cache_failures.inc()
 
     def breaker_opened(self, provider: str) -> None:
-        """Count a breaker that has opened."""
         self._breaker_openings.labels(provider).inc()
 
-    def show_open_breakers(self, numbers: Mapping[str, int]) -> None:
-        """Take over how many breakers of each provider are not closed in this process now."""
+    def set_open_breakers(self, numbers: Mapping[str, int]) -> None:
+        """Set how many breakers of each provider are open or half-open in this process now."""
         for provider in self._with_open_breakers - numbers.keys():
             self._open_breakers.labels(provider).set(0)
         for provider, number in numbers.items():
             self._open_breakers.labels(provider).set(number)
         self._with_open_breakers = set(numbers)
 
-    def count_losses(self, lost: int, rejected: int) -> None:
-        """Take over what this process' journal and shipper have counted since their start."""
-        self._lost_facts.inc(lost - self._told_lost)
-        self._rejected_facts.inc(rejected - self._told_rejected)
-        self._told_lost, self._told_rejected = lost, rejected
+    def set_record_losses(self, lost: int, rejected: int) -> None:
+        """Set how many records the journal and the shipper of this process have given up since they started."""
+        self._lost_records.inc(lost - self._counted_lost)
+        self._rejected_records.inc(rejected - self._counted_rejected)
+        self._counted_lost, self._counted_rejected = lost, rejected
 
-    def render(self, now: Iterable[Metric]) -> bytes:
-        """Return the text of all workers' metrics, with the gauges that are read at this moment."""
+    def render(self, readings: Mapping[Metric, float]) -> bytes:
+        """Return the metrics of all workers as text; `readings` are the gauges read for this scrape."""
         registry = CollectorRegistry()
         if multiprocess_directory() is None:
-            registry.register(_Relay(self.registry.collect))
+            registry.register(_Families(self.registry.collect))
         else:
             multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
             registry.register(self._requests)
-        registry.register(_Relay(lambda: now))
+        gauges = [
+            GaugeMetricFamily(metric.name, metric.help, value=value) for metric, value in readings.items()
+        ]
+        registry.register(_Families(lambda: gauges))
         return generate_latest(registry)
 
-    def _row(self, record: UsageRecord, provider: str | None) -> CounterCells:
+    def _cells_of(self, record: UsageRecord, provider: str | None) -> CounterCells:
         model = self._model_label(record)
-        row = self._requests.row(record.method, record.endpoint, model, provider or NONE, record.status_code)
+        cells = self._requests.cells(
+            record.method, record.endpoint, model, provider or NONE, record.status_code
+        )
         if model != _OTHER or record.model == _OTHER:
             key = (record.method, record.endpoint, record.model, provider, record.status_code)
-            self._rows[key] = row
-        return row
+            self._cells[key] = cells
+        return cells
 
     def _model_label(self, record: UsageRecord) -> str:
         model = record.model
@@ -172,19 +151,14 @@ class Metrics:
         return _OTHER
 
 
-class _Relay(Collector):
-    def __init__(self, collect: Callable[[], Iterable[Metric]]) -> None:
+class _Families(Collector):
+    def __init__(self, collect: Callable[[], Iterable[Family]]) -> None:
         self._collect = collect
 
-    def collect(self) -> Iterator[Metric]:
+    def collect(self) -> Iterator[Family]:
         yield from self._collect()
 
 
 def multiprocess_directory() -> str | None:
-    """Return where the workers of this boot share their metrics, None when there is one process."""
+    """Return the folder in which the workers share their metrics; None if there is only one process."""
     return os.environ.get("PROMETHEUS_MULTIPROC_DIR") or None
-
-
-def gauge(name: str, meaning: str, value: float) -> Metric:
-    """Return a gauge that was read just now."""
-    return GaugeMetricFamily(name, meaning, value=value)

@@ -1,4 +1,4 @@
-"""The metrics of finished requests: counted in rows of numbers, made into Prometheus' families when it asks."""
+"""Metrics of finished requests: counted in plain arrays of numbers, turned into Prometheus families on a scrape."""
 
 from __future__ import annotations
 
@@ -6,19 +6,26 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
-from llm_gateway.core.records import UsageRecord
+from llm_gateway.core import metric_catalogue as catalogue
+from llm_gateway.core.ledger.records import UsageRecord
+from llm_gateway.core.metric_catalogue import Metric
 from llm_gateway.infra.metrics.shared_counters import CounterCells, SharedCounters
 
-# The label where there is nothing to name.
+# The value of a label that does not apply.
 NONE = "none"
-_SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+# The labels of a set of cells, in the order of its key: those of the metric that has all of them.
+_LABELS = catalogue.REQUESTS.labels
+_PROVIDER = _LABELS.index("provider")
+# All three histograms have the same buckets, so that one layout serves for each.
+_SECONDS = catalogue.REQUEST_DURATION.buckets
 _BOUNDS = (*map(str, _SECONDS), "+Inf")
-# In the record's unit; the first stands in the place of the sum, so that an index counts from there.
+# In the unit of the record. The first bound stands for the cell of the sum, so that the index found is an offset.
 _UP_TO_MS = (-1.0, *(seconds * 1000 for seconds in _SECONDS))
-# What is where in a row: a histogram is its sum, then its buckets, each without those below it.
+# The layout of the cells. A histogram is its sum, then the count of each bucket (not cumulative).
 _BUCKETS = len(_BOUNDS)
 _REQUESTS = 0
 _DURATION = 1
@@ -29,110 +36,89 @@ _PROMPT, _COMPLETION, _CACHED, _REASONING = range(_TOKENS, _TOKENS + 4)
 _TOKEN_TYPES = ("prompt", "completion", "cached", "reasoning")
 _CELLS = _TOKENS + len(_TOKEN_TYPES)
 
+_Counted = Iterable[tuple[tuple[str, ...], CounterCells]]
 
-def count(row: CounterCells, record: UsageRecord, *, called: bool) -> None:
-    """Add one finished request to the row of its labels; `called` = a provider had a part in it."""
-    row[_REQUESTS] += 1
-    _observe(row, _DURATION, record.latency_ms)
+
+def count(cells: CounterCells, record: UsageRecord, *, called: bool) -> None:
+    """Add one finished request to the cells of its labels; `called` tells whether a provider took part."""
+    cells[_REQUESTS] += 1
+    _observe(cells, _DURATION, record.latency_ms)
     if not called:
         return
     if record.upstream_latency_ms is not None and record.outcome == "ok":
-        _observe(row, _LATENCY, record.upstream_latency_ms)
+        _observe(cells, _LATENCY, record.upstream_latency_ms)
     if record.ttft_ms is not None:
-        _observe(row, _FIRST_TOKEN, record.ttft_ms)
+        _observe(cells, _FIRST_TOKEN, record.ttft_ms)
     if record.prompt_tokens is not None:
-        row[_PROMPT] += record.prompt_tokens
-        row[_COMPLETION] += record.completion_tokens or 0
+        cells[_PROMPT] += record.prompt_tokens
+        cells[_COMPLETION] += record.completion_tokens or 0
         if record.cached_tokens:
-            row[_CACHED] += record.cached_tokens
+            cells[_CACHED] += record.cached_tokens
         if record.reasoning_tokens:
-            row[_REASONING] += record.reasoning_tokens
+            cells[_REASONING] += record.reasoning_tokens
 
 
-def _observe(row: CounterCells, first: int, ms: float) -> None:
-    row[first] += ms / 1000
-    row[first + bisect_left(_UP_TO_MS, ms)] += 1
+def _observe(cells: CounterCells, first: int, ms: float) -> None:
+    cells[first] += ms / 1000
+    cells[first + bisect_left(_UP_TO_MS, ms)] += 1
 
 
 class RequestMetrics(Collector):
-    """The rows of all workers, and the families that they add up to."""
+    """The cells of all workers, and the families that they add up to."""
 
     def __init__(self, directory: Path | None) -> None:
-        """Share with all who name the same `directory`; None = there is one process."""
-        self._tallies = SharedCounters(_CELLS, directory)
+        """Share with every process that names the same `directory`; None if there is only one process."""
+        self._counters = SharedCounters(_CELLS, directory)
 
-    def row(self, method: str, endpoint: str, model: str, provider: str, status: int) -> CounterCells:
+    def cells(self, method: str, endpoint: str, model: str, provider: str, status: int) -> CounterCells:
         """Return where to count requests with these labels."""
-        return self._tallies.row((method, endpoint, model, provider, str(status)))
+        return self._counters.cells((method, endpoint, model, provider, str(status)))
 
-    def collect(self) -> Iterator[Metric]:
-        """Return the families as they stand now."""
-        rows = list(self._tallies.all())
+    def collect(self) -> Iterator[Family]:
+        """Return the current values."""
+        finished = list(self._counters.all())
+        called = [(key, cells) for key, cells in finished if key[_PROVIDER] != NONE]
         requests = CounterMetricFamily(
-            "llm_proxy_requests",
-            "Finished requests.",
-            labels=("method", "endpoint", "model", "provider", "status_code"),
+            catalogue.REQUESTS.name, catalogue.REQUESTS.help, labels=catalogue.REQUESTS.labels
         )
-        for labels, (total,) in _sums(rows, (0, 1, 2, 3, 4), range(_REQUESTS, _REQUESTS + 1)).items():
+        for labels, (total,) in _sums(
+            finished, catalogue.REQUESTS.labels, range(_REQUESTS, _REQUESTS + 1)
+        ).items():
             requests.add_metric(labels, total)
         yield requests
-        yield _histogram(
-            "llm_proxy_request_duration_seconds",
-            "From a request's first byte to its reply's last.",
-            {"method": 0, "endpoint": 1, "model": 2, "provider": 3},
-            (rows, _DURATION),
-        )
-        called = [(key, row) for key, row in rows if key[3] != NONE]
+        yield _histogram(catalogue.REQUEST_DURATION, finished, _DURATION)
         tokens = CounterMetricFamily(
-            "llm_proxy_tokens",
-            "Tokens used; cached is a part of prompt, reasoning a part of completion.",
-            labels=("model", "provider", "token_type"),
+            catalogue.TOKENS.name, catalogue.TOKENS.help, labels=catalogue.TOKENS.labels
         )
-        for labels, totals in _sums(called, (2, 3), range(_TOKENS, _CELLS)).items():
-            for kind, total in zip(_TOKEN_TYPES, totals, strict=True):
-                tokens.add_metric((*labels, kind), total)
+        # Its last label is the token type, which the cells tell apart.
+        for labels, totals in _sums(called, catalogue.TOKENS.labels[:-1], range(_TOKENS, _CELLS)).items():
+            for token_type, total in zip(_TOKEN_TYPES, totals, strict=True):
+                tokens.add_metric((*labels, token_type), total)
         yield tokens
-        yield _histogram(
-            "llm_proxy_provider_latency_seconds",
-            "Time a provider took for its whole reply.",
-            {"provider": 3},
-            (called, _LATENCY),
-        )
-        yield _histogram(
-            "llm_gateway_time_to_first_token_seconds",
-            "From a streamed request's first byte to its first content.",
-            {"model": 2, "provider": 3},
-            (called, _FIRST_TOKEN),
-        )
+        yield _histogram(catalogue.PROVIDER_LATENCY, called, _LATENCY)
+        yield _histogram(catalogue.TIME_TO_FIRST_TOKEN, called, _FIRST_TOKEN)
 
 
-def _sums(
-    rows: Iterable[tuple[tuple[str, ...], CounterCells]], labels: tuple[int, ...], cells: range
-) -> dict[tuple[str, ...], list[float]]:
-    """Add up these cells of all rows whose keys have the same texts at `labels`."""
+def _sums(counted: _Counted, labels: tuple[str, ...], cells: range) -> dict[tuple[str, ...], list[float]]:
+    """Return the sums of a range of cells, grouped by these labels."""
+    places = [_LABELS.index(label) for label in labels]
     sums: dict[tuple[str, ...], list[float]] = {}
-    for key, row in rows:
-        known = sums.setdefault(tuple(key[index] for index in labels), [0.0] * len(cells))
+    for key, values in counted:
+        known = sums.setdefault(tuple(key[place] for place in places), [0.0] * len(cells))
         for position, cell in enumerate(cells):
-            known[position] += row[cell]
+            known[position] += values[cell]
     return sums
 
 
-def _histogram(
-    name: str,
-    meaning: str,
-    labels: dict[str, int],
-    counted: tuple[Iterable[tuple[tuple[str, ...], CounterCells]], int],
-) -> Metric:
-    family = HistogramMetricFamily(name, meaning, labels=tuple(labels))
-    rows, first = counted
-    for values, (total, *buckets) in _sums(
-        rows, tuple(labels.values()), range(first, first + 1 + _BUCKETS)
+def _histogram(metric: Metric, counted: _Counted, first: int) -> Family:
+    family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for labels, (total, *buckets) in _sums(
+        counted, metric.labels, range(first, first + 1 + _BUCKETS)
     ).items():
-        so_far = 0.0
+        cumulative = 0.0
         shown = []
-        for bound, more in zip(_BOUNDS, buckets, strict=True):
-            so_far += more
-            shown.append((bound, so_far))
-        family.add_metric(values, shown, total)
+        for bound, number in zip(_BOUNDS, buckets, strict=True):
+            cumulative += number
+            shown.append((bound, cumulative))
+        family.add_metric(labels, shown, total)
     return family

@@ -1,4 +1,4 @@
-"""Chooses how requests per second are counted: in one process, on one machine, or across machines."""
+"""Rate limits: requests per second, counted in one process, on one machine, or across machines."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def make_rate_limiter(
     redis_url: str | None = None,
     fail: Literal["open", "closed"] = "open",
 ) -> InProcessRateLimiter | SharedRateLimiter | RedisRateLimiter:
-    """Return the limiter for one of `workers`; call it in the worker's own process.
+    """Return the limiter of one of `workers`; call it in the worker's own process.
 
-    `directory` is where several workers share a file. `namespace` names the database whose credential ids
-    are counted: it must be the same on every machine that shares a Redis. `fail` says what holds while
-    Redis does not answer. StartupError when the directory or the URL cannot be used.
+    Several workers share a file in `directory`. `namespace` names the database that the credential ids belong
+    to, and must be the same on all machines that share a Redis. `fail` says what applies while Redis does not
+    answer. Raises StartupError when the directory or the URL cannot be used.
     """
     machine: InProcessRateLimiter | SharedRateLimiter
     if workers == 1:
@@ -33,14 +33,14 @@ def make_rate_limiter(
     else:
         try:
             machine = SharedRateLimiter(directory, namespace)
-        except OSError as fault:
+        except OSError as error:
             raise StartupError(
-                f"Rate limits cannot be shared through {directory} ({fault.strerror or type(fault).__name__}); "
-                "make DATA_DIR a writable folder on a local disk, or set WORKERS=1"
-            ) from fault
+                f"Cannot share rate limits through {directory} ({error.strerror or type(error).__name__}): "
+                "make DATA_DIR a writable folder on a local disk, or set WORKERS=1."
+            ) from error
     if redis_url is None:
         return machine
-    # Two client libraries that only this choice needs, and a good part of the time to start.
+    # Imported late: two client libraries that only Redis needs, and a good part of the start time.
     from llm_gateway.infra.rate_limits.redis_window import RedisRateLimiter  # noqa: PLC0415
 
     return RedisRateLimiter(redis_url, machine, fail=fail, namespace=namespace)

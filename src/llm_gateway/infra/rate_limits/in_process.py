@@ -1,4 +1,4 @@
-"""Rate limits of one process, in its own memory: nothing is faster."""
+"""Rate limits of a single process, in its memory."""
 
 from __future__ import annotations
 
@@ -6,28 +6,26 @@ import time
 from array import array
 from collections.abc import Callable
 
-from llm_gateway.flow.ports.limits import Verdict
+from llm_gateway.flow.ports.limits import RateLimiter, Verdict
 from llm_gateway.infra.rate_limits.ring import FIRST, LIMIT, is_idle, refused, ring_size, take
 
-# Rings are looked through for idle ones when there are this many, then at each doubling.
+# Idle rings are removed when there are this many rings, then whenever their number has doubled.
 _FIRST_SWEEP = 1024
 
 
-class InProcessRateLimiter:
+class InProcessRateLimiter(RateLimiter):
     """Implements the `RateLimiter` port for a single worker; use it from one thread."""
 
     def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
-        """Count time by `clock`, in nanoseconds that never go back."""
+        """`clock` returns monotonic nanoseconds."""
         self._clock = clock
         self._rings: dict[int, array[int]] = {}
         self._sweep_at = _FIRST_SWEEP
 
     async def hit(self, credential_id: int, limit: int) -> Verdict:
-        """Take one place if there is one."""
         return self.hit_nowait(credential_id, limit)
 
     def hit_nowait(self, credential_id: int, limit: int) -> Verdict:
-        """Take one place if there is one, at once."""
         if limit <= 0:
             return refused(limit)
         ring = self._rings.get(credential_id)
@@ -38,7 +36,6 @@ class InProcessRateLimiter:
         return take(ring, limit, self._clock())
 
     async def close(self) -> None:
-        """Forget everything."""
         self._rings.clear()
 
     def _make(self, credential_id: int) -> array[int]:

@@ -1,4 +1,4 @@
-"""`limits`' storage in Redis with what it lacks: true states in one round trip, and many hits in one packet."""
+"""A Redis storage for `limits` that returns exact states in one round trip and sends many hits in one packet."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from redis.asyncio import ConnectionPool, Redis
 from redis.exceptions import NoScriptError, ResponseError
 
 PREFIX = "llm-gateway"
-# Hits that are sent together; more wait for the next packet.
+# The most hits in one packet; more wait for the next packet.
 _BATCH = 256
 
-# `limits`' own script leaves the state to a second round trip, and goes by the clock of each client. This one
-# goes by the clock of Redis, keeps the moments of admission newest first, and answers whether it admitted,
-# how many more it would, and the microseconds until the next and until all.
+# The script of `limits` needs a second round trip for the state and uses each client's clock. This script uses
+# Redis' clock and stores the times of admission, newest first. It returns whether the hit was admitted, how many
+# more would be, and the microseconds until the next place is free and until all places are.
 SCRIPT = """
 local key, limit, window, amount = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local clock = redis.call('TIME')
@@ -56,15 +56,15 @@ return {allowed, math.max(0, limit - used), next, all}
 
 
 class CredentialLimit(RateLimitItemPerSecond):
-    """A limit whose count goes on when the limit is changed."""
+    """A limit whose count is kept when the limit is changed."""
 
     def key_for(self, *identifiers: bytes | str | float) -> str:
-        """Name the count without the amount, which `limits` would put in."""
+        """Return the count's name, without the amount that `limits` would include."""
         return "/".join((self.namespace, *map(str, identifiers)))
 
 
 class State(NamedTuple):
-    """What Redis said of one hit; times are microseconds."""
+    """The script's result for one hit; times are in microseconds."""
 
     allowed: bool
     remaining: int
@@ -78,18 +78,18 @@ class _Waiting(NamedTuple):
 
 
 class BatchingStorage(RedisStorage):
-    """Takes entries for all who ask meanwhile over one connection, one packet after the other.
+    """Sends the hits that arrive during one exchange together, in the next packet over the same connection.
 
-    Who asks waits on a future of its own, so that leaving disturbs nobody: a cancelled command of the
-    client library sometimes goes on until its socket's timeout instead, and a hit must not wait for that.
+    Each caller waits on its own future, so that cancelling one does not disturb the others. The client library
+    sometimes continues a cancelled command until its socket times out, and no other hit may wait for that.
     """
 
-    # It is made here alone, not looked up by a URL.
+    # Not registered: it is only constructed here, never looked up by URL.
     STORAGE_SCHEME: list[str] = []  # noqa: RUF012 - as the base class declares it
 
-    def __init__(self, pool: ConnectionPool) -> None:
-        """Talk through `pool`, whose timeouts bound every exchange. Nothing connects yet."""
-        # The URL says nothing because the pool knows it, and `limits` would put it into its errors.
+    def __init__(self, pool: ConnectionPool, script: str = SCRIPT) -> None:
+        """Use `pool`, whose timeouts bound every exchange. Connects on first use."""
+        # An empty URL, because `limits` would include the true one in its errors; the pool holds it.
         super().__init__(
             "async+redis://",
             implementation="redispy",
@@ -98,14 +98,14 @@ class BatchingStorage(RedisStorage):
         )
         self._pool = pool
         self._client = Redis(connection_pool=pool)
-        self._script = self._client.register_script(SCRIPT)
+        self._script = self._client.register_script(script)
         self._waiting: list[_Waiting] = []
         self._sender: asyncio.Task[None] | None = None
-        # Of the entry that was taken or refused last.
+        # The result of the latest hit.
         self.state = State(False, 0, 0, 0)
 
     async def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """Take `amount` entries, if `limit` in `expiry` seconds has room; `state` then tells the rest."""
+        """Take `amount` places if fewer than `limit` were taken in `expiry` seconds; `state` holds the details."""
         answer: asyncio.Future[State] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting((f"{PREFIX}:{key}", limit, expiry * 1_000_000, amount), answer))
         if self._sender is None or self._sender.done():
@@ -114,7 +114,7 @@ class BatchingStorage(RedisStorage):
         return self.state.allowed
 
     async def close(self) -> None:
-        """Drop the connection; who still waits is cancelled."""
+        """Close the connections and cancel the callers that still wait."""
         sender, self._sender = self._sender, None
         if sender is not None:
             sender.cancel()
@@ -124,12 +124,12 @@ class BatchingStorage(RedisStorage):
 
     async def _send(self) -> None:
         while self._waiting:
-            # Who gave up is not counted.
+            # A caller that was cancelled is not counted.
             batch = [waiting for waiting in self._waiting[:_BATCH] if not waiting.answer.done()]
             del self._waiting[:_BATCH]
             try:
                 replies = await self._exchange(batch)
-            except Exception as fault:  # noqa: BLE001 - it belongs to those who wait
+            except Exception as fault:  # noqa: BLE001 - raised in the callers
                 replies = [fault] * len(batch)
             for waiting, reply in zip(batch, replies, strict=True):
                 if waiting.answer.done():
@@ -145,8 +145,8 @@ class BatchingStorage(RedisStorage):
             return []
         replies = await self._ask(batch)
         if any(isinstance(reply, NoScriptError) for reply in replies):
-            # A Redis that was started anew: none of these was counted.
-            await self._client.script_load(SCRIPT)
+            # Redis was restarted and has lost the script: none of these was counted.
+            await self._client.script_load(self._script.script)
             lost = [at for at, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
             for at, reply in zip(lost, await self._ask([batch[at] for at in lost]), strict=True):
                 replies[at] = reply
@@ -154,7 +154,7 @@ class BatchingStorage(RedisStorage):
 
     async def _ask(self, batch: list[_Waiting]) -> list[list[int] | Exception]:
         if len(batch) == 1:
-            # A pipeline of one costs half as much again.
+            # A pipeline of one command costs 1.5 times as much.
             try:
                 return [await self._client.evalsha(self._script.sha, 1, *batch[0].arguments)]
             except ResponseError as fault:

@@ -27,18 +27,17 @@ CELLS = 1000
 OWNER, LIMIT, PLACE, FREE, FIRST = 0, 1, 2, 3, 8
 # Integers that hold any ring.
 RING_SIZE = FIRST + CELLS
-# Stands for the limit while a ring is being made anew: who finds it knows that somebody was killed.
+# Stands for the limit while a ring is being rewritten: a process that finds it knows that the writer was killed.
 _TORN = -1
 
 
 class Ring(Protocol):
-    """A row of signed 64-bit integers, nought at first."""
+    """A row of signed 64-bit integers, zero at first."""
 
-    def __getitem__(self, index: int, /) -> int:
-        """Return one."""
+    def __getitem__(self, index: int, /) -> int: ...
 
     def __setitem__(self, index: int, value: int, /) -> None:
-        """Store one, in one piece."""
+        """Store one integer in a single write."""
 
 
 def ring_size(limit: int) -> int:
@@ -47,7 +46,7 @@ def ring_size(limit: int) -> int:
 
 
 def refused(limit: int) -> Verdict:
-    """Return the verdict that lets nothing pass, for a second at least."""
+    """Return the verdict that rejects a request, with a second to wait."""
     return Verdict(False, limit, 0, 1.0, 1.0)
 
 
@@ -67,7 +66,7 @@ def take(ring: Ring, limit: int, now: int) -> Verdict:
     else:
         cell, begun = divmod(place, group)
         if begun and ring[FIRST + cell] <= now:
-            # A group that was begun over a second ago starts afresh.
+            # A group that was begun over a second ago starts again at its first place.
             place -= begun
             begun = 0
     if not begun and 0 < (wait := ring[FIRST + cell] - now) <= WINDOW:
@@ -98,7 +97,7 @@ def take(ring: Ring, limit: int, now: int) -> Verdict:
 
 
 def is_idle(ring: Ring, now: int) -> bool:
-    """Tell whether nothing of this ring's last second is left at `now`, so that it may be forgotten."""
+    """Tell whether no admission of the last second is in the ring at `now`, so that it may be dropped."""
     limit = ring[LIMIT]
     if limit == _TORN:
         return all(ring[index] <= now for index in range(FIRST, RING_SIZE))
@@ -106,7 +105,7 @@ def is_idle(ring: Ring, now: int) -> bool:
 
 
 def reset(ring: Ring, owner: int) -> None:
-    """Make an idle ring `owner`'s."""
+    """Empty an idle ring and give it to `owner`."""
     ring[LIMIT] = 0
     ring[PLACE] = 0
     ring[OWNER] = owner
@@ -126,10 +125,11 @@ def _newest(ring: Ring, limit: int) -> int:
 
 
 def _resize(ring: Ring, limit: int, now: int) -> Verdict | None:
-    """Make the ring one of `limit` places that remembers the last second, or refuse and leave it.
+    """Change the ring to `limit` places, keeping the admissions of the last second.
 
-    It refuses when the last second has used up the new limit. So a ring forgets nothing that counts, and
-    workers that serve different versions for a moment admit no more than the larger of their limits.
+    When these use up the new limit already, leave the ring unchanged and return the verdict that rejects. So
+    no admission is forgotten, and workers that have different configurations for a moment admit no more than
+    the larger of their limits.
     """
     taken = _last_second(ring, limit, now)
     surplus = sum(count for _, count in taken) - limit
@@ -139,14 +139,14 @@ def _resize(ring: Ring, limit: int, now: int) -> Verdict | None:
             if surplus < 0:
                 return Verdict(False, limit, 0, (free_at - now) / WINDOW, (taken[-1][0] - now) / WINDOW)
     group, cells = _shape(limit)
-    anew = [0] * cells
+    new_cells = [0] * cells
     place = 0
     for free_at, count in taken:
         for cell in range(place // group, (place + count - 1) // group + 1):
-            anew[cell] = free_at
+            new_cells[cell] = free_at
         place += count
     ring[LIMIT] = _TORN
-    for index, free_at in enumerate(anew, FIRST):
+    for index, free_at in enumerate(new_cells, FIRST):
         ring[index] = free_at
     ring[PLACE] = place % limit
     ring[FREE] = 0
@@ -158,7 +158,7 @@ def _last_second(ring: Ring, new_limit: int, now: int) -> list[tuple[int, int]]:
     """Return (free again at, places) of what was taken in the last second, oldest first."""
     limit, place = ring[LIMIT], ring[PLACE]
     if limit == _TORN:
-        # Nobody knows: as if all had been taken just now.
+        # Unknown: assume that all places were taken just now.
         return [(now + WINDOW, new_limit)]
     if limit == 0:
         return []

@@ -1,4 +1,4 @@
-"""Rate limits that the workers of one machine share through a mapped file, with no server to ask."""
+"""Rate limits that the workers of one machine share through a memory-mapped file, without a server."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from collections.abc import Callable
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from pathlib import Path
 
-from llm_gateway.flow.ports.limits import Verdict
+from llm_gateway.flow.ports.limits import RateLimiter, Verdict
 from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
 from llm_gateway.infra.rate_limits.ring import OWNER, WINDOW, is_idle, refused, reset, take
-from llm_gateway.infra.rate_limits.sharing import Sharing
+from llm_gateway.infra.rate_limits.sharing_status import SharingStatus
 from llm_gateway.infra.shared_memory import (
     CELL_BYTES,
     TAG_BYTES,
@@ -25,8 +25,8 @@ from llm_gateway.infra.shared_memory import (
     tag,
 )
 
-# The file: the tag, the number of slots in use, a hand that goes round them, whose slot each is, then the
-# slots, one ring each. Slots come in chunks that are mapped one by one: 32, 32, 64, 128 and so on.
+# The file: the tag, the number of slots in use, a clock hand for the search of idle ones, the owner of each slot,
+# then the slots, one ring each. Slots are allocated and mapped in chunks of 32, 32, 64, 128 and so on.
 _LAYOUT = "llm-gateway rate limits 1"
 _SLOTS, _HAND, _OWNERS = TAG_BYTES // CELL_BYTES, TAG_BYTES // CELL_BYTES + 1, 8
 MAX_SLOTS = 16_384
@@ -35,31 +35,36 @@ _FIRST_CHUNK = 32
 # At least RING_SIZE.
 _SLOT_CELLS = 1024
 _SLOT_BYTES = _SLOT_CELLS * CELL_BYTES
-# A credential that was silent for so long gives up its slot to one that needs it.
+# A slot that was unused for this long may be given to another credential.
 _IDLE_NS = 10 * WINDOW
-# How many slots one search for an idle one looks at, before and after the file has its full size.
+# How many slots one search for an idle slot examines, before and after the file has its full size.
 _SEARCH, _LAST_SEARCH = 8, 512
-# The lock is held for microseconds: try at once, then let others run, then do without.
+# The lock is held for microseconds: try at once, then pause between tries, then count without it.
 _TRIES = 20
-_PAUSES = 250
 _PAUSE_SECONDS = 0.001
 
 
-class SharedRateLimiter:
+class SharedRateLimiter(RateLimiter):
     """Implements the `RateLimiter` port for several workers of one machine.
 
-    Every call holds the file's flock, which the kernel frees when its holder dies; a ring is of use wherever
-    that stopped. When the file cannot be used (no room, a holder that was stopped), this worker counts
-    alone; `sharing` tells. Make it in the process that uses it, and use it from one thread.
+    Every call holds the file's flock, which the kernel releases when its holder dies; a ring stays usable
+    wherever its writer stopped. When the file cannot be used (disk full, or a suspended process holds the
+    lock), this worker counts alone; `sharing` shows it. Create it in the process that uses it, and use it from
+    one thread.
     """
 
     def __init__(
-        self, directory: Path, namespace: str = "", clock: Callable[[], int] = time.monotonic_ns
+        self,
+        directory: Path,
+        namespace: str = "",
+        clock: Callable[[], int] = time.monotonic_ns,
+        *,
+        lock_pauses: int = 250,
     ) -> None:
-        """Share with all who name the same `directory` and `namespace` (whose credential ids they are).
+        """Share with all that have the same `directory` and `namespace` (the database of the credential ids).
 
-        `clock` counts the machine's nanoseconds since its start, the same for every process. OSError when
-        the file cannot be made or mapped.
+        `clock` returns nanoseconds since the machine's start, the same in every process. `lock_pauses` is how
+        many milliseconds a call waits for the lock. Raises OSError when the file cannot be created or mapped.
         """
         file_tag = tag(_LAYOUT, boot_id(), namespace)
         name = f"limits-{tag(namespace).hex()[:12]}"
@@ -71,32 +76,32 @@ class SharedRateLimiter:
             os.close(self._fd)
             raise
         self._clock = clock
+        self._lock_tries = _TRIES + lock_pauses
         self._chunks: dict[int, memoryview[int]] = {}
         self._rings: dict[int, memoryview[int]] = {}
         self._alone = InProcessRateLimiter(clock)
-        self.sharing = Sharing("the workers' shared file", "each worker holds the limits on its own")
+        self.sharing = SharingStatus("the workers' shared file", "each worker applies the limits on its own")
 
     async def hit(self, credential_id: int, limit: int) -> Verdict:
-        """Take one place if there is one."""
         verdict = self.hit_nowait(credential_id, limit)
         if verdict is not None:
             return verdict
         try:
             await self._wait_for_lock()
-        except Exception as fault:  # noqa: BLE001 - the port never raises, and there is something to fall back on
-            return self._without(credential_id, limit, fault)
+        except Exception as error:  # noqa: BLE001 - the port never raises
+            return self._count_alone(credential_id, limit, error)
         return self._take_locked(credential_id, limit)
 
     def hit_nowait(self, credential_id: int, limit: int) -> Verdict | None:
-        """Take one place if there is one; None when another worker holds the lock, which is rare."""
+        """Return the verdict, or None when another worker holds the lock, which is rare."""
         if limit <= 0:
             return refused(limit)
         try:
             flock(self._fd, LOCK_EX | LOCK_NB)
         except BlockingIOError:
             return None
-        except Exception as fault:  # noqa: BLE001 - as in `hit`
-            return self._without(credential_id, limit, fault)
+        except Exception as error:  # noqa: BLE001 - as in `hit`
+            return self._count_alone(credential_id, limit, error)
         return self._take_locked(credential_id, limit)
 
     def _take_locked(self, credential_id: int, limit: int) -> Verdict:
@@ -109,38 +114,38 @@ class SharedRateLimiter:
                 verdict = take(ring, limit, self._clock())
             finally:
                 flock(descriptor, LOCK_UN)
-        except Exception as fault:  # noqa: BLE001 - as in `hit`
-            return self._without(credential_id, limit, fault)
+        except Exception as error:  # noqa: BLE001 - as in `hit`
+            return self._count_alone(credential_id, limit, error)
         if self.sharing.failing:
             self.sharing.worked()
         return verdict
 
-    def _without(self, credential_id: int, limit: int, fault: Exception) -> Verdict:
+    def _count_alone(self, credential_id: int, limit: int, error: Exception) -> Verdict:
         """Count in this process alone."""
-        self.sharing.failed(_reason(fault))
+        self.sharing.failed(_reason(error))
         return self._alone.hit_nowait(credential_id, limit)
 
     async def close(self) -> None:
-        """Let go of the file; a later hit counts in this process alone."""
+        """Release the file; a later hit is counted in this process alone."""
         descriptor, self._fd = self._fd, -1
         if descriptor >= 0:
-            # A map holds a descriptor of its own, until no view is left.
+            # A mapping keeps its own descriptor until its last view is released.
             for view in (*self._rings.values(), *self._chunks.values(), self._head):
                 view.release()
             os.close(descriptor)
 
     async def _wait_for_lock(self) -> None:
-        """Take the lock when its holder lets go; BlockingIOError when that does not come."""
-        for attempt in range(_TRIES + _PAUSES):
+        """Acquire the lock; raise BlockingIOError when it is not released in time."""
+        for attempt in range(self._lock_tries):
             if attempt >= _TRIES:
                 await asyncio.sleep(_PAUSE_SECONDS)
             with contextlib.suppress(BlockingIOError):
                 flock(self._fd, LOCK_EX | LOCK_NB)
                 return
-        raise BlockingIOError(errno.EAGAIN, "its lock is not let go")
+        raise BlockingIOError(errno.EAGAIN, "its lock is not released")
 
     def _find(self, credential_id: int) -> memoryview[int]:
-        """Return the credential's ring, with a slot of its own from now on."""
+        """Return the credential's ring; give it a slot if it has none."""
         owners = self._head[_OWNERS : _OWNERS + self._head[_SLOTS]].tolist()
         try:
             slot = owners.index(credential_id)
@@ -148,7 +153,7 @@ class SharedRateLimiter:
             slot = self._claim(credential_id)
         ring = self._slot(slot)
         if ring[OWNER] != credential_id:
-            # Ours since just now, or since somebody was killed right here.
+            # The slot was claimed just now, or another process was killed between claim and reset.
             reset(ring, credential_id)
         if len(self._rings) > 2 * MAX_SLOTS:
             self._rings.clear()
@@ -156,7 +161,7 @@ class SharedRateLimiter:
         return ring
 
     def _claim(self, credential_id: int) -> int:
-        """Return an idle slot, or a new one, that is the credential's but not yet reset."""
+        """Assign an idle or new slot to the credential, without resetting its ring yet."""
         head, count = self._head, self._head[_SLOTS]
         spare = self._clock() - _IDLE_NS
         for _ in range(min(count, _LAST_SEARCH if count == MAX_SLOTS else _SEARCH)):
@@ -164,12 +169,12 @@ class SharedRateLimiter:
             head[_HAND] = slot + 1
             ring = self._slot(slot)
             if is_idle(ring, spare):
-                # First nobody's, so that who had it looks for another.
+                # Clear the owner first, so that the previous one looks for another slot.
                 ring[OWNER] = 0
                 head[_OWNERS + slot] = credential_id
                 return slot
         if count == MAX_SLOTS:
-            raise OSError(errno.ENOSPC, f"more than {MAX_SLOTS} credentials at a time")
+            raise OSError(errno.ENOSPC, f"more than {MAX_SLOTS} credentials at the same time")
         _, start, slots = _chunk(count)
         if count == start:
             allocate(self._fd, _HEAD_BYTES + start * _SLOT_BYTES, slots * _SLOT_BYTES)
@@ -188,7 +193,7 @@ class SharedRateLimiter:
 
 
 def _chunk(slot: int) -> tuple[int, int, int]:
-    """Return which chunk a slot is in, the chunk's first slot, and how many it has."""
+    """Return the number of the slot's chunk, the chunk's first slot, and its size in slots."""
     number = (slot // _FIRST_CHUNK).bit_length()
     if number == 0:
         return 0, 0, _FIRST_CHUNK
@@ -196,5 +201,5 @@ def _chunk(slot: int) -> tuple[int, int, int]:
     return number, start, start
 
 
-def _reason(fault: Exception) -> str:
-    return (isinstance(fault, OSError) and fault.strerror) or type(fault).__name__
+def _reason(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or type(error).__name__

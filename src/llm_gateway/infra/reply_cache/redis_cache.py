@@ -1,4 +1,4 @@
-"""Replies kept in a Redis that machines share, and what holds while it does not answer: nothing is kept."""
+"""A reply cache in a Redis that machines share; while Redis does not answer, every lookup is a miss."""
 
 from __future__ import annotations
 
@@ -7,54 +7,45 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from loguru import logger
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
 
+from llm_gateway.flow.ports.cache import ReplyCache
 from llm_gateway.flow.ports.clock import Clock
+from llm_gateway.infra.redis_pool import PAUSE_SECONDS, WAIT_SECONDS, open_redis_pool
 from llm_gateway.infra.reply_cache.in_process import LARGEST_SHARE
-from llm_gateway.infra.startup_error import StartupError
 
-# The number goes up when the form of keys or values changes: nobody reads what another version wrote.
+# The number is raised when the format of keys or values changes, so that no version reads another's values.
 PREFIX = b"llm-gateway:reply/1/"
-# A request waits no longer than this for Redis, and so does each step of an exchange with it.
-_WAIT_SECONDS = 0.25
-# After a failure one request in this time tries Redis again; for the others it is a miss at once.
-_PAUSE_SECONDS = 1.0
-# Redis counts as mended when it has worked for this long.
+# Redis counts as recovered when it has worked for this long.
 _CALM_SECONDS = 5.0
 _CONNECTIONS = 32
 
 _T = TypeVar("_T")
 
 
-class RedisReplyCache:
+class RedisReplyCache(ReplyCache):
     """Implements the `ReplyCache` port over Redis (5 or newer), for any number of machines.
 
-    Every value has its expiry, so that Redis forgets by itself; how much it holds is for its `maxmemory` to
-    bound. A Redis that fails, or is slow, costs one request a second a quarter of a second.
+    Every value expires, so that Redis removes it by itself; `maxmemory` of Redis bounds the total. While Redis
+    fails or is slow, every lookup is a miss, and one request per second is delayed by `wait_seconds`.
     """
 
-    def __init__(self, url: str, max_bytes: int, clock: Clock, failed: Callable[[], None]) -> None:
-        """Talk to the Redis at `url`. Nothing connects yet; StartupError when `url` is none of Redis.
+    def __init__(
+        self,
+        url: str,
+        max_bytes: int,
+        clock: Clock,
+        failed: Callable[[], None],
+        *,
+        wait_seconds: float = WAIT_SECONDS,
+    ) -> None:
+        """Use the Redis at `url`; connects on first use. Raises StartupError when `url` is not a Redis URL.
 
-        Values are an eighth of `max_bytes` at most. `failed` is called for what Redis did not do.
+        A value is at most an eighth of `max_bytes`. `failed` is called for each lookup and store that Redis did
+        not perform.
         """
-        try:
-            pool = BlockingConnectionPool.from_url(
-                url,
-                max_connections=_CONNECTIONS,
-                timeout=_WAIT_SECONDS,
-                socket_timeout=_WAIT_SECONDS,
-                socket_connect_timeout=_WAIT_SECONDS,
-                retry=Retry(NoBackoff(), 0),
-            )
-        except (ValueError, TypeError):
-            # The message may hold the URL, and that a password.
-            raise StartupError(
-                "REDIS_URL is not the URL of a Redis; "
-                "write redis://[:password@]host:6379/0, rediss://... or unix:///path"
-            ) from None
+        pool = open_redis_pool(url, wait_seconds=wait_seconds, max_connections=_CONNECTIONS)
+        self._wait_seconds = wait_seconds
         self.failing = False
         self._pool = pool
         self._client = Redis(connection_pool=pool)
@@ -65,53 +56,51 @@ class RedisReplyCache:
         self._retry_at = 0.0
 
     async def get(self, key: bytes) -> bytes | None:
-        """Return what is kept, or None: also when Redis does not answer."""
-        value = await self._do(lambda: self._client.get(_name(key)))
+        value = await self._run(lambda: self._client.get(_name(key)))
         return value if isinstance(value, bytes) else None
 
     async def put(self, key: bytes, value: bytes, ttl: float) -> None:
-        """Keep `value`, unless it is too large, `ttl` is over, or Redis does not answer."""
+        """Store `value` unless it is too large or `ttl` is not positive; an older value is removed either way."""
         name = _name(key)
         if ttl <= 0 or len(value) > self._largest:
-            await self._do(lambda: self._client.delete(name))
+            await self._run(lambda: self._client.delete(name))
             return
-        await self._do(lambda: self._client.set(name, value, px=max(round(ttl * 1000), 1)))
+        await self._run(lambda: self._client.set(name, value, px=max(round(ttl * 1000), 1)))
 
     async def close(self) -> None:
-        """Drop the connections."""
         await self._pool.disconnect()
 
-    async def _do(self, command: Callable[[], Awaitable[_T]]) -> _T | None:
+    async def _run(self, command: Callable[[], Awaitable[_T]]) -> _T | None:
         if self.failing and not self._may_try():
             self._failed()
             return None
         try:
-            async with asyncio.timeout(_WAIT_SECONDS):
+            async with asyncio.timeout(self._wait_seconds):
                 answer = await command()
-        except Exception as fault:  # noqa: BLE001 - the port never raises
-            self._note_failure(type(fault).__name__)
+        except Exception as error:  # noqa: BLE001 - the port never raises
+            self._note_failure(type(error).__name__)
             return None
         if self.failing:
             self._note_success()
         return answer
 
     def _may_try(self) -> bool:
-        """Tell whether this request is the one that tries again; the next is a pause later."""
+        """Tell whether this request may try Redis again: one per PAUSE_SECONDS."""
         now = self._clock.monotonic()
         if now < self._retry_at:
             return False
         if self._retry_at:
-            self._retry_at = now + _PAUSE_SECONDS
+            self._retry_at = now + PAUSE_SECONDS
         return True
 
     def _note_failure(self, reason: str) -> None:
         self._failed()
         self._failed_at = self._clock.monotonic()
-        self._retry_at = self._failed_at + _PAUSE_SECONDS
+        self._retry_at = self._failed_at + PAUSE_SECONDS
         if not self.failing:
             self.failing = True
             logger.warning(
-                "Reply cache: Redis fails ({}); until it works again every request goes to a provider", reason
+                "Reply cache: Redis fails ({}); all requests go to providers until it works again", reason
             )
 
     def _note_success(self) -> None:
@@ -122,5 +111,5 @@ class RedisReplyCache:
 
 
 def _name(key: bytes) -> bytes:
-    # Readable by whoever looks into Redis.
+    # Hexadecimal, so that keys are readable in redis-cli.
     return PREFIX + key.hex().encode()

@@ -8,7 +8,7 @@ from urllib.parse import quote_plus, urlencode
 
 import msgspec
 
-from llm_gateway.core.config.catalog import ClientCredentials
+from llm_gateway.core.config.providers import ClientCredentials
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.upstream import TransportError, Upstream

@@ -6,17 +6,19 @@ from collections.abc import Mapping
 
 import msgspec
 
-from llm_gateway.core.config.catalog import Kind
+from llm_gateway.core.config.providers import Kind
 from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.secret import Secret
 from llm_gateway.providers.anthropic.decoding import completion_of, read_reply
 from llm_gateway.providers.anthropic.encoding import encode_request
+from llm_gateway.providers.anthropic.errors import refusal_from
 from llm_gateway.providers.anthropic.kind import ANTHROPIC
 from llm_gateway.providers.anthropic.models import NEWEST_VERSION
 from llm_gateway.providers.anthropic.streaming import AnthropicStream
-from llm_gateway.providers.anthropic.wire import UNREADABLE, decode_models, refusal_from
-from llm_gateway.providers.base import BadReply, Completion, ReplyStream, UpstreamErrorBody, UpstreamRequest
+from llm_gateway.providers.base import Completion, ReplyStream, UpstreamErrorBody, UpstreamRequest
+from llm_gateway.wire.anthropic_messages.messages import UNREADABLE, decode_models
+from llm_gateway.wire.errors import BadReply
 
 _USER_AGENT = "llm-gateway"
 # The most that one page of the list may hold.

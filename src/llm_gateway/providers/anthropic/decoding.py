@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from llm_gateway.core.model_request import ModelRequest
+from llm_gateway.providers.anthropic.finish import finish_reason, refusal_text
 from llm_gateway.providers.anthropic.thinking import THINKING, detail_of
-from llm_gateway.providers.anthropic.wire import (
+from llm_gateway.providers.base import Completion
+from llm_gateway.wire.anthropic_messages.messages import (
     UNREADABLE,
     Block,
     Event,
@@ -14,13 +16,11 @@ from llm_gateway.providers.anthropic.wire import (
     Reply,
     WireDelta,
     decode_reply,
-    finish_reason,
-    refusal_text,
     usage_from_wire,
 )
-from llm_gateway.providers.base import BadReply, Completion
-from llm_gateway.providers.translating.conversation import JsonObject
-from llm_gateway.providers.translating.writing import Delta, FunctionCallDelta, ReplyWriter, ToolCallDelta
+from llm_gateway.wire.errors import BadReply
+from llm_gateway.wire.openai_chat.reply_writer import Delta, FunctionCallDelta, ReplyWriter, ToolCallDelta
+from llm_gateway.wire.raw_json import JsonObject
 
 
 def read_reply(body: bytes) -> Reply:

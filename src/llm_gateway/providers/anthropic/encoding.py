@@ -17,9 +17,9 @@ from llm_gateway.providers.anthropic.models import (
 )
 from llm_gateway.providers.anthropic.parts import PROVIDER, text_block
 from llm_gateway.providers.anthropic.thinking import Reasoning, reasoning_for
-from llm_gateway.providers.translating.conversation import Conversation, NamedTool, Tool
 from llm_gateway.providers.translating.fields import settle, unsupported_field
-from llm_gateway.providers.translating.reading import read_conversation
+from llm_gateway.wire.openai_chat.conversation import Conversation, NamedTool, Tool
+from llm_gateway.wire.openai_chat.request_reader import read_conversation
 
 # Anthropic's own fields, which clients of its OpenAI-like endpoint may send, go on as they are.
 _VERBATIM = ("cache_control", "thinking")

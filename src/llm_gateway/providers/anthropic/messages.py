@@ -12,7 +12,7 @@ import msgspec
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.providers.anthropic.parts import PROVIDER, Content, block_of, is_blank, text_block, text_of
 from llm_gateway.providers.anthropic.thinking import THINKING, own_details, woven
-from llm_gateway.providers.translating.conversation import Message, ToolCall
+from llm_gateway.wire.openai_chat.conversation import Message, ToolCall
 
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode

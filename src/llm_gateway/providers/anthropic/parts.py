@@ -8,16 +8,16 @@ import re
 from typing import Any
 
 from llm_gateway.core.errors import BadRequest
-from llm_gateway.providers.translating.conversation import (
+from llm_gateway.providers.translating.fields import unsupported_field
+from llm_gateway.wire.openai_chat.conversation import (
     FileData,
     FilePart,
     ImagePart,
-    JsonObject,
     Part,
     RefusalPart,
     TextPart,
 )
-from llm_gateway.providers.translating.fields import unsupported_field
+from llm_gateway.wire.raw_json import JsonObject
 
 PROVIDER = "Anthropic's Messages API"
 _DATA_URL = re.compile(r"data:(?P<type>[^;,]*)(?:;[^;,]+)*;base64,(?P<data>.*)", re.DOTALL)

@@ -6,8 +6,11 @@ import msgspec
 
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.providers.anthropic.decoding import call_of, events_of, read_reply, says_nothing
+from llm_gateway.providers.anthropic.errors import refusal_from
+from llm_gateway.providers.anthropic.finish import finish_reason, refusal_text
 from llm_gateway.providers.anthropic.thinking import THINKING, detail_of
-from llm_gateway.providers.anthropic.wire import (
+from llm_gateway.providers.translating.stream import TranslatedStream
+from llm_gateway.wire.anthropic_messages.messages import (
     UNREADABLE,
     Block,
     Event,
@@ -15,14 +18,10 @@ from llm_gateway.providers.anthropic.wire import (
     WireUsage,
     decode_event,
     decode_kind,
-    finish_reason,
-    refusal_from,
-    refusal_text,
     usage_from_wire,
 )
-from llm_gateway.providers.base import BadReply
-from llm_gateway.providers.translating.stream import TranslatedStream
-from llm_gateway.providers.translating.writing import Delta, FunctionCallDelta, ToolCallDelta
+from llm_gateway.wire.errors import BadReply
+from llm_gateway.wire.openai_chat.reply_writer import Delta, FunctionCallDelta, ToolCallDelta
 
 _KNOWN = frozenset(
     {

@@ -9,8 +9,8 @@ import msgspec
 
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.providers.anthropic.models import Effort, ModelCapabilities, is_same_model
-from llm_gateway.providers.anthropic.wire import Block
-from llm_gateway.providers.translating.conversation import JsonObject
+from llm_gateway.wire.anthropic_messages.messages import Block
+from llm_gateway.wire.raw_json import JsonObject
 
 # The types of the blocks that have to be given back.
 THINKING = frozenset({"thinking", "redacted_thinking"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from llm_gateway.core.config.catalog import Kind
+from llm_gateway.core.config.providers import Kind
 from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.model_request import ModelRequest
@@ -15,7 +15,7 @@ from llm_gateway.providers.gemini.encoding import write_body
 from llm_gateway.providers.gemini.errors import refusal_from
 from llm_gateway.providers.gemini.streaming import GeminiStream
 from llm_gateway.providers.gemini.whole import complete
-from llm_gateway.providers.gemini.wire import read_models, read_reply
+from llm_gateway.wire.gemini.contents import read_models, read_reply
 
 _USER_AGENT = "llm-gateway"
 # Names below these are paths already.

@@ -9,7 +9,8 @@ import msgspec
 
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.providers.gemini.media import JsonValue, losses, written_part
-from llm_gateway.providers.translating.conversation import JsonObject, Message, TextPart, ToolCall
+from llm_gateway.wire.openai_chat.conversation import Message, TextPart, ToolCall
+from llm_gateway.wire.raw_json import JsonObject
 
 # What Google documents for calls that another model made: newer models refuse those without any signature.
 FOREIGN_SIGNATURE = "skip_thought_signature_validator"

@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.core.records import Usage
-from llm_gateway.providers.gemini.wire import (
+from llm_gateway.wire.gemini.contents import (
     WireCandidate,
     WireFunctionCall,
     WireLogprobs,
@@ -17,8 +17,8 @@ from llm_gateway.providers.gemini.wire import (
     WireToken,
     WireUsage,
 )
-from llm_gateway.providers.translating.conversation import JsonObject
-from llm_gateway.providers.translating.writing import Delta, FinishReason, FunctionCallDelta, ToolCallDelta
+from llm_gateway.wire.openai_chat.reply_writer import Delta, FinishReason, FunctionCallDelta, ToolCallDelta
+from llm_gateway.wire.raw_json import JsonObject
 
 # More tokens than this nobody used: such a count is not believed.
 _MOST = 2**40
@@ -31,7 +31,7 @@ _BROKEN = frozenset({"MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTE
 
 def made_up_id(request: ModelRequest) -> str:
     """Return an id for a reply whose provider gives none."""
-    return f"{'chatcmpl' if request.endpoint == 'chat/completions' else 'cmpl'}-{request.created}"
+    return f"{'chatcmpl' if request.traits.is_chat else 'cmpl'}-{request.created}"
 
 
 class CandidateReader:

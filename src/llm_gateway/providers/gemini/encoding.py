@@ -10,9 +10,9 @@ from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.providers.gemini.contents import Contents
 from llm_gateway.providers.gemini.generation import carried, generation_config, thinks_by_level
-from llm_gateway.providers.translating.conversation import Conversation, NamedTool, Tool
 from llm_gateway.providers.translating.fields import settle, unsupported_field
-from llm_gateway.providers.translating.reading import read_conversation
+from llm_gateway.wire.openai_chat.conversation import Conversation, NamedTool, Tool
+from llm_gateway.wire.openai_chat.request_reader import read_conversation
 
 # As at OpenAI; a blocked prompt is told for each of them.
 _MOST_CHOICES = 128
@@ -22,7 +22,7 @@ _MODES = {"none": "NONE", "auto": "AUTO", "required": "ANY"}
 def write_body(request: ModelRequest, model: str) -> tuple[bytes, tuple[str, ...]]:
     """Return the body for `model`, and the paths of the fields that were left out; raise BadRequest."""
     conversation = read_conversation(request)
-    is_chat = request.endpoint == "chat/completions"
+    is_chat = request.traits.is_chat
     if not 1 <= conversation.n <= _MOST_CHOICES:
         raise BadRequest(f"The field 'n' must be 1 to {_MOST_CHOICES}.", param="n")
     if conversation.parallel_tool_calls is False and conversation.tools:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from llm_gateway.core.errors import BadRequest
-from llm_gateway.providers.translating.conversation import Conversation
+from llm_gateway.wire.openai_chat.conversation import Conversation
 
 # Fields that OpenAI's chat has no typed place for here, under Gemini's names.
 _NUMBERS: dict[str, tuple[str, Any]] = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_gateway.core.config.catalog import Kind
+from llm_gateway.core.config.providers import Kind
 
 GEMINI = Kind(
     name="gemini",

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from llm_gateway.core.errors import BadRequest
-from llm_gateway.providers.translating.conversation import (
+from llm_gateway.wire.openai_chat.conversation import (
     AudioPart,
     FileData,
     FilePart,

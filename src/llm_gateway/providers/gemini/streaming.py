@@ -5,18 +5,19 @@ from __future__ import annotations
 import msgspec
 
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.providers.base import BadReply, UpstreamErrorBody
+from llm_gateway.providers.base import UpstreamErrorBody
 from llm_gateway.providers.gemini.decoding import CandidateReader, logprobs, made_up_id, usage_from_wire
 from llm_gateway.providers.gemini.errors import refusal_from
-from llm_gateway.providers.gemini.wire import (
+from llm_gateway.providers.translating.stream import TranslatedStream
+from llm_gateway.wire.errors import BadReply
+from llm_gateway.wire.gemini.contents import (
     WireCandidate,
     WirePromptFeedback,
     WireReply,
     is_list,
     read_replies,
 )
-from llm_gateway.providers.translating.stream import TranslatedStream
-from llm_gateway.providers.translating.writing import Delta
+from llm_gateway.wire.openai_chat.reply_writer import Delta
 
 
 class GeminiStream(TranslatedStream):
@@ -25,7 +26,7 @@ class GeminiStream(TranslatedStream):
     def __init__(self, request: ModelRequest, *, event_limit: int) -> None:
         """Read the answer to `request`; it is whole when each of its choices is."""
         super().__init__(request, event_limit=event_limit)
-        self._is_chat = request.endpoint == "chat/completions"
+        self._is_chat = request.traits.is_chat
         self.writer.model = request.model
         self.writer.reply_id = made_up_id(request)
         self._expected = expected_choices(request)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.providers.base import BadReply, Completion
+from llm_gateway.providers.base import Completion
 from llm_gateway.providers.gemini.decoding import CandidateReader, logprobs, made_up_id, usage_from_wire
 from llm_gateway.providers.gemini.streaming import expected_choices
-from llm_gateway.providers.gemini.wire import WireReply
-from llm_gateway.providers.translating.writing import Choice, Delta, ReplyWriter
+from llm_gateway.wire.errors import BadReply
+from llm_gateway.wire.gemini.contents import WireReply
+from llm_gateway.wire.openai_chat.reply_writer import Choice, Delta, ReplyWriter
 
 
 def complete(reply: WireReply, request: ModelRequest) -> Completion:
@@ -15,7 +16,7 @@ def complete(reply: WireReply, request: ModelRequest) -> Completion:
     _check(reply)
     reply_id = reply.response_id or made_up_id(request)
     writer = ReplyWriter(request, reply_id=reply_id, model=reply.model_version or request.model)
-    is_chat = request.endpoint == "chat/completions"
+    is_chat = request.traits.is_chat
     choices = []
     for candidate in sorted(reply.candidates or (), key=lambda candidate: candidate.index):
         reader = CandidateReader(reply_id, candidate.index)

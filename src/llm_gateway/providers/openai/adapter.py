@@ -7,22 +7,26 @@ from functools import lru_cache
 
 import msgspec
 
-from llm_gateway.core.config.catalog import Kind
+from llm_gateway.core.config.providers import Kind
 from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
-from llm_gateway.core.model_request import Endpoint, ModelRequest
+from llm_gateway.core.endpoints import ENDPOINTS, EndpointName
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.secret import Secret
-from llm_gateway.providers.base import BadReply, Completion, ReplyStream, UpstreamErrorBody, UpstreamRequest
+from llm_gateway.providers.base import Completion, ReplyStream, UpstreamErrorBody, UpstreamRequest
 from llm_gateway.providers.openai.chat_stream import ChatStream
 from llm_gateway.providers.openai.errors import refusal_from
 from llm_gateway.providers.openai.responses import read_response
 from llm_gateway.providers.openai.responses_stream import ResponsesStream
-from llm_gateway.providers.openai.usage import WireUsage, usage_from_wire
+from llm_gateway.wire.errors import BadReply
+from llm_gateway.wire.openai_chat.usage import WireUsage, usage_from_wire
 
 _USER_AGENT = "llm-gateway"
 # OpenRouter for one says under 200 that a provider behind it failed; others have a place for an error, and none.
 _NO_ERROR = frozenset({b"null", b'""', b"{}", b"[]", b"false"})
 _WITH_USAGE = msgspec.Raw(b'{"include_usage":true}')
-_WITH_USAGE_OPTION = frozenset({"chat/completions", "completions"})
+_TAKES_STREAM_OPTIONS = frozenset(
+    name for name, endpoint in ENDPOINTS.items() if endpoint.takes_stream_options
+)
 
 
 class _Reply(msgspec.Struct, gc=False):
@@ -69,7 +73,7 @@ class OpenAIAdapter:
     ) -> UpstreamRequest:
         """Replace `model`, ask for a stream's usage, and leave every other value byte for byte."""
         fields = {**request.fields, "model": _as_json(deployment.upstream_model)}
-        ignored_fields = _settle_stream_options(fields, request, deployment)
+        ignored_fields = _set_stream_options(fields, request, deployment)
         if not self._knows_max_completion_tokens and "max_completion_tokens" in fields:
             _use_max_tokens(fields)
         headers = self.headers(deployment.secret, is_token=deployment.oauth2 is not None)
@@ -83,7 +87,7 @@ class OpenAIAdapter:
             ignored_fields=ignored_fields,
         )
 
-    def url_for(self, endpoint: Endpoint, deployment: Deployment) -> str:
+    def url_for(self, endpoint: EndpointName, deployment: Deployment) -> str:
         """Return where requests for a deployment go."""
         return self.url(deployment.base_url, endpoint)
 
@@ -106,7 +110,7 @@ class OpenAIAdapter:
         try:
             reply = _decode_reply(body)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            reply = _loosely(body)
+            reply = _lenient_decode(body)
         if not reply.choices and bytes(reply.error) not in _NO_ERROR:
             return Completion(body=body, usage=None, refusal=self.decode_error(body))
         return Completion(body=body, usage=usage_from_wire(reply.usage))
@@ -142,7 +146,7 @@ class OpenAIAdapter:
             raise BadReply(message) from None
 
 
-def _loosely(body: bytes) -> _Reply:
+def _lenient_decode(body: bytes) -> _Reply:
     """Accept any JSON object: a server may put anything into `choices` or `usage`; usage is then unknown."""
     try:
         _decode_fields(body)
@@ -162,11 +166,11 @@ def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
     return msgspec.Raw(_encode({**kept, "include_usage": True}))
 
 
-def _settle_stream_options(
+def _set_stream_options(
     fields: dict[str, msgspec.Raw], request: ModelRequest, deployment: Deployment
 ) -> tuple[str, ...]:
     """Ask for a stream's usage where the server takes the question; return what was taken out where it does not."""
-    if request.endpoint not in _WITH_USAGE_OPTION:
+    if request.endpoint not in _TAKES_STREAM_OPTIONS:
         # A stream of the Responses API says its usage unasked.
         return ()
     if not deployment.stream_usage:

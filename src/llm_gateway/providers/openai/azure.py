@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from urllib.parse import quote, urlsplit
 
-from llm_gateway.core.config.catalog import Kind
+from llm_gateway.core.config.providers import Kind
 from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
+from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.errors import BadRequest
-from llm_gateway.core.model_request import Endpoint
 from llm_gateway.core.secret import Secret
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.providers.openai.adapter import OpenAIAdapter
@@ -28,7 +28,7 @@ class AzureAdapter(OpenAIAdapter):
     refuses that query, so an `api_base` that names it settles the matter.
     """
 
-    def url_for(self, endpoint: Endpoint, deployment: Deployment) -> str:
+    def url_for(self, endpoint: EndpointName, deployment: Deployment) -> str:
         """Return the URL for a deployment in Azure's sense of the word; raise BadRequest for what cannot be one."""
         resource, version = _resource(deployment.base_url), deployment.api_version
         if version is None or _names_v1(deployment.base_url):

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.providers.base import BadReply
 from llm_gateway.providers.openai.errors import refusal_from
 from llm_gateway.providers.openai.event_stream import OpenAIReplyStream
+from llm_gateway.wire.errors import BadReply
 
 _encode = msgspec.json.Encoder().encode
 
@@ -24,7 +24,7 @@ class ChatStream(OpenAIReplyStream):
         super().__init__(
             choices=_expected_choices(request), hide_usage=not request.wants_usage, event_limit=event_limit
         )
-        self._is_chat = request.endpoint == "chat/completions"
+        self._is_chat = request.traits.is_chat
 
     def whole(self, body: bytes) -> bytes:
         """Take a completion that answered the streamed request; return it as one chunk, its usage as another."""
@@ -63,7 +63,7 @@ def _expected_choices(request: ModelRequest) -> int:
     try:
         choices = int(msgspec.json.decode(request.fields.get("n", b"1"), type=int | None) or 1)
         prompt = request.fields.get("prompt")
-        if request.endpoint == "completions" and prompt is not None and bytes(prompt).startswith(b"["):
+        if not request.traits.is_chat and prompt is not None and bytes(prompt).startswith(b"["):
             prompts = msgspec.json.decode(prompt)
             if prompts and not isinstance(prompts[0], int):
                 choices *= len(prompts)

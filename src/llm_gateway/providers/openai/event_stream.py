@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from llm_gateway.core.records import Usage
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
-from llm_gateway.providers.base import BadReply, StreamSample, UpstreamErrorBody
-from llm_gateway.providers.chat_stream_end import ChatEnding
+from llm_gateway.providers.base import NO_TAIL, StreamSample, UpstreamErrorBody
 from llm_gateway.providers.openai.errors import NOT_JSON, refusal_from
-from llm_gateway.providers.openai.usage import WireUsage, usage_from_wire
+from llm_gateway.wire.errors import BadReply
+from llm_gateway.wire.openai_chat.usage import WireUsage, usage_from_wire
 
 # Inside a JSON string a quote is escaped, so the quoted names can only be keys (or whole values, rarely). What
 # holds none of these is text on its way, and is passed on without being parsed.
@@ -37,7 +37,7 @@ _decode_chunk = msgspec.json.Decoder(_Chunk).decode
 _NOTHING = frozenset({b"null", b'""', b"[]", b"{}"})
 
 
-class OpenAIReplyStream(ChatEnding):
+class OpenAIReplyStream:
     """One streamed reply; see ReplyStream for what the attributes say."""
 
     __slots__ = (
@@ -45,6 +45,8 @@ class OpenAIReplyStream(ChatEnding):
         "_relayed_bytes", "_splitter", "_usual_spacing",
         "content_seen", "done", "finished", "refusal", "usage",
     )  # fmt: skip
+
+    tail = NO_TAIL
 
     def __init__(self, *, choices: int, hide_usage: bool, event_limit: int) -> None:
         """Expect `choices` finish reasons; drop the usage chunk when it is to be hidden."""

@@ -5,13 +5,13 @@ docs/providers/openai-family.md says where each of these facts comes from.
 
 from __future__ import annotations
 
-from llm_gateway.core.config.catalog import Kind
-from llm_gateway.core.model_request import Endpoint
+from llm_gateway.core.config.providers import Kind
+from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.providers.openai.adapter import OpenAIAdapter
 
-_CHAT: tuple[Endpoint, ...] = ("chat/completions",)
-_BOTH: tuple[Endpoint, ...] = ("chat/completions", "completions")
-_ALL: tuple[Endpoint, ...] = ("chat/completions", "completions", "embeddings", "responses")
+_CHAT: tuple[EndpointName, ...] = ("chat/completions",)
+_BOTH: tuple[EndpointName, ...] = ("chat/completions", "completions")
+_ALL: tuple[EndpointName, ...] = ("chat/completions", "completions", "embeddings", "responses")
 
 OPENAI = Kind(name="openai", default_api_base="https://api.openai.com/v1", endpoints=_ALL)
 

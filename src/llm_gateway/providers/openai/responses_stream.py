@@ -7,20 +7,14 @@ from typing import Any
 
 import msgspec
 
-from llm_gateway.core.errors import GatewayError
-from llm_gateway.core.records import Usage
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
-from llm_gateway.providers.base import BadReply, StreamSample, UpstreamErrorBody
+from llm_gateway.providers.base import StreamSample, StreamTail, UpstreamErrorBody
 from llm_gateway.providers.openai.errors import NOT_JSON
-from llm_gateway.providers.openai.responses import (
-    ResponsesUsage,
-    event_bytes,
-    read_response,
-    response_as_events,
-    response_refusal,
-    responses_usage,
-)
+from llm_gateway.providers.openai.responses import read_response, response_refusal
 from llm_gateway.providers.stream_sample import StreamSampler
+from llm_gateway.wire.errors import BadReply
+from llm_gateway.wire.openai_responses.responses import ResponsesUsage, response_as_events, responses_usage
 
 # How an event begins that has one more piece of something. Neither can stand in JSON, which has no raw line ends.
 _PIECE = b".delta\ndata: "
@@ -70,9 +64,6 @@ class ResponsesStream:
         "content_seen", "done", "finished", "refusal", "usage",
     )  # fmt: skip
 
-    # The last event says that it is the last: there is no [DONE].
-    ending = b""
-
     def __init__(self, *, event_limit: int) -> None:
         """Allow `event_limit` bytes for one event."""
         self._splitter = EventSplitter(event_limit)
@@ -116,22 +107,11 @@ class ResponsesStream:
         """Return what was relayed."""
         return self._kept.value()
 
-    def failure(self, error: GatewayError) -> bytes:
-        """Return the `error` event, or the provider's own `response.failed` with its error made safe.
-
-        OpenAI's documentation has the error's fields in the event itself, its servers send them below
-        `error`, which is where its SDKs look: here they are in both places.
-        """
-        said = {"type": error.type, "code": error.code, "message": error.message, "param": error.param}
-        if self._failed is not None:
-            event = msgspec.json.decode(self._failed)
-            event["response"]["error"] = said
-            return event_bytes({**event, "type": "response.failed"})
-        return event_bytes({**said, "type": "error", "sequence_number": self._next_number(), "error": said})
-
-    def _next_number(self) -> int:
+    @property
+    def tail(self) -> StreamTail:
+        """Return the number of the event that would come next, and the provider's own `response.failed`."""
         numbers = _NUMBER.findall(self._latest)
-        return int(numbers[-1]) + 1 if numbers else 0
+        return StreamTail(sequence_number=int(numbers[-1]) + 1 if numbers else 0, failed_event=self._failed)
 
     def _look(self, block: bytes) -> bytes:
         """Go through `block` event by event; nothing follows the last event or a failure."""

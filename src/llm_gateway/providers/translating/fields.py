@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from llm_gateway.core.errors import BadRequest
-from llm_gateway.providers.translating.conversation import Conversation
+from llm_gateway.wire.openai_chat.conversation import Conversation
 
 # They say something about storage, billing, speed or luck, and nothing that an answer could be wrong by.
 IGNORABLE_FIELDS = frozenset(

@@ -6,25 +6,27 @@ from abc import ABC, abstractmethod
 
 import msgspec
 
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.core.records import Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
-from llm_gateway.providers.base import BadReply, StreamSample, UpstreamErrorBody
-from llm_gateway.providers.chat_stream_end import ChatEnding
+from llm_gateway.providers.base import NO_TAIL, StreamSample, UpstreamErrorBody
 from llm_gateway.providers.stream_sample import StreamSampler
-from llm_gateway.providers.translating.writing import ReplyWriter
+from llm_gateway.wire.errors import BadReply
+from llm_gateway.wire.openai_chat.reply_writer import ReplyWriter
 
 _NONSENSE = UpstreamErrorBody(
     message="The provider's stream made no sense any more.", type="upstream_error", code="upstream_error"
 )
 
 
-class TranslatedStream(ChatEnding, ABC):
+class TranslatedStream(ABC):
     """Implements ReplyStream; a dialect says in `take` and `take_whole` what its events and its JSON mean.
 
     `take` sets `content_seen` with the first content, `finished` with the finish reason, `done` once the
     dialect's own last event has come; both set `usage` and `refusal` when they learn of them.
     """
+
+    tail = NO_TAIL
 
     def __init__(self, request: ModelRequest, *, event_limit: int) -> None:
         """Read the answer to `request`; one event may have `event_limit` bytes."""

@@ -1,4 +1,4 @@
-"""Closes connections that are late, with one timer for all of them instead of one for each request."""
+"""Enforces the deadlines of connections, with one timer for all instead of one per request."""
 
 from __future__ import annotations
 
@@ -15,25 +15,24 @@ class Timed(Protocol):
     deadline: float
 
     def on_deadline(self) -> None:
-        """Act on the deadline having passed."""
+        """Handle a deadline that has passed."""
 
 
 class DeadlineSweep:
-    """Looks at every member's `deadline` once in `interval` seconds."""
+    """Checks the `deadline` of every member each `interval` seconds."""
 
     def __init__(self, members: Collection[Timed], interval: float) -> None:
-        """Take the members to look at; it may change at any time."""
+        """`members` may change at any time."""
         self._members = members
         self._interval = interval
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Sweep from now on; again does nothing."""
+        """Start the timer; a second call does nothing."""
         if self._timer is None:
             self._timer = loop.call_later(self._interval, self._sweep, loop)
 
     def stop(self) -> None:
-        """Sweep no more."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,4 +1,4 @@
-"""One request and its response: ASGI's receive and send, and a shorter way for our own application."""
+"""One request and its response: ASGI's receive and send, plus cheaper calls for our own application."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from llm_gateway.server.http1.response_head import Headers, joined, read_headers
 if TYPE_CHECKING:
     from llm_gateway.server.http1.protocol import GatewayProtocol
 
-# Where the exchange lies in the scope's extensions, for an application that knows its shorter ways.
+# The key of the exchange in the extensions of the scope.
 EXTENSION = "llm_gateway.exchange"
 
 Message = dict[str, Any]
@@ -25,57 +25,56 @@ Application = Callable[..., Awaitable[None]]
 
 logger = logging.getLogger("uvicorn.error")
 
-# Larger bodies are written by themselves rather than joined to what goes around them.
+# Larger bodies are written on their own, without a copy that joins them to the head.
 _JOIN_LIMIT = 65536
 _BODILESS = frozenset({*range(100, 200), 204, 304})
 
 
 class Exchange:
-    """What is known of one request and its response; made by the protocol when the head is complete.
+    """The state of one request and its response, created by the protocol when the head is complete.
 
-    Beside ASGI's `receive` and `send` it offers what costs less: `register` tells of the client's leaving without
-    a task that waits for it, `receive_now` gives a body that is there, `respond` sends a response that is whole.
+    Besides ASGI's `receive` and `send` it has cheaper calls: `register` reports a disconnect without a task that
+    waits for it, `receive_nowait` returns a body that has arrived, `respond` sends a whole response.
     """
 
     __slots__ = (
-        "_buffered", "_changed", "_chunked", "_chunks", "_head", "_is_head", "_news", "_on_leave", "_remaining",
-        "_version", "disconnected", "expects_continue", "gone", "keep_alive", "kept", "more_body", "protocol",
-        "response_complete", "response_started",
+        "_buffered", "_chunked", "_chunks", "_has_update", "_head", "_is_head", "_on_disconnect",
+        "_remaining", "_updated", "_version", "disconnected", "expects_continue", "gone", "head_state",
+        "keep_alive", "more_body", "protocol", "response_complete", "response_started",
     )  # fmt: skip
 
     def __init__(self, protocol: GatewayProtocol, method: str, version: str, *, keep_alive: bool) -> None:
-        """Take the connection it is on and what the request line says; `keep_alive` as the client asks."""
+        """`keep_alive` tells whether the client asked to keep the connection open."""
         self.protocol = protocol
         self._version = version
-        self._on_leave: Callable[[], object] | None = None
-        # The client left before its response was complete.
+        self._on_disconnect: Callable[[], object] | None = None
+        # The client disconnected before its response was complete.
         self.gone = False
-        # Nobody will read the rest of the response.
+        # The rest of the response will not be read.
         self.disconnected = False
         self.keep_alive = keep_alive
         self.expects_continue = False
-        # Where the application may keep what it read in the head: the next request on this connection with the
-        # same head has it again. None when the head is new.
-        self.kept: dict[str, Any] | None = None
-        # The request's body: what came and was not received yet.
+        # State that the application derived from the head; the next request with the same head on this
+        # connection gets it again. None if the head is new.
+        self.head_state: dict[str, Any] | None = None
+        # The body of the request: what has arrived and was not received yet.
         self.more_body = True
         self._chunks: list[bytes] = []
         self._buffered = 0
-        self._news = False
-        self._changed: asyncio.Event | None = None
-        # The response. The head waits for the first body message, so that both leave in one write.
+        self._has_update = False
+        self._updated: asyncio.Event | None = None
+        # The response. Its head is written together with the first body message.
         self.response_started = False
         self.response_complete = False
         self._is_head = method == "HEAD"
         self._head: bytes | None = None
         self._chunked = False
-        # Bytes that the declared length still asks for; None = until the connection closes.
+        # Bytes of the body still to come by its content-length; None = no content-length.
         self._remaining: int | None = 0
 
-    # --- called by the protocol -----------------------------------------------------------------
+    # --- called by the protocol -----------------------------------------------------------------------
 
     def feed(self, body: bytes) -> None:
-        """Take a piece of the request's body."""
         self._chunks.append(body)
         self._buffered += len(body)
         if self._buffered > HIGH_WATER_LIMIT:
@@ -83,17 +82,17 @@ class Exchange:
         self.wake()
 
     def wake(self) -> None:
-        """Let `receive` look again."""
-        self._news = True
-        if self._changed is not None:
-            self._changed.set()
+        """Let a waiting `receive` check again."""
+        self._has_update = True
+        if self._updated is not None:
+            self._updated.set()
 
-    def leave(self) -> None:
-        """Note that nobody will read the response."""
+    def client_left(self) -> None:
+        """Handle the disconnect of the client."""
         if not self.response_complete and not self.disconnected:
             self.disconnected = self.gone = True
             self.wake()
-            on_leave, self._on_leave = self._on_leave, None
+            on_leave, self._on_disconnect = self._on_disconnect, None
             if on_leave is not None:
                 try:
                     on_leave()
@@ -102,18 +101,16 @@ class Exchange:
 
     @property
     def begun(self) -> bool:
-        """Tell whether any of the response is on the wire."""
+        """Tell whether any byte of the response was written."""
         return self.response_started and self._head is None
 
     async def run(self, app: Application, scope: dict[str, Any]) -> None:
-        """Run the application on this request, and answer 500 if it gives no answer."""
+        """Run the application; answer 500 if it does not complete a response."""
         try:
             await app(scope, self.receive, self.send)
         except asyncio.CancelledError:
-            # Because the client left (then there is nobody to tell), or because the process ends.
-            self._fail(
-                503, "unavailable", "The gateway is shutting down; send the request again, or to another one."
-            )
+            # The client disconnected (then no answer is sent), or the process stops.
+            self._fail(503, "unavailable", "The gateway is shutting down; retry the request.")
             raise
         except Exception:
             logger.exception("The application failed on a request")
@@ -122,49 +119,48 @@ class Exchange:
                 logger.error("The application returned without completing a response")
         self._fail(500, "internal_error", "The gateway failed on this request.")
 
-    # --- the application's side -------------------------------------------------------------------
+    # --- called by the application --------------------------------------------------------------------
 
     async def receive(self) -> Message:
-        """Return the next piece of the body, or `http.disconnect` once the exchange is over."""
+        """Return the next piece of the body, or `http.disconnect` after the response or a disconnect."""
         if self.expects_continue:
             self.expects_continue = False
             if not self.response_started:
                 self.protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        while not (self._news or self.disconnected or self.response_complete):
+        while not (self._has_update or self.disconnected or self.response_complete):
             self.protocol.flow.resume_reading()
-            if self._changed is None:
-                self._changed = asyncio.Event()
-            self._changed.clear()
-            await self._changed.wait()
+            if self._updated is None:
+                self._updated = asyncio.Event()
+            self._updated.clear()
+            await self._updated.wait()
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
         return self._piece()
 
     def receive_nowait(self) -> Message | None:
-        """Return the whole body's message if it has come, as most have when the application starts; else None.
+        """Return the message with the whole body if it has arrived, as it usually has; else None.
 
-        There is no waiting, so that no deadline has to be set.
+        It does not wait, so the caller needs no deadline.
         """
-        if self.more_body or not self._news or self.disconnected or self.response_complete:
+        if self.more_body or not self._has_update or self.disconnected or self.response_complete:
             return None
         return self._piece()
 
     def register(self, callback: Callable[[], object]) -> None:
-        """Have `callback` called once, synchronously, if the client leaves before its response is complete.
+        """Call `callback` once, synchronously, if the client disconnects before its response is complete.
 
-        Called at once when the client is gone already. A second callback takes the first one's place.
+        If it already has, the call comes at once. A second callback replaces the first.
         """
         if self.gone:
             callback()
         else:
-            self._on_leave = callback
+            self._on_disconnect = callback
 
     def unregister(self) -> None:
-        """Call nothing any more."""
-        self._on_leave = None
+        self._on_disconnect = None
 
     def respond(self, status: int, headers: Headers, body: bytes) -> bool:
-        """Send a whole response, its content-length left out of `headers`; False when it must go by `send`."""
+        """Send a whole response; `headers` do not include content-length. False if it must be sent by `send`."""
         protocol = self.protocol
         is_plain = self.keep_alive and not (self._is_head or self.more_body or status in _BODILESS)
         if not is_plain or protocol.flow.write_paused or len(body) > _JOIN_LIMIT:
@@ -180,18 +176,18 @@ class Exchange:
         return True
 
     def _piece(self) -> Message:
-        self._news = False
+        self._has_update = False
         chunks = self._chunks
-        # One piece, the usual case, is passed on as it is.
+        # The usual case is one piece, which needs no copy.
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
         self._buffered = 0
-        # Not only while waiting: a connection that is not read does not show that its client left.
+        # Always, not only in `receive`: a disconnect is noticed only on a connection that is read.
         self.protocol.flow.resume_reading()
         return {"type": "http.request", "body": body, "more_body": self.more_body}
 
     async def send(self, message: Message) -> None:
-        """Take the response's start, then its body; waits while the client reads too slowly."""
+        """Send the start of the response, then its body; wait while the client reads too slowly."""
         flow = self.protocol.flow
         if flow.write_paused and not self.disconnected:
             await flow.drain()
@@ -202,7 +198,7 @@ class Exchange:
             body = message.get("body", b"")
             more = message.get("more_body", False)
             if body and more and self._chunked and self._head is None:
-                # A chunk in the middle of a stream: by far the most frequent message.
+                # A chunk in the middle of a stream, by far the most frequent message.
                 self.protocol.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
             else:
                 self._send_body(body, more=more)
@@ -212,24 +208,24 @@ class Exchange:
             raise RuntimeError(f"ASGI message {kind!r} is out of order")
 
     def sink(self) -> Callable[[bytes], bool] | None:
-        """Return what sends a piece of a chunked body and tells whether another may follow; None if none may."""
+        """Return a function that writes a chunk and tells whether another may follow; None if none may be written."""
         if not self._chunked or self._head is not None or self._is_head or self.disconnected:
             return None
-        return None if self.protocol.flow.write_paused else self._pass_on
+        return None if self.protocol.flow.write_paused else self._write_chunk
 
-    def _pass_on(self, body: bytes) -> bool:
+    def _write_chunk(self, body: bytes) -> bool:
         if self.disconnected:
             return False
         protocol = self.protocol
         protocol.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
         return not protocol.flow.write_paused
 
-    # --- inside -------------------------------------------------------------------------------------
+    # --- inside ---------------------------------------------------------------------------------------
 
     def _start(self, status: int, headers: Headers) -> None:
-        """Make the response's head; it is written with the first body message."""
+        """Build the head of the response; it is written with the first body message."""
         if self.expects_continue and self.more_body:
-            # Never asked for its body, the client may send it or not: what follows could be either.
+            # The client may send the body that it was not asked for, or not: what follows is ambiguous.
             self.keep_alive = False
         length: int | None = None
         closes = False
@@ -260,7 +256,7 @@ class Exchange:
         if self._remaining is not None:
             self._remaining -= len(body)
             if self._remaining < 0 or (self._remaining and not more):
-                raise RuntimeError("The response's body does not have its declared content-length")
+                raise RuntimeError("The body of the response does not match its content-length")
         self._write(body, more=more)
         if not more:
             self.response_complete = True
@@ -268,7 +264,7 @@ class Exchange:
             self.protocol.on_exchange_complete(self)
 
     def _write(self, body: bytes, *, more: bool) -> None:
-        """Write the head if it waits, and this much of the body."""
+        """Write the head, if it was not written yet, and a piece of the body."""
         size = len(body)
         before = self._head or b""
         after = b""
@@ -291,7 +287,7 @@ class Exchange:
             transport.write(body)
 
     def _fail(self, status: int, code: str, message: str) -> None:
-        """End an incomplete response: with an error, or, once it has begun, by cutting it."""
+        """End an incomplete response: with an error, or, if it has begun, by closing the connection."""
         if self.response_complete or self.disconnected:
             return
         self.disconnected = True
@@ -300,7 +296,7 @@ class Exchange:
             failure = HttpRejection(status, code, message, error_type="server_error")
             transport.write(failure.as_bytes(self.protocol.new_request_id()))
         elif self._remaining is None and not self._chunked:
-            # Its end would be the connection's end: only a reset says that it was cut.
+            # The body ends with the connection: only a reset tells the client that it is incomplete.
             connection = transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             transport.abort()

@@ -1,4 +1,4 @@
-"""Knows a request's head again: a client sends the same one over and over, but for the length of its body."""
+"""Recognises the head of a request: clients repeat it on a connection, except for the content-length."""
 
 from __future__ import annotations
 
@@ -8,35 +8,35 @@ Headers = list[tuple[bytes, bytes]]
 
 _LENGTH = b"content-length"
 _LENGTH_LINE = b"\r\ncontent-length:"
-# Digits of a length that are looked at; a body that is longer than they can say does not come in one piece.
+# The maximum number of digits; a body that needs more does not arrive in one piece.
 _DIGITS = 10
 
 
 class KnownHead:
-    """A head that the parser has read and found good, for the requests that follow on the same connection.
+    """A head that the parser has accepted, for later requests on the same connection.
 
-    A request is known by every byte of its head except the digits of its content-length, and only when it came
-    in one piece with its whole body and nothing behind it. Such a request needs no parsing.
+    A request matches if every byte of its head, except the digits of the content-length, is the same, and if
+    it arrived in one piece with its whole body and nothing after it. Such a request needs no parsing.
     """
 
-    __slots__ = ("_after", "_before", "_headers", "_length_at", "_scope", "_size", "kept", "verb")
+    __slots__ = ("_after", "_before", "_headers", "_length_at", "_scope", "_size", "head_state", "method")
 
     def __init__(
         self, before: bytes, after: bytes, headers: Headers, length_at: int, scope: dict[str, Any]
     ) -> None:
-        """Take what stands before and after the length's digits, and what the parser made of it."""
+        """`before` and `after` surround the digits of the length; the rest is what the parser made of the head."""
         self._before = before
         self._after = after
         self._size = len(before)
         self._headers = headers
         self._length_at = length_at
         self._scope = scope
-        self.verb: str = scope["method"]
-        # Where the application keeps what it read in the head.
-        self.kept: dict[str, Any] = {}
+        self.method: str = scope["method"]
+        # State of the application that depends on the head alone, for the next requests with this head.
+        self.head_state: dict[str, Any] = {}
 
     def body_of(self, data: bytes) -> bytes | None:
-        """Return the body when `data` is one request with this head, whole; else None."""
+        """Return the body if `data` is exactly one whole request with this head; else None."""
         if not data.startswith(self._before):
             return None
         size = self._size
@@ -47,7 +47,7 @@ class KnownHead:
         return body if data[size:end] == b"%d" % len(body) else None
 
     def scope(self, size: int) -> dict[str, Any]:
-        """Return a scope like the parsed request's, with its headers, for a body of `size` bytes."""
+        """Return the ASGI scope of a request with this head and a body of `size` bytes."""
         headers = self._headers.copy()
         headers[self._length_at] = (_LENGTH, b"%d" % size)
         scope = self._scope.copy()
@@ -55,14 +55,14 @@ class KnownHead:
         return scope
 
 
-def learn(data: bytes, headers: Headers, scope: dict[str, Any]) -> KnownHead | None:
-    """Return how to know the head of `data` again, one whole request that the parser took; None if it cannot be.
+def remember_head(data: bytes, headers: Headers, scope: dict[str, Any]) -> KnownHead | None:
+    """Return the head of `data`, one whole request that the parser accepted; None if it cannot be recognised.
 
-    `scope` is what the head alone says; `headers` are as the parser gave them, names in lower case.
+    `scope` holds what depends on the head alone; `headers` are the parser's, with names in lower case.
     """
     end = data.find(b"\r\n\r\n") + 4
     head = data[:end]
-    # As many lines as the parser saw, so that both mean the same by the head's end.
+    # The parser must have seen as many lines, or it found the end of the head elsewhere.
     if head.count(b"\r\n") != len(headers) + 2:
         return None
     lower = head.lower()

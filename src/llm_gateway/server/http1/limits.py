@@ -1,4 +1,4 @@
-"""What one HTTP connection may take of us, in one value that tests can shorten."""
+"""The limits of one HTTP connection."""
 
 from __future__ import annotations
 
@@ -8,17 +8,19 @@ import msgspec
 class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Bounds of a connection; times are seconds, sizes are bytes."""
 
-    # From a request's first byte to the end of its head; also for a new connection that says nothing.
+    # From the first byte of a request to the end of its head; also from the start of a connection to its first byte.
     head_timeout: float = 15.0
-    # A connection between two requests.
+    # An idle connection between two requests.
     keep_alive: float = 75.0
     # Request line and headers together.
     head_bytes: int = 32 * 1024
     headers: int = 100
-    # What a client may go on sending after it was refused, so that it can read why.
+    # How long a rejected client may go on sending, so that it can read the response before the connection closes.
     linger: float = 2.0
-    # Requests that wait behind the one being answered: reading stops, and the connection is refused.
+    # Pipelined requests: above the first number reading pauses, above the second the connection is rejected.
     pipeline_pause: int = 16
     pipeline: int = 256
-    # Bytes of a chunked body that carry no content (extensions, trailers) in a row.
+    # Consecutive bytes of a chunked body that carry no content (extensions, trailers).
     chunk_overhead: int = 64 * 1024
+    # Heads that a connection remembers, each replacing the last, before it concludes that they never repeat.
+    remembered_heads: int = 4

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as uvicorn's httptools protocol speaks it, with the limits and deadlines that it lacks."""
+"""HTTP/1.1: uvicorn's httptools protocol, plus the limits and deadlines that it lacks."""
 
 from __future__ import annotations
 
@@ -13,24 +13,21 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from llm_gateway.server.http1 import request_head
 from llm_gateway.server.http1.deadlines import NEVER
 from llm_gateway.server.http1.exchange import EXTENSION, Application, Exchange
-from llm_gateway.server.http1.head_cache import KnownHead, learn
+from llm_gateway.server.http1.head_cache import KnownHead, remember_head
 from llm_gateway.server.http1.rejection import HttpRejection
 from llm_gateway.server.http1.state import GatewayServerState
 
 _HEAD_END = b"\r\n\r\n"
-# Where the parser stands on a connection.
+# The state of the parser.
 _BETWEEN, _HEAD, _BODY = range(3)
-# So many heads of a connection are kept in mind, each in place of the last; then its client is taken for one
-# that never says the same twice.
-_LESSONS = 4
 
 
 class GatewayProtocol(HttpToolsProtocol):
     """One connection.
 
-    Beyond uvicorn's: a deadline for a request's head, limits on its size, a strict reading of `Host`, target
-    and framing, errors as OpenAI's JSON, bodies that end early answered with 400, upgrades ignored with
-    their body kept, and the exchange in the scope's extensions.
+    It adds to uvicorn's protocol: a deadline for the head of a request and limits on its size; strict checks of
+    `Host`, target and framing; errors as OpenAI's JSON; 400 for a body that ends early; upgrades that are ignored
+    without losing the body; and the exchange in the extensions of the scope.
     """
 
     server_state: GatewayServerState
@@ -42,128 +39,135 @@ class GatewayProtocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        """Take what uvicorn gives to every protocol."""
         super().__init__(config, server_state, app_state, _loop)
         self.limits = server_state.limits
         self.new_request_id = server_state.new_request_id
-        # In the event loop's time; the sweep looks at it.
+        # In the event loop's time; read by the DeadlineSweep.
         self.deadline = NEVER
-        # The exchange whose application runs, or the last that did; the one whose head was read last; and
-        # those that wait for their turn.
+        # The exchange whose application runs, or ran last; the one whose head was read last; and the
+        # pipelined ones.
         self._answering: Exchange | None = None
         self._reading: Exchange | None = None
         self._waiting: deque[tuple[Exchange, Application, dict[str, Any]]] = deque()
         self._phase = _BETWEEN
-        # True when no byte that comes is looked at any more.
-        self._deaf = False
-        # Bytes of the head so far; negative when a part of them is not known yet.
+        # Whether all further input is discarded.
+        self._discarding_input = False
+        # Bytes of the head so far; negative if part of them is not known yet.
         self._head_size = 0
-        # What the next head to begin takes as its size.
+        # The initial `_head_size` of the next head.
         self._fresh_bytes = 0
         self._chunk_overhead = 0
-        # The head that is expected to come again; what the head that was read last says, until it is learnt; and
-        # how many more may be learnt.
-        self._known: KnownHead | None = None
-        self._lesson: dict[str, Any] | None = None
-        self._lessons = _LESSONS
+        # The head that is expected next; the scope of the head read last, until it is remembered or dropped; and
+        # how many more heads may be remembered.
+        self._known_head: KnownHead | None = None
+        self._learnable_head: dict[str, Any] | None = None
+        self._heads_to_learn = self.limits.remembered_heads
 
-    # --- asyncio's side -----------------------------------------------------------------------------
+    # --- called by asyncio ----------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
-        """Begin; a connection that says nothing is closed at the deadline."""
+        """Set the deadline for the first head."""
         super().connection_made(transport)
         self.deadline = self.loop.time() + self.limits.head_timeout
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell every exchange on this connection that its client is gone."""
+        """Notify every exchange on this connection."""
         self.connections.discard(self)
         self.deadline = NEVER
-        self._deaf = True
+        self._discarding_input = True
         exchanges = [self._answering, *(waiting[0] for waiting in self._waiting)]
-        # They know one another: let reference counting take them apart.
+        # Break the reference cycles, so that no garbage collection is needed.
         self._answering = self._reading = None
         self._waiting.clear()
         self.parser = None  # type: ignore[assignment]  # as in uvicorn
         for exchange in exchanges:
             if exchange is not None:
-                exchange.leave()
+                exchange.client_left()
         self.flow.resume_writing()
         if exc is None:
             self.transport.close()
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; large pieces in slices, so that no head grows beyond its limit unseen."""
+        """Parse input; large pieces in slices, so that the limit on the head is checked in time."""
         phase = self._phase
-        known = self._known
-        if known is not None and phase == _BETWEEN and not self._deaf and not self._is_answering():
+        known = self._known_head
+        if (
+            known is not None
+            and phase == _BETWEEN
+            and not self._discarding_input
+            and not self._is_answering()
+        ):
             body = known.body_of(data)
             if body:
-                self._take(known, body)
+                self._answer_known_head(known, body)
                 return
         size = self.limits.head_bytes
         if len(data) <= size or phase == _BODY or (phase == _BETWEEN and data.find(_HEAD_END, 0, size) > 0):
             self._feed(data)
-            if self._lesson is not None:
-                self._learn(data, is_whole=phase == _BETWEEN == self._phase)
+            if self._learnable_head is not None:
+                self._remember(data, is_whole=phase == _BETWEEN == self._phase)
             return
         view = memoryview(data)
         for start in range(0, len(data), size):
             self._feed(view[start : start + size])
 
     def eof_received(self) -> None:
-        """Take the client's half-close for its leaving; a request that it cut short is answered first."""
+        """Treat a half-close as a disconnect; answer an incomplete request with an error first."""
         if self._phase == _BODY:
-            self._refuse(
-                HttpRejection(400, "incomplete_body", "The connection ended before the request's body did.")
+            self._reject(
+                HttpRejection(
+                    400, "incomplete_body", "The connection closed before the end of the request body."
+                )
             )
         elif self._phase == _HEAD:
-            self._refuse(
-                HttpRejection(400, "incomplete_head", "The connection ended before the request's head did.")
+            self._reject(
+                HttpRejection(
+                    400, "incomplete_head", "The connection closed before the end of the request head."
+                )
             )
 
     def on_deadline(self) -> None:
-        """Close a connection that is late; one in the middle of a head is told so."""
+        """Close the connection; in the middle of a head, answer 408 first."""
         self.deadline = NEVER
-        if self._phase == _HEAD and not self._deaf:
+        if self._phase == _HEAD and not self._discarding_input:
             seconds = self.limits.head_timeout
-            self._refuse(
+            self._reject(
                 HttpRejection(
-                    408, "request_timeout", f"The request's head did not arrive within {seconds:g} seconds."
+                    408, "request_timeout", f"The request head did not arrive within {seconds:g} seconds."
                 )
             )
         else:
             self.transport.close()
 
     def shutdown(self) -> None:
-        """Close now if nothing is being answered, else after that."""
+        """Close the connection now, or after the response that is in progress."""
         if self._is_answering():
             self._answering.keep_alive = False  # type: ignore[union-attr]  # it is answering
         else:
             self.transport.close()
 
-    # --- the parser's side --------------------------------------------------------------------------
+    # --- called by the parser -------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """Note a request's first byte."""
         self._phase = _HEAD
-        # What was not learnt from the request before is not this one's.
-        self._lesson = None
+        # Drop the head captured from the previous request.
+        self._learnable_head = None
         self._head_size = self._fresh_bytes
-        # Requests that follow in the same piece are weighed when their head is complete.
+        # The size of pipelined requests in the same piece is checked once their head is complete.
         self._fresh_bytes = -self.limits.head_bytes
         self.url = b""
         self.headers = []
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; trailers after a chunked body are dropped, the application has its headers."""
+        """Store a header; drop trailers of a chunked body, which come after the application got the headers."""
         if self._phase == _HEAD:
             self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        """Judge the head, and start the application or put the request in line."""
+        """Check the head, then start the application or queue the request."""
         parser = self.parser
         if parser.should_upgrade():
-            # It comes again, see _parse.
+            # It is parsed again, see `_parse`.
             return
         limits = self.limits
         headers = self.headers
@@ -192,25 +196,24 @@ class GatewayProtocol(HttpToolsProtocol):
             "raw_path": head.raw_path,
             "query_string": head.query,
         }
-        if self._lessons and keep_alive and not head.expects_continue:
-            self._lesson = scope.copy()
+        if self._heads_to_learn and keep_alive and not head.expects_continue:
+            self._learnable_head = scope.copy()
         scope["headers"] = headers
         scope["state"] = self.app_state.copy()
         scope["extensions"] = {EXTENSION: exchange}
-        self._enter(exchange, self.app, scope)
+        self._enqueue(exchange, self.app, scope)
         self._reading = exchange
         self._phase = _BODY
         self._chunk_overhead = 0
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of a body; what nobody will read any more is dropped."""
+        """Pass a piece of the body on; drop it if the response is complete."""
         self._chunk_overhead = 0
         exchange = self._reading
         if exchange is not None and not exchange.response_complete:
             exchange.feed(body)
 
     def on_message_complete(self) -> None:
-        """Note the end of a request."""
         exchange = self._reading
         if self._phase == _HEAD or exchange is None:
             return
@@ -221,10 +224,10 @@ class GatewayProtocol(HttpToolsProtocol):
         elif not self._is_answering():
             self.deadline = self.loop.time() + self.limits.keep_alive
 
-    # --- the exchanges' side ------------------------------------------------------------------------
+    # --- called by exchanges --------------------------------------------------------------------------
 
     def on_exchange_complete(self, exchange: Exchange) -> None:
-        """Go on with the next request in line, or wait for one."""
+        """Start the next pipelined request, or wait for one."""
         self.server_state.total_requests += 1
         if not exchange.keep_alive:
             if self._phase == _BODY:
@@ -242,19 +245,19 @@ class GatewayProtocol(HttpToolsProtocol):
             patience = limits.keep_alive if self._phase == _BETWEEN else limits.head_timeout
             self.deadline = self.loop.time() + patience
 
-    # --- inside -------------------------------------------------------------------------------------
+    # --- inside ---------------------------------------------------------------------------------------
 
     def _is_answering(self) -> bool:
         return self._answering is not None and not self._answering.response_complete
 
-    def _enter(self, exchange: Exchange, app: Application, scope: dict[str, Any]) -> None:
-        """Answer now, or after those that came before."""
+    def _enqueue(self, exchange: Exchange, app: Application, scope: dict[str, Any]) -> None:
+        """Answer now, or after the requests that came before."""
         if not self._is_answering():
             self._answer(exchange, app, scope)
             return
         waiting = len(self._waiting)
-        if waiting >= self.limits.pipeline and not self._deaf:
-            raise HttpRejection(400, "too_many_pipelined_requests", "Too many requests wait for their turn.")
+        if waiting >= self.limits.pipeline and not self._discarding_input:
+            raise HttpRejection(400, "too_many_pipelined_requests", "Too many pipelined requests.")
         if waiting >= self.limits.pipeline_pause:
             self.flow.pause_reading()
         self._waiting.append((exchange, app, scope))
@@ -266,10 +269,10 @@ class GatewayProtocol(HttpToolsProtocol):
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    def _take(self, known: KnownHead, body: bytes) -> None:
-        """Answer a request whose head is known; the parser never sees it."""
-        exchange = Exchange(self, known.verb, "1.1", keep_alive=not self.server_state.draining)
-        exchange.kept = known.kept
+    def _answer_known_head(self, known: KnownHead, body: bytes) -> None:
+        """Answer a request whose head is known, without the parser."""
+        exchange = Exchange(self, known.method, "1.1", keep_alive=not self.server_state.draining)
+        exchange.head_state = known.head_state
         exchange.feed(body)
         exchange.more_body = False
         self._reading = exchange
@@ -278,15 +281,15 @@ class GatewayProtocol(HttpToolsProtocol):
         scope["extensions"] = {EXTENSION: exchange}
         self._answer(exchange, self.app, scope)
 
-    def _learn(self, data: bytes, *, is_whole: bool) -> None:
-        """Keep the head that was read last in mind; `is_whole` when `data` was nothing but its request."""
-        lesson, self._lesson = self._lesson, None
-        self._lessons -= 1
-        if is_whole and lesson is not None:
-            self._known = learn(data, self.headers, lesson) or self._known
+    def _remember(self, data: bytes, *, is_whole: bool) -> None:
+        """Remember the head read last; `is_whole` tells whether `data` was exactly its request."""
+        head, self._learnable_head = self._learnable_head, None
+        self._heads_to_learn -= 1
+        if is_whole and head is not None:
+            self._known_head = remember_head(data, self.headers, head) or self._known_head
 
     def _feed(self, data: bytes | memoryview) -> None:
-        if self._deaf:
+        if self._discarding_input:
             return
         size = len(data)
         phase = self._phase
@@ -299,18 +302,20 @@ class GatewayProtocol(HttpToolsProtocol):
             self._chunk_overhead += size
         try:
             self._parse(data)
-        except HttpRejection as refusal:
-            self._refuse(refusal)
+        except HttpRejection as rejection:
+            self._reject(rejection)
         else:
             if self._phase == _HEAD:
                 self._check_partial_head(begun=phase != _HEAD)
             elif self._chunk_overhead > self.limits.chunk_overhead:
-                self._refuse(
-                    HttpRejection(400, "malformed_request", "The body's chunks carry too little content.")
+                self._reject(
+                    HttpRejection(
+                        400, "malformed_request", "The chunks of the body carry too little content."
+                    )
                 )
 
     def _parse(self, data: bytes | memoryview) -> None:
-        """Feed the parser; raise Refusal. An upgrade is ignored: its request is parsed again without it."""
+        """Feed the parser; raise HttpRejection. A request for an upgrade is parsed again without the upgrade."""
         while True:
             try:
                 self.parser.feed_data(data)
@@ -319,7 +324,7 @@ class GatewayProtocol(HttpToolsProtocol):
                 method = self.parser.get_method()
                 if method == b"CONNECT":
                     raise HttpRejection(
-                        400, "invalid_target", "CONNECT is for forward proxies; this is not one."
+                        400, "invalid_target", "CONNECT is not supported: this server is not a forward proxy."
                     ) from None
                 head = request_head.without_upgrade(
                     method, self.url, self.parser.get_http_version(), self.headers
@@ -339,34 +344,34 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _check_partial_head(self, *, begun: bool) -> None:
         if self._head_size > self.limits.head_bytes or len(self.headers) > self.limits.headers:
-            self._refuse(request_head.too_large(self.limits))
+            self._reject(request_head.too_large(self.limits))
         elif begun and not self._is_answering():
             self.deadline = self.loop.time() + self.limits.head_timeout
 
-    def _refuse(self, refusal: HttpRejection) -> None:
-        """Answer with an error in its turn, and listen to nothing more."""
-        if self._deaf:
+    def _reject(self, rejection: HttpRejection) -> None:
+        """Answer with an error, after the requests before it, and discard all further input."""
+        if self._discarding_input:
             return
-        self._deaf = True
+        self._discarding_input = True
         faulty = self._reading if self._phase == _BODY else None
         if faulty is not None and faulty is self._answering:
-            # Its own body is at fault: the application learns that nobody listens, the client why.
+            # The body of the current request is invalid: cancel the application, and send the error to the client.
             if faulty.begun:
                 self.transport.close()
                 return
-            faulty.leave()
+            faulty.client_left()
         elif self._is_answering():
             if faulty is not None:
                 self._waiting.pop()
             exchange = Exchange(self, "GET", "1.1", keep_alive=False)
-            self._enter(exchange, refusal.as_application(self.new_request_id()), {})
+            self._enqueue(exchange, rejection.as_application(self.new_request_id()), {})
             return
-        self.transport.write(refusal.as_bytes(self.new_request_id()))
+        self.transport.write(rejection.as_bytes(self.new_request_id()))
         self._linger()
 
     def _linger(self) -> None:
-        """Close after the client had the time to read: a close with bytes unread would reset the connection."""
-        self._deaf = True
+        """Close after a delay: to close with unread input would reset the connection and lose the response."""
+        self._discarding_input = True
         if self.transport.is_closing():
             return
         self.flow.resume_reading()

@@ -1,4 +1,4 @@
-"""Answers that the protocol gives by itself, because no request came far enough to reach the application."""
+"""Error responses of the protocol itself, to requests that never reach the application."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 class HttpRejection(Exception):
-    """A request that is answered with an error in OpenAI's shape, after which the connection closes."""
+    """An error response in OpenAI's format, after which the connection closes."""
 
     def __init__(
         self, status: int, code: str, message: str, *, error_type: str = "invalid_request_error"
     ) -> None:
-        """Hold an HTTP `status`, a stable `code`, and a public `message`."""
+        """`status` is the HTTP status, `code` is stable, `message` is shown to the client."""
         super().__init__(message)
         self.status = status
         self.code = code
@@ -24,7 +24,7 @@ class HttpRejection(Exception):
         self.error_type = error_type
 
     def headers_and_body(self, request_id: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
-        """Return the answer's headers and its JSON."""
+        """Return the headers and the JSON body."""
         error = {"message": self.message, "type": self.error_type, "param": None, "code": self.code}
         body = json.dumps({"error": error}).encode()
         headers = [
@@ -36,7 +36,7 @@ class HttpRejection(Exception):
         return headers, body
 
     def as_bytes(self, request_id: str) -> bytes:
-        """Return the whole answer for the wire."""
+        """Return the whole response as sent on the wire."""
         headers, body = self.headers_and_body(request_id)
         status = HTTPStatus(self.status)
         lines = [b"HTTP/1.1 %d %s" % (status.value, status.phrase.encode())]
@@ -44,11 +44,11 @@ class HttpRejection(Exception):
         return b"\r\n".join([*lines, b"", body])
 
     def as_application(self, request_id: str) -> Callable[..., Awaitable[None]]:
-        """Return an ASGI application that gives this answer, for a refusal that waits for its turn."""
+        """Return an ASGI application that sends this response, for use behind pipelined requests."""
         headers, body = self.headers_and_body(request_id)
 
-        async def refuse(_scope: object, _receive: object, send: Send) -> None:
+        async def reject(_scope: object, _receive: object, send: Send) -> None:
             await send({"type": "http.response.start", "status": self.status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
 
-        return refuse
+        return reject

@@ -1,4 +1,4 @@
-"""Judges a request's head: what the parser lets through and a gateway must not."""
+"""Validates the head of a request: rejects what the parser accepts and a gateway must not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from llm_gateway.server.http1.rejection import HttpRejection
 
 Headers = list[tuple[bytes, bytes]]
 
-# What RFC 3986 lets an authority be made of, without user information; checked values are remembered.
+# The characters of an authority (RFC 3986) without user information. Valid values are remembered.
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 _known_hosts: set[bytes] = set()
 _KNOWN_HOSTS_LIMIT = 1024
@@ -19,7 +19,7 @@ _HOP_BY_HOP_OF_UPGRADES = frozenset({b"upgrade", b"connection", b"http2-settings
 
 
 class Head(NamedTuple):
-    """A request's head, judged fit to be answered; `path` is percent-decoded."""
+    """The valid head of a request; `path` is percent-decoded."""
 
     path: str
     raw_path: bytes
@@ -28,9 +28,9 @@ class Head(NamedTuple):
 
 
 def read_head(method: bytes, version: str, target: bytes, headers: Headers) -> Head:
-    """Return what the application needs; raise Refusal. Names in `headers` are lower-case."""
+    """Return what the application needs; raise HttpRejection. Names in `headers` are in lower case."""
     if version not in {"1.1", "1.0"}:
-        raise HttpRejection(505, "unsupported_http_version", "Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+        raise HttpRejection(505, "unsupported_http_version", "Only HTTP/1.1 and HTTP/1.0 are supported.")
     known = dict(headers)
     host = known.get(b"host", b"")
     if len(known) < len(headers) or not host:
@@ -45,7 +45,7 @@ def read_head(method: bytes, version: str, target: bytes, headers: Headers) -> H
     if target[:1] != b"/":
         target = _own_target(method, target, host)
     if b"#" in target:
-        raise HttpRejection(400, "invalid_target", "The request's target must not hold a fragment (#...).")
+        raise HttpRejection(400, "invalid_target", "The request target must not contain a fragment (#...).")
     raw_path, _, query = target.partition(b"?")
     path = raw_path.decode("ascii")
     if "%" in path:
@@ -54,31 +54,31 @@ def read_head(method: bytes, version: str, target: bytes, headers: Headers) -> H
 
 
 def size_of(target: bytes, headers: Headers) -> int:
-    """Return how many bytes a head took, near enough: request line and headers with their separators."""
+    """Return the approximate size of a head in bytes: request line and headers with their separators."""
     return len(target) + 16 + sum(len(name) + len(value) + 4 for name, value in headers)
 
 
 def too_large(limits: HttpLimits) -> HttpRejection:
-    """Return the refusal of a head over its limits."""
+    """Return the rejection of a head that exceeds its limits."""
     return HttpRejection(
         431,
         "request_head_too_large",
-        f"The request's head is over {limits.head_bytes} bytes or {limits.headers} headers.",
+        f"The request head exceeds {limits.head_bytes} bytes or {limits.headers} headers.",
     )
 
 
 def without_upgrade(method: bytes, target: bytes, version: str, headers: Headers) -> bytes:
-    """Return the head of a request as it would be had it not asked for another protocol.
+    """Return the head of a request without its headers that ask for another protocol.
 
-    RFC 9110 lets a server ignore an upgrade and answer the request itself, body included.
+    RFC 9110 allows a server to ignore an upgrade and to answer the request itself, body included.
     """
     tokens: list[bytes] = []
     for name, value in headers:
         if name == b"connection":
             tokens += [token.strip() for token in value.lower().split(b",")]
-    kept = [token for token in tokens if token in {b"close", b"keep-alive"}]
+    retained = [token for token in tokens if token in {b"close", b"keep-alive"}]
     lines = [b"%b %b HTTP/%b" % (method, target, version.encode())]
-    lines += [b"connection: " + token for token in kept]
+    lines += [b"connection: " + token for token in retained]
     lines += [b"%b: %b" % header for header in headers if header[0] not in _HOP_BY_HOP_OF_UPGRADES]
     return b"\r\n".join([*lines, b"", b""])
 
@@ -96,7 +96,7 @@ def _check_transfer_encoding(version: str, value: bytes) -> None:
         raise HttpRejection(400, "malformed_request", "HTTP/1.0 has no Transfer-Encoding.")
     if value.lower() != b"chunked":
         raise HttpRejection(
-            501, "unsupported_transfer_encoding", "The only Transfer-Encoding known here is chunked."
+            501, "unsupported_transfer_encoding", "The only supported Transfer-Encoding is chunked."
         )
 
 
@@ -108,7 +108,7 @@ def _check_host(host: bytes) -> None:
 
 
 def _own_target(method: bytes, target: bytes, host: bytes) -> bytes:
-    """Return the path and query of a target that is not a path, if it is ours."""
+    """Return the path and query of a target in absolute form; raise HttpRejection if it names another host."""
     if target == b"*" and method == b"OPTIONS":
         return target
     scheme, separator, rest = target.partition(b"://")
@@ -118,5 +118,5 @@ def _own_target(method: bytes, target: bytes, host: bytes) -> bytes:
             path = rest[end:]
             return path if path[:1] == b"/" else b"/" + path
     raise HttpRejection(
-        400, "invalid_target", "The request's target must be a path; this is not a forward proxy."
+        400, "invalid_target", "The request target must be a path: this server is not a forward proxy."
     )

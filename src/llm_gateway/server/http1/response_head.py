@@ -1,4 +1,4 @@
-"""Makes the heads of responses, in which no header can become two."""
+"""Builds the heads of responses. No header value can inject another header."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE
 Headers = Sequence[tuple[bytes, bytes]]
 
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
-# Names that were checked once, so that a response's usual headers cost a lookup each.
+# Valid names in lower case: a header that was sent before costs one lookup.
 _checked_names: dict[bytes, bytes] = {}
-# Heads with a gap for each value: applications send few sets of names, over and over.
-_forms: dict[tuple[int, tuple[bytes, ...]], bytes] = {}
+# Heads with a placeholder for each value: applications send the same few sets of names again and again.
+_templates: dict[tuple[int, tuple[bytes, ...]], bytes] = {}
 _LIMIT = 1024
 
 
 def unframed_head(status: int, headers: Headers) -> bytes | None:
-    """Return a head without its end, where none of `headers` says how the body is framed; else None."""
+    """Return a head without its final empty line; None if one of `headers` concerns the framing of the body."""
     if not headers:
         return None
     names, values = zip(*headers, strict=True)
-    form = _forms.get((status, names))
-    if form is None:
-        form = _form(status, names)
-    if not form:
+    template = _templates.get((status, names))
+    if template is None:
+        template = _make_template(status, names)
+    if not template:
         return None
-    head: bytes = form % values
+    head: bytes = template % values
     _check_lines(head, len(names) + 1)
     return head
 
 
 def read_headers(status: int, headers: Headers) -> tuple[list[bytes], int | None, bool]:
-    """Return the head's lines so far, the body's length if it is given, and whether the connection closes after it.
+    """Return the lines of the head, the content-length if there is one, and whether the connection closes.
 
-    What says that the body is chunked is left out: whoever frames it adds that.
+    `transfer-encoding: chunked` is left out of the lines: the caller frames the body and adds it.
     """
     lines = [STATUS_LINE[status][:-2]]
     length: int | None = None
@@ -54,37 +54,37 @@ def read_headers(status: int, headers: Headers) -> tuple[list[bytes], int | None
 
 
 def joined(lines: list[bytes]) -> bytes:
-    """Return a head without its end; raise RuntimeError when a header holds a line of its own."""
+    """Return a head without its final empty line; raise RuntimeError if a header value contains a line break."""
     head = b"\r\n".join([*lines, b""])
     _check_lines(head, len(lines))
     return head
 
 
 def _check_lines(head: bytes, lines: int) -> None:
-    # Every line end is ours: a header value that held one would have made a header of its own.
+    # There is one line break per line; any other comes from a header value and would inject a header.
     if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
-        raise RuntimeError("A response header holds a line break or NUL")
+        raise RuntimeError("A response header contains a line break or NUL")
 
 
-def _form(status: int, names: tuple[bytes, ...]) -> bytes:
-    """Return a head with a gap for each value, b"" when there is framing among the names, and remember it."""
+def _make_template(status: int, names: tuple[bytes, ...]) -> bytes:
+    """Return and store a head with a placeholder for each value; b"" if a name concerns the framing."""
     lines = [STATUS_LINE[status][:-2]]
-    form = b""
+    template = b""
     for raw in names:
         name = _checked_names.get(raw) or _check_name(raw)
         if name in _FRAMING:
             break
         lines.append(name.replace(b"%", b"%%") + b": %b")
     else:
-        form = b"\r\n".join([*lines, b""])
-    if len(_forms) < _LIMIT:
-        _forms[status, names] = form
-    return form
+        template = b"\r\n".join([*lines, b""])
+    if len(_templates) < _LIMIT:
+        _templates[status, names] = template
+    return template
 
 
 def _check_name(raw: bytes) -> bytes:
     if not raw or HEADER_RE.search(raw):
-        raise RuntimeError("A response header's name is not valid")
+        raise RuntimeError("A response header has an invalid name")
     name = raw.lower()
     if len(_checked_names) < _LIMIT:
         _checked_names[raw] = name

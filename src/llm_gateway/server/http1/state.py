@@ -1,4 +1,4 @@
-"""What all connections of one process share."""
+"""State that all connections of one process share."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from llm_gateway.server.http1.limits import HttpLimits
 
 
 def random_request_id() -> str:
-    """Return a random UUID, for requests that the application never saw."""
+    """Return a random UUID, for requests that never reach the application."""
     return str(uuid.uuid4())
 
 
 class GatewayServerState(ServerState):
-    """uvicorn's state, with our limits; `draining` makes every further response close its connection."""
+    """uvicorn's state plus limits. While `draining`, each response closes its connection."""
 
     def __init__(self, limits: HttpLimits, new_request_id: Callable[[], str] = random_request_id) -> None:
-        """Take the limits of each connection and a maker of `x-request-id` values."""
+        """`new_request_id` makes the `x-request-id` of rejections."""
         super().__init__()
         self.limits = limits
         self.new_request_id = new_request_id

@@ -1,4 +1,4 @@
-"""The folder in which the workers of one boot add up their metrics: new for every boot, gone after it."""
+"""The folder in which the workers of one boot share their metrics: created at startup, removed at shutdown."""
 
 from __future__ import annotations
 
@@ -14,29 +14,28 @@ _LOCK = "in_use.lock"
 
 
 class MetricsDirectory:
-    """Exists while the gateway runs; `prometheus_client` finds it by the environment.
+    """Exists while the gateway runs; `prometheus_client` finds it through an environment variable.
 
-    It must be made before anything imports that package, because the package then decides where it counts.
+    Create it before anything imports that package: the package reads the variable on import.
     """
 
     def __init__(self, run_dir: Path) -> None:
-        """Make a new one in `run_dir`, and remove those of gateways that were killed. Raises OSError."""
+        """Create a folder in `run_dir`, and remove those of gateways that were killed. Raises OSError."""
         run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         _remove_abandoned(run_dir)
         self.path = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=run_dir))
-        # Held by this process and its workers, however they end.
+        # Held until this process and all its workers have ended, however they end.
         self._lock = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
         os.environ[VARIABLE] = str(self.path)
 
     def forget_worker(self, pid: int) -> None:
-        """Stop counting what a dead worker had in hand; what it had finished stays counted."""
+        """Drop the gauges of a worker that has exited; its counters stay."""
         from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415 - not before __init__
 
         mark_process_dead(pid, str(self.path))  # type: ignore[no-untyped-call]
 
     def remove(self) -> None:
-        """Delete it."""
         os.environ.pop(VARIABLE, None)
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
@@ -47,13 +46,13 @@ def _remove_abandoned(run_dir: Path) -> None:
         try:
             lock = os.open(folder / _LOCK, os.O_RDWR)
         except OSError:
-            # Being made at this moment, or not ours.
+            # Just being created, or not a metrics folder.
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)
         except OSError:
-            # Another gateway runs with it.
+            # In use by another gateway.
             continue
         finally:
             os.close(lock)

@@ -1,4 +1,4 @@
-"""Serves a program: in this process, or in several under a supervisor."""
+"""Serves a program, in this process or in several workers under a supervisor."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from llm_gateway.server.processes.supervisor import Supervisor
 from llm_gateway.server.processes.uvicorn_server import DrainingApplication, GatewayServer, WorkerSlot
 from llm_gateway.settings import Settings
 
-# The exit code when the application does not start; it has said why.
+# The exit code when the application fails to start; it has logged why.
 _NOT_STARTED = 1
 
 
 class Program(Protocol):
-    """What is served, in the order in which it is asked for."""
+    """What `serve` runs. Methods are called in this order."""
 
     def prepare(self) -> None:
-        """Do what is done once for all workers; called when the environment is ready for any import."""
+        """Do the work that is done once for all workers; any module may be imported from here on."""
 
     def make_app(self) -> DrainingApplication:
-        """Make the application; called once in every process that serves."""
+        """Return the application; called once in each process that serves."""
 
-    async def greet(self, app: Any, url: str) -> None:  # noqa: ANN401 - whatever make_app made
-        """Welcome the operator; called once, when the first process takes requests at `url`."""
+    async def greet(self, app: Any, url: str) -> None:  # noqa: ANN401 - what make_app returned
+        """Greet the operator; called once, when the first process accepts requests at `url`."""
 
 
 def serve(settings: Settings, program: Program, limits: HttpLimits | None = None) -> int:
-    """Serve until told to stop, and return the exit code; raise CannotServe, and what `prepare` raises."""
-    # A start makes many objects and next to no garbage; collecting begins when it is over.
+    """Serve until a signal, and return the exit code. Raises CannotServe, and what `prepare` raises."""
+    # Startup allocates many objects and hardly any garbage: collection starts after it.
     gc.disable()
     _allow_many_files()
     listener = listen(settings.host, settings.port)
@@ -50,12 +50,12 @@ def serve(settings: Settings, program: Program, limits: HttpLimits | None = None
 
 
 def _allow_many_files() -> None:
-    """Raise the limit of open files as far as it goes: each stream takes two, and 1,024 is a common default."""
+    """Raise the limit of open files to its maximum: a stream needs two, and 1,024 is a common default."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     except (OSError, ValueError):
-        # Some systems name a most that they do not grant.
+        # Some systems report a maximum that they do not grant.
         pass
 
 
@@ -71,7 +71,6 @@ class _Serving:
         self._limits = limits
 
     def alone(self) -> int:
-        """Serve in this process."""
         os.environ.pop(VARIABLE, None)
         self._program.prepare()
         app = self._program.make_app()
@@ -82,48 +81,49 @@ class _Serving:
         return self._run(app, on_started)
 
     def with_workers(self) -> int:
-        """Serve in forked processes, and watch them."""
+        """Serve in forked worker processes."""
         run_dir = self._settings.data_dir / "run"
         try:
             metrics = MetricsDirectory(run_dir)
         except OSError as error:
-            raise CannotServe(f"DATA_DIR: {run_dir} cannot be written: {error.strerror}.") from None
+            raise CannotServe(f"DATA_DIR: cannot write to {run_dir}: {error.strerror}.") from None
         try:
             self._program.prepare()
-            attendance = ConnectionCounts(self._settings.workers)
+            connection_counts = ConnectionCounts(self._settings.workers)
 
-            def bury(index: int, pid: int) -> None:
-                attendance.leave(index)
+            def on_worker_exit(index: int, pid: int) -> None:
+                connection_counts.leave(index)
                 metrics.forget_worker(pid)
 
-            def work(index: int, first: bool, tell_ready: Callable[[], None]) -> int:
-                return self._work(WorkerSlot(index, attendance), tell_ready, first=first)
+            def work(index: int, first: bool, report_ready: Callable[[], None]) -> int:
+                return self._run_worker(WorkerSlot(index, connection_counts), report_ready, first=first)
 
             timeout = self._settings.drain_timeout
-            return Supervisor(self._settings.workers, work, stop_timeout=timeout, on_death=bury).run()
+            return Supervisor(
+                self._settings.workers, work, stop_timeout=timeout, on_exit=on_worker_exit
+            ).run()
         finally:
             metrics.remove()
 
-    def _work(self, post: WorkerSlot, tell_ready: Callable[[], None], *, first: bool) -> int:
-        """Live as a worker."""
+    def _run_worker(self, slot: WorkerSlot, report_ready: Callable[[], None], *, first: bool) -> int:
         app = self._program.make_app()
 
         async def on_started() -> None:
-            tell_ready()
+            report_ready()
             if first:
                 await self._greet(app)
 
-        return self._run(app, on_started, post)
+        return self._run(app, on_started, slot)
 
     def _run(
         self,
         app: DrainingApplication,
         on_started: Callable[[], Awaitable[None]],
-        post: WorkerSlot | None = None,
+        slot: WorkerSlot | None = None,
     ) -> int:
         config = Config(
             app,
-            # uvloop where it is installed.
+            # uvloop if it is installed.
             loop="auto",
             http=GatewayProtocol,
             ws="none",
@@ -142,12 +142,12 @@ class _Serving:
             limits=self._limits,
             drain_timeout=self._settings.drain_timeout,
             on_started=on_started,
-            post=post,
+            slot=slot,
         )
         try:
             server.run([self._listener])
         except SystemExit:
-            # uvicorn's way of saying that the application did not start.
+            # uvicorn raises it when the application fails to start.
             return _NOT_STARTED
         return server.exit_code
 
@@ -157,5 +157,5 @@ class _Serving:
         logger.info("Serving at {} with {} worker{}.", url, workers, "s" if workers > 1 else "")
         try:
             await self._program.greet(app, url)
-        except Exception:  # noqa: BLE001 - a welcome that fails is no reason to stop
-            logger.exception("The welcome failed")
+        except Exception:  # noqa: BLE001 - a failed greeting is no reason to stop
+            logger.exception("The greeting failed")

@@ -1,4 +1,4 @@
-"""Keeps several worker processes alive, passes signals on, and takes all of them along when it goes."""
+"""Runs worker processes: restarts those that exit, forwards signals, and ends them all when it ends."""
 
 from __future__ import annotations
 
@@ -16,38 +16,38 @@ from typing import NoReturn
 from loguru import logger
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
-# A worker that lived less than this died young: the next one waits, longer each time.
-_YOUNG = 10.0
-_FIRST_WAIT = 0.5
-_LONGEST_WAIT = 15.0
-# Seconds for workers to be gone once their own deadlines are over.
+# A worker that exits sooner than this is restarted after a delay, which doubles each time.
+_EARLY_EXIT = 10.0
+_FIRST_RESTART_DELAY = 0.5
+_MAX_RESTART_DELAY = 15.0
+# Seconds that workers get to exit after their own deadlines, before they are killed.
 _GRACE = 30.0
-# Seconds that a thread of the preparation gets to end.
-_THREADS_END = 2.0
+# Seconds to wait for each thread that the preparation left behind.
+_THREAD_JOIN_TIMEOUT = 2.0
 
 RunWorker = Callable[[int, bool, Callable[[], None]], int]
 
 
 class _Slot:
-    """The place of one worker."""
+    """One worker, over all processes that take its place in turn."""
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.pid: int | None = None
-        # Where a worker says that it is ready.
-        self.news: int | None = None
+        # The read end of the pipe on which the process reports that it is ready.
+        self.ready_pipe: int | None = None
         self.spawned_at = 0.0
         self.spawn_at: float | None = 0.0
-        self.young_deaths = 0
+        self.early_exits = 0
 
 
 class Supervisor:
     """Runs `workers` forked processes until told to stop.
 
-    `run_worker(index, first, ready)` is the life of a worker: it calls `ready()` when it serves and returns
-    its exit code; SIGTERM tells it to drain, SIGQUIT to cut. `first` is true for one worker of a boot.
-    Workers are forked, so that they share what was imported, and one takes the place of another within
-    milliseconds. A worker ends by itself at once when the supervisor is gone.
+    Each process runs `run_worker(index, first, ready)`, which calls `ready()` when it serves and returns the
+    exit code. SIGTERM tells it to drain, SIGQUIT to close at once. `first` is true for one worker of a boot.
+    Workers are forked: they share the imported modules, and a restart takes milliseconds. A worker exits at
+    once when the supervisor is gone.
     """
 
     def __init__(
@@ -56,32 +56,32 @@ class Supervisor:
         run_worker: RunWorker,
         *,
         stop_timeout: float,
-        on_death: Callable[[int, int], None],
+        on_exit: Callable[[int, int], None],
     ) -> None:
-        """Take the seconds that workers may drain for; `on_death(index, pid)` is called for each dead worker."""
+        """`stop_timeout` is in seconds; `on_exit(index, pid)` is called for each worker process that exited."""
         self._slots = [_Slot(index) for index in range(workers)]
         self._run_worker = run_worker
         self._stop_timeout = stop_timeout
-        self._on_death = on_death
+        self._notify_exit = on_exit
         self._signals: list[int] = []
         self._stops = 0
         self._kill_at: float | None = None
-        # Whether any worker ever was, and whether the first slot's was.
-        self._was_ready = self._first_was_ready = False
+        # Whether any worker was ever ready, and whether the one in the first slot was.
+        self._any_was_ready = self._first_was_ready = False
         self._exit_code = 0
-        # Closed by the kernel when this process ends in any way: the workers wait for that.
-        self._life_read, self._life = os.pipe()
+        # The liveness pipe: the kernel closes it however this process ends, and the workers wait for that.
+        self._liveness_read, self._liveness = os.pipe()
         self._wake_read, self._wake = os.pipe()
 
     def run(self) -> int:
-        """Supervise until all is over, and return the exit code."""
-        _wait_for_threads()
+        """Supervise until all workers have ended, and return the exit code."""
+        _join_threads()
         os.set_blocking(self._wake, False)
         os.set_blocking(self._wake_read, False)
         signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         for number in _SIGNALS:
             signal.signal(number, self._on_signal)
-        # What is shared with the workers stays shared: the collector would write into all of it.
+        # Keeps memory shared with the workers: the garbage collector would write to every object.
         gc.freeze()
         gc.enable()
         try:
@@ -107,58 +107,58 @@ class Supervisor:
                 self._spawn(slot)
 
     def _wait(self) -> None:
-        """Sleep until a signal, a worker's news, or the next thing that is due."""
+        """Sleep until a signal, a message on a ready pipe, or the next deadline."""
         dues = [slot.spawn_at for slot in self._slots if slot.spawn_at is not None and self._stops == 0]
         if self._kill_at is not None:
             dues.append(self._kill_at)
         timeout = max(0.0, min(dues) - time.monotonic()) if dues else None
-        news = {slot.news: slot for slot in self._slots if slot.news is not None}
-        readable, _, _ = select.select([self._wake_read, *news], [], [], timeout)
+        ready_pipes = {slot.ready_pipe: slot for slot in self._slots if slot.ready_pipe is not None}
+        readable, _, _ = select.select([self._wake_read, *ready_pipes], [], [], timeout)
         for descriptor in readable:
             if descriptor == self._wake_read:
                 _drain(descriptor)
                 continue
-            self._hear(news[descriptor])
+            self._read_ready_pipe(ready_pipes[descriptor])
 
-    def _hear(self, slot: _Slot) -> None:
-        """Take a worker's word that it is ready, or its silence if it died."""
-        if slot.news is not None:
-            if os.read(slot.news, 1):
-                self._was_ready = True
+    def _read_ready_pipe(self, slot: _Slot) -> None:
+        """Note that a worker is ready, or, at the end of the file, that it exited before it was."""
+        if slot.ready_pipe is not None:
+            if os.read(slot.ready_pipe, 1):
+                self._any_was_ready = True
                 self._first_was_ready |= slot.index == 0
-            os.close(slot.news)
-            slot.news = None
+            os.close(slot.ready_pipe)
+            slot.ready_pipe = None
 
     def _reap(self) -> None:
         for slot in self._slots:
             if slot.pid is not None:
                 pid, status = os.waitpid(slot.pid, os.WNOHANG)
                 if pid:
-                    self._bury(slot, os.waitstatus_to_exitcode(status))
+                    self._on_worker_exit(slot, os.waitstatus_to_exitcode(status))
 
-    def _bury(self, slot: _Slot, code: int) -> None:
-        """Note a worker's death, and when the next one is due."""
+    def _on_worker_exit(self, slot: _Slot, code: int) -> None:
+        """Handle the exit of a worker, and schedule its restart."""
         pid, slot.pid = slot.pid, None
-        self._hear(slot)
-        self._on_death(slot.index, pid or 0)
+        self._read_ready_pipe(slot)
+        self._notify_exit(slot.index, pid or 0)
         if self._stops:
             return
-        if not self._was_ready and code > 0:
-            # It has said why, and the next one would say the same.
-            logger.error("A worker could not start; the gateway ends.")
+        if not self._any_was_ready and code > 0:
+            # It has logged why, and a restart would fail in the same way.
+            logger.error("A worker could not start; the gateway exits.")
             self._exit_code = code
             self._stop(signal.SIGTERM)
             return
         now = time.monotonic()
-        if now - slot.spawned_at < _YOUNG:
-            wait = min(_FIRST_WAIT * 2**slot.young_deaths, _LONGEST_WAIT)
-            slot.young_deaths += 1
+        if now - slot.spawned_at < _EARLY_EXIT:
+            wait = min(_FIRST_RESTART_DELAY * 2**slot.early_exits, _MAX_RESTART_DELAY)
+            slot.early_exits += 1
         else:
-            wait, slot.young_deaths = 0.0, 0
+            wait, slot.early_exits = 0.0, 0
         slot.spawn_at = now + wait
-        end = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+        end = f"was killed by signal {-code}" if code < 0 else f"exited with code {code}"
         when = f"in {wait:g} s" if wait else "now"
-        logger.error("Worker {} {}; another one starts {}.", pid, end, when)
+        logger.error("Worker {} {}; restarting {}.", pid, end, when)
 
     def _handle_signals(self) -> None:
         signals, self._signals = self._signals, []
@@ -167,16 +167,16 @@ class Supervisor:
                 self._stop(signal.Signals(number))
 
     def _stop(self, number: signal.Signals) -> None:
-        """Let the workers drain; cut them the second time, kill them the third."""
+        """Let the workers drain; the second time close their connections, the third time kill them."""
         self._stops += 1
         if self._stops == 1:
-            logger.info("{}: finishing what is open. Send it again to cut.", number.name)
-            self._tell(signal.SIGTERM)
+            logger.info("{}: finishing open requests. Send it again to close them now.", number.name)
+            self._signal_workers(signal.SIGTERM)
             self._kill_at = time.monotonic() + self._stop_timeout + _GRACE
         elif self._stops == 2:
-            logger.warning("{} again: cutting what is open.", number.name)
+            logger.warning("{} again: closing open requests.", number.name)
             self._exit_code = self._exit_code or 128 + number
-            self._tell(signal.SIGQUIT)
+            self._signal_workers(signal.SIGQUIT)
             self._kill_at = time.monotonic() + _GRACE
         else:
             self._kill_at = time.monotonic()
@@ -185,80 +185,82 @@ class Supervisor:
         if self._kill_at is not None and time.monotonic() >= self._kill_at:
             self._exit_code = self._exit_code or 1
             self._kill_at = time.monotonic() + 1.0
-            self._tell(signal.SIGKILL)
+            self._signal_workers(signal.SIGKILL)
 
-    def _tell(self, number: signal.Signals) -> None:
+    def _signal_workers(self, number: signal.Signals) -> None:
         for slot in self._slots:
             if slot.pid is not None:
                 os.kill(slot.pid, number)
 
-    # --- birth --------------------------------------------------------------------------------------
+    # --- spawn --------------------------------------------------------------------------------------
 
     def _spawn(self, slot: _Slot) -> None:
         slot.spawn_at, slot.spawned_at = None, time.monotonic()
-        news_read, news_write = os.pipe()
+        ready_read, ready_write = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
-        # A signal between fork and the worker's own handlers would be the supervisor's handler's: hold it.
+        # Block signals until the worker has its own handlers: the inherited ones belong to the supervisor.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
             pid = os.fork()
         except OSError as error:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-            os.close(news_read)
-            os.close(news_write)
-            logger.error("No worker can be started: {}.", error.strerror)
-            slot.spawn_at = time.monotonic() + _LONGEST_WAIT
+            os.close(ready_read)
+            os.close(ready_write)
+            logger.error("Could not start a worker: {}.", error.strerror)
+            slot.spawn_at = time.monotonic() + _MAX_RESTART_DELAY
             return
         if pid == 0:
-            os.close(news_read)
-            self._live_as_worker(slot.index, news_write)
+            os.close(ready_read)
+            self._run_as_worker(slot.index, ready_write)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-        os.close(news_write)
-        slot.pid, slot.news = pid, news_read
+        os.close(ready_write)
+        slot.pid, slot.ready_pipe = pid, ready_read
 
-    def _live_as_worker(self, index: int, news: int) -> NoReturn:
+    def _run_as_worker(self, index: int, ready_pipe: int) -> NoReturn:
         code = 70
         try:
             signal.set_wakeup_fd(-1)
             for number in _SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
-            # A terminal sends it to everyone; the supervisor is the one who answers.
+            # A terminal sends SIGINT to the whole process group; only the supervisor acts on it.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-            for descriptor in (self._life, self._wake, self._wake_read):
+            for descriptor in (self._liveness, self._wake, self._wake_read):
                 os.close(descriptor)
             for slot in self._slots:
-                if slot.news is not None:
-                    os.close(slot.news)
-            threading.Thread(target=_end_with, args=(self._life_read,), daemon=True, name="life line").start()
+                if slot.ready_pipe is not None:
+                    os.close(slot.ready_pipe)
+            threading.Thread(
+                target=_exit_with_supervisor, args=(self._liveness_read,), daemon=True, name="liveness"
+            ).start()
 
             def ready() -> None:
-                os.write(news, b"1")
-                os.close(news)
+                os.write(ready_pipe, b"1")
+                os.close(ready_pipe)
 
             code = self._run_worker(index, index == 0 and not self._first_was_ready, ready)
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1
-        except Exception:  # noqa: BLE001 - the process ends here, whatever it was
+        except Exception:  # noqa: BLE001 - the process ends here in any case
             logger.exception("Worker {} failed", os.getpid())
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            # Not `exit`: what the supervisor would do at its own end is not the worker's to do.
+            # Not `sys.exit`: the exit handlers are the supervisor's, inherited by the fork.
             os._exit(code)
 
 
-def _wait_for_threads() -> None:
-    """Let what prepared the start end its threads: a fork takes along their locks, and not them."""
+def _join_threads() -> None:
+    """Wait for threads to end: a fork copies the locks they hold, but not the threads."""
     for thread in threading.enumerate():
         if thread is not threading.current_thread():
-            thread.join(_THREADS_END)
+            thread.join(_THREAD_JOIN_TIMEOUT)
 
 
-def _end_with(life: int) -> None:
-    """Wait for the supervisor's end, and end: its port must be free for the next one."""
-    os.read(life, 1)
+def _exit_with_supervisor(liveness: int) -> None:
+    """Exit as soon as the supervisor has: the next gateway needs the port."""
+    os.read(liveness, 1)
     os._exit(1)
 
 

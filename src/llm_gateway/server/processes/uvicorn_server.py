@@ -1,4 +1,4 @@
-"""uvicorn's server with our way of stopping: first drain with the door open, then close, and never for ever."""
+"""uvicorn's server with a graceful stop: it drains while the listener stays open, then closes, in bounded time."""
 
 from __future__ import annotations
 
@@ -22,44 +22,44 @@ from llm_gateway.server.http1.protocol import GatewayProtocol
 from llm_gateway.server.http1.state import GatewayServerState
 from llm_gateway.server.processes.acceptor import BalancedAcceptor, ConnectionCounts
 
-# Seconds, once draining is over: for cancelled requests to settle, and for the application to put away its things.
+# Seconds after draining: for requests to finish once they are cancelled, and for the application to shut down.
 _SETTLE = 2.0
-_PUT_AWAY = 15.0
-# Most objects of a request die by reference count: the collector looks for cycles less often than it would.
+_APP_SHUTDOWN = 15.0
+# Reference counting frees most objects of a request: look for cycles less often than by default.
 _GC_THRESHOLDS = (20_000, 20, 50)
 
 
 def settle_garbage_collection() -> None:
-    """Begin to collect, sparing all that the start has made: it stays, and would be looked through each time."""
+    """Start garbage collection, but never scan the objects of the startup: they live as long as the process."""
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)
     gc.enable()
 
 
 class DrainingApplication(Protocol):
-    """An ASGI application that can be asked to come to an end."""
+    """An ASGI application that can be drained."""
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:  # noqa: ANN401 - ASGI's dicts
-        """Answer one connection's event or one request."""
+        """ASGI entry point."""
 
     async def drain(self, timeout: float) -> None:
-        """Be unready, refuse new work, and return when nothing is in flight or after `timeout` seconds."""
+        """Reject new requests; return when none is in flight, or after `timeout` seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSlot:
-    """A worker's place: its number, and what the workers tell one another of their connections."""
+    """A worker's index, and the connection counts that all workers share."""
 
     index: int
-    attendance: ConnectionCounts
+    connection_counts: ConnectionCounts
 
 
 class GatewayServer(Server):
-    """Serves one application in this process until it is told to stop.
+    """Serves one application in this process until a signal stops it.
 
-    The first SIGTERM or SIGINT drains: the listener stays open while what is in flight ends. The second cuts
-    what is left. The third ends the process on the spot. Under a supervisor SIGTERM drains however often it
-    comes, SIGQUIT cuts, and SIGINT (which a terminal sends to everyone) is the supervisor's alone.
+    The first SIGTERM or SIGINT drains: the listener stays open while requests finish. The second closes the
+    requests that are still open. The third ends the process at once. Under a supervisor, every SIGTERM drains,
+    SIGQUIT closes, and SIGINT is ignored: a terminal sends it to the whole group, and the supervisor acts on it.
     """
 
     server_state: GatewayServerState
@@ -72,20 +72,20 @@ class GatewayServer(Server):
         limits: HttpLimits,
         drain_timeout: float,
         on_started: Callable[[], Awaitable[None]],
-        post: WorkerSlot | None = None,
+        slot: WorkerSlot | None = None,
     ) -> None:
-        """Take uvicorn's `config` of `app`; `on_started` is awaited when the first request may come.
+        """`config` is uvicorn's, of `app`; `on_started` is awaited when the server is ready for requests.
 
-        `post` is this process' place among the workers of a supervisor, None when it serves alone.
+        `slot` is None if this process serves alone, without a supervisor.
         """
         super().__init__(config)
         self.server_state = GatewayServerState(limits)
-        # What the shell or the supervisor is told.
+        # For the shell or the supervisor.
         self.exit_code = 0
         self._app = app
         self._drain_timeout = drain_timeout
-        self._post = post
-        self._doorway: BalancedAcceptor | None = None
+        self._slot = slot
+        self._acceptor: BalancedAcceptor | None = None
         self._on_started = on_started
         self._sweep = DeadlineSweep(
             self.server_state.connections,  # type: ignore[arg-type]  # all of them are GatewayProtocols
@@ -97,10 +97,10 @@ class GatewayServer(Server):
     # --- signals ------------------------------------------------------------------------------------
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve until told to stop; `exit_code` says how it went."""
+        """Serve until a signal; then `exit_code` is set."""
         self._stopping, self._forcing = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
-        if self._post is not None:
+        if self._slot is not None:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             loop.add_signal_handler(signal.SIGTERM, self.stop)
             loop.add_signal_handler(signal.SIGQUIT, self.force, signal.SIGQUIT)
@@ -109,7 +109,7 @@ class GatewayServer(Server):
                 loop.add_signal_handler(number, self._on_signal, number)
         await self._serve(sockets)
         if self.force_exit:
-            # Nothing may hold up the end now: no thread, no cleaner.
+            # Exit without waiting for threads or exit handlers.
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(self.exit_code)
@@ -120,7 +120,7 @@ class GatewayServer(Server):
         self._stopping.set()
 
     def force(self, number: signal.Signals) -> None:
-        """Wait for nobody any more; a second time, end on the spot."""
+        """Close open requests; the second time, end the process at once."""
         if self.force_exit or not self.started:
             os._exit(128 + number)
         self.force_exit = True
@@ -130,26 +130,26 @@ class GatewayServer(Server):
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self.should_exit:
-            logger.warning("{} again: cutting what is open.", number.name)
+            logger.warning("{} again: closing open requests.", number.name)
             self.force(number)
         else:
-            logger.info("{}: finishing what is open. Send it again to cut.", number.name)
+            logger.info("{}: finishing open requests. Send it again to close them now.", number.name)
             self.stop()
 
     # --- uvicorn's steps ------------------------------------------------------------------------------
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the application, then open the door."""
+        """Start the application, then accept connections."""
         loop = asyncio.get_running_loop()
-        post, listeners = self._post, sockets or []
-        if post is None:
+        slot, listeners = self._slot, sockets or []
+        if slot is None:
             await super().startup(listeners)
         else:
             await super().startup([])
-            self._doorway = BalancedAcceptor(
-                listeners[0], post.attendance, post.index, self.server_state.connections
+            self._acceptor = BalancedAcceptor(
+                listeners[0], slot.connection_counts, slot.index, self.server_state.connections
             )
-            self._doorway.open(loop, self._make_protocol)
+            self._acceptor.open(loop, self._make_protocol)
         self._sweep.start(loop)
         settle_garbage_collection()
         await self._on_started()
@@ -158,7 +158,7 @@ class GatewayServer(Server):
         return GatewayProtocol(self.config, self.server_state, self.lifespan.state)
 
     async def main_loop(self) -> None:
-        """Wait to be told to stop, then drain with the listener open."""
+        """Wait for the signal to stop, then drain with the listener open."""
         await self._stopping.wait()
         self.server_state.draining = True
         drain = asyncio.ensure_future(self._app.drain(self._drain_timeout))
@@ -171,9 +171,9 @@ class GatewayServer(Server):
             logger.opt(exception=failure).error("Draining failed")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close the door, cut what is left, and let the application put its things away."""
-        if self._doorway is not None:
-            self._doorway.close()
+        """Stop accepting, close what is left, and shut the application down."""
+        if self._acceptor is not None:
+            self._acceptor.close()
         for server in self.servers:
             server.close()
         for listener in sockets or []:
@@ -186,22 +186,22 @@ class GatewayServer(Server):
             connection.transport.abort()
         self._sweep.stop()
         try:
-            await asyncio.wait_for(self.lifespan.shutdown(), _PUT_AWAY)
+            await asyncio.wait_for(self.lifespan.shutdown(), _APP_SHUTDOWN)
         except TimeoutError:
-            logger.error("The application did not end within {:g} seconds.", _PUT_AWAY)
+            logger.error("The application did not shut down within {:g} seconds.", _APP_SHUTDOWN)
             self.exit_code = self.exit_code or 1
 
     async def _settle(self) -> None:
-        """Wait a moment for what is on its way out; then cancel the rest, and let it record that."""
+        """Give requests a moment to finish; then cancel the rest, and let them record that."""
         state = self.server_state
         loop = asyncio.get_running_loop()
         end = loop.time() + _SETTLE
-        # A connection stays until its client has taken the last bytes.
-        while (state.tasks or state.connections) and not self.force_exit and loop.time() < end:  # noqa: ASYNC110 - nothing tells of its end
+        # A connection stays until its client has received the last bytes.
+        while (state.tasks or state.connections) and not self.force_exit and loop.time() < end:  # noqa: ASYNC110 - nothing signals the end
             await asyncio.sleep(0.02)
         tasks = set(state.tasks)
         if tasks:
-            logger.warning("Cutting {} requests that did not end in time.", len(tasks))
+            logger.warning("Cancelling {} requests that did not end in time.", len(tasks))
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks, timeout=_SETTLE)

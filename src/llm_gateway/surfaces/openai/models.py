@@ -1,4 +1,4 @@
-"""Lists the models that a key may use, and says which one is which."""
+"""Lists the models that a key may use, and describes one."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from llm_gateway.core.errors import ModelNotFound
 from llm_gateway.flow.provider_checks.probes import Prober, list_models
 from llm_gateway.flow.request.admission import authenticate, authorise, current_snapshot
 from llm_gateway.flow.request.pipeline import strip_prefix
-from llm_gateway.http.data_plane import DataPlane, Handler, answer
+from llm_gateway.http.data_plane import DataPlane, Handler
 from llm_gateway.http.request_context import RequestContext
 from llm_gateway.http.responding import send_json
 from llm_gateway.http.types import Receive, Scope, Send
+from llm_gateway.surfaces.openai.dialect import CHAT
 
 LIST_PATH = "/v1/models"
 _OWNER = "llm-gateway"
-# When a model came to be is not known: a fixed moment, so that two answers are equal.
+# The gateway does not know when a model was made; fixed, so that two answers are equal.
 _CREATED = 0
 
 
@@ -27,14 +28,10 @@ def model_list_handler(plane: DataPlane, prober: Prober) -> Handler:
 
     async def handler(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         del receive
-
-        async def work() -> None:
-            snapshot, account = _admit(plane, RequestContext(scope))
-            names = [name for name in await list_models(snapshot, prober) if name in account.models]
-            body = {"object": "list", "data": [_model(name) for name in names]}
-            await send_json(send, msgspec.json.encode(body), request_id)
-
-        await answer(scope, send, request_id, work())
+        snapshot, account = _admit(plane, scope)
+        names = [name for name in await list_models(snapshot, prober) if name in account.models]
+        body = {"object": "list", "data": [_model(name) for name in names]}
+        await send_json(send, msgspec.json.encode(body), request_id)
 
     return handler
 
@@ -44,25 +41,21 @@ def model_handler(plane: DataPlane, prober: Prober) -> Handler:
 
     async def handler(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         del receive
-
-        async def work() -> None:
-            snapshot, account = _admit(plane, RequestContext(scope))
-            asked = unquote(scope["path"][len(LIST_PATH) + 1 :])
-            name = strip_prefix(asked, plane.gateway.options.provider_suffix)
-            authorise(account, name)
-            if snapshot.route(name) is None or not await _is_listed(snapshot, prober, name):
-                message = f"The model '{name[:200]}' does not exist here: no provider serves it."
-                raise ModelNotFound(message, param="model")
-            await send_json(send, msgspec.json.encode(_model(name)), request_id)
-
-        await answer(scope, send, request_id, work())
+        snapshot, account = _admit(plane, scope)
+        asked = unquote(scope["path"][len(LIST_PATH) + 1 :])
+        name = strip_prefix(asked, plane.gateway.options.provider_suffix)
+        authorise(account, name)
+        if snapshot.route(name) is None or not await _is_listed(snapshot, prober, name):
+            message = f"The model '{name[:200]}' does not exist here: no provider serves it."
+            raise ModelNotFound(message, param="model")
+        await send_json(send, msgspec.json.encode(_model(name)), request_id)
 
     return handler
 
 
-def _admit(plane: DataPlane, context: RequestContext) -> tuple[Snapshot, Principal]:
+def _admit(plane: DataPlane, scope: Scope) -> tuple[Snapshot, Principal]:
     snapshot = current_snapshot(plane.gateway, admitted=True)
-    return snapshot, authenticate(plane.gateway, snapshot, context.api_key)
+    return snapshot, authenticate(plane.gateway, snapshot, RequestContext(scope, CHAT).api_key)
 
 
 async def _is_listed(snapshot: Snapshot, prober: Prober, name: str) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.errors import BadRequest
-from llm_gateway.core.model_request import Endpoint, ModelRequest
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.surfaces.openai.fields import (
     Fields,
     first_byte,
@@ -90,7 +91,7 @@ def _check_input(fields: Fields) -> None:
         raise wrong_type("input", "a string or an array", given)
 
 
-def _request(endpoint: Endpoint, fields: Fields) -> ModelRequest:
+def _request(endpoint: EndpointName, fields: Fields) -> ModelRequest:
     stream = read_boolean(fields, "stream")
     return ModelRequest(
         endpoint=endpoint,

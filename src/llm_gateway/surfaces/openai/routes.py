@@ -1,20 +1,16 @@
-"""The paths of OpenAI's API, and what of them stands in the OpenAPI document."""
+"""The paths of OpenAI's API, and their part of the OpenAPI document."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from llm_gateway.flow.provider_checks.probes import Prober
 from llm_gateway.http.data_plane import DataPlane
 from llm_gateway.http.dispatcher import RouteTable
-from llm_gateway.surfaces.openai.kept_responses import kept_response_handler
+from llm_gateway.surfaces.base import Surface
+from llm_gateway.surfaces.openai.dialect import CHAT, COMPLETION, EMBEDDING, RESPONSE
 from llm_gateway.surfaces.openai.models import LIST_PATH, model_handler, model_list_handler
-from llm_gateway.surfaces.openai.parsing import (
-    parse_chat,
-    parse_completion,
-    parse_embedding,
-    parse_response,
-)
+from llm_gateway.surfaces.openai.stored_responses import stored_response_handler
 
 CHAT_PATH = "/v1/chat/completions"
 COMPLETION_PATH = "/v1/completions"
@@ -24,20 +20,22 @@ _TEXT_OR_LIST = {"type": ["string", "array"]}
 
 
 def openai_routes(plane: DataPlane, prober: Prober) -> RouteTable:
-    """Return the table of this surface."""
-    kept = kept_response_handler(plane)
+    """Return the routes of this surface."""
+    stored = stored_response_handler(plane)
     return RouteTable(
         metered={
-            ("POST", CHAT_PATH): plane.completion(CHAT_PATH, parse_chat),
-            ("POST", COMPLETION_PATH): plane.completion(COMPLETION_PATH, parse_completion),
-            ("POST", EMBEDDING_PATH): plane.completion(EMBEDDING_PATH, parse_embedding),
-            ("POST", RESPONSE_PATH): plane.completion(RESPONSE_PATH, parse_response),
+            ("POST", CHAT_PATH): plane.model_route(CHAT_PATH, CHAT),
+            ("POST", COMPLETION_PATH): plane.model_route(COMPLETION_PATH, COMPLETION),
+            ("POST", EMBEDDING_PATH): plane.model_route(EMBEDDING_PATH, EMBEDDING),
+            ("POST", RESPONSE_PATH): plane.model_route(RESPONSE_PATH, RESPONSE),
         },
         exact={("GET", LIST_PATH): model_list_handler(plane, prober)},
-        below={
+        prefix={
             ("GET", f"{LIST_PATH}/"): model_handler(plane, prober),
-            **{(method, f"{RESPONSE_PATH}/"): kept for method in ("GET", "POST", "DELETE")},
+            **{(method, f"{RESPONSE_PATH}/"): stored for method in ("GET", "POST", "DELETE")},
         },
+        errors=CHAT,
+        root="/v1/",
     )
 
 
@@ -93,3 +91,6 @@ def _completion(summary: str, field: str, schema: dict[str, Any], *, streams: bo
         content["text/event-stream"] = {}
     operation["responses"]["200"]["content"] = content
     return operation
+
+
+OPENAI: Final = Surface(name="openai", routes=openai_routes, openapi_paths=openai_paths)

@@ -34,12 +34,16 @@ class ChangeFeed:
     """Follows one database; `run` never returns and never gives up."""
 
     def __init__(
-        self, address: StoreAddress, source: CatalogSource, board: WorkerRegistry, follower: Follower
+        self,
+        address: StoreAddress,
+        source: CatalogSource,
+        worker_registry: WorkerRegistry,
+        follower: Follower,
     ) -> None:
         """Follow `address`; SQLite is polled through `source`, PostgreSQL over a connection of the feed's own."""
         self._address = address
         self._source = source
-        self._board = board
+        self._worker_registry = worker_registry
         self._follower = follower
         self._hint = asyncio.Event()
         self._blind = False
@@ -74,7 +78,7 @@ class ChangeFeed:
     async def _follow_board(self) -> None:
         seen = 0
         while True:
-            announced = self._board.announced_version()
+            announced = self._worker_registry.announced_version()
             if announced != seen:
                 seen = announced
                 await self._follower.reload_if_newer(announced)

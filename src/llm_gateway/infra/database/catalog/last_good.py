@@ -1,4 +1,4 @@
-"""Keeps the last good catalog in DATA_DIR, secrets sealed, so that a start needs no database (a CatalogKeeper)."""
+"""Keeps the last good catalog in DATA_DIR, secrets sealed, so that a start needs no database."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import msgspec
 from loguru import logger
 
 from llm_gateway.core.config.catalog import Catalog
+from llm_gateway.flow.config.rows.store import LastGoodStore
 from llm_gateway.infra.database.catalog.decoding import CatalogDecoder
-from llm_gateway.infra.database.catalog.rows import LoadedCatalog, StoredCatalog
 from llm_gateway.infra.database.catalog.sealing import SealedSettings
+from llm_gateway.infra.database.catalog.stored_catalog import LoadedCatalog, StoredCatalog
 
 FILE_NAME = "last_good_catalog"
 # Raised when the file's form changes: a gateway reads no other form than its own.
@@ -74,18 +75,18 @@ class LastGoodFile:
         return header.format == _FORMAT and header.database == self._database
 
 
-class LastGoodCatalog:
+class LastGoodCatalog(LastGoodStore):
     """Writes the file behind the caller's back and reads it at a start without a database."""
 
-    def __init__(self, file: LastGoodFile, sealed: SealedSettings, opener: CatalogDecoder) -> None:
+    def __init__(self, file: LastGoodFile, sealed: SealedSettings, decoder: CatalogDecoder) -> None:
         """Keep catalogs in `file`, with the `sealed` settings that go with them."""
         self._file = file
         self._sealed = sealed
-        self._opener = opener
+        self._decoder = decoder
         self._pending: StoredCatalog | None = None
         self._writing: asyncio.Task[None] | None = None
 
-    def keep(self, catalog: Catalog) -> None:
+    def save(self, catalog: Catalog) -> None:
         """Have the rows of `catalog` written soon; only the newest of a burst is. Never raises."""
         if not isinstance(catalog, LoadedCatalog):
             return
@@ -93,10 +94,10 @@ class LastGoodCatalog:
         if self._writing is None or self._writing.done():
             self._writing = asyncio.get_running_loop().create_task(self._write_pending())
 
-    async def recall(self) -> Catalog | None:
+    async def load(self) -> Catalog | None:
         """Return the catalog in the file, or None."""
         stored = await asyncio.to_thread(self._file.read_catalog)
-        return None if stored is None else await asyncio.to_thread(self._opener.open, stored)
+        return None if stored is None else await asyncio.to_thread(self._decoder.decode, stored)
 
     async def close(self) -> None:
         """Wait for the last write."""

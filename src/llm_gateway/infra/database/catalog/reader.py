@@ -1,4 +1,4 @@
-"""Reads the whole catalog in one consistent look (implements CatalogSource)."""
+"""Reads the whole catalog in one transaction."""
 
 from __future__ import annotations
 
@@ -7,27 +7,25 @@ import asyncio
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llm_gateway.core.config.catalog import Catalog
+from llm_gateway.flow.ports.catalog import CatalogSource
 from llm_gateway.infra.database.catalog.decoding import CatalogDecoder
-from llm_gateway.infra.database.catalog.rows import read_stored, read_version
+from llm_gateway.infra.database.catalog.stored_catalog import read_stored, read_version
 from llm_gateway.infra.database.engine import reading
 
 
-class CatalogRepository:
+class CatalogRepository(CatalogSource):
     """The catalog in the database."""
 
-    def __init__(self, engine: AsyncEngine, opener: CatalogDecoder) -> None:
-        """Read over `engine` and open rows with `opener`."""
+    def __init__(self, engine: AsyncEngine, decoder: CatalogDecoder) -> None:
         self._engine = engine
-        self._opener = opener
+        self._decoder = decoder
 
     async def load(self) -> Catalog:
-        """Return one consistent read of everything, what cannot be read in `faults`; raise StoreUnavailable."""
         async with reading(self._engine) as connection:
             stored = await read_stored(connection)
         # Ten thousand rows take a tenth of a second: other requests go on meanwhile.
-        return await asyncio.to_thread(self._opener.open, stored)
+        return await asyncio.to_thread(self._decoder.decode, stored)
 
     async def version(self) -> int:
-        """Return the stored version; raise StoreUnavailable."""
         async with reading(self._engine) as connection:
             return await read_version(connection)

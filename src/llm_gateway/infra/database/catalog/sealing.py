@@ -1,4 +1,4 @@
-"""Opens what the database holds sealed for the gateway itself, proves the key right, and reseals after a rotation."""
+"""Opens the gateway's own sealed values, checks the key with them, and reseals everything after a rotation."""
 
 from __future__ import annotations
 
@@ -10,9 +10,13 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from llm_gateway.infra.database import tables
-from llm_gateway.infra.database.catalog.rows import secret_place
+from llm_gateway.infra.database.catalog import providers
+from llm_gateway.infra.database.catalog.providers import secret_associated_data
 from llm_gateway.infra.database.engine import reading, writing
-from llm_gateway.infra.secrets import PEPPER_BYTES, KeyRing, SealBroken, Vault, is_reference
+from llm_gateway.infra.secrets.env_references import is_reference
+from llm_gateway.infra.secrets.key_files import KeyRing
+from llm_gateway.infra.secrets.key_hashing import PEPPER_BYTES
+from llm_gateway.infra.secrets.vault import SealBroken, Vault
 from llm_gateway.infra.startup_error import StartupError
 
 _CANARY = b"the key is right"
@@ -31,15 +35,15 @@ class SealedSettings(msgspec.Struct, frozen=True, kw_only=True):
     pepper: str
 
 
-def _place(name: str) -> str:
+def _associated_data(name: str) -> str:
     return f"sealed_settings:{name}"
 
 
 def open_pepper(vault: Vault, sealed: SealedSettings, ring: KeyRing) -> bytes:
     """Return the pepper of the client keys; raise StartupError, naming the variable, when the key is wrong."""
     try:
-        if vault.open(sealed.canary, _place("canary")) == _CANARY:
-            return vault.open(sealed.pepper, _place("pepper"))
+        if vault.open(sealed.canary, _associated_data("canary")) == _CANARY:
+            return vault.open(sealed.pepper, _associated_data("pepper"))
     except SealBroken:
         pass
     raise StartupError(
@@ -50,13 +54,16 @@ def open_pepper(vault: Vault, sealed: SealedSettings, ring: KeyRing) -> bytes:
 
 
 async def read_sealed_settings(engine: AsyncEngine, vault: Vault) -> SealedSettings:
-    """Return the sealed values, made now if this database has none; raise StoreUnavailable."""
+    """Return the sealed values, making them if this database has none; raise StoreUnavailable."""
     async with reading(engine) as connection:
         found = await _find(connection)
     if found is not None:
         return found
     pepper = secrets.token_bytes(PEPPER_BYTES)
-    fresh = {"canary": vault.seal(_CANARY, _place("canary")), "pepper": vault.seal(pepper, _place("pepper"))}
+    fresh = {
+        "canary": vault.seal(_CANARY, _associated_data("canary")),
+        "pepper": vault.seal(pepper, _associated_data("pepper")),
+    }
     async with writing(engine) as connection:
         # Another worker may be first: all or nothing of one of them stays, since both rows go in one statement.
         await connection.execute(sa.text(_INSERT), fresh)
@@ -85,9 +92,9 @@ async def reseal(engine: AsyncEngine, vault: Vault) -> int:
     if not outdated:
         return 0
     async with writing(engine) as connection:
-        for table, column, key, place, sealed in await _outdated(connection, vault):
+        for table, column, key, associated_data, sealed in await _outdated(connection, vault):
             try:
-                fresh = vault.reseal(sealed, place)
+                fresh = vault.reseal(sealed, associated_data)
             except SealBroken:
                 continue
             # Unless an admin, or another worker that starts, changed it in the meantime.
@@ -100,19 +107,19 @@ _Outdated = tuple[sa.Table, "sa.Column[Any]", "int | str", str, str]
 
 
 async def _outdated(connection: AsyncConnection, vault: Vault) -> list[_Outdated]:
-    provider, setting = tables.providers.c, tables.sealed_settings.c
+    provider, setting = providers.table.c, tables.sealed_settings.c
     secrets_at = await connection.execute(
         sa.select(provider.id, provider.secret).where(provider.secret.is_not(None))
     )
     found: list[_Outdated] = [
-        (tables.providers, provider.secret, row.id, secret_place(row.id), row.secret)
+        (providers.table, provider.secret, row.id, secret_associated_data(row.id), row.secret)
         for row in secrets_at
         if not is_reference(row.secret) and not vault.is_newest(row.secret)
     ]
     # In one order for all, so that workers that start together do not block one another crosswise.
     settings = await connection.execute(sa.select(tables.sealed_settings).order_by(setting.name))
     found += [
-        (tables.sealed_settings, setting.value, row.name, _place(row.name), row.value)
+        (tables.sealed_settings, setting.value, row.name, _associated_data(row.name), row.value)
         for row in settings
         if not vault.is_newest(row.value)
     ]

@@ -16,102 +16,118 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from llm_gateway.core.config.catalog import Catalog
 from llm_gateway.core.errors import Conflict
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.config.rows import Answer, CatalogEdit, Entry, Fields, Row, entry_type
+from llm_gateway.flow.config.rows.base import Row, RowUpdate, StoredRow, stored_type
+from llm_gateway.flow.config.rows.change import Change
+from llm_gateway.flow.config.rows.store import Answer, CatalogEdit, CatalogStore, Versioned
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.infra.database import tables
+from llm_gateway.infra.database.catalog.admin_rows import find_row, list_rows, table_of
 from llm_gateway.infra.database.catalog.decoding import CatalogDecoder
-from llm_gateway.infra.database.catalog.entries import find_entry, list_entries, table_of
-from llm_gateway.infra.database.catalog.rows import read_stored, secret_place
+from llm_gateway.infra.database.catalog.providers import secret_associated_data
+from llm_gateway.infra.database.catalog.stored_catalog import read_stored, read_version
 from llm_gateway.infra.database.engine import reading, writing
-from llm_gateway.infra.secrets import Vault, is_reference
+from llm_gateway.infra.secrets.env_references import is_reference
+from llm_gateway.infra.secrets.vault import Vault
 
 
-class CatalogRows:
+class CatalogRows(CatalogStore):
     """The catalog's rows in the database."""
 
-    def __init__(self, engine: AsyncEngine, vault: Vault, opener: CatalogDecoder, clock: Clock) -> None:
-        """Write over `engine`; seal under `vault`; open what was written with `opener`; stamp by `clock`."""
+    def __init__(self, engine: AsyncEngine, vault: Vault, decoder: CatalogDecoder, clock: Clock) -> None:
+        """Seal secrets with `vault`, read back with `decoder` what was written, stamp rows by `clock`."""
         self._engine = engine
         self._vault = vault
-        self._opener = opener
+        self._decoder = decoder
         self._clock = clock
         # Editors of this process wait here: waiting in the database would take all of the pool's connections.
-        self._turn = asyncio.Lock()
+        self._one_at_a_time = asyncio.Lock()
 
-    async def edit(self, change: Callable[[CatalogEdit], Awaitable[Answer]]) -> Answer:
-        """Run `change` in one transaction, after every other editor's; commit when it returns."""
-        async with self._turn, writing(self._engine) as connection:
+    async def edit(
+        self, change: Callable[[CatalogEdit], Awaitable[Answer]], *, dry_run: bool = False
+    ) -> Answer:
+        async with self._one_at_a_time, writing(self._engine, rollback=dry_run) as connection:
             await _wait_for_other_editors(connection)
-            return await change(_Edit(connection, self._vault, self._opener, self._clock.unix_us()))
+            return await change(
+                _Edit(connection, self._vault, self._decoder, self._clock.unix_us(), dry_run=dry_run)
+            )
 
-    async def list(self, entry: type[Row], after: int, limit: int) -> list[Row]:
-        """Return up to `limit` rows with ids above `after`, by id."""
+    async def list(self, stored: type[Row], after: int, limit: int) -> Versioned[list[Row]]:
         async with reading(self._engine) as connection:
-            return await list_entries(connection, entry, after, limit, self._vault)
+            version = await read_version(connection)
+            return Versioned(await list_rows(connection, stored, after, limit, self._vault), version)
 
-    async def find(self, entry: type[Row], ref: int | str) -> Row | None:
-        """Return the row with this id, or with this name or provider_key."""
+    async def find(self, stored: type[Row], ref: int | str) -> Versioned[Row | None]:
         async with reading(self._engine) as connection:
-            return await find_entry(connection, entry, ref, self._vault)
+            version = await read_version(connection)
+            return Versioned(await find_row(connection, stored, ref, self._vault), version)
 
 
-class _Edit:
-    """One open transaction (implements CatalogEdit)."""
+class _Edit(CatalogEdit):
+    """One open transaction."""
 
     def __init__(
-        self, connection: AsyncConnection, vault: Vault, opener: CatalogDecoder, now_us: int
+        self,
+        connection: AsyncConnection,
+        vault: Vault,
+        decoder: CatalogDecoder,
+        now_us: int,
+        *,
+        dry_run: bool,
     ) -> None:
         self._connection = connection
         self._vault = vault
-        self._opener = opener
+        self._decoder = decoder
         self._now = now_us
+        self._dry_run = dry_run
 
-    async def find(self, entry: type[Row], ref: int | str) -> Row | None:
-        return await find_entry(self._connection, entry, ref, self._vault)
+    async def version(self) -> int:
+        return await read_version(self._connection)
 
-    async def add(self, fields: Fields[Any]) -> int:
-        table = table_of(entry_type(fields))
-        row_id = await _fresh_id(self._connection, table)
+    async def find(self, stored: type[Row], ref: int | str) -> Row | None:
+        return await find_row(self._connection, stored, ref, self._vault)
+
+    async def add(self, update: RowUpdate[Any]) -> int:
+        table = table_of(stored_type(update))
+        row_id = await _fresh_id(self._connection, table, reserve=not self._dry_run)
         stamps = {"id": row_id, "created_at": self._now, "updated_at": self._now}
-        await self._write(sa.insert(table).values({**self._values(table, row_id, fields), **stamps}), fields)
+        await self._write(sa.insert(table).values({**self._values(table, row_id, update), **stamps}), update)
         return row_id
 
-    async def change(self, row_id: int, fields: Fields[Any]) -> None:
-        table = table_of(entry_type(fields))
-        values = {**self._values(table, row_id, fields), "updated_at": self._now}
-        await self._write(sa.update(table).where(table.c.id == row_id).values(values), fields)
+    async def change(self, row_id: int, update: RowUpdate[Any]) -> None:
+        table = table_of(stored_type(update))
+        values = {**self._values(table, row_id, update), "updated_at": self._now}
+        await self._write(sa.update(table).where(table.c.id == row_id).values(values), update)
 
-    async def remove(self, entry: type[Entry], row_id: int) -> None:
-        table = table_of(entry)
+    async def remove(self, stored: type[StoredRow], row_id: int) -> None:
+        table = table_of(stored)
         await self._connection.execute(sa.delete(table).where(table.c.id == row_id))
 
     async def catalog(self) -> Catalog:
-        return await asyncio.to_thread(self._opener.open, await read_stored(self._connection))
+        return await asyncio.to_thread(self._decoder.decode, await read_stored(self._connection))
 
-    async def note(self, version: int, actor: str, action: str) -> None:
-        row = {"version": version, "created_at": self._now, "actor": actor, "action": action}
+    async def note(self, version: int, change: Change) -> None:
+        row = {"version": version, "created_at": self._now, "actor": change.actor, "action": change.note()}
         await self._connection.execute(sa.insert(tables.config_versions).values(row))
 
-    def _values(self, table: sa.Table, row_id: int, fields: Fields[Any]) -> dict[str, Any]:
-        """Return what is set in `fields` as the columns take it: secrets sealed, JSON as plain values."""
-        given = {name: getattr(fields, name) for name in fields.__struct_fields__}
-        values = {name: value for name, value in given.items() if value is not UNSET}
+    def _values(self, table: sa.Table, row_id: int, update: RowUpdate[Any]) -> dict[str, Any]:
+        """Return what is set in `update` as the columns take it: secrets sealed, JSON as plain values."""
+        values = update.given()
         for name, value in values.items():
             if isinstance(value, Secret):
                 text = value.reveal()
-                place = secret_place(row_id)
-                values[name] = text if is_reference(text) else self._vault.seal(text.encode(), place)
+                bound_to = secret_associated_data(row_id)
+                values[name] = text if is_reference(text) else self._vault.seal(text.encode(), bound_to)
             elif isinstance(table.c[name].type, sa.JSON):
                 values[name] = msgspec.to_builtins(value)
         return values
 
-    async def _write(self, statement: sa.Insert | sa.Update, fields: Fields[Any]) -> None:
+    async def _write(self, statement: sa.Insert | sa.Update, update: RowUpdate[Any]) -> None:
         try:
             await self._connection.execute(statement)
         except IntegrityError as error:
             if not _is_duplicate(error):
                 raise
-            raise _taken(fields) from None
+            raise _taken(update) from None
 
 
 def _is_duplicate(error: IntegrityError) -> bool:
@@ -122,16 +138,16 @@ def _is_duplicate(error: IntegrityError) -> bool:
     )
 
 
-def _taken(fields: Fields[Any]) -> Conflict:
-    """Say what a row of this sort may share with no other; a client's key is not repeated."""
-    noun = entry_type(fields).noun
+def _taken(update: RowUpdate[Any]) -> Conflict:
+    """Return the error that names the value another row has already; a client's key is not repeated."""
+    resource = stored_type(update).resource
     for param in ("provider_key", "key_hash", "name"):
-        value = getattr(fields, param, UNSET)
+        value = getattr(update, param, UNSET)
         if param == "key_hash" and value is not UNSET:
-            return Conflict(f"A {noun} with this key exists already", param="key")
+            return Conflict(f"A {resource} with this key exists already", param="key")
         if value is not UNSET:
-            return Conflict(f"A {noun} with {param} {value!r} exists already", param=param)
-    return Conflict(f"Such a {noun} exists already")
+            return Conflict(f"A {resource} with {param} {value!r} exists already", param=param)
+    return Conflict(f"Such a {resource} exists already")
 
 
 async def _wait_for_other_editors(connection: AsyncConnection) -> None:
@@ -143,13 +159,21 @@ async def _wait_for_other_editors(connection: AsyncConnection) -> None:
     await connection.execute(sa.select(tables.config_state.c.version).with_for_update())
 
 
-async def _fresh_id(connection: AsyncConnection, table: sa.Table) -> int:
-    """Return an id that no row of `table` ever had: the sealed secret is bound to it before the row is there."""
+async def _fresh_id(connection: AsyncConnection, table: sa.Table, *, reserve: bool) -> int:
+    """Return an id that no row of `table` ever had: the sealed secret is bound to it before the row is there.
+
+    Unless the id is to be reserved, PostgreSQL's sequence stays where it is, which no rollback would undo.
+    """
     if connection.dialect.name == "postgresql":
         # Rows that were inserted by hand with ids of their own are stepped over.
         above = sa.select(sa.func.coalesce(sa.func.max(table.c.id), 0) + 1).scalar_subquery()
         sequence = sa.cast(sa.func.pg_get_serial_sequence(table.name, "id"), postgresql.REGCLASS)
-        fresh = sa.func.setval(sequence, sa.func.greatest(sa.func.nextval(sequence), above))
+        if reserve:
+            fresh = sa.func.setval(sequence, sa.func.greatest(sa.func.nextval(sequence), above))
+        else:
+            # NULL before the first id was given.
+            given = sa.func.coalesce(sa.func.pg_sequence_last_value(sequence), 0)
+            fresh = sa.func.greatest(given + 1, above)
         return int((await connection.execute(sa.select(fresh))).scalar_one())
     last = await connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = ?", (table.name,))
     return int(last.scalar() or 0) + 1

@@ -19,7 +19,7 @@ from llm_gateway.core.sse import DONE
 from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.infra.upstream.simulated.bodies import embeddings, response, response_events
 from llm_gateway.providers.base import UpstreamRequest
-from llm_gateway.providers.openai.responses import event_bytes
+from llm_gateway.wire.openai_responses.responses import event_bytes
 
 _WORDS = (
     "The gateway answers from its built in simulation so every word of this reply is the same each time you ask "

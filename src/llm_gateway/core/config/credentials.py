@@ -1,0 +1,36 @@
+"""Credentials: the keys that clients send, and what they may do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from llm_gateway.core.config.cache_rules import CacheRules, cache_faults
+from llm_gateway.core.config.faults import Fault
+
+
+class Credential(msgspec.Struct, frozen=True, kw_only=True):
+    """A client's key, known only by its keyed hash."""
+
+    id: int
+    name: str
+    key_hash: bytes
+    # None = all models, () = none; may hold globs.
+    allowed_models: tuple[str, ...] | None = None
+    # Requests per second; None = unlimited, 0 = none.
+    rate_limit: int | None = None
+    is_enabled: bool = True
+    # None = the model's rules.
+    cache: CacheRules | None = None
+
+
+def credential_faults(credential: Credential) -> list[Fault]:
+    """Return everything that is wrong with one credential."""
+    return [Fault("credential", credential.name, field, message) for field, message in _faults(credential)]
+
+
+def _faults(credential: Credential) -> Iterator[tuple[str, str]]:
+    if credential.rate_limit is not None and credential.rate_limit < 0:
+        yield "rate_limit", "rate_limit must be 0 or more, or null"
+    yield from cache_faults(credential.cache)

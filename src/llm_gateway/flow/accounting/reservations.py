@@ -1,0 +1,91 @@
+"""Reserves several limits together: all of them, or none."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Sequence
+
+import msgspec
+
+from llm_gateway.core.config.snapshot import Principal
+from llm_gateway.core.ledger.records import UsageRecord
+from llm_gateway.core.model_request import ModelRequest
+from llm_gateway.flow.ports.limits import NOT_LIMITED, NOTHING_HELD, Limit, Reservation, Verdict
+
+
+def all_of(*limits: Limit) -> Limit:
+    """Return the limit that holds requests to all of `limits`, which are asked in this order."""
+    return limits[0] if len(limits) == 1 else _AllOf(limits)
+
+
+class _AllOf(Limit):
+    """Limits that are reserved in order; when one refuses or fails, those before it are released.
+
+    The verdict is that of the first limit which applies: replies show it in their headers.
+    """
+
+    __slots__ = ("_limits",)
+
+    def __init__(self, limits: Sequence[Limit]) -> None:
+        self._limits = tuple(limits)
+
+    def reserve(self, account: Principal, request: ModelRequest, /) -> Verdict | Awaitable[Verdict]:
+        verdicts: list[Verdict] = []
+        try:
+            for position, limit in enumerate(self._limits):
+                answer = limit.reserve(account, request)
+                if not isinstance(answer, Verdict):
+                    return self._reserve_later(verdicts, answer, position + 1, account, request)
+                verdicts.append(answer)
+        except BaseException:
+            _release(verdicts)
+            raise
+        return _together(verdicts)
+
+    async def _reserve_later(
+        self,
+        verdicts: list[Verdict],
+        waiting: Awaitable[Verdict],
+        position: int,
+        account: Principal,
+        request: ModelRequest,
+    ) -> Verdict:
+        """Go on at the first limit that has to be waited for; those from `position` come after it."""
+        try:
+            verdicts.append(await waiting)
+            for limit in self._limits[position:]:
+                answer = limit.reserve(account, request)
+                verdicts.append(answer if isinstance(answer, Verdict) else await answer)
+        except BaseException:
+            _release(verdicts)
+            raise
+        return _together(verdicts)
+
+
+class _Reservations(Reservation):
+    """Reservations that end together, the last one first."""
+
+    __slots__ = ("_reservations",)
+
+    def __init__(self, reservations: Sequence[Reservation]) -> None:
+        self._reservations = reservations
+
+    def settle(self, record: UsageRecord) -> None:
+        for reservation in reversed(self._reservations):
+            reservation.settle(record)
+
+    def release(self) -> None:
+        for reservation in reversed(self._reservations):
+            reservation.release()
+
+
+def _together(verdicts: Sequence[Verdict]) -> Verdict:
+    shown = next((verdict for verdict in verdicts if verdict is not NOT_LIMITED), NOT_LIMITED)
+    held = [verdict.reservation for verdict in verdicts if verdict.reservation is not NOTHING_HELD]
+    if not held:
+        return shown
+    return msgspec.structs.replace(shown, reservation=held[0] if len(held) == 1 else _Reservations(held))
+
+
+def _release(verdicts: Sequence[Verdict]) -> None:
+    for verdict in reversed(verdicts):
+        verdict.reservation.release()

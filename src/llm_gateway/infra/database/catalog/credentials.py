@@ -1,0 +1,53 @@
+"""Credentials in the database: their table and how its rows are read."""
+
+from __future__ import annotations
+
+import msgspec
+import sqlalchemy as sa
+
+from llm_gateway.core.config.cache_rules import CacheRules
+from llm_gateway.flow.config.rows.credentials import StoredCredential
+from llm_gateway.infra.database.catalog.resource import CACHE_RULES, MODEL_NAMES, Column, Resource
+from llm_gateway.infra.database.tables import JSON, id_column, metadata, time_columns
+
+table = sa.Table(
+    "credentials",
+    metadata,
+    id_column(),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("key_hash", sa.LargeBinary, nullable=False, unique=True),
+    sa.Column("key_prefix", sa.Text, nullable=False),
+    # NULL = all models.
+    sa.Column("allowed_models", JSON, nullable=True),
+    # Requests per second, NULL = unlimited.
+    sa.Column("rate_limit", sa.Integer, nullable=True),
+    sa.Column("is_enabled", sa.Boolean, nullable=False, server_default=sa.true()),
+    *time_columns(),
+    # {"is_enabled", "ttl", "is_shared"}; NULL = the model's rules.
+    sa.Column("cache", JSON, nullable=True),
+)
+
+
+class CredentialRow(msgspec.Struct, frozen=True, array_like=True):
+    """A row as a load reads it: JSON as text."""
+
+    id: int
+    name: str
+    key_hash: bytes
+    allowed_models: str | None
+    rate_limit: int | None
+    is_enabled: bool | int
+    cache: str | None
+
+
+CREDENTIALS = Resource(
+    stored=StoredCredential,
+    table=table,
+    row=CredentialRow,
+    columns={
+        # A credential whose list cannot be read may use no model.
+        "allowed_models": Column(tuple[str, ...] | None, (), f"{MODEL_NAMES}, or null"),
+        "cache": Column(CacheRules | None, None, CACHE_RULES),
+        "rate_limit": Column(int, None, "a whole number, or null", (int,)),
+    },
+)

@@ -1,0 +1,1 @@
+"""The usage tables: one row per request and one per attempt."""

@@ -1,0 +1,26 @@
+"""Answers requests for a stored response: only the provider's own account has it."""
+
+from __future__ import annotations
+
+from llm_gateway.core.errors import NotFound
+from llm_gateway.flow.request.admission import authenticate, current_snapshot
+from llm_gateway.http.data_plane import DataPlane, Handler
+from llm_gateway.http.request_context import RequestContext
+from llm_gateway.http.types import Receive, Scope, Send
+from llm_gateway.surfaces.openai.dialect import RESPONSE
+
+
+def stored_response_handler(plane: DataPlane) -> Handler:
+    """Return the handler of everything below /v1/responses/."""
+
+    async def handler(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        del receive, send, request_id
+        snapshot = current_snapshot(plane.gateway, admitted=True)
+        authenticate(plane.gateway, snapshot, RequestContext(scope, RESPONSE).api_key)
+        message = (
+            "The gateway stores no responses and does not know which provider has this one: "
+            "only POST /v1/responses is answered here."
+        )
+        raise NotFound(message)
+
+    return handler

@@ -1,0 +1,1 @@
+"""Google's generateContent API: replies, events, lists of models."""

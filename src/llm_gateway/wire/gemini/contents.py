@@ -1,0 +1,149 @@
+"""The parts of Gemini's JSON replies that the gateway acts on, under Google's own names."""
+
+from __future__ import annotations
+
+import msgspec
+
+from llm_gateway.wire.errors import BadReply
+from llm_gateway.wire.raw_json import JsonObject
+
+
+class WireFunctionCall(msgspec.Struct, gc=False):
+    """A call that the model makes; `id` is there on newer models, `args` is a JSON object."""
+
+    name: str
+    id: str | None = None
+    args: msgspec.Raw = msgspec.Raw(b"{}")
+
+
+class WirePart(msgspec.Struct, rename="camel", gc=False):
+    """A piece of an answer; `thought` marks a text as a summary of thinking."""
+
+    text: str | None = None
+    thought: bool | None = None
+    # Opaque; to be sent back beside the same part.
+    thought_signature: str | None = None
+    function_call: WireFunctionCall | None = None
+    # Pictures, sound and code that ran: nothing that a chat completion can hold.
+    inline_data: JsonObject | None = None
+    file_data: JsonObject | None = None
+    executable_code: JsonObject | None = None
+    code_execution_result: JsonObject | None = None
+
+
+class WireContent(msgspec.Struct, gc=False):
+    """An answer, or the next pieces of it."""
+
+    parts: list[WirePart] | None = None
+
+
+class WireToken(msgspec.Struct, rename="camel", gc=False):
+    """One token and its log probability."""
+
+    token: str = ""
+    log_probability: float = 0.0
+
+
+class WireTopTokens(msgspec.Struct, gc=False):
+    """What else might have come at one step, likeliest first."""
+
+    candidates: list[WireToken] | None = None
+
+
+class WireLogprobs(msgspec.Struct, rename="camel", gc=False):
+    """Log probabilities, step by step."""
+
+    chosen_candidates: list[WireToken] | None = None
+    top_candidates: list[WireTopTokens] | None = None
+
+
+class WireCandidate(msgspec.Struct, rename="camel", gc=False):
+    """One of the answers; `finish_reason` is there once it is whole."""
+
+    content: WireContent | None = None
+    finish_reason: str | None = None
+    finish_message: str | None = None
+    index: int = 0
+    logprobs_result: WireLogprobs | None = None
+
+
+class WirePromptFeedback(msgspec.Struct, rename="camel", gc=False):
+    """Why there is no answer."""
+
+    block_reason: str | None = None
+    block_reason_message: str | None = None
+
+
+class WireUsage(msgspec.Struct, rename="camel", gc=False):
+    """Tokens: `prompt` includes the cached ones, `candidates` do not include thoughts, `total` includes all."""
+
+    prompt_token_count: int | None = None
+    candidates_token_count: int | None = None
+    thoughts_token_count: int | None = None
+    tool_use_prompt_token_count: int | None = None
+    cached_content_token_count: int | None = None
+    total_token_count: int | None = None
+
+
+class WireReply(msgspec.Struct, rename="camel", gc=False):
+    """A unary reply, or one event of a stream."""
+
+    candidates: list[WireCandidate] | None = None
+    prompt_feedback: WirePromptFeedback | None = None
+    usage_metadata: WireUsage | None = None
+    model_version: str | None = None
+    response_id: str | None = None
+    error: JsonObject | None = None
+
+
+class WireModel(msgspec.Struct, rename="camel", gc=False):
+    """One model of a list."""
+
+    name: str
+    supported_generation_methods: list[str] | None = None
+
+
+class WireModels(msgspec.Struct, gc=False):
+    """A list of models; an empty one is `{}`."""
+
+    models: list[WireModel] = []
+
+
+_decode_reply = msgspec.json.Decoder(WireReply).decode
+_decode_replies = msgspec.json.Decoder(list[WireReply]).decode
+_decode_models = msgspec.json.Decoder(WireModels).decode
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def read_reply(body: bytes) -> WireReply:
+    """Read a reply or an event; raise BadReply when it is neither."""
+    try:
+        return _decode_reply(body)
+    except _UNREADABLE:
+        message = "the provider's reply is not one of generateContent"
+        raise BadReply(message) from None
+
+
+def is_list(body: bytes) -> bool:
+    """Tell whether a body holds a list."""
+    return body.lstrip().startswith(b"[")
+
+
+def read_replies(body: bytes) -> list[WireReply]:
+    """Read one reply, or a list of the events of a stream; raise BadReply when it is neither."""
+    if not is_list(body):
+        return [read_reply(body)]
+    try:
+        return _decode_replies(body)
+    except _UNREADABLE:
+        message = "the provider's reply is not a list of generateContent's"
+        raise BadReply(message) from None
+
+
+def read_models(body: bytes) -> list[WireModel]:
+    """Read a list of models; raise BadReply when it is none."""
+    try:
+        return _decode_models(body).models
+    except _UNREADABLE:
+        message = "the provider's list of models is not one"
+        raise BadReply(message) from None

@@ -1,0 +1,1 @@
+"""OpenAI's chat completions and legacy completions: requests, replies, usage."""

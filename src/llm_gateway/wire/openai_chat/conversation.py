@@ -1,0 +1,176 @@
+"""A chat as typed values: the parts of OpenAI's `messages`, `tools` and `response_format` that translators carry."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from llm_gateway.wire.raw_json import JsonObject
+
+
+class ImageUrl(msgspec.Struct, frozen=True):
+    """An address, or `data:<media type>;base64,<data>`."""
+
+    url: str
+    detail: str | None = None
+
+
+class AudioData(msgspec.Struct, frozen=True):
+    """Base64 and its format (`wav`, `mp3`)."""
+
+    data: str
+    format: str
+
+
+class FileData(msgspec.Struct, frozen=True):
+    """A file: `file_data` is `data:<media type>;base64,<data>`, `file_id` one that a provider stores."""
+
+    file_data: str | None = None
+    file_id: str | None = None
+    filename: str | None = None
+
+
+class TextPart(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
+    """Text; `cache_control` is Anthropic's mark, sent on where it means something."""
+
+    text: str
+    cache_control: JsonObject | None = None
+
+
+class ImagePart(msgspec.Struct, frozen=True, tag_field="type", tag="image_url"):
+    """An image."""
+
+    image_url: ImageUrl
+    cache_control: JsonObject | None = None
+
+
+class AudioPart(msgspec.Struct, frozen=True, tag_field="type", tag="input_audio"):
+    """Sound."""
+
+    input_audio: AudioData
+
+
+class FilePart(msgspec.Struct, frozen=True, tag_field="type", tag="file"):
+    """A document."""
+
+    file: FileData
+    cache_control: JsonObject | None = None
+
+
+class RefusalPart(msgspec.Struct, frozen=True, tag_field="type", tag="refusal"):
+    """What an assistant would not say."""
+
+    refusal: str
+
+
+Part = TextPart | ImagePart | AudioPart | FilePart | RefusalPart
+
+
+class FunctionCall(msgspec.Struct, frozen=True):
+    """A function's name and its arguments, which are JSON in a string."""
+
+    name: str
+    arguments: str = "{}"
+
+
+class ToolCall(msgspec.Struct, frozen=True):
+    """One call that an assistant made; `extra_content` is a provider's own, to be given back as it came."""
+
+    id: str
+    function: FunctionCall
+    type: Literal["function"] = "function"
+    extra_content: JsonObject | None = None
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One message. `reasoning_details` and `extra_content` are a provider's own, to be given back as they came."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[Part] | None = None
+    name: str | None = None
+    refusal: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    reasoning_content: str | None = None
+    reasoning_details: list[JsonObject] | None = None
+    extra_content: JsonObject | None = None
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Return the content as parts; a plain string is one text."""
+        if self.content is None:
+            return ()
+        return (TextPart(self.content),) if isinstance(self.content, str) else tuple(self.content)
+
+
+class Function(msgspec.Struct, frozen=True):
+    """A function that the model may call; `parameters` is a JSON schema."""
+
+    name: str
+    description: str | None = None
+    parameters: JsonObject | None = None
+    strict: bool | None = None
+
+
+class Tool(msgspec.Struct, frozen=True):
+    """One tool."""
+
+    type: Literal["function"]
+    function: Function
+    cache_control: JsonObject | None = None
+
+
+class FunctionName(msgspec.Struct, frozen=True):
+    """Names one function."""
+
+    name: str
+
+
+class NamedTool(msgspec.Struct, frozen=True):
+    """The one tool that has to be called."""
+
+    type: Literal["function"]
+    function: FunctionName
+
+
+ToolChoice = Literal["none", "auto", "required"] | NamedTool
+
+
+class JsonSchema(msgspec.Struct, frozen=True):
+    """A named JSON schema; `schema` is None where any object will do."""
+
+    name: str
+    schema: JsonObject | None = None
+    description: str | None = None
+    strict: bool | None = None
+
+
+class ResponseFormat(msgspec.Struct, frozen=True):
+    """What shape the answer must have; `json_schema` is there for that type alone."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+
+class Conversation(msgspec.Struct, frozen=True, kw_only=True):
+    """One request, typed. None = not said. `max_tokens` is whichever of OpenAI's two names was given.
+
+    `rest` holds the top-level fields that are none of these and were not null: each adapter carries,
+    refuses or leaves out every one of them, and says so (see `fields.py`).
+    """
+
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    n: int = 1
+    reasoning_effort: str | None = None
+    rest: JsonObject = {}
+    # Fields inside messages, parts or tools that nobody here knows, as paths such as "messages[2].audio".
+    unknown: tuple[str, ...] = ()

@@ -1,0 +1,130 @@
+"""Writes OpenAI's replies from what another dialect said: whole ones, and chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from llm_gateway.core.ledger.usage import Usage
+from llm_gateway.core.model_request import ModelRequest
+from llm_gateway.wire.raw_json import JsonObject
+
+FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
+
+
+class FunctionCallDelta(msgspec.Struct, omit_defaults=True):
+    """A call, or the next piece of its arguments."""
+
+    name: str | None = None
+    arguments: str | None = None
+
+
+class ToolCallDelta(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """One call; `index` is for streams alone and numbers the calls of one choice from 0."""
+
+    index: int | None = None
+    id: str | None = None
+    type: Literal["function"] | None = None
+    function: FunctionCallDelta
+    extra_content: JsonObject | None = None
+
+
+class Delta(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """What a choice says, whole or the next piece of it; what it does not say is left out."""
+
+    role: Literal["assistant"] | None = None
+    content: str | None = None
+    reasoning_content: str | None = None
+    refusal: str | None = None
+    tool_calls: list[ToolCallDelta] | None = None
+    reasoning_details: list[JsonObject] | None = None
+    extra_content: JsonObject | None = None
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """One whole answer; `logprobs` is OpenAI's own value, ready to be written."""
+
+    said: Delta
+    finish_reason: FinishReason
+    logprobs: Any = None
+
+
+class ReplyWriter:
+    """Writes the reply to one request, in the shape of the endpoint that was called.
+
+    `reply_id` is the provider's own id or one made of the request's, `model` the name the provider gives.
+    """
+
+    __slots__ = ("_created", "_is_chat", "_wants_usage", "model", "reply_id")
+
+    def __init__(self, request: ModelRequest, *, reply_id: str = "", model: str = "") -> None:
+        """Answer `request`; id and model may be set later, before the first write."""
+        self._created = request.created
+        self._is_chat = request.traits.is_chat
+        self._wants_usage = request.wants_usage
+        self.reply_id = reply_id
+        self.model = model
+
+    def whole(self, said: Delta, finish_reason: FinishReason, usage: Usage | None) -> bytes:
+        """Return a unary reply with one choice."""
+        return self.whole_of([Choice(said, finish_reason)], usage)
+
+    def whole_of(self, choices: Sequence[Choice], usage: Usage | None) -> bytes:
+        """Return a unary reply with these choices, numbered as they come."""
+        written = [self._whole_choice(index, choice) for index, choice in enumerate(choices)]
+        head = self._head("chat.completion" if self._is_chat else "text_completion")
+        return msgspec.json.encode({**head, "choices": written, "usage": _wire_usage(usage)})
+
+    def _whole_choice(self, index: int, choice: Choice) -> dict[str, Any]:
+        if self._is_chat:
+            message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
+            message.update(msgspec.to_builtins(choice.said, builtin_types=(msgspec.Raw,)))
+            for call in message.get("tool_calls", ()):
+                call.pop("index", None)
+            written: dict[str, Any] = {"index": index, "message": message}
+        else:
+            written = {"index": index, "text": choice.said.content or ""}
+        return {**written, "logprobs": choice.logprobs, "finish_reason": choice.finish_reason}
+
+    def chunk(
+        self,
+        said: Delta,
+        finish_reason: FinishReason | None = None,
+        *,
+        index: int = 0,
+        logprobs: object = None,
+    ) -> bytes:
+        """Return one event of a stream; b"" for one that would say nothing (a legacy stream has no role)."""
+        choice: dict[str, Any]
+        if self._is_chat:
+            choice = {"index": index, "delta": said}
+        elif said.content or finish_reason is not None:
+            choice = {"index": index, "text": said.content or ""}
+        else:
+            return b""
+        return self._event({"choices": [{**choice, "logprobs": logprobs, "finish_reason": finish_reason}]})
+
+    def usage(self, usage: Usage) -> bytes:
+        """Return the usage event, b"" when the client did not ask for it."""
+        return self._event({"choices": [], "usage": _wire_usage(usage)}) if self._wants_usage else b""
+
+    def _event(self, body: dict[str, Any]) -> bytes:
+        head = self._head("chat.completion.chunk" if self._is_chat else "text_completion")
+        return b"data: " + msgspec.json.encode({**head, **body}) + b"\n\n"
+
+    def _head(self, kind: str) -> dict[str, Any]:
+        return {"id": self.reply_id, "object": kind, "created": self._created, "model": self.model}
+
+
+def _wire_usage(usage: Usage | None) -> dict[str, Any] | None:
+    if usage is None:
+        return None
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.completion_tokens,
+        "total_tokens": usage.total_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+    }

@@ -1,0 +1,38 @@
+"""The registry of workers without shared memory, and other workers that are stale on demand."""
+
+from __future__ import annotations
+
+from llm_gateway.flow.ports.workers import WorkerRegistry
+
+
+class FakeWorkerRegistry(WorkerRegistry):
+    def __init__(self) -> None:
+        self.published: list[int] = []
+        self.announced = 0
+        # Process id to the version it serves.
+        self.others: dict[int, int] = {}
+        self.inside = 0
+
+    def publish_version(self, version: int) -> None:
+        self.published.append(version)
+
+    def announce_version(self, version: int) -> None:
+        self.announced = max(self.announced, version)
+
+    def announced_version(self) -> int:
+        return self.announced
+
+    def stale_workers(self, version: int) -> tuple[int, ...]:
+        return tuple(pid for pid, served in self.others.items() if served < version)
+
+    def try_enter(self, limit: int) -> bool:
+        if self.inside >= limit:
+            return False
+        self.inside += 1
+        return True
+
+    def leave(self) -> None:
+        self.inside -= 1
+
+    def active(self) -> int:
+        return self.inside

@@ -1,0 +1,97 @@
+"""Every fact of a request comes to stand in its own field of the record."""
+
+from __future__ import annotations
+
+import msgspec
+
+from llm_gateway.core.ledger.usage import Usage
+from llm_gateway.flow.accounting.meter import Meter
+from llm_gateway.flow.call import Call
+from llm_gateway.surfaces.openai.dialect import CHAT
+from tests.fakes.in_memory import Bench, FakeReply, FakeUpstream, provider
+
+
+async def test_no_field_holds_anothers_value() -> None:
+    bench = Bench(provider("a"), upstream=FakeUpstream(a=lambda _: FakeReply(b"")))
+    snapshot = bench.gateway.snapshots.current
+    assert snapshot is not None
+    route = snapshot.route("m")
+    assert route is not None
+    started = bench.clock.monotonic()
+    call = Call(
+        dialect=CHAT,
+        request_id="the id",
+        client_request_id="the client's id",
+        path="/the/path",
+        method="THE METHOD",
+        api_key=None,
+        client_ip="the address",
+        started=started,
+        created_at=11,
+        forwarded={},
+        request_bytes=12,
+    )
+    meter = Meter(bench.gateway, call)
+    meter.credential, meter.model, meter.stream = "the credential", "the model", True
+    meter.config_version, meter.response_bytes = 13, 14
+    bench.clock.now += 0.25
+    meter.attempt(route.deployments[0], bench.clock.monotonic())
+    bench.clock.now += 0.5
+    meter.first_content()
+    bench.clock.now += 1.0
+    meter.upstream_ended()
+    bench.clock.now += 2.0005004
+    usage = Usage(
+        prompt_tokens=21, completion_tokens=22, total_tokens=43, cached_tokens=15, reasoning_tokens=16
+    )
+    meter.report("ok", 201, error_type="the error", usage=usage)
+    assert meter.record is not None
+    assert msgspec.structs.asdict(meter.record) == {
+        "request_id": "the id",
+        "created_at": 11,
+        "endpoint": "/the/path",
+        "method": "THE METHOD",
+        "stream": True,
+        "status_code": 201,
+        "outcome": "ok",
+        "client_request_id": "the client's id",
+        "credential": "the credential",
+        "provider": "a",
+        "model": "the model",
+        "upstream_model": route.deployments[0].upstream_model,
+        "error_type": "the error",
+        "prompt_tokens": 21,
+        "completion_tokens": 22,
+        "total_tokens": 43,
+        "cached_tokens": 15,
+        "reasoning_tokens": 16,
+        "usage_source": usage.source,
+        "request_bytes": 12,
+        "response_bytes": 14,
+        "latency_ms": 3750.5,
+        "upstream_latency_ms": 1500.0,
+        "ttft_ms": 750.0,
+        "attempts": 1,
+        "client_ip": "the address",
+        "config_version": 13,
+        "cache_hit": False,
+        "attempt_started_at": 250_011,
+    }
+    [begun] = bench.recorder.begun
+    assert msgspec.structs.asdict(begun) == {
+        "request_id": "the id",
+        "created_at": 11,
+        "client_request_id": "the client's id",
+        "credential": "the credential",
+        "provider": "a",
+        "model": "the model",
+        "upstream_model": route.deployments[0].upstream_model,
+        "endpoint": "/the/path",
+        "method": "THE METHOD",
+        "stream": True,
+        "request_bytes": 12,
+        "attempts": 1,
+        "client_ip": "the address",
+        "config_version": 13,
+        "started_at": 250_011,
+    }

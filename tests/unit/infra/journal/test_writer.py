@@ -1,0 +1,296 @@
+"""The journal writes whole lines at once, never raises, and says what it lost."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from loguru import logger
+
+from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord
+from llm_gateway.infra.journal.files import is_dead, read_folder, used_bytes
+from llm_gateway.infra.journal.writer import FileJournal
+from llm_gateway.infra.json_lines import MAX_LINE, to_line
+from tests.fakes.facts import attempt, failed_attempt, record
+from tests.fakes.in_memory import FakeClock
+
+MB = 1024 * 1024
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def said() -> Iterator[list[str]]:
+    lines: list[str] = []
+    handler = logger.add(lambda message: lines.append(message.record["message"]), level="INFO")
+    yield lines
+    logger.remove(handler)
+
+
+@pytest.fixture
+def journal(tmp_path: Path, clock: FakeClock) -> Iterator[FileJournal]:
+    journal = FileJournal(tmp_path / "journal", 64 * MB, clock)
+    yield journal
+    journal.close()
+
+
+def facts(folder: Path) -> list[AttemptBegun | AttemptEnded | UsageRecord]:
+    decode = msgspec.json.Decoder(AttemptBegun | AttemptEnded | UsageRecord).decode
+    data = b"".join((folder / file.name).read_bytes() for file in read_folder(folder).files())
+    assert data == b"" or data.endswith(b"\n")
+    return [decode(line) for line in data.splitlines()]
+
+
+def test_facts_are_in_the_file_when_the_call_returns(journal: FileJournal, tmp_path: Path) -> None:
+    journal.begin(attempt("a"))
+    assert facts(tmp_path / "journal") == [attempt("a")]
+    journal.end(record("a"))
+    journal.attempt_ended(failed_attempt("b"))
+    assert facts(tmp_path / "journal") == [attempt("a"), record("a"), failed_attempt("b")]
+
+
+def test_each_fact_is_one_write(journal: FileJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    writes: list[bytes] = []
+    write = os.write
+
+    def note(file: int, data: bytes) -> int:
+        writes.append(bytes(data))
+        return write(file, data)
+
+    monkeypatch.setattr(os, "write", note)
+    journal.begin(attempt("a"))
+    journal.end(record("a"))
+    assert [line.count(b"\n") for line in writes] == [1, 1]
+    assert all(line.endswith(b"\n") for line in writes)
+
+
+def test_the_lock_says_whether_the_process_lives(journal: FileJournal, tmp_path: Path) -> None:
+    [incarnation] = read_folder(tmp_path / "journal").incarnations
+    assert not is_dead(tmp_path / "journal", incarnation)
+    journal.close()
+    assert is_dead(tmp_path / "journal", incarnation)
+
+
+def test_two_journals_of_one_instant_have_files_of_their_own(tmp_path: Path, clock: FakeClock) -> None:
+    journals = [FileJournal(tmp_path, MB, clock) for _ in range(3)]
+    for number, journal in enumerate(journals):
+        journal.end(record(str(number)))
+    assert len(read_folder(tmp_path).incarnations) == 3
+    assert len(facts(tmp_path)) == 3
+    for journal in journals:
+        journal.close()
+
+
+def test_a_new_file_starts_with_the_open_attempts(tmp_path: Path, clock: FakeClock) -> None:
+    journal = FileJournal(tmp_path, 16 * MB, clock)
+    journal.begin(attempt("long"))
+    journal.begin(attempt("retried"))
+    journal.begin(attempt("retried", attempts=2))
+    number = 0
+    while len(read_folder(tmp_path).files()) < 3:
+        journal.begin(attempt(str(number)))
+        journal.end(record(str(number)))
+        number += 1
+    # Older files are not needed any more: their open attempts are in the last one.
+    for file in read_folder(tmp_path).files()[:-1]:
+        (tmp_path / file.name).unlink()
+    begun = [fact for fact in facts(tmp_path) if isinstance(fact, AttemptBegun)]
+    assert begun[:2] == [attempt("long"), attempt("retried", attempts=2)]
+    journal.close()
+
+
+def test_a_file_that_changes_with_an_end_still_starts_with_its_attempt(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process may be killed after the new file has its name and before the end is in it."""
+    journal = FileJournal(tmp_path, 16 * MB, clock)
+    number, files = 0, 1
+    while files == len(read_folder(tmp_path).files()):
+        number += 1
+        journal.begin(attempt(str(number)))
+        # Only files that change with an end are of interest here.
+        files = len(read_folder(tmp_path).files())
+        journal.end(record(str(number)))
+    last = read_folder(tmp_path).files()[-1]
+    [begun, ended] = (tmp_path / last.name).read_bytes().splitlines(keepends=True)
+    assert begun == to_line(attempt(str(number)))
+    assert ended == to_line(record(str(number)))
+    journal.close()
+
+
+def test_many_open_attempts_do_not_make_files_change_all_the_time(tmp_path: Path, clock: FakeClock) -> None:
+    journal = FileJournal(tmp_path, 64 * MB, clock)
+    for number in range(3000):
+        journal.begin(attempt(str(number)))
+    assert 3 <= len(read_folder(tmp_path).files()) <= 6
+    journal.close()
+
+
+@pytest.mark.parametrize("text", ["x" * MAX_LINE, "broken \ud800 text", 'quote"back\\slash\nline\0'])
+def test_any_text_makes_one_line_that_can_be_read(journal: FileJournal, tmp_path: Path, text: str) -> None:
+    journal.begin(attempt("a", model=text))
+    journal.end(record("a", model=text, client_request_id=text))
+    journal.end(record("b"))
+    assert [fact.request_id for fact in facts(tmp_path / "journal")] == ["a", "a", "b"]
+    assert journal.lost == 0
+
+
+def test_a_full_disk_loses_facts_but_no_request(
+    tmp_path: Path, clock: FakeClock, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = FileJournal(tmp_path, MB, clock)
+    journal.end(record("before"))
+    write = os.write
+
+    def full(_file: int, _data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    for _ in range(50):
+        journal.begin(attempt("x"))
+        journal.end(record("x"))
+    assert journal.lost == 100
+    assert len(said) == 1
+    assert "No space left" in said[0]
+    monkeypatch.setattr(os, "write", write)
+    clock.now += 1
+    journal.end(record("after"))
+    assert [fact.request_id for fact in facts(tmp_path)] == ["before", "after"]
+    assert len(said) == 2
+    assert "100 facts were lost" in said[1]
+    journal.close()
+
+
+def test_a_half_line_is_taken_back(journal: FileJournal, tmp_path: Path, clock: FakeClock) -> None:
+    """With a real limit on the file's size, so that the kernel writes a part of a line."""
+    journal.end(record("before"))
+    [file] = read_folder(tmp_path / "journal").files()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.size + 50, hard))
+    try:
+        journal.end(record("lost"))
+        assert (tmp_path / "journal" / file.name).stat().st_size == file.size
+        journal.end(record("lost too"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert journal.lost == 2
+    clock.now += 1
+    journal.end(record("after"))
+    assert [fact.request_id for fact in facts(tmp_path / "journal")] == ["before", "after"]
+
+
+def test_when_a_half_line_stays_the_next_goes_to_a_new_file(
+    journal: FileJournal, tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "journal"
+    write, truncate = os.write, os.ftruncate
+    monkeypatch.setattr(os, "write", lambda file, data: write(file, data[:10]))
+    monkeypatch.setattr(os, "ftruncate", lambda *_: (_ for _ in ()).throw(OSError(errno.EIO, "I/O error")))
+    journal.end(record("lost"))
+    monkeypatch.setattr(os, "write", write)
+    monkeypatch.setattr(os, "ftruncate", truncate)
+    clock.now += 1
+    journal.end(record("after"))
+    torn, whole = read_folder(folder).files()
+    assert torn.size == 10
+    assert b"after" in (folder / whole.name).read_bytes()
+
+
+def test_dev_full_is_survived(journal: FileJournal, clock: FakeClock) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, journal._file)
+    os.close(full)
+    for _ in range(5):
+        clock.now += 1
+        journal.end(record("lost"))
+    assert journal.lost == 5
+
+
+def test_c10_a_folder_that_cannot_be_made_is_no_failure(
+    tmp_path: Path, clock: FakeClock, said: list[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    journal = FileJournal(tmp_path / "file" / "journal", MB, clock)
+    journal.begin(attempt("lost"))
+    journal.end(record("lost"))
+    assert journal.lost == 2
+    assert len(said) == 1
+    (tmp_path / "file").unlink()
+    clock.now += 1
+    journal.end(record("kept"))
+    assert [fact.request_id for fact in facts(tmp_path / "file" / "journal")] == ["kept"]
+    journal.close()
+
+
+def test_the_folder_is_bounded_and_says_so(tmp_path: Path, clock: FakeClock, said: list[str]) -> None:
+    journal = FileJournal(tmp_path, MB, clock)
+    number = 0
+    while not journal.lost:
+        journal.end(record(str(number)))
+        number += 1
+    assert MB * 0.9 < used_bytes(tmp_path) <= MB
+    assert [line.split(" in ")[0] for line in said] == ["The journal"] * 2
+    assert "80%" in said[0]
+    assert "full" in said[1]
+    for _ in range(100):
+        journal.end(record("lost"))
+        clock.now += 0.01
+    assert journal.lost == 101
+    assert len(said) == 2
+    # What was shipped of our own file can go, because there is a new one.
+    for file in read_folder(tmp_path).files()[:-1]:
+        (tmp_path / file.name).unlink()
+    clock.now += 1
+    journal.end(record("kept"))
+    assert "101 facts were lost" in said[2]
+    assert facts(tmp_path) == [record("kept")]
+    journal.close()
+
+
+def test_a_rotation_that_fails_keeps_the_old_file(
+    tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = FileJournal(tmp_path, 16 * MB, clock)
+    journal.begin(attempt("open"))
+    opened = os.open
+
+    def refuse(path: str | Path, *more: int) -> int:
+        if str(path).endswith(".new"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return opened(path, *more)
+
+    monkeypatch.setattr(os, "open", refuse)
+    number = 0
+    while not journal.lost:
+        journal.end(record(str(number)))
+        number += 1
+    monkeypatch.setattr(os, "open", opened)
+    clock.now += 1
+    journal.end(record("after"))
+    assert len(read_folder(tmp_path).files()) == 2
+    assert facts(tmp_path)[-2:] == [attempt("open"), record("after")]
+    assert not list(tmp_path.glob("*.new"))
+    journal.close()
+
+
+def test_a_fact_after_the_close_is_kept(journal: FileJournal, tmp_path: Path) -> None:
+    journal.begin(attempt("a"))
+    journal.close()
+    journal.end(record("a"))
+    assert facts(tmp_path / "journal") == [attempt("a"), record("a")]
+    assert len(read_folder(tmp_path / "journal").incarnations) == 2
+
+
+def test_lines_of_attempts_can_be_told_without_decoding() -> None:
+    """The reader skips them by how they start."""
+    assert to_line(attempt("a")).startswith(b'{"t":"begin"')
+    assert to_line(failed_attempt("a")).startswith(b'{"t":"attempt"')
+    assert to_line(record("a")).startswith(b'{"t":"end"')

@@ -1,0 +1,177 @@
+"""Labels and values: configured models always, those of a wildcard provider after a reply, junk never."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llm_gateway.core import metric_catalogue
+from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
+from llm_gateway.flow.ports.cache import CacheResult
+from llm_gateway.infra.metrics.prometheus import Metrics
+
+
+@pytest.fixture
+def metrics(monkeypatch: pytest.MonkeyPatch) -> Metrics:
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
+    return Metrics(lambda model: model == "listed")
+
+
+def record(model: str | None, status: int = 200, **changes: Any) -> UsageRecord:
+    values: dict[str, Any] = {
+        "request_id": "r",
+        "created_at": 0,
+        "endpoint": "/v1/chat/completions",
+        "method": "POST",
+        "stream": False,
+        "status_code": status,
+        "outcome": "ok" if status == 200 else "error",
+        "provider": "a",
+        "model": model,
+        **changes,
+    }
+    return UsageRecord(**values)
+
+
+def models(metrics: Metrics) -> set[str]:
+    return {
+        sample.labels["model"]
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if sample.name == "llm_proxy_requests_total"
+    }
+
+
+def test_configured_names_are_labels_whatever_came_of_the_request(metrics: Metrics) -> None:
+    metrics.finished(record("listed", 500))
+    metrics.finished(record(None, 401, provider=None))
+    assert models(metrics) == {"listed", "none"}
+
+
+def test_junk_names_share_one_label(metrics: Metrics) -> None:
+    for number in range(1000):
+        metrics.finished(record(f"junk-{number}", 404, provider=None))
+    assert models(metrics) == {"other"}
+
+
+def test_a_wildcard_providers_names_are_labels_after_a_2xx_and_100_at_most(metrics: Metrics) -> None:
+    for number in range(150):
+        metrics.finished(record(f"wild-{number}"))
+    metrics.finished(record("wild-0", 500))
+    names = models(metrics)
+    assert len(names) == 101
+    assert "other" in names
+    assert "wild-0" in names
+
+
+def test_s4_53_tokens_are_counted_by_type(metrics: Metrics) -> None:
+    tokens = {"prompt_tokens": 10, "completion_tokens": 5, "cached_tokens": 4, "reasoning_tokens": 2}
+    metrics.finished(record("listed", **tokens))
+    text = metrics.render({metric_catalogue.CONFIG_VERSION: 3}).decode()
+    for kind, count in (("prompt", 10), ("completion", 5), ("cached", 4), ("reasoning", 2)):
+        assert f'llm_proxy_tokens_total{{model="listed",provider="a",token_type="{kind}"}} {count}.0' in text
+    assert "\nllm_gateway_config_version 3.0\n" in text
+
+
+@pytest.mark.parametrize(
+    ("reason", "status", "healthy"),
+    [
+        ("connect", None, 0.0),
+        ("status", 401, 0.0),
+        ("status", 500, 0.0),
+        ("status", 400, 1.0),
+        ("status", 429, 1.0),
+    ],
+)
+def test_s4_54_health_follows_what_providers_answer(
+    metrics: Metrics, reason: str, status: int | None, healthy: float
+) -> None:
+    metrics.finished(record("listed"))
+    metrics.attempt_failed(
+        AttemptEnded(
+            request_id="r",
+            attempt=1,
+            started_at=1,
+            outcome="error",
+            provider="a",
+            model="listed",
+            upstream_model="up",
+            reason=reason,
+            status=status,
+            detail="x",
+        )
+    )
+    assert metrics.registry.get_sample_value("llm_proxy_provider_health", {"provider": "a"}) == healthy
+
+
+def test_a_reply_from_the_cache_says_nothing_of_its_provider(metrics: Metrics) -> None:
+    metrics.finished(record("listed", cache_hit=True, prompt_tokens=10, completion_tokens=5, ttft_ms=1.0))
+    text = metrics.render({}).decode()
+    assert 'model="listed",provider="none",status_code="200"} 1.0' in text
+    assert 'provider="a"' not in text
+    for series in (
+        "llm_proxy_tokens_total",
+        "llm_proxy_provider_latency_seconds_count",
+        "llm_gateway_time_to_first_token_seconds_count",
+    ):
+        counts = [line.rsplit(" ", 1)[1] for line in text.splitlines() if line.startswith(series + "{")]
+        assert set(counts) <= {"0.0"}, series
+
+
+def test_cache_results_are_counted(metrics: Metrics) -> None:
+    results: tuple[tuple[CacheResult, int], ...] = (("hit", 3), ("miss", 2), ("bypass", 1))
+    for result, count in results:
+        for _ in range(count):
+            metrics.cache_answered(result)
+    metrics.cache_failed()
+    text = metrics.render({}).decode()
+    for result, count in results:
+        assert f'llm_gateway_cache_requests_total{{result="{result}"}} {count}.0' in text
+    assert "llm_gateway_cache_failures_total 1.0" in text
+
+
+def test_recovery_steps_are_counted(metrics: Metrics) -> None:
+    for step in ("failover", "retry", "retry", "over_budget"):
+        metrics.attempt_failed(
+            AttemptEnded(
+                request_id="r",
+                attempt=1,
+                started_at=1,
+                outcome="error",
+                provider="a",
+                model="listed",
+                upstream_model="up",
+                reason="cut",
+                status=None,
+                detail="x",
+                next_step=step,
+            )
+        )
+    read = metrics.registry.get_sample_value
+    counts = {
+        step: read("llm_gateway_recovery_steps_total", {"provider": "a", "step": step})
+        for step in ("failover", "retry", "over_budget")
+    }
+    assert counts == {"failover": 1, "retry": 2, "over_budget": 1}
+
+
+def test_open_breakers_are_shown_until_they_close(metrics: Metrics) -> None:
+    def shown(provider: str) -> float | None:
+        return metrics.registry.get_sample_value("llm_gateway_open_breakers", {"provider": provider})
+
+    metrics.breaker_opened("a")
+    metrics.set_open_breakers({"a": 2, "b": 1})
+    assert (shown("a"), shown("b")) == (2, 1)
+    metrics.set_open_breakers({"b": 3})
+    assert (shown("a"), shown("b")) == (0, 3)
+    openings = metrics.registry.get_sample_value("llm_gateway_breaker_openings_total", {"provider": "a"})
+    assert openings == 1
+
+
+def test_only_new_losses_of_records_are_added(metrics: Metrics) -> None:
+    metrics.set_record_losses(2, 1)
+    metrics.set_record_losses(5, 1)
+    read = metrics.registry.get_sample_value
+    assert read(metric_catalogue.LOST_RECORDS.name) == 5
+    assert read(metric_catalogue.REJECTED_RECORDS.name) == 1
