@@ -10,7 +10,7 @@ SOURCE = ROOT / "src" / "llm_gateway"
 # A module of at most this many lines may be tested through the modules that use it.
 SHORT = 60
 # The least share of longer modules that have a test file of their name.
-LEAST_SHARE = 0.13
+LEAST_SHARE = 0.4
 MODULES = sorted(
     path.relative_to(SOURCE)
     for path in SOURCE.rglob("*.py")
@@ -32,6 +32,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "admin/usage/schemas.py": "contract/test_admin_usage.py",
     "app/asgi.py": "e2e/test_statuses_and_headers.py",
     "app/commands.py": "e2e/test_command_line.py",
+    "app/fastapi_app.py": "e2e/test_docs_and_cors.py",
     "app/lifespan.py": "e2e/test_shutdown.py",
     "app/reporting.py": "e2e/test_observability.py",
     "app/routes.py": "e2e/test_statuses_and_headers.py",
@@ -39,7 +40,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "app/wiring.py": "e2e/test_sdk_chat.py",
     "core/errors.py": "docs/test_api.py",
     "core/sse.py": "property/test_stream_relay.py",
-    "wire/openai_responses/texts.py": "unit/test_counting_streams.py",
     "flow/accounting/token_estimates.py": "unit/test_counting_streams.py",
     "flow/config/browser.py": "contract/test_crud.py",
     "flow/config/rows/credentials.py": "contract/test_editor.py",
@@ -56,7 +56,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "flow/request/upstream_errors.py": "unit/flow/request/test_recovery.py",
     "http/errors.py": "unit/surfaces/openai/test_dialect.py",
     "http/types.py": "integration/server/http1/test_protocol.py",
-    "app/fastapi_app.py": "e2e/test_docs_and_cors.py",
     "flow/request/cached_answer.py": "unit/test_caching.py",
     "flow/request/cached_stream.py": "unit/test_caching.py",
     "flow/request/reply.py": "property/test_stream_relay.py",
@@ -78,9 +77,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "infra/database/usage/repository.py": "contract/test_usage_store.py",
     "infra/database/usage/statements.py": "contract/test_usage_store.py",
     "infra/journal/files.py": "unit/infra/journal/test_writer.py",
-    "infra/token_counting/counter.py": "unit/test_token_counter.py",
-    "infra/token_counting/vocabularies.py": "unit/test_token_counter.py",
-    "infra/token_counting/vocabularies.py": "unit/infra/token_counting/test_counter.py",
     "infra/rate_limits/redis_storage.py": "integration/test_redis_window.py",
     "infra/upstream/aiohttp/connections.py": "contract/test_upstream_connections.py",
     "infra/upstream/aiohttp/transport.py": "contract/test_upstreams.py",
@@ -88,11 +84,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "infra/upstream/http11/origin.py": "unit/infra/upstream/http11/test_connection.py",
     "infra/upstream/http11/pool.py": "contract/test_upstream_connections.py",
     "infra/upstream/http11/reply.py": "contract/test_relaying.py",
-    "infra/upstream/oauth_tokens.py": "contract/test_upstream_tokens.py",
-    "infra/upstream/resolver.py": "contract/test_upstream_dialing.py",
-    "infra/upstream/simulated/bodies.py": "unit/test_simulated_upstream.py",
-    "infra/upstream/simulated/bodies.py": "unit/infra/upstream/simulated/test_upstream.py",
-    "ops/health.py": "e2e/test_observability.py",
     "ops/openapi.py": "docs/test_api.py",
     "providers/anthropic/adapter.py": "contract/test_anthropic_wire.py",
     "providers/anthropic/models.py": "unit/test_anthropic_encoding.py",
@@ -106,24 +97,25 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "providers/gemini/generation.py": "unit/test_gemini_encoding.py",
     "providers/gemini/media.py": "unit/test_gemini_encoding.py",
     "providers/gemini/streaming.py": "property/test_gemini_stream.py",
-    "wire/gemini/contents.py": "unit/test_gemini_decoding.py",
     "providers/openai/adapter.py": "contract/test_adapters.py",
     "providers/openai/azure.py": "unit/test_openai_family.py",
     "providers/openai/chat_stream.py": "unit/test_openai_stream.py",
     "providers/openai/errors.py": "contract/test_adapters.py",
     "providers/openai/event_stream.py": "unit/test_openai_stream.py",
-    "wire/openai_responses/responses.py": "unit/test_responses_stream.py",
-    "wire/openai_chat/texts.py": "unit/test_counting_streams.py",
-    "wire/anthropic_messages/messages.py": "unit/test_anthropic_messages.py",
-    "wire/openai_chat/usage.py": "contract/test_adapters.py",
-    "wire/openai_chat/conversation.py": "unit/test_anthropic_messages.py",
-    "wire/openai_chat/request_reader.py": "unit/test_anthropic_messages.py",
     "providers/translating/stream.py": "property/test_gemini_stream.py",
-    "wire/openai_chat/reply_writer.py": "unit/test_gemini_decoding.py",
     "surfaces/openai/fields.py": "e2e/test_bad_input.py",
     "surfaces/openai/models.py": "e2e/test_sdk_others.py",
     "surfaces/openai/parsing.py": "e2e/test_bad_input.py",
     "surfaces/openai/routes.py": "e2e/test_sdk_chat.py",
+    "wire/anthropic_messages/messages.py": "unit/test_anthropic_messages.py",
+    "wire/gemini/contents.py": "unit/test_gemini_decoding.py",
+    "wire/openai_chat/conversation.py": "unit/test_anthropic_messages.py",
+    "wire/openai_chat/reply_writer.py": "unit/test_gemini_decoding.py",
+    "wire/openai_chat/request_reader.py": "unit/test_anthropic_messages.py",
+    "wire/openai_chat/texts.py": "unit/test_counting_streams.py",
+    "wire/openai_chat/usage.py": "contract/test_adapters.py",
+    "wire/openai_responses/responses.py": "unit/test_responses_stream.py",
+    "wire/openai_responses/texts.py": "unit/test_counting_streams.py",
 }
 
 

@@ -21,7 +21,7 @@ from llm_gateway.core.secret import Secret
 from llm_gateway.providers.base import Adapter, ReplyStream, UpstreamErrorBody
 from llm_gateway.providers.registry import ADAPTERS, KINDS
 from llm_gateway.wire.errors import BadReply
-from tests.fakes.at_once import told_at_once
+from tests.fakes.whole_replies import read_whole_reply
 
 WIRE = Path(__file__).parents[1] / "wire"
 SECRET = "sk-known-to-headers-alone"
@@ -168,7 +168,7 @@ def test_garbage_is_a_bad_reply(adapter: Adapter, body: bytes) -> None:
     with pytest.raises(BadReply):
         adapter.decode(body, request())
     with pytest.raises(BadReply):
-        told_at_once(adapter, body, request(stream=True))
+        read_whole_reply(adapter, body, request(stream=True))
     if body != b"[1]":
         with pytest.raises(BadReply):
             adapter.decode_models(body)
@@ -183,7 +183,7 @@ def test_any_bytes_are_an_answer_or_a_bad_reply(adapter: Adapter, body: bytes) -
     assert all(isinstance(text, str | None) for text in said)
     for decode in (
         lambda: adapter.decode(body, request()),
-        lambda: told_at_once(adapter, body, request(stream=True)),
+        lambda: read_whole_reply(adapter, body, request(stream=True)),
         lambda: adapter.decode_models(body),
     ):
         with suppress(BadReply):

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.admin_desk import Desk, sitting
+from tests.fakes.admin_client import AdminClient, admin_client
 from tests.fakes.stores import opened
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -26,22 +26,22 @@ CREDENTIAL = {"key": "sk-my-secret-key", "name": "Default Key", "allowed_models"
 
 
 @pytest.fixture
-async def desk(store_url: str | None, data_dir: Path) -> AsyncIterator[Desk]:
-    async with opened(store_url, data_dir, environ={"SET": "sk-x"}) as store, sitting(store) as desk:
+async def desk(store_url: str | None, data_dir: Path) -> AsyncIterator[AdminClient]:
+    async with opened(store_url, data_dir, environ={"SET": "sk-x"}) as store, admin_client(store) as desk:
         yield desk
 
 
 @pytest.fixture
-async def quick_desk(data_dir: Path) -> AsyncIterator[Desk]:
+async def quick_desk(data_dir: Path) -> AsyncIterator[AdminClient]:
     """On SQLite alone: for what happens before a store is asked."""
-    async with opened(None, data_dir) as store, sitting(store) as desk:
+    async with opened(None, data_dir) as store, admin_client(store) as desk:
         yield desk
 
 
 # --- providers -------------------------------------------------------------------------------------
 
 
-async def test_s4_38_to_s4_42_a_providers_life(desk: Desk) -> None:
+async def test_s4_38_to_s4_42_a_providers_life(desk: AdminClient) -> None:
     made = await desk.ask("POST", "/providers", 201, json=PROVIDER)
     times = (made.pop("created_at"), made.pop("updated_at"))
     assert all(TIME.fullmatch(time) for time in times)
@@ -85,7 +85,7 @@ async def test_s4_38_to_s4_42_a_providers_life(desk: Desk) -> None:
         await desk.refused(method, path, 404)
 
 
-async def test_what_was_shown_can_be_sent_back(desk: Desk) -> None:
+async def test_what_was_shown_can_be_sent_back(desk: AdminClient) -> None:
     await desk.ask("POST", "/providers", 201, json=PROVIDER)
     row = await desk.ask("GET", "/providers/1")
     for name in ("id", "created_at", "updated_at"):
@@ -97,7 +97,7 @@ async def test_what_was_shown_can_be_sent_back(desk: Desk) -> None:
     assert catalog.providers[0].secret.reveal() == PROVIDER["api_key"]
 
 
-async def test_s2_8_a_reference_is_shown_and_must_resolve(desk: Desk) -> None:
+async def test_s2_8_a_reference_is_shown_and_must_resolve(desk: AdminClient) -> None:
     made = await desk.ask("POST", "/providers", 201, json=PROVIDER | {"api_key": "env:SET"})
     assert made["api_key"] == "env:SET"
     error = await desk.refused("PATCH", "/providers/1", json={"api_key": "env:NOT_SET"})
@@ -122,7 +122,7 @@ async def test_s2_8_a_reference_is_shown_and_must_resolve(desk: Desk) -> None:
         ("rpm", 5), ("id", 5),
     ],
 )  # fmt: skip
-async def test_c31_a_bad_provider_names_the_field(quick_desk: Desk, field: str, value: Any) -> None:
+async def test_c31_a_bad_provider_names_the_field(quick_desk: AdminClient, field: str, value: Any) -> None:
     error = await quick_desk.refused("POST", "/providers", json=PROVIDER | {field: value})
     assert str(error["param"]).split(".")[0] == field
     assert "hunter2" not in str(error)
@@ -133,7 +133,7 @@ async def test_c31_a_bad_provider_names_the_field(quick_desk: Desk, field: str, 
     assert await quick_desk.store.catalog.version() == 2
 
 
-async def test_c31_conflicts_and_unknown_ids(desk: Desk) -> None:
+async def test_c31_conflicts_and_unknown_ids(desk: AdminClient) -> None:
     await desk.ask("POST", "/providers", 201, json=PROVIDER)
     error = await desk.refused("POST", "/providers", 409, json=PROVIDER)
     assert (error["param"], error["code"]) == ("provider_key", "conflict")
@@ -152,7 +152,7 @@ async def test_c31_conflicts_and_unknown_ids(desk: Desk) -> None:
 # --- credentials -----------------------------------------------------------------------------------
 
 
-async def test_s4_43_s4_44_c17_a_credentials_life(desk: Desk) -> None:
+async def test_s4_43_s4_44_c17_a_credentials_life(desk: AdminClient) -> None:
     made = await desk.ask("POST", "/credentials", 201, json=CREDENTIAL | {"rate_limit": 100})
     times = (made.pop("created_at"), made.pop("updated_at"))
     assert all(TIME.fullmatch(time) for time in times)
@@ -182,7 +182,7 @@ async def test_s4_43_s4_44_c17_a_credentials_life(desk: Desk) -> None:
     await desk.refused("POST", "/credentials/1/rotate", 404)
 
 
-async def test_s4_48_s4_49_zero_and_null_are_different_limits(desk: Desk) -> None:
+async def test_s4_48_s4_49_zero_and_null_are_different_limits(desk: AdminClient) -> None:
     bodies: list[dict[str, Any]] = [{"rate_limit": 0}, {"rate_limit": None}, {}]
     for number, body in enumerate(bodies):
         made = await desk.ask("POST", "/credentials", 201, json={"name": f"n{number}"} | body)
@@ -194,7 +194,7 @@ async def test_s4_48_s4_49_zero_and_null_are_different_limits(desk: Desk) -> Non
 
 @pytest.mark.parametrize("key", ["x", "0123", "ab cd", "ключ", "a" * 256, "sk-" + "z" * 40])
 async def test_c15_any_printable_key_may_be_supplied_and_little_of_it_shows(
-    quick_desk: Desk, key: str
+    quick_desk: AdminClient, key: str
 ) -> None:
     made = await quick_desk.ask("POST", "/credentials", 201, json={"name": "n", "key": key})
     assert key.startswith(made["key_prefix"])
@@ -216,7 +216,7 @@ async def test_c15_any_printable_key_may_be_supplied_and_little_of_it_shows(
         ("rate_limits", 5), ("key_prefix", "x"),
     ],
 )  # fmt: skip
-async def test_c31_a_bad_credential_names_the_field(quick_desk: Desk, field: str, value: Any) -> None:
+async def test_c31_a_bad_credential_names_the_field(quick_desk: AdminClient, field: str, value: Any) -> None:
     error = await quick_desk.refused("POST", "/credentials", json=CREDENTIAL | {field: value})
     assert str(error["param"]).split(".")[0] == field
     assert "hunter2" not in str(error)
@@ -228,7 +228,7 @@ async def test_c31_a_bad_credential_names_the_field(quick_desk: Desk, field: str
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b"null", b"5", b"\xff", b'{"name":"\\ud800"}', b"[" * 100_000]
 )
-async def test_bodies_that_are_no_object_are_refused(quick_desk: Desk, content: bytes) -> None:
+async def test_bodies_that_are_no_object_are_refused(quick_desk: AdminClient, content: bytes) -> None:
     headers = {"content-type": "application/json"}
     for noun in ("providers", "credentials"):
         answer = await quick_desk.client.post(f"/admin/v1/{noun}", content=content, headers=headers)
@@ -239,7 +239,7 @@ async def test_bodies_that_are_no_object_are_refused(quick_desk: Desk, content: 
 
 
 @pytest.mark.parametrize("noun", ["providers", "credentials"])
-async def test_lists_come_in_pages(desk: Desk, noun: str) -> None:
+async def test_lists_come_in_pages(desk: AdminClient, noun: str) -> None:
     for number in range(5):
         body = PROVIDER | {"provider_key": f"p{number}"} if noun == "providers" else {"name": "same"}
         await desk.ask("POST", f"/{noun}", 201, json=body)
@@ -264,7 +264,7 @@ async def test_lists_come_in_pages(desk: Desk, noun: str) -> None:
 # --- config ----------------------------------------------------------------------------------------
 
 
-async def test_s4_45_s4_46_reload_and_version(desk: Desk) -> None:
+async def test_s4_45_s4_46_reload_and_version(desk: AdminClient) -> None:
     shown = await desk.ask("GET", "/config/version")
     assert TIME.fullmatch(shown.pop("loaded_at"))
     expected = {"version": 1, "database_version": 1, "source": "database", "refused": None, "error": None}
@@ -278,7 +278,7 @@ async def test_s4_45_s4_46_reload_and_version(desk: Desk) -> None:
     assert desk.store.worker_registry.announced == 2
 
 
-async def test_a_refused_configuration_is_explained_and_can_be_mended_row_by_row(desk: Desk) -> None:
+async def test_a_refused_configuration_is_explained_and_can_be_mended_row_by_row(desk: AdminClient) -> None:
     for key in "abc":
         await desk.ask("POST", "/providers", 201, json=PROVIDER | {"provider_key": key})
     for key in "ab":
@@ -300,7 +300,7 @@ async def test_a_refused_configuration_is_explained_and_can_be_mended_row_by_row
     assert (await desk.ask("GET", "/config/version"))["refused"] is None
 
 
-async def test_100_edits_at_once_are_all_in_force_when_they_answer(desk: Desk) -> None:
+async def test_100_edits_at_once_are_all_in_force_when_they_answer(desk: AdminClient) -> None:
     await desk.ask("POST", "/providers", 201, json=PROVIDER)
 
     async def edit(number: int) -> None:
@@ -319,7 +319,7 @@ async def test_100_edits_at_once_are_all_in_force_when_they_answer(desk: Desk) -
 async def test_without_the_database_writes_are_503_and_the_version_still_shows(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with opened(None, data_dir) as store, sitting(store) as desk:
+    async with opened(None, data_dir) as store, admin_client(store) as desk:
         await desk.ask("POST", "/providers", 201, json=PROVIDER)
         await store.engine.dispose()
         for file in data_dir.glob("llm-gateway.db*"):
@@ -338,7 +338,7 @@ async def test_without_the_database_writes_are_503_and_the_version_still_shows(
         assert "not available" in shown["error"]
 
 
-async def test_no_answer_ever_holds_a_secret_or_a_key(desk: Desk) -> None:
+async def test_no_answer_ever_holds_a_secret_or_a_key(desk: AdminClient) -> None:
     answers = []
     client = desk.client
     for method, path, body in (
@@ -364,7 +364,7 @@ async def test_no_answer_ever_holds_a_secret_or_a_key(desk: Desk) -> None:
     assert "my-secret" not in text
 
 
-async def test_a_route_is_explained(quick_desk: Desk) -> None:
+async def test_a_route_is_explained(quick_desk: AdminClient) -> None:
     await quick_desk.ask("POST", "/providers", 201, json=PROVIDER | {"model_mapping": {"m": "up"}})
     credential = await quick_desk.ask("POST", "/credentials", 201, json=CREDENTIAL | {"rate_limit": 5})
     said = await quick_desk.ask(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.admin_desk import Desk, sitting
+from tests.fakes.admin_client import AdminClient, admin_client
 from tests.fakes.stores import opened
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
@@ -60,19 +60,19 @@ PROVIDER = {
 
 
 @pytest.fixture
-async def desk(store_url: str | None, data_dir: Path) -> AsyncIterator[Desk]:
-    async with opened(store_url, data_dir) as store, sitting(store) as desk:
+async def desk(store_url: str | None, data_dir: Path) -> AsyncIterator[AdminClient]:
+    async with opened(store_url, data_dir) as store, admin_client(store) as desk:
         yield desk
 
 
 @pytest.fixture
-async def quick_desk(data_dir: Path) -> AsyncIterator[Desk]:
+async def quick_desk(data_dir: Path) -> AsyncIterator[AdminClient]:
     """On SQLite alone: for what happens before a store is asked."""
-    async with opened(None, data_dir) as store, sitting(store) as desk:
+    async with opened(None, data_dir) as store, admin_client(store) as desk:
         yield desk
 
 
-async def test_a_models_life(desk: Desk) -> None:
+async def test_a_models_life(desk: AdminClient) -> None:
     made = await desk.ask("POST", "/models", 201, json=EVERYTHING)
     times = (made.pop("created_at"), made.pop("updated_at"))
     assert all(TIME.fullmatch(time) for time in times)
@@ -104,7 +104,7 @@ async def test_a_models_life(desk: Desk) -> None:
         await desk.refused(method, "/models/1", 404)
 
 
-async def test_a_name_alone_is_enough_and_what_was_shown_can_be_sent_back(desk: Desk) -> None:
+async def test_a_name_alone_is_enough_and_what_was_shown_can_be_sent_back(desk: AdminClient) -> None:
     made = await desk.ask("POST", "/models", 201, json={"name": "m"})
     assert {name: made[name] for name in DEFAULTS} == DEFAULTS
     row = await desk.ask("GET", "/models/m")
@@ -113,14 +113,14 @@ async def test_a_name_alone_is_enough_and_what_was_shown_can_be_sent_back(desk: 
     assert (await desk.ask("PUT", "/models/m", json=row))["config_version"] == 2, "nothing changed"
 
 
-async def test_a_name_of_digits_goes_by_its_id(desk: Desk) -> None:
+async def test_a_name_of_digits_goes_by_its_id(desk: AdminClient) -> None:
     for name in ("7", "m"):
         await desk.ask("POST", "/models", 201, json={"name": name})
     assert (await desk.ask("GET", "/models/1"))["name"] == "7"
     await desk.refused("GET", "/models/7", 404)
 
 
-async def test_warnings_follow_the_providers_and_deleting_one_stays_possible(desk: Desk) -> None:
+async def test_warnings_follow_the_providers_and_deleting_one_stays_possible(desk: AdminClient) -> None:
     await desk.ask("POST", "/providers", 201, json=PROVIDER)
     await desk.ask(
         "POST", "/providers", 201, json=PROVIDER | {"provider_key": "other", "model_mapping": {"x": "y"}}
@@ -141,7 +141,7 @@ async def test_warnings_follow_the_providers_and_deleting_one_stays_possible(des
     ]
 
 
-async def test_models_without_settings_are_named_when_asked_for(desk: Desk) -> None:
+async def test_models_without_settings_are_named_when_asked_for(desk: AdminClient) -> None:
     await desk.ask("POST", "/providers", 201, json=PROVIDER)
     await desk.ask("POST", "/models", 201, json={"name": "gpt-4o"})
     assert "unconfigured" not in await desk.ask("GET", "/models")
@@ -178,7 +178,9 @@ async def test_models_without_settings_are_named_when_asked_for(desk: Desk) -> N
         ("weight", 1, "weight"), ("id", 5, "id"),
     ],
 )  # fmt: skip
-async def test_c31_a_bad_model_names_the_field(quick_desk: Desk, field: str, value: Any, param: str) -> None:
+async def test_c31_a_bad_model_names_the_field(
+    quick_desk: AdminClient, field: str, value: Any, param: str
+) -> None:
     error = await quick_desk.refused("POST", "/models", json={"name": "m", field: value})
     assert error["param"] == param or str(error["param"]).startswith(param + ".")
     await quick_desk.ask("POST", "/models", 201, json={"name": "m"})
@@ -187,7 +189,7 @@ async def test_c31_a_bad_model_names_the_field(quick_desk: Desk, field: str, val
     assert await quick_desk.store.catalog.version() == 2
 
 
-async def test_numbers_that_json_does_not_have_are_refused(quick_desk: Desk) -> None:
+async def test_numbers_that_json_does_not_have_are_refused(quick_desk: AdminClient) -> None:
     for number in (b"NaN", b"Infinity", b"-Infinity", b"1e999"):
         content = b'{"name":"m","timeouts":{"idle":' + number + b"}}"
         headers = {"content-type": "application/json"}
@@ -195,7 +197,7 @@ async def test_numbers_that_json_does_not_have_are_refused(quick_desk: Desk) -> 
         assert error["param"] == "timeouts.idle"
 
 
-async def test_conflicts_and_unknown_ones(desk: Desk) -> None:
+async def test_conflicts_and_unknown_ones(desk: AdminClient) -> None:
     task = {"name": "t", "models": ["m"]}
     await desk.ask("POST", "/models", 201, json={"name": "m"})
     await desk.ask("POST", "/task-types", 201, json=task)
@@ -209,7 +211,7 @@ async def test_conflicts_and_unknown_ones(desk: Desk) -> None:
                 assert error["code"] == "not_found"
 
 
-async def test_a_task_types_life(desk: Desk) -> None:
+async def test_a_task_types_life(desk: AdminClient) -> None:
     made = await desk.ask("POST", "/task-types", 201, json={"name": "text/short", "models": ["b", "a"]})
     assert (made["id"], made["models"], made["config_version"]) == (1, ["b", "a"], 2)
     (row,) = (await desk.ask("GET", "/task-types"))["data"]
@@ -230,7 +232,7 @@ async def test_a_task_types_life(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("noun", ["models", "task-types"])
-async def test_lists_come_in_pages(desk: Desk, noun: str) -> None:
+async def test_lists_come_in_pages(desk: AdminClient, noun: str) -> None:
     for number in range(3):
         await desk.ask(
             "POST",
@@ -244,7 +246,7 @@ async def test_lists_come_in_pages(desk: Desk, noun: str) -> None:
     assert second["next_cursor"] is None
 
 
-async def test_a_row_broken_by_hand_is_listed_and_mended(desk: Desk) -> None:
+async def test_a_row_broken_by_hand_is_listed_and_mended(desk: AdminClient) -> None:
     await desk.ask("POST", "/models", 201, json={"name": "m"})
     await desk.ask("POST", "/task-types", 201, json={"name": "t", "models": ["m"]})
     await desk.ask("POST", "/providers", 201, json=PROVIDER)
@@ -268,7 +270,7 @@ async def test_a_row_broken_by_hand_is_listed_and_mended(desk: Desk) -> None:
 # --- what providers and credentials have beside ---------------------------------------------------------
 
 
-async def test_a_providers_oauth2_and_its_other_newer_fields(desk: Desk) -> None:
+async def test_a_providers_oauth2_and_its_other_newer_fields(desk: AdminClient) -> None:
     oauth2 = {"token_url": "https://login.example/token?tenant=1", "client_id": "me", "scope": None}
     beside: dict[str, Any] = {
         "oauth2": oauth2,
@@ -304,14 +306,14 @@ async def test_a_providers_oauth2_and_its_other_newer_fields(desk: Desk) -> None
     ],
 )  # fmt: skip
 async def test_bad_newer_fields_of_a_provider_are_named(
-    quick_desk: Desk, field: str, value: Any, param: str
+    quick_desk: AdminClient, field: str, value: Any, param: str
 ) -> None:
     error = await quick_desk.refused("POST", "/providers", json=PROVIDER | {field: value})
     assert error["param"] == param
     assert "hunter2" not in str(error)
 
 
-async def test_a_credentials_cache(desk: Desk) -> None:
+async def test_a_credentials_cache(desk: AdminClient) -> None:
     cache = {"is_enabled": True, "ttl": None, "is_shared": False}
     made = await desk.ask("POST", "/credentials", 201, json={"name": "c", "cache": {}})
     assert made["cache"] == cache

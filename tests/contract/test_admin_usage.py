@@ -11,14 +11,14 @@ import pytest
 
 from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.infra.json_lines import to_line
-from tests.fakes.admin_desk import Desk, sitting
-from tests.fakes.facts import failed_attempt
+from tests.fakes.admin_client import AdminClient, admin_client
 from tests.fakes.stores import opened
+from tests.fakes.usage_records import failed_attempt
 
 
 @pytest.fixture
-async def desk(store_url: str | None, data_dir: Path) -> AsyncIterator[Desk]:
-    async with opened(store_url, data_dir) as store, sitting(store) as desk:
+async def desk(store_url: str | None, data_dir: Path) -> AsyncIterator[AdminClient]:
+    async with opened(store_url, data_dir) as store, admin_client(store) as desk:
         yield desk
 
 
@@ -47,7 +47,7 @@ def fact(minutes: int, **changes: Any) -> UsageRecord:
     return UsageRecord(**values | changes)
 
 
-async def test_usage_rows_have_the_issues_fields_and_are_flushed_first(desk: Desk) -> None:
+async def test_usage_rows_have_the_issues_fields_and_are_flushed_first(desk: AdminClient) -> None:
     await desk.store.usage.upsert([to_line(fact(0, prompt_tokens=3, ttft_ms=1.5))])
     page = await desk.ask("GET", "/usage")
     assert desk.flushed == 1
@@ -57,7 +57,7 @@ async def test_usage_rows_have_the_issues_fields_and_are_flushed_first(desk: Des
     assert (row["prompt_tokens"], row["ttft_ms"], row["total_tokens"], row["stream"]) == (3, 1.5, None, False)
 
 
-async def test_usage_filters(desk: Desk) -> None:
+async def test_usage_filters(desk: AdminClient) -> None:
     rows = [fact(n, credential="ab"[n % 2], outcome="error" if n == 3 else "ok") for n in range(6)]
     await desk.store.usage.upsert([to_line(row) for row in rows])
 
@@ -85,7 +85,7 @@ async def test_usage_filters(desk: Desk) -> None:
     assert [row["request_id"] for row in answer.json()["data"]] == ["id-5"]
 
 
-async def test_usage_pages(desk: Desk) -> None:
+async def test_usage_pages(desk: AdminClient) -> None:
     await desk.store.usage.upsert([to_line(fact(n)) for n in range(5)])
     seen, cursor, pages = [], None, 0
     while pages == 0 or cursor is not None:
@@ -96,7 +96,7 @@ async def test_usage_pages(desk: Desk) -> None:
     assert (seen, pages) == ([f"id-{n}" for n in (4, 3, 2, 1, 0)], 3)
 
 
-async def test_bad_usage_filters_are_named(desk: Desk) -> None:
+async def test_bad_usage_filters_are_named(desk: AdminClient) -> None:
     for field, value in (
         ("outcome", "fine"), ("since", "yesterday"), ("since", "1e300"), ("since", "2026-13-01"), ("since", ""),
         ("until", "9" * 30), ("limit", 0), ("limit", 1001), ("cursor", "x"), ("cursor", "YS5i"),
@@ -106,7 +106,7 @@ async def test_bad_usage_filters_are_named(desk: Desk) -> None:
         assert error["param"] == field
 
 
-async def test_one_request_is_shown_with_its_attempts_in_order(desk: Desk) -> None:
+async def test_one_request_is_shown_with_its_attempts_in_order(desk: AdminClient) -> None:
     end = fact(0, attempts=2, upstream_latency_ms=5.0, prompt_tokens=3, client_request_id="mine")
     await desk.store.usage.upsert(
         [to_line(end), to_line(failed_attempt("id-0")), to_line(fact(1, attempts=1))]
@@ -141,7 +141,7 @@ async def test_one_request_is_shown_with_its_attempts_in_order(desk: Desk) -> No
 
 
 @pytest.mark.parametrize("request_id", ["none-such", "mine", "a%00b"])
-async def test_a_request_without_a_row_is_not_found(desk: Desk, request_id: str) -> None:
+async def test_a_request_without_a_row_is_not_found(desk: AdminClient, request_id: str) -> None:
     """A client's own id of the request does not find it."""
     await desk.store.usage.upsert([to_line(fact(0, client_request_id="mine"))])
     error = await desk.refused("GET", f"/usage/{request_id}", 404)

@@ -31,8 +31,8 @@ from tests.fakes.anthropic_wire import (
     play,
     request_faults,
 )
-from tests.fakes.at_once import told_at_once
-from tests.fakes.replaying import replaying
+from tests.fakes.replay_server import replaying
+from tests.fakes.whole_replies import read_whole_reply
 
 ADAPTER = AnthropicAdapter()
 every = pytest.mark.parametrize("one", RECORDINGS, ids=lambda one: one.name)
@@ -153,7 +153,7 @@ def test_streams_are_chunks_to_openais_sdk_and_add_up_to_the_completion(one: Rec
     streamed = reader.feed(one.stream) + reader.end()
     assert reader.done
     assert reader.finished
-    at_once, usage = told_at_once(ADAPTER, whole(one), request)
+    at_once, usage = read_whole_reply(ADAPTER, whole(one), request)
     done = ADAPTER.decode(whole(one), request)
     assert usage == reader.usage == done.usage
     for events in (streamed, at_once):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.admin_desk import sitting
+from tests.fakes.admin_client import admin_client
 from tests.fakes.stores import opened
 
 # Names that a sentence about a fault could be misread by.
@@ -22,7 +22,7 @@ async def test_the_field_of_an_error_does_not_depend_on_names(data_dir: Path, na
         ("/task-types", {"name": name, "models": ["a*"]}, "models"),
         ("/credentials", {"name": name, "cache": {"ttl": -1}}, "cache.ttl"),
     ]
-    async with opened(None, data_dir) as store, sitting(store) as desk:
+    async with opened(None, data_dir) as store, admin_client(store) as desk:
         for path, body, param in cases:
             error = await desk.refused("POST", path, json=body)
             assert (error["param"], repr(name) in error["message"]) == (param, True)
@@ -37,7 +37,7 @@ async def test_the_list_of_every_resource_continues_after_its_cursor(data_dir: P
         "/task-types": [{"name": f"t{n}", "models": ["m"]} for n in range(5)],
         "/credentials": [{"name": f"c{n}"} for n in range(5)],
     }
-    async with opened(None, data_dir) as store, sitting(store) as desk:
+    async with opened(None, data_dir) as store, admin_client(store) as desk:
         for path, bodies in rows.items():
             made = [(await desk.ask("POST", path, 201, json=body))["id"] for body in bodies]
             listed: list[int] = []
@@ -55,7 +55,7 @@ async def test_the_list_of_every_resource_continues_after_its_cursor(data_dir: P
 
 async def test_c21_stale_workers_are_named(store_url: str | None, data_dir: Path) -> None:
     provider = {"provider_key": "p", "provider_type": "openai", "api_base": "http://x"}
-    async with opened(store_url, data_dir, barrier_timeout=0.05) as store, sitting(store) as desk:
+    async with opened(store_url, data_dir, barrier_timeout=0.05) as store, admin_client(store) as desk:
         store.worker_registry.others = {4711: 1}
         assert (await desk.ask("POST", "/providers", 201, json=provider))["stale_workers"] == [4711]
         assert (await desk.ask("POST", "/config/reload"))["stale_workers"] == [4711]

@@ -14,8 +14,8 @@ from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
 from llm_gateway.flow.ports.ledger import RecordsRejected
 from llm_gateway.flow.ports.usage import UsageFilter, UsagePlace
 from llm_gateway.infra.json_lines import to_line
-from tests.fakes.facts import MemoryStore, failed_attempt
 from tests.fakes.stores import Store, opened
+from tests.fakes.usage_records import InMemoryUsageStore, failed_attempt
 
 NOW = 1_790_000_000_123_457
 
@@ -55,7 +55,7 @@ class Table:
 
 class Memory:
     def __init__(self) -> None:
-        self._store = MemoryStore()
+        self._store = InMemoryUsageStore()
 
     async def put(self, facts: Sequence[UsageRecord | AttemptEnded]) -> None:
         await self._store.upsert([to_line(fact) for fact in facts])

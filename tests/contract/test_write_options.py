@@ -14,7 +14,7 @@ from llm_gateway.admin.write_options import read_if_match
 from llm_gateway.core.errors import BadRequest, PreconditionFailed
 from llm_gateway.flow.config.editor import EditOptions
 from llm_gateway.flow.config.rows.providers import ProviderUpdate
-from tests.fakes.admin_desk import Desk, sitting
+from tests.fakes.admin_client import AdminClient, admin_client
 from tests.fakes.stores import Store, opened
 
 PROVIDER = {"provider_key": "p", "provider_type": "openai", "api_base": "http://127.0.0.1:9/v1"}
@@ -42,20 +42,20 @@ TABLES = ("providers", "models", "task_types", "credentials", "config_versions")
 
 
 @pytest.fixture
-async def desk(store_url: str | None, data_dir: Path) -> AsyncIterator[Desk]:
-    async with opened(store_url, data_dir) as store, sitting(store) as desk:
+async def desk(store_url: str | None, data_dir: Path) -> AsyncIterator[AdminClient]:
+    async with opened(store_url, data_dir) as store, admin_client(store) as desk:
         await fill(store, desk)
         yield desk
 
 
 @pytest.fixture
-async def quick_desk(data_dir: Path) -> AsyncIterator[Desk]:
-    async with opened(None, data_dir) as store, sitting(store) as desk:
+async def quick_desk(data_dir: Path) -> AsyncIterator[AdminClient]:
+    async with opened(None, data_dir) as store, admin_client(store) as desk:
         await fill(store, desk)
         yield desk
 
 
-async def fill(store: Store, desk: Desk) -> None:
+async def fill(store: Store, desk: AdminClient) -> None:
     await store.add_provider("p")
     await desk.ask("POST", "/models", 201, json={"name": "m"})
     await desk.ask("POST", "/task-types", 201, json={"name": "t", "models": ["m"]})
@@ -63,7 +63,7 @@ async def fill(store: Store, desk: Desk) -> None:
 
 
 async def send(
-    desk: Desk,
+    desk: AdminClient,
     method: str,
     path: str,
     body: dict[str, Any] | None,
@@ -88,7 +88,7 @@ async def everything(store: Store) -> list[Any]:
 # --- dry_run ---------------------------------------------------------------------------------------
 
 
-async def test_a_dry_run_answers_like_the_write_and_stores_nothing(desk: Desk) -> None:
+async def test_a_dry_run_answers_like_the_write_and_stores_nothing(desk: AdminClient) -> None:
     before = await everything(desk.store)
     announced = desk.store.worker_registry.announced_version()
     in_force = desk.store.reloader.status.version
@@ -108,7 +108,7 @@ async def test_a_dry_run_answers_like_the_write_and_stores_nothing(desk: Desk) -
             assert (answer["id"], answer["deleted"]) == (1, False)
 
 
-async def test_a_dry_run_of_a_creation_answers_what_the_creation_stores(desk: Desk) -> None:
+async def test_a_dry_run_of_a_creation_answers_what_the_creation_stores(desk: AdminClient) -> None:
     for path, body in NEW.items():
         dry = (await send(desk, "POST", path, body, "?dry_run=true")).json()
         made = await send(desk, "POST", path, body)
@@ -128,7 +128,7 @@ async def test_a_dry_run_of_a_creation_answers_what_the_creation_stores(desk: De
     assert "fallbacks: no enabled provider serves 'x'" not in warned["warnings"], "a wildcard serves it"
 
 
-async def test_a_dry_run_warns_of_what_has_no_effect(desk: Desk) -> None:
+async def test_a_dry_run_warns_of_what_has_no_effect(desk: AdminClient) -> None:
     await desk.ask("PATCH", "/providers/1", json={"model_mapping": {"m": "m"}})
     body = {"name": "other", "models": ["m", "missing"]}
     dry = (await send(desk, "POST", "/task-types", body, "?dry_run=true")).json()
@@ -150,7 +150,12 @@ async def test_a_dry_run_warns_of_what_has_no_effect(desk: Desk) -> None:
     ],
 )
 async def test_a_dry_run_fails_like_the_write(
-    quick_desk: Desk, method: str, path: str, body: dict[str, Any] | None, status: int, param: str | None
+    quick_desk: AdminClient,
+    method: str,
+    path: str,
+    body: dict[str, Any] | None,
+    status: int,
+    param: str | None,
 ) -> None:
     before = await everything(quick_desk.store)
     dry = await send(quick_desk, method, path, body, "?dry_run=true")
@@ -161,7 +166,7 @@ async def test_a_dry_run_fails_like_the_write(
     assert await everything(quick_desk.store) == before
 
 
-async def test_a_misspelt_dry_run_writes_nothing(quick_desk: Desk) -> None:
+async def test_a_misspelt_dry_run_writes_nothing(quick_desk: AdminClient) -> None:
     for query in ("?dryrun=true", "?dry-run=true", "?dry_run=maybe", "?dry_run=true&force=1"):
         for method, path, body in WRITES:
             answer = await send(quick_desk, method, path, body, query)
@@ -169,7 +174,7 @@ async def test_a_misspelt_dry_run_writes_nothing(quick_desk: Desk) -> None:
     assert await quick_desk.store.catalog.version() == 5
 
 
-async def test_a_dry_run_of_a_repair_says_what_is_left(desk: Desk) -> None:
+async def test_a_dry_run_of_a_repair_says_what_is_left(desk: AdminClient) -> None:
     await desk.store.add_provider("q")
     await desk.store.sql("UPDATE providers SET api_base = 'nonsense'")
     await desk.store.reloader.reload()
@@ -183,7 +188,7 @@ async def test_a_dry_run_of_a_repair_says_what_is_left(desk: Desk) -> None:
 # --- If-Match --------------------------------------------------------------------------------------
 
 
-async def test_a_write_with_a_stale_version_is_412_and_names_the_current_one(desk: Desk) -> None:
+async def test_a_write_with_a_stale_version_is_412_and_names_the_current_one(desk: AdminClient) -> None:
     before = await everything(desk.store)
     version = await desk.store.catalog.version()
     for stale in (
@@ -205,7 +210,7 @@ async def test_a_write_with_a_stale_version_is_412_and_names_the_current_one(des
     assert await everything(desk.store) == before
 
 
-async def test_a_write_with_the_current_version_is_made(desk: Desk) -> None:
+async def test_a_write_with_the_current_version_is_made(desk: AdminClient) -> None:
     for method, path, body in WRITES:
         version = await desk.store.catalog.version()
         # Reads carry it, and so does the status.
@@ -226,13 +231,13 @@ async def test_a_write_with_the_current_version_is_made(desk: Desk) -> None:
 @pytest.mark.parametrize(
     "form", ['"{0}"', 'W/"{0}"', '"1", "{0}"', '"1","x" ,\tW/"{0}" , "2"', ', "{0}",', "*", ' "{0}" ']
 )
-async def test_forms_of_if_match(quick_desk: Desk, form: str) -> None:
+async def test_forms_of_if_match(quick_desk: AdminClient, form: str) -> None:
     version = await quick_desk.store.catalog.version()
     answer = await send(quick_desk, "PATCH", "/providers/1", {"weight": 9}, "", form.format(version))
     assert (answer.status_code, answer.headers["etag"]) == (200, f'"{version + 1}"')
 
 
-async def test_several_if_match_headers_are_one_list(quick_desk: Desk) -> None:
+async def test_several_if_match_headers_are_one_list(quick_desk: AdminClient) -> None:
     version = await quick_desk.store.catalog.version()
     headers = [("If-Match", '"1"'), ("If-Match", f'"{version}"')]
     answer = await quick_desk.client.patch("/admin/v1/providers/1", json={"weight": 9}, headers=headers)
@@ -242,7 +247,7 @@ async def test_several_if_match_headers_are_one_list(quick_desk: Desk) -> None:
 @pytest.mark.parametrize(
     "header", ["", "5", '"5', '5"', '"5" "6"', '*, "5"', 'w/"5"', "'5'", '"a b"', ",", '"5";', "W/5", '""""']
 )
-async def test_a_malformed_if_match_is_400_and_writes_nothing(quick_desk: Desk, header: str) -> None:
+async def test_a_malformed_if_match_is_400_and_writes_nothing(quick_desk: AdminClient, header: str) -> None:
     with pytest.raises(BadRequest, match='double quotes, as in "7"'):
         read_if_match(header)
     for method, path, body in WRITES:
@@ -252,12 +257,12 @@ async def test_a_malformed_if_match_is_400_and_writes_nothing(quick_desk: Desk, 
     assert await quick_desk.store.catalog.version() == 5
 
 
-async def test_an_edit_that_changes_nothing_still_has_to_match(quick_desk: Desk) -> None:
+async def test_an_edit_that_changes_nothing_still_has_to_match(quick_desk: AdminClient) -> None:
     assert (await send(quick_desk, "PATCH", "/providers/1", {}, "", '"1"')).status_code == 412
     assert (await send(quick_desk, "PATCH", "/providers/1", {}, "", '"5"')).status_code == 200
 
 
-async def test_the_etag_of_a_row_is_of_the_rows_own_read(desk: Desk) -> None:
+async def test_the_etag_of_a_row_is_of_the_rows_own_read(desk: AdminClient) -> None:
     """A change by SQL that this worker has not loaded yet counts too."""
     etag = (await desk.client.get("/admin/v1/providers/1")).headers["etag"]
     await desk.store.sql("UPDATE providers SET weight = 3")

@@ -13,7 +13,7 @@ import pytest
 from tests.e2e.conftest import Launch
 from tests.e2e.gateway_process import accepted
 from tests.e2e.test_readme import Newcomer
-from tests.fakes.picky_servers import PickyServers
+from tests.fakes.strict_servers import StrictServers
 from tests.fakes.upstream import FakeUpstream
 
 pytestmark = pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
@@ -26,14 +26,14 @@ TRYING = [block for block in REST if "provider_type" not in block]
 
 
 @pytest.fixture
-def picky() -> Iterator[PickyServers]:
-    started = PickyServers().start()
+def picky() -> Iterator[StrictServers]:
+    started = StrictServers().start()
     yield started
     started.stop()
 
 
 def test_the_page_leads_to_providers_that_answer(
-    launch: Launch, fake: FakeUpstream, picky: PickyServers
+    launch: Launch, fake: FakeUpstream, picky: StrictServers
 ) -> None:
     # ADMIN_KEY empty is ADMIN_KEY unset: one is made in ./data, as for a newcomer.
     gateway = launch(ADMIN_KEY="")

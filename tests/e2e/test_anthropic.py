@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.conftest import Desk
 from tests.fakes.anthropic_wire import SECRET, Recording, play, recording
-from tests.fakes.replaying import Answered, Asked, ReplayServer, replaying
+from tests.fakes.replay_server import Answered, Asked, ReplayServer, replaying
 
 STORE_MATTERS = False
 

@@ -10,14 +10,14 @@ import pytest
 
 from tests.e2e.conftest import Desk
 from tests.e2e.gateway_process import accepted
-from tests.fakes.picky_servers import (
+from tests.fakes.strict_servers import (
     API_VERSION,
     CLIENT,
     CLIENT_SECRET,
     DEPLOYMENT,
     KEY,
     SCOPE,
-    PickyServers,
+    StrictServers,
 )
 
 STORE_MATTERS = False
@@ -26,14 +26,14 @@ MESSAGES: Any = [{"role": "user", "content": "hello"}]
 
 
 @pytest.fixture(scope="module")
-def picky() -> Iterator[PickyServers]:
-    started = PickyServers().start()
+def picky() -> Iterator[StrictServers]:
+    started = StrictServers().start()
     yield started
     started.stop()
 
 
 @pytest.fixture
-def azure(desk: Desk, picky: PickyServers) -> Desk:
+def azure(desk: Desk, picky: StrictServers) -> Desk:
     desk.provider(
         provider_type="azure", api_base=picky.azure, api_key=KEY, model_mapping={desk.model: DEPLOYMENT}
     )
@@ -41,7 +41,7 @@ def azure(desk: Desk, picky: PickyServers) -> Desk:
 
 
 @pytest.fixture
-def strict(desk: Desk, picky: PickyServers) -> Desk:
+def strict(desk: Desk, picky: StrictServers) -> Desk:
     desk.provider(provider_type="mistral", api_base=picky.strict)
     return desk
 
@@ -50,7 +50,7 @@ def text_of(stream: Any) -> str:
     return "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
 
 
-def test_azure_answers_whole_and_streamed(azure: Desk, picky: PickyServers) -> None:
+def test_azure_answers_whole_and_streamed(azure: Desk, picky: StrictServers) -> None:
     whole = azure.sdk.chat.completions.create(model=azure.model, messages=MESSAGES)
     assert whole.choices[0].message.content == "Hello!"
     assert (
@@ -64,7 +64,7 @@ def test_azure_answers_whole_and_streamed(azure: Desk, picky: PickyServers) -> N
     ] * 2
 
 
-def test_azure_with_a_version_is_asked_by_deployment(azure: Desk, picky: PickyServers) -> None:
+def test_azure_with_a_version_is_asked_by_deployment(azure: Desk, picky: StrictServers) -> None:
     name = f"main-{azure.number}"
     accepted(azure.gateway.admin.patch(f"/providers/{name}", json={"api_version": API_VERSION}))
     whole = azure.sdk.chat.completions.create(model=azure.model, messages=MESSAGES)
@@ -73,7 +73,7 @@ def test_azure_with_a_version_is_asked_by_deployment(azure: Desk, picky: PickySe
     assert picky.seen[-1][0] == path
 
 
-def test_s1_14_entra_ids_token_is_got_once_and_shown(azure: Desk, picky: PickyServers) -> None:
+def test_s1_14_entra_ids_token_is_got_once_and_shown(azure: Desk, picky: StrictServers) -> None:
     name = f"main-{azure.number}"
     grant = {"token_url": picky.tokens, "client_id": CLIENT, "scope": SCOPE}
     accepted(
@@ -118,7 +118,7 @@ def test_azure_is_tried_out(azure: Desk) -> None:
 
 @pytest.mark.parametrize("options", [openai.omit, {"include_usage": True}], ids=["unasked", "asked"])
 def test_a_server_that_refuses_stream_options_streams_with_its_usage(
-    strict: Desk, picky: PickyServers, options: Any
+    strict: Desk, picky: StrictServers, options: Any
 ) -> None:
     stream = strict.sdk.chat.completions.create(
         model=strict.model, messages=MESSAGES, stream=True, stream_options=options, max_completion_tokens=9

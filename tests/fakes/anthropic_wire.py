@@ -17,7 +17,7 @@ from anthropic.types.message_create_params import MessageCreateParamsNonStreamin
 from llm_gateway.core.config.snapshot import Deployment
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.secret import Secret
-from tests.fakes.replaying import Answered, Asked
+from tests.fakes.replay_server import Answered, Asked
 
 FOLDER = Path(__file__).parents[1] / "wire" / "anthropic"
 SECRET = "sk-ant-api03-a-secret"

@@ -119,7 +119,7 @@ class FakeReply:
 Answer = FakeReply | TransportError | Callable[[UpstreamRequest], FakeReply]
 
 
-class FakeUpstream:
+class ScriptedUpstream:
     """Answers by the host of the URL, one scripted answer after the other; the last one stays."""
 
     def __init__(self, **answers: Answer | list[Answer]) -> None:
@@ -266,13 +266,13 @@ def credential(key: str = KEY, credential_id: int = 1, **changes: object) -> Cre
     return Credential(**values)  # type: ignore[arg-type]
 
 
-class Bench:
+class FakeGateway:
     """A gateway of fakes, and what it recorded."""
 
     def __init__(
         self,
         *providers: Provider,
-        upstream: FakeUpstream,
+        upstream: ScriptedUpstream,
         credentials: tuple[Credential, ...] | None = None,
         options: Options | None = None,
         models: tuple[Model, ...] = (),

@@ -19,7 +19,7 @@ from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.journal.shipper import Shipper
 from llm_gateway.infra.journal.writer import FileJournal
 from llm_gateway.infra.request_ids import RequestIds
-from tests.fakes.facts import attempt, record
+from tests.fakes.usage_records import attempt, record
 
 # So small that files change every few hundred requests.
 MAX_BYTES = 16 * 1024 * 1024

@@ -118,7 +118,13 @@ async def served(app: App, **limits: Any) -> AsyncIterator[Served]:
     """Serve `app`; keyword arguments are fields of HttpLimits."""
     loop = asyncio.get_running_loop()
     config = Config(
-        app, http=GatewayProtocol, ws="none", access_log=False, log_config=None, proxy_headers=False
+        app,
+        http=GatewayProtocol,
+        ws="none",
+        interface="asgi3",
+        access_log=False,
+        log_config=None,
+        proxy_headers=False,
     )
     config.load()
     state = GatewayServerState(HttpLimits(**limits), new_request_id=lambda: "the-request-id")

@@ -26,7 +26,7 @@ from llm_gateway.surfaces.openai.dialect import CHAT, RESPONSE
 from tests.e2e.hanging_up import Leaver, storm
 from tests.fakes.fault_server import FaultServer, fault_server
 from tests.fakes.faults import Case
-from tests.fakes.in_memory import KEY, Bench, FakeUpstream, provider
+from tests.fakes.in_memory import KEY, FakeGateway, ScriptedUpstream, provider
 from tests.fakes.served import App, Receive, Scope, Send, served
 from tests.fakes.worker_registry import FakeWorkerRegistry
 
@@ -44,10 +44,10 @@ class Inside:
 
     def __init__(self, server: FaultServer, upstream: PooledUpstream | AiohttpUpstream) -> None:
         everything = {"*": "*"}
-        self.bench = Bench(
+        self.bench = FakeGateway(
             provider("bad", api_base=server.base_url("bad"), weight=1000, model_mapping=everything),
             provider("good", 2, api_base=server.base_url("good"), model_mapping=everything),
-            upstream=cast("FakeUpstream", upstream),
+            upstream=cast("ScriptedUpstream", upstream),
             options=Options(max_retries=0, llm_timeout=60, commit_hold=60),
         )
         self.worker_registry = FakeWorkerRegistry()

@@ -13,8 +13,8 @@ from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.journal.shipper import Shipper
 from llm_gateway.infra.journal.writer import FileJournal
 from llm_gateway.infra.request_ids import RequestIds
-from tests.fakes.facts import attempt, record
 from tests.fakes.stores import Store, opened
+from tests.fakes.usage_records import attempt, record
 
 MB = 1024 * 1024
 

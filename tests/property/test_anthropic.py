@@ -15,7 +15,7 @@ from llm_gateway.providers.anthropic.adapter import AnthropicAdapter
 from llm_gateway.providers.anthropic.streaming import AnthropicStream
 from llm_gateway.providers.base import UpstreamRequest
 from tests.fakes.anthropic_wire import chat, deployment, request_faults
-from tests.fakes.at_once import told_at_once
+from tests.fakes.whole_replies import read_whole_reply
 
 ADAPTER = AnthropicAdapter()
 ASKED = chat({"messages": [], "stream": True})
@@ -160,7 +160,7 @@ def test_streamed_and_whole_are_one_answer_under_every_split(
     assert reader.done
     assert reader.finished
     assert reader.usage == done.usage
-    events, usage = told_at_once(ADAPTER, body, ASKED)
+    events, usage = read_whole_reply(ADAPTER, body, ASKED)
     assert added_up(events) == wanted
     assert usage == done.usage
 

@@ -15,7 +15,7 @@ from llm_gateway.providers.anthropic.adapter import AnthropicAdapter
 from llm_gateway.providers.base import UpstreamErrorBody
 from llm_gateway.wire.errors import BadReply
 from tests.fakes.anthropic_wire import RECORDINGS, chat, deployment
-from tests.fakes.at_once import told_at_once
+from tests.fakes.whole_replies import read_whole_reply
 
 ADAPTER = AnthropicAdapter()
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8)
@@ -64,7 +64,7 @@ def test_a_client_may_say_anything(body: Any, more: dict[str, Any], model: str) 
 def test_a_provider_may_answer_anything(body: Any) -> None:
     raw = json.dumps(body).encode()
     asked = chat({"messages": [], "stream": True})
-    for decode in (ADAPTER.decode, partial(told_at_once, ADAPTER)):
+    for decode in (ADAPTER.decode, partial(read_whole_reply, ADAPTER)):
         with suppress(BadReply):
             decode(raw, asked)
     with suppress(BadReply):

@@ -13,8 +13,8 @@ from llm_gateway.providers.base import ReplyStream
 from llm_gateway.providers.gemini.adapter import GeminiAdapter
 from llm_gateway.providers.gemini.kind import GEMINI
 from llm_gateway.wire.errors import BadReply
-from tests.fakes.at_once import told_at_once
 from tests.fakes.gemini_wire import ANSWERS, RECORDINGS, assembled, request, streamed
+from tests.fakes.whole_replies import read_whole_reply
 
 ADAPTER = GeminiAdapter(GEMINI)
 ASKED = request(stream=True, stream_options={"include_usage": True})
@@ -90,8 +90,8 @@ def test_streamed_and_unstreamed_are_equal(
     assert assembled(out) == json.loads(completion.body)
     assert reader.usage == completion.usage
     assert reader.finished
-    assert assembled(told_at_once(ADAPTER, body, asked)[0]) == json.loads(completion.body)
-    assert told_at_once(ADAPTER, json.dumps(events).encode(), asked) == (out, reader.usage)
+    assert assembled(read_whole_reply(ADAPTER, body, asked)[0]) == json.loads(completion.body)
+    assert read_whole_reply(ADAPTER, json.dumps(events).encode(), asked) == (out, reader.usage)
 
 
 @given(st.binary(max_size=60), st.sampled_from(ANSWERS))
@@ -104,7 +104,7 @@ def test_no_bytes_break_the_readers(junk: bytes, name: str) -> None:
         except BadReply:
             pass
         try:
-            told_at_once(ADAPTER, body, ASKED)
+            read_whole_reply(ADAPTER, body, ASKED)
         except BadReply:
             pass
         try:

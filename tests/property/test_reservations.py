@@ -20,7 +20,7 @@ from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.request.pipeline import handle
 from llm_gateway.flow.request.reply import WholeReply
 from llm_gateway.surfaces.openai.parsing import parse_chat
-from tests.fakes.in_memory import Bench, FakeReply, FakeUpstream, credential, provider
+from tests.fakes.in_memory import FakeGateway, FakeReply, ScriptedUpstream, credential, provider
 from tests.fakes.routing import DONE, HELLO, STOP, WHOLE, refusing
 
 Answer = Literal["grant", "nothing to hold", "does not apply", "refuse", "crash"]
@@ -107,7 +107,7 @@ UPSTREAMS: dict[Ending, Any] = {
 }
 
 
-async def _request(bench: Bench, ending: Ending) -> None:
+async def _request(bench: FakeGateway, ending: Ending) -> None:
     """Make one request, and read or abandon its reply as a client does."""
     stream = "stream" in ending
     body = {"model": "m", "messages": [{"role": "user", "content": "a"}], "stream": stream}
@@ -128,16 +128,16 @@ async def _request(bench: Bench, ending: Ending) -> None:
         reply.close()
 
 
-def _bench(limits: list[ScriptedLimit], ending: Ending) -> Bench:
-    return Bench(
+def _bench(limits: list[ScriptedLimit], ending: Ending) -> FakeGateway:
+    return FakeGateway(
         provider("a", model_mapping={"m": "up"}),
-        upstream=FakeUpstream(a=UPSTREAMS[ending]),
+        upstream=ScriptedUpstream(a=UPSTREAMS[ending]),
         credentials=(credential(rate_limit=1000),),
         limits=tuple(limits),
     )
 
 
-async def _outcome(bench: Bench, ending: Ending, cancelled_after: int | None) -> BaseException | None:
+async def _outcome(bench: FakeGateway, ending: Ending, cancelled_after: int | None) -> BaseException | None:
     task = asyncio.ensure_future(_request(bench, ending))
     if cancelled_after is not None:
         for _ in range(cancelled_after):

@@ -15,7 +15,7 @@ from llm_gateway.providers.anthropic.streaming import AnthropicStream
 from llm_gateway.providers.base import UpstreamErrorBody
 from llm_gateway.wire.errors import BadReply
 from tests.fakes.anthropic_wire import FOLDER, chat, recording
-from tests.fakes.at_once import told_at_once
+from tests.fakes.whole_replies import read_whole_reply
 
 ADAPTER = AnthropicAdapter()
 ASKED = chat({"messages": [], "stream": True})
@@ -73,7 +73,7 @@ END = event("message_stop")
 def test_finish_reasons(stop_reason: str | None, finish_reason: str) -> None:
     body = message({"type": "text", "text": "x"}, stop_reason=stop_reason)
     assert choice(body)["finish_reason"] == finish_reason
-    events, _ = told_at_once(ADAPTER, body, ASKED)
+    events, _ = read_whole_reply(ADAPTER, body, ASKED)
     assert [one["choices"][0]["finish_reason"] for one in heard(events)[:-1]][-1] == finish_reason
 
 
@@ -129,13 +129,13 @@ def test_what_is_no_message_is_nonsense(body: bytes) -> None:
     with pytest.raises(BadReply):
         ADAPTER.decode(body, ASKED)
     with pytest.raises(BadReply):
-        told_at_once(ADAPTER, body, ASKED)
+        read_whole_reply(ADAPTER, body, ASKED)
 
 
 def test_a_legacy_completion_has_its_own_shape() -> None:
     body = message({"type": "thinking", "thinking": "Hm.", "signature": "s"}, {"type": "text", "text": "Yes"})
     assert choice(body, LEGACY) == {"index": 0, "text": "Yes", "logprobs": None, "finish_reason": "stop"}
-    events, _ = told_at_once(ADAPTER, body, LEGACY)
+    events, _ = read_whole_reply(ADAPTER, body, LEGACY)
     assert [one["choices"][0]["text"] for one in heard(events) if one["choices"]] == ["Yes", ""]
     assert {one["object"] for one in heard(events)} == {"text_completion"}
 

@@ -14,7 +14,7 @@ from llm_gateway.providers.anthropic.adapter import AnthropicAdapter
 from llm_gateway.providers.anthropic.kind import ANTHROPIC
 from llm_gateway.providers.lazy import OnFirstUse
 from llm_gateway.providers.registry import ADAPTERS, KINDS
-from tests.fakes.anthropic_asking import ADAPTER, USER, WEATHER, encoded, refused, sent
+from tests.fakes.anthropic_requests import ADAPTER, USER, WEATHER, encoded, refused, sent
 from tests.fakes.anthropic_wire import SECRET, chat, deployment
 
 NEW, OLD = "2026-10-21", "2023-06-01"

@@ -10,7 +10,7 @@ import pytest
 
 from llm_gateway.providers.anthropic.models import capabilities_of
 from llm_gateway.providers.anthropic.thinking import Detail, interleave
-from tests.fakes.anthropic_asking import USER, WEATHER, blocks, encoded, refused, sent
+from tests.fakes.anthropic_requests import USER, WEATHER, blocks, encoded, refused, sent
 from tests.fakes.anthropic_wire import request_faults
 
 # --- messages ---

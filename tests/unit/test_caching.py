@@ -15,8 +15,8 @@ from llm_gateway.flow.gateway import Options
 from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.request.reply import WholeReply
 from llm_gateway.providers.base import UpstreamRequest
-from tests.fakes.caching_bench import LARGEST, CachingBench, consume, said
-from tests.fakes.in_memory import FakeReply, FakeUpstream, credential, provider
+from tests.fakes.caching_gateway import LARGEST, CachingGateway, consume, said
+from tests.fakes.in_memory import FakeReply, ScriptedUpstream, credential, provider
 
 HELLO = b'data: {"choices":[{"index":0,"delta":{"content":"Hello you"},"finish_reason":null}]}\n\n'
 STOP = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
@@ -33,7 +33,7 @@ def body(text: str = "Hi", end: str = "stop", **more: Any) -> bytes:
     return msgspec.json.encode({"id": "x", "choices": [choice], "usage": usage, **more})
 
 
-def numbered() -> FakeUpstream:
+def numbered() -> ScriptedUpstream:
     """Answer each request otherwise than the one before, and streams with a stream."""
     count = 0
 
@@ -45,14 +45,14 @@ def numbered() -> FakeUpstream:
             return FakeReply(hello, STOP + USAGE + DONE, content_type="text/event-stream")
         return FakeReply(body(f"answer {count}"))
 
-    return FakeUpstream(a=answer, b=answer, c=answer)
+    return ScriptedUpstream(a=answer, b=answer, c=answer)
 
 
 def model(rules: CacheRules | None) -> Model:
     return Model(id=1, name="m", cache=rules)
 
 
-async def verdicts(bench: CachingBench, *wishes: str | None, **fields: Any) -> list[str | None]:
+async def verdicts(bench: CachingGateway, *wishes: str | None, **fields: Any) -> list[str | None]:
     found = []
     for wish in wishes:
         reply = await bench.ask(wish, **fields)
@@ -62,7 +62,7 @@ async def verdicts(bench: CachingBench, *wishes: str | None, **fields: Any) -> l
 
 
 async def test_c40_without_rules_or_a_header_caching_has_no_part() -> None:
-    bench = CachingBench(numbered())
+    bench = CachingGateway(numbered())
     assert await verdicts(bench, None, None, temperature=0) == [None, None]
     assert len(bench.upstream.requests) == 2
     assert not bench.results
@@ -70,7 +70,7 @@ async def test_c40_without_rules_or_a_header_caching_has_no_part() -> None:
 
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_hit_gives_the_bytes_of_the_miss_and_a_row_that_says_so(stream: bool) -> None:
-    bench = CachingBench(numbered())
+    bench = CachingGateway(numbered())
     first = await bench.ask("on", stream=stream)
     sent = await consume(first)
     bench.clock.now += 12.7
@@ -97,7 +97,7 @@ async def test_a_hit_gives_the_bytes_of_the_miss_and_a_row_that_says_so(stream: 
 
 
 async def test_a_stream_and_a_whole_reply_are_kept_apart_and_so_is_the_usage_chunk() -> None:
-    bench = CachingBench(numbered())
+    bench = CachingGateway(numbered())
     usage = {"stream": True, "stream_options": {"include_usage": True}}
     seen = []
     for fields in ({}, {"stream": True}, usage):
@@ -111,14 +111,14 @@ async def test_a_stream_and_a_whole_reply_are_kept_apart_and_so_is_the_usage_chu
 
 
 async def test_stream_options_of_a_request_that_is_no_stream_do_not_matter() -> None:
-    bench = CachingBench(numbered())
+    bench = CachingGateway(numbered())
     await bench.ask("on", stream=False, stream_options=None)
     assert said(await bench.ask("on")) == "hit"
 
 
 @pytest.mark.parametrize(("rules", "lives"), [(None, 300), (CacheRules(), 300), (CacheRules(ttl=20.0), 20)])
 async def test_a_reply_is_kept_as_long_as_the_rules_say(rules: CacheRules | None, lives: int) -> None:
-    bench = CachingBench(numbered(), model=model(rules))
+    bench = CachingGateway(numbered(), model=model(rules))
     assert await verdicts(bench, "on") == ["miss"]
     bench.clock.now += lives - 1
     assert await verdicts(bench, "on") == ["hit"]
@@ -127,7 +127,7 @@ async def test_a_reply_is_kept_as_long_as_the_rules_say(rules: CacheRules | None
 
 
 async def test_c40_the_gateways_ttl_is_a_setting() -> None:
-    bench = CachingBench(numbered(), options=Options(cache_ttl=5.0, cache_enabled=False))
+    bench = CachingGateway(numbered(), options=Options(cache_ttl=5.0, cache_enabled=False))
     assert await verdicts(bench, "on", "on") == ["miss", "hit"]
     bench.clock.now += 5
     assert await verdicts(bench, "on") == ["miss"]
@@ -153,21 +153,21 @@ async def test_c40_the_gateways_ttl_is_a_setting() -> None:
 async def test_c40_who_turns_it_on_and_off(
     of_model: CacheRules | None, of_credential: CacheRules | None, wish: str | None, expected: str | None
 ) -> None:
-    bench = CachingBench(numbered(), model=model(of_model), credentials=(credential(cache=of_credential),))
+    bench = CachingGateway(numbered(), model=model(of_model), credentials=(credential(cache=of_credential),))
     assert (await verdicts(bench, wish, wish, temperature=0))[1] == expected
     if expected is not None:
         assert bench.results[expected] >= 1
 
 
 async def test_refresh_puts_a_new_reply_in_the_place_of_the_old() -> None:
-    bench = CachingBench(numbered())
+    bench = CachingGateway(numbered())
     assert await verdicts(bench, "on", "refresh", "on") == ["miss", "miss", "hit"]
     assert b"answer 2" in await consume(await bench.ask("on"))
 
 
 @pytest.mark.parametrize("wish", ["", "yes", "on,off"])
 async def test_another_word_in_the_header_is_a_bad_request(wish: str) -> None:
-    bench = CachingBench(numbered())
+    bench = CachingGateway(numbered())
     with pytest.raises(BadRequest, match="on, refresh, off or bypass"):
         await bench.ask(wish)
     assert bench.upstream.requests == []
@@ -176,7 +176,7 @@ async def test_another_word_in_the_header_is_a_bad_request(wish: str) -> None:
 
 async def test_credentials_share_nothing_unless_the_rules_say_so() -> None:
     both = (credential("one", 1), credential("two", 2))
-    bench = CachingBench(numbered(), credentials=both)
+    bench = CachingGateway(numbered(), credentials=both)
     for key in ("one", "two"):
         assert [said(await bench.ask("on", key=key)) for _ in range(2)] == ["miss", "hit"]
     bench.configure((provider("a"),), both, model(CacheRules(is_shared=True)))
@@ -186,7 +186,7 @@ async def test_credentials_share_nothing_unless_the_rules_say_so() -> None:
 async def test_a_key_that_may_not_use_the_model_gets_no_shared_reply() -> None:
     rules = model(CacheRules(is_shared=True))
     both = (credential("one", 1), credential("two", 2, allowed_models=("other",)))
-    bench = CachingBench(numbered(), credentials=both, model=rules)
+    bench = CachingGateway(numbered(), credentials=both, model=rules)
     await bench.ask("on", key="one")
     with pytest.raises(GatewayError, match="may not use"):
         await bench.ask("on", key="two")
@@ -194,7 +194,7 @@ async def test_a_key_that_may_not_use_the_model_gets_no_shared_reply() -> None:
 
 async def test_a_changed_mapping_is_not_answered_with_old_replies_and_other_changes_keep_them() -> None:
     mine = (credential(),)
-    bench = CachingBench(numbered())
+    bench = CachingGateway(numbered())
     first = provider("a", model_mapping={"m": "up"})
     bench.configure((first,), mine)
     assert await verdicts(bench, "on", "on") == ["miss", "hit"]
@@ -217,7 +217,7 @@ async def test_a_changed_mapping_is_not_answered_with_old_replies_and_other_chan
 
 
 async def test_headers_that_go_to_the_provider_count_unless_they_change_nothing() -> None:
-    bench = CachingBench(numbered())
+    bench = CachingGateway(numbered())
     steps = [
         ({"traceparent": "1"}, "miss"),
         ({"idempotency-key": "k"}, "hit"),
@@ -228,14 +228,14 @@ async def test_headers_that_go_to_the_provider_count_unless_they_change_nothing(
 
 
 async def test_the_rate_limit_holds_for_hits() -> None:
-    bench = CachingBench(numbered(), credentials=(credential(rate_limit=2),))
+    bench = CachingGateway(numbered(), credentials=(credential(rate_limit=2),))
     assert await verdicts(bench, "on", "on") == ["miss", "hit"]
     with pytest.raises(RateLimited):
         await bench.ask("on")
 
 
 async def test_a_hit_needs_no_provider() -> None:
-    bench = CachingBench(FakeUpstream(a=[FakeReply(body()), TransportError("connect", "refused")]))
+    bench = CachingGateway(ScriptedUpstream(a=[FakeReply(body()), TransportError("connect", "refused")]))
     assert await verdicts(bench, "on", "on") == ["miss", "hit"]
     assert len(bench.upstream.requests) == 1
 
@@ -256,12 +256,12 @@ async def test_a_stream_that_is_not_whole_and_well_is_not_kept(
     def answer(_: UpstreamRequest) -> FakeReply:
         return FakeReply(*pieces, content_type="text/event-stream")
 
-    bench = CachingBench(FakeUpstream(a=answer))
+    bench = CachingGateway(ScriptedUpstream(a=answer))
     assert await verdicts(bench, "on", "on", stream=True) == ["miss", "miss"]
 
 
 async def test_a_stream_whose_client_leaves_is_not_kept() -> None:
-    bench = CachingBench(numbered())
+    bench = CachingGateway(numbered())
     reply = await bench.ask("on", stream=True)
     assert not isinstance(reply, WholeReply)
     await reply.next()
@@ -281,27 +281,27 @@ async def test_a_stream_whose_client_leaves_is_not_kept() -> None:
     ],
 )
 async def test_a_reply_that_is_not_whole_and_well_is_not_kept(reply: bytes) -> None:
-    bench = CachingBench(FakeUpstream(a=lambda _: FakeReply(reply)))
+    bench = CachingGateway(ScriptedUpstream(a=lambda _: FakeReply(reply)))
     assert await verdicts(bench, "on", "on") == ["miss", "miss"]
 
 
 @pytest.mark.parametrize("end", ["length", "tool_calls"])
 async def test_a_reply_that_ended_as_it_was_asked_to_is_kept(end: str) -> None:
-    bench = CachingBench(FakeUpstream(a=lambda _: FakeReply(body(end=end))))
+    bench = CachingGateway(ScriptedUpstream(a=lambda _: FakeReply(body(end=end))))
     assert await verdicts(bench, "on", "on") == ["miss", "hit"]
 
 
 @pytest.mark.parametrize("status", [400, 429, 500])
 async def test_errors_are_not_kept(status: int) -> None:
-    upstream = FakeUpstream(a=[FakeReply(b"{}", status=status), FakeReply(body())])
-    bench = CachingBench(upstream, options=Options(max_retries=0))
+    upstream = ScriptedUpstream(a=[FakeReply(b"{}", status=status), FakeReply(body())])
+    bench = CachingGateway(upstream, options=Options(max_retries=0))
     with pytest.raises(GatewayError):
         await bench.ask("on")
     assert await verdicts(bench, "on", "on") == ["miss", "hit"]
 
 
 async def test_what_cannot_be_read_any_more_is_a_miss() -> None:
-    bench = CachingBench(numbered())
+    bench = CachingGateway(numbered())
     await bench.ask("on")
     keep = bench.store._cache.put
     (key,) = bench.store._cache._entries  # type: ignore[attr-defined]
@@ -311,7 +311,7 @@ async def test_what_cannot_be_read_any_more_is_a_miss() -> None:
 
 
 async def test_a_client_that_leaves_before_a_kept_stream_is_sent_is_a_row_too() -> None:
-    bench = CachingBench(numbered())
+    bench = CachingGateway(numbered())
     await consume(await bench.ask("on", stream=True))
     reply = await bench.ask("on", stream=True)
     assert not isinstance(reply, WholeReply)
@@ -321,12 +321,12 @@ async def test_a_client_that_leaves_before_a_kept_stream_is_sent_is_a_row_too() 
 
 
 async def test_names_twice_in_an_object_bypass_the_cache() -> None:
-    bench = CachingBench(numbered())
+    bench = CachingGateway(numbered())
     twice = b'{"model":"m","messages":[{"role":"user","content":"a","content":"b"}]}'
     assert [said(await bench.ask_raw(twice, "on")) for _ in range(2)] == ["bypass", "bypass"]
 
 
 async def test_a_prefix_that_is_stripped_makes_no_difference() -> None:
-    bench = CachingBench(numbered(), options=Options(provider_suffix="Proxy"))
+    bench = CachingGateway(numbered(), options=Options(provider_suffix="Proxy"))
     assert await verdicts(bench, "on", model="Proxy/m") == ["miss"]
     assert await verdicts(bench, "on", model="m") == ["hit"]

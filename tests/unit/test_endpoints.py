@@ -21,7 +21,7 @@ from llm_gateway.flow.routing.plan import Plan, make_plan
 from llm_gateway.flow.routing.selector import Selector
 from llm_gateway.surfaces.openai import dialect
 from llm_gateway.surfaces.openai.parsing import parse_embedding, parse_response
-from tests.fakes.in_memory import Bench, FakeReply, FakeUpstream, provider
+from tests.fakes.in_memory import FakeGateway, FakeReply, ScriptedUpstream, provider
 from tests.fakes.responses_wire import embedding_list, response, response_events
 from tests.fakes.routing import snapshot_of
 from tests.fakes.script import Script
@@ -54,7 +54,7 @@ def read(parse: Parse, fields: dict[str, Any]) -> Any:
     return read_request
 
 
-async def ask(bench: Bench, parse: Parse, **fields: Any) -> bytes:
+async def ask(bench: FakeGateway, parse: Parse, **fields: Any) -> bytes:
     call = bench.call(dialect=dialect.RESPONSE if parse is parse_response else dialect.EMBEDDING)
     reply = await handle(bench.gateway, call, read(parse, {"model": "m", "input": "a b", **fields}))
     if isinstance(reply, WholeReply):
@@ -71,13 +71,13 @@ async def ask(bench: Bench, parse: Parse, **fields: Any) -> bytes:
         reply.close()
 
 
-def one(*answers: FakeReply | TransportError) -> Bench:
-    return Bench(provider("a"), upstream=FakeUpstream(a=list(answers)))
+def one(*answers: FakeReply | TransportError) -> FakeGateway:
+    return FakeGateway(provider("a"), upstream=ScriptedUpstream(a=list(answers)))
 
 
-def two(bad: Callable[[], FakeReply], good: Callable[[], FakeReply]) -> Bench:
-    upstream = FakeUpstream(a=lambda _: bad(), b=lambda _: good())
-    return Bench(provider("a"), provider("b", 2), upstream=upstream)
+def two(bad: Callable[[], FakeReply], good: Callable[[], FakeReply]) -> FakeGateway:
+    upstream = ScriptedUpstream(a=lambda _: bad(), b=lambda _: good())
+    return FakeGateway(provider("a"), provider("b", 2), upstream=upstream)
 
 
 async def test_embeddings_pass_and_are_metered() -> None:

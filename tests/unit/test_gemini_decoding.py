@@ -14,7 +14,6 @@ from llm_gateway.providers.base import UpstreamErrorBody
 from llm_gateway.providers.gemini.adapter import GeminiAdapter
 from llm_gateway.providers.gemini.kind import GEMINI
 from llm_gateway.wire.errors import BadReply
-from tests.fakes.at_once import told_at_once
 from tests.fakes.gemini_wire import (
     ANSWERS,
     BROKEN,
@@ -25,6 +24,7 @@ from tests.fakes.gemini_wire import (
     streamed,
     unary,
 )
+from tests.fakes.whole_replies import read_whole_reply
 
 ADAPTER = GeminiAdapter(GEMINI)
 ASKED: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
@@ -217,7 +217,7 @@ def test_what_is_no_reply_is_said_to_be_none(body: bytes) -> None:
     with pytest.raises(BadReply):
         ADAPTER.decode(body, request())
     with pytest.raises(BadReply):
-        told_at_once(ADAPTER, body, request(**ASKED))
+        read_whole_reply(ADAPTER, body, request(**ASKED))
 
 
 def test_an_error_under_a_2xx_is_a_failure_too() -> None:
@@ -254,8 +254,8 @@ def test_json_that_answers_a_streamed_request_tells_the_same(name: str, endpoint
     asked = request(endpoint=endpoint, **ASKED, **wanted)
     reader = ADAPTER.stream(asked, event_limit=LIMIT)
     live = reader.feed(streamed(name)) + reader.end()
-    assert told_at_once(ADAPTER, as_list(name), asked) == (live, reader.usage)
-    events, usage = told_at_once(ADAPTER, unary(name), asked)
+    assert read_whole_reply(ADAPTER, as_list(name), asked) == (live, reader.usage)
+    events, usage = read_whole_reply(ADAPTER, unary(name), asked)
     assert assembled(events) == decode(name, endpoint=endpoint)
     assert usage == reader.usage
 
@@ -269,7 +269,7 @@ def test_usage_is_kept_from_who_did_not_ask() -> None:
 
 def test_a_list_that_ends_early_is_no_answer() -> None:
     with pytest.raises(BadReply):
-        told_at_once(
+        read_whole_reply(
             ADAPTER, b"[" + json.dumps(chunks(streamed("text"))[0]).encode() + b"]", request(**ASKED)
         )
 

@@ -27,7 +27,7 @@ from llm_gateway.flow.request.pipeline import handle
 from llm_gateway.flow.request.reply import StreamReply, WholeReply
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.surfaces.openai.parsing import parse_chat
-from tests.fakes.in_memory import Answer, Bench, FakeReply, FakeUpstream, credential, provider
+from tests.fakes.in_memory import Answer, FakeGateway, FakeReply, ScriptedUpstream, credential, provider
 
 WHOLE = msgspec.json.encode(
     {
@@ -70,13 +70,13 @@ def read(**fields: Any) -> Any:
     return read_request
 
 
-async def ask(bench: Bench, **fields: Any) -> WholeReply:
+async def ask(bench: FakeGateway, **fields: Any) -> WholeReply:
     reply = await handle(bench.gateway, bench.call(), read(**fields))
     assert isinstance(reply, WholeReply)
     return reply
 
 
-async def ask_stream(bench: Bench, **fields: Any) -> bytes:
+async def ask_stream(bench: FakeGateway, **fields: Any) -> bytes:
     reply = await handle(bench.gateway, bench.call(), read(stream=True, **fields))
     assert isinstance(reply, StreamReply)
     return await consume(reply)
@@ -101,8 +101,8 @@ async def consume(reply: StreamReply) -> bytes:
         reply.close()
 
 
-def one(reply: Answer | list[Answer], **options: Any) -> Bench:
-    return Bench(provider("a"), upstream=FakeUpstream(a=reply), options=Options(**options))
+def one(reply: Answer | list[Answer], **options: Any) -> FakeGateway:
+    return FakeGateway(provider("a"), upstream=ScriptedUpstream(a=reply), options=Options(**options))
 
 
 async def test_s4_60_a_unary_reply_comes_back_byte_for_byte() -> None:
@@ -147,8 +147,8 @@ async def test_usage_that_the_provider_does_not_tell_is_counted() -> None:
     ],
 )
 async def test_a_failing_provider_is_skipped_for_the_request_at_hand(bad: Answer) -> None:
-    upstream = FakeUpstream(a=bad, b=lambda _: whole())
-    bench = Bench(provider("a"), provider("b", 2), upstream=upstream)
+    upstream = ScriptedUpstream(a=bad, b=lambda _: whole())
+    bench = FakeGateway(provider("a"), provider("b", 2), upstream=upstream)
     for _ in range(4):
         assert (await ask(bench)).body == WHOLE
     assert set(upstream.hosts) == {"a", "b"}
@@ -167,8 +167,8 @@ async def test_c32_a_providers_own_4xx_is_the_clients_and_names_no_secret(status
             "param": "messages",
         }
     }
-    upstream = FakeUpstream(a=FakeReply(msgspec.json.encode(error), status=status))
-    bench = Bench(provider("a"), upstream=upstream)
+    upstream = ScriptedUpstream(a=FakeReply(msgspec.json.encode(error), status=status))
+    bench = FakeGateway(provider("a"), upstream=upstream)
     with pytest.raises(UpstreamRefused) as caught:
         await ask(bench)
     refused = caught.value
@@ -210,9 +210,9 @@ async def test_a_429_of_every_provider_reaches_the_client_with_its_retry_after()
 
 async def test_c37_refusals_are_recorded_as_rejected() -> None:
     limited = credential(rate_limit=1, allowed_models=("m",))
-    bench = Bench(
+    bench = FakeGateway(
         provider("a", model_mapping={"m": "up", "n": "up"}),
-        upstream=FakeUpstream(a=lambda _: whole()),
+        upstream=ScriptedUpstream(a=lambda _: whole()),
         credentials=(limited,),
     )
     with pytest.raises(Unauthenticated):
@@ -235,7 +235,7 @@ async def test_c37_refusals_are_recorded_as_rejected() -> None:
 
 
 async def test_c19_an_unknown_model_is_named() -> None:
-    bench = Bench(provider("a", model_mapping={"m": "up"}), upstream=FakeUpstream(a=whole()))
+    bench = FakeGateway(provider("a", model_mapping={"m": "up"}), upstream=ScriptedUpstream(a=whole()))
     with pytest.raises(ModelNotFound, match="'other'"):
         await handle(bench.gateway, bench.call(), read(model="other"))
 
@@ -308,8 +308,8 @@ async def test_a_stream_cut_after_the_commit_ends_with_an_error_event(end: Trans
     ],
 )
 async def test_before_the_commit_another_deployment_answers(bad: Any) -> None:
-    upstream = FakeUpstream(a=lambda _: bad(), b=lambda _: stream(ROLE, HELLO, STOP, DONE))
-    bench = Bench(provider("a"), provider("b", 2), upstream=upstream)
+    upstream = ScriptedUpstream(a=lambda _: bad(), b=lambda _: stream(ROLE, HELLO, STOP, DONE))
+    bench = FakeGateway(provider("a"), provider("b", 2), upstream=upstream)
     for _ in range(2):
         assert await ask_stream(bench) == ROLE + HELLO + STOP + DONE
     assert "a" in upstream.hosts
@@ -361,13 +361,13 @@ async def test_a_client_that_leaves_mid_stream_is_counted_as_aborted() -> None:
 async def test_a_client_that_leaves_before_the_reply_is_recorded_once() -> None:
     started = asyncio.Event()
 
-    class Slow(FakeUpstream):
+    class Slow(ScriptedUpstream):
         async def send(self, request: UpstreamRequest, timeout: float) -> FakeReply:
             started.set()
             await asyncio.sleep(3600)
             raise AssertionError
 
-    bench = Bench(provider("a"), upstream=Slow())
+    bench = FakeGateway(provider("a"), upstream=Slow())
     task = asyncio.ensure_future(handle(bench.gateway, bench.call(), read()))
     await started.wait()
     task.cancel()
@@ -377,10 +377,10 @@ async def test_a_client_that_leaves_before_the_reply_is_recorded_once() -> None:
 
 
 async def test_s4_61_shares_are_exact_in_every_cycle() -> None:
-    upstream = FakeUpstream(a=lambda _: whole(), b=lambda _: whole(), c=lambda _: whole())
+    upstream = ScriptedUpstream(a=lambda _: whole(), b=lambda _: whole(), c=lambda _: whole())
     weights = {"a": 5, "b": 2, "c": 1}
     providers = [provider(key, i, weight=weight) for i, (key, weight) in enumerate(weights.items(), 1)]
-    bench = Bench(*providers, upstream=upstream)
+    bench = FakeGateway(*providers, upstream=upstream)
     for cycle in range(5):
         for _ in range(8):
             await ask(bench)
@@ -389,11 +389,11 @@ async def test_s4_61_shares_are_exact_in_every_cycle() -> None:
 
 
 async def test_c2_weight_zero_drains() -> None:
-    upstream = FakeUpstream(a=lambda _: whole(), b=lambda _: whole())
-    bench = Bench(provider("a", weight=0), provider("b", 2), upstream=upstream)
+    upstream = ScriptedUpstream(a=lambda _: whole(), b=lambda _: whole())
+    bench = FakeGateway(provider("a", weight=0), provider("b", 2), upstream=upstream)
     for _ in range(4):
         await ask(bench)
     assert upstream.hosts == ["b"] * 4
-    drained = Bench(provider("a", weight=0), upstream=upstream)
+    drained = FakeGateway(provider("a", weight=0), upstream=upstream)
     with pytest.raises(Unavailable, match="drained"):
         await ask(drained)

@@ -17,14 +17,14 @@ from llm_gateway.flow.request.reply import StreamReply
 from llm_gateway.flow.routing.selector import Selector
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.surfaces.openai.parsing import parse_chat
-from tests.fakes.in_memory import Bench, FakeReply, FakeUpstream
+from tests.fakes.in_memory import FakeGateway, FakeReply, ScriptedUpstream
 from tests.fakes.routing import DONE, HELLO, STOP, WHOLE, model, weighted
 from tests.fakes.virtual_time import VirtualTime
 
 Behave = Callable[[str, float], tuple[float, Any]]
 
 
-class Provider(FakeUpstream):
+class Provider(ScriptedUpstream):
     """Answers after a while: `behave(host, now)` gives the seconds, and a reply or a fault."""
 
     def __init__(self, time: VirtualTime, behave: Behave) -> None:
@@ -75,7 +75,7 @@ class Storm:
         self.time = VirtualTime()
         self.random = random.Random(7)
         self.upstream = Provider(self.time, behave)
-        self.bench = Bench(
+        self.bench = FakeGateway(
             *weighted(weights or {"a": 1}),
             upstream=self.upstream,
             models=(model(**rules),),

@@ -15,7 +15,7 @@ from llm_gateway.flow.gateway import Options
 from llm_gateway.flow.request.pipeline import handle
 from llm_gateway.flow.request.reply import StreamReply
 from llm_gateway.surfaces.openai.parsing import parse_chat
-from tests.fakes.in_memory import Bench, FakeClock, FakeReply, FakeUpstream, provider
+from tests.fakes.in_memory import FakeClock, FakeGateway, FakeReply, ScriptedUpstream, provider
 from tests.fakes.virtual_time import VirtualTime
 
 PING = b": ping\n\n"
@@ -40,11 +40,11 @@ class Pinging(FakeReply):
         return next(self._pieces)
 
 
-def bench(**options: Any) -> Bench:
-    return Bench(provider("a"), upstream=FakeUpstream(), options=Options(max_retries=0, **options))
+def bench(**options: Any) -> FakeGateway:
+    return FakeGateway(provider("a"), upstream=ScriptedUpstream(), options=Options(max_retries=0, **options))
 
 
-async def begin(bench: Bench, reply: FakeReply) -> StreamReply:
+async def begin(bench: FakeGateway, reply: FakeReply) -> StreamReply:
     bench.upstream.answers["a"] = [reply]
 
     async def read_request(call: Call) -> ModelRequest:
@@ -56,7 +56,7 @@ async def begin(bench: Bench, reply: FakeReply) -> StreamReply:
     return got
 
 
-async def consume(bench: Bench, reply: StreamReply, *, client_seconds: float = 0.0) -> bytes:
+async def consume(bench: FakeGateway, reply: StreamReply, *, client_seconds: float = 0.0) -> bytes:
     """Read to the end, as a client that takes its time over each piece."""
     out, last = b"", False
     while not last:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from llm_gateway.core.ledger.records import AttemptBegun, UsageRecord, interrupted, last_attempt
-from tests.fakes.facts import attempt, record
+from tests.fakes.usage_records import attempt, record
 
 
 def test_the_last_attempt_has_what_its_request_used() -> None:

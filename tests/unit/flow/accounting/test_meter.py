@@ -8,11 +8,11 @@ from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.call import Call
 from llm_gateway.surfaces.openai.dialect import CHAT
-from tests.fakes.in_memory import Bench, FakeReply, FakeUpstream, provider
+from tests.fakes.in_memory import FakeGateway, FakeReply, ScriptedUpstream, provider
 
 
 async def test_no_field_holds_anothers_value() -> None:
-    bench = Bench(provider("a"), upstream=FakeUpstream(a=lambda _: FakeReply(b"")))
+    bench = FakeGateway(provider("a"), upstream=ScriptedUpstream(a=lambda _: FakeReply(b"")))
     snapshot = bench.gateway.snapshots.current
     assert snapshot is not None
     route = snapshot.route("m")

@@ -75,7 +75,7 @@ class Listener(ReloadListener):
         self.told.append(reason)
 
 
-class Bench:
+class ReloaderBench:
     def __init__(self, saved: Catalog | None = None) -> None:
         self.source = Source()
         self.holder = SnapshotHolder()
@@ -102,7 +102,7 @@ BROKEN = provider("broken", api_base="nonsense")
 
 
 async def test_a_reload_serves_publishes_and_keeps() -> None:
-    bench = Bench()
+    bench = ReloaderBench()
     before = bench.served
     await bench.reloader.start()
     assert before is None
@@ -114,7 +114,7 @@ async def test_a_reload_serves_publishes_and_keeps() -> None:
 
 
 async def test_200_changes_at_once_coalesce() -> None:
-    bench = Bench()
+    bench = ReloaderBench()
     await bench.reloader.start()
 
     async def change(number: int) -> None:
@@ -131,7 +131,7 @@ async def test_200_changes_at_once_coalesce() -> None:
 
 
 async def test_a_caller_that_goes_away_does_not_take_the_load_along() -> None:
-    bench = Bench()
+    bench = ReloaderBench()
     first = asyncio.create_task(bench.reloader.reload())
     second = asyncio.create_task(bench.reloader.reload())
     await asyncio.sleep(0)
@@ -140,7 +140,7 @@ async def test_a_caller_that_goes_away_does_not_take_the_load_along() -> None:
 
 
 async def test_closing_ends_the_loads_that_nobody_waits_for() -> None:
-    bench = Bench()
+    bench = ReloaderBench()
     running = asyncio.create_task(bench.reloader.reload())
     await asyncio.sleep(0)
     behind = asyncio.create_task(bench.reloader.reload())
@@ -157,7 +157,7 @@ async def test_closing_ends_the_loads_that_nobody_waits_for() -> None:
 
 
 async def test_reload_if_newer_loads_only_what_was_not_judged_before() -> None:
-    bench = Bench()
+    bench = ReloaderBench()
     await bench.reloader.start()
     for _ in range(3):
         await bench.reloader.reload_if_newer()
@@ -175,7 +175,7 @@ async def test_reload_if_newer_loads_only_what_was_not_judged_before() -> None:
 
 
 async def test_design_4_2_a_bad_catalog_leaves_the_last_good_one() -> None:
-    bench = Bench()
+    bench = ReloaderBench()
     bench.source.change(provider("good"))
     await bench.reloader.start()
     good = bench.holder.current
@@ -195,7 +195,7 @@ async def test_design_4_2_a_bad_catalog_leaves_the_last_good_one() -> None:
 
 
 async def test_a_database_that_is_away_leaves_the_last_good_one() -> None:
-    bench = Bench()
+    bench = ReloaderBench()
     await bench.reloader.start()
     for failure, says in (
         (StoreUnavailable("gone"), "gone"),
@@ -210,7 +210,7 @@ async def test_a_database_that_is_away_leaves_the_last_good_one() -> None:
 
 
 async def test_design_4_2_a_start_without_a_database_takes_the_saved_copy() -> None:
-    bench = Bench(saved=Catalog(version=9, providers=(provider("saved"),)))
+    bench = ReloaderBench(saved=Catalog(version=9, providers=(provider("saved"),)))
     bench.source.failure = StoreUnavailable("gone")
     await bench.reloader.start()
     status = bench.holder.status
@@ -221,7 +221,7 @@ async def test_design_4_2_a_start_without_a_database_takes_the_saved_copy() -> N
 
 
 async def test_a_start_with_a_refused_catalog_takes_the_saved_copy_too() -> None:
-    bench = Bench(saved=Catalog(version=1, providers=(provider("saved"),)))
+    bench = ReloaderBench(saved=Catalog(version=1, providers=(provider("saved"),)))
     bench.source.change(BROKEN)
     await bench.reloader.start()
     assert bench.served == 1
@@ -233,11 +233,11 @@ async def test_a_start_with_a_refused_catalog_takes_the_saved_copy_too() -> None
 
 @pytest.mark.parametrize("saved", [None, Catalog(version=9, providers=(BROKEN,))])
 async def test_a_start_with_nothing_at_all_fails_or_waits(saved: Catalog | None) -> None:
-    bench = Bench(saved=saved)
+    bench = ReloaderBench(saved=saved)
     bench.source.failure = StoreUnavailable("gone")
     with pytest.raises(StoreUnavailable):
         await bench.reloader.start()
-    bench = Bench(saved=saved)
+    bench = ReloaderBench(saved=saved)
     bench.source.change(BROKEN)
     await bench.reloader.start()
     assert bench.served is None
@@ -246,7 +246,7 @@ async def test_a_start_with_nothing_at_all_fails_or_waits(saved: Catalog | None)
 
 
 async def test_an_edit_is_adopted_unless_something_newer_is_served() -> None:
-    bench = Bench()
+    bench = ReloaderBench()
     await bench.reloader.start()
     for version, expected in ((5, 5), (4, 5), (6, 6)):
         catalog = Catalog(version=version)
@@ -257,7 +257,7 @@ async def test_an_edit_is_adopted_unless_something_newer_is_served() -> None:
 
 
 async def test_an_edit_that_overtakes_a_load_stays() -> None:
-    bench = Bench()
+    bench = ReloaderBench()
     await bench.reloader.start()
     bench.source.change(provider("p"))
     loading = asyncio.create_task(bench.reloader.reload())
@@ -270,7 +270,7 @@ async def test_an_edit_that_overtakes_a_load_stays() -> None:
 
 
 async def test_c21_the_barrier_waits_for_every_worker_and_names_stale_workers() -> None:
-    bench = Bench()
+    bench = ReloaderBench()
     bench.worker_registry.others = {11: 3, 12: 2, 13: 1}
 
     async def follow() -> None:

@@ -22,22 +22,24 @@ from llm_gateway.flow.gateway import Options
 from llm_gateway.flow.request.pipeline import handle
 from llm_gateway.flow.routing.selector import Selector
 from llm_gateway.surfaces.openai.parsing import parse_chat
-from tests.fakes.in_memory import Bench, FakeUpstream, Fixed, credential, provider
+from tests.fakes.in_memory import FakeGateway, Fixed, ScriptedUpstream, credential, provider
 from tests.fakes.routing import model, refusing, snapshot_of, trip, weighted, whole
 
 
-def bench_of(*providers: Any, models: Sequence[Any] = (), **more: Any) -> Bench:
+def bench_of(*providers: Any, models: Sequence[Any] = (), **more: Any) -> FakeGateway:
     """Return a bench whose providers all fail."""
     answers: dict[str, Any] = {each.provider_key: refusing(500) for each in providers}
     options = Options(max_retries=0, provider_suffix="Proxy")
-    return Bench(*providers, upstream=FakeUpstream(**answers), models=tuple(models), options=options, **more)
+    return FakeGateway(
+        *providers, upstream=ScriptedUpstream(**answers), models=tuple(models), options=options, **more
+    )
 
 
-def order(bench: Bench, **question: Any) -> list[str]:
+def order(bench: FakeGateway, **question: Any) -> list[str]:
     return [stop.provider for stop in explain(bench.gateway, Question(**{"model": "m", **question})).order]
 
 
-async def live(bench: Bench, **fields: Any) -> list[str]:
+async def live(bench: FakeGateway, **fields: Any) -> list[str]:
     """Return who is asked when everyone fails."""
     body = msgspec.json.encode({"model": "m", "messages": [], **fields})
 

@@ -12,18 +12,18 @@ from llm_gateway.core.config.providers import ClientCredentials
 from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.provider_checks.probes import PeriodicProbes, Prober
 from llm_gateway.flow.routing.selector import Selector
-from tests.fakes.in_memory import Bench, FakeReply, FakeUpstream, Fixed, provider
+from tests.fakes.in_memory import FakeGateway, FakeReply, Fixed, ScriptedUpstream, provider
 from tests.fakes.routing import snapshot_of, trip
 
 LIST = b'{"data":[{"id":"up"}]}'
 
 
-def bench_of(*providers: Any, draw: Any = lambda: 0.5, **answers: Any) -> Bench:
-    return Bench(*providers, upstream=FakeUpstream(**answers), selector=Selector(draw=draw))
+def bench_of(*providers: Any, draw: Any = lambda: 0.5, **answers: Any) -> FakeGateway:
+    return FakeGateway(*providers, upstream=ScriptedUpstream(**answers), selector=Selector(draw=draw))
 
 
 def periodic(
-    bench: Bench, *, workers: int = 1, heard: list[tuple[str, bool]] | None = None
+    bench: FakeGateway, *, workers: int = 1, heard: list[tuple[str, bool]] | None = None
 ) -> PeriodicProbes:
     prober = Prober(
         bench.gateway,
@@ -33,7 +33,7 @@ def periodic(
     return PeriodicProbes(bench.gateway, prober, workers=workers)
 
 
-def due_times(bench: Bench, probes: PeriodicProbes, seconds: int) -> dict[str, list[float]]:
+def due_times(bench: FakeGateway, probes: PeriodicProbes, seconds: int) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
     start = bench.clock.now
     while bench.clock.now < start + seconds:
@@ -77,7 +77,7 @@ def test_a_changed_interval_takes_effect_and_removed_providers_are_dropped() -> 
 async def test_answers_are_reported_and_a_running_probe_is_not_repeated() -> None:
     release = asyncio.Event()
 
-    class Slow(FakeUpstream):
+    class Slow(ScriptedUpstream):
         async def send(self, request: Any, timeout: float) -> FakeReply:
             await release.wait()
             return await super().send(request, timeout)

@@ -14,7 +14,7 @@ from llm_gateway.flow.ports.listeners import ProviderTest
 from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.provider_checks.trials import ProviderTester
 from llm_gateway.providers.registry import KINDS
-from tests.fakes.in_memory import Bench, FakeReply, FakeUpstream, provider
+from tests.fakes.in_memory import FakeGateway, FakeReply, ScriptedUpstream, provider
 
 GRANT = ClientCredentials(token_url="https://sso.test/token", client_id="c")
 MODELS = {"object": "list", "data": [{"id": "gpt-a"}, {"id": "gpt-b"}, {"id": "other"}]}
@@ -36,7 +36,7 @@ def refused(status: int, message: str = "No.") -> FakeReply:
 
 class Trials:
     def __init__(self, *answers: Any) -> None:
-        self.bench = Bench(upstream=FakeUpstream(p=list(answers)))
+        self.bench = FakeGateway(upstream=ScriptedUpstream(p=list(answers)))
         self.heard: list[ProviderTest] = []
         self.tester = ProviderTester(self.bench.gateway, KINDS, self)
 

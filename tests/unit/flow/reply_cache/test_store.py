@@ -19,7 +19,7 @@ from llm_gateway.flow.request.reply import Reply
 from llm_gateway.flow.routing.plan import make_plan
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.surfaces.openai.parsing import parse_chat
-from tests.fakes.caching_bench import CachingBench, GatedUpstream, consume, said
+from tests.fakes.caching_gateway import CachingGateway, GatedUpstream, consume, said
 from tests.fakes.in_memory import FakeReply, credential, provider
 from tests.unit.test_caching import body
 
@@ -32,12 +32,12 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-def crowd(bench: CachingBench, size: int = CROWD, **fields: Any) -> list[asyncio.Task[Reply]]:
+def crowd(bench: CachingGateway, size: int = CROWD, **fields: Any) -> list[asyncio.Task[Reply]]:
     return [asyncio.create_task(bench.ask("on", **fields)) for _ in range(size)]
 
 
 async def test_identical_requests_share_one_call() -> None:
-    bench = CachingBench(GatedUpstream(a=lambda _: FakeReply(body())))
+    bench = CachingGateway(GatedUpstream(a=lambda _: FakeReply(body())))
     asked = crowd(bench)
     await settle()
     assert len(bench.upstream.requests) == 1
@@ -53,7 +53,7 @@ async def test_identical_requests_share_one_call() -> None:
 
 async def test_requests_that_differ_do_not_wait_for_one_another() -> None:
     both = (credential("one", 1), credential("two", 2))
-    bench = CachingBench(GatedUpstream(a=lambda _: FakeReply(body())), credentials=both)
+    bench = CachingGateway(GatedUpstream(a=lambda _: FakeReply(body())), credentials=both)
     asked = [
         asyncio.create_task(bench.ask("on", key=key, seed=seed)) for key in ("one", "two") for seed in (1, 2)
     ]
@@ -67,7 +67,7 @@ async def test_streams_and_refreshes_wait_for_nobody() -> None:
     def answer(_: UpstreamRequest) -> FakeReply:
         return FakeReply(body())
 
-    bench = CachingBench(GatedUpstream(a=answer))
+    bench = CachingGateway(GatedUpstream(a=answer))
     asked = crowd(bench, 3, stream=True) + [asyncio.create_task(bench.ask("refresh")) for _ in range(3)]
     await settle()
     assert len(bench.upstream.requests) == 6
@@ -77,7 +77,7 @@ async def test_streams_and_refreshes_wait_for_nobody() -> None:
 
 
 async def test_when_the_first_client_leaves_another_asks_again_and_the_rest_wait_for_it() -> None:
-    bench = CachingBench(GatedUpstream(a=lambda _: FakeReply(body())))
+    bench = CachingGateway(GatedUpstream(a=lambda _: FakeReply(body())))
     asked = crowd(bench)
     await settle()
     for gone in range(3):
@@ -93,7 +93,7 @@ async def test_when_the_first_client_leaves_another_asks_again_and_the_rest_wait
 
 
 async def test_one_who_waits_may_leave_without_disturbing_anybody() -> None:
-    bench = CachingBench(GatedUpstream(a=lambda _: FakeReply(body())))
+    bench = CachingGateway(GatedUpstream(a=lambda _: FakeReply(body())))
     asked = crowd(bench, 4)
     await settle()
     asked[2].cancel()
@@ -106,7 +106,7 @@ async def test_one_who_waits_may_leave_without_disturbing_anybody() -> None:
 
 async def test_when_two_have_failed_the_others_go_on_their_own() -> None:
     upstream = GatedUpstream(a=TransportError("connect", "refused"))
-    bench = CachingBench(upstream, options=Options(max_retries=0))
+    bench = CachingGateway(upstream, options=Options(max_retries=0))
     bench.gate.set()
     replies = await asyncio.gather(*crowd(bench), return_exceptions=True)
     assert all(isinstance(reply, UpstreamFailed) for reply in replies)
@@ -119,7 +119,7 @@ async def test_when_two_have_failed_the_others_go_on_their_own() -> None:
 
 async def test_when_the_first_fails_the_second_answers_for_all() -> None:
     upstream = GatedUpstream(a=[TransportError("connect", "refused"), FakeReply(body())])
-    bench = CachingBench(upstream, options=Options(max_retries=0))
+    bench = CachingGateway(upstream, options=Options(max_retries=0))
     bench.gate.set()
     replies = await asyncio.gather(*crowd(bench), return_exceptions=True)
     assert [isinstance(reply, UpstreamFailed) for reply in replies].count(True) == 1
@@ -128,7 +128,7 @@ async def test_when_the_first_fails_the_second_answers_for_all() -> None:
 
 async def test_a_reply_that_is_too_large_to_keep_is_shared_all_the_same() -> None:
     large = body("x" * 20_000)
-    bench = CachingBench(GatedUpstream(a=lambda _: FakeReply(large)))
+    bench = CachingGateway(GatedUpstream(a=lambda _: FakeReply(large)))
     asked = crowd(bench, 5)
     await settle()
     bench.gate.set()
@@ -138,7 +138,7 @@ async def test_a_reply_that_is_too_large_to_keep_is_shared_all_the_same() -> Non
 
 
 async def test_nobody_waits_for_others_longer_than_for_a_provider() -> None:
-    bench = CachingBench(GatedUpstream(a=lambda _: FakeReply(body())), options=Options(llm_timeout=0.0))
+    bench = CachingGateway(GatedUpstream(a=lambda _: FakeReply(body())), options=Options(llm_timeout=0.0))
     asked = crowd(bench, 4)
     await settle()
     assert len(bench.upstream.requests) == 4
@@ -147,7 +147,7 @@ async def test_nobody_waits_for_others_longer_than_for_a_provider() -> None:
 
 
 async def test_an_answer_of_another_model_is_not_kept() -> None:
-    bench = CachingBench(GatedUpstream(a=lambda _: FakeReply(body()), b=lambda _: FakeReply(body())))
+    bench = CachingGateway(GatedUpstream(a=lambda _: FakeReply(body()), b=lambda _: FakeReply(body())))
     bench.gate.set()
     snapshot = bench.gateway.snapshots.current
     assert snapshot is not None
@@ -173,6 +173,6 @@ async def test_an_answer_of_another_model_is_not_kept() -> None:
 
 @pytest.mark.parametrize("count", [2, 3])
 async def test_what_comes_after_the_landing_is_a_hit(count: int) -> None:
-    bench = CachingBench(GatedUpstream(a=lambda _: FakeReply(body())))
+    bench = CachingGateway(GatedUpstream(a=lambda _: FakeReply(body())))
     bench.gate.set()
     assert [said(await bench.ask("on")) for _ in range(count)] == ["miss"] + ["hit"] * (count - 1)

@@ -21,7 +21,7 @@ from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.providers.openai.adapter import OpenAIAdapter
 from llm_gateway.providers.registry import ADAPTERS, KINDS
 from llm_gateway.surfaces.openai.parsing import parse_chat
-from tests.fakes.in_memory import Answer, Bench, FakeReply, FakeUpstream, credential, provider
+from tests.fakes.in_memory import Answer, FakeGateway, FakeReply, ScriptedUpstream, credential, provider
 from tests.fakes.routing import DONE, HELLO, STOP, model, refusing, whole
 
 CUT = TransportError("cut", "cut")
@@ -37,13 +37,13 @@ def reader(**fields: Any) -> Any:
     return read_request
 
 
-async def ask(bench: Bench, **fields: Any) -> WholeReply:
+async def ask(bench: FakeGateway, **fields: Any) -> WholeReply:
     reply = await handle(bench.gateway, bench.call(), reader(**fields))
     assert isinstance(reply, WholeReply)
     return reply
 
 
-async def told(bench: Bench, **fields: Any) -> GatewayError:
+async def told(bench: FakeGateway, **fields: Any) -> GatewayError:
     with pytest.raises(GatewayError) as caught:
         await ask(bench, **fields)
     return caught.value
@@ -57,14 +57,16 @@ def header(reply: WholeReply | StreamReply | GatewayError, name: str) -> str | N
 
 def bench_of(
     *rules: Model, draw: float = 0.5, providers: tuple[Provider, ...] | None = None, **answers: Any
-) -> Bench:
+) -> FakeGateway:
     """Return a bench with a provider for each answer, all of which serve `m`."""
     mapping = {"model_mapping": {"m": "up"}}
     made = providers or tuple(provider(key, number, **mapping) for number, key in enumerate(answers, 1))
-    return Bench(*made, upstream=FakeUpstream(**answers), models=rules, selector=Selector(draw=lambda: draw))
+    return FakeGateway(
+        *made, upstream=ScriptedUpstream(**answers), models=rules, selector=Selector(draw=lambda: draw)
+    )
 
 
-def all_is_given_back(bench: Bench) -> None:
+def all_is_given_back(bench: FakeGateway) -> None:
     for state in bench.gateway.selector._deployment_states.values():
         assert state.in_flight == 0
     for route_state in bench.gateway.selector._explicit.values():
@@ -168,8 +170,8 @@ async def test_s3_10_fallback_models_come_after_the_route_and_before_waiting() -
 async def test_fallback_models_are_only_those_that_the_credential_may_use() -> None:
     providers = (provider("a", 1, model_mapping={"m": "up"}), provider("b", 2, model_mapping={"n": "up"}))
     rules = model(fallbacks=("n",), retry=RetryRules(max_retries=0))
-    upstream = FakeUpstream(a=refusing(500), b=whole)
-    bench = Bench(
+    upstream = ScriptedUpstream(a=refusing(500), b=whole)
+    bench = FakeGateway(
         *providers, upstream=upstream, models=(rules,), credentials=(credential(allowed_models=("m",)),)
     )
     assert (await told(bench)).status == 502
@@ -234,7 +236,7 @@ class Wordless(OpenAIAdapter):
         raise BadRequest("This provider cannot carry 'n'.", param="n", code="unsupported_by_provider")
 
 
-def with_wordless(bench: Bench, *keys: str) -> None:
+def with_wordless(bench: FakeGateway, *keys: str) -> None:
     """Make providers' deployments speak a kind that cannot carry the request."""
     adapters = dict(ADAPTERS)
     plain = adapters["openai"]
@@ -279,7 +281,7 @@ async def test_one_that_cannot_carry_it_in_between_changes_nothing_else() -> Non
     all_is_given_back(bench)
 
 
-def with_tokens(**answers: Any) -> Bench:
+def with_tokens(**answers: Any) -> FakeGateway:
     grant = ClientCredentials(token_url="https://id.test/token", client_id="me")
     return bench_of(providers=(provider("a", 1, model_mapping={"m": "up"}, oauth2=grant),), **answers)
 
@@ -305,14 +307,14 @@ async def test_oauth2_without_a_token_the_attempt_has_failed() -> None:
 async def test_timeouts_are_the_routes_own() -> None:
     seen: list[float] = []
 
-    class Timed(FakeUpstream):
+    class Timed(ScriptedUpstream):
         async def send(self, request: UpstreamRequest, timeout: float) -> FakeReply:
             seen.append(timeout)
             return await super().send(request, timeout)
 
     rules = model(timeouts=Timeouts(connect=0.5, first_content=3, idle=2, total=9))
     mapping = {"model_mapping": {"m": "up"}}
-    bench = Bench(provider("a", 1, **mapping), upstream=Timed(a=whole), models=(rules,))
+    bench = FakeGateway(provider("a", 1, **mapping), upstream=Timed(a=whole), models=(rules,))
     await ask(bench)
     assert seen == [3.0]
     assert bench.upstream.requests[0].connect_timeout == 0.5

@@ -10,7 +10,7 @@ import pytest
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.journal.shipper import Shipper
 from llm_gateway.infra.journal.writer import FileJournal
-from tests.fakes.facts import MemoryStore
+from tests.fakes.usage_records import InMemoryUsageStore
 
 
 @pytest.fixture
@@ -19,8 +19,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def store() -> MemoryStore:
-    return MemoryStore()
+def store() -> InMemoryUsageStore:
+    return InMemoryUsageStore()
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def journal(folder: Path) -> Iterator[FileJournal]:
 
 
 @pytest.fixture
-async def shipper(folder: Path, store: MemoryStore) -> AsyncIterator[Shipper]:
+async def shipper(folder: Path, store: InMemoryUsageStore) -> AsyncIterator[Shipper]:
     shipper = Shipper(folder, store, SystemClock())
     shipper.start()
     yield shipper

@@ -12,7 +12,7 @@ from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.journal.reader import JournalReader
 from llm_gateway.infra.journal.shipper import Shipper
 from llm_gateway.infra.journal.writer import FileJournal
-from tests.fakes.facts import MemoryStore, attempt, record
+from tests.fakes.usage_records import InMemoryUsageStore, attempt, record
 
 MB = 1024 * 1024
 
@@ -24,7 +24,7 @@ async def until(condition: Any) -> None:
 
 
 async def test_positions_that_are_torn_send_everything_again(
-    folder: Path, journal: FileJournal, store: MemoryStore
+    folder: Path, journal: FileJournal, store: InMemoryUsageStore
 ) -> None:
     journal.end(record("a"))
     first = Shipper(folder, store, SystemClock())
@@ -43,7 +43,7 @@ async def test_positions_that_are_torn_send_everything_again(
 
 
 async def test_positions_spare_the_next_shipper_what_is_stored(
-    folder: Path, journal: FileJournal, store: MemoryStore
+    folder: Path, journal: FileJournal, store: InMemoryUsageStore
 ) -> None:
     for name in "ab":
         journal.end(record(name))
@@ -54,7 +54,7 @@ async def test_positions_spare_the_next_shipper_what_is_stored(
 
 
 async def test_a_crash_between_the_store_and_the_positions_sends_the_same_again(
-    folder: Path, journal: FileJournal, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+    folder: Path, journal: FileJournal, store: InMemoryUsageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     journal.end(record("a"))
     journal.begin(attempt("b"))

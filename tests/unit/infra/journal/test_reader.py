@@ -18,7 +18,7 @@ from llm_gateway.infra.journal.files import journal_path, read_folder
 from llm_gateway.infra.journal.shipper import Shipper
 from llm_gateway.infra.journal.writer import FileJournal
 from llm_gateway.infra.json_lines import to_line
-from tests.fakes.facts import MemoryStore, attempt, failed_attempt, record
+from tests.fakes.usage_records import InMemoryUsageStore, attempt, failed_attempt, record
 
 MB = 1024 * 1024
 
@@ -38,7 +38,7 @@ async def until(condition: Any) -> None:
 
 
 async def test_lines_that_cannot_be_read_are_set_aside(
-    shipper: Shipper, journal: FileJournal, store: MemoryStore, folder: Path
+    shipper: Shipper, journal: FileJournal, store: InMemoryUsageStore, folder: Path
 ) -> None:
     [file] = read_folder(folder).files()
     journal.end(record("a"))
@@ -57,7 +57,7 @@ async def test_lines_that_cannot_be_read_are_set_aside(
 
 
 async def test_a_torn_last_line_waits_while_its_process_lives(
-    shipper: Shipper, journal: FileJournal, store: MemoryStore, folder: Path
+    shipper: Shipper, journal: FileJournal, store: InMemoryUsageStore, folder: Path
 ) -> None:
     [file] = read_folder(folder).files()
     line = to_line(record("slow"))
@@ -71,7 +71,7 @@ async def test_a_torn_last_line_waits_while_its_process_lives(
 
 
 async def test_a_torn_last_line_of_a_dead_process_is_set_aside(
-    shipper: Shipper, journal: FileJournal, store: MemoryStore, folder: Path
+    shipper: Shipper, journal: FileJournal, store: InMemoryUsageStore, folder: Path
 ) -> None:
     journal.begin(attempt("a"))
     [file] = read_folder(folder).files()
@@ -85,7 +85,7 @@ async def test_a_torn_last_line_of_a_dead_process_is_set_aside(
 
 
 async def test_a_long_run_of_garbage_is_passed_by(
-    shipper: Shipper, journal: FileJournal, store: MemoryStore, folder: Path
+    shipper: Shipper, journal: FileJournal, store: InMemoryUsageStore, folder: Path
 ) -> None:
     [file] = read_folder(folder).files()
     with (folder / file.name).open("ab") as raw:
@@ -111,7 +111,7 @@ async def test_what_a_killed_newcomer_left_is_tidied_away(
 
 
 async def test_a_file_that_cannot_be_read_does_not_stop_the_others(
-    shipper: Shipper, journal: FileJournal, store: MemoryStore, folder: Path, said: list[str],
+    shipper: Shipper, journal: FileJournal, store: InMemoryUsageStore, folder: Path, said: list[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     opened = os.open
@@ -130,7 +130,7 @@ async def test_a_file_that_cannot_be_read_does_not_stop_the_others(
 
 
 async def test_big_files_are_read_off_the_loop_in_bounded_pieces(
-    shipper: Shipper, journal: FileJournal, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+    shipper: Shipper, journal: FileJournal, store: InMemoryUsageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
     pread = os.pread
@@ -148,7 +148,7 @@ async def test_big_files_are_read_off_the_loop_in_bounded_pieces(
 
 
 async def test_the_attempts_of_a_dead_process_become_interrupted(
-    shipper: Shipper, journal: FileJournal, store: MemoryStore, folder: Path
+    shipper: Shipper, journal: FileJournal, store: InMemoryUsageStore, folder: Path
 ) -> None:
     journal.begin(attempt("a"))
     journal.begin(attempt("b", provider="first"))
@@ -166,7 +166,7 @@ async def test_the_attempts_of_a_dead_process_become_interrupted(
 
 
 async def test_an_attempt_that_a_killed_process_had_begun_is_interrupted(
-    shipper: Shipper, journal: FileJournal, store: MemoryStore
+    shipper: Shipper, journal: FileJournal, store: InMemoryUsageStore
 ) -> None:
     journal.begin(attempt("mid-attempt"))
     journal.attempt_ended(failed_attempt("mid-attempt"))
@@ -186,7 +186,7 @@ async def test_an_attempt_that_a_killed_process_had_begun_is_interrupted(
 
 
 async def test_an_end_in_a_later_file_closes_its_attempt(
-    folder: Path, store: MemoryStore, shipper: Shipper
+    folder: Path, store: InMemoryUsageStore, shipper: Shipper
 ) -> None:
     """With the first files shipped and deleted meanwhile, and with a process that dies in the end."""
     journal = FileJournal(folder, 16 * MB, SystemClock())

@@ -15,7 +15,7 @@ from llm_gateway.infra.journal.reader import JournalReader
 from llm_gateway.infra.journal.shipper import Shipper
 from llm_gateway.infra.journal.writer import FileJournal
 from llm_gateway.infra.json_lines import to_line
-from tests.fakes.facts import MemoryStore, attempt, failed_attempt, record
+from tests.fakes.usage_records import InMemoryUsageStore, attempt, failed_attempt, record
 
 MB = 1024 * 1024
 
@@ -35,7 +35,7 @@ async def until(condition: Any) -> None:
 
 
 async def test_what_ended_is_stored_while_its_process_lives(
-    shipper: Shipper, journal: FileJournal, store: MemoryStore
+    shipper: Shipper, journal: FileJournal, store: InMemoryUsageStore
 ) -> None:
     journal.begin(attempt("a"))
     journal.end(record("a"))
@@ -49,13 +49,15 @@ async def test_what_ended_is_stored_while_its_process_lives(
     assert shipper.backlog_bytes == 0
 
 
-async def test_facts_are_shipped_unasked(shipper: Shipper, journal: FileJournal, store: MemoryStore) -> None:
+async def test_facts_are_shipped_unasked(
+    shipper: Shipper, journal: FileJournal, store: InMemoryUsageStore
+) -> None:
     journal.end(record("a"))
     await until(lambda: "a" in store.rows)
 
 
 async def test_failed_attempts_are_shipped_at_once(
-    shipper: Shipper, journal: FileJournal, store: MemoryStore
+    shipper: Shipper, journal: FileJournal, store: InMemoryUsageStore
 ) -> None:
     journal.begin(attempt("a"))
     journal.attempt_ended(failed_attempt("a"))
@@ -70,7 +72,7 @@ async def test_failed_attempts_are_shipped_at_once(
 
 
 async def test_a_dead_process_found_at_start_is_shipped(
-    journal: FileJournal, folder: Path, store: MemoryStore
+    journal: FileJournal, folder: Path, store: InMemoryUsageStore
 ) -> None:
     journal.begin(attempt("a"))
     journal.end(record("a"))
@@ -83,7 +85,7 @@ async def test_a_dead_process_found_at_start_is_shipped(
 
 
 async def test_a_database_that_is_away_only_makes_the_journal_grow(
-    shipper: Shipper, journal: FileJournal, store: MemoryStore, said: list[str]
+    shipper: Shipper, journal: FileJournal, store: InMemoryUsageStore, said: list[str]
 ) -> None:
     store.down = True
     journal.end(record("a"))
@@ -102,7 +104,7 @@ async def test_a_database_that_is_away_only_makes_the_journal_grow(
 
 
 async def test_a_poison_record_does_not_stop_the_others(
-    shipper: Shipper, journal: FileJournal, store: MemoryStore, folder: Path
+    shipper: Shipper, journal: FileJournal, store: InMemoryUsageStore, folder: Path
 ) -> None:
     store.refuses = lambda one: one.model == "poison"
     for number in range(100):
@@ -115,7 +117,7 @@ async def test_a_poison_record_does_not_stop_the_others(
 
 
 async def test_two_shippers_elect_one_and_the_other_takes_over(
-    folder: Path, journal: FileJournal, store: MemoryStore
+    folder: Path, journal: FileJournal, store: InMemoryUsageStore
 ) -> None:
     shippers = [Shipper(folder, store, SystemClock()) for _ in range(2)]
     for shipper in shippers:
@@ -136,7 +138,7 @@ async def test_two_shippers_elect_one_and_the_other_takes_over(
 
 
 async def test_it_goes_on_after_an_unforeseen_failure(
-    folder: Path, journal: FileJournal, store: MemoryStore, monkeypatch: pytest.MonkeyPatch
+    folder: Path, journal: FileJournal, store: InMemoryUsageStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collect = JournalReader.collect
     failures = iter([OSError("disk"), ValueError("bug")])
@@ -155,7 +157,7 @@ async def test_it_goes_on_after_an_unforeseen_failure(
     assert store.rows.keys() == {"a"}
 
 
-async def test_batches_are_bounded(folder: Path, journal: FileJournal, store: MemoryStore) -> None:
+async def test_batches_are_bounded(folder: Path, journal: FileJournal, store: InMemoryUsageStore) -> None:
     shipper = Shipper(folder, store, SystemClock(), batch=100)
     shipper.start()
     for number in range(300):
@@ -168,19 +170,19 @@ async def test_batches_are_bounded(folder: Path, journal: FileJournal, store: Me
     await shipper.drain(0)
 
 
-async def test_a_flush_before_anything_was_written_is_done(tmp_path: Path, store: MemoryStore) -> None:
+async def test_a_flush_before_anything_was_written_is_done(tmp_path: Path, store: InMemoryUsageStore) -> None:
     assert await Shipper(tmp_path / "nowhere", store, SystemClock()).flush()
 
 
 async def test_a_flush_that_nobody_serves_ends_in_time(
-    folder: Path, journal: FileJournal, store: MemoryStore
+    folder: Path, journal: FileJournal, store: InMemoryUsageStore
 ) -> None:
     journal.end(record("a"))
     assert not await Shipper(folder, store, SystemClock()).flush(0.03)
 
 
 async def test_a_drain_does_not_wait_for_a_store_that_hangs(folder: Path, journal: FileJournal) -> None:
-    class Hanging(MemoryStore):
+    class Hanging(InMemoryUsageStore):
         async def upsert(self, records: Any) -> None:
             await asyncio.Event().wait()
 

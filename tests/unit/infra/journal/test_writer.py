@@ -16,8 +16,8 @@ from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRec
 from llm_gateway.infra.journal.files import is_dead, read_folder, used_bytes
 from llm_gateway.infra.journal.writer import FileJournal
 from llm_gateway.infra.json_lines import MAX_LINE, to_line
-from tests.fakes.facts import attempt, failed_attempt, record
 from tests.fakes.in_memory import FakeClock
+from tests.fakes.usage_records import attempt, failed_attempt, record
 
 MB = 1024 * 1024
 

@@ -15,8 +15,8 @@ from loguru import logger
 
 from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.infra.logs.access_log import AccessLog
-from tests.fakes.facts import record
 from tests.fakes.in_memory import FakeClock
+from tests.fakes.usage_records import record
 
 Mode = Literal["all", "errors", "off"]
 

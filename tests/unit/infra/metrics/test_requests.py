@@ -10,7 +10,7 @@ from prometheus_client.core import Metric as Family
 
 from llm_gateway.core import metric_catalogue as catalogue
 from llm_gateway.infra.metrics.requests import NONE, RequestMetrics, count
-from tests.fakes.facts import record
+from tests.fakes.usage_records import record
 
 HISTOGRAMS = (catalogue.REQUEST_DURATION, catalogue.PROVIDER_LATENCY, catalogue.TIME_TO_FIRST_TOKEN)
 

@@ -58,7 +58,7 @@ def answer(body: Any, status: int = 200) -> FakeReply:
     return FakeReply(body if isinstance(body, bytes) else msgspec.json.encode(body), status=status)
 
 
-class Bench:
+class TokenBench:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.endpoint = TokenEndpoint(self.clock)
@@ -90,13 +90,13 @@ class Bench:
 
 
 @pytest.fixture
-async def bench() -> AsyncIterator[Bench]:
-    made = Bench()
+async def bench() -> AsyncIterator[TokenBench]:
+    made = TokenBench()
     yield made
     await made.tokens.close()
 
 
-async def test_s1_14_a_token_is_asked_for_as_rfc_6749_says(bench: Bench) -> None:
+async def test_s1_14_a_token_is_asked_for_as_rfc_6749_says(bench: TokenBench) -> None:
     assert await bench.token() == "token-1"
     (sent,) = bench.endpoint.requests
     assert (sent.method, sent.url) == ("POST", GRANT.token_url)
@@ -106,12 +106,12 @@ async def test_s1_14_a_token_is_asked_for_as_rfc_6749_says(bench: Bench) -> None
     assert (scheme, base64.b64decode(pair)) == ("Basic", b"client+one:s3cret%2B%2F%26%3D")
 
 
-async def test_no_scope_is_asked_for_unless_there_is_one(bench: Bench) -> None:
+async def test_no_scope_is_asked_for_unless_there_is_one(bench: TokenBench) -> None:
     await bench.token(grant=msgspec.structs.replace(GRANT, scope=None))
     assert parse_qs(bench.endpoint.requests[0].body.decode()) == {"grant_type": ["client_credentials"]}
 
 
-async def test_a_server_that_takes_the_form_alone_is_understood_and_remembered(bench: Bench) -> None:
+async def test_a_server_that_takes_the_form_alone_is_understood_and_remembered(bench: TokenBench) -> None:
     bench.endpoint.in_body_only = True
     assert await bench.token() == "token-2"
     form = parse_qs(bench.endpoint.requests[1].body.decode())
@@ -120,7 +120,7 @@ async def test_a_server_that_takes_the_form_alone_is_understood_and_remembered(b
     assert await bench.token() == "token-3", "no second try is needed any more"
 
 
-async def test_a_token_is_kept_and_renewed_in_the_background_before_it_ends(bench: Bench) -> None:
+async def test_a_token_is_kept_and_renewed_in_the_background_before_it_ends(bench: TokenBench) -> None:
     assert await bench.token() == "token-1"
     bench.clock.now += 3299
     assert await bench.token() == "token-1"
@@ -137,7 +137,7 @@ async def test_a_token_is_kept_and_renewed_in_the_background_before_it_ends(benc
     assert bench.asked == 2
 
 
-async def test_a_token_in_its_last_moments_is_not_used(bench: Bench) -> None:
+async def test_a_token_in_its_last_moments_is_not_used(bench: TokenBench) -> None:
     await bench.token()
     bench.clock.now += 3591
     assert await bench.token() == "token-2"
@@ -146,7 +146,7 @@ async def test_a_token_in_its_last_moments_is_not_used(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("life", "still_good", "over"), [(None, 239, 301), ("600", 479, 601), (60, 47, 60), (1e9, 1e8, 1.1e9)]
 )
-async def test_lives_of_all_lengths(bench: Bench, life: Any, still_good: float, over: float) -> None:
+async def test_lives_of_all_lengths(bench: TokenBench, life: Any, still_good: float, over: float) -> None:
     bench.endpoint.life = life
     await bench.token()
     start = bench.clock.now
@@ -159,13 +159,13 @@ async def test_lives_of_all_lengths(bench: Bench, life: Any, still_good: float, 
 
 
 @pytest.mark.parametrize("life", [0, -5, "0"])
-async def test_a_token_without_a_life_serves_those_who_waited_for_it(bench: Bench, life: Any) -> None:
+async def test_a_token_without_a_life_serves_those_who_waited_for_it(bench: TokenBench, life: Any) -> None:
     bench.endpoint.life = life
     assert list(await asyncio.gather(bench.token(), bench.token())) == ["token-1", "token-1"]
     assert await bench.token() == "token-2"
 
 
-async def test_a_thousand_callers_are_one_request(bench: Bench) -> None:
+async def test_a_thousand_callers_are_one_request(bench: TokenBench) -> None:
     bench.endpoint.gate.clear()
     callers = [asyncio.ensure_future(bench.token()) for _ in range(1000)]
     await bench.settle()
@@ -175,7 +175,7 @@ async def test_a_thousand_callers_are_one_request(bench: Bench) -> None:
     assert bench.asked == 1
 
 
-async def test_who_stops_waiting_ends_nobody_elses_flight(bench: Bench) -> None:
+async def test_who_stops_waiting_ends_nobody_elses_flight(bench: TokenBench) -> None:
     bench.endpoint.gate.clear()
     first, second = (asyncio.ensure_future(bench.token()) for _ in range(2))
     await bench.settle()
@@ -188,7 +188,7 @@ async def test_who_stops_waiting_ends_nobody_elses_flight(bench: Bench) -> None:
     assert bench.asked == 1
 
 
-async def test_a_failure_is_told_to_all_who_wait_and_again_for_a_moment(bench: Bench) -> None:
+async def test_a_failure_is_told_to_all_who_wait_and_again_for_a_moment(bench: TokenBench) -> None:
     bench.endpoint.replies = [TransportError("connect", "no connection")]
     results = await asyncio.gather(*(bench.token() for _ in range(10)), return_exceptions=True)
     faults = [result for result in results if isinstance(result, TransportError)]
@@ -200,7 +200,7 @@ async def test_a_failure_is_told_to_all_who_wait_and_again_for_a_moment(bench: B
     assert await bench.token() == "token-2"
 
 
-async def test_a_failed_renewal_leaves_the_old_token_in_use(bench: Bench) -> None:
+async def test_a_failed_renewal_leaves_the_old_token_in_use(bench: TokenBench) -> None:
     await bench.token()
     bench.clock.now += 3400
     bench.endpoint.replies = [answer(b"", 503)] * 2
@@ -218,7 +218,7 @@ async def test_a_failed_renewal_leaves_the_old_token_in_use(bench: Bench) -> Non
     assert await bench.token() == "token-4"
 
 
-async def test_a_changed_row_is_never_served_an_old_token(bench: Bench) -> None:
+async def test_a_changed_row_is_never_served_an_old_token(bench: TokenBench) -> None:
     assert await bench.token() == "token-1"
     assert await bench.token(secret=Secret("another")) == "token-2"
     assert await bench.token(grant=msgspec.structs.replace(GRANT, scope="c")) == "token-3"
@@ -227,7 +227,7 @@ async def test_a_changed_row_is_never_served_an_old_token(bench: Bench) -> None:
     assert len(bench.tokens._accounts) == 2, "what is over is not kept"
 
 
-async def test_a_row_changed_during_the_flight_is_not_served_what_the_old_one_gets(bench: Bench) -> None:
+async def test_a_row_changed_during_the_flight_is_not_served_what_the_old_one_gets(bench: TokenBench) -> None:
     bench.endpoint.gate.clear()
     old = asyncio.ensure_future(bench.token())
     await bench.settle()
@@ -238,7 +238,7 @@ async def test_a_row_changed_during_the_flight_is_not_served_what_the_old_one_ge
     assert await bench.token(secret=Secret("another")) == "token-2"
 
 
-async def test_a_refused_token_is_forgotten_once(bench: Bench) -> None:
+async def test_a_refused_token_is_forgotten_once(bench: TokenBench) -> None:
     assert await bench.token() == "token-1"
     bench.tokens.forget(2, Secret("token-1"))
     assert await bench.token() == "token-1"
@@ -274,12 +274,12 @@ async def test_a_refused_token_is_forgotten_once(bench: Bench) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_answers_that_are_no_token(bench: Bench, reply: FakeReply, said: str) -> None:
+async def test_answers_that_are_no_token(bench: TokenBench, reply: FakeReply, said: str) -> None:
     bench.endpoint.replies = [reply]
     assert said in str(await bench.fault())
 
 
-async def test_a_wrong_secret_is_a_refusal_and_says_what_to_check(bench: Bench) -> None:
+async def test_a_wrong_secret_is_a_refusal_and_says_what_to_check(bench: TokenBench) -> None:
     refusal = {"error": "invalid_client", "error_description": "s3cret"}
     bench.endpoint.replies = [answer(refusal, 401), answer(refusal, 401)]
     fault = await bench.fault()
@@ -288,7 +288,7 @@ async def test_a_wrong_secret_is_a_refusal_and_says_what_to_check(bench: Bench) 
     assert "client_id" in str(fault)
 
 
-async def test_closing_ends_what_is_on_its_way(bench: Bench) -> None:
+async def test_closing_ends_what_is_on_its_way(bench: TokenBench) -> None:
     bench.endpoint.gate.clear()
     waiting = asyncio.ensure_future(bench.token())
     await bench.settle()

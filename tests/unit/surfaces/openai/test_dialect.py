@@ -22,8 +22,8 @@ from llm_gateway.http.types import Message
 from llm_gateway.surfaces.openai.dialect import CHAT
 from llm_gateway.surfaces.openai.errors import OPENAI_ERRORS
 from llm_gateway.surfaces.openai.routes import OPENAI
-from tests.fakes.caching_bench import CachingBench
-from tests.fakes.in_memory import KEY, FakeReply, FakeUpstream
+from tests.fakes.caching_gateway import CachingGateway
+from tests.fakes.in_memory import KEY, FakeReply, ScriptedUpstream
 from tests.fakes.shouting_surface import PATH, SHOUTING, SURFACE
 from tests.fakes.worker_registry import FakeWorkerRegistry
 
@@ -50,7 +50,7 @@ class App:
     """The dispatcher with two surfaces, over a gateway of fakes."""
 
     def __init__(self, *answers: Any, guards: tuple[BearerGuard, ...] = ()) -> None:
-        self.bench = CachingBench(FakeUpstream(a=list(answers)))
+        self.bench = CachingGateway(ScriptedUpstream(a=list(answers)))
         gateway = self.bench.gateway
         bodies = BodyReader(max_bytes=10_000, max_total_bytes=100_000, timeout=5)
         plane = DataPlane(

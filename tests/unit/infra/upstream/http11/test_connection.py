@@ -54,7 +54,7 @@ class Clockwork:
             alarm.ring()
 
 
-class Bench:
+class ConnectionBench:
     """A connection and everything around it."""
 
     def __init__(self) -> None:
@@ -64,15 +64,15 @@ class Bench:
 
 
 @pytest.fixture
-def bench() -> Bench:
-    return Bench()
+def bench() -> ConnectionBench:
+    return ConnectionBench()
 
 
 def _chunks(count: int, size: int) -> bytes:
     return b"".join(b"%x\r\n%b\r\n" % (size, b"x" * size) for _ in range(count))
 
 
-async def test_an_exchange_gives_the_connection_back(bench: Bench) -> None:
+async def test_an_exchange_gives_the_connection_back(bench: ConnectionBench) -> None:
     for number in range(3):
         bench.connection.begin(b"head", b"body")
         assert bench.notes.written.pop() == b"headbody"
@@ -85,7 +85,7 @@ async def test_an_exchange_gives_the_connection_back(bench: Bench) -> None:
     assert bench.notes.aborted == 0
 
 
-async def test_a_deadline_of_every_request_is_one_alarm_for_all(bench: Bench) -> None:
+async def test_a_deadline_of_every_request_is_one_alarm_for_all(bench: ConnectionBench) -> None:
     for _ in range(100):
         bench.connection.begin(b"head", b"body")
         waiting = bench.connection.wait(bench.loop.now + 600)
@@ -99,7 +99,7 @@ async def test_a_deadline_of_every_request_is_one_alarm_for_all(bench: Bench) ->
     assert (bench.loop.set, bench.loop.alarms, bench.notes.aborted) == (1, [], 0)
 
 
-async def test_an_alarm_that_comes_too_early_is_set_again(bench: Bench) -> None:
+async def test_an_alarm_that_comes_too_early_is_set_again(bench: ConnectionBench) -> None:
     bench.connection.begin(b"", b"")
     first = bench.connection.wait(bench.loop.now + 10)
     bench.connection.data_received(OK + b"transfer-encoding: chunked\r\n\r\n")
@@ -115,7 +115,7 @@ async def test_an_alarm_that_comes_too_early_is_set_again(bench: Bench) -> None:
     assert bench.loop.set == 2
 
 
-async def test_a_shorter_deadline_is_kept_too(bench: Bench) -> None:
+async def test_a_shorter_deadline_is_kept_too(bench: ConnectionBench) -> None:
     bench.connection.begin(b"", b"")
     bench.connection.wait(bench.loop.now + 600).cancel()
     waiting = bench.connection.wait(bench.loop.now + 2)
@@ -124,7 +124,7 @@ async def test_a_shorter_deadline_is_kept_too(bench: Bench) -> None:
     assert await waiting is False
 
 
-async def test_a_reader_that_does_not_read_stops_the_socket(bench: Bench) -> None:
+async def test_a_reader_that_does_not_read_stops_the_socket(bench: ConnectionBench) -> None:
     bench.connection.begin(b"", b"")
     bench.connection.data_received(OK + b"transfer-encoding: chunked\r\n\r\n")
     received = 0
@@ -138,7 +138,7 @@ async def test_a_reader_that_does_not_read_stops_the_socket(bench: Bench) -> Non
     assert bench.notes.reading
 
 
-async def test_a_large_body_goes_out_as_fast_as_it_is_taken(bench: Bench) -> None:
+async def test_a_large_body_goes_out_as_fast_as_it_is_taken(bench: ConnectionBench) -> None:
     body = b"x" * (5 * SLICE + 1)
     bench.notes.full = bench.connection.pause_writing
     bench.connection.begin(b"head", body)
@@ -153,7 +153,7 @@ async def test_a_large_body_goes_out_as_fast_as_it_is_taken(bench: Bench) -> Non
     assert b"".join(bench.notes.written) == b"head" + body
 
 
-async def test_a_large_body_that_is_not_taken_ends_in_time(bench: Bench) -> None:
+async def test_a_large_body_that_is_not_taken_ends_in_time(bench: ConnectionBench) -> None:
     body = b"x" * (2 * SLICE)
     bench.connection.begin(b"head", body)
     bench.connection.pause_writing()
@@ -163,7 +163,9 @@ async def test_a_large_body_that_is_not_taken_ends_in_time(bench: Bench) -> None
     assert await sending is False
 
 
-async def test_a_refused_body_is_sent_no_further_and_the_connection_is_not_kept(bench: Bench) -> None:
+async def test_a_refused_body_is_sent_no_further_and_the_connection_is_not_kept(
+    bench: ConnectionBench,
+) -> None:
     body = b"x" * (2 * SLICE)
     bench.connection.begin(b"head", body)
     bench.connection.pause_writing()
@@ -177,7 +179,7 @@ async def test_a_refused_body_is_sent_no_further_and_the_connection_is_not_kept(
     assert (bench.owner.kept, bench.notes.aborted) == ([], 1)
 
 
-async def test_an_early_good_reply_does_not_stop_the_body(bench: Bench) -> None:
+async def test_an_early_good_reply_does_not_stop_the_body(bench: ConnectionBench) -> None:
     body = b"x" * (2 * SLICE)
     bench.connection.begin(b"head", body)
     bench.connection.pause_writing()
@@ -191,13 +193,13 @@ async def test_an_early_good_reply_does_not_stop_the_body(bench: Bench) -> None:
     assert b"".join(bench.notes.written) == b"head" + body
 
 
-async def test_bytes_nobody_asked_for_end_the_connection(bench: Bench) -> None:
+async def test_bytes_nobody_asked_for_end_the_connection(bench: ConnectionBench) -> None:
     bench.connection.data_received(HELLO)
     assert bench.connection.ended
     assert bench.notes.aborted == 1
 
 
-async def test_a_full_pool_lets_a_connection_go(bench: Bench) -> None:
+async def test_a_full_pool_lets_a_connection_go(bench: ConnectionBench) -> None:
     bench.owner.room = False
     bench.connection.begin(b"", b"")
     bench.connection.data_received(HELLO)
@@ -205,7 +207,9 @@ async def test_a_full_pool_lets_a_connection_go(bench: Bench) -> None:
     assert bench.notes.aborted == 1
 
 
-async def test_the_end_of_a_discarded_body_is_waited_for_without_anyone_waiting(bench: Bench) -> None:
+async def test_the_end_of_a_discarded_body_is_waited_for_without_anyone_waiting(
+    bench: ConnectionBench,
+) -> None:
     bench.connection.begin(b"", b"")
     bench.connection.data_received(OK + b"transfer-encoding: chunked\r\n\r\n" + _chunks(1, 5))
     bench.connection.finish(0.5)
@@ -218,7 +222,7 @@ async def test_the_end_of_a_discarded_body_is_waited_for_without_anyone_waiting(
 
 
 @pytest.mark.parametrize("late", [True, False])
-async def test_a_discarded_body_that_does_not_end_is_dropped(bench: Bench, late: bool) -> None:
+async def test_a_discarded_body_that_does_not_end_is_dropped(bench: ConnectionBench, late: bool) -> None:
     bench.connection.begin(b"", b"")
     bench.connection.data_received(OK + b"transfer-encoding: chunked\r\n\r\n")
     bench.connection.finish(0.5)
@@ -232,7 +236,7 @@ async def test_a_discarded_body_that_does_not_end_is_dropped(bench: Bench, late:
     assert bench.loop.alarms == []
 
 
-async def test_a_lost_connection_wakes_its_reader_and_leaves_no_alarm(bench: Bench) -> None:
+async def test_a_lost_connection_wakes_its_reader_and_leaves_no_alarm(bench: ConnectionBench) -> None:
     bench.connection.begin(b"", b"")
     waiting = bench.connection.wait(bench.loop.now + 10)
     bench.connection.connection_lost(ConnectionResetError())

@@ -18,11 +18,11 @@ from llm_gateway.flow.provider_checks.trials import ProviderTester
 from llm_gateway.http.framework_errors import add_error_handlers
 from llm_gateway.providers.registry import KINDS
 from llm_gateway.surfaces.openai.errors import OPENAI_ERRORS
-from tests.fakes.in_memory import Bench, FakeUpstream
+from tests.fakes.in_memory import FakeGateway, ScriptedUpstream
 from tests.fakes.stores import Store
 
 
-class Desk:
+class AdminClient:
     """One admin in front of one gateway."""
 
     def __init__(self, store: Store, client: httpx.AsyncClient) -> None:
@@ -30,7 +30,7 @@ class Desk:
         self.client = client
         self.flushed = 0
         # What the providers answer to tests, and what the log hears of them.
-        self.bench = Bench(upstream=FakeUpstream())
+        self.bench = FakeGateway(upstream=ScriptedUpstream())
         self.heard: list[ProviderTest] = []
         # Calls nobody: for what is said of requests that are not made.
         self.gateway = dataclasses.replace(self.bench.gateway, snapshots=store.holder)
@@ -53,13 +53,13 @@ class Desk:
 
 
 @asynccontextmanager
-async def sitting(store: Store) -> AsyncIterator[Desk]:
+async def admin_client(store: Store) -> AsyncIterator[AdminClient]:
     app = FastAPI()
     add_error_handlers(app, OPENAI_ERRORS)
     app.include_router(admin_router())
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway", timeout=60) as client:
-        desk = Desk(store, client)
+        desk = AdminClient(store, client)
         app.state.admin = AdminServices(
             editor=store.editor,
             catalog=store.browser,

@@ -76,7 +76,7 @@ def record(request_id: str, **changes: Any) -> UsageRecord:
     return UsageRecord(**values)
 
 
-class MemoryStore(UsageStore):
+class InMemoryUsageStore(UsageStore):
     """A usage store in memory, one row a request and attempt; a test can take it down, or make it refuse records."""
 
     def __init__(self) -> None:

@@ -24,12 +24,12 @@ from llm_gateway.infra.reply_cache.in_process import InProcessReplyCache
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.providers.registry import KINDS
 from llm_gateway.surfaces.openai.parsing import parse_chat
-from tests.fakes.in_memory import KEY, Bench, FakeReply, FakeUpstream, Fixed, credential, provider
+from tests.fakes.in_memory import KEY, FakeGateway, FakeReply, Fixed, ScriptedUpstream, credential, provider
 
 LARGEST = 10_000
 
 
-class GatedUpstream(FakeUpstream):
+class GatedUpstream(ScriptedUpstream):
     """Answers when `gate` is open."""
 
     def __init__(self, **answers: Any) -> None:
@@ -42,12 +42,12 @@ class GatedUpstream(FakeUpstream):
         return answer
 
 
-class CachingBench(Bench):
+class CachingGateway(FakeGateway):
     """A bench with one model `m`, and a count of what the cache said."""
 
     def __init__(
         self,
-        upstream: FakeUpstream,
+        upstream: ScriptedUpstream,
         *,
         providers: tuple[Provider, ...] = (),
         credentials: tuple[Credential, ...] | None = None,

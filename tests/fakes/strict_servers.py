@@ -34,7 +34,7 @@ CHAT: dict[str, Any] = {
 KNOWN = {"model", "messages", "stream", "max_tokens", "temperature", "top_p", "stop", "tools", "n"}
 
 
-class PickyServers:
+class StrictServers:
     """All on one loopback port: `azure` and `strict` are base URLs, `tokens` is the token endpoint.
 
     `seen` holds (path, body) of each POST of JSON, `granted` counts tokens.
@@ -64,7 +64,7 @@ class PickyServers:
         self.strict = f"{origin}/strict/v1"
         self.tokens = f"{origin}/entra/oauth2/v2.0/token"
 
-    def start(self) -> PickyServers:
+    def start(self) -> StrictServers:
         """Answer from now on."""
         self._thread.start()
         return self
