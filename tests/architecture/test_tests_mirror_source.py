@@ -81,7 +81,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "infra/upstream/aiohttp/connections.py": "contract/test_upstream_connections.py",
     "infra/upstream/aiohttp/transport.py": "contract/test_upstreams.py",
     "infra/upstream/dialer.py": "contract/test_upstream_dialing.py",
-    "infra/upstream/http11/origin.py": "unit/infra/upstream/http11/test_connection.py",
     "infra/upstream/http11/pool.py": "contract/test_upstream_connections.py",
     "infra/upstream/http11/reply.py": "contract/test_relaying.py",
     "ops/openapi.py": "docs/test_api.py",
