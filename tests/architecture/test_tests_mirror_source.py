@@ -38,8 +38,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "app/routes.py": "e2e/test_statuses_and_headers.py",
     "app/storage.py": "e2e/test_database_down.py",
     "app/wiring.py": "e2e/test_sdk_chat.py",
-    "core/errors.py": "docs/test_api.py",
-    "core/sse.py": "property/test_stream_relay.py",
     "flow/accounting/token_estimates.py": "unit/test_counting_streams.py",
     "flow/config/browser.py": "contract/test_crud.py",
     "flow/config/rows/credentials.py": "contract/test_editor.py",
