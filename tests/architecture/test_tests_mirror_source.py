@@ -40,7 +40,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "app/wiring.py": "e2e/test_sdk_chat.py",
     "core/errors.py": "docs/test_api.py",
     "core/sse.py": "property/test_stream_relay.py",
-    "flow/accounting/token_estimates.py": "unit/test_counting_streams.py",
     "flow/config/browser.py": "contract/test_crud.py",
     "flow/config/rows/credentials.py": "contract/test_editor.py",
     "flow/config/rows/providers.py": "contract/test_editor.py",
@@ -97,11 +96,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "providers/gemini/generation.py": "unit/test_gemini_encoding.py",
     "providers/gemini/media.py": "unit/test_gemini_encoding.py",
     "providers/gemini/streaming.py": "property/test_gemini_stream.py",
-    "providers/openai/adapter.py": "contract/test_adapters.py",
-    "providers/openai/azure.py": "unit/test_openai_family.py",
-    "providers/openai/chat_stream.py": "unit/test_openai_stream.py",
-    "providers/openai/errors.py": "contract/test_adapters.py",
-    "providers/openai/event_stream.py": "unit/test_openai_stream.py",
     "providers/translating/stream.py": "property/test_gemini_stream.py",
     "surfaces/openai/fields.py": "e2e/test_bad_input.py",
     "surfaces/openai/models.py": "e2e/test_sdk_others.py",
@@ -109,13 +103,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "surfaces/openai/routes.py": "e2e/test_sdk_chat.py",
     "wire/anthropic_messages/messages.py": "unit/test_anthropic_messages.py",
     "wire/gemini/contents.py": "unit/test_gemini_decoding.py",
-    "wire/openai_chat/conversation.py": "unit/test_anthropic_messages.py",
-    "wire/openai_chat/reply_writer.py": "unit/test_gemini_decoding.py",
-    "wire/openai_chat/request_reader.py": "unit/test_anthropic_messages.py",
-    "wire/openai_chat/texts.py": "unit/test_counting_streams.py",
-    "wire/openai_chat/usage.py": "contract/test_adapters.py",
-    "wire/openai_responses/responses.py": "unit/test_responses_stream.py",
-    "wire/openai_responses/texts.py": "unit/test_counting_streams.py",
 }
 
 
