@@ -83,6 +83,8 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "infra/upstream/http11/origin.py": "unit/infra/upstream/http11/test_connection.py",
     "infra/upstream/http11/pool.py": "contract/test_upstream_connections.py",
     "infra/upstream/http11/reply.py": "contract/test_relaying.py",
+    "infra/token_counting/vocabularies.py": "unit/infra/token_counting/test_counter.py",
+    "infra/upstream/simulated/bodies.py": "unit/infra/upstream/simulated/test_upstream.py",
     "ops/openapi.py": "docs/test_api.py",
     "providers/anthropic/adapter.py": "contract/test_anthropic_wire.py",
     "providers/anthropic/models.py": "unit/test_anthropic_encoding.py",
