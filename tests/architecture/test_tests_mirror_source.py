@@ -39,6 +39,8 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "app/storage.py": "e2e/test_database_down.py",
     "app/wiring.py": "e2e/test_sdk_chat.py",
     "flow/accounting/token_estimates.py": "unit/test_counting_streams.py",
+    "core/errors.py": "docs/test_api.py",
+    "core/sse.py": "property/test_stream_relay.py",
     "flow/config/browser.py": "contract/test_crud.py",
     "flow/config/rows/credentials.py": "contract/test_editor.py",
     "flow/config/rows/providers.py": "contract/test_editor.py",
@@ -94,6 +96,12 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "providers/openai/chat_stream.py": "unit/test_openai_stream.py",
     "providers/openai/errors.py": "contract/test_adapters.py",
     "providers/openai/event_stream.py": "unit/test_openai_stream.py",
+    "providers/gemini/adapter.py": "contract/test_adapters.py",
+    "providers/gemini/contents.py": "unit/test_gemini_encoding.py",
+    "providers/gemini/errors.py": "unit/test_gemini_decoding.py",
+    "providers/gemini/generation.py": "unit/test_gemini_encoding.py",
+    "providers/gemini/media.py": "unit/test_gemini_encoding.py",
+    "providers/gemini/streaming.py": "property/test_gemini_stream.py",
     "providers/translating/stream.py": "property/test_gemini_stream.py",
     "surfaces/openai/fields.py": "e2e/test_bad_input.py",
     "surfaces/openai/models.py": "e2e/test_sdk_others.py",
@@ -107,6 +115,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "wire/openai_chat/usage.py": "contract/test_adapters.py",
     "wire/openai_responses/responses.py": "unit/test_responses_stream.py",
     "wire/openai_responses/texts.py": "unit/test_counting_streams.py",
+    "wire/gemini/contents.py": "unit/test_gemini_decoding.py",
 }
 
 
