@@ -22,13 +22,6 @@ NAMES = Counter(path.stem for path in MODULES)
 
 # Modules without a test file of their name, and what tests them instead.
 TESTED_ELSEWHERE: dict[str, str] = {
-    "admin/credentials/schemas.py": "contract/test_admin_api.py",
-    "admin/models/schemas.py": "contract/test_admin_models.py",
-    "admin/providers/schemas.py": "contract/test_admin_api.py",
-    "admin/providers/trial_schemas.py": "contract/test_provider_trials.py",
-    "admin/shapes.py": "contract/test_admin_api.py",
-    "admin/task_types/schemas.py": "contract/test_admin_models.py",
-    "admin/usage/schemas.py": "contract/test_usage_routes.py",
     "app/asgi.py": "e2e/test_statuses_and_headers.py",
     "app/commands.py": "e2e/test_command_line.py",
     "app/fastapi_app.py": "e2e/test_docs_and_cors.py",
