@@ -51,7 +51,9 @@ class DataPlane:
                 context.client_ip,
                 clock.monotonic(),
                 clock.unix_us(),
-                {"x-request-id": request_id, **context.forwarded},
+                {"x-request-id": request_id, **more}
+                if (more := context.forwarded)
+                else {"x-request-id": request_id},
                 worker_registry.try_enter(self.max_concurrency),
                 context.cache_directive,
                 scope["headers"],

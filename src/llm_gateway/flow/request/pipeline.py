@@ -49,7 +49,7 @@ async def handle(gateway: Gateway, call: Call, read_request: ReadRequest) -> Rep
         verdict = NOT_LIMITED
         if account.is_limited:
             answer = gateway.limit.reserve(account, request)
-            verdict = answer if type(answer) is Verdict else await answer
+            verdict = answer if isinstance(answer, Verdict) else await answer
             meter.reservation = verdict.reservation
         if call.cache_directive is None and account.credential.cache is None and route.rules.cache is None:
             reply: Reply = await dispatch(gateway, call, request, plan, meter)
