@@ -73,7 +73,7 @@ def test_a_broken_answer_is_a_bad_reply(name: str) -> None:
 
 def test_a_reply_without_a_candidate_is_a_bad_reply() -> None:
     for body in (b"{}", b'{"candidates": []}', b'{"promptFeedback": {}}'):
-        with pytest.raises(BadReply, match="no answer"):
+        with pytest.raises(BadReply, match="contains no answer"):
             complete(read_reply(body), request())
 
 
