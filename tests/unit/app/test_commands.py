@@ -7,6 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from llm_gateway.app import commands
 from llm_gateway.app.storage import find_keys, open_storage
@@ -49,7 +50,7 @@ async def test_prepare_makes_the_folder_the_keys_and_the_schema(settings: Settin
 
 
 async def test_an_admin_key_from_the_settings_has_no_file(tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path / "data", admin_key="admin-from-env")
+    settings = Settings(data_dir=tmp_path / "data", admin_key=SecretStr("admin-from-env"))
     assert (await commands.prepare(settings)).admin_key_path is None
     assert not (tmp_path / "data" / "admin_key").exists()
 
@@ -64,7 +65,7 @@ async def test_without_auto_migrate_an_old_schema_stops_the_start(tmp_path: Path
 
 async def test_a_database_that_is_down_does_not_stop_the_preparation(tmp_path: Path) -> None:
     """The start goes on with the last good catalog, if there is one."""
-    settings = Settings(data_dir=tmp_path / "data", db_url=f"sqlite:///{tmp_path}/broken.db")
+    settings = Settings(data_dir=tmp_path / "data", db_url=SecretStr(f"sqlite:///{tmp_path}/broken.db"))
     (tmp_path / "broken.db").mkdir()
     assert (await commands.prepare(settings)).admin_key_path is not None
 
