@@ -23,7 +23,6 @@ NAMES = Counter(path.stem for path in MODULES)
 # Modules without a test file of their name, and what tests them instead.
 TESTED_ELSEWHERE: dict[str, str] = {
     "app/asgi.py": "e2e/test_statuses_and_headers.py",
-    "app/commands.py": "e2e/test_command_line.py",
     "app/fastapi_app.py": "e2e/test_docs_and_cors.py",
     "app/lifespan.py": "e2e/test_shutdown.py",
     "app/reporting.py": "e2e/test_observability.py",
@@ -49,6 +48,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "http/request_context.py": "unit/http/test_dispatcher.py",
     "http/responding.py": "integration/test_hang_ups_inside.py",
     "infra/database/usage/statements.py": "contract/test_usage_store.py",
+    "infra/rate_limits/redis_storage.py": "integration/test_redis_window.py",
     "infra/upstream/aiohttp/connections.py": "contract/test_upstream_connections.py",
     "infra/upstream/aiohttp/transport.py": "contract/test_upstreams.py",
     "infra/upstream/dialer.py": "contract/test_upstream_dialing.py",

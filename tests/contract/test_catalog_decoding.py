@@ -104,7 +104,7 @@ async def test_an_environment_reference_is_looked_up_at_every_load(
         ("credentials", "cache", "7", "credential 'c': cache must be an object"),
     ],
 )
-async def test_rows_broken_by_hand_are_named_listed_and_mended(
+async def test_rows_broken_by_hand_are_named_and_repaired_by_an_update(
     store: Store, table: str, column: str, value: str, fault: str
 ) -> None:
     await store.add_provider("p")

@@ -47,7 +47,7 @@ async def test_neither_secret_nor_key_is_readable_at_rest(store: Store, data_dir
 OAUTH2 = ClientCredentials(token_url="https://login.example/token", client_id="me", scope="a b")
 
 
-async def test_what_providers_and_credentials_have_beside_is_stored(store: Store) -> None:
+async def test_optional_fields_of_providers_and_credentials_are_stored(store: Store) -> None:
     beside: dict[str, Any] = {
         "oauth2": OAUTH2,
         "api_version": "2024-10-21",

@@ -30,7 +30,7 @@ async def test_an_empty_database_is_an_empty_catalog(store: Store) -> None:
     assert catalog.version == await store.catalog.version() == 1
 
 
-async def test_loading_ten_thousand_of_each_is_one_read(store: Store) -> None:
+async def test_two_thousand_rows_of_two_resources_are_loaded(store: Store) -> None:
     count = 2000
     hashes = [{"k": store.hasher.hash(str(n)), "n": f"c{n}"} for n in range(count)]
     sealed = store.vault.seal(b"sk-same", "provider:1:api_key")

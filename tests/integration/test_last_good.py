@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from llm_gateway.core.config.cache_rules import CacheRules
 from llm_gateway.core.config.catalog import Catalog
@@ -50,7 +51,7 @@ async def store(store_url: str | None, data_dir: Path) -> AsyncIterator[Store]:
         yield store
 
 
-async def test_the_kept_copy_has_all_of_it(store: Store, data_dir: Path) -> None:
+async def test_the_file_has_every_field_of_every_resource(store: Store, data_dir: Path) -> None:
     await store.editor.create(ModelUpdate(name="m", **EVERYTHING))
     await store.editor.create(TaskTypeUpdate(name="t", models=("m",)))
     await store.add_provider(
@@ -61,12 +62,12 @@ async def test_the_kept_copy_has_all_of_it(store: Store, data_dir: Path) -> None
     file = LastGoodFile(data_dir, store.address.shown)
     sealed = file.read_settings()
     assert sealed is not None
-    kept = await LastGoodCatalog(file, sealed, store.decoder).load()
-    assert kept == await store.catalog.load()
+    saved = await LastGoodCatalog(file, sealed, store.decoder).load()
+    assert saved == await store.catalog.load()
 
 
 async def restarted_without_database(store: Store, data_dir: Path) -> Catalog | None:
-    """Read the kept copy as a new process would."""
+    """Read the file as a new process would."""
     file = LastGoodFile(data_dir, store.address.shown)
     sealed = file.read_settings()
     if sealed is None:
@@ -75,7 +76,7 @@ async def restarted_without_database(store: Store, data_dir: Path) -> Catalog | 
     return await LastGoodCatalog(file, sealed, store.decoder).load()
 
 
-async def test_what_is_served_is_kept_and_readable_without_the_database(
+async def test_what_is_served_is_saved_and_readable_without_the_database(
     store_url: str | None, data_dir: Path
 ) -> None:
     async with opened(store_url, data_dir) as store:
@@ -84,17 +85,17 @@ async def test_what_is_served_is_kept_and_readable_without_the_database(
         )
         await store.add_credential("me", "sk-client", allowed_models=("a",), rate_limit=5)
         await store.last_good.close()
-        kept = await restarted_without_database(store, data_dir)
-        assert kept == await store.catalog.load()
+        saved = await restarted_without_database(store, data_dir)
+        assert saved == await store.catalog.load()
         assert store.file.path.stat().st_mode & 0o777 == 0o600
         content = store.file.path.read_bytes()
         assert b"sk-sealed" not in content
         assert b"sk-client" not in content
-        # What is refused is not kept.
+        # A rejected catalog is not saved.
         await store.sql("UPDATE providers SET api_base = 'nonsense'")
         await store.reloader.reload()
         await store.last_good.close()
-        assert await restarted_without_database(store, data_dir) == kept
+        assert await restarted_without_database(store, data_dir) == saved
         assert [path.name for path in data_dir.iterdir() if "good" in path.name] == ["last_good_catalog"]
 
 
@@ -140,13 +141,39 @@ async def test_a_burst_of_changes_is_written_once_or_twice(
         store.last_good.save(Catalog(version=3))
 
 
-async def test_a_folder_that_cannot_be_written_is_a_warning(
+async def test_a_folder_that_cannot_be_written_is_one_warning(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_args: object) -> None:
         raise OSError(28, os.strerror(28))
 
     async with opened(None, data_dir) as store:
+        await store.last_good.close()
+        before = await store.last_good.load()
         monkeypatch.setattr(LastGoodFile, "write", full)
+        warnings: list[str] = []
+        sink = logger.add(warnings.append, level="WARNING", format="{message}")
         await store.add_provider("x")
         await store.last_good.close()
+        logger.remove(sink)
+        assert [str(store.file.path) in warning for warning in warnings] == [True]
+        assert "OSError" in warnings[0]
+        assert await store.last_good.load() == before, "the edit succeeded, and the older file stays"
+
+
+def test_a_write_that_fails_leaves_the_older_file_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = LastGoodFile(tmp_path, "db")
+    empty = StoredCatalog(version=1, providers=(), credentials=(), models=(), task_types=())
+    sealed = SealedSettings(canary="c", pepper="p")
+    file.write(empty, sealed)
+
+    def fail(*_args: object) -> None:
+        raise OSError(18, os.strerror(18))
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="18"):
+        file.write(StoredCatalog(version=2, providers=(), credentials=(), models=(), task_types=()), sealed)
+    assert (file.read_catalog(), file.read_settings()) == (empty, sealed)
+    assert list(tmp_path.iterdir()) == [file.path]
