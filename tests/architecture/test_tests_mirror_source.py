@@ -47,8 +47,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "http/framework_errors.py": "contract/test_admin_api.py",
     "http/request_context.py": "unit/http/test_dispatcher.py",
     "http/responding.py": "integration/test_hang_ups_inside.py",
-    "infra/database/usage/statements.py": "contract/test_usage_store.py",
-    "infra/rate_limits/redis_storage.py": "integration/test_redis_window.py",
     "infra/upstream/aiohttp/connections.py": "contract/test_upstream_connections.py",
     "infra/upstream/aiohttp/transport.py": "contract/test_upstreams.py",
     "infra/upstream/dialer.py": "contract/test_upstream_dialing.py",
