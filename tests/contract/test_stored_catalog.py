@@ -82,7 +82,7 @@ async def test_a_load_never_sees_half_of_an_edit(store: Store) -> None:
             await store.rows.edit(both)
 
     editing = asyncio.create_task(edit())
-    versions = set()
+    versions: set[int] = set()
     loads = 0
     # On a busy machine an edit may take longer than many loads; the test's own timeout bounds them.
     while loads < 60 or len(versions) < 2:
