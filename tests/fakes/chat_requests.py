@@ -12,7 +12,7 @@ from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Options
 from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.request.pipeline import handle
-from llm_gateway.flow.request.reply import StreamReply, WholeReply
+from llm_gateway.flow.request.reply import ByteStream, StreamReply, WholeReply
 from llm_gateway.surfaces.openai.parsing import parse_chat
 from tests.fakes.in_memory import Answer, FakeGateway, FakeReply, ScriptedUpstream, provider
 
@@ -71,7 +71,7 @@ async def begin_stream(bench: FakeGateway, upstream: FakeReply) -> StreamReply:
     return reply
 
 
-async def consume(reply: StreamReply) -> bytes:
+async def consume(reply: ByteStream) -> bytes:
     out = bytearray()
 
     def sink(data: bytes) -> bool:
