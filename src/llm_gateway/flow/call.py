@@ -13,11 +13,12 @@ class ClientDisconnected(Exception):
     """The client closed its connection before its response was complete."""
 
 
-class Call(msgspec.Struct, kw_only=True, gc=False):
+class Call(msgspec.Struct, gc=False):
     """One HTTP request. `started` is the clock's monotonic time; `created_at` is Unix microseconds.
 
     `admitted` is False when the machine already has too many requests in flight. `forwarded` holds the
-    client's headers that are sent to the provider.
+    client's headers that are sent to the provider. The data plane creates calls by position, which is several
+    times as fast as by name.
     """
 
     dialect: Dialect
@@ -29,10 +30,10 @@ class Call(msgspec.Struct, kw_only=True, gc=False):
     client_ip: str | None
     started: float
     created_at: int
+    forwarded: Mapping[str, str]
     admitted: bool = True
     # The value of the client's `x-llm-gateway-cache` header, in lower case; None = not sent.
     cache_directive: str | None = None
-    forwarded: Mapping[str, str]
     # All of the client's headers, with lower-case names: an affinity rule may use any of them.
     headers: Sequence[tuple[bytes, bytes]] = ()
     # Set once the body has been read.

@@ -67,7 +67,7 @@ def _refusal(status: _Status) -> UpstreamErrorBody:
     details = status.details or []
     if any(detail.reason in _BAD_KEY for detail in details):
         # Google answers 400, as if the client had asked for something wrong.
-        message = "The provider refused the gateway's own key; its admin has to mend that."
+        message = "The provider rejected the gateway's API key. Ask the gateway administrator to update it."
         return UpstreamErrorBody(
             message=message, type="upstream_error", code="upstream_key_refused", about="own_secret"
         )

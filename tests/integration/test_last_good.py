@@ -1,79 +1,68 @@
-"""A wrong key stops the start, a rotated one locks nobody out, and a start needs no database (design 4.2, 4.11)."""
+"""The last good catalog is saved in DATA_DIR, so that a start needs no database (design 4.11)."""
 
 from __future__ import annotations
 
-import asyncio
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-import sqlalchemy as sa
 
+from llm_gateway.core.config.cache_rules import CacheRules
 from llm_gateway.core.config.catalog import Catalog
+from llm_gateway.core.config.models import RetryRules, Timeouts
+from llm_gateway.core.config.providers import ClientCredentials
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.ports.catalog import StoreUnavailable
-from llm_gateway.infra.database import tables
+from llm_gateway.flow.config.rows.models import ModelUpdate
+from llm_gateway.flow.config.rows.task_types import TaskTypeUpdate
 from llm_gateway.infra.database.catalog.last_good import LastGoodCatalog, LastGoodFile
 from llm_gateway.infra.database.catalog.sealing import SealedSettings, open_pepper
 from llm_gateway.infra.database.catalog.stored_catalog import StoredCatalog
-from llm_gateway.infra.database.engine import reading
-from llm_gateway.infra.secrets.key_files import KeyRing
-from llm_gateway.infra.startup_error import StartupError
 from tests.fakes.stores import Store, opened, ring
 
-
-async def test_a_wrong_key_is_a_start_fault_that_names_the_variable(
-    store_url: str | None, data_dir: Path
-) -> None:
-    async with opened(store_url, data_dir, keys=ring("right")) as store:
-        await store.add_provider("x", secret=Secret("sk-sealed"))
-    for source in ("SECRET_KEY", "ADMIN_KEY"):
-        wrong = KeyRing((Secret("wrong-key"),), source)
-        with pytest.raises(StartupError) as fault:
-            async with opened(store_url, data_dir, keys=wrong):
-                pass
-        assert str(fault.value).startswith(source)
-        assert "wrong-key" not in str(fault.value)
-    async with opened(store_url, data_dir, keys=ring("right")) as store:
-        assert (await store.catalog.load()).providers[0].secret == Secret("sk-sealed")
+OAUTH2 = ClientCredentials(token_url="https://login.example/token", client_id="me", scope="a b")
 
 
-async def test_rotating_the_key_reseals_and_locks_nobody_out(store_url: str | None, data_dir: Path) -> None:
-    async with opened(store_url, data_dir, keys=ring("old"), environ={"E": "x"}) as store:
-        await store.add_provider("x", secret=Secret("sk-sealed"))
-        await store.add_provider("e", secret=Secret("env:E"))
-        await store.add_credential("me", "sk-client")
-        key_hash = store.hasher.hash("sk-client")
-    async with opened(store_url, data_dir, keys=ring("new", "old"), environ={"E": "x"}) as store:
-        assert store.hasher.hash("sk-client") == key_hash
-    async with opened(store_url, data_dir, keys=ring("new"), environ={"E": "x"}) as store:
-        catalog = await store.catalog.load()
-        assert [provider.secret for provider in catalog.providers] == [Secret("sk-sealed"), Secret("x")]
-        assert catalog.credentials[0].key_hash == key_hash == store.hasher.hash("sk-client")
-        version = catalog.version
-    async with opened(store_url, data_dir, keys=ring("new"), environ={"E": "x"}) as store:
-        assert await store.catalog.version() == version, "nothing is resealed twice"
-    with pytest.raises(StartupError):
-        async with opened(store_url, data_dir, keys=ring("old")):
-            pass
+EVERYTHING: dict[str, Any] = {
+    "strategy": "least_busy",
+    "weights": {"zeta": 3, "alpha": 0},
+    "fallbacks": ("b/c:free", "d"),
+    "context_fallbacks": ("big",),
+    "policy_fallbacks": ("mild",),
+    "timeouts": Timeouts(connect=1.5, first_content=20, idle=5, total=60),
+    "retry": RetryRules(
+        max_retries=0,
+        initial_backoff_ms=10,
+        max_backoff_ms=20,
+        backoff_factor=1.5,
+        jitter=0,
+        retry_cut=False,
+    ),
+    "affinity": "header:X-Session",
+    "cache": CacheRules(is_enabled=False, ttl=5, is_shared=True),
+}
 
 
-async def test_workers_that_start_together_share_one_pepper(store_url: str | None, data_dir: Path) -> None:
-    async def start() -> bytes:
-        async with opened(store_url, data_dir) as store:
-            return store.hasher.hash("sk")
-
-    assert len(set(await asyncio.gather(*(start() for _ in range(5))))) == 1
+@pytest.fixture
+async def store(store_url: str | None, data_dir: Path) -> AsyncIterator[Store]:
+    async with opened(store_url, data_dir) as store:
+        yield store
 
 
-async def test_the_pepper_is_not_readable_at_rest(store_url: str | None, data_dir: Path) -> None:
-    async with opened(store_url, data_dir) as store, reading(store.engine) as connection:
-        rows = (await connection.execute(sa.select(tables.sealed_settings))).all()
-    assert {row.name for row in rows} == {"canary", "pepper"}
-    assert all(row.value.startswith("sealed:1:") for row in rows)
-
-
-# --- the last good catalog ----------------------------------------------------------------------------
+async def test_the_kept_copy_has_all_of_it(store: Store, data_dir: Path) -> None:
+    await store.editor.create(ModelUpdate(name="m", **EVERYTHING))
+    await store.editor.create(TaskTypeUpdate(name="t", models=("m",)))
+    await store.add_provider(
+        "x", secret=Secret("s"), oauth2=OAUTH2, stream_usage=True, probe_interval=1.5, is_enabled=False
+    )
+    await store.add_credential("me", cache=CacheRules())
+    await store.last_good.close()
+    file = LastGoodFile(data_dir, store.address.shown)
+    sealed = file.read_settings()
+    assert sealed is not None
+    kept = await LastGoodCatalog(file, sealed, store.decoder).load()
+    assert kept == await store.catalog.load()
 
 
 async def restarted_without_database(store: Store, data_dir: Path) -> Catalog | None:
@@ -161,11 +150,3 @@ async def test_a_folder_that_cannot_be_written_is_a_warning(
         monkeypatch.setattr(LastGoodFile, "write", full)
         await store.add_provider("x")
         await store.last_good.close()
-
-
-async def test_a_database_that_is_gone_is_named_without_a_password(data_dir: Path) -> None:
-    with pytest.raises(StoreUnavailable) as gone:
-        async with opened("postgresql://u:hunter2@127.0.0.1:1/x", data_dir):
-            pass
-    assert "hunter2" not in f"{gone.value!r} {gone.value.__cause__!r}"
-    assert gone.value.status == 503
