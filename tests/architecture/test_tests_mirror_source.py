@@ -30,7 +30,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "app/storage.py": "e2e/test_database_down.py",
     "app/wiring.py": "e2e/test_sdk_chat.py",
     "flow/explain/answer.py": "unit/flow/explain/test_explainer.py",
-    "flow/gateway.py": "unit/test_pipeline.py",
     "flow/ports/ledger.py": "contract/test_usage_store.py",
     "flow/ports/limits.py": "property/test_reservations.py",
     "flow/ports/upstream.py": "contract/test_upstreams.py",
@@ -47,6 +46,8 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "http/framework_errors.py": "contract/test_admin_api.py",
     "http/request_context.py": "unit/http/test_dispatcher.py",
     "http/responding.py": "integration/test_hang_ups_inside.py",
+    "infra/database/usage/statements.py": "contract/test_usage_store.py",
+    "infra/rate_limits/redis_storage.py": "integration/test_redis_window.py",
     "infra/upstream/aiohttp/connections.py": "contract/test_upstream_connections.py",
     "infra/upstream/aiohttp/transport.py": "contract/test_upstreams.py",
     "infra/upstream/dialer.py": "contract/test_upstream_dialing.py",
@@ -60,10 +61,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "providers/anthropic/thinking.py": "unit/test_anthropic_encoding.py",
     "providers/base.py": "contract/test_adapters.py",
     "providers/translating/stream.py": "property/test_gemini_stream.py",
-    "surfaces/openai/fields.py": "e2e/test_bad_input.py",
-    "surfaces/openai/models.py": "e2e/test_sdk_others.py",
-    "surfaces/openai/parsing.py": "e2e/test_bad_input.py",
-    "surfaces/openai/routes.py": "e2e/test_sdk_chat.py",
     "wire/anthropic_messages/messages.py": "unit/test_anthropic_messages.py",
 }
 
