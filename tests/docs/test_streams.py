@@ -28,11 +28,11 @@ def test_what_a_row_says_is_what_is_checked() -> None:
             assert before.startswith("another provider answers"), case
             assert ("LLM_TIMEOUT" in before) == (promise.reason == "timeout"), case
         elif promise.end == "error":
-            own_words = promise.reason == "engine_died"
-            assert ("the provider's own words" if own_words else f"`{promise.reason}`") in after, case
+            is_providers = promise.reason == "engine_died"
+            assert ("the provider's message" if is_providers else f"`{promise.reason}`") in after, case
         elif promise.end == "completed":
             assert "complete if all `finish_reason` came" in after, case
         elif promise.end == "whole":
-            assert after.startswith("passes on"), case
+            assert after.startswith("passed on"), case
         else:
             assert before.startswith("the client gets a 400"), case
