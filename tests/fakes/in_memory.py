@@ -16,6 +16,7 @@ from llm_gateway.flow.accounting.rate_limit import RateLimit
 from llm_gateway.flow.accounting.reservations import all_of
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Gateway, Options
+from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.dialect import Dialect, PresentedKey
 from llm_gateway.flow.ports.limits import Limit, RateLimiter, Verdict
 from llm_gateway.flow.ports.upstream import TransportError
@@ -30,7 +31,7 @@ KEY = "sk-test"
 SECOND = 1_000_000_000
 
 
-class FakeClock:
+class FakeClock(Clock):
     def __init__(self) -> None:
         self.now = 1000.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from llm_gateway.infra.upstream.http11.connection import Connection
@@ -55,3 +56,39 @@ class ConnectionOwner:
 
     def lost(self, connection: Connection) -> None:
         pass
+
+
+class Alarm:
+    """The handle that `call_at` returns."""
+
+    def __init__(self, loop: Clockwork, when: float, ring: Callable[[], None]) -> None:
+        self.loop, self.when, self.ring = loop, when, ring
+
+    def cancel(self) -> None:
+        self.loop.alarms.remove(self)
+
+
+class Clockwork:
+    """The part of an event loop that a connection needs; its time advances when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.alarms: list[Alarm] = []
+        self.set = 0
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, when: float, ring: Callable[[], None]) -> Alarm:
+        self.set += 1
+        self.alarms.append(Alarm(self, when, ring))
+        return self.alarms[-1]
+
+    def create_future(self) -> asyncio.Future[bool]:
+        return asyncio.get_running_loop().create_future()
+
+    def go_on(self, seconds: float) -> None:
+        self.now += seconds
+        for alarm in [each for each in self.alarms if each.when <= self.now]:
+            alarm.cancel()
+            alarm.ring()

@@ -8,11 +8,13 @@ import itertools
 from collections.abc import Coroutine
 from typing import Any
 
+from llm_gateway.flow.ports.clock import Clock
+
 # More rounds of the event loop than any chain of fakes takes to its next wait.
 _ROUNDS = 30
 
 
-class VirtualTime:
+class VirtualTime(Clock):
     """A clock with sleepers; `run` lets it go on until all work is done."""
 
     def __init__(self) -> None:

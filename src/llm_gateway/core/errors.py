@@ -1,8 +1,9 @@
-"""The one tree of errors that a client may see, cut by what the client can do about each.
+"""The one tree of errors that a client may see, divided by what the client can do about each.
 
 GatewayError
 ├── BadRequest                 400  change the request
-│   └── BodyTooLarge           413
+│   ├── BodyTooLarge           413
+│   └── BodyTimedOut           408
 ├── Unauthenticated            401  send a valid key
 ├── Forbidden                  403  ask for permission
 ├── NotFound                   404
@@ -13,8 +14,8 @@ GatewayError
 ├── Unprocessable              422  (admin)
 ├── RateLimited                429  wait
 ├── Unavailable                503  wait: shedding or draining
-├── InternalError              500  ours
-└── UpstreamError                   the provider's
+├── InternalError              500  a fault of the gateway
+└── UpstreamError              502  the provider's
     ├── UpstreamRefused        4xx  the provider's own words, passed on
     ├── UpstreamFailed         502
     ├── UpstreamUnavailable    503
@@ -34,7 +35,7 @@ class GatewayError(Exception):
     status: int = 500
     type: str = "server_error"
     code: str | None = None
-    # Says which kind of refusal a usage row and a metric name; stable, unlike the message.
+    # The outcome in usage records and metrics.
     outcome: ClassVar[str] = "rejected"
 
     def __init__(
@@ -45,7 +46,7 @@ class GatewayError(Exception):
         param: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        """Hold a public `message`; `retry_after` is in seconds."""
+        """`message` is shown to the client; `retry_after` is in seconds."""
         super().__init__(message)
         self.message = message
         if code is not None:
@@ -79,7 +80,7 @@ class BodyTimedOut(BadRequest):
 
 
 class Unauthenticated(GatewayError):
-    """No key, an unknown key, or a disabled one; the three are not told apart."""
+    """No key, an unknown key, or a disabled one; the client cannot tell which."""
 
     status = 401
     type = "invalid_request_error"
@@ -95,7 +96,7 @@ class Forbidden(GatewayError):
 
 
 class NotFound(GatewayError):
-    """Nothing is there."""
+    """There is nothing under this path or name."""
 
     status = 404
     type = "invalid_request_error"
@@ -117,7 +118,7 @@ class MethodNotAllowed(GatewayError):
 
 
 class Conflict(GatewayError):
-    """It is there already."""
+    """It exists already."""
 
     status = 409
     type = "invalid_request_error"
@@ -125,7 +126,7 @@ class Conflict(GatewayError):
 
 
 class PreconditionFailed(GatewayError):
-    """Somebody else changed it first."""
+    """Another client changed it first."""
 
     status = 412
     type = "invalid_request_error"
@@ -157,7 +158,7 @@ class Unavailable(GatewayError):
 
 
 class InternalError(GatewayError):
-    """A fault of ours; the log has the story under the request id."""
+    """A fault of the gateway; the log has the details under the request id."""
 
     status = 500
     type = "server_error"
@@ -166,7 +167,7 @@ class InternalError(GatewayError):
 
 
 class UpstreamError(GatewayError):
-    """The provider could not be reached or did not give a usable answer."""
+    """The provider could not be reached, or gave no usable answer."""
 
     status = 502
     type = "upstream_error"
@@ -187,7 +188,6 @@ class UpstreamRefused(UpstreamError):
         param: str | None = None,
         retry_after: float | None = None,
     ) -> None:
-        """Hold what the provider said."""
         super().__init__(message, code=code, param=param, retry_after=retry_after)
         self.status = status
         self.type = type or "invalid_request_error"
@@ -195,7 +195,7 @@ class UpstreamRefused(UpstreamError):
 
 
 class UpstreamFailed(UpstreamError):
-    """The connection failed, was cut, or the answer made no sense."""
+    """The connection failed or was cut, or the answer could not be read."""
 
 
 class UpstreamUnavailable(UpstreamError):
@@ -213,5 +213,5 @@ class UpstreamTimedOut(UpstreamError):
 
 
 def internal_error() -> InternalError:
-    """Return what a client gets for a fault of the gateway."""
+    """Return the error that a client gets for a fault of the gateway."""
     return InternalError("The gateway failed to handle the request; its log says more under the request id.")

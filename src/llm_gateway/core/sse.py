@@ -1,4 +1,4 @@
-"""Server-sent events as bytes: where one ends, and what its data is; no I/O and no copies that can be avoided."""
+"""Server-sent events as bytes: finds where events end and what their data is, without I/O or needless copies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 _BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n|\r\n\r(?!\n)|\n\r(?!\n)")
-# The longest end of a chunk that may be the first part of a blank line.
+# The most bytes at the end of a chunk that may be the first part of a blank line.
 _LOOKBACK = 3
 
 DONE = b"data: [DONE]\n\n"
@@ -22,16 +22,16 @@ class EventSplitter:
     __slots__ = ("_limit", "_parts", "_seam", "held")
 
     def __init__(self, limit: int) -> None:
-        """Allow `limit` bytes for one event."""
+        """`limit` is the most bytes of one event."""
         self._limit = limit
         self._parts: list[bytes] = []
         # Bytes of the unfinished event.
         self.held = 0
-        # The last bytes of what is held, which may be the first part of a blank line.
+        # The last held bytes, which may be the first part of a blank line.
         self._seam = b""
 
     def feed(self, data: bytes) -> bytes:
-        """Take the next bytes; return all events that are whole now, as one block, b"" when none is."""
+        """Take the next bytes; return all events that are complete now, as one block, or b"" for none."""
         if not self._parts and data.endswith(b"\n\n"):
             return data
         seam = self._seam
@@ -47,7 +47,7 @@ class EventSplitter:
         return block
 
     def rest(self) -> bytes:
-        """Return, and forget, the bytes of the event that never ended."""
+        """Return and drop the bytes of the unfinished event."""
         rest = b"".join(self._parts) if len(self._parts) != 1 else self._parts[0]
         self._parts = []
         self.held = 0

@@ -1,4 +1,4 @@
-"""Finds tiktoken's vocabularies on this machine's disk: no code here, nor any it calls, opens a socket."""
+"""Loads tiktoken's vocabularies from this machine's disk; neither this code nor any that it calls opens a socket."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class VocabularyMissing(Exception):
 class Vocabularies:
     """Builds tiktoken's encodings from files: the user's cache, then `data_dir`, then the optional package.
 
-    A file counts only when it has the hash that tiktoken asks for. What comes from the package is unpacked
-    into `data_dir` at first use, whole or not at all.
+    A file is used only if it has the hash that tiktoken expects. The package's files are unpacked into `data_dir`
+    at first use, atomically.
     """
 
     def __init__(self, data_dir: Path, cache_dir: Path | None = None) -> None:
-        """Look in `cache_dir` (`TIKTOKEN_CACHE_DIR`) first; unpack into `data_dir`, which is made if need be."""
+        """Look in `cache_dir` (`TIKTOKEN_CACHE_DIR`) first; unpack into `data_dir`, which is created if needed."""
         self._data_dir = data_dir
         self._folders = [data_dir] if cache_dir is None else [cache_dir, data_dir]
 
@@ -49,7 +49,7 @@ class Vocabularies:
         return tiktoken.Encoding(**construct())
 
     def _ranks(self, url: str, expected_hash: str) -> dict[bytes, int]:
-        """Stand in for tiktoken's loader, which would fetch the URL."""
+        """Replace tiktoken's loader, which would fetch the URL."""
         key = hashlib.sha1(url.encode(), usedforsecurity=False).hexdigest()
         for data in self._candidates(url, key):
             if hashlib.sha256(data).hexdigest() == expected_hash:
@@ -73,10 +73,10 @@ class Vocabularies:
             data = gzip.decompress(packed.read_bytes())
         except (OSError, EOFError):
             return
-        self._keep(key, data)
+        self._store(key, data)
         yield data
 
-    def _keep(self, key: str, data: bytes) -> None:
+    def _store(self, key: str, data: bytes) -> None:
         unfinished = self._data_dir / f"{key}.{os.getpid()}.tmp"
         try:
             self._data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -85,7 +85,7 @@ class Vocabularies:
         except OSError as error:
             with suppress(OSError):
                 unfinished.unlink()
-            logger.warning("Cannot keep a vocabulary in {}: {}", self._data_dir, error.strerror)
+            logger.warning("Cannot store a vocabulary in {}: {}", self._data_dir, error.strerror)
 
 
 def _packed(name: str) -> Path | None:
@@ -98,7 +98,7 @@ def _packed(name: str) -> Path | None:
 
 
 def _definitions(load_ranks: Callable[[str, str], dict[bytes, int]]) -> Any:  # noqa: ANN401 - a module
-    """Return a copy of tiktoken's own definitions, of ours alone, whose loaders are replaced."""
+    """Return a private copy of tiktoken's definitions whose loaders are replaced."""
     spec = util.find_spec(_DEFINITIONS)
     if spec is None or spec.loader is None:
         raise VocabularyMissing("this tiktoken has no module of public encodings")

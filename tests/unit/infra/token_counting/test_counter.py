@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from llm_gateway.infra.token_counting import counter as token_counter_module
 from llm_gateway.infra.token_counting import vocabularies as vocabularies_module
 from llm_gateway.infra.token_counting.counter import TiktokenCounter, slices
-from llm_gateway.infra.token_counting.vocabularies import Vocabularies, VocabularyMissing
+from llm_gateway.infra.token_counting.vocabularies import Vocabularies
 
 pytest.importorskip("bpe_openai", reason="needs the vocabularies extra")
 
@@ -104,45 +104,6 @@ async def test_without_a_vocabulary_there_is_no_count(
     assert await counter.count("nonsense", ["Hello"]) is None
     counter.close()
     assert list(tmp_path.iterdir()) == []
-
-
-async def test_the_missing_vocabulary_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vocabularies_module, "_packed", lambda _name: None)
-    with pytest.raises(
-        VocabularyMissing, match=r"cl100k_base.*llm-gateway\[vocabularies\].*TIKTOKEN_CACHE_DIR"
-    ):
-        Vocabularies(tmp_path).load("cl100k_base")
-
-
-async def test_the_users_cache_comes_first(
-    shared: TiktokenCounter, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await shared.count("cl100k_base", ["x"])
-    monkeypatch.setattr(vocabularies_module, "_packed", lambda _name: None)
-    counter = TiktokenCounter(Vocabularies(tmp_path / "nothing here", cache_dir=folder))
-    assert await counter.count("cl100k_base", ["Hello world"]) == 2
-    counter.close()
-
-
-async def test_a_spoiled_file_is_passed_by_and_replaced(tmp_path: Path) -> None:
-    cache, data = tmp_path / "cache", tmp_path / "data"
-    for place in (cache, data):
-        place.mkdir()
-        (place / key("cl100k_base")).write_bytes(b"IQ== 0\n")
-    counter = TiktokenCounter(Vocabularies(data, cache))
-    assert await counter.count("cl100k_base", ["Hello world"]) == 2
-    counter.close()
-    # The user's own folder is left alone.
-    assert (cache / key("cl100k_base")).read_bytes() == b"IQ== 0\n"
-    assert (data / key("cl100k_base")).stat().st_size > 1_000_000
-    assert [path.name for path in data.iterdir()] == [key("cl100k_base")]
-
-
-async def test_a_folder_that_cannot_be_written_is_no_hindrance(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    counter = TiktokenCounter(Vocabularies(tmp_path / "file" / "vocabularies"))
-    assert await counter.count("cl100k_base", ["Hello world"]) == 2
-    counter.close()
 
 
 @pytest.mark.parametrize("text", ["a", " ", "\n", "^", "中", "1", "aA", "😀", "\u0301"])

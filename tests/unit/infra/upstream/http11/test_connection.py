@@ -1,57 +1,17 @@
-"""One connection and the pool of one origin, over a transport that records its calls."""
+"""One connection over a transport that records its calls."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
 
-from llm_gateway.infra.upstream.address import ServerAddress
-from llm_gateway.infra.upstream.dialer import Dialer
 from llm_gateway.infra.upstream.http11.connection import READ_AHEAD, SLICE, Connection
-from llm_gateway.infra.upstream.http11.origin import Origin
-from tests.fakes.transports import ConnectionOwner, Notes
+from tests.fakes.transports import Clockwork, ConnectionOwner, Notes
 
 OK = b"HTTP/1.1 200 OK\r\n"
 HELLO = OK + b"content-length: 5\r\n\r\nhello"
-
-
-class Alarm:
-    """What `call_at` gives."""
-
-    def __init__(self, loop: Clockwork, when: float, ring: Callable[[], None]) -> None:
-        self.loop, self.when, self.ring = loop, when, ring
-
-    def cancel(self) -> None:
-        self.loop.alarms.remove(self)
-
-
-class Clockwork:
-    """As much of an event loop as a connection needs; its time goes on when a test says so."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-        self.alarms: list[Alarm] = []
-        self.set = 0
-
-    def time(self) -> float:
-        return self.now
-
-    def call_at(self, when: float, ring: Callable[[], None]) -> Alarm:
-        self.set += 1
-        self.alarms.append(Alarm(self, when, ring))
-        return self.alarms[-1]
-
-    def create_future(self) -> asyncio.Future[bool]:
-        return asyncio.get_running_loop().create_future()
-
-    def go_on(self, seconds: float) -> None:
-        self.now += seconds
-        for alarm in [each for each in self.alarms if each.when <= self.now]:
-            alarm.cancel()
-            alarm.ring()
 
 
 class ConnectionBench:
@@ -244,106 +204,3 @@ async def test_a_lost_connection_wakes_its_reader_and_leaves_no_alarm(bench: Con
     assert bench.connection.error is not None
     assert bench.connection.error.kind == "cut"
     assert bench.loop.alarms == []
-
-
-# --- the connections of one origin ---
-
-
-class OriginBench:
-    """An Origin whose connections are opened by hand."""
-
-    def __init__(self, **options: Any) -> None:
-        self.loop = Clockwork()
-        self.idle_calls = 0
-        dialer = Dialer(connect_timeout=1.0, allow_private=True, ssl_context=None)
-        self.origin = Origin(
-            ServerAddress("http", "a", 80),
-            dialer=dialer,
-            loop=cast("Any", self.loop),
-            on_idle=self._idle,
-            **{"idle_seconds": 30.0, "max_idle": 3, **options},
-        )
-
-    def _idle(self) -> None:
-        self.idle_calls += 1
-
-    def open(self, headers: bytes = b"") -> Connection:
-        """Return a connection that has had an exchange and was given back."""
-        connection = Connection(cast("Any", self.loop), self.origin)
-        connection.connection_made(cast("Any", Notes()))
-        self.exchange(connection, headers)
-        return connection
-
-    def exchange(self, connection: Connection, headers: bytes = b"") -> None:
-        connection.begin(b"", b"")
-        connection.data_received(OK + headers + b"content-length: 0\r\n\r\n")
-        connection.release()
-
-
-async def test_the_connection_used_last_is_used_next() -> None:
-    server = OriginBench()
-    one, two, three = (server.open() for _ in range(3))
-    assert server.origin.take() is three
-    assert server.origin.take() is two
-    server.exchange(three)
-    assert server.origin.take() is three
-    assert server.origin.take() is one
-    assert server.origin.take() is None
-
-
-async def test_no_more_are_kept_than_allowed() -> None:
-    server = OriginBench()
-    connections = [server.open() for _ in range(5)]
-    assert [connection.ended for connection in connections] == [False] * 3 + [True] * 2
-
-
-async def test_a_connection_is_idle_for_so_long_and_no_longer() -> None:
-    server = OriginBench()
-    old = server.open()
-    server.loop.now += 20
-    new = server.open()
-    assert server.origin.sweep()
-    server.loop.now += 10
-    assert server.origin.sweep()
-    assert (old.ended, new.ended) == (True, False)
-    server.loop.now += 25
-    # Too old, though no sweep has come by.
-    assert server.origin.take() is None
-    assert new.ended
-    assert not server.origin.sweep()
-
-
-@pytest.mark.parametrize(
-    ("told", "idle"), [(b"timeout=5", 4.0), (b"max=100, timeout=61", 30.0), (b"x", 30.0)]
-)
-async def test_a_server_says_how_long_it_waits(told: bytes, idle: float) -> None:
-    server = OriginBench()
-    connection = server.open(b"Keep-Alive: " + told + b"\r\n")
-    assert connection.idle_until == server.loop.now + idle
-
-
-async def test_a_server_that_hardly_waits_gets_no_second_request() -> None:
-    assert OriginBench().open(b"Keep-Alive: timeout=1\r\n").ended
-
-
-async def test_dead_connections_are_forgotten() -> None:
-    server = OriginBench()
-    one, two = server.open(), server.open()
-    two.eof_received()
-    assert server.origin.take() is one
-    assert server.origin.take() is None
-    for connection in (one, two):
-        connection.connection_lost(None)
-    assert server.origin.unused
-
-
-async def test_a_closed_site_keeps_and_opens_nothing() -> None:
-    server = OriginBench()
-    idle, busy = server.open(), server.open()
-    assert server.origin.take() is busy
-    busy.begin(b"", b"")
-    server.origin.close()
-    assert (idle.ended, busy.ended) == (True, True)
-    late = Connection(cast("Any", server.loop), server.origin)
-    late.connection_made(cast("Any", Notes()))
-    assert late.ended
