@@ -76,7 +76,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "infra/database/usage/statements.py": "contract/test_usage_store.py",
     "infra/upstream/aiohttp/connections.py": "contract/test_upstream_connections.py",
     "infra/upstream/aiohttp/transport.py": "contract/test_upstreams.py",
-    "ops/openapi.py": "docs/test_api.py",
     "providers/anthropic/adapter.py": "contract/test_anthropic_wire.py",
     "providers/anthropic/models.py": "unit/test_anthropic_encoding.py",
     "providers/anthropic/parts.py": "unit/test_anthropic_messages.py",
