@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,8 @@ import pytest
 
 from llm_gateway.core.errors import Conflict, NotFound, Unprocessable
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.config.rows.change import Change
 from llm_gateway.flow.config.rows.credentials import CredentialUpdate, StoredCredential
 from llm_gateway.flow.config.rows.providers import ProviderUpdate, StoredProvider
-from llm_gateway.flow.config.rows.store import CatalogEdit
 from tests.fakes.stores import Store, opened
 
 
@@ -211,33 +208,3 @@ async def test_edits_and_hand_written_sql_get_along(store: Store) -> None:
 
     await asyncio.gather(*(work(number) for number in range(15) for work in (by_hand, by_admin)))
     assert (await store.catalog.load()).faults == ()
-
-
-async def test_an_edit_that_fails_leaves_nothing(store: Store) -> None:
-    async def fails(edit: CatalogEdit) -> None:
-        await edit.add(ProviderUpdate(provider_key="x", provider_type="openai", api_base="http://x"))
-        await edit.note(99, Change(resource="provider", id=1, before=None, after=None, actor="admin"))
-        raise RuntimeError("half-way")
-
-    with pytest.raises(RuntimeError, match="half-way"):
-        await store.rows.edit(fails)
-    assert (await store.rows.list(StoredProvider, 0, 10)).value == []
-    assert await store.catalog.version() == 1
-    assert await store.sql("SELECT count(*) FROM config_versions") == [(0,)]
-
-
-async def test_lists_go_on_after_an_id(store: Store) -> None:
-    ids = [await store.add_provider(f"p{n}") for n in range(5)]
-    assert [entry.id for entry in (await store.rows.list(StoredProvider, 0, 2)).value] == ids[:2]
-    assert [entry.id for entry in (await store.rows.list(StoredProvider, ids[1], 10)).value] == ids[2:]
-    names = [await store.add_credential(f"c{n}") for n in range(3)]
-    assert [entry.id for entry in (await store.rows.list(StoredCredential, names[0], 10)).value] == names[1:]
-
-
-async def test_sqlite_is_set_up_to_wait_and_to_keep_what_was_committed(data_dir: Path) -> None:
-    async with opened(None, data_dir) as store:
-        assert await store.sql("PRAGMA journal_mode") == [("wal",)]
-        assert await store.sql("PRAGMA foreign_keys") == [(1,)]
-        assert (await store.sql("PRAGMA busy_timeout"))[0][0] >= 5000
-        assert (data_dir / "llm-gateway.db").stat().st_mode & 0o777 == 0o600
-        assert sqlite3.sqlite_version_info > (3, 35)

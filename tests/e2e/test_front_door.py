@@ -111,7 +111,7 @@ def test_s4_21_python_main_py_serves(clone: Path) -> None:
             lines.append(line)
             if "/v1/chat/completions" in line:
                 break
-        assert "Nothing is configured yet" in "".join(lines)
+        assert "No provider is configured yet" in "".join(lines)
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)

@@ -306,7 +306,7 @@ def test_responses_cannot_be_asked_for_later(desk: Desk) -> None:
         lambda: sdk.responses.cancel("resp_1"),
         lambda: sdk.responses.input_items.list("resp_1"),
     ):
-        with pytest.raises(openai.NotFoundError, match="keeps no responses"):
+        with pytest.raises(openai.NotFoundError, match="stores no responses"):
             ask()
     assert desk.gateway.http.get("/v1/responses/resp_1").status_code == 401
     answer = desk.gateway.http.get("/v1/responses", headers={"authorization": f"Bearer {desk.key}"})

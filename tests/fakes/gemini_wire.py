@@ -13,13 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 from google.genai import types
 
 from llm_gateway.core.config.snapshot import Deployment
 from llm_gateway.core.endpoints import EndpointName
+from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.secret import Secret
 from llm_gateway.core.sse import event_data, split_events
+from llm_gateway.providers.gemini.encoding import write_body
+from llm_gateway.providers.gemini.whole import complete
+from llm_gateway.wire.gemini.contents import read_reply
 
 RECORDINGS = Path(__file__).parents[1] / "wire" / "gemini"
 # Replies to the same request, unary and streamed.
@@ -95,6 +100,27 @@ def check_request(body: dict[str, Any]) -> None:
         types.Tool.model_validate(tool)
     types.ToolConfig.model_validate(body.get("toolConfig", {}))
     types.GenerationConfig.model_validate(body.get("generationConfig", {}))
+
+
+def encode_body(model: str = "gemini-2.5-flash", **fields: Any) -> dict[str, Any]:
+    """Return what `write_body` makes of a client's request, checked with the SDK's types."""
+    body: dict[str, Any] = json.loads(write_body(request(**fields), model)[0])
+    check_request(body)
+    return body
+
+
+def encoding_error(**fields: Any) -> BadRequest:
+    """Return the error that `write_body` raises for a client's request."""
+    with pytest.raises(BadRequest) as caught:
+        write_body(request(**fields), "gemini-2.5-flash")
+    return caught.value
+
+
+def complete_recording(name: str, **fields: Any) -> dict[str, Any]:
+    """Return the completion that a client gets for a recorded unary reply."""
+    wanted: dict[str, Any] = {"n": 2} if name == "two-candidates" else {}
+    body: dict[str, Any] = json.loads(complete(read_reply(unary(name)), request(**wanted | fields)).body)
+    return body
 
 
 def _check_part(part: dict[str, Any]) -> None:

@@ -15,9 +15,10 @@ import llm_gateway.cli, llm_gateway.cli.programs, llm_gateway.server.processes.s
 from llm_gateway.app import prepare
 from llm_gateway.app.lifespan import running
 from llm_gateway.cli.settings_loader import load_settings
+from llm_gateway.surfaces.registry import SURFACES
 
 async def start(settings):
-    async with running(settings):
+    async with running(settings, SURFACES):
         print(json.dumps(sorted(sys.modules)))
 
 settings = load_settings()

@@ -1,4 +1,4 @@
-"""What all slices share: strict request bodies, pages, and the answer to a write."""
+"""Shapes that all resources share: strict request bodies, paging parameters, and the response to a write."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from llm_gateway.flow.config.rows.base import RowUpdate
 from llm_gateway.flow.paging import ID_LIMIT
 
 PAGE_SIZE = 100
-# What both stores keep as an integer.
+# The largest value of an integer column in both databases.
 INT_LIMIT = 2**31 - 1
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Rows per page, at most.")]
 Cursor = Annotated[
     str | None,
-    Query(max_length=1000, description="The last page's `next_cursor`; left out: the first page."),
+    Query(max_length=1000, description="`next_cursor` of the previous page; omit it for the first page."),
 ]
 
 
@@ -49,12 +49,14 @@ class UpdateBody(Body):
 
 
 class WriteAnswer(BaseModel):
-    """What every write answers beside the row itself."""
+    """What the response to every write holds beside the row."""
 
-    config_version: int = Field(description="The configuration in force when this was answered.")
-    dry_run: bool = Field(default=False, description="True: everything was checked and nothing was stored.")
+    config_version: int = Field(
+        description="The version of the configuration in force when the response was sent."
+    )
+    dry_run: bool = Field(default=False, description="true: the write was checked and not stored.")
     stale_workers: list[int] = Field(
-        default=[], description="Process ids of workers of this machine that do not have it yet, if any."
+        default=[], description="Process ids of workers on this machine that still use an older version."
     )
     faults: list[str] = Field(
         default=[], description="Why the stored configuration is still rejected, if it was invalid before."
@@ -62,7 +64,7 @@ class WriteAnswer(BaseModel):
 
 
 def outcome(edited: Edited[Any]) -> dict[str, Any]:
-    """Return the fields of a WriteAnswer; those with nothing to say stay unset, and so out of the JSON."""
+    """Return the fields of a WriteAnswer; empty ones stay unset, which keeps them out of the JSON."""
     values: dict[str, Any] = {"config_version": edited.config_version}
     if edited.dry_run:
         values["dry_run"] = True
@@ -76,7 +78,7 @@ def outcome(edited: Edited[Any]) -> dict[str, Any]:
 
 
 class Deleted(WriteAnswer):
-    """The answer to a DELETE."""
+    """The response to a DELETE."""
 
     id: int
     deleted: bool = Field(description="False in a dry run.")
@@ -92,7 +94,7 @@ def printable(text: str) -> str:
 
 
 def printable_secret(secret: SecretStr) -> SecretStr:
-    """Check a secret in the same way; the message never repeats it."""
+    """Check a secret like `printable` does; the message never repeats it."""
     printable(secret.get_secret_value())
     return secret
 
@@ -102,17 +104,16 @@ class CacheBody(Body):
 
     is_enabled: bool = True
     ttl: Seconds | None = Field(
-        None, description="Seconds that a reply stays cached; null = the gateway's setting."
+        None, description="Seconds that a reply stays cached; null for the gateway's setting."
     )
-    is_shared: bool = Field(False, description="One cache for all credentials instead of one for each.")
+    is_shared: bool = Field(False, description="Share cached replies between credentials.")
 
     def rules(self) -> CacheRules:
-        """Return the value."""
         return CacheRules(**self.model_dump())
 
 
 def shown_cache(rules: CacheRules | UnsetType | None) -> CacheBody | None:
-    """Return stored rules as an admin sees them; None also for those that cannot be read."""
+    """Return stored rules as an admin sees them; None if there are none or they cannot be read."""
     return CacheBody(**msgspec.structs.asdict(rules)) if isinstance(rules, CacheRules) else None
 
 
@@ -128,7 +129,7 @@ def read_id(text: str, resource: str) -> int:
 
 
 def read_ref(text: str, resource: str) -> int | str:
-    """Return the id in a path, or the name that stands in its place: what is all digits is an id."""
+    """Return the id or the name in a path; text of digits only is an id. Raise NotFound for an impossible one."""
     if text.isdigit() or not text.isprintable():
         return read_id(text, resource)
     return text

@@ -16,7 +16,7 @@ def iso_time(unix_us: int) -> str:
 
 
 def read_time(text: str) -> int:
-    """Return the Unix microseconds of an ISO 8601 time (UTC unless it says) or Unix seconds; raise ValueError."""
+    """Return the Unix microseconds of an ISO 8601 time (UTC without an offset) or Unix seconds; raise ValueError."""
     if _UNIX_SECONDS.fullmatch(text):
         whole, _, fraction = text.partition(".")
         return int(whole) * 1_000_000 + int(fraction[:6].ljust(6, "0"))

@@ -7,7 +7,7 @@ import msgspec
 from llm_gateway.core.endpoints import ENDPOINTS, Endpoint, EndpointName
 
 
-class ModelRequest(msgspec.Struct, kw_only=True, gc=False):
+class ModelRequest(msgspec.Struct, gc=False):
     """One request: top-level fields with their raw JSON, decoded once.
 
     `fields` holds every top-level field as the client sent it (duplicate names collapsed to the last

@@ -13,11 +13,12 @@ class ClientDisconnected(Exception):
     """The client closed its connection before its response was complete."""
 
 
-class Call(msgspec.Struct, kw_only=True, gc=False):
+class Call(msgspec.Struct, gc=False):
     """One HTTP request as the flow sees it; times are the clock's.
 
     `admitted` is False when the machine has too many requests in flight already. `forwarded` holds the
-    client's headers that are sent to the provider.
+    client's headers that are sent to the provider. The data plane makes it by position, which is several times as
+    fast as by name.
     """
 
     dialect: Dialect
@@ -29,10 +30,10 @@ class Call(msgspec.Struct, kw_only=True, gc=False):
     client_ip: str | None
     started: float
     created_at: int
+    forwarded: Mapping[str, str]
     admitted: bool = True
     # The client's `x-llm-gateway-cache`, in lower case; None = not sent.
     cache_directive: str | None = None
-    forwarded: Mapping[str, str]
     # All of the client's headers, names in lower case: an affinity rule may use any of them.
     headers: Sequence[tuple[bytes, bytes]] = ()
     # Known once the body was read.

@@ -40,20 +40,23 @@ class DataPlane:
             exchange = exchange_of(scope)
             context = context_of(scope, exchange, dialect)
             clock = gateway.clock
+            # By position, in the order of its fields.
             call = Call(
-                dialect=dialect,
-                request_id=request_id,
-                client_request_id=context.client_request_id,
-                path=path,
-                method=scope["method"],
-                api_key=context.api_key,
-                client_ip=context.client_ip,
-                started=clock.monotonic(),
-                created_at=clock.unix_us(),
-                admitted=worker_registry.try_enter(self.max_concurrency),
-                cache_directive=context.cache_directive,
-                forwarded={"x-request-id": request_id, **context.forwarded},
-                headers=scope["headers"],
+                dialect,
+                request_id,
+                context.client_request_id,
+                path,
+                scope["method"],
+                context.api_key,
+                context.client_ip,
+                clock.monotonic(),
+                clock.unix_us(),
+                {"x-request-id": request_id, **more}
+                if (more := context.forwarded)
+                else {"x-request-id": request_id},
+                worker_registry.try_enter(self.max_concurrency),
+                context.cache_directive,
+                scope["headers"],
             )
             gateway.lifecycle.open += 1
 

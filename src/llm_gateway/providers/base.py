@@ -13,7 +13,7 @@ from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.model_request import ModelRequest
 
 
-class UpstreamRequest(msgspec.Struct, kw_only=True, gc=False):
+class UpstreamRequest(msgspec.Struct, gc=False):
     """One HTTP request to a provider, ready to send. `headers` hold the secret: never log them."""
 
     url: str
@@ -44,7 +44,7 @@ class UpstreamErrorBody(msgspec.Struct, frozen=True, kw_only=True):
     retry_after: float | None = None
 
 
-class Completion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Completion(msgspec.Struct, frozen=True, gc=False):
     """A unary reply: the bytes for the client, and the usage read from the provider's reply."""
 
     body: bytes

@@ -1,4 +1,4 @@
-"""What the admin API says of the configuration in force."""
+"""The configuration in force, as the admin API shows it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llm_gateway.flow.ports.listeners import ConfigRejection
 
 
 class RefusedConfig(BaseModel):
-    """A stored configuration that is not served."""
+    """A stored configuration that was rejected. `at` is an ISO 8601 time."""
 
     version: int
     faults: list[str]
@@ -20,22 +20,24 @@ class RefusedConfig(BaseModel):
 class ConfigVersion(BaseModel):
     """The configuration in force on the worker that answers."""
 
-    version: int | None = Field(description="In force; null while there is none.")
+    version: int | None = Field(description="The version in force; null if there is none.")
     loaded_at: str | None
-    database_version: int | None = Field(description="Stored; null while the database does not answer.")
-    source: ConfigOrigin | None = Field(
-        description="Where the one in force was read from; the file in DATA_DIR is used when the database gives "
-        "nothing valid at the start. null while there is none."
+    database_version: int | None = Field(
+        description="The stored version; null while the database is not available."
     )
-    refused: RefusedConfig | None = Field(description="The newest stored one, when it cannot be served.")
-    error: str | None = Field(description="Why the last load failed, if it did.")
+    source: ConfigOrigin | None = Field(
+        description="Where the configuration in force was read from; `last_good_file` if the database was not "
+        "available, or held no valid configuration, at the start. null if there is none."
+    )
+    refused: RefusedConfig | None = Field(description="The newest stored configuration, if it was rejected.")
+    error: str | None = Field(description="Why the last load failed; null if it succeeded.")
     stale_workers: list[int] = Field(
-        default=[], description="Process ids of workers of this machine that do not have it yet, if any."
+        default=[], description="Process ids of workers on this machine that still use an older version."
     )
 
 
 def shown(status: ConfigStatus, database_version: int | None) -> ConfigVersion:
-    """Return what an operator sees of `status`."""
+    """Return `status` as the admin API shows it."""
     return ConfigVersion(
         version=status.version,
         loaded_at=None if status.loaded_at is None else iso_time(status.loaded_at),
@@ -46,7 +48,9 @@ def shown(status: ConfigStatus, database_version: int | None) -> ConfigVersion:
     )
 
 
-def _refused(refusal: ConfigRejection) -> RefusedConfig:
+def _refused(rejection: ConfigRejection) -> RefusedConfig:
     return RefusedConfig(
-        version=refusal.version, faults=[str(fault) for fault in refusal.faults], at=iso_time(refusal.at)
+        version=rejection.version,
+        faults=[str(fault) for fault in rejection.faults],
+        at=iso_time(rejection.at),
     )

@@ -16,14 +16,14 @@ from llm_gateway.core.ledger.usage import UsageSource
 from llm_gateway.flow.paging import bad_cursor, make_cursor, read_cursor
 from llm_gateway.flow.ports.usage import UsageFilter, UsagePlace
 
-_TIME = "ISO 8601 (UTC unless it says) or Unix seconds"
-Since = Annotated[str | None, Query(max_length=64, description=f"From this time on: {_TIME}.")]
-Until = Annotated[str | None, Query(max_length=64, description=f"Before this time: {_TIME}.")]
+_TIME = "an ISO 8601 time (UTC unless it has an offset) or Unix seconds"
+Since = Annotated[str | None, Query(max_length=64, description=f"Requests from this time on: {_TIME}.")]
+Until = Annotated[str | None, Query(max_length=64, description=f"Requests before this time: {_TIME}.")]
 Text = Annotated[str | None, Query(max_length=300)]
 
 
 class UsageRow(BaseModel):
-    """One request. Times in milliseconds, sizes in bytes without headers; null = not known, or does not apply."""
+    """One request. `*_ms` in milliseconds, `*_bytes` without headers; null if unknown or not applicable."""
 
     request_id: str
     created_at: str
@@ -56,7 +56,7 @@ class UsageRow(BaseModel):
 
 
 class AttemptRow(BaseModel):
-    """One attempt of a request. Times in milliseconds; null = not known, or does not apply."""
+    """One attempt of a request. `*_ms` in milliseconds; null if unknown or not applicable."""
 
     attempt: int
     started_at: str
@@ -145,12 +145,12 @@ def _storable(name: str, text: str | None) -> str | None:
 
 
 def place_cursor(record: UsageRecord) -> str:
-    """Return the cursor that goes on behind `record`."""
+    """Return the cursor of the page that starts after `record`."""
     return make_cursor(f"{record.created_at}.{record.request_id}")
 
 
 def place_after(cursor: str | None) -> UsagePlace | None:
-    """Return the place in a cursor, None for the list's start; raise Unprocessable."""
+    """Return the place that `cursor` stands for, None for the start of the list; raise Unprocessable."""
     if cursor is None:
         return None
     created_at, _, request_id = read_cursor(cursor).partition(".")

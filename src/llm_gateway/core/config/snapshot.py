@@ -1,4 +1,4 @@
-"""Turns a catalog into the immutable, indexed form that requests read, or says everything that is wrong with it."""
+"""Builds the immutable, indexed form of a catalog that requests read, or reports every fault of the catalog."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from llm_gateway.core.config.validation import catalog_faults
 from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.secret import Secret
 
-# Routes of wildcard providers are made on demand: as many as this are kept.
+# Routes of wildcard providers are made on demand; at most this many are cached.
 _ROUTE_CACHE_SIZE = 4096
 
 
 class CatalogInvalid(Exception):
-    """The catalog cannot be served; `faults` lists every reason, each safe to show to an admin."""
+    """The catalog is invalid; `faults` holds every reason, without secrets."""
 
     def __init__(self, faults: tuple[Fault, ...]) -> None:
         super().__init__("; ".join(str(fault) for fault in faults))
@@ -35,7 +35,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     provider_id: int
     provider_key: str
     kind: str
-    # Ready to have a path appended: version segment included, no trailing slash.
+    # With the version segment and without a trailing slash, so that a path can be appended.
     base_url: str
     secret: Secret | None
     upstream_model: str
@@ -47,7 +47,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> tuple[int, str]:
-        """Names this deployment across snapshots."""
+        """Identifies this deployment across snapshots."""
         return (self.provider_id, self.upstream_model)
 
 
@@ -66,22 +66,22 @@ class Route:
         explicit: bool,
         rules: Model | None = None,
     ) -> None:
-        """Index `deployments` for the selector; `explicit` = some provider names this model."""
+        """Index `deployments` for the selector; `explicit` is True if a provider lists the model by name."""
         self.model = model
         self.deployments = deployments
         self.explicit = explicit
-        # The catalog's row for this model, or one that says nothing.
+        # The catalog's row for this model, or one with the defaults.
         self.rules = rules or Model(id=0, name=model)
         self.keys = tuple(deployment.key for deployment in deployments)
         self.weights = tuple(deployment.weight for deployment in deployments)
-        # Those that every deployment answers.
+        # The endpoints that every deployment serves.
         self.endpoints = _common(deployments)
-        # Under what the selector remembers whose turn it is.
+        # The key of the selector's state for this route.
         self.state_key: Hashable = model
         self._narrowed: dict[EndpointName, Route] = {}
 
     def answering(self, endpoint: EndpointName) -> Route:
-        """Return this route without the deployments that do not answer `endpoint`."""
+        """Return this route without the deployments that do not serve `endpoint`."""
         if endpoint in self.endpoints:
             return self
         narrowed = self._narrowed.get(endpoint)
@@ -107,7 +107,7 @@ class Principal:
         """Compile the credential's model patterns."""
         self.credential = credential
         self.models = ModelPatterns(credential.allowed_models)
-        # Whether there is any limit to reserve under: most accounts are spared the question.
+        # Whether any limit applies; most accounts have none, and skip the reservation.
         self.is_limited = credential.rate_limit is not None
 
 
@@ -157,10 +157,10 @@ class EnabledProvider:
 
 
 class Snapshot:
-    """The configuration that a request reads once and keeps to its end."""
+    """The configuration in force. A request reads it once and uses it until it ends."""
 
     def __init__(self, catalog: Catalog, kinds: Mapping[str, Kind]) -> None:
-        """Index a catalog that `build_snapshot` has judged valid."""
+        """Index a catalog that `build_snapshot` has validated."""
         self.version = catalog.version
         self.providers = tuple(
             EnabledProvider(provider, kinds[provider.provider_type])
@@ -168,7 +168,7 @@ class Snapshot:
             if provider.is_enabled
         )
         self.by_key = {provider.provider.provider_key: provider for provider in self.providers}
-        # Asked for nothing; whoever wants to know why a provider is left out finds it here.
+        # Get no requests; the explanation of a route shows why they are left out.
         self.disabled = tuple(
             EnabledProvider(provider, kinds[provider.provider_type])
             for provider in catalog.providers
@@ -179,7 +179,7 @@ class Snapshot:
         self.models = {model.name: model for model in catalog.models}
         self.task_types = {task.name: task.models for task in catalog.task_types}
         self._wildcards = tuple(provider for provider in self.providers if provider.globs)
-        # Positions in `providers`: who has globs, and who lists a model by name.
+        # Positions in `providers`: of those that have globs, and of those that list a model by name.
         self._with_globs = tuple(at for at, provider in enumerate(self.providers) if provider.globs)
         self._naming: dict[str, list[int]] = {}
         for at, provider in enumerate(self.providers):
@@ -191,11 +191,11 @@ class Snapshot:
         self._made_on_demand: dict[str, Route | None] = {}
 
     def account(self, key_hash: bytes) -> Principal | None:
-        """Return whose key this is, enabled or not, or None."""
+        """Return the account with this key hash, enabled or not, or None."""
         return self.accounts.get(key_hash)
 
     def route(self, model: str) -> Route | None:
-        """Return who may serve `model`, or None when no enabled provider does.
+        """Return the route of `model`, or None if no enabled provider serves it.
 
         A route without deployments means that all who serve it are drained (weight 0).
         """
@@ -245,7 +245,7 @@ class Snapshot:
 
 
 def build_snapshot(catalog: Catalog, kinds: Mapping[str, Kind]) -> Snapshot:
-    """Return the whole of `catalog` as a snapshot; raise CatalogInvalid with every fault there is."""
+    """Return `catalog` as a snapshot; raise CatalogInvalid with every fault."""
     faults = catalog_faults(catalog, kinds)
     if faults:
         raise CatalogInvalid(tuple(faults))

@@ -37,7 +37,7 @@ class AttemptBegun(msgspec.Struct, frozen=True, gc=False, tag_field="t", tag="be
     attempts: int
     client_ip: str | None
     config_version: int
-    # Journals written before there were attempt rows do not have it.
+    # None = at `created_at`, to the millisecond; journals written before there were attempt rows have none, too.
     started_at: int | None = None
 
 
@@ -114,7 +114,7 @@ class UsageRecord(msgspec.Struct, frozen=True, gc=False, tag_field="t", tag="end
     client_ip: str | None = None
     config_version: int | None = None
     cache_hit: bool = False
-    # Not a column of the usage table: the last attempt's row has it.
+    # Not a column of the usage table: the last attempt's row has it. None = at `created_at`, to the millisecond.
     attempt_started_at: int | None = None
 
 

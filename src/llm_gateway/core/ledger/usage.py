@@ -10,7 +10,7 @@ UsageSource = Literal["provider", "counted", "estimated"]
 
 
 # It cannot be part of a reference cycle, so the garbage collector skips it (gc=False).
-class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Token counts of one request.
 
     `source` is `provider` when the provider reported them, `counted` when the gateway counted them with a

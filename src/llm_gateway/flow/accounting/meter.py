@@ -17,6 +17,10 @@ from llm_gateway.flow.ports.limits import NOTHING_HELD, Reservation
 CLIENT_LEFT = 499
 
 
+# Seconds. An attempt that begins sooner is taken to begin with its request.
+_AT_ONCE = 0.001
+
+
 class _NothingUsed(msgspec.Struct, frozen=True, gc=False):
     """The usage of a request that no provider is known to have answered."""
 
@@ -90,7 +94,9 @@ class Meter:
         self._deployment = deployment
         self._upstream_started = now
         self._upstream_ended = None
-        self._started_at = started_at = call.created_at + int((now - call.started) * 1e6)
+        waited = now - call.started
+        # None stands for the request's own start, and spares nearly every request the sum and two long numbers.
+        self._started_at = started_at = None if waited < _AT_ONCE else call.created_at + int(waited * 1e6)
         # By position, in the order of its fields: by name it would take longer.
         self._gateway.journal.begin(
             AttemptBegun(
@@ -120,13 +126,13 @@ class Meter:
         Observers hear only of failures of the provider, not of a request that it rightly refused.
         """
         deployment, started, started_at = self._deployment, self._upstream_started, self._started_at
-        if deployment is None or started is None or started_at is None:
+        if deployment is None or started is None:
             return
         ended_at = self._upstream_ended or self._gateway.clock.monotonic()
         ended = AttemptEnded(
             request_id=self._call.request_id,
             attempt=self._attempts,
-            started_at=started_at,
+            started_at=self._call.created_at if started_at is None else started_at,
             provider=deployment.provider_key,
             model=self.model or "",
             upstream_model=deployment.upstream_model,

@@ -1,4 +1,4 @@
-"""Sending requests to providers, and the access tokens they ask for."""
+"""Ports for sending requests to providers and for obtaining the access tokens they require."""
 
 from __future__ import annotations
 
@@ -11,22 +11,23 @@ from llm_gateway.providers.base import UpstreamRequest
 
 
 class TransportError(Exception):
-    """The transport's failure; `kind` says when, and the message names no URL, header or secret.
+    """A failure of the transport; the message contains no URL, header or secret.
+
+    `kind` is one of:
 
     - `connect`: no connection (refused, DNS, TLS); nothing was sent.
-    - `cut`: the connection ended before the reply did.
-    - `timeout`: the time ran out.
-    - `protocol`: the reply is not HTTP, or over a size limit.
+    - `cut`: the connection closed before the end of the reply.
+    - `timeout`: the time limit passed.
+    - `protocol`: the reply is not valid HTTP, or exceeds a size limit.
     """
 
     def __init__(self, kind: Literal["connect", "cut", "timeout", "protocol"], message: str) -> None:
-        """Hold what happened."""
         super().__init__(message)
         self.kind = kind
 
 
 class UpstreamReply(Protocol):
-    """An open reply: the head is here, the body may be on its way."""
+    """An open reply: the head has arrived, the body may still be arriving."""
 
     status: int
 
@@ -34,50 +35,50 @@ class UpstreamReply(Protocol):
         """Return a header's value by lower-case name."""
 
     async def read(self, timeout: float) -> bytes:
-        """Return the next bytes, b"" at the clean end; raise TransportError when cut or late.
+        """Return the next bytes, b"" at the clean end; raise TransportError `cut` or `timeout`.
 
-        `timeout` is in seconds and bounds the wait for these bytes alone. A read that timed out, or was
-        cancelled, loses nothing: the next read goes on where it stood.
+        `timeout`, in seconds, limits the wait for these bytes only. A read that times out or is cancelled
+        loses no data: the next read continues at the same position.
         """
 
     async def read_all(self, limit: int, timeout: float) -> bytes:
-        """Return the whole body within `timeout` seconds; TransportError `protocol` over `limit` bytes."""
+        """Return the whole body within `timeout` seconds; raise TransportError `protocol` above `limit` bytes."""
 
     async def relay(self, take: Callable[[bytes], bool], patience: float) -> None:
-        """Hand each piece of the body to `take` as it comes, for as long as it returns True and does not raise.
+        """Pass each piece of the body to `take` as it arrives, until `take` returns False or raises.
 
-        It is called by the connection itself, so that a piece wakes no task. Returns when `take` wants no more, or
-        when nothing more can come: then `read` says why. Raises TransportError `timeout` after `patience` seconds
-        without a piece. A transport that cannot do this returns at once.
+        The connection calls `take` directly, so that a piece wakes no task. Also returns when the body has
+        ended or failed: the next `read` tells which. Raises TransportError `timeout` after `patience` seconds
+        without a piece. A transport that does not support this returns at once.
         """
 
     def finish(self) -> None:
-        """Want no more: keep the connection if the body ends within a moment, else drop it. Never waits."""
+        """Stop reading: reuse the connection if the body ends shortly, else drop it. Does not block."""
 
     def close(self) -> None:
-        """Give the connection back when the body was read to its end, else drop it. Never waits."""
+        """Return the connection to the pool if the body was read to its end, else drop it. Does not block."""
 
 
 class Upstream(Protocol):
     """Sends requests to providers."""
 
     async def send(self, request: UpstreamRequest, timeout: float) -> UpstreamReply:
-        """Send, and return when the reply's head is here; raise TransportError.
+        """Send a request and return once the head of the reply has arrived; raise TransportError.
 
-        When the caller is cancelled the connection is dropped at once.
+        `timeout` is in seconds. Cancelling the caller drops the connection at once.
         """
 
     async def close(self) -> None:
-        """Drop every connection."""
+        """Close all connections."""
 
 
 class AccessTokens(Protocol):
-    """Gets providers' access tokens (OAuth2 client credentials), keeps them, and renews them before they expire."""
+    """Obtains access tokens (OAuth2 client credentials), caches them, and renews them before they expire."""
 
     async def token(
         self, provider_id: int, grant: ClientCredentials, secret: Secret, timeout: float
     ) -> Secret:
-        """Return a token that is good for a while; raise TransportError, whose message names no secret or URL."""
+        """Return a token that is still valid for some time; raise TransportError."""
 
     def forget(self, provider_id: int, token: Secret) -> None:
-        """Stop using a token that the provider refused; the next call gets another."""
+        """Discard a token that the provider rejected; the next call obtains a new one."""

@@ -1,4 +1,4 @@
-"""Turns DB_URL, in any of its usual spellings, into an address that the drivers understand, or says why not."""
+"""Parses DB_URL, in any of its usual spellings, into an address that the drivers accept."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _PASSED_ON = frozenset(
         "sslnegotiation", "sslpassword", "sslrootcert", "target_session_attrs", "user",
     }
 )  # fmt: skip
-# Options that mean nothing to asyncpg, with the values that may be dropped without changing what was asked for.
+# Options that asyncpg does not know, with the values that can be dropped without a change of behaviour.
 _DROPPED = {
     "channel_binding": frozenset({"prefer", "disable"}),
     "gssencmode": frozenset({"prefer", "disable"}),
@@ -55,7 +55,7 @@ class PostgresAddress(msgspec.Struct, frozen=True, kw_only=True):
     statement_cache_size: int | None = None
 
     def __repr__(self) -> str:
-        """Show where, not with which password."""
+        """Show the location without the password."""
         return f"PostgresAddress({self.shown})"
 
 
@@ -74,7 +74,7 @@ StoreAddress = PostgresAddress | SqliteAddress
 
 
 def read_address(url: str) -> StoreAddress:
-    """Return the address that DB_URL names; raise StartupError, without the URL's text, when it names none."""
+    """Return the address in DB_URL; raise StartupError, whose message does not repeat the URL, for an invalid one."""
     scheme, separator, _ = url.partition("://")
     scheme = scheme.strip().lower()
     if separator and scheme in _POSTGRES_SCHEMES:
@@ -101,7 +101,7 @@ def _read_sqlite(url: str) -> SqliteAddress:
     path = path[1:]
     if path in {"", ":memory:"} or path.startswith("file:"):
         raise StartupError(
-            "DB_URL: an SQLite database must be a file here, since every worker opens it: sqlite:///path.db"
+            "DB_URL: the SQLite database must be a file, because every worker opens it: sqlite:///path.db"
         )
     return SqliteAddress(path=Path(path))
 
@@ -112,33 +112,33 @@ def _read_postgres(url: str) -> PostgresAddress:
     try:
         parts = urlsplit(url)
         options = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
-        # A raw "[" or a port that is no number raises here.
+        # A raw "[" and a port that is not a number raise ValueError here.
         _ = (parts.hostname, None if "," in parts.netloc else parts.port)
     except ValueError:
         raise StartupError(
             "DB_URL cannot be read; percent-encode special characters in the user name and the password"
         ) from None
-    kept: list[tuple[str, str]] = []
+    passed_on: list[tuple[str, str]] = []
     connect_timeout: float | None = None
     statement_cache_size: int | None = None
     for name, value in options:
         if name in {"sslmode", "ssl"}:
-            kept.append(("sslmode", _ssl_mode(name, value)))
+            passed_on.append(("sslmode", _ssl_mode(name, value)))
         elif name == "connect_timeout":
             connect_timeout = _number(name, value) or None
         elif name in {"statement_cache_size", "prepared_statement_cache_size"}:
             statement_cache_size = int(_number(name, value))
         elif name in _PASSED_ON:
-            kept.append((name, value))
+            passed_on.append((name, value))
         else:
             _check_dropped(name, value)
-    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in kept)
-    # asyncpg ends the password at the first "@"; most tools, and so most passwords, mean the last.
+    query = "&".join(f"{name}={quote(value, safe='')}" for name, value in passed_on)
+    # asyncpg ends the password at the first "@". Most tools end it at the last one, so passwords may hold one.
     user, at, host = parts.netloc.rpartition("@")
     dsn = f"postgresql://{user.replace('@', '%40')}{at}{host}{parts.path}" + (f"?{query}" if query else "")
     return PostgresAddress(
         dsn=dsn,
-        shown=_shown(parts.netloc, parts.path, dict(kept)),
+        shown=_shown(parts.netloc, parts.path, dict(passed_on)),
         connect_timeout=connect_timeout,
         statement_cache_size=statement_cache_size,
     )
@@ -173,6 +173,6 @@ def _check_dropped(name: str, value: str) -> None:
     harmless = _DROPPED[name]
     if harmless is not None and value.lower() not in harmless:
         raise StartupError(
-            f"DB_URL: {name}={value} cannot be kept by this driver; leave it out, or use "
+            f"DB_URL: this driver does not support {name}={value}; leave it out, or use "
             + " or ".join(sorted(harmless))
         )

@@ -1,4 +1,4 @@
-"""Migrates the schema up or down, one process at a time; cheap when there is nothing to do."""
+"""Migrates the schema up or down, in one process at a time. Cheap when the schema is up to date."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 # The newest migration, known without importing Alembic (100 ms and more); a test compares it with the folder.
 HEAD = "0004"
 
-# A number of our own for PostgreSQL's advisory locks.
+# The key of PostgreSQL's advisory lock for migrations: any number that no other program uses.
 _LOCK = 7_526_181_118_341_921
 _LOCK_TIMEOUT = 120.0
 # A migration may have to copy a table.
@@ -31,7 +31,7 @@ _MIGRATION_TIMEOUT = 3600.0
 
 
 async def migrate_up(url: str | StoreAddress) -> str:
-    """Bring the schema to HEAD, if it is not there, and return that. Raises StartupError, StoreUnavailable."""
+    """Upgrade the schema to HEAD if needed and return HEAD; raise StartupError, StoreUnavailable."""
     if await current_version(url) == HEAD:
         return HEAD
 
@@ -45,7 +45,7 @@ async def migrate_up(url: str | StoreAddress) -> str:
 
 
 async def migrate_down_one(url: str | StoreAddress) -> str | None:
-    """Undo the newest migration and return what is in force then, None for an empty schema."""
+    """Undo the newest migration and return the version after it, None for an empty schema; raise StartupError."""
     if await current_version(url) is None:
         raise StartupError("There is no migration to undo: the database is empty")
 
@@ -59,9 +59,9 @@ async def migrate_down_one(url: str | StoreAddress) -> str | None:
 
 
 async def current_version(url: str | StoreAddress) -> str | None:
-    """Return the revision that the database is at, None when it has none; raise StoreUnavailable.
+    """Return the schema's version, None for an empty database; raise StoreUnavailable.
 
-    An SQLite file that is not there is not made.
+    Does not create a missing SQLite file.
     """
     address = _address(url)
     if isinstance(address, SqliteAddress) and not address.path.exists():
@@ -78,7 +78,7 @@ async def check_schema(url: str | StoreAddress) -> None:
     version = await current_version(url)
     if version != HEAD:
         raise StartupError(
-            f"The database's schema is at {version or 'no version'} and this gateway needs {HEAD}: "
+            f"The database schema has {version or 'no version'}, but this gateway needs {HEAD}: "
             "run `llm-gateway migrate up`, or start with AUTO_MIGRATE=true"
         )
 
@@ -119,8 +119,8 @@ def _run_alembic(connection: sa.Connection, run: Callable[[Config], None]) -> No
         run(config)
     except CommandError as error:
         raise StartupError(
-            f"The database's schema is at a version that this gateway does not know ({error}): "
-            "it was used by a newer one; start that one"
+            f"This gateway does not know the version of the database schema ({error}): "
+            "a newer gateway has migrated it; start the newer one"
         ) from error
 
 
@@ -130,7 +130,9 @@ def _migrations_folder() -> Path:
     for folder in (package / "migrations", package.parents[1] / "migrations"):
         if (folder / "env.py").is_file():
             return folder
-    raise StartupError(f"The migrations are missing: neither {package} nor the folders above it hold them")
+    raise StartupError(
+        f"The migrations are missing: they are neither in {package} nor in the folders above it"
+    )
 
 
 @contextlib.asynccontextmanager
@@ -143,16 +145,16 @@ async def _only_one(address: StoreAddress) -> AsyncIterator[None]:
     path = address.path.with_name(address.path.name + ".migrating")
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        # Nobody else's to read; SQLite gives its other files the mode of this one.
+        # Readable by the owner only; SQLite creates its other files with the mode of this one.
         await asyncio.to_thread(address.path.touch, mode=0o600, exist_ok=True)
-        # The kernel frees the lock with its holder; a blocking call could not be given up.
+        # The kernel releases the lock when its process ends. Not a blocking call, because that could not time out.
         async with asyncio.timeout(_LOCK_TIMEOUT):
-            while not _try_lock(handle):  # noqa: ASYNC110 - a lock of the kernel's wakes no event
+            while not _try_lock(handle):  # noqa: ASYNC110 - no event tells of a released file lock
                 await asyncio.sleep(0.02)
         yield
     except TimeoutError:
         raise StartupError(
-            f"Another process has held {path} for {_LOCK_TIMEOUT:.0f} s: is it stuck?"
+            f"Another process has held the lock {path} for {_LOCK_TIMEOUT:.0f} s. Check whether it is stuck."
         ) from None
     finally:
         os.close(handle)

@@ -1,4 +1,4 @@
-"""The tables as SQLAlchemy values, for the statements; the migrations make them, and a test compares the two."""
+"""The SQLAlchemy tables that statements use. The migrations create them; a test compares the two."""
 
 from __future__ import annotations
 
@@ -27,25 +27,22 @@ def to_unix_us(moment: datetime) -> int:
 
 
 class UnixMicros(TypeDecorator[int]):
-    """Unix microseconds in Python: a timestamptz in PostgreSQL, the integer itself in SQLite."""
+    """Unix microseconds in Python, stored as a timestamptz in PostgreSQL and as an integer in SQLite."""
 
     impl = sa.BigInteger
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """Pick the column type of the store at hand."""
         if dialect.name == "postgresql":
             return dialect.type_descriptor(sa.DateTime(timezone=True))
         return dialect.type_descriptor(sa.Integer())
 
     def process_bind_param(self, value: int | None, dialect: Dialect) -> datetime | int | None:
-        """Turn microseconds into what the store takes."""
         if value is None or dialect.name != "postgresql":
             return value
         return to_datetime(value)
 
     def process_result_value(self, value: datetime | int | None, dialect: Dialect) -> int | None:
-        """Turn what the store gives into microseconds."""
         del dialect
         return to_unix_us(value) if isinstance(value, datetime) else value
 
@@ -64,8 +61,8 @@ metadata = sa.MetaData(
 
 
 def id_column() -> sa.Column[int]:
-    # Never given twice: an identity in PostgreSQL; in SQLite AUTOINCREMENT, which the migrations say: said here,
-    # it would load SQLite's dialect into every worker.
+    # Ids are never reused: PostgreSQL has an identity, SQLite AUTOINCREMENT. The migrations set the latter, because
+    # here it would load SQLite's dialect into every worker.
     return sa.Column("id", _BigId, sa.Identity(), primary_key=True)
 
 
@@ -91,7 +88,7 @@ config_versions = sa.Table(
     sa.Column("version", _BigId, primary_key=True, autoincrement=False),
     sa.Column("created_at", UnixMicros, nullable=False),
     sa.Column("actor", sa.Text, nullable=False),
-    # What was done to which row and fields; never a value.
+    # The row and the fields that changed, as a sentence without values.
     sa.Column("action", sa.Text, nullable=False),
 )
 
@@ -132,9 +129,9 @@ usage = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("client_ip", sa.Text),
     sa.Column("config_version", sa.BigInteger),
-    # A kept reply was sent again: nothing was asked of the provider.
+    # The reply came from the reply cache; no provider was called.
     sa.Column("cache_hit", sa.Boolean, nullable=False, server_default=sa.false()),
-    # Newest first within each filter, with the id to break ties: what the keyset cursor walks along.
+    # For keyset pagination: newest first within each filter, ties broken by the id.
     sa.Index("ix_usage_time", "created_at", "request_id"),
     sa.Index("ix_usage_credential_time", "credential", "created_at", "request_id"),
     sa.Index("ix_usage_provider_time", "provider", "created_at", "request_id"),
@@ -153,7 +150,7 @@ usage_attempts = sa.Table(
     sa.Column("model", sa.Text, nullable=False),
     sa.Column("upstream_model", sa.Text, nullable=False),
     sa.Column("outcome", sa.Text, nullable=False),
-    # The provider's HTTP status; NULL when none came.
+    # The provider's HTTP status; NULL if there was no response.
     sa.Column("status", sa.Integer),
     sa.Column("reason", sa.Text),
     sa.Column("detail", sa.Text),

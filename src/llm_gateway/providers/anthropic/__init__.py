@@ -1,1 +1,1 @@
-"""Anthropic's Messages API, spoken natively: what is sent, what comes back, and what each model takes."""
+"""The adapter for Anthropic's Messages API: requests, replies, and the capabilities of each model."""

@@ -1,4 +1,4 @@
-"""Speaks Anthropic's Messages API to clients who speak OpenAI's."""
+"""Translates between OpenAI's API and Anthropic's Messages API."""
 
 from __future__ import annotations
 
@@ -21,22 +21,21 @@ from llm_gateway.wire.anthropic_messages.messages import UNREADABLE, decode_mode
 from llm_gateway.wire.errors import BadReply
 
 _USER_AGENT = "llm-gateway"
-# The most that one page of the list may hold.
+# The largest page that the API allows.
 _MODELS = "models?limit=1000"
 _encode = msgspec.json.Encoder().encode
 
 
 class AnthropicAdapter:
-    """Speaks to Anthropic and to whatever else speaks the Messages API."""
+    """Adapter for Anthropic and for other servers with the Messages API."""
 
     def __init__(self, kind: Kind = ANTHROPIC) -> None:
-        """Speak for `kind`."""
         self.kind = kind
 
     def encode(
         self, request: ModelRequest, deployment: Deployment, extra_headers: Mapping[str, str]
     ) -> UpstreamRequest:
-        """Return `POST /messages`; a legacy completion is one user's turn."""
+        """Return a `POST /messages` request; the prompt of a legacy completion becomes one user turn."""
         encoded = encode_request(request, deployment.upstream_model, deployment.api_version)
         headers = _headers(deployment.secret, encoded.version, is_token=deployment.oauth2 is not None)
         headers["content-type"] = "application/json"
@@ -50,11 +49,9 @@ class AnthropicAdapter:
         )
 
     def decode(self, body: bytes, request: ModelRequest) -> Completion:
-        """Read a message."""
         return completion_of(read_reply(body), request)
 
     def stream(self, request: ModelRequest, *, event_limit: int) -> ReplyStream:
-        """Return the reader of a streamed message."""
         return AnthropicStream(request, event_limit=event_limit)
 
     def decode_error(self, body: bytes) -> UpstreamErrorBody:
@@ -62,7 +59,7 @@ class AnthropicAdapter:
         return error_body_from(body)
 
     def models_request(self, provider: EnabledProvider) -> UpstreamRequest:
-        """Ask for `GET /models`."""
+        """Return a `GET /models` request."""
         account = provider.provider
         version = account.api_version or NEWEST_VERSION
         headers = _headers(account.secret, version, is_token=account.oauth2 is not None)
@@ -74,7 +71,7 @@ class AnthropicAdapter:
         try:
             return [model.id for model in decode_models(body).data]
         except UNREADABLE:
-            message = "the provider's list of models is not one"
+            message = "the provider's list of models cannot be read"
             raise BadReply(message) from None
 
 

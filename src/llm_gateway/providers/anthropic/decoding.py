@@ -1,4 +1,4 @@
-"""Reads whole messages of the Messages API: as one reply, or as the events that a stream would have had."""
+"""Translates unary replies of the Messages API, and converts them to the events of an equivalent stream."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from llm_gateway.wire.raw_json import JsonObject
 
 
 def read_reply(body: bytes) -> Reply:
-    """Return the message; raise BadReply when the body is none."""
+    """Decode a unary reply; raise BadReply if the body is not a message."""
     try:
         return decode_reply(body)
     except UNREADABLE:
@@ -33,7 +33,7 @@ def read_reply(body: bytes) -> Reply:
 
 
 def completion_of(reply: Reply, request: ModelRequest) -> Completion:
-    """Return the message as OpenAI's reply to a request."""
+    """Translate a message to OpenAI's reply for the request's endpoint."""
     delta = _delta_of(reply)
     delta.refusal = refusal_text(reply.stop_reason, reply.stop_details)
     if is_empty(delta):
@@ -44,12 +44,12 @@ def completion_of(reply: Reply, request: ModelRequest) -> Completion:
 
 
 def is_empty(delta: Delta) -> bool:
-    """Tell whether a client would find neither words nor calls: it gets an empty text then."""
+    """Tell whether a delta has no text, refusal or calls; `content` is then the empty string instead of null."""
     return delta.content is None and delta.refusal is None and delta.tool_calls is None
 
 
 def events_of(reply: Reply) -> Iterator[Event]:
-    """Yield the message as a stream's events, each block in one piece."""
+    """Yield the events of a stream that carries the message, each block in one event."""
     yield Event("message_start", message=Opening(reply.id, reply.model, reply.usage))
     for index, block in enumerate(reply.content):
         yield Event("content_block_start", index=index, content_block=block)
@@ -60,7 +60,7 @@ def events_of(reply: Reply) -> Iterator[Event]:
 
 
 def call_of(block: Block, index: int, arguments: str) -> ToolCallDelta:
-    """Return a call as it begins."""
+    """Return the first delta of a tool call; `index` numbers the calls of the message from 0."""
     function = FunctionCallDelta(name=block.name or "", arguments=arguments)
     return ToolCallDelta(index=index, id=block.id or "", type="function", function=function)
 

@@ -1,4 +1,4 @@
-"""Writes the request for the Messages API: every field carried, refused, or left out and named."""
+"""Builds requests for the Messages API. Each client field is sent, rejected, or ignored and reported."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from llm_gateway.providers.translating.fields import check_unsupported, unsuppor
 from llm_gateway.wire.openai_chat.conversation import Conversation, NamedTool, Tool
 from llm_gateway.wire.openai_chat.request_reader import read_conversation
 
-# Anthropic's own fields, which clients of its OpenAI-like endpoint may send, go on as they are.
+# Anthropic's own fields, which clients of its OpenAI-compatible endpoint send, are forwarded unchanged.
 _VERBATIM = ("cache_control", "thinking")
 _CARRIED = frozenset({*_VERBATIM, "user", "safety_identifier", "service_tier", "top_k"})
-# OpenAI's goes from 0 to 2, with the same default.
+# OpenAI's range is 0 to 2, with the same default of 1.
 _HIGHEST_TEMPERATURE = 1.0
 _JSON_ONLY = "Answer with one JSON object and nothing else: no words around it, no code fence."
 
 
 class Encoded(msgspec.Struct, frozen=True):
-    """A request's body, the fields that are not in it, and the API version that it is written for."""
+    """A request body, the client's fields that were ignored, and the value of the `anthropic-version` header."""
 
     body: dict[str, Any]
     ignored_fields: tuple[str, ...]
@@ -38,9 +38,9 @@ class Encoded(msgspec.Struct, frozen=True):
 
 
 def encode_request(request: ModelRequest, model: str, pinned_version: str | None) -> Encoded:
-    """Return the request for an upstream model; raise BadRequest for what cannot be carried.
+    """Translate a request for the model `model`; raise BadRequest for a field that Anthropic does not support.
 
-    `pinned_version` is the API version that an operator wants, None for the one that fits.
+    `pinned_version` is the API version that an operator configured; None selects one that fits the request.
     """
     conversation = read_conversation(request)
     if conversation.n != 1:
@@ -76,7 +76,7 @@ def _forces_a_tool(conversation: Conversation) -> bool:
 
 
 def _may_think(capabilities: ModelCapabilities, turns: list[dict[str, Any]]) -> bool:
-    """Adaptive thinking does not mind calls that were made without it."""
+    """Only a thinking budget is rejected after tool calls that were made without thinking."""
     return capabilities.thinking != "budget" or not called_without_thinking(turns)
 
 
@@ -92,7 +92,7 @@ def _put_reasoning(body: dict[str, Any], reasoning: Reasoning, ignored_fields: l
 def _put_format(
     conversation: Conversation, body: dict[str, Any], system: list[dict[str, Any]], ignored_fields: list[str]
 ) -> None:
-    """Ask for JSON: by its schema, or, where there is none, in words that guarantee nothing."""
+    """Request JSON: with the schema, or without one by a system prompt, which guarantees nothing."""
     wanted = conversation.response_format
     if wanted is None or wanted.type == "text":
         return
@@ -142,14 +142,14 @@ def _checked_stop(stop: str) -> str:
     if stop.strip():
         return stop
     message = (
-        f"The field 'stop' holds white space alone, which this model's provider, who speaks {PROVIDER}, "
-        "cannot stop at. Leave it out, or use a model of another provider."
+        f"The field 'stop' has a sequence of only white space. This model's provider, which uses {PROVIDER}, "
+        "does not support that: remove the sequence or use a model of another provider."
     )
     raise BadRequest(message, param="stop", code="unsupported_by_provider")
 
 
 def _put_identity(conversation: Conversation, body: dict[str, Any], ignored_fields: list[str]) -> None:
-    """Say on whose behalf, and in which tier: both names of OpenAI's for the first mean one field here."""
+    """Set the user id and the service tier; `safety_identifier` wins over `user`, OpenAI's older name."""
     names = [name for name in ("safety_identifier", "user") if name in conversation.rest]
     for name in names[:1]:
         body["metadata"] = {"user_id": _text(conversation, name)}
@@ -176,7 +176,7 @@ def _put_sampling(
     pinned_version: str | None,
     ignored_fields: list[str],
 ) -> str:
-    """Add what the model takes of temperature, top_p and top_k; return the API version that has them."""
+    """Set those of temperature, top_p and top_k that the model supports; return the API version to use."""
     asked: dict[str, Any] = {}
     if conversation.temperature is not None:
         if conversation.temperature > _HIGHEST_TEMPERATURE:
@@ -184,7 +184,7 @@ def _put_sampling(
         asked["temperature"] = min(conversation.temperature, _HIGHEST_TEMPERATURE)
     asked["top_p"] = conversation.top_p
     asked["top_k"] = conversation.rest.get("top_k")
-    # The default, 1 for both, asks for nothing.
+    # 1 is the default of temperature and top_p.
     asked = {name: value for name, value in asked.items() if value is not None and value != 1}
     version = pinned_version or (SAMPLING_VERSION if asked and capabilities.samples else capabilities.version)
     thinks = isinstance(thinking := body.get("thinking"), dict) and thinking["type"] == "enabled"

@@ -1,4 +1,4 @@
-"""Anthropic's errors in OpenAI's terms."""
+"""Translates Anthropic's errors to OpenAI's types and codes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from llm_gateway.providers.base import UpstreamErrorBody
 from llm_gateway.wire.anthropic_messages.messages import UNREADABLE, decode_error
 
-# Anthropic's error types, as OpenAI's type and code.
+# OpenAI's type and code for each of Anthropic's error types.
 _ERRORS: dict[str, tuple[str, str | None]] = {
     "invalid_request_error": ("invalid_request_error", None),
     "authentication_error": ("authentication_error", "invalid_api_key"),
@@ -28,7 +28,7 @@ _POLICY = re.compile(r"content filtering policy|usage polic(?:y|ies)", re.IGNORE
 
 
 def error_body_from(body: bytes) -> UpstreamErrorBody:
-    """Read an error body or error event, in OpenAI's words; never raises."""
+    """Translate an error body or error event; return an empty result if it cannot be read."""
     try:
         error = decode_error(body).error
     except UNREADABLE:

@@ -1,4 +1,4 @@
-"""Why an Anthropic message ended, in OpenAI's terms."""
+"""Translates Anthropic's stop reasons and refusals."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _DECLINED = "The model declined to answer."
 _FINISH: dict[str, FinishReason] = {
     "max_tokens": "length",
     "model_context_window_exceeded": "length",
-    # Only a part of the answer: the provider wants to be asked to go on.
+    # The answer is incomplete: the client may send it back to continue.
     "pause_turn": "length",
     "tool_use": "tool_calls",
     "refusal": "content_filter",
@@ -18,12 +18,12 @@ _FINISH: dict[str, FinishReason] = {
 
 
 def finish_reason(stop_reason: str | None) -> FinishReason:
-    """Return OpenAI's word for why a message ended; one that is not known is an end like any other."""
+    """Return OpenAI's finish reason; "stop" for an unknown or missing stop reason."""
     return _FINISH.get(stop_reason or "", "stop")
 
 
 def refusal_text(stop_reason: str | None, details: StopDetails | None) -> str | None:
-    """Return what a client reads in `refusal`; None when the model did not decline."""
+    """Return the text of the client's `refusal` field; None if the model did not refuse."""
     if stop_reason != "refusal":
         return None
     return (details.explanation if details is not None else None) or _DECLINED

@@ -1,4 +1,4 @@
-"""Says what the kind `anthropic` is, without importing all that speaks it."""
+"""Defines the provider kind `anthropic`; importing this does not import the adapter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns OpenAI's messages into a system prompt and turns: one voice after the other, results before words."""
+"""Translates OpenAI's messages to Anthropic's system prompt and alternating turns."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class EncodedMessages(msgspec.Struct):
-    """The messages as the API takes them; `ignored_fields` are paths of what it has no word for."""
+    """The translated messages; `ignored_fields` are paths of fields that the API does not have."""
 
     system: list[Content] = []
     turns: list[Content] = []
     ignored_fields: list[str] = []
 
     def add(self, role: str, blocks: list[Content]) -> None:
-        """Add blocks to the turn of whoever spoke last, or begin another; blank texts are not sent."""
+        """Append blocks to the last turn if it has this role, else start a turn; drop blank texts."""
         not_blank = [block for block in blocks if not is_blank(block)]
         if not not_blank:
             return
@@ -37,7 +37,7 @@ class EncodedMessages(msgspec.Struct):
 
 
 def encode_messages(messages: Sequence[Message], model: str) -> EncodedMessages:
-    """Return the messages in the form that a model of Anthropic's takes; raise BadRequest for what it cannot."""
+    """Translate messages for the model `model`; raise BadRequest for content that Anthropic does not support."""
     encoded = EncodedMessages()
     for index, message in enumerate(messages):
         path = f"messages[{index}]"
@@ -51,24 +51,24 @@ def encode_messages(messages: Sequence[Message], model: str) -> EncodedMessages:
         elif message.role == "assistant":
             encoded.add("assistant", _assistant(message, path, model, encoded.ignored_fields))
         else:
-            encoded.add("user", _from_outside(message, path, encoded.ignored_fields))
+            encoded.add("user", _user_or_tool(message, path, encoded.ignored_fields))
     if not encoded.turns:
-        message_text = "The field 'messages' holds nothing that this model's provider could answer to."
+        message_text = "The field 'messages' needs a user, assistant or tool message that is not blank."
         raise BadRequest(message_text, param="messages", code="unsupported_by_provider")
     for turn in encoded.turns:
-        # The results of calls have to stand first, in the turn after the calls.
+        # The API requires tool results to come first in the turn that follows the calls.
         turn["content"].sort(key=lambda block: block["type"] != "tool_result")
     _trim_last(encoded.turns[-1])
     return encoded
 
 
-def _from_outside(message: Message, path: str, ignored_fields: list[str]) -> list[Content]:
+def _user_or_tool(message: Message, path: str, ignored_fields: list[str]) -> list[Content]:
     parts = enumerate(message.parts)
     blocks = [block_of(part, f"{path}.content[{at}]", ignored_fields) for at, part in parts]
     if message.role == "user":
         return blocks
     if message.tool_call_id is None:
-        text = f"The field '{path}.tool_call_id' is missing: it says which call this is the result of."
+        text = f"The field '{path}.tool_call_id' is missing; it names the call that this message answers."
         raise BadRequest(text, param=f"{path}.tool_call_id")
     result: Content = {"type": "tool_result", "tool_use_id": _tool_id(message.tool_call_id)}
     not_blank = [block for block in blocks if not is_blank(block)]
@@ -87,7 +87,7 @@ def _assistant(message: Message, path: str, model: str, ignored_fields: list[str
     if len(details) < len(message.reasoning_details or ()):
         ignored_fields.append(f"{path}.reasoning_details")
     if message.reasoning_content and not details:
-        # Thinking without its signature would be refused.
+        # The API rejects thinking without a signature.
         ignored_fields.append(f"{path}.reasoning_content")
     return interleave(details, texts, calls)
 
@@ -100,28 +100,28 @@ def _call(call: ToolCall, path: str, ignored_fields: list[str]) -> Content:
         _decode_object(arguments)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         param = f"{path}.function.arguments"
-        text = f"The field '{param}' must be a JSON object in a string: {PROVIDER} takes nothing else."
+        text = f"The field '{param}' must be a string that holds a JSON object; {PROVIDER} requires one."
         raise BadRequest(text, param=param) from None
-    # As they are, so that no number loses a digit.
+    # Sent as raw JSON, so that large numbers keep all their digits.
     given = msgspec.Raw(arguments.encode())
     return {"type": "tool_use", "id": _tool_id(call.id), "name": call.function.name, "input": given}
 
 
 def _tool_id(identifier: str) -> str:
-    """Return an id that the API takes; those of other providers may hold what it does not."""
+    """Replace characters that the API does not allow in an id; a checksum keeps different ids different."""
     clean = _NOT_IN_IDS.sub("_", identifier)
     return clean if clean == identifier else f"{clean}_{zlib.crc32(identifier.encode()):08x}"
 
 
 def _trim_last(turn: Content) -> None:
-    """Take the white space off the end of words that the model is to go on with: the API refuses it."""
+    """Strip trailing white space of a text that the model has to continue; the API rejects it."""
     last: dict[str, Any] = turn["content"][-1]
     if turn["role"] == "assistant" and last["type"] == "text":
         last["text"] = last["text"].rstrip()
 
 
 def called_without_thinking(turns: Sequence[Content]) -> bool:
-    """Tell whether the conversation stands among calls, and no thinking went before the first of them."""
+    """Tell whether the last tool loop began without thinking; False if the conversation is not in a tool loop."""
     first_call: Content | None = None
     for turn in reversed(turns):
         opening = turn["content"][0]["type"]

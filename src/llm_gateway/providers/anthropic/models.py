@@ -1,4 +1,4 @@
-"""What each of Anthropic's models takes: how it thinks, how much it may say, whether it can be told to sample."""
+"""Capabilities of Anthropic's models, derived from their names: thinking, output limit, sampling."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 import msgspec
 
-# Sampling was taken out of the API with the newer version; the older one still has it.
+# The newest API version has no sampling parameters; the older one does.
 NEWEST_VERSION = "2026-10-21"
 SAMPLING_VERSION = "2023-06-01"
 
@@ -22,32 +22,33 @@ _ALL_EFFORTS: tuple[Effort, ...] = ("low", "medium", "high", "xhigh", "max")
 
 
 class ModelCapabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What one model takes.
+    """What one model supports.
 
-    `max_tokens` is sent when a client gives none. `thinking`: with a budget, adaptive (it may be left out), or
-    always adaptive. `efforts` are the levels it knows, () when it has no such field.
+    `max_tokens` is the default if a client sets no limit. `thinking` is "budget" for a fixed number of tokens,
+    "adaptive" if the model decides and thinking can be disabled, "always" if it cannot. `efforts` are the
+    supported effort levels, () if the model has no effort setting.
     """
 
     max_tokens: int
     thinking: Literal["never", "budget", "adaptive", "always"]
     efforts: tuple[Effort, ...] = ()
-    # It thinks unless it is told not to.
+    # Thinks by default; must be disabled explicitly.
     thinks_unasked: bool = False
-    # It keeps the text of its thinking to itself unless it is asked to summarise it.
+    # Returns no text of its thinking unless the request asks for a summary.
     hides_thinking: bool = False
-    # It takes temperature, top_p and top_k at all, and whether it takes temperature and top_p together.
+    # Supports temperature, top_p and top_k; supports temperature and top_p in one request.
     samples: bool = True
     samples_both: bool = True
     version: str = NEWEST_VERSION
 
 
-# Other servers speak this dialect too: what all of them take.
+# For the models of other servers with this API: what all of them support.
 _OTHER = ModelCapabilities(max_tokens=8_192, thinking="budget", version=SAMPLING_VERSION)
 
 
 @lru_cache(maxsize=1024)
 def capabilities_of(model: str) -> ModelCapabilities:
-    """Return what the model of this upstream name takes; a Claude that is not known is taken for a new one."""
+    """Return the capabilities of an upstream model name; an unknown Claude counts as the newest."""
     if "claude" not in model:
         return _OTHER
     family, version = _family_and_version(model)
@@ -63,7 +64,10 @@ def capabilities_of(model: str) -> ModelCapabilities:
 
 
 def is_same_model(name: str, other: str) -> bool:
-    """Tell whether two names mean one model: an alias and its dated form do; other servers' names are not judged."""
+    """Tell whether two names mean one model, such as an alias and its dated form.
+
+    Names without "claude" belong to other servers and all count as one model.
+    """
     if "claude" in name and "claude" in other:
         return _family_and_version(name) == _family_and_version(other)
     return ("claude" in name) == ("claude" in other)
@@ -80,7 +84,7 @@ def _family_and_version(model: str) -> tuple[str, tuple[int, int]]:
 
 
 def _max_tokens(version: tuple[int, int]) -> int:
-    """Return the most a model may say, or less where prompt and limit together must fit its context window."""
+    """Return the model's output limit; less where prompt and limit together must fit the context window."""
     for since, most in (((4, 6), 128_000), ((4, 5), 64_000), ((3, 7), 32_000), ((3, 5), 8_192)):
         if version >= since:
             return most

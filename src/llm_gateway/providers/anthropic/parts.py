@@ -1,4 +1,4 @@
-"""Turns the parts of OpenAI's messages into Anthropic's content blocks."""
+"""Translates the content parts of OpenAI's messages to Anthropic's content blocks."""
 
 from __future__ import annotations
 
@@ -27,12 +27,11 @@ Content = dict[str, Any]
 
 
 def text_block(text: str, cache_control: JsonObject | None = None) -> Content:
-    """Return a text block."""
-    return _marked({"type": "text", "text": text}, cache_control)
+    return _with_cache_control({"type": "text", "text": text}, cache_control)
 
 
 def text_of(part: Part, path: str) -> Content:
-    """Return the block of a part in a place where only text may stand."""
+    """Translate a part of a message that allows only text; raise BadRequest for any other part."""
     if isinstance(part, TextPart):
         return text_block(part.text, part.cache_control)
     if isinstance(part, RefusalPart):
@@ -41,22 +40,22 @@ def text_of(part: Part, path: str) -> Content:
 
 
 def block_of(part: Part, path: str, ignored_fields: list[str]) -> Content:
-    """Return the block of a part that a user or a tool gave."""
+    """Translate a part of a user's or a tool's message; raise BadRequest if there is no block for it."""
     if isinstance(part, ImagePart):
         if part.image_url.detail not in {None, "auto"}:
             ignored_fields.append(f"{path}.image_url.detail")
-        return _marked(_image(part.image_url.url, f"{path}.image_url.url"), part.cache_control)
+        return _with_cache_control(_image(part.image_url.url, f"{path}.image_url.url"), part.cache_control)
     if isinstance(part, FilePart):
-        return _marked(_file(part.file, f"{path}.file"), part.cache_control)
+        return _with_cache_control(_file(part.file, f"{path}.file"), part.cache_control)
     return text_of(part, path)
 
 
 def is_blank(block: Content) -> bool:
-    """Tell whether a block is text without any: the API refuses those."""
+    """Tell whether a block is an empty or white-space text, which the API rejects."""
     return block["type"] == "text" and not block["text"].strip()
 
 
-def _marked(block: Content, cache_control: JsonObject | None) -> Content:
+def _with_cache_control(block: Content, cache_control: JsonObject | None) -> Content:
     return block if cache_control is None else {**block, "cache_control": cache_control}
 
 
@@ -71,7 +70,7 @@ def _image(url: str, path: str) -> Content:
 
 def _file(file: FileData, path: str) -> Content:
     if file.file_id is not None:
-        return _titled({"type": "document", "source": {"type": "file", "file_id": file.file_id}}, file)
+        return _with_title({"type": "document", "source": {"type": "file", "file_id": file.file_id}}, file)
     if file.file_data is None:
         raise _unusable(path, "has neither file_data nor file_id")
     media_type, data = _data_url(file.file_data, f"{path}.file_data")
@@ -82,18 +81,18 @@ def _file(file: FileData, path: str) -> Content:
     elif media_type == "text/plain":
         source = {"type": "text", "media_type": media_type, "data": _decoded(data, f"{path}.file_data")}
     else:
-        raise _unusable(f"{path}.file_data", "is neither a PDF, plain text nor an image")
-    return _titled({"type": "document", "source": source}, file)
+        raise _unusable(f"{path}.file_data", "is not a PDF, plain text, or a JPEG, PNG, GIF or WebP image")
+    return _with_title({"type": "document", "source": source}, file)
 
 
-def _titled(document: Content, file: FileData) -> Content:
+def _with_title(document: Content, file: FileData) -> Content:
     return {**document, "title": file.filename} if file.filename else document
 
 
 def _data_url(url: str, path: str) -> tuple[str, str]:
     found = _DATA_URL.fullmatch(url)
     if found is None:
-        raise _unusable(path, "is neither an http address nor a data: URL in base64")
+        raise _unusable(path, "is neither an http(s) URL nor a base64 data: URL")
     media_type = found["type"].lower()
     return "image/jpeg" if media_type == "image/jpg" else media_type, found["data"]
 
@@ -102,9 +101,9 @@ def _decoded(data: str, path: str) -> str:
     try:
         return base64.b64decode(data, validate=True).decode()
     except (binascii.Error, UnicodeDecodeError, ValueError):
-        raise _unusable(path, "is not text in UTF-8, in base64") from None
+        raise _unusable(path, "is not base64 of UTF-8 text") from None
 
 
 def _unusable(path: str, why: str) -> BadRequest:
-    message = f"The field '{path}' {why}; this model's provider, which speaks {PROVIDER}, takes nothing else."
+    message = f"The field '{path}' {why}, which this model's provider requires; it uses {PROVIDER}."
     return BadRequest(message, param=path, code="unsupported_by_provider")

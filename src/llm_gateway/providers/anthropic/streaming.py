@@ -1,4 +1,4 @@
-"""Reads the Messages API's event stream and writes OpenAI's, event by event."""
+"""Translates the event stream of the Messages API to OpenAI's chunks."""
 
 from __future__ import annotations
 
@@ -29,26 +29,25 @@ _KNOWN = frozenset(
         "message_stop", "ping", "error",
     }
 )  # fmt: skip
-_STILL_HERE = b": ping\n\n"
+_PING = b": ping\n\n"
 
 
 class AnthropicStream(TranslatedStream):
-    """One streamed message; blocks come one after the other."""
+    """Translates one streamed message, whose blocks arrive one after another."""
 
     def __init__(self, request: ModelRequest, *, event_limit: int) -> None:
-        """Read the answer to `request`."""
         super().__init__(request, event_limit=event_limit)
         self._block = Block("")
         self._thoughts: list[str] = []
         self._has_arguments = False
-        # What was said so far: where thinking stood is told by it.
+        # Counts of what was relayed so far; they give the position of thinking in the message.
         self._characters = 0
         self._calls = 0
         self._details = 0
         self._counts = WireUsage()
 
     def take(self, data: bytes) -> bytes:
-        """Translate one event; those that are not known are passed over, as the API asks its readers to."""
+        """Translate one event; unknown types are skipped, as the API's documentation asks."""
         try:
             event = decode_event(data)
         except UNREADABLE:
@@ -59,17 +58,16 @@ class AnthropicStream(TranslatedStream):
         if event.type == "error":
             self.refusal = error_body_from(data)
             return b""
-        return self._see(event)
+        return self._translate(event)
 
     def take_whole(self, body: bytes) -> bytes:
-        """Translate a message as its events."""
-        return b"".join([self._see(event) for event in events_of(read_reply(body))])
+        return b"".join([self._translate(event) for event in events_of(read_reply(body))])
 
-    def _see(self, event: Event) -> bytes:
+    def _translate(self, event: Event) -> bytes:
         if event.type == "content_block_delta":
-            return self._piece(event.delta or WireDelta())
+            return self._continue_block(event.delta or WireDelta())
         if event.type == "content_block_start" and event.content_block is not None:
-            return self._begin(event.content_block)
+            return self._begin_block(event.content_block)
         if event.type == "content_block_stop":
             return self._end_block()
         if event.type == "message_start" and event.message is not None:
@@ -79,11 +77,11 @@ class AnthropicStream(TranslatedStream):
         if event.type == "message_delta":
             return self._finish(event.delta or WireDelta(), event.usage)
         if event.type == "message_stop":
-            # Without a reason to stop it is no end: the stream counts as cut.
+            # Without a stop reason before it, the stream counts as truncated.
             self.done = self.finished
-        return _STILL_HERE if event.type == "ping" else b""
+        return _PING if event.type == "ping" else b""
 
-    def _begin(self, block: Block) -> bytes:
+    def _begin_block(self, block: Block) -> bytes:
         self._block = block
         self._thoughts.clear()
         self._has_arguments = False
@@ -91,9 +89,9 @@ class AnthropicStream(TranslatedStream):
             return self._emit(Delta(tool_calls=[call_of(block, self._calls, "")]))
         whole = WireDelta(text=block.text, thinking=block.thinking)
         block.text = block.thinking = None
-        return self._piece(whole)
+        return self._continue_block(whole)
 
-    def _piece(self, delta: WireDelta) -> bytes:
+    def _continue_block(self, delta: WireDelta) -> bytes:
         block = self._block
         if delta.text:
             self._characters += len(delta.text)
@@ -115,7 +113,7 @@ class AnthropicStream(TranslatedStream):
     def _end_block(self) -> bytes:
         block, self._block = self._block, Block("")
         if block.type == "tool_use":
-            # A call without arguments has no pieces of them.
+            # A call without arguments may have no `input_json_delta`.
             rest = b"" if self._has_arguments else self._arguments(bytes(block.input).decode())
             self._calls += 1
             return rest
@@ -144,7 +142,7 @@ class AnthropicStream(TranslatedStream):
 
     def _emit(self, delta: Delta) -> bytes:
         out = self.writer.chunk(delta)
-        # A legacy completion has no room for thinking and calls.
+        # The legacy endpoint has no chunk for thinking and calls.
         self.content_seen = self.content_seen or bool(out)
         return out
 

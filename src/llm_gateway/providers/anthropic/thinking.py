@@ -1,4 +1,4 @@
-"""Carries thinking through OpenAI's fields: out as `reasoning_details`, and back to its place among the blocks."""
+"""Thinking in OpenAI's fields: blocks to `reasoning_details` and back, and `reasoning_effort` to settings."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from llm_gateway.providers.anthropic.models import Effort, ModelCapabilities, is
 from llm_gateway.wire.anthropic_messages.messages import Block
 from llm_gateway.wire.raw_json import JsonObject
 
-# The types of the blocks that have to be given back.
+# Types of blocks that later requests must return to the API.
 THINKING = frozenset({"thinking", "redacted_thinking"})
-# The name that others give to details in this form.
+# The established name of this form of details; other gateways use it, too.
 _FORMAT = "anthropic-claude-v1"
 _LEAST_BUDGET, _MOST_BUDGET = 1_024, 32_000
 _SHARES = {"minimal": 0.1, "low": 0.2, "medium": 0.5, "high": 0.8, "xhigh": 0.95, "max": 0.95}
@@ -23,7 +23,7 @@ _EFFORTS: dict[str, tuple[Effort, ...]] = {
     "low": ("low",),
     "medium": ("medium",),
     "high": ("high",),
-    # What is not there becomes the next lower one.
+    # A level that the model does not have becomes the next lower one.
     "xhigh": ("xhigh", "high"),
     "max": ("max", "high"),
 }
@@ -32,8 +32,8 @@ _EFFORTS: dict[str, tuple[Effort, ...]] = {
 class Detail(msgspec.Struct, omit_defaults=True, kw_only=True):
     """One entry of `reasoning_details`.
 
-    `after_text` (characters) and `after_calls` say how much of the message stood before it: Anthropic wants
-    its thinking back in its place, and from the `model` that it is asked of.
+    `after_text` (characters) and `after_calls` count what precedes it in the message: Anthropic requires
+    thinking at its original position. `model` made it; no other model accepts it.
     """
 
     type: str
@@ -48,7 +48,7 @@ class Detail(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 def detail_of(block: Block, model: str, *, index: int, after_text: int, after_calls: int) -> JsonObject:
-    """Return the entry of `reasoning_details` for a block of thinking."""
+    """Return the `reasoning_details` entry of a thinking block."""
     is_open = block.type == "thinking"
     detail = Detail(
         type="reasoning.text" if is_open else "reasoning.encrypted",
@@ -65,7 +65,7 @@ def detail_of(block: Block, model: str, *, index: int, after_text: int, after_ca
 
 
 def own_details(details: Sequence[JsonObject], model: str) -> list[Detail]:
-    """Return the details that came from this model, unharmed; those of others would be refused."""
+    """Return the valid details that this model made; the API rejects those of others."""
     own = []
     for raw in details:
         try:
@@ -82,7 +82,7 @@ def own_details(details: Sequence[JsonObject], model: str) -> list[Detail]:
 def interleave(
     details: Sequence[Detail], texts: Sequence[dict[str, Any]], calls: Sequence[dict[str, Any]]
 ) -> list[dict[str, Any]]:
-    """Return thinking, texts and calls as blocks in the order that they were said in."""
+    """Return thinking, texts and calls as blocks in their original order."""
     blocks: list[dict[str, Any]] = []
     cursor = _TextCursor(texts)
     sent = 0
@@ -95,17 +95,17 @@ def interleave(
 
 
 class _TextCursor:
-    """Text blocks that are taken off the front, piece by piece; however many pieces, each character once."""
+    """Takes text from the front of a list of blocks, in linear time however many pieces are taken."""
 
     def __init__(self, texts: Sequence[dict[str, Any]]) -> None:
         self._texts = texts
-        # The block that comes next, how much of it is taken already, and how many characters in all.
+        # Index of the next block, characters taken from it, and characters taken in total.
         self._at = 0
         self._cut = 0
         self._taken = 0
 
     def take_until(self, characters: int) -> Iterator[dict[str, Any]]:
-        """Take blocks until this many characters are taken in all, the last one cut in two if need be."""
+        """Yield text up to the total position `characters`; split the last block if necessary."""
         while self._at < len(self._texts) and self._taken < characters:
             text = self._texts[self._at]["text"]
             end = self._cut + characters - self._taken
@@ -118,7 +118,6 @@ class _TextCursor:
                 yield self._next()
 
     def take_rest(self) -> Iterator[dict[str, Any]]:
-        """Take what is left."""
         while self._at < len(self._texts):
             yield self._next()
 
@@ -135,7 +134,7 @@ def _block_of(detail: Detail) -> dict[str, Any]:
 
 
 class Reasoning(msgspec.Struct, frozen=True):
-    """What a request says about thinking; `is_whole` is False when that is not all the client asked for."""
+    """The thinking settings of a request; `is_exact` is False if they are less than the client asked for."""
 
     thinking: dict[str, Any] | None = None
     effort: Effort | None = None
@@ -145,10 +144,10 @@ class Reasoning(msgspec.Struct, frozen=True):
 def reasoning_for(
     level: str | None, capabilities: ModelCapabilities, max_tokens: int, *, may_think: bool
 ) -> Reasoning:
-    """Return how to ask a model for `level` (OpenAI's `reasoning_effort`).
+    """Return the settings for `level` (OpenAI's `reasoning_effort`).
 
-    `may_think` is False where the API refuses thinking with a budget: a tool is forced, or the conversation
-    stands among calls that were made without thinking.
+    `may_think` is False where the API rejects thinking: the request forces a tool, or the model uses a budget
+    and the current tool loop began without thinking. Raise BadRequest for an unknown level.
     """
     if level is None:
         return Reasoning()
@@ -163,7 +162,7 @@ def reasoning_for(
     if capabilities.thinking in {"adaptive", "always"}:
         thinking = _adaptive(capabilities) if may_think else None
         return Reasoning(thinking, effort, is_exact=effort == wanted[0])
-    # No limit beyond this changes the budget, and one of a thousand digits has no share.
+    # A larger limit does not change the budget, and an integer of 400 digits does not fit in a float.
     share = int(min(max_tokens, _MOST_BUDGET * 10) * _SHARES[level])
     budget = min(max(share, _LEAST_BUDGET), _MOST_BUDGET)
     if capabilities.thinking == "never" or not may_think or budget >= max_tokens:

@@ -1,1 +1,1 @@
-"""Google's generateContent API, spoken for clients that speak OpenAI's chat completions."""
+"""Adapter for Google's generateContent API: serves OpenAI chat completions from Gemini models."""

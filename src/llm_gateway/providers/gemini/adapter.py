@@ -1,4 +1,4 @@
-"""Speaks Google's Gemini API: generateContent and its stream."""
+"""The adapter for Google's Gemini API: `generateContent` and `streamGenerateContent`."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ from llm_gateway.providers.gemini.whole import complete
 from llm_gateway.wire.gemini.contents import read_models, read_reply
 
 _USER_AGENT = "llm-gateway"
-# Names below these are paths already.
+# Model names that start with one of these are already resource paths.
 _COLLECTIONS = ("models/", "tunedModels/", "publishers/", "endpoints/")
 
 
 class GeminiAdapter:
-    """Translates OpenAI's chats to generateContent, and what comes back."""
+    """Translates OpenAI requests into generateContent requests, and Gemini's replies into OpenAI's."""
 
     def __init__(self, kind: Kind) -> None:
-        """Speak for `kind`."""
         self.kind = kind
 
     def encode(
         self, request: ModelRequest, deployment: Deployment, extra_headers: Mapping[str, str]
     ) -> UpstreamRequest:
-        """Write the request anew; raise BadRequest for what Gemini cannot be asked."""
+        """Build a generateContent request; raise BadRequest for a field that Gemini does not support."""
         body, ignored_fields = write_body(request, deployment.upstream_model)
         method = "streamGenerateContent?alt=sse" if request.stream else "generateContent"
         headers = _headers(deployment.secret, is_token=deployment.oauth2 is not None)
@@ -43,25 +42,25 @@ class GeminiAdapter:
         return UpstreamRequest(url=url, headers=headers, body=body, ignored_fields=ignored_fields)
 
     def decode(self, body: bytes, request: ModelRequest) -> Completion:
-        """Read a whole reply and write OpenAI's; raise BadReply for one without an answer."""
+        """Translate a unary reply; raise BadReply if it holds no answer."""
         return complete(read_reply(body), request)
 
     def stream(self, request: ModelRequest, *, event_limit: int) -> ReplyStream:
-        """Return the reader of a stream."""
+        """Return a reader that translates one streamed reply."""
         return GeminiStream(request, event_limit=event_limit)
 
     def decode_error(self, body: bytes) -> UpstreamErrorBody:
-        """Read a google.rpc.Status."""
+        """Read an error body, a `google.rpc.Status` in JSON."""
         return error_body_from(body)
 
     def models_request(self, provider: EnabledProvider) -> UpstreamRequest:
-        """Ask for the list of models, as many as one page may have."""
+        """Build the request for the list of models: one page of the largest size, 1,000."""
         headers = _headers(provider.provider.secret, is_token=provider.provider.oauth2 is not None)
         headers["accept"] = "application/json"
         return UpstreamRequest(url=f"{provider.base_url}/models?pageSize=1000", headers=headers, method="GET")
 
     def decode_models(self, body: bytes) -> list[str]:
-        """Return the names of the models that generate content, without `models/`."""
+        """Return the names, without `models/`, of the models that support generateContent."""
         return [
             model.name.removeprefix("models/")
             for model in read_models(body)
@@ -80,9 +79,12 @@ def _headers(secret: Secret | None, *, is_token: bool) -> dict[str, str]:
 
 
 def _path(model: str) -> str:
-    """Return a model's path below the base URL; a name from outside must not lead anywhere else."""
+    """Return a model's path below the base URL.
+
+    Raise BadRequest for a name that would lead out of it, such as `models/../files`.
+    """
     if not model.startswith(_COLLECTIONS):
         return "models/" + quote(model, safe="")
     if any(segment in {"", ".", ".."} for segment in model.split("/")):
-        raise BadRequest("The field 'model' is no name of a model at this provider.", param="model")
+        raise BadRequest("The field 'model' is not a valid model name for this provider.", param="model")
     return quote(model, safe="/")

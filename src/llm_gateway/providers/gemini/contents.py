@@ -12,34 +12,34 @@ from llm_gateway.providers.gemini.media import JsonValue, lost_fields, written_p
 from llm_gateway.wire.openai_chat.conversation import Message, TextPart, ToolCall
 from llm_gateway.wire.raw_json import JsonObject
 
-# What Google documents for calls that another model made: newer models refuse those without any signature.
+# Google documents this value for calls made by another model: Gemini 3 and later reject calls without a signature.
 FOREIGN_SIGNATURE = "skip_thought_signature_validator"
 
 
 class Contents:
-    """What the messages become; `ignored_fields` are the paths of what was lost."""
+    """The translated messages; `ignored_fields` are the paths of the fields that Gemini has no counterpart for."""
 
     def __init__(self, messages: Sequence[Message], *, needs_signatures: bool) -> None:
-        """Translate `messages`; raise BadRequest that names the one which cannot be.
+        """Translate `messages`; raise BadRequest with the path of a message that cannot be translated.
 
-        `needs_signatures`: the model refuses a turn of calls that has no thought signature.
+        `needs_signatures` says that the model rejects a turn with calls but no thought signature.
         """
         self.contents: list[JsonValue] = []
         self.ignored_fields: list[str] = []
         self._needs_signatures = needs_signatures
         self._system: list[JsonValue] = []
-        # The function's name by the id of its call.
+        # Function names by call id.
         self._called: dict[str, str] = {}
         self._results: list[JsonValue] | None = None
         for index, message in enumerate(messages):
             self._take(message, f"messages[{index}]")
         if not self.contents:
-            text = "The field 'messages' needs a message that is not the system's: the provider answers no other."
+            text = "The field 'messages' must contain a message that is not a system or developer message."
             raise BadRequest(text, param="messages")
 
     @property
     def system_instruction(self) -> JsonValue | None:
-        """Return what the system and developer messages say, wherever they stood."""
+        """Return the text of all system and developer messages, in their order; None without any."""
         return {"parts": self._system} if self._system else None
 
     def _take(self, message: Message, where: str) -> None:
@@ -56,7 +56,7 @@ class Contents:
             self._add("model", [*_assistant_parts(message, where), *self._calls(message, where)])
 
     def _add(self, role: str, parts: list[JsonValue]) -> None:
-        # Gemini refuses a content without parts, and an empty message says nothing.
+        # Gemini rejects a content without parts; an empty message can be dropped.
         if parts:
             self.contents.append({"role": role, "parts": parts})
 
@@ -81,7 +81,7 @@ class Contents:
             )
             raise BadRequest(text, param=path)
         if self._results is None:
-            # The results of one turn's calls stand together.
+            # Gemini expects the results of one turn's calls in one content.
             self._results = []
             self.contents.append({"role": "user", "parts": self._results})
         self._results.append({"functionResponse": _result(name, message, where)})
@@ -104,7 +104,7 @@ def _parts(message: Message, where: str) -> list[JsonValue]:
 
 
 def _assistant_parts(message: Message, where: str) -> list[JsonValue]:
-    """Return what an assistant thought and said, the signature on the last part, as it came."""
+    """Return an assistant's reasoning and text; the thought signature goes on the last part, where Gemini put it."""
     parts = _parts(message, where)
     if message.refusal:
         parts.append({"text": message.refusal})
@@ -121,7 +121,7 @@ def _signed(part: JsonValue, signature: str | None) -> JsonValue:
 
 
 def _signature(extra_content: JsonObject | None) -> str | None:
-    """Read `extra_content.google.thought_signature`, where Google's own OpenAI endpoint puts it."""
+    """Return `extra_content.google.thought_signature`, the place that Google's own OpenAI endpoint uses."""
     google = (extra_content or {}).get("google")
     try:
         return msgspec.json.decode(google, type=_Google).thought_signature if google is not None else None
@@ -136,12 +136,12 @@ class _Google(msgspec.Struct):
 def _arguments(call: ToolCall, where: str) -> msgspec.Raw:
     text = call.function.arguments.strip() or "{}"
     if not _is_json(text, dict):
-        raise BadRequest(f"The field '{where}' must be a JSON object in a string.", param=where)
+        raise BadRequest(f"The field '{where}' must be a string that contains a JSON object.", param=where)
     return msgspec.Raw(text.encode())
 
 
 def _result(name: str, message: Message, where: str) -> JsonValue:
-    """Return a function's response; JSON stays JSON, any other text is a string under `output`."""
+    """Return a function's response: `output` is a JSON object or list if the text is one, else a string."""
     texts = [part.text for part in message.parts if isinstance(part, TextPart)]
     text = "".join(texts)
     output: Any = msgspec.Raw(text.encode()) if _is_json(text, dict | list) else text

@@ -1,4 +1,4 @@
-"""Reads Gemini's answers: what each candidate says, how it ended, and what it cost, in OpenAI's terms."""
+"""Translates Gemini's candidates, finish reasons, log probabilities and usage into OpenAI's."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from llm_gateway.wire.gemini.contents import (
 from llm_gateway.wire.openai_chat.reply_writer import Delta, FinishReason, FunctionCallDelta, ToolCallDelta
 from llm_gateway.wire.raw_json import JsonObject
 
-# More tokens than this nobody used: such a count is not believed.
+# A larger token count is taken for an error of the provider.
 _MAX_COUNT = 2**40
 _UNFINISHED = "FINISH_REASON_UNSPECIFIED"
 _ENDED_BY_ITSELF = "STOP"
 _TOO_LONG = frozenset({"MAX_TOKENS", "CONTINUATION"})
-# The model failed, and what it said is of no use.
+# The model failed: the answer is unusable.
 _BROKEN = frozenset({"MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL"})
 
 
 def generated_id(request: ModelRequest) -> str:
-    """Return an id for a reply whose provider gives none."""
+    """Return an id for a reply that has none."""
     return f"{'chatcmpl' if request.traits.is_chat else 'cmpl'}-{request.created}"
 
 
 class CandidateReader:
-    """Reads one candidate, whole or piece by piece; each piece says only what is new."""
+    """Translates one candidate, complete or as a sequence of pieces that each hold only new content."""
 
     def __init__(self, reply_id: str, index: int) -> None:
-        """Number the calls without an id after the reply and the candidate."""
+        # Prefix of the ids for calls that have none.
         self._name = f"call_{reply_id}_{index}"
         self._calls = 0
         self._message: str | None = None
         self._holds_more = False
-        # Gemini's word, once it has come.
+        # Gemini's finish reason or block reason, once known.
         self.reason: str | None = None
 
     def take(self, candidate: WireCandidate) -> Delta:
-        """Return what is new in `candidate`."""
+        """Return the new content in `candidate`."""
         if candidate.finish_reason is not None and candidate.finish_reason != _UNFINISHED:
             self.reason, self._message = candidate.finish_reason, candidate.finish_message
         delta = Delta()
@@ -56,13 +56,13 @@ class CandidateReader:
         return delta
 
     def block(self, feedback: WirePromptFeedback) -> None:
-        """Take it that the prompt was refused."""
+        """Record that the provider blocked the prompt."""
         self.reason = feedback.block_reason or "BLOCKED"
         self._message = feedback.block_reason_message or f"The provider blocked the prompt: {self.reason}."
 
     @property
     def finish_reason(self) -> FinishReason:
-        """Return OpenAI's word for the end; no word at all is taken for a natural one."""
+        """Return OpenAI's finish reason; `stop` or `tool_calls` if Gemini gave none."""
         if self.reason in _TOO_LONG:
             return "length"
         if self.reason not in {None, _ENDED_BY_ITSELF}:
@@ -71,16 +71,16 @@ class CandidateReader:
 
     @property
     def refusal(self) -> str | None:
-        """Return why the answer was cut off by the provider; None for one that ended well or grew too long."""
+        """Return why the provider stopped the answer; None unless `finish_reason` is `content_filter`."""
         if self.finish_reason != "content_filter":
             return None
         return self._message or f"The provider stopped the answer: {self.reason}."
 
     @property
     def fault(self) -> str | None:
-        """Return why the answer is none, as a sentence; None for a good one."""
+        """Return why the answer is unusable, as a sentence; None if it is usable."""
         if self._holds_more:
-            return "The provider's answer holds something that a chat completion cannot."
+            return "The provider's answer contains data that a chat completion cannot represent."
         return f"The model's answer is broken: {self.reason}." if self.reason in _BROKEN else None
 
     def _add(self, delta: Delta, part: WirePart) -> None:
@@ -115,7 +115,7 @@ def _holds_something_else(part: WirePart) -> bool:
 
 
 def _extra_content(signature: str | None) -> JsonObject | None:
-    """Put a thought signature where Google's own OpenAI endpoint puts it."""
+    """Return a thought signature as `extra_content`, the place that Google's own OpenAI endpoint uses."""
     if not signature:
         return None
     return {"google": msgspec.Raw(msgspec.json.encode({"thought_signature": signature}))}
@@ -138,16 +138,16 @@ def _token(token: WireToken) -> dict[str, Any]:
 
 
 def usage_from_wire(wire: WireUsage | None) -> Usage | None:
-    """Return the usage as OpenAI counts it, or None when Gemini gave no count that can be trusted.
+    """Return the usage as OpenAI counts it; None if Gemini's counts are missing or impossible.
 
-    Thoughts are completion tokens; what tools gave the model to read is prompt.
+    Thoughts count as completion tokens, tool results that the model read as prompt tokens.
     """
     if wire is None or wire.prompt_token_count is None:
         return None
     thoughts = wire.thoughts_token_count or 0
     prompt = wire.prompt_token_count + (wire.tool_use_prompt_token_count or 0)
     completion = (wire.candidates_token_count or 0) + thoughts
-    # Gemini leaves `candidatesTokenCount` out now and then, and bills by the total.
+    # Gemini sometimes omits `candidatesTokenCount`; it bills by the total.
     completion = max(completion, (wire.total_token_count or 0) - prompt)
     cached = wire.cached_content_token_count or 0
     if not all(0 <= count <= _MAX_COUNT for count in (prompt, completion, thoughts, cached)):

@@ -1,4 +1,4 @@
-"""Writes the body of a generateContent request, and says what of the client's request was left out."""
+"""Encodes the body of a generateContent request, and reports which of the client's fields it ignores."""
 
 from __future__ import annotations
 
@@ -14,17 +14,20 @@ from llm_gateway.providers.translating.fields import check_unsupported, unsuppor
 from llm_gateway.wire.openai_chat.conversation import Conversation, NamedTool, Tool
 from llm_gateway.wire.openai_chat.request_reader import read_conversation
 
-# As at OpenAI; a blocked prompt is told for each of them.
+# OpenAI's limit. It also bounds a blocked prompt, which the gateway reports once per choice.
 _MOST_CHOICES = 128
 _MODES = {"none": "NONE", "auto": "AUTO", "required": "ANY"}
 
 
 def write_body(request: ModelRequest, model: str) -> tuple[bytes, tuple[str, ...]]:
-    """Return the body for `model`, and the paths of the fields that were left out; raise BadRequest."""
+    """Return the body for `model` and the paths of the ignored fields.
+
+    Raise BadRequest for a field that is invalid or that Gemini does not support.
+    """
     conversation = read_conversation(request)
     is_chat = request.traits.is_chat
     if not 1 <= conversation.n <= _MOST_CHOICES:
-        raise BadRequest(f"The field 'n' must be 1 to {_MOST_CHOICES}.", param="n")
+        raise BadRequest(f"The field 'n' must be between 1 and {_MOST_CHOICES}.", param="n")
     if conversation.parallel_tool_calls is False and conversation.tools:
         raise unsupported_field("Gemini", "parallel_tool_calls")
     if conversation.tools and not is_chat:
@@ -58,7 +61,7 @@ def _declaration(tool: Tool) -> dict[str, Any]:
 
 
 def _tool_config(conversation: Conversation) -> dict[str, Any] | None:
-    """Return the calling mode; functions that are to be kept to strictly make it VALIDATED."""
+    """Return the calling mode: VALIDATED if a function is strict and `tool_choice` leaves the choice to the model."""
     choice = conversation.tool_choice
     config: dict[str, Any]
     if isinstance(choice, NamedTool):

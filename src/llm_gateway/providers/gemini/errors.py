@@ -1,4 +1,4 @@
-"""Reads Google's error bodies: a status, its message and its details, in OpenAI's terms."""
+"""Translates Google's error bodies (status, message, details) into OpenAI's error types and codes."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import msgspec
 
 from llm_gateway.providers.base import UpstreamErrorBody
 
-# Type and code by google.rpc.Code; a status that is not here is the provider's own trouble.
-_WORDS = {
+# OpenAI's type and code for each google.rpc.Code; any other status is a server error.
+_TYPES_AND_CODES = {
     "INVALID_ARGUMENT": ("invalid_request_error", "invalid_argument"),
     "FAILED_PRECONDITION": ("invalid_request_error", "failed_precondition"),
     "OUT_OF_RANGE": ("invalid_request_error", "out_of_range"),
@@ -25,10 +25,10 @@ _TOO_LONG = re.compile(
 _POLICY = re.compile(
     r"(?i)prohibited use policy|responsible ai|safety polic|blocked .{0,40}(?:safety|policy)"
 )
-# A search in a text of any length may take its square.
+# These searches take quadratic time, so they see only the start of a long message.
 _LONGEST_SEARCHED = 8192
 _BAD_KEY = frozenset({"API_KEY_INVALID", "API_KEY_EXPIRED"})
-# More digits make no delay that anybody waits for, and at last infinity.
+# The digits are limited because a longer number is useless as a delay and may overflow to infinity.
 _SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
 
 
@@ -51,7 +51,7 @@ _decode = msgspec.json.Decoder(_Body | list[_Body]).decode
 
 
 def error_body_from(body: bytes) -> UpstreamErrorBody:
-    """Read `{"error": {"code", "message", "status", "details"}}`, or a list of one; never raises."""
+    """Read `{"error": {"code", "message", "status", "details"}}`, or a list of such errors; never raises."""
     try:
         read = _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -66,12 +66,14 @@ def error_body_from(body: bytes) -> UpstreamErrorBody:
 def _refusal(status: _Status) -> UpstreamErrorBody:
     details = status.details or []
     if any(detail.reason in _BAD_KEY for detail in details):
-        # Google answers 400, as if the client had asked for something wrong.
-        message = "The provider refused the gateway's own key; its admin has to mend that."
+        # Google answers 400, as for an invalid request of the client.
+        message = "The provider rejected the gateway's API key. Ask the gateway administrator to update it."
         return UpstreamErrorBody(
             message=message, type="upstream_error", code="upstream_key_refused", about="own_secret"
         )
-    kind, code = _WORDS.get(status.status or "", ("server_error", (status.status or "").lower() or None))
+    kind, code = _TYPES_AND_CODES.get(
+        status.status or "", ("server_error", (status.status or "").lower() or None)
+    )
     about: Literal["context_length", "content_policy"] | None = None
     searched = (status.message or "")[:_LONGEST_SEARCHED]
     if _TOO_LONG.search(searched):
@@ -84,7 +86,7 @@ def _refusal(status: _Status) -> UpstreamErrorBody:
 
 
 def _retry_after(details: list[_Detail]) -> float | None:
-    """Return the seconds that google.rpc.RetryInfo asks for."""
+    """Return the delay of google.rpc.RetryInfo, in seconds."""
     for detail in details:
         seconds = _SECONDS.fullmatch(detail.retry_delay or "")
         if seconds is not None:

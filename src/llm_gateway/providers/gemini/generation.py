@@ -1,4 +1,4 @@
-"""Turns sampling, structured output and reasoning effort into Gemini's `generationConfig`."""
+"""Translates sampling, structured output and reasoning effort into Gemini's `generationConfig`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import msgspec
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.wire.openai_chat.conversation import Conversation
 
-# Fields that OpenAI's chat has no typed place for here, under Gemini's names.
+# Fields that `Conversation` leaves undecoded: Gemini's name and the type of each.
 _NUMBERS: dict[str, tuple[str, Any]] = {
     "seed": ("seed", int),
     "top_k": ("topK", int),
@@ -18,7 +18,7 @@ _NUMBERS: dict[str, tuple[str, Any]] = {
     "presence_penalty": ("presencePenalty", float),
 }
 _OLDER = re.compile(r"gemini-[12]\b")
-# As Google's own OpenAI endpoint counts them, for models that take a budget and know no level.
+# The budgets of Google's own OpenAI endpoint, in tokens, for models that do not support levels.
 _BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576}
 _LEVELS = {"minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "xhigh": "XHIGH"}
 
@@ -26,20 +26,23 @@ _T = TypeVar("_T")
 
 
 def thinks_by_level(model: str) -> bool:
-    """Tell whether a model is of Gemini 3 or later, by its name: it takes levels and wants thought signatures."""
+    """Tell by its name whether a model is Gemini 3 or later: it takes levels and needs thought signatures."""
     return "gemini-" in model and _OLDER.search(model) is None
 
 
 def carried(*, is_chat: bool) -> tuple[str, ...]:
-    """Return which further fields `generation_config` takes.
+    """Return the names of the undecoded fields that `generation_config` translates.
 
-    The legacy endpoint's `logprobs` are not among them: they count offsets into the text, which Gemini does not give.
+    The legacy endpoint's `logprobs` are not among them: they need text offsets, which Gemini does not report.
     """
     return (*_NUMBERS, "logprobs", "top_logprobs") if is_chat else tuple(_NUMBERS)
 
 
 def generation_config(conversation: Conversation, model: str, *, is_chat: bool) -> dict[str, Any]:
-    """Return `generationConfig`, with no more in it than was asked for; raise BadRequest."""
+    """Return `generationConfig` with only the settings that the client gave.
+
+    Raise BadRequest with the path of an invalid field.
+    """
     config: dict[str, Any] = {
         "temperature": conversation.temperature,
         "topP": conversation.top_p,
@@ -84,11 +87,11 @@ def _thinking(effort: str | None, model: str) -> dict[str, Any] | None:
         known = ", ".join(_BUDGETS)
         raise BadRequest(f"The field 'reasoning_effort' must be one of: {known}.", param="reasoning_effort")
     if effort == "none":
-        # Models that cannot but think refuse this themselves.
+        # Models that cannot turn thinking off reject this themselves.
         return {"thinkingBudget": 0}
     if not thinks_by_level(model):
         return {"thinkingBudget": _BUDGETS[effort], "includeThoughts": True}
-    # The larger models know no minimal level: Google's own endpoint gives them the next one.
+    # Pro models have no minimal level; Google's own OpenAI endpoint uses the next one for them.
     level = "LOW" if effort == "minimal" and "-pro" in model else _LEVELS[effort]
     return {"thinkingLevel": level, "includeThoughts": True}
 
@@ -100,6 +103,6 @@ def _value(conversation: Conversation, name: str, wanted: type[_T]) -> _T | None
     try:
         value: _T = msgspec.json.decode(raw, type=wanted)
     except msgspec.DecodeError:
-        message = f"The field '{name}' cannot be used as it is: it has the wrong type."
+        message = f"The field '{name}' has the wrong type."
         raise BadRequest(message, param=name, code="invalid_type") from None
     return value

@@ -1,4 +1,4 @@
-"""Says what the kind `gemini` is, without importing all that speaks it."""
+"""Declares the provider kind `gemini`, without importing its adapter."""
 
 from __future__ import annotations
 

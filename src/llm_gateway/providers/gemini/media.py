@@ -1,4 +1,4 @@
-"""Turns the parts of OpenAI's messages into Gemini's: what came along goes inline, what lies elsewhere by its URI."""
+"""Translates message parts: media in the request become inline data, media at an address become a file URI."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from llm_gateway.wire.openai_chat.conversation import (
 
 JsonValue = dict[str, Any]
 _DATA_URL = re.compile(r"data:(?P<type>[^;,]+)(?:;[^;,]+)*;base64,(?P<data>.*)", re.DOTALL)
-# What Google fetches by itself; the gateway fetches nothing.
+# Google fetches these itself; the gateway fetches nothing.
 _FETCHED_BY_GOOGLE = ("https://", "gs://")
-# Where an address does not say, Google finds out by itself.
+# Media types by suffix. Without a known suffix the type is omitted and Google detects it.
 _MEDIA_TYPES = {
     ".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".webp": "image/webp", ".gif": "image/gif",
     ".heic": "image/heic", ".heif": "image/heif", ".pdf": "application/pdf", ".mp3": "audio/mp3", ".wav": "audio/wav",
@@ -31,9 +31,9 @@ _MEDIA_TYPES = {
 
 
 def written_part(part: Part, where: str) -> JsonValue:
-    """Return Gemini's part for one of OpenAI's; `where` is its path, for the error.
+    """Translate one part; `where` is its path in the request, used in errors.
 
-    Raise BadRequest for media in a form that Gemini does not take.
+    Raise BadRequest for media in a form that Gemini does not support.
     """
     if isinstance(part, TextPart):
         return {"text": part.text}
@@ -48,7 +48,7 @@ def written_part(part: Part, where: str) -> JsonValue:
 
 
 def lost_fields(part: Part, where: str) -> list[str]:
-    """Return the paths of what a part says beside its content, for which Gemini has no word."""
+    """Return the paths of a part's fields that Gemini has no counterpart for."""
     lost = []
     if isinstance(part, TextPart | ImagePart | FilePart) and part.cache_control is not None:
         lost.append(f"{where}.cache_control")

@@ -1,4 +1,4 @@
-"""Reads a stream of Gemini's, each event of which is a reply with the next pieces, and writes OpenAI's."""
+"""Translates Gemini's streams, in which each event is a reply with the next pieces, into OpenAI chunks."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ from llm_gateway.wire.openai_chat.reply_writer import Delta
 
 
 class GeminiStream(TranslatedStream):
-    """One streamed reply. Nothing in it says that it is over, so finish reasons and usage go out at its end."""
+    """One streamed reply. No event marks the end, so finish reasons and usage are sent when the stream ends."""
 
     def __init__(self, request: ModelRequest, *, event_limit: int) -> None:
-        """Read the answer to `request`; it is whole when each of its choices is."""
         super().__init__(request, event_limit=event_limit)
         self._is_chat = request.traits.is_chat
         self.writer.model = request.model
@@ -34,19 +33,19 @@ class GeminiStream(TranslatedStream):
         self._is_closed = False
 
     def take(self, data: bytes) -> bytes:
-        """Take one event: a reply with the next pieces, or an error."""
+        """Translate one event: a reply with the next pieces, or an error."""
         return self._take_replies(read_replies(data), data)
 
     def take_whole(self, body: bytes) -> bytes:
-        """Take a whole reply, or the list of replies that a stream is without `alt=sse`."""
+        """Translate a JSON body: one unary reply, or the list of events that Google sends without `alt=sse`."""
         replies = read_replies(body)
         if not is_list(body):
-            # As in a unary reply, no word about the end is a natural one.
+            # As in a unary reply, a missing finish reason means a normal end.
             for candidate in replies[0].candidates or ():
                 candidate.finish_reason = candidate.finish_reason or "STOP"
         events = self._take_replies(replies, body) + self._last_events()
         if self.refusal is None and not self.finished:
-            message = "the provider answered a streamed request with JSON that is no whole answer"
+            message = "the provider answered a streamed request with JSON that is not a complete answer"
             raise BadReply(message)
         return events
 
@@ -71,11 +70,11 @@ class GeminiStream(TranslatedStream):
         return b"".join(chunks)
 
     def end(self) -> bytes:
-        """Take the provider's clean end: if every candidate is whole, say how each ended and what they cost."""
+        """Handle the clean end of the stream: return finish reasons and usage if every candidate is complete."""
         return super().end() + self._record(self._last_events())
 
     def _last_events(self) -> bytes:
-        """Return the last events, once; b"" when some candidate is not whole."""
+        """Return the last events, once; b"" if a candidate is incomplete."""
         if self._is_closed or not self._readers or not self.finished or self.refusal is not None:
             return b""
         self._is_closed = True
@@ -113,7 +112,7 @@ class GeminiStream(TranslatedStream):
         self.finished = len(whole) >= self._expected
         usage = usage_from_wire(reply.usage_metadata)
         if usage is not None and (self.finished or usage.completion_tokens):
-            # Each event counts from the start; an early one may not count the answer at all.
+            # Each event's counts are totals; those of early events may leave out the answer.
             self.usage = usage
         fault = next((reader.fault for reader in self._readers.values() if reader.fault is not None), None)
         if fault is not None:
@@ -121,7 +120,7 @@ class GeminiStream(TranslatedStream):
 
 
 def expected_choices(request: ModelRequest) -> int:
-    """Return how many choices were asked for."""
+    """Return `n`, the number of choices that the client asked for; 1 by default."""
     try:
         return int(msgspec.json.decode(request.fields.get("n", b"1"), type=int | None) or 1)
     except msgspec.DecodeError:

@@ -1,4 +1,4 @@
-"""Writes OpenAI's reply from a whole one of Gemini's."""
+"""Translates a unary reply of Gemini's into a completion of OpenAI's."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llm_gateway.wire.openai_chat.reply_writer import Choice, Delta, ReplyWriter
 
 
 def complete(reply: WireReply, request: ModelRequest) -> Completion:
-    """Return a unary reply; raise BadReply for one without an answer."""
+    """Return the completion; raise BadReply if the reply holds no usable answer."""
     _check(reply)
     reply_id = reply.response_id or generated_id(request)
     writer = ReplyWriter(request, reply_id=reply_id, model=reply.model_version or request.model)
@@ -30,7 +30,7 @@ def complete(reply: WireReply, request: ModelRequest) -> Completion:
 
 def _check(reply: WireReply) -> None:
     if reply.error is not None:
-        message = "the provider answered with an error and a status of success"
+        message = "the provider sent an error with a success status"
         raise BadReply(message)
 
 
@@ -41,10 +41,10 @@ def _checked(reader: CandidateReader) -> CandidateReader:
 
 
 def _blocked(reply: WireReply, request: ModelRequest) -> list[Choice]:
-    """Return the choices for a prompt that was refused."""
+    """Return the choices for a prompt that the provider blocked."""
     feedback = reply.prompt_feedback
     if feedback is None or feedback.block_reason is None:
-        message = "the provider's reply holds no answer"
+        message = "the provider's reply contains no answer"
         raise BadReply(message)
     choices = []
     for index in range(expected_choices(request)):

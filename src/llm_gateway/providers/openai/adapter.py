@@ -77,10 +77,7 @@ class OpenAIAdapter:
         headers["accept"] = "text/event-stream" if request.stream else "application/json"
         headers.update(extra_headers)
         return UpstreamRequest(
-            url=self.url_for(request.endpoint, deployment),
-            headers=headers,
-            body=_encode(fields),
-            ignored_fields=ignored_fields,
+            self.url_for(request.endpoint, deployment), headers, _encode(fields), "POST", ignored_fields
         )
 
     def url_for(self, endpoint: EndpointName, deployment: Deployment) -> str:
@@ -107,7 +104,7 @@ class OpenAIAdapter:
             reply = _lenient_decode(body)
         if not reply.choices and bytes(reply.error) not in _NO_ERROR:
             return Completion(body=body, usage=None, refusal=self.decode_error(body))
-        return Completion(body=body, usage=usage_from_wire(reply.usage))
+        return Completion(body, usage_from_wire(reply.usage))
 
     def stream(self, request: ModelRequest, *, event_limit: int) -> ReplyStream:
         """Return a reader that drops the usage chunk if the client did not ask for it."""

@@ -93,13 +93,9 @@ def _check_input(fields: Fields) -> None:
 
 def _request(endpoint: EndpointName, fields: Fields) -> ModelRequest:
     stream = read_boolean(fields, "stream")
-    return ModelRequest(
-        endpoint=endpoint,
-        model=read_model(fields),
-        stream=stream,
-        wants_usage=stream and _wants_usage(fields.get("stream_options")),
-        fields=fields,
-    )
+    wants_usage = stream and _wants_usage(fields.get("stream_options"))
+    # By position, which is several times as fast as by name.
+    return ModelRequest(endpoint, read_model(fields), stream, wants_usage, fields)
 
 
 def _wants_usage(raw: msgspec.Raw | None) -> bool:

@@ -1,4 +1,4 @@
-"""The parts of the Messages API's JSON that the gateway reads, typed leniently."""
+"""Typed parts of the Messages API's replies, events and errors; unknown fields are skipped."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import msgspec
 from llm_gateway.core.ledger.usage import Usage
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-# More tokens than this nobody used: such a count is not believed.
+# A larger token count is a provider's error and is discarded.
 _MAX_COUNT = 2**40
 
 
 class Block(msgspec.Struct, gc=False):
-    """One content block, whole or as it starts; what a type does not have is None."""
+    """One content block, complete or at its start; fields that its type does not have are None."""
 
     type: str
     text: str | None = None
@@ -34,7 +34,7 @@ class OutputDetails(msgspec.Struct, gc=False):
 
 
 class WireUsage(msgspec.Struct, gc=False):
-    """`usage`: `input_tokens` are those that no cache was read or written for."""
+    """`usage`; `input_tokens` excludes tokens read from or written to the cache."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -43,7 +43,7 @@ class WireUsage(msgspec.Struct, gc=False):
     output_tokens_details: OutputDetails | None = None
 
     def updated(self, later: WireUsage) -> WireUsage:
-        """Return this with whatever `later` says: a stream's counts are totals, each time."""
+        """Return the counts, replaced by those that `later` has; the counts of a stream are cumulative."""
         counts = {
             name: value for name in self.__struct_fields__ if (value := getattr(later, name)) is not None
         }
@@ -51,14 +51,14 @@ class WireUsage(msgspec.Struct, gc=False):
 
 
 class StopDetails(msgspec.Struct, gc=False):
-    """Why a model would not answer."""
+    """`stop_details`: why a model refused."""
 
     category: str | None = None
     explanation: str | None = None
 
 
 class Reply(msgspec.Struct, gc=False):
-    """A whole message."""
+    """A unary reply."""
 
     type: Literal["message"]
     id: str
@@ -70,7 +70,7 @@ class Reply(msgspec.Struct, gc=False):
 
 
 class Opening(msgspec.Struct, gc=False):
-    """The message as `message_start` has it."""
+    """`message` of `message_start`."""
 
     id: str = ""
     model: str = ""
@@ -78,7 +78,7 @@ class Opening(msgspec.Struct, gc=False):
 
 
 class WireDelta(msgspec.Struct, gc=False):
-    """The next piece of a block, or of the message itself."""
+    """`delta` of `content_block_delta` or `message_delta`."""
 
     type: str | None = None
     text: str | None = None
@@ -101,7 +101,7 @@ class Event(msgspec.Struct, gc=False):
 
 
 class Kind(msgspec.Struct, gc=False):
-    """An event's type alone."""
+    """Only an event's type, for events that do not fit Event."""
 
     type: str
 
@@ -121,7 +121,7 @@ class WireError(msgspec.Struct, gc=False):
 
 
 class ErrorBody(msgspec.Struct, gc=False):
-    """An error, as a body or as an event."""
+    """An error body or the data of an `error` event."""
 
     error: WireError
 
@@ -133,7 +133,7 @@ class ListedModel(msgspec.Struct, gc=False):
 
 
 class Models(msgspec.Struct, gc=False):
-    """The answer to `GET /models`."""
+    """The reply to `GET /models`."""
 
     data: list[ListedModel]
 
@@ -146,7 +146,7 @@ decode_error = msgspec.json.Decoder(ErrorBody).decode
 
 
 def usage_from_wire(wire: WireUsage | None) -> Usage | None:
-    """Return the usage, cached tokens among the prompt's; None when there is no count that can be trusted."""
+    """Return the usage, with cached tokens as part of the prompt; None if counts are missing or implausible."""
     if wire is None or wire.output_tokens is None:
         return None
     cached = wire.cache_read_input_tokens or 0

@@ -1,1 +1,1 @@
-"""Google's generateContent API: replies, events, lists of models."""
+"""Codec for Google's generateContent API: replies, stream events and lists of models."""

@@ -1,4 +1,4 @@
-"""The parts of Gemini's JSON replies that the gateway acts on, under Google's own names."""
+"""The fields of Gemini's JSON replies that the gateway uses, under Google's names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from llm_gateway.wire.raw_json import JsonObject
 
 
 class WireFunctionCall(msgspec.Struct, gc=False):
-    """A call that the model makes; `id` is there on newer models, `args` is a JSON object."""
+    """A function call by the model; only newer models send `id`; `args` is a JSON object."""
 
     name: str
     id: str | None = None
@@ -17,14 +17,14 @@ class WireFunctionCall(msgspec.Struct, gc=False):
 
 
 class WirePart(msgspec.Struct, rename="camel", gc=False):
-    """A piece of an answer; `thought` marks a text as a summary of thinking."""
+    """A part of an answer; `thought` marks a text as a summary of the model's thinking."""
 
     text: str | None = None
     thought: bool | None = None
-    # Opaque; to be sent back beside the same part.
+    # Opaque; clients send it back with the same part.
     thought_signature: str | None = None
     function_call: WireFunctionCall | None = None
-    # Pictures, sound and code that ran: nothing that a chat completion can hold.
+    # Images, audio and executed code, which a chat completion cannot represent.
     inline_data: JsonObject | None = None
     file_data: JsonObject | None = None
     executable_code: JsonObject | None = None
@@ -32,7 +32,7 @@ class WirePart(msgspec.Struct, rename="camel", gc=False):
 
 
 class WireContent(msgspec.Struct, gc=False):
-    """An answer, or the next pieces of it."""
+    """An answer, or its next parts in a stream."""
 
     parts: list[WirePart] | None = None
 
@@ -45,20 +45,20 @@ class WireToken(msgspec.Struct, rename="camel", gc=False):
 
 
 class WireTopTokens(msgspec.Struct, gc=False):
-    """What else might have come at one step, likeliest first."""
+    """The most likely tokens at one step, most likely first."""
 
     candidates: list[WireToken] | None = None
 
 
 class WireLogprobs(msgspec.Struct, rename="camel", gc=False):
-    """Log probabilities, step by step."""
+    """Log probabilities, one entry a step."""
 
     chosen_candidates: list[WireToken] | None = None
     top_candidates: list[WireTopTokens] | None = None
 
 
 class WireCandidate(msgspec.Struct, rename="camel", gc=False):
-    """One of the answers; `finish_reason` is there once it is whole."""
+    """One of the answers; `finish_reason` is set once it is complete."""
 
     content: WireContent | None = None
     finish_reason: str | None = None
@@ -68,14 +68,14 @@ class WireCandidate(msgspec.Struct, rename="camel", gc=False):
 
 
 class WirePromptFeedback(msgspec.Struct, rename="camel", gc=False):
-    """Why there is no answer."""
+    """Why the provider blocked the prompt."""
 
     block_reason: str | None = None
     block_reason_message: str | None = None
 
 
 class WireUsage(msgspec.Struct, rename="camel", gc=False):
-    """Tokens: `prompt` includes the cached ones, `candidates` do not include thoughts, `total` includes all."""
+    """Token counts: `prompt` includes cached tokens, `candidates` excludes thoughts, `total` includes everything."""
 
     prompt_token_count: int | None = None
     candidates_token_count: int | None = None
@@ -104,7 +104,7 @@ class WireModel(msgspec.Struct, rename="camel", gc=False):
 
 
 class WireModels(msgspec.Struct, gc=False):
-    """A list of models; an empty one is `{}`."""
+    """A list of models; Google sends an empty one as `{}`."""
 
     models: list[WireModel] = []
 
@@ -116,34 +116,34 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def read_reply(body: bytes) -> WireReply:
-    """Read a reply or an event; raise BadReply when it is neither."""
+    """Decode a reply or one event of a stream; raise BadReply for anything else."""
     try:
         return _decode_reply(body)
     except _UNREADABLE:
-        message = "the provider's reply is not one of generateContent"
+        message = "the provider's reply is not a generateContent reply"
         raise BadReply(message) from None
 
 
 def is_list(body: bytes) -> bool:
-    """Tell whether a body holds a list."""
+    """Tell whether a body is a JSON list."""
     return body.lstrip().startswith(b"[")
 
 
 def read_replies(body: bytes) -> list[WireReply]:
-    """Read one reply, or a list of the events of a stream; raise BadReply when it is neither."""
+    """Decode one reply, or a list of the events of a stream; raise BadReply for anything else."""
     if not is_list(body):
         return [read_reply(body)]
     try:
         return _decode_replies(body)
     except _UNREADABLE:
-        message = "the provider's reply is not a list of generateContent's"
+        message = "the provider's reply is not a list of generateContent replies"
         raise BadReply(message) from None
 
 
 def read_models(body: bytes) -> list[WireModel]:
-    """Read a list of models; raise BadReply when it is none."""
+    """Decode a list of models; raise BadReply for anything else."""
     try:
         return _decode_models(body).models
     except _UNREADABLE:
-        message = "the provider's list of models is not one"
+        message = "the provider's reply is not a list of models"
         raise BadReply(message) from None

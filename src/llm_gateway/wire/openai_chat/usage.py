@@ -52,10 +52,5 @@ def usage_from_wire(wire: WireUsage | None) -> Usage | None:
         cached = min(max(cached, 0), prompt)
     if wire.completion_tokens_details is not None:
         reasoning = min(max(wire.completion_tokens_details.reasoning_tokens or 0, 0), completion)
-    return Usage(
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        total_tokens=prompt + completion if total is None else total,
-        cached_tokens=cached,
-        reasoning_tokens=reasoning,
-    )
+    # By position, which is several times as fast as by name.
+    return Usage(prompt, completion, prompt + completion if total is None else total, cached, reasoning)

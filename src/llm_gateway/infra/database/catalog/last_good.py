@@ -1,4 +1,4 @@
-"""Keeps the last good catalog in DATA_DIR, secrets sealed, so that a start needs no database."""
+"""Saves the last good catalog in DATA_DIR, with sealed secrets, so that a start needs no database."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from llm_gateway.infra.database.catalog.sealing import SealedSettings
 from llm_gateway.infra.database.catalog.stored_catalog import LoadedCatalog, StoredCatalog
 
 FILE_NAME = "last_good_catalog"
-# Raised when the file's form changes: a gateway reads no other form than its own.
+# The version of the file format; a gateway reads no other version than its own.
 _FORMAT = 2
 
 
 class _Header(msgspec.Struct, frozen=True):
-    """The file's first line: enough to know whose it is and whether to read on."""
+    """The file's first line: tells which database it belongs to and whether this gateway can read the rest."""
 
     format: int
     version: int
-    # Which database it is of, so that a changed DB_URL never brings back another's catalog.
+    # The database that the catalog was read from, so that a changed DB_URL never loads another one's catalog.
     database: str
     sealed: SealedSettings
 
 
 class LastGoodFile:
-    """The file in DATA_DIR."""
+    """The file in DATA_DIR that holds the stored rows and the sealed settings."""
 
     def __init__(self, data_dir: Path, database: str) -> None:
-        """Use `data_dir`; `database` names the store (host, port and name, no password)."""
+        """`database` is the database's host, port and name, or the path of its file; it holds no password."""
         self.path = data_dir / FILE_NAME
         self._database = database
 
     def read_settings(self) -> SealedSettings | None:
-        """Return the sealed settings in the file, None when there is no file of this database."""
+        """Return the sealed settings in the file, or None if there is no readable file of this database."""
         try:
             with self.path.open("rb") as file:
                 header = msgspec.json.decode(file.readline(), type=_Header)
@@ -49,7 +49,7 @@ class LastGoodFile:
         return header.sealed if self._is_ours(header) else None
 
     def read_catalog(self) -> StoredCatalog | None:
-        """Return the rows in the file, None when there is no file of this database or it is damaged."""
+        """Return the rows in the file, or None if there is no readable file of this database."""
         try:
             head, _, body = self.path.read_bytes().partition(b"\n")
             header = msgspec.json.decode(head, type=_Header)
@@ -59,9 +59,9 @@ class LastGoodFile:
         return stored if self._is_ours(header) else None
 
     def write(self, stored: StoredCatalog, sealed: SealedSettings) -> None:
-        """Replace the file in one step, mode 0600; raise OSError."""
+        """Replace the file atomically, with mode 0600; raise OSError."""
         header = _Header(_FORMAT, stored.version, self._database, sealed)
-        # mkstemp makes it 0600. No fsync: after a power cut the older file, or none, will do.
+        # mkstemp sets mode 0600. No fsync: after a power cut the previous file, or no file, is good enough.
         handle, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=f".{FILE_NAME}-")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -76,10 +76,9 @@ class LastGoodFile:
 
 
 class LastGoodCatalog(LastGoodStore):
-    """Writes the file behind the caller's back and reads it at a start without a database."""
+    """Writes the file in the background, and reads it at a start without a database."""
 
     def __init__(self, file: LastGoodFile, sealed: SealedSettings, decoder: CatalogDecoder) -> None:
-        """Keep catalogs in `file`, with the `sealed` settings that go with them."""
         self._file = file
         self._sealed = sealed
         self._decoder = decoder
@@ -87,7 +86,7 @@ class LastGoodCatalog(LastGoodStore):
         self._writing: asyncio.Task[None] | None = None
 
     def save(self, catalog: Catalog) -> None:
-        """Have the rows of `catalog` written soon; only the newest of a burst is. Never raises."""
+        """Schedule a write of the rows of `catalog`, replacing a write that has not begun. Never raises."""
         if not isinstance(catalog, LoadedCatalog):
             return
         self._pending = catalog.stored
@@ -111,7 +110,7 @@ class LastGoodCatalog(LastGoodStore):
                 await asyncio.to_thread(self._file.write, stored, self._sealed)
             except OSError as error:
                 logger.warning(
-                    "The last good catalog cannot be kept in {} ({}): a start without the database would have none",
+                    "Cannot save the last good catalog in {} ({}): without it, no start while the database is down",
                     self._file.path,
                     type(error).__name__,
                 )

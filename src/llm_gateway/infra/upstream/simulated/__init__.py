@@ -1,1 +1,1 @@
-"""A built-in provider that needs no network, for demos and tests."""
+"""The built-in simulated provider: needs no network, for demos and tests."""

@@ -1,4 +1,4 @@
-"""What the built-in provider answers to embeddings and to the Responses API."""
+"""Bodies of the simulated provider for embeddings and for the Responses API."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_DIMENSIONS = 4096
 
 
 def embeddings(body: dict[str, Any]) -> dict[str, Any]:
-    """Return one vector for each input, the same for the same input."""
+    """Return one vector per input; equal inputs get equal vectors."""
     given = body.get("input")
     several = isinstance(given, list) and bool(given) and not isinstance(given[0], int)
     inputs = given if several and isinstance(given, list) else [given]
@@ -32,7 +32,7 @@ def embeddings(body: dict[str, Any]) -> dict[str, Any]:
 
 
 def response(body: dict[str, Any], words: list[str], *, cut_short: bool) -> dict[str, Any]:
-    """Return a whole response that says `words`."""
+    """Return a unary response with the text `words`; `cut_short` makes it incomplete."""
     prompt = _tokens(body.get("input"))
     part = {"type": "output_text", "text": " ".join(words), "annotations": [], "logprobs": []}
     status = "incomplete" if cut_short else "completed"
@@ -66,7 +66,7 @@ def response(body: dict[str, Any], words: list[str], *, cut_short: bool) -> dict
 
 
 def response_events(whole: dict[str, Any], words: list[str]) -> Iterator[dict[str, Any]]:
-    """Yield the events that stream a response, word by word."""
+    """Yield the stream events of the response `whole`, one delta per word."""
     [item] = whole["output"]
     [part] = item["content"]
     begun = {**whole, "status": "in_progress", "output": [], "usage": None, "incomplete_details": None}

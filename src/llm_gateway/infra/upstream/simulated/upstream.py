@@ -1,8 +1,12 @@
-"""The built-in provider: deterministic text with real pacing, usage and faults, for demos, trials and drills.
+"""The simulated provider: deterministic text with real pacing, usage and faults, for demos and tests.
 
-Knobs, as the query of `simulated://name?...`: `latency_ms` before the answer (default 0), `chunk_ms` between
-the chunks of a stream (default 20), `words` in the answer (default 40), `fault` (a status such as `503`, or
-`connect`, `cut`, `stall`) and `fault_every` = n, every nth request has it (default 1: every request).
+Its options are the query of `simulated://name?...`:
+
+- `latency_ms`: time before the reply, in milliseconds (default 0).
+- `chunk_ms`: time between the chunks of a stream, in milliseconds (default 20).
+- `words`: number of words in the answer (default 40).
+- `fault`: a status such as `503`, or `connect`, `cut`, `stall` (default: no fault).
+- `fault_every`: every nth request has the fault (default 1: every request).
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from llm_gateway.core.sse import DONE
-from llm_gateway.flow.ports.upstream import TransportError
+from llm_gateway.flow.ports.upstream import TransportError, Upstream, UpstreamReply
 from llm_gateway.infra.upstream.simulated.bodies import embeddings, response, response_events
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.wire.openai_responses.responses import event_bytes
@@ -28,7 +32,7 @@ _WORDS = (
 _FOREVER = 86_400.0
 
 
-class _Knobs(msgspec.Struct):
+class _Options(msgspec.Struct):
     latency_ms: float = 0.0
     chunk_ms: float = 20.0
     words: int = 40
@@ -36,52 +40,51 @@ class _Knobs(msgspec.Struct):
     fault_every: int = 1
 
 
-class SimulatedUpstream:
-    """The `Upstream` port with no network behind it."""
+class SimulatedUpstream(Upstream):
+    """Answers OpenAI requests without a network."""
 
     def __init__(self) -> None:
-        """Count requests by base URL, so that `fault_every` is exact."""
+        # Number of requests by URL, for `fault_every`.
         self._requests: dict[str, int] = {}
 
     async def send(self, request: UpstreamRequest, timeout: float) -> SimulatedReply:
-        """Answer as OpenAI would."""
+        """Return a reply as OpenAI would send it; raise TransportError for a simulated fault."""
         parts = urlsplit(request.url)
-        knobs = _knobs(parts.query)
+        options = _options_from(parts.query)
         count = self._requests[request.url] = self._requests.get(request.url, 0) + 1
-        fault = knobs.fault if knobs.fault and count % max(knobs.fault_every, 1) == 0 else ""
+        fault = options.fault if options.fault and count % max(options.fault_every, 1) == 0 else ""
         if fault == "connect":
             raise TransportError("connect", "could not connect to the provider")
-        await _pause(_FOREVER if fault == "stall" else knobs.latency_ms / 1000, timeout)
+        await _pause(_FOREVER if fault == "stall" else options.latency_ms / 1000, timeout)
         if fault.isdigit():
             return _refuse(int(fault))
         if parts.path.endswith("/models"):
             return SimulatedReply(200, _whole({"object": "list", "data": []}), streamed=False)
         try:
-            return _answer(msgspec.json.decode(request.body), parts.path, knobs, cut=fault == "cut")
+            return _answer(msgspec.json.decode(request.body), parts.path, options, cut=fault == "cut")
         except (TypeError, ValueError, AttributeError):
-            # A field of a type that it has no use for.
+            # A field has the wrong type.
             return _refuse(400)
 
     async def close(self) -> None:
-        """Nothing to drop."""
+        """Do nothing: there are no connections."""
 
 
-class SimulatedReply:
-    """The `UpstreamReply` port over an iterator of bytes."""
+class SimulatedReply(UpstreamReply):
+    """A reply whose body comes from an iterator of bytes."""
 
     def __init__(self, status: int, body: AsyncIterator[bytes], *, streamed: bool) -> None:
-        """Own `body` until `close`."""
         self.status = status
         self._type = "text/event-stream" if streamed else "application/json"
         self._body = body
         self._next: asyncio.Task[bytes] | None = None
 
     def header(self, name: str) -> str | None:
-        """Return the content type, the one header there is."""
+        """Return the content type, the only header."""
         return self._type if name == "content-type" else None
 
     async def read(self, timeout: float) -> bytes:
-        """Return the next event; a read that timed out goes on with the same event."""
+        """Return the next event; after a timeout, the next read continues with the same event."""
         if self._next is None:
             self._next = asyncio.ensure_future(self._advance())
         done, _ = await asyncio.wait({self._next}, timeout=timeout)
@@ -91,7 +94,6 @@ class SimulatedReply:
         return task.result()
 
     async def read_all(self, limit: int, timeout: float) -> bytes:
-        """Return the body."""
         deadline = time.monotonic() + timeout
         parts = []
         while data := await self.read(max(deadline - time.monotonic(), 0.0)):
@@ -101,14 +103,12 @@ class SimulatedReply:
         return b"".join(parts)
 
     async def relay(self, take: Callable[[bytes], bool], patience: float) -> None:
-        """Leave it all to `read`."""
+        """Return at once: the body is read with `read`."""
 
     def finish(self) -> None:
-        """Stop making text."""
         self.close()
 
     def close(self) -> None:
-        """Stop making text."""
         if self._next is not None:
             self._next.cancel()
 
@@ -122,12 +122,12 @@ async def _pause(seconds: float, timeout: float) -> None:
         raise TransportError("timeout", "the provider did not reply in time")
 
 
-def _knobs(query: str) -> _Knobs:
+def _options_from(query: str) -> _Options:
     values = {name: found[-1] for name, found in parse_qs(query).items()}
     try:
-        return msgspec.convert(values, _Knobs, strict=False)
+        return msgspec.convert(values, _Options, strict=False)
     except msgspec.ValidationError as error:
-        raise TransportError("protocol", f"the knobs of the simulated provider are wrong: {error}") from None
+        raise TransportError("protocol", f"invalid option of the simulated provider: {error}") from None
 
 
 async def _whole(value: dict[str, Any]) -> AsyncIterator[bytes]:
@@ -139,30 +139,30 @@ def _refuse(status: int) -> SimulatedReply:
     return SimulatedReply(status, _whole({"error": error}), streamed=False)
 
 
-def _answer(body: dict[str, Any], path: str, knobs: _Knobs, *, cut: bool) -> SimulatedReply:
+def _answer(body: dict[str, Any], path: str, options: _Options, *, cut: bool) -> SimulatedReply:
     if path.endswith("/embeddings"):
         return SimulatedReply(200, _whole(embeddings(body)), streamed=False)
     limits = (body.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"))
-    limit = next(filter(None, limits), knobs.words)
-    words = [_WORDS[index % len(_WORDS)] for index in range(min(knobs.words, int(limit)))]
+    limit = next(filter(None, limits), options.words)
+    words = [_WORDS[index % len(_WORDS)] for index in range(min(options.words, int(limit)))]
     if path.endswith("/responses"):
-        return _respond(body, words, knobs, cut=cut)
-    return _complete(body, path, words, knobs, cut=cut)
+        return _respond(body, words, options, cut=cut)
+    return _complete(body, path, words, options, cut=cut)
 
 
-def _respond(body: dict[str, Any], words: list[str], knobs: _Knobs, *, cut: bool) -> SimulatedReply:
-    whole = response(body, words, cut_short=len(words) < knobs.words)
+def _respond(body: dict[str, Any], words: list[str], options: _Options, *, cut: bool) -> SimulatedReply:
+    whole = response(body, words, cut_short=len(words) < options.words)
     if not body.get("stream"):
         return SimulatedReply(200, _whole(whole), streamed=False)
     events = (
         event_bytes({**event, "sequence_number": number})
         for number, event in enumerate(response_events(whole, words))
     )
-    return SimulatedReply(200, _paced(events, knobs, len(words) // 2 if cut else None), streamed=True)
+    return SimulatedReply(200, _paced(events, options, len(words) // 2 if cut else None), streamed=True)
 
 
 def _complete(
-    body: dict[str, Any], path: str, words: list[str], knobs: _Knobs, *, cut: bool
+    body: dict[str, Any], path: str, words: list[str], options: _Options, *, cut: bool
 ) -> SimulatedReply:
     chat = path.endswith("/chat/completions")
     prompt = msgspec.json.encode(body.get("messages") if chat else body.get("prompt"))
@@ -174,7 +174,7 @@ def _complete(
         "created": int(time.time()),
         "model": body.get("model", ""),
     }
-    finish = "length" if len(words) < knobs.words else "stop"
+    finish = "length" if len(words) < options.words else "stop"
     if not body.get("stream"):
         text = " ".join(words)
         part = {"message": {"role": "assistant", "content": text}} if chat else {"text": text}
@@ -182,12 +182,12 @@ def _complete(
         return SimulatedReply(200, _whole(whole), streamed=False)
     if chat:
         head["object"] = "chat.completion.chunk"
-    told = usage if (body.get("stream_options") or {}).get("include_usage") else None
+    reported_usage = usage if (body.get("stream_options") or {}).get("include_usage") else None
     chunks = (
         b"data: " + msgspec.json.encode(chunk) + b"\n\n"
-        for chunk in _chunks(head, words, finish, told, chat=chat)
+        for chunk in _chunks(head, words, finish, reported_usage, chat=chat)
     )
-    paced = _paced(chunks, knobs, len(words) // 2 if cut else None, ending=DONE)
+    paced = _paced(chunks, options, len(words) // 2 if cut else None, ending=DONE)
     return SimulatedReply(200, paced, streamed=True)
 
 
@@ -208,13 +208,13 @@ def _chunks(
 
 
 async def _paced(
-    events: Iterator[bytes], knobs: _Knobs, cut_after: int | None, *, ending: bytes = b""
+    events: Iterator[bytes], options: _Options, cut_after: int | None, *, ending: bytes = b""
 ) -> AsyncIterator[bytes]:
     for index, event in enumerate(events):
         if cut_after is not None and index > cut_after:
             raise TransportError("cut", "the provider closed the connection before the end of its reply")
-        if index and knobs.chunk_ms:
-            await asyncio.sleep(knobs.chunk_ms / 1000)
+        if index and options.chunk_ms:
+            await asyncio.sleep(options.chunk_ms / 1000)
         yield event
     if ending:
         yield ending

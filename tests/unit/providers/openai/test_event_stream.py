@@ -1,4 +1,4 @@
-"""What the reader of OpenAI's streams learns, for the ways in which servers write them."""
+"""OpenAI's event streams in the styles of JSON that servers write: what is relayed and what is read from them."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ STYLES = [(",", ":"), (", ", ": "), (" , ", " : ")]
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("together", [True, False])
 def test_any_spacing_of_json_is_understood(style: tuple[str, str], together: bool) -> None:
-    kept = [event(piece("a"), style), event(piece("b"), style), event(piece(None, "stop"), style)]
-    sent = [*kept, event({"choices": [], "usage": USAGE}, style), b"data: [DONE]\n\n"]
+    relayed = [event(piece("a"), style), event(piece("b"), style), event(piece(None, "stop"), style)]
+    sent = [*relayed, event({"choices": [], "usage": USAGE}, style), b"data: [DONE]\n\n"]
     stream = reader()
     out = b"".join(map(stream.feed, [b"".join(sent)] if together else sent))
-    assert out == b"".join(kept)
+    assert out == b"".join(relayed)
     assert stream.usage is not None
     assert stream.usage.total_tokens == 3
     assert stream.finished
@@ -85,13 +85,13 @@ def test_events_without_content_do_not_commit(delta: dict[str, Any]) -> None:
         {"something_new": {"a": 1}},
     ],
 )
-def test_events_with_content_of_any_sort_commit(delta: dict[str, Any]) -> None:
+def test_events_with_content_of_any_kind_commit(delta: dict[str, Any]) -> None:
     stream = reader()
     stream.feed(event({"choices": [{"index": 0, "delta": delta}]}))
     assert stream.content_seen
 
 
-def test_text_that_speaks_of_errors_is_text() -> None:
+def test_text_that_looks_like_an_error_is_text() -> None:
     said = [event(piece('{"error": "usage": {"finish_reason":"stop"} [DONE]')), event(piece("error"))]
     stream = reader()
     assert b"".join(map(stream.feed, said)) == b"".join(said)
@@ -100,7 +100,7 @@ def test_text_that_speaks_of_errors_is_text() -> None:
     assert not stream.finished
 
 
-def test_chunks_of_a_providers_own_shape_pass() -> None:
+def test_chunks_of_an_unknown_shape_are_relayed() -> None:
     odd = [
         event(piece("a")),
         event({"choices": "none", "usage": 5}),
@@ -111,7 +111,7 @@ def test_chunks_of_a_providers_own_shape_pass() -> None:
     assert b"".join(map(stream.feed, odd)) == b"".join(odd)
 
 
-def test_nonsense_before_the_first_content_is_a_failure() -> None:
+def test_an_unreadable_event_before_the_first_content_is_a_bad_reply() -> None:
     with pytest.raises(BadReply):
         reader().feed(b"data: <html>\n\n")
     with pytest.raises(BadReply):
@@ -130,11 +130,11 @@ BROKEN = {
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize("together", [True, False])
-def test_nonsense_after_the_first_content_ends_the_stream_behind_what_came(
+def test_an_unreadable_event_after_the_first_content_ends_the_stream(
     broken: bytes, end: bytes, style: tuple[str, str], together: bool
 ) -> None:
-    kept = [event(piece("a"), style), event(piece("b"), style), b": ping\n\n", event(piece("c"), style)]
-    sent = [one.replace(b"\n", end) for one in [*kept, broken, event(piece("d", "stop"), style)]]
+    relayed = [event(piece("a"), style), event(piece("b"), style), b": ping\n\n", event(piece("c"), style)]
+    sent = [one.replace(b"\n", end) for one in [*relayed, broken, event(piece("d", "stop"), style)]]
     stream = reader()
     out = []
     for data in [b"".join(sent)] if together else sent:
@@ -147,8 +147,8 @@ def test_nonsense_after_the_first_content_ends_the_stream_behind_what_came(
     assert not stream.finished
 
 
-def test_usual_chunks_are_not_parsed() -> None:
-    """What each style of server sends is relayed without a look at it, or the cheap way is none."""
+def test_common_chunks_are_relayed_without_parsing() -> None:
+    """Each common style of JSON must take the fast path, or it saves nothing."""
     for style in STYLES[:2]:
         stream = reader()
         stream.feed(event(piece("a"), style))
@@ -164,18 +164,18 @@ def test_what_follows_done_is_dropped() -> None:
     assert stream.feed(b"data: [DONE]\n\n" + event(piece("late"))) == b""
 
 
-def test_a_long_stream_keeps_a_part_for_counting_and_the_size_of_all() -> None:
+def test_a_long_stream_is_sampled_and_its_size_counted() -> None:
     stream = reader()
     block = event(piece("word " * 200))
     for _ in range(1000):
         stream.feed(block)
-    kept = stream.sample()
-    assert kept.total_bytes == 1000 * len(block)
-    assert 0 < kept.sampled_bytes <= 256 * 1024
-    assert sum(map(len, kept.blocks)) == kept.sampled_bytes
+    sample = stream.sample()
+    assert sample.total_bytes == 1000 * len(block)
+    assert 0 < sample.sampled_bytes <= 256 * 1024
+    assert sum(map(len, sample.blocks)) == sample.sampled_bytes
 
 
-def test_a_last_event_without_its_blank_line_counts_and_half_an_event_does_not() -> None:
+def test_a_last_event_without_its_blank_line_is_relayed_and_half_an_event_is_not() -> None:
     stream = reader()
     stream.feed(event(piece("a")) + event(piece(None, "stop"), end=""))
     assert stream.end() == event(piece(None, "stop"))

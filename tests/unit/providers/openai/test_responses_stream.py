@@ -1,4 +1,4 @@
-"""What the reader of the Responses API's streams learns, and how it ends them."""
+"""Streams of the Responses API: what is relayed, what is read from them, and how they end."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import Any
 import pytest
 
 from llm_gateway.core.errors import UpstreamFailed, UpstreamRefused
-from llm_gateway.providers.openai import responses_stream as openai_responses_stream
+from llm_gateway.providers.openai import responses_stream
 from llm_gateway.providers.openai.responses import read_response
 from llm_gateway.providers.openai.responses_stream import ResponsesStream
 from llm_gateway.surfaces.openai.dialect import RESPONSE
 from llm_gateway.wire.errors import BadReply
-from llm_gateway.wire.openai_responses.responses import response_as_events
 from tests.fakes.responses_wire import response, response_events
 from tests.fakes.script import Script, Tool
 
@@ -30,7 +29,7 @@ def event(kind: str, separators: tuple[str, str] = (",", ":"), *, named: bool = 
     return f"{f'event: {kind}' + chr(10) if named else ''}data: {data}\n\n".encode()
 
 
-def told(plan: Script, *, named: bool = True) -> list[bytes]:
+def sent_events(plan: Script, *, named: bool = True) -> list[bytes]:
     events = response_events(1, plan, REQUEST, "fake")
     return [event(one.pop("type"), named=named, **one) for one in events]
 
@@ -50,8 +49,8 @@ PLANS = [
 @pytest.mark.parametrize("plan", PLANS)
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("together", [True, False])
-def test_a_response_is_relayed_as_it_is(plan: Script, named: bool, together: bool) -> None:
-    sent = told(plan, named=named)
+def test_a_response_is_relayed_unchanged(plan: Script, named: bool, together: bool) -> None:
+    sent = sent_events(plan, named=named)
     stream = reader()
     out = b"".join(map(stream.feed, [b"".join(sent)] if together else sent))
     assert out == b"".join(sent)
@@ -64,15 +63,15 @@ def test_a_response_is_relayed_as_it_is(plan: Script, named: bool, together: boo
     assert stream.sample().blocks == ()
 
 
-def test_pieces_are_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deltas_are_relayed_without_parsing(monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: list[bytes] = []
-    decode = openai_responses_stream._decode_event
+    decode = responses_stream._decode_event
 
     def note(data: bytes) -> Any:
         parsed.append(data)
         return decode(data)
 
-    monkeypatch.setattr(openai_responses_stream, "_decode_event", note)
+    monkeypatch.setattr(responses_stream, "_decode_event", note)
     stream = reader()
     for block in [piece("a"), piece("b"), piece('say "response.failed" "error"'), piece("c") + piece("d")]:
         assert stream.feed(block) == block
@@ -97,7 +96,7 @@ def test_pieces_are_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
         b": ping\n\n",
     ],
 )
-def test_the_frame_of_an_answer_does_not_commit(empty: bytes) -> None:
+def test_events_without_content_do_not_commit(empty: bytes) -> None:
     stream = reader()
     assert stream.feed(empty) == empty
     assert not stream.content_seen
@@ -118,7 +117,7 @@ def test_the_frame_of_an_answer_does_not_commit(empty: bytes) -> None:
         event("response.incomplete", response={"status": "incomplete"}),
     ],
 )
-def test_content_of_any_sort_commits(full: bytes) -> None:
+def test_events_with_content_of_any_kind_commit(full: bytes) -> None:
     stream = reader()
     assert stream.feed(full) == full
     assert stream.content_seen
@@ -139,14 +138,14 @@ def test_any_spacing_of_json_is_understood(style: tuple[str, str], named: bool) 
     assert stream.usage is not None
 
 
-def test_nothing_follows_the_last_event_and_done_is_no_word_of_this_dialect() -> None:
+def test_nothing_follows_the_last_event_and_done_is_not_relayed() -> None:
     last = event("response.completed", response={"status": "completed"})
     stream = reader()
     assert stream.feed(piece("a") + b"data: [DONE]\n\n" + last + piece("late")) == piece("a") + last
     assert stream.usage is None
 
 
-def test_done_without_a_last_event_is_no_end() -> None:
+def test_done_without_a_last_event_does_not_end_the_stream() -> None:
     stream = reader()
     assert stream.feed(piece("a")) + stream.feed(b"data: [DONE]\n\n") == piece("a")
     assert (stream.done, stream.finished) == (False, False)
@@ -166,7 +165,9 @@ def test_done_without_a_last_event_is_no_end() -> None:
     ],
 )
 @pytest.mark.parametrize("before", [b"", piece("a")])
-def test_failures_are_seen_and_not_relayed(bad: bytes, message: str, code: str | None, before: bytes) -> None:
+def test_failures_are_detected_and_not_relayed(
+    bad: bytes, message: str, code: str | None, before: bytes
+) -> None:
     stream = reader()
     assert stream.feed(before + bad + piece("late")) == before
     assert stream.refusal is not None
@@ -175,14 +176,14 @@ def test_failures_are_seen_and_not_relayed(bad: bytes, message: str, code: str |
     assert not stream.done
 
 
-def test_text_that_speaks_of_failures_is_text() -> None:
+def test_text_that_looks_like_a_failure_is_text() -> None:
     said = [piece('{"type":"error"} response.failed [DONE]'), piece("event: error"), piece("x")]
     stream = reader()
     assert b"".join(map(stream.feed, said)) == b"".join(said)
     assert (stream.refusal, stream.done) == (None, False)
 
 
-def test_a_failed_stream_ends_with_an_error_event_that_goes_on_counting() -> None:
+def test_the_error_event_continues_the_numbering() -> None:
     stream = reader()
     stream.feed(piece("a", 7))
     stream.feed(piece('"sequence_number":99', 8))
@@ -199,7 +200,7 @@ def test_a_failed_stream_ends_with_an_error_event_that_goes_on_counting() -> Non
     }
 
 
-def test_a_failed_response_keeps_all_but_the_providers_words() -> None:
+def test_a_failed_response_keeps_all_but_the_providers_message() -> None:
     failed = {
         "id": "resp_1",
         "status": "failed",
@@ -219,7 +220,7 @@ def test_a_failed_response_keeps_all_but_the_providers_words() -> None:
     assert data["response"]["error"]["message"] == "[secret] at [provider]"
 
 
-def test_events_of_a_providers_own_shape_pass() -> None:
+def test_events_of_an_unknown_shape_are_relayed() -> None:
     odd = [
         piece("a"),
         event("response.output_item.added", item="none", error=5),
@@ -233,7 +234,7 @@ def test_events_of_a_providers_own_shape_pass() -> None:
     assert (stream.done, stream.usage) == (True, None)
 
 
-def test_nonsense_before_the_first_content_is_a_failure() -> None:
+def test_an_unreadable_event_before_the_first_content_is_a_bad_reply() -> None:
     with pytest.raises(BadReply):
         reader().feed(b"data: <html>\n\n")
     with pytest.raises(BadReply):
@@ -245,7 +246,7 @@ def test_nonsense_before_the_first_content_is_a_failure() -> None:
 )
 @pytest.mark.parametrize("named", [True, False])
 @pytest.mark.parametrize("together", [True, False])
-def test_nonsense_after_the_first_content_ends_the_stream_behind_what_came(
+def test_an_unreadable_event_after_the_first_content_ends_the_stream(
     broken: bytes, named: bool, together: bool
 ) -> None:
     pieces = [
@@ -263,7 +264,7 @@ def test_nonsense_after_the_first_content_ends_the_stream_behind_what_came(
     assert stream.refusal.code == "upstream_bad_reply"
 
 
-def test_a_last_event_without_its_blank_line_counts_and_half_an_event_does_not() -> None:
+def test_a_last_event_without_its_blank_line_is_relayed_and_half_an_event_is_not() -> None:
     last = event("response.completed", response={"status": "completed"})
     stream = reader()
     stream.feed(piece("a") + last[:-2])
@@ -275,41 +276,36 @@ def test_a_last_event_without_its_blank_line_counts_and_half_an_event_does_not()
     assert not stream.finished
 
 
-def test_a_long_stream_keeps_a_part_for_counting_and_the_size_of_all() -> None:
+def test_a_long_stream_is_sampled_and_its_size_counted() -> None:
     stream = reader()
     block = piece("word " * 200)
     for _ in range(1000):
         stream.feed(block)
-    kept = stream.sample()
-    assert kept.total_bytes == 1000 * len(block)
-    assert 0 < kept.sampled_bytes <= 256 * 1024
-    assert sum(map(len, kept.blocks)) == kept.sampled_bytes
+    sample = stream.sample()
+    assert sample.total_bytes == 1000 * len(block)
+    assert 0 < sample.sampled_bytes <= 256 * 1024
+    assert sum(map(len, sample.blocks)) == sample.sampled_bytes
 
 
 @pytest.mark.parametrize("plan", PLANS)
-def test_a_whole_response_told_as_a_stream_reads_the_same(plan: Script) -> None:
+def test_a_json_reply_is_read_as_its_events(plan: Script) -> None:
     body = json.dumps(response(1, plan, REQUEST, "fake")).encode()
     stream = reader()
-    events = response_as_events(body)
-    assert stream.feed(events) == events
+    assert stream.whole(body).startswith(b"event: response.created\n")
     assert stream.done
+    assert stream.usage is not None
     assert stream.usage == read_response(body).usage
 
 
-@pytest.mark.parametrize(
-    "body", [b"{}", b"[]", b"nonsense", b'{"status":"queued","output":[]}', b'{"output":[5]}']
-)
-def test_json_that_is_no_response_is_not_told_as_a_stream(body: bytes) -> None:
+def test_a_json_reply_of_a_failed_response_is_a_refusal() -> None:
+    body = b'{"status":"failed","output":[],"error":{"code":"server_error","message":"boom"}}'
+    stream = reader()
+    stream.whole(body)
+    assert stream.refusal is not None
+    assert (stream.refusal.message, stream.done) == ("boom", False)
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b'{"status":"completed"}'])
+def test_a_json_reply_that_is_no_response_is_a_bad_reply(body: bytes) -> None:
     with pytest.raises(BadReply):
-        response_as_events(body)
-
-
-def test_whole_replies_are_read_leniently() -> None:
-    assert read_response(b'{"usage":"much"}').usage is None
-    assert read_response(b'{"usage":{"input_tokens":-1}}').usage is None
-    failed = read_response(b'{"status":"failed","error":{"code":"server_error","message":"boom"}}').refusal
-    assert failed is not None
-    assert (failed.message, failed.code) == ("boom", "server_error")
-    for nonsense in (b"[]", b"<html>", b""):
-        with pytest.raises(BadReply):
-            read_response(nonsense)
+        reader().whole(body)

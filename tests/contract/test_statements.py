@@ -1,0 +1,131 @@
+"""The statements that store usage do, inside the database, what the flow's own functions say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord, last_attempt
+from llm_gateway.flow.ports.usage import UsageFilter
+from llm_gateway.infra.database import tables
+from llm_gateway.infra.database.engine import writing
+from llm_gateway.infra.database.usage.statements import (
+    ATTEMPT_COLUMNS,
+    POSTGRES_ATTEMPTS,
+    POSTGRES_ROWS,
+    ROW_COLUMNS,
+    SQLITE_ATTEMPTS,
+    SQLITE_ROWS,
+    TEXT_LIMIT,
+)
+from llm_gateway.infra.json_lines import to_line
+from tests.fakes.stores import Store, opened
+from tests.fakes.usage_records import failed_attempt, record
+
+RECORDS = [
+    record("plain"),
+    record("none", attempts=0, provider=None, model=None),
+    record("timed", attempts=2, attempt_started_at=1_750_000_000_500_000, ttft_ms=700.5),
+    record("early", attempts=1, attempt_started_at=1_750_000_000_500_000, ttft_ms=10.0),
+    record("failed", status_code=502, outcome="error", error_type="upstream_error", upstream_latency_ms=4.25),
+    record("redirected", status_code=302, outcome="error"),
+    record("nameless", provider=None, model=None, upstream_model=None, outcome="interrupted", status_code=0),
+    record("cached", cache_hit=True, attempts=0),
+]
+
+
+def test_the_columns_are_those_of_the_facts() -> None:
+    assert set(ROW_COLUMNS) == set(UsageRecord.__struct_fields__) - {"attempt_started_at"}
+    assert set(ATTEMPT_COLUMNS) == set(AttemptEnded.__struct_fields__)
+
+
+async def test_postgresql_makes_the_last_attempt_as_python_does(postgres_url: str, data_dir: Any) -> None:
+    """`last_attempt` exists twice: in Python for SQLite, in SQL for PostgreSQL."""
+    async with opened(postgres_url, data_dir, start=False) as store:
+        batch = b"[" + b",".join(to_line(one).strip() for one in RECORDS) + b"]"
+        async with writing(store.engine) as connection:
+            await connection.exec_driver_sql(POSTGRES_ROWS, (batch.decode(),))
+        for one in RECORDS:
+            expected = last_attempt(one)
+            assert await store.usage.attempts(one.request_id) == ([] if expected is None else [expected]), one
+
+
+async def put_row(store: Store, one: UsageRecord) -> None:
+    async with writing(store.engine) as connection:
+        if store.is_postgres:
+            document = (b"[" + to_line(one).strip() + b"]").decode()
+            await connection.exec_driver_sql(POSTGRES_ROWS, (document,))
+        else:
+            values = tuple(getattr(one, name) for name in ROW_COLUMNS)
+            await connection.exec_driver_sql(SQLITE_ROWS, values)
+
+
+async def put_attempt(store: Store, one: AttemptEnded) -> None:
+    async with writing(store.engine) as connection:
+        if store.is_postgres:
+            document = (b"[" + to_line(one).strip() + b"]").decode()
+            await connection.exec_driver_sql(POSTGRES_ATTEMPTS, (document,))
+        else:
+            values = tuple(getattr(one, name) for name in ATTEMPT_COLUMNS)
+            await connection.exec_driver_sql(SQLITE_ATTEMPTS, values)
+
+
+@pytest.mark.parametrize(
+    ("stored", "sent", "replaces"),
+    [
+        ({}, {"status_code": 201}, False),
+        ({}, {"outcome": "interrupted"}, False),
+        ({"outcome": "interrupted"}, {}, True),
+        ({"outcome": "interrupted"}, {"outcome": "interrupted", "attempts": 2}, True),
+        ({"outcome": "interrupted", "attempts": 2}, {"outcome": "interrupted"}, False),
+        ({"outcome": "interrupted"}, {"outcome": "interrupted", "status_code": 1}, False),
+    ],
+)
+async def test_a_row_is_replaced_only_when_it_is_an_interruption(
+    store_url: str | None, data_dir: Any, stored: dict[str, Any], sent: dict[str, Any], replaces: bool
+) -> None:
+    before, after = record("id", **stored), record("id", **sent)
+    async with opened(store_url, data_dir, start=False) as store:
+        for one in (before, after):
+            await put_row(store, one)
+        assert await store.usage.list(UsageFilter(), None, 10) == [after if replaces else before]
+
+
+@pytest.mark.parametrize(
+    ("stored", "sent", "replaces"),
+    [
+        ({}, {"status": 500}, False),
+        ({"outcome": "interrupted"}, {}, True),
+        ({}, {"outcome": "interrupted"}, False),
+        ({"outcome": "interrupted"}, {"outcome": "interrupted", "status": 500}, False),
+    ],
+)
+async def test_an_attempt_is_replaced_only_by_its_true_end(
+    store_url: str | None, data_dir: Any, stored: dict[str, Any], sent: dict[str, Any], replaces: bool
+) -> None:
+    before, after = failed_attempt("id", **stored), failed_attempt("id", **sent)
+    async with opened(store_url, data_dir, start=False) as store:
+        for one in (before, after):
+            await put_attempt(store, one)
+        assert await store.usage.attempts("id") == [after if replaces else before]
+
+
+async def test_postgresql_cuts_texts_and_accepts_records_from_before_the_cache(
+    postgres_url: str, data_dir: Any
+) -> None:
+    async with opened(postgres_url, data_dir, start=False) as store:
+        line = to_line(record("id", model="m" * 1000)).strip()
+        old = line.replace(b',"cache_hit":false', b"")
+        async with writing(store.engine) as connection:
+            await connection.exec_driver_sql(POSTGRES_ROWS, (f"[{old.decode()}]",))
+        [row] = await store.usage.list(UsageFilter(), None, 10)
+        assert (row.model, row.cache_hit) == ("m" * TEXT_LIMIT, False)
+        [attempt] = await store.usage.attempts("id")
+        assert attempt.model == "m" * TEXT_LIMIT
+        assert (await store.sql("SELECT cache_hit FROM usage")) == [(False,)]
+
+
+def test_a_statement_for_sqlite_has_a_place_for_each_column() -> None:
+    assert SQLITE_ROWS.count("?") == len(tables.usage.columns)
+    assert SQLITE_ATTEMPTS.count("?") == len(tables.usage_attempts.columns)

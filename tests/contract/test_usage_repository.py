@@ -1,0 +1,164 @@
+"""The usage tables of both databases: every field, hostile values, filters and pages."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
+from llm_gateway.flow.ports.usage import UsageFilter, UsagePlace
+from llm_gateway.infra.json_lines import to_line
+from tests.fakes.stores import Store, opened
+
+NOW = 1_790_000_000_123_457
+
+
+@pytest.fixture
+async def store(store_url: str | None, data_dir: Path) -> AsyncIterator[Store]:
+    async with opened(store_url, data_dir, start=False) as store:
+        yield store
+
+
+def fact(number: int = 0, **changes: Any) -> UsageRecord:
+    values: dict[str, Any] = {
+        "request_id": f"id-{number:06}",
+        "created_at": NOW + number,
+        "endpoint": "/v1/chat/completions",
+        "method": "POST",
+        "stream": False,
+        "status_code": 200,
+        "outcome": "ok",
+        "credential": "me",
+        "provider": "main",
+        "model": "gpt-4",
+        "latency_ms": 12.25,
+    }
+    return UsageRecord(**values | changes)
+
+
+async def put(store: Store, facts: Sequence[UsageRecord | AttemptEnded]) -> None:
+    await store.usage.upsert([to_line(fact) for fact in facts])
+
+
+async def everything(store: Store, **wanted: Any) -> list[UsageRecord]:
+    return await store.usage.list(UsageFilter(**wanted), None, 10_000)
+
+
+async def test_every_field_comes_back_as_it_was(store: Store) -> None:
+    full = UsageRecord(
+        request_id="0190-full",
+        created_at=NOW,
+        endpoint="/v1/completions",
+        method="POST",
+        stream=True,
+        status_code=502,
+        outcome="error",
+        client_request_id="mine",
+        credential="me é",
+        provider="main",
+        model="gpt-4",
+        upstream_model="gpt-4-turbo",
+        error_type="upstream_cut",
+        prompt_tokens=1,
+        completion_tokens=2,
+        total_tokens=3,
+        cached_tokens=4,
+        reasoning_tokens=5,
+        usage_source="counted",
+        request_bytes=6,
+        response_bytes=7,
+        latency_ms=8.5,
+        upstream_latency_ms=9.125,
+        ttft_ms=10.0,
+        attempts=2,
+        client_ip="::1",
+        config_version=2**40,
+        cache_hit=True,
+    )
+    bare = fact(7)
+    await put(store, [full, bare])
+    assert await everything(store) == [bare, full]
+
+
+async def test_nothing_that_a_client_sends_keeps_a_batch_from_being_stored(store: Store) -> None:
+    odd = [
+        fact(1, model="nul \0 byte", client_request_id="\0"),
+        fact(2, model="half \ud800 surrogate"),
+        fact(3, model="x" * 100_000, client_request_id="y" * 100_000),
+        fact(4, prompt_tokens=10**30, completion_tokens=-(10**30)),
+        fact(5, model="'; DROP TABLE usage; --"),
+        fact(6, model="\U0001f600" * 5000),
+    ]
+    await put(store, odd)
+    rows = {row.request_id: row for row in await everything(store)}
+    assert len(rows) == 6
+    assert rows["id-000001"].model == "nul \ufffd byte"
+    assert rows["id-000002"].model == "half ? surrogate"
+    assert rows["id-000003"].model == "x" * 256
+    assert rows["id-000004"].prompt_tokens == 2**63 - 1
+    assert rows["id-000005"].model == "'; DROP TABLE usage; --"
+
+
+async def test_filters_narrow_down_together(store: Store) -> None:
+    facts = [
+        fact(number, credential="ab"[number % 2], provider="xyz"[number % 3], model=f"m{number % 5}")
+        for number in range(30)
+    ]
+    facts.append(fact(30, outcome="rejected", status_code=401, credential=None, provider=None, model=None))
+    await put(store, facts)
+
+    def those(keep: Any) -> list[UsageRecord]:
+        return [row for row in facts[::-1] if keep(row)]
+
+    for name, value in (("credential", "a"), ("provider", "y"), ("model", "m4"), ("outcome", "rejected")):
+        assert await everything(store, **{name: value}) == those(
+            lambda row, n=name, v=value: getattr(row, n) == v
+        )
+    assert await everything(store, request_id="id-000009") == [facts[9]]
+    assert await everything(store, since=NOW + 5, until=NOW + 8) == facts[5:8][::-1]
+    assert await everything(store, credential="a", model="m0", since=NOW + 11) == those(
+        lambda row: row.credential == "a" and row.model == "m0" and row.created_at >= NOW + 11
+    )
+    assert await everything(store, model="nobody") == []
+
+
+async def test_pages_hold_every_row_once_even_within_one_microsecond(store: Store) -> None:
+    facts = [fact(number, created_at=NOW + number // 10) for number in range(57)]
+    await put(store, facts)
+    seen: list[UsageRecord] = []
+    after: UsagePlace | None = None
+    while page := await store.usage.list(UsageFilter(credential="me"), after, 7):
+        assert len(page) <= 7
+        seen += page
+        after = UsagePlace(page[-1].created_at, page[-1].request_id)
+        # A row that comes in meanwhile, newer than the page, disturbs nothing.
+        await put(store, [fact(1000 + len(seen))])
+    assert seen == sorted(facts, key=lambda row: (row.created_at, row.request_id), reverse=True)
+
+
+async def test_pages_walk_along_an_index(store: Store) -> None:
+    """Ten million rows must not be sorted for a page of a hundred."""
+    await put(store, [fact(number, model=f"m{number % 7}") for number in range(3000)])
+    if store.is_postgres:
+        await store.sql("ANALYZE usage")
+    for clause in ("", "WHERE model = 'm3' AND", "WHERE credential = 'me' AND", "WHERE outcome = 'ok' AND"):
+        where = f"{clause or 'WHERE'} (created_at, request_id) < ({{now}}, 'zz')".format(
+            now="now()" if store.is_postgres else NOW * 2
+        )
+        query = f"SELECT * FROM usage {where} ORDER BY created_at DESC, request_id DESC LIMIT 100"
+        plan = await store.sql(("EXPLAIN " if store.is_postgres else "EXPLAIN QUERY PLAN ") + query)
+        text = " ".join(str(row) for row in plan)
+        assert "ix_usage_" in text, text
+        assert "Sort" not in text, text
+        assert "TEMP B-TREE" not in text, text
+
+
+async def test_what_is_stored_is_what_the_admin_lists(store: Store) -> None:
+    names = set(UsageRecord.__struct_fields__)
+    await put(store, [fact()])
+    (row,) = await everything(store)
+    assert set(msgspec.to_builtins(row)) - {"t"} == names

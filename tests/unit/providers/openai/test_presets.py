@@ -1,0 +1,88 @@
+"""The addresses of the presets and their differences from OpenAI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_gateway.core.secret import Secret
+from llm_gateway.providers.openai.presets import OPENAI, PRESETS
+from llm_gateway.providers.registry import ADAPTERS
+from tests.fakes.openai_requests import body, enabled_provider, encoded, model_request
+
+WIRE = Path(__file__).parents[3] / "wire"
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.kind.name)
+def test_a_preset_goes_to_its_documented_address(preset: Any) -> None:
+    sent = encoded(preset.kind.name, model_request())
+    assert sent.url == f"{preset.kind.default_api_base}/chat/completions"
+    listed = preset.models_request(enabled_provider(preset.kind.name, secret=Secret("sk-1")))
+    assert listed.url == f"{preset.kind.default_api_base}/models"
+    assert listed.headers["authorization"] == "Bearer sk-1"
+
+
+def test_s2_2_local_servers_need_no_key() -> None:
+    bases = {
+        kind: ADAPTERS[kind].kind.default_api_base for kind in ("ollama", "vllm", "llamacpp", "lmstudio")
+    }
+    assert bases == {
+        "ollama": "http://localhost:11434/v1",
+        "vllm": "http://localhost:8000/v1",
+        "llamacpp": "http://localhost:8080/v1",
+        "lmstudio": "http://localhost:1234/v1",
+    }
+    assert "authorization" not in encoded("ollama", model_request()).headers
+
+
+@pytest.mark.parametrize("kind", ["mistral", "deepseek", "ollama", "llamacpp", "together"])
+def test_max_completion_tokens_is_renamed_for_servers_that_only_know_max_tokens(kind: str) -> None:
+    assert body(encoded(kind, model_request(max_completion_tokens=7))) == {"model": "m", "max_tokens": 7}
+    both = body(encoded(kind, model_request(max_tokens=9, max_completion_tokens=7)))
+    assert both["max_tokens"] == 7
+    assert "max_completion_tokens" not in body(encoded(kind, model_request(max_completion_tokens=None)))
+    assert body(encoded(kind, model_request(max_completion_tokens=None, max_tokens=5)))["max_tokens"] == 5
+
+
+@pytest.mark.parametrize("kind", ["openai", "vllm", "groq", "xai", "openrouter", "azure"])
+def test_max_completion_tokens_stays_for_servers_that_know_it(kind: str) -> None:
+    sent = encoded(kind, model_request(max_completion_tokens=7), api_base="https://x.test/v1")
+    assert body(sent)["max_completion_tokens"] == 7
+
+
+def test_stream_options_are_not_sent_to_a_server_that_rejects_them() -> None:
+    unasked = encoded("mistral", model_request(stream=True))
+    assert (body(unasked), unasked.ignored_fields) == ({"stream": True, "model": "m"}, ())
+    wanted = encoded("mistral", model_request(stream=True, stream_options={"include_usage": True}))
+    assert (body(wanted), wanted.ignored_fields) == ({"stream": True, "model": "m"}, ("stream_options",))
+    nothing = encoded("mistral", model_request(stream=True, stream_options=None))
+    assert (body(nothing), nothing.ignored_fields) == ({"stream": True, "model": "m"}, ())
+
+
+def test_openai_serves_all_endpoints() -> None:
+    assert set(OPENAI.endpoints) == {"chat/completions", "completions", "embeddings", "responses"}
+
+
+@pytest.mark.parametrize(
+    ("recording", "tokens", "cached", "reasoning"),
+    [
+        ("mistral/usage-on-the-last-chunk", (16, 34), 0, 0),
+        ("deepseek/keep-alive-and-reasoning", (17, 9), 16, 5),
+        ("groq/own-usage-field", (18, 4), 0, 0),
+        ("ollama/reasoning", (11, 5), 0, 0),
+        ("openrouter/processing-comments", (9, 2), 0, 0),
+    ],
+)
+def test_usage_is_read_wherever_a_provider_reports_it(
+    recording: str, tokens: tuple[int, int], cached: int, reasoning: int
+) -> None:
+    kind = recording.split("/", maxsplit=1)[0]
+    reader = ADAPTERS[kind].stream(model_request(stream=True), event_limit=1 << 20)
+    reader.feed((WIRE / f"{recording}.sse").read_bytes())
+    usage = reader.usage
+    assert usage is not None
+    assert (usage.prompt_tokens, usage.completion_tokens) == tokens
+    assert (usage.cached_tokens, usage.reasoning_tokens) == (cached, reasoning)
+    assert reader.finished
