@@ -35,15 +35,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "flow/ports/upstream.py": "contract/test_upstreams.py",
     "infra/upstream/aiohttp/connections.py": "contract/test_upstream_connections.py",
     "infra/upstream/aiohttp/transport.py": "contract/test_upstreams.py",
-    "infra/upstream/dialer.py": "contract/test_upstream_dialing.py",
-    "infra/upstream/http11/pool.py": "contract/test_upstream_connections.py",
-    "infra/upstream/http11/reply.py": "contract/test_relaying.py",
-    "ops/openapi.py": "docs/test_api.py",
-    "providers/anthropic/adapter.py": "contract/test_anthropic_wire.py",
-    "providers/anthropic/models.py": "unit/test_anthropic_encoding.py",
-    "providers/anthropic/parts.py": "unit/test_anthropic_messages.py",
-    "providers/anthropic/streaming.py": "unit/test_anthropic_decoding.py",
-    "providers/anthropic/thinking.py": "unit/test_anthropic_encoding.py",
     "providers/base.py": "contract/test_adapters.py",
 }
 
