@@ -42,9 +42,12 @@ async def handle(gateway: Gateway, call: Call, read_request: ReadRequest) -> Rep
         request = read if isinstance(read, ModelRequest) else await read
         meter.stream = request.stream
         request.created = call.created_at // 1_000_000
-        request.model = meter.model = strip_prefix(request.model, gateway.options.provider_suffix)
-        authorise(account, request.model)
-        route = find_route(snapshot, request.model)
+        model = request.model
+        if prefix := gateway.options.provider_suffix:
+            model = request.model = strip_prefix(model, prefix)
+        meter.model = model
+        authorise(account, model)
+        route = find_route(snapshot, model)
         plan = make_plan(gateway.selector, snapshot, account, route, request, call.headers)
         verdict = NOT_LIMITED
         if account.is_limited:
