@@ -10,7 +10,7 @@ SOURCE = ROOT / "src" / "llm_gateway"
 # A module of at most this many lines may be tested through the modules that use it.
 SHORT = 60
 # The least share of longer modules that have a test file of their name.
-LEAST_SHARE = 0.4
+LEAST_SHARE = 0.8
 MODULES = sorted(
     path.relative_to(SOURCE)
     for path in SOURCE.rglob("*.py")
@@ -30,43 +30,12 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "app/storage.py": "e2e/test_database_down.py",
     "app/wiring.py": "e2e/test_sdk_chat.py",
     "flow/explain/answer.py": "unit/flow/explain/test_explainer.py",
-    "flow/gateway.py": "unit/test_pipeline.py",
     "flow/ports/ledger.py": "contract/test_usage_store.py",
     "flow/ports/limits.py": "property/test_reservations.py",
     "flow/ports/upstream.py": "contract/test_upstreams.py",
-    "flow/reply_cache/entry.py": "unit/test_caching.py",
-    "flow/ports/dialect.py": "unit/surfaces/openai/test_dialect.py",
-    "flow/request/attempt.py": "unit/test_pipeline.py",
-    "flow/request/upstream_errors.py": "unit/flow/request/test_recovery.py",
-    "http/errors.py": "unit/surfaces/openai/test_dialect.py",
-    "http/types.py": "integration/server/http1/test_protocol.py",
-    "flow/request/cached_answer.py": "unit/test_caching.py",
-    "flow/request/cached_stream.py": "unit/test_caching.py",
-    "flow/request/reply.py": "property/test_stream_relay.py",
-    "http/data_plane.py": "unit/http/test_dispatcher.py",
-    "http/framework_errors.py": "contract/test_admin_api.py",
-    "http/request_context.py": "unit/http/test_dispatcher.py",
-    "http/responding.py": "integration/test_hang_ups_inside.py",
-    "infra/database/usage/statements.py": "contract/test_usage_store.py",
-    "infra/rate_limits/redis_storage.py": "integration/test_redis_window.py",
     "infra/upstream/aiohttp/connections.py": "contract/test_upstream_connections.py",
     "infra/upstream/aiohttp/transport.py": "contract/test_upstreams.py",
-    "infra/upstream/dialer.py": "contract/test_upstream_dialing.py",
-    "infra/upstream/http11/pool.py": "contract/test_upstream_connections.py",
-    "infra/upstream/http11/reply.py": "contract/test_relaying.py",
-    "ops/openapi.py": "docs/test_api.py",
-    "providers/anthropic/adapter.py": "contract/test_anthropic_wire.py",
-    "providers/anthropic/models.py": "unit/test_anthropic_encoding.py",
-    "providers/anthropic/parts.py": "unit/test_anthropic_messages.py",
-    "providers/anthropic/streaming.py": "unit/test_anthropic_decoding.py",
-    "providers/anthropic/thinking.py": "unit/test_anthropic_encoding.py",
     "providers/base.py": "contract/test_adapters.py",
-    "providers/translating/stream.py": "property/test_gemini_stream.py",
-    "surfaces/openai/fields.py": "e2e/test_bad_input.py",
-    "surfaces/openai/models.py": "e2e/test_sdk_others.py",
-    "surfaces/openai/parsing.py": "e2e/test_bad_input.py",
-    "surfaces/openai/routes.py": "e2e/test_sdk_chat.py",
-    "wire/anthropic_messages/messages.py": "unit/test_anthropic_messages.py",
 }
 
 

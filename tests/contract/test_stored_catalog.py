@@ -82,12 +82,14 @@ async def test_a_load_never_sees_half_of_an_edit(store: Store) -> None:
             await store.rows.edit(both)
 
     editing = asyncio.create_task(edit())
-    versions = set()
-    for _ in range(60):
+    versions: set[int] = set()
+    loads = 0
+    # On a busy machine an edit may take longer than many loads; the test's own timeout bounds them.
+    while loads < 60 or len(versions) < 2:
+        loads += 1
         catalog = await store.catalog.load()
         weights = {provider.weight for provider in catalog.providers}
         assert len(weights) == 1
         versions.add(catalog.version)
     stop.set()
     await editing
-    assert len(versions) > 1

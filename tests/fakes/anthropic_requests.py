@@ -1,4 +1,4 @@
-"""Asks the adapter for Anthropic's requests as the unit tests do: a user's greeting, and the fields in question."""
+"""Builds Anthropic requests from a short user message and the fields that a test is about."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ WEATHER = {"type": "function", "function": {"name": "weather"}}
 def encoded(
     model: str = "claude-opus-5", *, api_version: str | None = None, **fields: Any
 ) -> UpstreamRequest:
-    """Return the request for a user's greeting and these fields of the client's."""
+    """Return the upstream request for a chat of one user message with these client fields."""
     body = {"model": "m", "messages": [USER]} | fields
     return ADAPTER.encode(chat(body), deployment(model, api_version=api_version), {})
 
 
 def sent(model: str = "claude-opus-5", **fields: Any) -> dict[str, Any]:
-    """Return the body of it, which is one to the SDK's types."""
+    """Return its body, checked against the types of the SDK."""
     body: dict[str, Any] = json.loads(encoded(model, **fields).body)
     assert request_faults(body) == []
     return body
 
 
 def refused(model: str = "claude-opus-5", **fields: Any) -> BadRequest:
-    """Return the error that there is in place of a request."""
+    """Return the error that encoding raises."""
     with pytest.raises(BadRequest) as raised:
         encoded(model, **fields)
     return raised.value
 
 
 def blocks(**message: Any) -> Any:
-    """Return how a message goes out."""
+    """Return the content blocks that one message is translated to."""
     return sent(messages=[USER, message] if message["role"] != "user" else [message])["messages"][-1][
         "content"
     ]

@@ -1,4 +1,4 @@
-"""A gateway of fakes that keeps replies in memory, and an upstream that answers when a test says so."""
+"""A gateway of fakes that caches replies in memory, and an upstream that answers when a test says so."""
 
 from __future__ import annotations
 
@@ -94,6 +94,13 @@ class CachingGateway(FakeGateway):
             return parse_chat(body)
 
         return await handle(self.gateway, call, read_request)
+
+
+def body(text: str = "Hi", end: str = "stop", **more: Any) -> bytes:
+    """Return a whole chat reply."""
+    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": end}
+    usage = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
+    return msgspec.json.encode({"id": "x", "choices": [choice], "usage": usage, **more})
 
 
 def said(reply: Reply) -> str | None:

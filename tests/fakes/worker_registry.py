@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from llm_gateway.flow.ports.workers import WorkerRegistry
 
 
@@ -23,7 +25,10 @@ class FakeWorkerRegistry(WorkerRegistry):
         return self.announced
 
     def stale_workers(self, version: int) -> tuple[int, ...]:
-        return tuple(pid for pid, served in self.others.items() if served < version)
+        served = dict(self.others)
+        if self.published:
+            served[os.getpid()] = self.published[-1]
+        return tuple(pid for pid, one in served.items() if one < version)
 
     def try_enter(self, limit: int) -> bool:
         if self.inside >= limit:
@@ -32,7 +37,7 @@ class FakeWorkerRegistry(WorkerRegistry):
         return True
 
     def leave(self) -> None:
-        self.inside -= 1
+        self.inside = max(self.inside - 1, 0)
 
     def active(self) -> int:
         return self.inside

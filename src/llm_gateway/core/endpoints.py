@@ -1,4 +1,4 @@
-"""The endpoints of OpenAI's API that requests for a model come to, and what sets them apart."""
+"""The endpoints of OpenAI's API that call a model, and how they differ."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ EndpointName = Literal["chat/completions", "completions", "embeddings", "respons
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """What the gateway has to know of one endpoint; wire formats know the shapes of requests and replies."""
+    """The properties of one endpoint that the gateway acts on; the wire modules know its JSON."""
 
     name: EndpointName
     # Messages in, a message out.
     is_chat: bool = False
-    # Streams report their usage only when `stream_options` asks for it.
+    # A stream reports its usage only if `stream_options` asks for it.
     takes_stream_options: bool = False
     # Equal requests get equal replies, whatever the temperature.
     is_deterministic: bool = False

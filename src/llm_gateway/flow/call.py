@@ -1,4 +1,4 @@
-"""What the HTTP layer hands to the pipeline: one call, its dialect, and who sent it."""
+"""One HTTP request as the HTTP layer passes it to the pipeline."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class ClientDisconnected(Exception):
 
 
 class Call(msgspec.Struct, gc=False):
-    """One HTTP request as the flow sees it; times are the clock's.
+    """One HTTP request. `started` is the clock's monotonic time; `created_at` is Unix microseconds.
 
-    `admitted` is False when the machine has too many requests in flight already. `forwarded` holds the
-    client's headers that are sent to the provider. The data plane makes it by position, which is several times as
-    fast as by name.
+    `admitted` is False when the machine already has too many requests in flight. `forwarded` holds the
+    client's headers that are sent to the provider. The data plane creates calls by position, which is several
+    times as fast as by name.
     """
 
     dialect: Dialect
@@ -32,10 +32,10 @@ class Call(msgspec.Struct, gc=False):
     created_at: int
     forwarded: Mapping[str, str]
     admitted: bool = True
-    # The client's `x-llm-gateway-cache`, in lower case; None = not sent.
+    # The value of the client's `x-llm-gateway-cache` header, in lower case; None = not sent.
     cache_directive: str | None = None
-    # All of the client's headers, names in lower case: an affinity rule may use any of them.
+    # All of the client's headers, with lower-case names: an affinity rule may use any of them.
     headers: Sequence[tuple[bytes, bytes]] = ()
-    # Known once the body was read.
+    # Set once the body has been read.
     request_bytes: int = 0
     attribution: Attribution = NO_ATTRIBUTION

@@ -1,4 +1,4 @@
-"""The collaborators of a request in one frozen bundle, made once by the composition root."""
+"""What every request needs: ports, options and shared state in one frozen object, built once at startup."""
 
 from __future__ import annotations
 
@@ -18,47 +18,45 @@ from llm_gateway.providers.base import Adapter
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The settings that requests read; times in seconds, or milliseconds (`_ms`), sizes in bytes."""
+    """Settings that the request flow reads. Times are in seconds, or in milliseconds (`_ms`); sizes in bytes."""
 
     provider_suffix: str | None = None
     llm_timeout: float = 600.0
     commit_hold: float = 2.0
     max_reply_bytes: int = 64 * 1024 * 1024
     allow_anonymous: bool = False
-    # What holds for a model whose RetryRules leave it open.
+    # Defaults for models whose RetryRules do not set these.
     max_retries: int = 3
     initial_backoff_ms: int = 1000
     max_backoff_ms: int = 30_000
     backoff_factor: float = 2.0
     jitter: float = 0.1
-    # Rules the /api/query surface alone.
+    # Affects only the /api/query surface.
     cache_enabled: bool = True
-    # What is kept is kept for this long, unless a model or a credential says otherwise.
+    # How long a reply stays cached, unless the cache rules of the model or the credential set a time.
     cache_ttl: float = 300.0
 
 
 class Background:
-    """Work that outlives its request: held here so that it ends, and so that a shutdown waits for it."""
+    """Tasks that outlive their request. Holding references keeps them alive; shutdown waits for them."""
 
     def __init__(self) -> None:
-        """Start empty."""
         self._tasks: set[asyncio.Task[None]] = set()
 
     def spawn(self, work: Coroutine[object, object, None]) -> None:
-        """Run `work` to its end."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def drain(self, timeout: float) -> None:
-        """Wait for all of it, `timeout` seconds at most."""
+        """Wait up to `timeout` seconds for all tasks."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=timeout)
 
 
 @dataclass(slots=True)
 class Lifecycle:
-    """Whether this process still takes work, and whether it has begun to cut what is open."""
+    """The shutdown state of this process: `draining` takes no new requests, `cutting` ends the open ones."""
 
     # Requests in flight in this process.
     open: int = 0
@@ -81,9 +79,9 @@ class Gateway:
     counter: TokenCounter
     clock: Clock
     options: Options
-    # None = no reply is ever kept.
+    # None = replies are not cached.
     replies: ReplyStore | None = None
-    # Waits so many seconds; ends when whoever waits is cancelled.
+    # Waits the given number of seconds.
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     selector: Selector = field(default_factory=Selector)
     background: Background = field(default_factory=Background)

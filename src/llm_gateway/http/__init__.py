@@ -1,1 +1,1 @@
-"""The ASGI pieces that every HTTP room shares."""
+"""ASGI code that all HTTP packages share."""

@@ -1,4 +1,4 @@
-"""Checks that a request may enter a path at all, before anything else of it is read."""
+"""Guards paths with tokens, before anything else of a request is read."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from llm_gateway.http.types import Scope
 
 
 class Guard(Protocol):
-    """Protects all paths that begin with one of `prefixes`."""
+    """Protects all paths that start with one of `prefixes`."""
 
     prefixes: tuple[str, ...]
 
     def check(self, scope: Scope) -> GatewayError | None:
-        """Return the error for a request that may not enter, None for one that may."""
+        """Return the error for a request without access, None for one with access."""
 
 
 class BearerGuard(Guard):
-    """Admits requests with one Bearer token; `name` is what the error calls the token."""
+    """Admits requests with one Bearer token; error messages call it `name`."""
 
     def __init__(self, prefixes: tuple[str, ...], token: Secret, name: str) -> None:
         self.prefixes = prefixes
@@ -36,7 +36,7 @@ class BearerGuard(Guard):
 
 
 def bearer(value: bytes) -> str | None:
-    """Return the token of an Authorization header: `Bearer` in any case, extra spaces pass (C37)."""
+    """Return the token of an Authorization header. Ignores case and extra spaces (C37)."""
     scheme, _, token = value.strip().partition(b" ")
     token = token.strip()
     if scheme.lower() != b"bearer" or not token:

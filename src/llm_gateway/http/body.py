@@ -1,4 +1,4 @@
-"""Reads a request's body once, within bounds of size, time and total memory."""
+"""Reads request bodies, with limits on size, time and total memory."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from llm_gateway.http.types import Exchange, Receive, Scope
 
 
 class BodyReader:
-    """Reads bodies; one for each process, because it bounds them all together."""
+    """Reads bodies. One instance per process, because it also limits the memory of all bodies together."""
 
     def __init__(
         self, *, max_bytes: int, max_total_bytes: int, timeout: float, max_values: int = 100_000
     ) -> None:
-        """Bound one body's bytes and JSON values, all bodies in flight, and the seconds to receive one."""
+        """`max_bytes` and `max_values` limit one body; `max_total_bytes` all open ones; `timeout` is in seconds."""
         self._max_bytes = max_bytes
         self._max_values = max_values
-        # A smaller body is within all bounds: the usual request pays for one comparison.
+        # A smaller body is within all limits, so that most requests cost one comparison.
         self._checked_from = min(max_bytes + 1, SMALL_BODY)
         self._max_total_bytes = max_total_bytes
         self._timeout = timeout
         self._in_flight = 0
 
     def read_nowait(self, context: RequestContext, exchange: Exchange | None) -> bytes | None:
-        """Return a body that is there as a whole, None when it has to be waited for; refuse one that is packed.
+        """Return the body if it has arrived completely, None otherwise; raise BadRequest if it is compressed.
 
-        The caller gives its size back with `release`.
+        The caller must pass its size to `release`.
         """
         if context.content_encoding not in {None, b"", b"identity"}:
             message = "A compressed request body is not supported; send it without Content-Encoding."
@@ -43,11 +43,11 @@ class BodyReader:
         self._in_flight += len(body)
         if self._in_flight > self._max_total_bytes:
             self._in_flight -= len(body)
-            raise _too_much_at_once()
+            raise _over_total_limit()
         return body
 
     async def read(self, scope: Scope, receive: Receive) -> bytes:
-        """Return the whole body once it has come; the caller gives its size back with `release`."""
+        """Wait for the whole body and return it. The caller must pass its size to `release`."""
         length = declared_length(scope)
         if length is not None and length > self._max_bytes:
             raise self._too_large()
@@ -59,7 +59,7 @@ class BodyReader:
             raise BodyTimedOut(message) from None
 
     def release(self, size: int) -> None:
-        """Give `size` bytes back."""
+        """Return `size` bytes to the total limit."""
         self._in_flight -= size
 
     async def _read(self, receive: Receive) -> bytes:
@@ -76,7 +76,7 @@ class BodyReader:
                 if size > self._max_bytes:
                     raise self._too_large()
                 if self._in_flight > self._max_total_bytes:
-                    raise _too_much_at_once()
+                    raise _over_total_limit()
                 parts.append(part)
                 if not message.get("more_body", False):
                     body = parts[0] if len(parts) == 1 else b"".join(parts)
@@ -96,6 +96,6 @@ class BodyReader:
         return BodyTooLarge(f"The request body is larger than {self._max_bytes} bytes (MAX_BODY_BYTES).")
 
 
-def _too_much_at_once() -> Unavailable:
-    message = "The gateway holds as many request bodies as it may; try again shortly."
+def _over_total_limit() -> Unavailable:
+    message = "The memory limit for request bodies (MAX_INFLIGHT_BODY_BYTES) is reached; try again shortly."
     return Unavailable(message, code="overloaded", retry_after=1)

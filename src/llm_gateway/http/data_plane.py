@@ -1,4 +1,4 @@
-"""The frame of a model route: raw ASGI, from the request's head to the last byte of its response."""
+"""Raw ASGI handlers of model routes, from the request's head to the last byte of the response."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from llm_gateway.http.request_context import context_of
 from llm_gateway.http.responding import send_reply, sent_at_once
 from llm_gateway.http.types import Receive, Scope, Send, exchange_of
 
-# A handler gets the request's id in addition to ASGI's three arguments.
+# A handler receives the request id in addition to ASGI's three arguments.
 Handler = Callable[[Scope, Receive, Send, str], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataPlane:
-    """What every data-plane route shares."""
+    """What all model routes share. `max_concurrency` limits the open requests of all workers together."""
 
     gateway: Gateway
     bodies: BodyReader
@@ -33,7 +33,7 @@ class DataPlane:
     max_concurrency: int
 
     def model_route(self, path: str, dialect: Dialect) -> Handler:
-        """Return the handler of one route that answers with a model."""
+        """Return the handler of one model route."""
         gateway, bodies, worker_registry = self.gateway, self.bodies, self.worker_registry
 
         async def handler(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:

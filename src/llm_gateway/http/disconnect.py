@@ -1,4 +1,4 @@
-"""Turns "the client has left" into the cancellation of the work done for it."""
+"""Cancels the work for a request when its client disconnects."""
 
 from __future__ import annotations
 
@@ -10,23 +10,20 @@ from llm_gateway.http.types import Exchange
 
 
 class CancelOnDisconnect:
-    """`with CancelOnDisconnect(exchange):` cancels the task inside when the client leaves.
+    """`with CancelOnDisconnect(exchange):` cancels the current task when the client disconnects.
 
-    It then raises ClientDisconnected.
-
-    The connection itself says so, and nothing has to watch: no task, no read and no frame around the work is spent
-    on it. On another server than our own (`exchange` is None) nobody can leave.
+    The block then raises ClientDisconnected. The connection calls back, so that no task or read has to watch for
+    the disconnect. On servers other than the gateway's own (`exchange` is None), disconnects are not noticed.
     """
 
     __slots__ = ("_exchange", "_task")
 
     def __init__(self, exchange: Exchange | None) -> None:
-        """Watch nothing yet."""
         self._exchange = exchange
         self._task: asyncio.Task[object] | None = None
 
     def __enter__(self) -> None:
-        """Begin; work for a client that is gone already is cancelled at its first wait."""
+        """Register for the disconnect. If it has happened already, the task is cancelled at its next await."""
         task = self._task = asyncio.current_task()
         if self._exchange is not None and task is not None:
             self._exchange.register(task.cancel)
@@ -34,7 +31,7 @@ class CancelOnDisconnect:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End, and tell a client's leaving from the process' own end."""
+        """Unregister; turn a cancellation by the client, but not one by the server, into ClientDisconnected."""
         exchange, task = self._exchange, self._task
         if exchange is None or task is None:
             return

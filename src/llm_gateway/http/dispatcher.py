@@ -1,4 +1,4 @@
-"""The outermost ASGI callable: gives every request its id, finds its handler, and answers with what it raises."""
+"""The outermost ASGI application: assigns request ids, finds handlers, and turns their errors into responses."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from llm_gateway.http.types import AsgiApp, Receive, Scope, Send, exchange_of, s
 class RouteTable:
     """Raw routes by (method, path), or by (method, path prefix)."""
 
-    # These meter, log and render their errors themselves.
+    # These write usage records and render their errors themselves.
     metered: dict[tuple[str, str], Handler] = field(default_factory=dict)
-    # What these raise becomes the error response.
+    # The dispatcher renders the errors that these raise.
     exact: dict[tuple[str, str], Handler] = field(default_factory=dict)
     prefix: dict[tuple[str, str], Handler] = field(default_factory=dict)
-    # How errors look on the paths of this table, and below `root`; None = as the dispatcher's own do.
+    # The error format on the paths of this table and below `root`; None = the dispatcher's.
     errors: ErrorFormat | None = None
-    # The prefix of all paths that belong to this table, known or not; None = there is none.
+    # A prefix of all paths that belong to this table, including unknown ones; None = no such prefix.
     root: str | None = None
 
     def paths(self) -> Iterator[tuple[str, bool]]:
@@ -41,7 +41,7 @@ class RouteTable:
 
 
 class UnmeteredRequest(NamedTuple):
-    """A finished request that used no model: the admin API, lists of models, health, unknown paths."""
+    """A finished request without a usage record: the admin API, model lists, health checks, unknown paths."""
 
     request_id: str
     method: str
@@ -52,7 +52,7 @@ class UnmeteredRequest(NamedTuple):
 
 
 class Dispatcher:
-    """Raw routes first, then the FastAPI application (`fallback`) for everything else."""
+    """Serves raw routes itself and passes everything else to the FastAPI application (`fallback`)."""
 
     def __init__(
         self,
@@ -63,11 +63,11 @@ class Dispatcher:
         new_id: Callable[[], str],
         on_unmetered: Callable[[UnmeteredRequest], None],
     ) -> None:
-        """Report requests without a usage row to `on_unmetered`; `errors` renders where no table does."""
+        """Pass requests without a usage record to `on_unmetered`; `errors` is the format where no table has one."""
         self._metered: dict[tuple[str, str], Handler] = {}
         self._exact: dict[tuple[str, str], Handler] = {}
         self._prefixes: list[tuple[str, str, Handler]] = []
-        # By path (True = a prefix), the first match counts.
+        # By path, or by prefix if the flag is set; the first match wins.
         self._formats: list[tuple[str, bool, ErrorFormat]] = []
         self._fallback = fallback
         self._guards = guards
@@ -78,7 +78,7 @@ class Dispatcher:
             self._add(table)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        """Serve one HTTP request. Not `async`, which saves a frame for each request."""
+        """Serve one HTTP request. Not `async`, which saves a frame per request."""
         handler = self._metered.get((scope["method"], scope["path"]), self._serve_unmetered)
         return handler(scope, receive, send, self._new_id())
 
@@ -92,7 +92,7 @@ class Dispatcher:
             self._formats += [(path, is_prefix, table.errors) for path, is_prefix in table.paths()]
 
     def _guarded(self, guard: Guard, handler: Handler) -> Handler:
-        """Return the handler of a metered route behind a guard; unguarded routes pay nothing for guards."""
+        """Return a guarded handler of a metered route; routes without a guard have no overhead."""
 
         def serve(scope: Scope, receive: Receive, send: Send, request_id: str) -> Awaitable[None]:
             if guard.check(scope) is None:

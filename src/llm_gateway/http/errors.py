@@ -1,4 +1,4 @@
-"""The one place where an error becomes bytes, whether or not the response has begun."""
+"""Sends errors to clients, before and after the response has begun."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llm_gateway.http.types import Message, Send
 
 
 class TrackedSend:
-    """ASGI's `send` that puts the request id into the response, and notes how far the response has come."""
+    """ASGI's `send` that adds the request id to the response and tracks the response's progress."""
 
     __slots__ = ("_request_id", "_send", "complete", "status")
 
@@ -45,13 +45,13 @@ def render(errors: ErrorFormat, error: GatewayError, request_id: str) -> tuple[i
     if error.retry_after is not None:
         headers += ((b"retry-after", b"%d" % max(math.ceil(error.retry_after), 1)),)
     if isinstance(error, (BodyTooLarge, BodyTimedOut)):
-        # The unread rest of the body would be taken for the next request.
+        # The unread rest of the body would be parsed as the next request.
         headers += ((b"connection", b"close"),)
     return status, headers, body
 
 
 async def send_error(send: Send, errors: ErrorFormat, error: Exception, request_id: str) -> None:
-    """Answer a request whose work raised `error`, and whose response has not begun."""
+    """Answer a request with `error`; its response must not have begun."""
     if isinstance(error, ClientDisconnected):
         return
     status, headers, body = render(errors, as_gateway_error(error, request_id), request_id)
@@ -62,24 +62,24 @@ async def send_error(send: Send, errors: ErrorFormat, error: Exception, request_
 async def send_error_unless_begun(
     send: TrackedSend, errors: ErrorFormat, error: Exception, request_id: str
 ) -> None:
-    """Answer a request whose work raised `error`; a response that has begun is cut."""
+    """Answer a request with `error`. If its response has begun, log the error and truncate the response."""
     if not send.status:
         await send_error(send, errors, error, request_id)
     elif not isinstance(error, ClientDisconnected):
         log_fault(error, request_id)
         if not send.complete:
-            # The server closes the connection, so that the client sees a cut response.
+            # The server closes the connection, so that the client sees a truncated response.
             raise error
 
 
 async def end_stream(send: Send, stream: ByteStream, fault: Exception, request_id: str) -> None:
-    """End a stream that has begun, and whose work raised `fault`."""
+    """End a stream that has begun with the error for `fault`."""
     last = await stream.fail(as_gateway_error(fault, request_id), begun=True)
     await send({"type": "http.response.body", "body": last})
 
 
 def as_gateway_error(error: Exception, request_id: str) -> GatewayError:
-    """Return what the client gets; an error that is not meant for clients is logged."""
+    """Return the error for the client; log an exception that is not a GatewayError."""
     if isinstance(error, GatewayError):
         return error
     log_fault(error, request_id)
@@ -87,5 +87,5 @@ def as_gateway_error(error: Exception, request_id: str) -> GatewayError:
 
 
 def log_fault(error: Exception, request_id: str) -> None:
-    """Log a fault of the gateway with its traceback."""
-    logger.opt(exception=error).error("Request {} failed by a fault of the gateway.", request_id)
+    """Log an internal error with its traceback."""
+    logger.opt(exception=error).error("Request {} failed with an internal error.", request_id)

@@ -1,4 +1,4 @@
-"""Gives FastAPI's own errors, and the gateway's errors from its routes, the gateway's error format."""
+"""Renders FastAPI's errors, and errors raised in its routes, in the gateway's format."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _BAD_REQUEST, _NOT_FOUND, _METHOD_NOT_ALLOWED = 400, 404, 405
 
 
 def add_error_handlers(app: FastAPI, errors: ErrorFormat) -> None:
-    """Make `app` answer with every error as `errors` renders it."""
+    """Make `app` render every error with `errors`."""
 
     def response(request: Request, error: GatewayError, extra: Mapping[str, str] | None = None) -> Response:
         status, headers, body = render(errors, error, request_id_of(request.scope))
@@ -57,7 +57,7 @@ def add_error_handlers(app: FastAPI, errors: ErrorFormat) -> None:
 
 def _from_status(request: Request, error: HTTPException) -> GatewayError:
     if error.status_code == _NOT_FOUND:
-        return NotFound(f"There is nothing at {request.url.path}. GET /docs shows what there is.")
+        return NotFound(f"There is nothing at {request.url.path}. GET /docs lists the paths.")
     if error.status_code == _METHOD_NOT_ALLOWED:
         return MethodNotAllowed(f"{request.url.path} does not take {request.method}.")
     made = BadRequest(str(error.detail))
@@ -66,7 +66,7 @@ def _from_status(request: Request, error: HTTPException) -> GatewayError:
 
 
 def _from_validation(faults: Sequence[Any]) -> GatewayError:
-    """Name the first field that is wrong, and say how many more are; values are never repeated."""
+    """Return an error that names the first invalid field and counts the others; it never contains values."""
     fault = faults[0]
     where = [str(part) for part in fault["loc"] if part not in {"body", "query", "path"}]
     field = ".".join(where) or None
@@ -74,6 +74,6 @@ def _from_validation(faults: Sequence[Any]) -> GatewayError:
         return BadRequest("The request body is not valid JSON.", code="invalid_json")
     if field is None:
         return Unprocessable("The request body must be a JSON object.", code="invalid_json")
-    more = f" ({len(faults) - 1} more fields are wrong too)" if len(faults) > 1 else ""
+    more = f" ({len(faults) - 1} more invalid fields)" if len(faults) > 1 else ""
     message = f"{field}: {fault['msg'].removeprefix('Value error, ')}{more}"
     return Unprocessable(message, param=field)

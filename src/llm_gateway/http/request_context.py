@@ -1,4 +1,4 @@
-"""What the gateway reads from a request's head."""
+"""Reads the headers of a request that the gateway acts on."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Final
 from llm_gateway.flow.ports.dialect import Dialect
 from llm_gateway.http.types import Exchange, Scope
 
-# The client's headers that are sent to a provider (C41); no other is.
+# The only client headers that are sent to a provider (C41).
 FORWARDED: Final = frozenset({b"traceparent", b"tracestate", b"idempotency-key", b"openai-beta"})
 _LONGEST_CLIENT_ID = 128
 _CONTEXT = "context"
 
 
 class RequestContext:
-    """The headers that the gateway acts on, without the body's length."""
+    """The headers that the gateway acts on, except Content-Length."""
 
     __slots__ = (
         "api_key",
@@ -26,7 +26,7 @@ class RequestContext:
     )
 
     def __init__(self, scope: Scope, dialect: Dialect) -> None:
-        """Read the headers; of a header that is there twice the last one counts."""
+        """Read the headers. If a header is repeated, the last one counts."""
         headers = dict(scope["headers"])
         self.api_key = dialect.identify(headers)
         client_id = headers.get(b"x-request-id")
@@ -44,14 +44,14 @@ class RequestContext:
 
 
 def context_of(scope: Scope, exchange: Exchange | None, dialect: Dialect) -> RequestContext:
-    """Return what the head says; consecutive requests of a connection with equal heads are read once."""
-    kept = None if exchange is None else exchange.head_state
-    if kept is None:
+    """Return the context of a request; equal heads in a row on one connection share one context."""
+    state = None if exchange is None else exchange.head_state
+    if state is None:
         return RequestContext(scope, dialect)
     # Equal heads have equal paths, and so the same dialect.
-    context: RequestContext | None = kept.get(_CONTEXT)
+    context: RequestContext | None = state.get(_CONTEXT)
     if context is None:
-        context = kept[_CONTEXT] = RequestContext(scope, dialect)
+        context = state[_CONTEXT] = RequestContext(scope, dialect)
     return context
 
 

@@ -1,4 +1,4 @@
-"""Sends replies: whole ones, and streams that are closed however they end."""
+"""Sends replies: whole ones and streams. Streams are always closed."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from llm_gateway.http.types import Exchange, Send
 
 _STREAM_HEADERS: Headers = (
     (b"cache-control", b"no-cache"),
-    # Tells a buffering proxy in front of the gateway (nginx) to pass every event on at once.
+    # Tells a buffering proxy (nginx) in front of the gateway to pass events on immediately.
     (b"x-accel-buffering", b"no"),
 )
 
 
 async def send_json(send: Send, body: bytes, request_id: str, *, status: int = 200) -> None:
-    """Answer with JSON of the gateway's own."""
+    """Send a JSON response of the gateway itself."""
     headers: Headers = (
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
@@ -28,7 +28,7 @@ async def send_json(send: Send, body: bytes, request_id: str, *, status: int = 2
 async def send_reply(
     send: Send, reply: Reply, dialect: Dialect, request_id: str, exchange: Exchange | None
 ) -> None:
-    """Answer with what the pipeline returned. Raises only while the response has not begun."""
+    """Send a reply of the pipeline. Raises only if the response has not begun."""
     if isinstance(reply, WholeReply):
         await _send_whole(send, reply, dialect, request_id)
         return
@@ -65,7 +65,7 @@ async def _send_stream(
 ) -> None:
     try:
         data, last = await reply.next()
-    except Exception as fault:  # noqa: BLE001 - the usage row has to say what the client gets
+    except Exception as fault:  # noqa: BLE001 - the usage record must match the response
         error = as_gateway_error(fault, request_id)
         await reply.fail(error, begun=False)
         raise error from None
@@ -86,6 +86,6 @@ async def _send_stream(
             if direct is not None and (sink := direct.sink()) is not None:
                 await reply.relay(sink)
             data, last = await reply.next()
-        except Exception as fault:  # noqa: BLE001 - whatever it is, the client must not take the stream for complete
+        except Exception as fault:  # noqa: BLE001 - the client must not take the stream for complete
             await end_stream(send, reply, fault, request_id)
             return

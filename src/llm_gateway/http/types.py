@@ -1,4 +1,4 @@
-"""ASGI's shapes, and what our own server offers beside them, for the type checker."""
+"""ASGI's types, and the extension that the gateway's own server offers."""
 
 from __future__ import annotations
 
@@ -17,48 +17,47 @@ _REQUEST_ID = "llm_gateway.request_id"
 
 
 class Exchange(Protocol):
-    """One request on our own server, which knows cheaper ways than ASGI's messages."""
+    """One request on the gateway's own server, with cheaper operations than ASGI's messages."""
 
-    # The client left before its response was complete.
+    # The client disconnected before its response was complete.
     gone: bool
-    # What an earlier request with the same head left for this one, its content-length aside; None when there
-    # was none.
+    # State shared by consecutive requests with the same head, apart from Content-Length; None if there is none.
     head_state: dict[str, Any] | None
 
     async def send(self, message: Message) -> None:
-        """Be ASGI's `send`, unless something between the server and the application has put its own in its place."""
+        """ASGI's `send`. A middleware may pass a different one to the application."""
 
     def register(self, callback: Callable[[], object]) -> None:
-        """Have `callback` called once if the client leaves before its response is complete, or has left already."""
+        """Call `callback` once if the client disconnects before its response is complete, or has already."""
 
     def unregister(self) -> None:
-        """Call nothing any more."""
+        """Remove the callback."""
 
     def receive_nowait(self) -> Message | None:
-        """Return the whole body's message if it has come, else None."""
+        """Return the message with the whole body if it has arrived, None otherwise."""
 
     def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
-        """Send a whole response, its content-length left out of `headers`; False when it must go by `send`."""
+        """Send a whole response and return True; False if it must go through `send`. Adds Content-Length."""
 
     def sink(self) -> Callable[[bytes], bool] | None:
-        """Return what sends a piece of a streamed body at once, and tells whether another may follow.
+        """Return a function that sends a piece of a streamed body and returns whether to send another.
 
-        It may not when the client is slow or gone. None when pieces must go by `send`, now or at all.
+        It returns False when the client is slow or gone. None if pieces must go through `send`.
         """
 
 
 def exchange_of(scope: Scope) -> Exchange | None:
-    """Return what our own server offers for this request, None on any other server."""
+    """Return the extension of the gateway's own server; None on other servers."""
     extensions = scope.get("extensions")
     return extensions.get(_EXTENSION) if extensions else None
 
 
 def set_request_id(scope: Scope, request_id: str) -> None:
-    """Leave the request's id for the applications behind the dispatcher."""
+    """Store the request id for applications behind the dispatcher."""
     scope[_REQUEST_ID] = request_id
 
 
 def request_id_of(scope: Scope) -> str:
-    """Return the id that the dispatcher gave the request, "" without a dispatcher."""
+    """Return the id that the dispatcher set, "" without a dispatcher."""
     request_id: str = scope.get(_REQUEST_ID, "")
     return request_id

@@ -1,4 +1,4 @@
-"""What a surface is: the routes of one client dialect, and their part of the OpenAPI document."""
+"""A surface: the routes of one client API, and their part of the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llm_gateway.http.dispatcher import RouteTable
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surface:
-    """An API that clients speak."""
+    """One client API."""
 
     name: str
     routes: Callable[[DataPlane, Prober], RouteTable]

@@ -1,4 +1,4 @@
-"""Counts the tokens of an exchange whose provider did not: with a tokenizer, else by length."""
+"""Counts the tokens of a request and its reply if the provider did not: with a tokenizer, else by length."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 @dataclass(frozen=True, slots=True)
 class _TextReader:
-    """Where the texts of one endpoint's requests and replies are."""
+    """Finds the texts in one endpoint's requests and replies."""
 
     # Returns the texts, and the tokens to add for what is not text.
     prompt: Callable[[ModelRequest], tuple[list[str], int]]
@@ -64,7 +64,7 @@ _READERS: Mapping[EndpointName, _TextReader] = {
 async def count_whole(
     counter: TokenCounter, request: ModelRequest, upstream_model: str, body: bytes
 ) -> Usage:
-    """Count a unary exchange: the request and every choice of the reply's `body`."""
+    """Count a unary request and every choice of the reply's `body`."""
     try:
         reply = msgspec.json.decode(body)
     except _UNREADABLE:
@@ -76,7 +76,7 @@ async def count_whole(
 async def count_stream(
     counter: TokenCounter, request: ModelRequest, upstream_model: str, sample: StreamSample
 ) -> Usage:
-    """Count a stream from the part of it that was kept; beyond that part, in proportion."""
+    """Count a stream from its sample; extrapolate to its whole size."""
     unseen = sample.total_bytes - sample.sampled_bytes
     chunks = _chunks(sample.blocks)
     texts = _READERS[request.endpoint].stream(chunks)
@@ -84,7 +84,7 @@ async def count_stream(
     if not unseen:
         return usage
     seen = usage.completion_tokens
-    # Text in large events is nearly all that they are; in small ones it is a part that stays the same.
+    # The share of text in the bytes is nearly constant over a stream.
     completion = (
         round(seen * sample.total_bytes / sample.sampled_bytes) if seen else unseen // _BYTES_PER_TOKEN
     )
@@ -101,7 +101,7 @@ async def _count(
     asked, overhead = _READERS[request.endpoint].prompt(request)
     prompt = await counter.count(encoding, asked)
     completion = await counter.count(encoding, reply)
-    # What a provider keeps is a part of the prompt that nobody here has seen.
+    # Content stored at the provider is part of the prompt, but unknown here.
     counted = prompt is not None and completion is not None and request.stateful_field is None
     prompt = _by_length(asked) if prompt is None else prompt
     completion = _by_length(reply) if completion is None else completion

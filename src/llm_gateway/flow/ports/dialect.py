@@ -1,7 +1,7 @@
-"""What a client speaks on one route: its identity, its request, its replies, streams and errors as bytes.
+"""The API format of one route: how it reads keys and requests, and encodes replies, streams and errors.
 
-Inside the gateway a request and its reply have one form, the *canonical* one: OpenAI's, of the request's endpoint. A
-dialect translates at the edge. OpenAI's own dialects pass the bytes as they came.
+Inside the gateway, requests and replies have one *canonical* form: OpenAI's, for the request's endpoint. A dialect
+translates at the edge. OpenAI's own dialects pass bytes through unchanged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 
 class PresentedKey:
-    """An API key as a client sends it, hashed once however many of its requests bring it."""
+    """An API key as the client sent it. The hash is computed once, even when many requests share the object."""
 
     __slots__ = ("_digest", "_text")
 
@@ -37,7 +37,7 @@ class PresentedKey:
 
 
 class Attribution(msgspec.Struct, frozen=True, kw_only=True):
-    """On whose behalf a client sends a request, as the request itself says; None where it does not say."""
+    """On whose behalf a client sends a request, according to the request itself; None where it does not say."""
 
     tenant: str | None = None
     project: str | None = None
@@ -50,7 +50,7 @@ NO_ATTRIBUTION: Final = Attribution()
 
 
 class ErrorResponse(NamedTuple):
-    """An error as a client gets it. `headers` lack the content length, the request id and the time to wait."""
+    """An error as the client receives it. `headers` lack content-length, x-request-id and retry-after."""
 
     status: int
     headers: Headers
@@ -58,44 +58,44 @@ class ErrorResponse(NamedTuple):
 
 
 class ErrorFormat(Protocol):
-    """How errors look to a client."""
+    """Encodes errors for clients."""
 
     def error_response(self, error: GatewayError, request_id: str) -> ErrorResponse:
-        """Return the response. Pure: the usage row counts the bytes of one call, the client gets those of another."""
+        """Return the response. Must be pure: one call is for the usage record, another for the client."""
 
 
 class StreamEncoder(Protocol):
     """Translates one canonical event stream for the client."""
 
     def feed(self, events: bytes) -> bytes:
-        """Take whole canonical events, without any [DONE]; return bytes for the client, b"" for none."""
+        """Translate complete canonical events, never [DONE]; return bytes for the client, possibly b""."""
 
     def end(self) -> bytes:
-        """Return what ends a stream that is complete."""
+        """Return the bytes that end a complete stream."""
 
     def fail(self, error: GatewayError) -> bytes:
-        """Return what ends a stream that failed; the client must be able to tell it from a complete one."""
+        """Return the bytes that end a failed stream; clients must be able to tell it from a complete one."""
 
 
 class Dialect(ErrorFormat, Protocol):
-    """One route of a surface. Every method is synchronous and does no I/O."""
+    """The format of one route of a surface. Every method is synchronous and does no I/O."""
 
-    # Of a whole reply and of a stream: the content type, and what else the dialect asks for.
+    # Headers of a whole reply and of a stream: the content type, and any others of the dialect.
     reply_headers: Headers
     stream_headers: Headers
-    # Translates the canonical body of a whole reply; None = it passes as it came.
+    # Translates the canonical body of a whole reply; None = it passes through unchanged.
     encode_reply: Callable[[ModelRequest, bytes], bytes] | None
-    # What ends a complete stream that passes as it came.
+    # Ends a complete stream that passes through unchanged.
     stream_end: bytes
 
     def identify(self, headers: Mapping[bytes, bytes]) -> PresentedKey | None:
-        """Return the key that the request brings, None when it brings none; names are in lower case."""
+        """Return the key of the request, None without one. Names in `headers` are in lower case."""
 
     def read(self, body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> tuple[ModelRequest, Attribution]:
-        """Read a request's body into its canonical form; raise BadRequest that names the field."""
+        """Parse a request's body into its canonical form; raise BadRequest that names the field."""
 
     def open_stream(self, request: ModelRequest) -> StreamEncoder | None:
-        """Return the translator of the stream that answers `request`; None = its bytes pass as they came."""
+        """Return an encoder for the stream that answers `request`; None = it passes through unchanged."""
 
     def stream_error(self, error: GatewayError, tail: StreamTail) -> bytes:
-        """Return what ends a failed stream that passed as it came; `tail` says how it stood."""
+        """Return the bytes that end a failed stream that passed through unchanged; `tail` is its state."""

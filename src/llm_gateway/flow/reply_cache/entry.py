@@ -9,12 +9,12 @@ from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.sse import event_data, split_events
 
-# Finish reasons that do not depend on the request alone: the next try may end differently.
+# Finish reasons that may differ for the same request: the next attempt may end well.
 _UNCACHEABLE_ENDS = frozenset({"content_filter", "error"})
 
 
 class CachedReply(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
-    """A reply as its client received it, and its usage. `stored_at` is in Unix microseconds."""
+    """A reply in its canonical form, and its usage. `stored_at` is in Unix microseconds."""
 
     body: bytes
     status: int
@@ -26,7 +26,7 @@ class CachedReply(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc
     stored_at: int
 
 
-# Headers that are true for the original request only.
+# Headers that apply only to the original request.
 _REQUEST_HEADERS = frozenset({b"x-llm-gateway-attempts"})
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(CachedReply).decode
@@ -78,7 +78,7 @@ class _Response(msgspec.Struct, gc=False):
 
 
 class _Content(msgspec.Struct, gc=False):
-    """The fields that decide, of a whole reply or of one stream event."""
+    """The fields of a whole reply, or of one stream event, that decide whether it may be cached."""
 
     choices: list[_Choice] | None = None
     error: msgspec.Raw = msgspec.Raw(b"null")

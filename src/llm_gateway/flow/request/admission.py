@@ -1,4 +1,4 @@
-"""Decides whether a request may go on: who it is, and whether it may use the model."""
+"""Admits requests: checks the gateway's state, the API key, and access to the model."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ ANONYMOUS: Final = Principal(Credential(id=0, name="anonymous", key_hash=b""))
 
 
 def current_snapshot(gateway: Gateway, *, admitted: bool) -> Snapshot:
-    """Return the configuration for this request, read once; raise Unavailable when no work is taken."""
+    """Return the configuration for this request; raise Unavailable when the gateway takes no requests."""
     if gateway.lifecycle.draining:
         message = "The gateway is shutting down; send the request again."
         raise Unavailable(message, code="draining", retry_after=1)
     if not admitted:
-        message = "The gateway has as many requests in flight as it may (MAX_CONCURRENCY); try again shortly."
+        message = (
+            "The gateway has reached its limit of concurrent requests (MAX_CONCURRENCY); try again shortly."
+        )
         raise Unavailable(message, code="overloaded", retry_after=1)
     snapshot = gateway.snapshots.current
     if snapshot is None:
-        message = "The gateway has no configuration yet: its database has not answered since it started."
+        message = "The gateway has no configuration yet: it could not read its database since it started."
         raise Unavailable(message, code="not_ready", retry_after=1)
     return snapshot
 
 
 def authenticate(gateway: Gateway, snapshot: Snapshot, api_key: PresentedKey | None) -> Principal:
-    """Return whose key it is; raise Unauthenticated."""
+    """Return the owner of the key; raise Unauthenticated when it is missing, unknown or disabled."""
     if api_key is None:
         if gateway.options.allow_anonymous and not snapshot.has_credentials:
             return ANONYMOUS
@@ -37,7 +39,7 @@ def authenticate(gateway: Gateway, snapshot: Snapshot, api_key: PresentedKey | N
         raise Unauthenticated(message)
     account = snapshot.account(api_key.digest(gateway.hasher))
     if account is None or not account.credential.is_enabled:
-        message = "The API key is not valid: it is unknown or disabled. Ask the gateway's admin for one."
+        message = "The API key is unknown or disabled. Ask the gateway administrator for a valid one."
         raise Unauthenticated(message)
     return account
 
@@ -45,5 +47,5 @@ def authenticate(gateway: Gateway, snapshot: Snapshot, api_key: PresentedKey | N
 def authorise(account: Principal, model: str) -> None:
     """Raise Forbidden unless the credential may use the model."""
     if model not in account.models:
-        message = f"This API key may not use the model '{model}'. Ask the gateway's admin to allow it."
+        message = f"This API key may not use the model '{model}'. Ask the gateway administrator for access."
         raise Forbidden(message, param="model")

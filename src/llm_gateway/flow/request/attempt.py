@@ -1,4 +1,4 @@
-"""One try of one deployment: from the upstream request to a reply, or to the reason why there is none."""
+"""One attempt: sends a request to one deployment and returns its reply, or raises why there is none."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from llm_gateway.wire.errors import BadReply
 
 _ERROR_BODY_LIMIT = 256 * 1024
 _ERROR_BODY_TIMEOUT = 10.0
-# Characters of a header that lists field names; proxies bound a response's head.
+# Characters of a header that lists field names; proxies limit the size of response headers.
 _LONGEST_LIST = 1024
 
 
 class Attempt:
-    """One try of one deployment."""
+    """One request to one deployment."""
 
     __slots__ = (
         "_adapter", "_begun", "_call", "_candidate", "_deadline", "_deployment", "_gateway", "_ignored_fields",
@@ -65,11 +65,11 @@ class Attempt:
         timeouts = candidate.route.rules.timeouts
         timeout = timeouts.first_content if request.stream else timeouts.total
         self._deadline = now + (timeout or gateway.options.llm_timeout)
-        # Before the first wait, so that a half-open breaker lets no second request through.
+        # Before the first await, so that a half-open breaker admits only one request.
         self._permit = candidate.state.admit(now)
 
     async def run(self) -> WholeReply | StreamReply:
-        """Return the reply; raise AttemptFailed or UnsupportedField, with the deployment's permit released."""
+        """Return the reply; raise AttemptFailed or UnsupportedField after settling the deployment's permit."""
         permit = self._permit
         try:
             reply = await (self._stream() if self._request.stream else self._whole())
@@ -87,7 +87,7 @@ class Attempt:
         return reply
 
     async def _whole(self) -> WholeReply:
-        """Read the whole reply before anything is sent: a cut one is a failed attempt, not half an answer."""
+        """Read the whole reply before sending anything: a truncated one is a failed attempt, not half an answer."""
         gateway = self._gateway
         reply = await self._send()
         try:
@@ -113,7 +113,7 @@ class Attempt:
         return WholeReply(reply.status, body, canonical)
 
     async def _stream(self) -> StreamReply:
-        """Hold the first events back until one has content, or for COMMIT_HOLD seconds."""
+        """Hold back the first events until one has content, or for COMMIT_HOLD seconds."""
         reply = await self._send()
         committed = False
         reader = self._adapter.stream(self._request, event_limit=self._gateway.options.max_reply_bytes)
@@ -140,34 +140,34 @@ class Attempt:
     async def _until_commit(self, reply: UpstreamReply, reader: ReplyStream) -> bytes:
         clock = self._gateway.clock
         held: list[bytes] = []
-        let_go: float | None = None
+        hold_until: float | None = None
         while not reader.content_seen and not reader.done:
-            until = self._deadline if let_go is None else min(self._deadline, let_go)
+            until = self._deadline if hold_until is None else min(self._deadline, hold_until)
             left = until - clock.monotonic()
             try:
                 if left <= 0:
-                    # With a flood of comments, a read never times out.
+                    # Frequent comments keep single reads from timing out.
                     raise TransportError("timeout", "no content in time")
                 data = await reply.read(left)
             except TransportError as fault:
-                if fault.kind == "timeout" and let_go is not None and until == let_go:
+                if fault.kind == "timeout" and hold_until is not None and until == hold_until:
                     break
                 raise
             out = reader.feed(data) if data else reader.end()
             if reader.refusal is not None:
                 raise from_reply(reader.refusal, self._deployment)
-            if not data and _nothing_came(reader):
+            if not data and _is_empty(reader):
                 raise TransportError("cut", "the provider's stream ended before it began")
             if out:
                 held.append(out)
-                if let_go is None:
-                    let_go = clock.monotonic() + self._gateway.options.commit_hold
+                if hold_until is None:
+                    hold_until = clock.monotonic() + self._gateway.options.commit_hold
             if not data:
                 break
         return b"".join(held)
 
     async def _one_chunk(self, reply: UpstreamReply, reader: ReplyStream) -> bytes:
-        """Read JSON that answers a streamed request, as the events of a stream."""
+        """Convert a JSON reply to a streamed request into the events of a stream."""
         out = reader.whole(await reply.read_all(self._gateway.options.max_reply_bytes, self._time_left()))
         if reader.refusal is not None:
             raise from_reply(reader.refusal, self._deployment)
@@ -181,11 +181,11 @@ class Attempt:
         request.connect_timeout = timeouts.connect
         self._ignored_fields = request.ignored_fields
         self._meter.attempt(self._deployment, self._begun)
-        patience = self._time_left()
+        timeout = self._time_left()
         if timeouts.first_content is not None:
-            patience = min(patience, timeouts.first_content)
+            timeout = min(timeout, timeouts.first_content)
         try:
-            reply = await self._gateway.upstream.send(request, patience)
+            reply = await self._gateway.upstream.send(request, timeout)
         except TransportError as fault:
             raise from_transport(fault) from None
         if 200 <= reply.status < 300:
@@ -209,13 +209,13 @@ class Attempt:
         try:
             token = await gateway.tokens.token(deployment.provider_id, grant, secret, self._time_left())
         except TransportError as fault:
-            # Counts as an attempt, though nothing was sent to the provider itself.
+            # Counts as an attempt, although nothing was sent to the provider itself.
             self._meter.attempt(deployment, self._begun)
             raise from_transport(fault) from None
         return msgspec.structs.replace(deployment, secret=token)
 
     def _headers(self) -> Headers:
-        """Name the public model, the attempts, and the fields that were not sent to the provider."""
+        """Return headers with the public model, the number of attempts, and the ignored fields."""
         headers = _answered_by(self._candidate.route.model, self._meter.attempts)
         if self._ignored_fields and (named := _named(self._ignored_fields)):
             headers += ((b"x-llm-gateway-ignored", named.encode()),)
@@ -248,7 +248,7 @@ class Attempt:
 
 @lru_cache(maxsize=1024)
 def _answered_by(model: str, attempts: int) -> Headers:
-    """Return the headers that most replies have; a model whose name no header can hold is not named."""
+    """Return the headers that most replies have; the model only if a header can hold its name."""
     count = (b"x-llm-gateway-attempts", b"%d" % attempts)
     if model.isascii() and model.isprintable():
         return ((b"x-llm-gateway-model", model.encode()), count)
@@ -256,7 +256,7 @@ def _answered_by(model: str, attempts: int) -> Headers:
 
 
 def _named(ignored_fields: tuple[str, ...]) -> str:
-    """Return field names for a header: as many as fit, and "..." for the rest."""
+    """Return field names for a header: as many as fit, then "..." if some were left out."""
     names = [name for name in ignored_fields if name.isascii() and name.isprintable()]
     text = ", ".join(names)
     if len(text) <= _LONGEST_LIST:
@@ -265,5 +265,5 @@ def _named(ignored_fields: tuple[str, ...]) -> str:
     return f"{whole}, ..." if whole else "..."
 
 
-def _nothing_came(reader: ReplyStream) -> bool:
+def _is_empty(reader: ReplyStream) -> bool:
     return not (reader.content_seen or reader.done)

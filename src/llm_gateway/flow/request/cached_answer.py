@@ -1,4 +1,4 @@
-"""Answers from the reply cache where the rules and the client allow it, and stores what providers answer."""
+"""Answers from the reply cache if the rules and the client allow it, and stores the replies of providers."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ HEADER: Final = b"x-llm-gateway-cache"
 # Values of that header.
 _DIRECTIVES = frozenset({"on", "refresh", "off", "bypass"})
 _ENABLING = frozenset({"on", "refresh"})
-# A request that has waited for so many identical ones without a result is sent on its own.
-_PATIENCE = 2
+# After waiting for this many identical requests without a result, a request is sent on its own.
+_MAX_FRUITLESS_WAITS = 2
 
 
 async def answer_with_cache(
@@ -39,7 +39,7 @@ async def answer_with_cache(
     meter: Meter,
     ask: Ask,
 ) -> Reply:
-    """Return a cached reply, or what `ask` returns; a header says which. Raises what `ask` does, and BadRequest."""
+    """Return a cached reply, or that of `ask`; a header tells which. Raise BadRequest for an unknown directive."""
     directive = _directive(call)
     store = gateway.replies
     rules = _rules(account, route, directive)
@@ -129,14 +129,14 @@ class _Lookup:
         return await self.ask_and_store() if cached is None else self._replay(cached)
 
     async def share(self) -> Reply:
-        """Find a reply, or wait for an identical request in flight, or be the one that others wait for.
+        """Return a cached reply, or that of an identical request in flight; send the request if there is neither.
 
-        The wait is LLM_TIMEOUT at most in all.
+        Waits at most LLM_TIMEOUT seconds in total.
         """
         clock = self._gateway.clock
         until = clock.monotonic() + self._gateway.options.llm_timeout
         fruitless = 0
-        while fruitless < _PATIENCE:
+        while fruitless < _MAX_FRUITLESS_WAITS:
             flight = self._store.in_flight.get(self._key)
             if flight is None:
                 return await self._lead()
@@ -156,7 +156,7 @@ class _Lookup:
             flight.resolve(cached)
             return self._replay(cached)
         except asyncio.CancelledError:
-            # Its upstream is closed already: one of the waiting requests asks again.
+            # Its upstream call is closed already: one of the waiting requests sends another.
             flight.abandoned = True
             raise
         finally:
@@ -164,14 +164,14 @@ class _Lookup:
             flight.resolve(None)
 
     async def ask_and_store(self, flight: InFlightRequest | None = None) -> Reply:
-        """Return what the providers answer, and store it if it may be; waiting requests get it first."""
+        """Return the providers' reply and store it if possible; requests that wait for it get it first."""
         self._store.count("miss")
         reply = await self._ask()
         if not isinstance(reply, WholeReply):
             headers = reply.headers
 
             async def store(body: bytes) -> None:
-                await self._keep(self._entry(body, headers))
+                await self._store_entry(self._entry(body, headers))
 
             answer: Reply = RecordingStream(reply, store, self._store.largest)
         else:
@@ -179,16 +179,16 @@ class _Lookup:
             entry = self._entry(reply.canonical, reply.headers)
             if flight is not None:
                 flight.resolve(entry)
-            await self._keep(entry)
+            await self._store_entry(entry)
         answer.headers += ((HEADER, b"miss"),)
         return answer
 
     def _entry(self, body: bytes, headers: Headers) -> CachedReply | None:
-        """Return the reply's cache entry; None when it is not a complete, successful one of this model's own."""
+        """Return the reply's cache entry; None unless the reply is complete, successful and from this model."""
         record = self._meter.record
         if record is None or record.outcome != "ok":
             return None
-        # A fallback's answer would outlive the failure that caused it.
+        # A fallback model's answer would outlive the failure that caused the fallback.
         own = {(one.provider_key, one.upstream_model) for one in self._route.deployments}
         if (record.provider, record.upstream_model) not in own:
             return None
@@ -196,7 +196,7 @@ class _Lookup:
             return None
         return make_cached_reply(body, headers, record, self._gateway.clock.unix_us())
 
-    async def _keep(self, entry: CachedReply | None) -> None:
+    async def _store_entry(self, entry: CachedReply | None) -> None:
         if entry is not None:
             await self._store.store(self._key, entry, self._ttl)
 

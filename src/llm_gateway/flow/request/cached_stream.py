@@ -1,4 +1,4 @@
-"""How a stream is recorded for the reply cache, and how it is replayed from there."""
+"""Records streams for the reply cache, and replays cached ones."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _OK = 200
 
 
 class RecordingStream:
-    """A stream whose canonical events, if they are at most `limit` bytes, are handed to `store` at its end."""
+    """A stream that passes its canonical events to `store` at its end, if they have at most `limit` bytes."""
 
     __slots__ = ("_pieces", "_room", "_store", "_stream", "headers")
 
@@ -28,7 +28,7 @@ class RecordingStream:
         stream.recorder = self._record
 
     async def next(self) -> tuple[bytes, bool]:
-        """Return the next bytes, and whether they are the last: then the stream is stored already."""
+        """Return the next bytes, and whether they are the last; the stream is stored before the last are returned."""
         data, last = await self._stream.next()
         if last and self._room >= 0:
             await self._store(b"".join(self._pieces))
@@ -53,7 +53,7 @@ class RecordingStream:
 
 
 class ReplayedStream:
-    """A cached stream, sent to another client in one piece."""
+    """A cached stream, sent to a client in one piece."""
 
     __slots__ = ("_dialect", "_meter", "_reply", "_request", "headers")
 
@@ -80,12 +80,12 @@ class ReplayedStream:
         """Return at once: `next` sends everything."""
 
     async def fail(self, error: GatewayError, *, begun: bool) -> bytes:
-        """Report a stream that could not be encoded; nothing was sent yet."""
+        """Report a stream that could not be encoded; nothing has been sent."""
         if not (begun or self._meter.reported):
             self._meter.refuse(error)
         return b""
 
     def close(self) -> None:
-        """Report a client that left before anything was sent to it."""
+        """Report an aborted request if the stream was not sent."""
         if not self._meter.reported:
             self._meter.abort(CLIENT_LEFT)

@@ -1,4 +1,4 @@
-"""Tries the deployments of a plan, in order, until one has given its first content: the commit."""
+"""Tries the deployments of a plan in order until one sends its first content: the commit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llm_gateway.flow.routing.plan import Plan
 async def dispatch(
     gateway: Gateway, call: Call, request: ModelRequest, plan: Plan, meter: Meter
 ) -> WholeReply | StreamReply:
-    """Return the first reply that a deployment of the plan gives; raise the error that the client gets."""
+    """Return the first reply of a deployment in the plan; raise the error for the client if none replies."""
     now = gateway.clock.monotonic()
     candidate = plan.first(now)
     try:

@@ -1,4 +1,4 @@
-"""What happens to a request, from its key to its reply: a table of contents of this room."""
+"""Handles a request, from its key to its reply: admission, routing, limits, cache and dispatch."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from llm_gateway.flow.request.dispatch import dispatch
 from llm_gateway.flow.request.reply import Reply
 from llm_gateway.flow.routing.plan import find_route, make_plan
 
-# Not awaitable when the body has arrived already, which saves a coroutine.
+# Returns the request itself if the body has arrived already, which saves a coroutine.
 ReadRequest = Callable[[Call], ModelRequest | Awaitable[ModelRequest]]
 
 
 async def handle(gateway: Gateway, call: Call, read_request: ReadRequest) -> Reply:
-    """Return the reply to one call; raise GatewayError. Either way exactly one record is reported.
+    """Return the reply to one call, or raise GatewayError. Exactly one usage record is reported in either case.
 
-    `read_request` reads and parses the body, after the key was checked.
+    `read_request` reads and parses the body; it is called after the key was checked.
     """
     meter = Meter(gateway, call)
     try:
@@ -72,5 +72,5 @@ async def handle(gateway: Gateway, call: Call, read_request: ReadRequest) -> Rep
 
 
 def strip_prefix(model: str, prefix: str | None) -> str:
-    """Remove `<prefix>/` from a model's name, once; other prefixes stay (S4.34 to S4.37)."""
+    """Remove one leading `<prefix>/` from a model's name; other prefixes stay (S4.34 to S4.37)."""
     return model.removeprefix(f"{prefix}/") if prefix else model

@@ -1,4 +1,4 @@
-"""Takes what must not leave the gateway out of what a provider says."""
+"""Removes secrets and addresses from a provider's error messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KEY_LIKE = re.compile(r"\b(?:sk|pk|rk|key)-[A-Za-z0-9_*\-]{6,}")
 
 
 def redact(text: str, deployment: Deployment) -> str:
-    """Replace the provider's secret, its address and anything that looks like a key."""
+    """Replace the provider's secret, its address and anything that looks like an API key; shorten the rest."""
     if deployment.secret is not None and (secret := deployment.secret.reveal()):
         text = text.replace(secret, "[secret]")
     text = text.replace(deployment.base_url, "[provider]")
@@ -27,7 +27,7 @@ def redact(text: str, deployment: Deployment) -> str:
 def refused(
     refusal: UpstreamErrorBody, status: int, deployment: Deployment, retry_after: float | None = None
 ) -> UpstreamRefused:
-    """Return the provider's refusal in its own words, made safe."""
+    """Return the provider's error with its own message, type, code and param, redacted."""
     message = refusal.message or f"The provider refused the request with status {status}."
 
     def safe(text: str | None) -> str | None:

@@ -1,4 +1,4 @@
-"""What the client gets: a whole reply, or a stream that owns the upstream reply until it is closed."""
+"""The reply to a request: a whole one, or a stream that owns the upstream reply until it is closed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OK = 200
 
 
 class WholeReply:
-    """A unary reply, reported before its first byte is sent; `body` is in the client's dialect."""
+    """A unary reply. `body` is in the client's dialect. Its usage record has been reported already."""
 
     __slots__ = ("body", "canonical", "headers", "status")
 
@@ -38,26 +38,26 @@ class WholeReply:
 class StreamReply:
     """A committed stream. Call `next` until its flag says that the bytes are the last, then `close`.
 
-    The usage record is reported before the last bytes are returned, and holds the size of what the client got. A
-    stream that is closed before that is reported as aborted: only the code that saw the end reports success.
+    The usage record is reported before the last bytes are returned and contains the size of everything sent. A
+    stream that is closed earlier is reported as aborted.
     """
 
     __slots__ = (
         "_candidate",
+        "_content_arrived",
         "_deadline",
         "_dialect",
         "_encoder",
+        "_error",
         "_fault",
         "_gateway",
         "_held",
         "_meter",
-        "_moved",
         "_permit",
         "_reader",
         "_released",
         "_request",
         "_sent",
-        "_trouble",
         "_upstream",
         "headers",
         "recorder",
@@ -78,12 +78,12 @@ class StreamReply:
     ) -> None:
         """Take over an upstream reply whose first events are `held`, and the permit of its deployment.
 
-        First content must come by `deadline`.
+        The first content must arrive before `deadline`.
         """
         self._dialect = dialect
-        # None = the client gets the canonical events as they come.
+        # None = the client receives the canonical events unchanged.
         self._encoder = dialect.open_stream(request)
-        # Is given the canonical events, without the stream's end.
+        # Receives the canonical events, without the end of the stream.
         self.recorder: Callable[[bytes], None] | None = None
         self._gateway = gateway
         self._request = request
@@ -94,12 +94,12 @@ class StreamReply:
         self._reader = reader
         self._held = held
         self._deadline = deadline
-        # Content came since the deadline was set.
-        self._moved = reader.content_seen
+        # Content arrived since the deadline was set.
+        self._content_arrived = reader.content_seen
         self._sent = False
         self._released = False
-        # Found while relaying; `next` acts on them. `_fault` is a bug of the gateway.
-        self._trouble: GatewayError | None = None
+        # Set while relaying; `next` acts on them. `_fault` is a bug in the gateway.
+        self._error: GatewayError | None = None
         self._fault: Exception | None = None
         self.headers: Headers = ()
 
@@ -111,21 +111,21 @@ class StreamReply:
             return await self._complete(held)
         if self._reader.refusal is not None:
             return await self._refused(held)
-        if self._trouble is not None:
-            return await self._fail(self._trouble, held)
+        if self._error is not None:
+            return await self._fail(self._error, held)
         if self._fault is not None:
             raise self._fault
         return await self._advance(held)
 
     async def relay(self, sink: Callable[[bytes], bool]) -> None:
-        """Send bytes to the client as they come, without a task switch, for as long as `sink` takes them.
+        """Send bytes to the client as they arrive, without a task switch, until `sink` returns False.
 
-        `sink` returns False when the client is slow or gone. Returns, and leaves the rest to `next`, when the
-        transport cannot relay, before the first content, and at anything but content.
+        `sink` does so when the client is slow or gone. Returns and leaves the rest to `next` before the first
+        content, at anything but content, and when the transport cannot relay.
         """
         reader, meter = self._reader, self._meter
-        # After a comment, `next` enforces how long content may stay away.
-        if self._held or not self._moved or reader.done:
+        # After a comment, `next` enforces the time limit for content.
+        if self._held or not self._content_arrived or reader.done:
             return
         meter.first_content()
         if self._encoder is not None or self.recorder is not None:
@@ -135,7 +135,7 @@ class StreamReply:
             try:
                 out = reader.feed(data)
             except BadReply:
-                self._trouble = _bad_reply()
+                self._error = _bad_reply()
                 return False
             if reader.done or reader.refusal is not None or b"data:" not in out:
                 self._held = out
@@ -148,10 +148,10 @@ class StreamReply:
         try:
             await self._upstream.relay(take, self._idle())
         except TransportError as fault:
-            self._trouble = _cut_error(fault)
+            self._error = _cut_error(fault)
 
     def _encoding(self, sink: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
-        """Return a sink that encodes what it is given, and corrects the count of bytes that `relay` keeps."""
+        """Return a sink that encodes events and corrects the number of bytes that `relay` counted."""
         meter = self._meter
 
         def encode_and_send(events: bytes) -> bool:
@@ -167,7 +167,7 @@ class StreamReply:
         return encode_and_send
 
     async def fail(self, error: GatewayError, *, begun: bool) -> bytes:
-        """End the stream after a fault of the gateway; return its last bytes, none if no response has begun."""
+        """End the stream after a bug in the gateway; return its last bytes, b"" if no response has begun."""
         meter = self._meter
         if meter.reported:
             return b""
@@ -180,7 +180,7 @@ class StreamReply:
             return b""
         usage, last = self._reader.usage, b""
         with suppress(Exception):
-            # The encoder or the counter may be what failed; then the client sees a cut stream.
+            # The encoder or the counter may have caused the fault; then the client sees a truncated stream.
             usage = usage or await self._count(self._reader.sample())
             last = self._last(b"", error)
         meter.response_bytes += len(last)
@@ -190,8 +190,8 @@ class StreamReply:
     async def _advance(self, held: bytes) -> tuple[bytes, bool]:
         if held and (data := self._encoded(held)):
             return self._out(data)
-        if self._moved:
-            # Only now: the time that a slow client takes is not the provider's.
+        if self._content_arrived:
+            # Only now: time spent on a slow client must not count against the provider.
             self._await_content()
         while True:
             try:
@@ -203,8 +203,8 @@ class StreamReply:
                 return await self._fail(_bad_reply())
             if self._reader.content_seen:
                 self._meter.first_content()
-                # Comments keep a connection warm, whether or not anybody is at work behind it.
-                self._moved = b"data:" in out
+                # Comments keep a connection open even when the provider makes no progress.
+                self._content_arrived = b"data:" in out
             if self._reader.refusal is not None:
                 return await self._refused(out)
             if self._reader.done or (not data and self._reader.finished):
@@ -216,10 +216,10 @@ class StreamReply:
                 return self._out(encoded)
 
     def close(self) -> None:
-        """Close the upstream reply at once; report the stream as aborted if its end was not seen."""
+        """Close the upstream reply immediately; report the stream as aborted if it did not end."""
         if not self._released:
             self._upstream.close()
-        # Has no effect once the permit was settled.
+        # No effect if the permit is settled already.
         self._permit.release()
         if not self._meter.reported:
             self._abandon()
@@ -229,13 +229,13 @@ class StreamReply:
         return data, False
 
     def _encoded(self, events: bytes) -> bytes:
-        """Return canonical events as the client gets them."""
+        """Return canonical events in the client's dialect; record them for the cache."""
         if self.recorder is not None:
             self.recorder(events)
         return events if self._encoder is None else self._encoder.feed(events)
 
     def _last(self, events: bytes, error: GatewayError | None) -> bytes:
-        """Return the last events, and what ends the stream."""
+        """Return the last events and the bytes that end the stream."""
         data = self._encoded(events) if events else events
         encoder, dialect = self._encoder, self._dialect
         if error is None:
@@ -248,15 +248,15 @@ class StreamReply:
         return self._candidate.route.rules.timeouts.idle or self._gateway.options.llm_timeout
 
     def _await_content(self) -> None:
-        """Give the next content its time from now on, however many comments come meanwhile."""
+        """Restart the time limit for the next content; comments do not extend it."""
         self._deadline = self._gateway.clock.monotonic() + self._idle()
-        self._moved = False
+        self._content_arrived = False
 
     def _time_left(self) -> float:
-        """Return the seconds until the next content has to be here; raise TransportError when they are over."""
+        """Return the seconds left for the next content; raise TransportError when there are none."""
         left = self._deadline - self._gateway.clock.monotonic()
         if left <= 0:
-            # Something comes all the time, but no content.
+            # Only comments arrive, so no single read times out.
             raise TransportError("timeout", "no content in time")
         return left
 
@@ -271,7 +271,7 @@ class StreamReply:
         return last, True
 
     async def _fail(self, error: GatewayError, out: bytes = b"") -> tuple[bytes, bool]:
-        """End the stream with an error event, never as one that ended well."""
+        """End the stream with an error event, so that no client takes it for complete."""
         self._upstream.close()
         self._permit.failed(self._meter.upstream_ended())
         usage = self._reader.usage or await self._count(self._reader.sample())
@@ -284,13 +284,13 @@ class StreamReply:
         """End with the provider's own error."""
         refusal = self._reader.refusal or UpstreamErrorBody()
         if refusal.about is not None:
-            # It says something of the request, and nothing of the deployment.
+            # The error concerns the request, not the deployment.
             self._permit.release()
         return await self._fail(refused(refusal, _OK, self._candidate.deployment), out)
 
     def _abandon(self) -> None:
-        """Report after the client left: what arrived is counted in the background."""
-        meter, usage, kept = self._meter, self._reader.usage, self._reader.sample()
+        """Report a stream whose client left. Tokens are counted in the background."""
+        meter, usage, sample = self._meter, self._reader.usage, self._reader.sample()
         meter.upstream_ended()
         status = _OK if self._sent else CLIENT_LEFT
         if usage is not None:
@@ -300,32 +300,32 @@ class StreamReply:
         async def count_and_report() -> None:
             usage = None
             try:
-                usage = await self._count(kept)
+                usage = await self._count(sample)
             finally:
                 meter.abort(status, usage)
 
         self._gateway.background.spawn(count_and_report())
 
-    async def _count(self, kept: StreamSample) -> Usage:
+    async def _count(self, sample: StreamSample) -> Usage:
         upstream_model = self._candidate.deployment.upstream_model
-        return await count_stream(self._gateway.counter, self._request, upstream_model, kept)
+        return await count_stream(self._gateway.counter, self._request, upstream_model, sample)
 
 
 def _cut_error(fault: TransportError) -> GatewayError:
     if fault.kind == "timeout":
-        return UpstreamTimedOut("The provider went silent in the middle of its answer.")
+        return UpstreamTimedOut("The provider sent nothing more in the middle of its answer.")
     return UpstreamFailed(
         "The connection to the provider broke in the middle of its answer.", code="upstream_cut"
     )
 
 
 def _bad_reply() -> GatewayError:
-    message = "The provider's stream made no sense any more."
+    message = "The provider's stream became unreadable."
     return UpstreamFailed(message, code="upstream_bad_reply")
 
 
 class ByteStream(Protocol):
-    """A stream as the HTTP layer sees it; see StreamReply."""
+    """The interface of a stream for the HTTP layer; see StreamReply."""
 
     headers: Headers
 
@@ -333,13 +333,13 @@ class ByteStream(Protocol):
         """Return the next bytes for the client, and whether they are the last."""
 
     async def relay(self, sink: Callable[[bytes], bool]) -> None:
-        """Send bytes to the client as they come, for as long as `sink` takes them; then call `next`."""
+        """Send bytes to the client as they arrive, until `sink` returns False; then call `next`."""
 
     async def fail(self, error: GatewayError, *, begun: bool) -> bytes:
-        """End the stream after a fault of the gateway; return its last bytes, none if no response has begun."""
+        """End the stream after a bug in the gateway; return its last bytes, b"" if no response has begun."""
 
     def close(self) -> None:
-        """Release everything, at once."""
+        """Release all resources immediately."""
 
 
 Reply = WholeReply | ByteStream

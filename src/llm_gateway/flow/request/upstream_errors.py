@@ -1,4 +1,4 @@
-"""What a failed attempt means: the failure for the retry rules, the error for the client, a line for the log."""
+"""Turns a failed attempt into a failure for the retry rules, an error for the client, and a detail for the log."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from llm_gateway.wire.errors import BadReply
 
 UNAUTHORIZED: Final = 401
 _TOO_MANY, _UNAVAILABLE, _GATEWAY_TIMEOUT = 429, 503, 504
-# Anthropic's own status for an overload.
+# Anthropic's status for an overload.
 _OVERLOADED = 529
-# Seconds; a provider that asks for more is tried again after a day.
+# Seconds. A longer wait is shortened to a day.
 _LONGEST_RETRY_AFTER = 86_400.0
 
 
 def from_status(
     status: int, body: UpstreamErrorBody | None, wait: float | None, deployment: Deployment
 ) -> AttemptFailed:
-    """Read an error response. `body` is that of a 4xx; `wait` is the Retry-After header, in seconds."""
+    """Interpret an error status. `body` is that of a 4xx; `wait` is the Retry-After header, in seconds."""
     error: GatewayError
     body = body or UpstreamErrorBody()
     wait = body.retry_after if wait is None else wait
@@ -41,7 +41,7 @@ def from_status(
     elif status in {_UNAVAILABLE, _OVERLOADED}:
         error = UpstreamUnavailable("The provider is overloaded; try again.", retry_after=wait)
     elif status == _GATEWAY_TIMEOUT:
-        error = UpstreamTimedOut("The provider reports that it ran out of time.")
+        error = UpstreamTimedOut("The provider reports a timeout.")
     else:
         error = UpstreamFailed(f"The provider failed with status {status}.")
     failure = Failure(
@@ -54,16 +54,16 @@ def from_status(
 
 
 def from_reply(body: UpstreamErrorBody, deployment: Deployment) -> AttemptFailed:
-    """Read an error that came under a 2xx, before any content."""
-    message = "The provider failed before it answered."
+    """Interpret an error inside a 2xx reply, before any content."""
+    message = "The provider failed before sending any content."
     if body.message is not None:
         message = refused(body, _UNAVAILABLE, deployment).message
     failure = Failure(reason="protocol", about=_about_request(body))
-    return AttemptFailed(failure, UpstreamFailed(message), "an error under a 2xx, before any content")
+    return AttemptFailed(failure, UpstreamFailed(message), "an error in a 2xx reply, before any content")
 
 
 def from_transport(fault: TransportError) -> AttemptFailed:
-    """Read a failure of the transport, before the reply was complete or had content."""
+    """Interpret a transport error, before the reply was complete or had content."""
     error: GatewayError
     if fault.kind == "timeout":
         error = UpstreamTimedOut("The provider did not answer in time.")
@@ -71,7 +71,7 @@ def from_transport(fault: TransportError) -> AttemptFailed:
         error = UpstreamFailed("The provider could not be reached.", code="upstream_unreachable")
     elif fault.kind == "cut":
         error = UpstreamFailed(
-            "The provider closed the connection before its answer was whole.", code="upstream_cut"
+            "The provider closed the connection before its answer was complete.", code="upstream_cut"
         )
     else:
         error = UpstreamFailed("The provider's answer could not be read.", code="upstream_bad_reply")
@@ -79,13 +79,13 @@ def from_transport(fault: TransportError) -> AttemptFailed:
 
 
 def bad_reply(bad: BadReply) -> AttemptFailed:
-    """Read a reply that could not be decoded."""
+    """Interpret a reply that could not be decoded."""
     error = UpstreamFailed("The provider's answer could not be read.", code="upstream_bad_reply")
     return AttemptFailed(Failure(reason="protocol"), error, str(bad))
 
 
 def retry_after(value: str | None, now: float) -> float | None:
-    """Read a Retry-After header: seconds, or a date; None when it is neither."""
+    """Return the seconds of a Retry-After header, given in seconds or as a date; None when it is neither."""
     if value is None:
         return None
     try:

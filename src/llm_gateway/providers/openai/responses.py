@@ -1,4 +1,4 @@
-"""The Responses API's whole replies: their usage, their failures, and one of them told as a stream."""
+"""Reads whole replies of the Responses API: usage and failures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def response_error_body(response: object) -> UpstreamErrorBody:
-    """Say why a response failed, as its `error` has it."""
+    """Read why a response failed from its `error`."""
     found = (
         error_body_from(response)
         if isinstance(response, dict) and response.get("error")
@@ -29,7 +29,7 @@ def response_error_body(response: object) -> UpstreamErrorBody:
 
 
 def read_response(body: bytes) -> Completion:
-    """Read a unary reply; the bytes stay as they are, unless they tell of a failure."""
+    """Read a unary reply; the bytes stay as they are, and `refusal` is set if the response failed."""
     try:
         response = decode_response(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):

@@ -1,4 +1,4 @@
-"""OpenAI's dialects: bytes pass as they came, since the gateway's canonical form is OpenAI's."""
+"""OpenAI's dialects: bytes pass through unchanged, because the gateway's canonical form is OpenAI's."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from llm_gateway.surfaces.openai.parsing import (
 
 
 def identify(headers: Mapping[bytes, bytes]) -> PresentedKey | None:
-    """Return the key in `Authorization: Bearer ...`."""
+    """Return the key of the `Authorization: Bearer ...` header, None without one."""
     value = headers.get(b"authorization")
     token = None if value is None else bearer(value)
     return None if token is None else PresentedKey(token)
 
 
 class OpenAIDialect(OpenAIErrors, Dialect):
-    """A route whose streams end with [DONE], or with a bare error event."""
+    """The dialect of routes whose streams end with [DONE], or with an error event."""
 
     reply_headers: Headers = ((b"content-type", b"application/json"),)
     stream_headers: Headers = ((b"content-type", b"text/event-stream; charset=utf-8"),)
@@ -57,15 +57,15 @@ class OpenAIDialect(OpenAIErrors, Dialect):
 
 
 class ResponsesDialect(OpenAIDialect):
-    """The Responses API: its last event says that it is the last, and its events are numbered."""
+    """The dialect of the Responses API: events are numbered, and the type of the last one marks the end."""
 
     stream_end = b""
 
     def stream_error(self, error: GatewayError, tail: StreamTail) -> bytes:
-        """Return the `error` event, or the provider's own `response.failed` with its error made safe.
+        """Return an `error` event, or the provider's own `response.failed` event with its error redacted.
 
-        OpenAI's documentation has the error's fields in the event itself, its servers send them below
-        `error`, which is where its SDKs look: here they are in both places.
+        OpenAI documents the error's fields in the event itself, but its servers send them below `error`, where
+        its SDKs read them. The event contains both.
         """
         fields = error_fields(error)
         if tail.failed_event is not None:

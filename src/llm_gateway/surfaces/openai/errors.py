@@ -1,4 +1,4 @@
-"""OpenAI's errors, as a response and in a stream; the admin API and unknown paths answer with them too."""
+"""OpenAI's error format, for responses and streams; the admin API and unknown paths use it, too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads a request body into its top-level fields, and the few fields that the gateway acts on."""
+"""Splits a request body into its top-level fields, and reads those that the gateway acts on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LONGEST_MODEL = 512
 
 
 def read_fields(body: bytes) -> Fields:
-    """Return the fields of a JSON object; raise BadRequest when it is none."""
+    """Return the fields of a JSON object; raise BadRequest if `body` is not one."""
     if not body:
         raise BadRequest("The request body is empty; send a JSON object.", code="invalid_json")
     try:
@@ -27,12 +27,12 @@ def read_fields(body: bytes) -> Fields:
     except RecursionError:
         raise BadRequest("The request body is nested too deeply.", code="invalid_json") from None
     except msgspec.DecodeError as error:
-        # msgspec says what and where ("byte 12"), and nothing of the content.
+        # msgspec names the problem and its position ("byte 12"), but no content.
         raise BadRequest(f"The request body is not valid JSON: {error}.", code="invalid_json") from None
 
 
 def read_model(fields: Fields) -> str:
-    """Return `model`."""
+    """Return the field `model`; raise BadRequest if it is missing, not a string, empty or too long."""
     raw = fields.get("model")
     if raw is None:
         raise BadRequest("The field 'model' is missing; name the model to use.", param="model")
@@ -48,7 +48,7 @@ def read_model(fields: Fields) -> str:
 
 
 def read_boolean(fields: Fields, name: str) -> bool:
-    """Return a boolean; what is missing or null is false."""
+    """Return a boolean field; false if it is missing or null."""
     raw = fields.get(name)
     if raw is None:
         return False
@@ -61,13 +61,13 @@ def read_boolean(fields: Fields, name: str) -> bool:
 
 
 def is_given(fields: Fields, name: str) -> bool:
-    """Tell whether a field is there and not null."""
+    """Return whether a field is present and not null."""
     raw = fields.get(name)
     return raw is not None and bytes(raw) != b"null"
 
 
 def wrong_type(name: str, wanted: str, raw: msgspec.Raw) -> BadRequest:
-    """Return the error for a field of the wrong type; it says what was given, but not its value."""
+    """Return the error for a field of the wrong type; it names the given type, but not the value."""
     kinds = {
         b"{": "an object",
         b"[": "an array",
@@ -81,5 +81,5 @@ def wrong_type(name: str, wanted: str, raw: msgspec.Raw) -> BadRequest:
 
 
 def first_byte(raw: msgspec.Raw) -> bytes:
-    """Return the byte that tells what sort of JSON a value is."""
+    """Return the first byte of a JSON value, which determines its type."""
     return bytes(memoryview(raw)[:1])

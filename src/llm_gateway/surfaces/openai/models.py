@@ -1,4 +1,4 @@
-"""Lists the models that a key may use, and describes one."""
+"""Handlers that list the models a key may use, and describe one of them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from llm_gateway.surfaces.openai.dialect import CHAT
 
 LIST_PATH = "/v1/models"
 _OWNER = "llm-gateway"
-# The gateway does not know when a model was made; fixed, so that two answers are equal.
+# The gateway does not know when a model was created; a fixed value makes responses equal.
 _CREATED = 0
 
 
@@ -37,13 +37,13 @@ def model_list_handler(plane: DataPlane, prober: Prober) -> Handler:
 
 
 def model_handler(plane: DataPlane, prober: Prober) -> Handler:
-    """Return the handler of GET /v1/models/{id}; an id may hold slashes."""
+    """Return the handler of GET /v1/models/{id}; an id may contain slashes."""
 
     async def handler(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         del receive
         snapshot, account = _admit(plane, scope)
-        asked = unquote(scope["path"][len(LIST_PATH) + 1 :])
-        name = strip_prefix(asked, plane.gateway.options.provider_suffix)
+        requested = unquote(scope["path"][len(LIST_PATH) + 1 :])
+        name = strip_prefix(requested, plane.gateway.options.provider_suffix)
         authorise(account, name)
         if snapshot.route(name) is None or not await _is_listed(snapshot, prober, name):
             message = f"The model '{name[:200]}' does not exist here: no provider serves it."

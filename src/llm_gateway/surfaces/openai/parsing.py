@@ -1,4 +1,4 @@
-"""Reads OpenAI request bodies: the fields that the gateway acts on are checked, all others pass untouched."""
+"""Parses OpenAI request bodies: checks the fields that the gateway acts on, and passes all others on unchanged."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from llm_gateway.surfaces.openai.fields import (
     wrong_type,
 )
 
-# Each names something that is kept in the provider's account: what was said before, or a stored template.
-_BOUND_BY = ("previous_response_id", "conversation", "prompt")
+# Fields that refer to state in the provider's account: an earlier response, a conversation, a prompt template.
+_STATEFUL_FIELDS = ("previous_response_id", "conversation", "prompt")
 
 
 class _StreamOptions(msgspec.Struct, gc=False):
@@ -26,7 +26,7 @@ class _StreamOptions(msgspec.Struct, gc=False):
 
 
 def parse_chat(body: bytes) -> ModelRequest:
-    """Read a chat completion request; raise BadRequest that names the field."""
+    """Parse a chat completion request; raise BadRequest that names the field."""
     fields = read_fields(body)
     messages = fields.get("messages")
     if messages is None:
@@ -39,7 +39,7 @@ def parse_chat(body: bytes) -> ModelRequest:
 
 
 def parse_completion(body: bytes) -> ModelRequest:
-    """Read a legacy completion request; raise BadRequest that names the field."""
+    """Parse a legacy completion request; raise BadRequest that names the field."""
     fields = read_fields(body)
     prompt = fields.get("prompt")
     if prompt is not None and first_byte(prompt) not in {b'"', b"[", b"n"}:
@@ -48,7 +48,7 @@ def parse_completion(body: bytes) -> ModelRequest:
 
 
 def parse_embedding(body: bytes) -> ModelRequest:
-    """Read an embedding request; raise BadRequest that names the field. There are no streams of embeddings."""
+    """Parse an embedding request, which is never streamed; raise BadRequest that names the field."""
     fields = read_fields(body)
     if not is_given(fields, "input"):
         raise BadRequest("The field 'input' is missing; send a text or an array.", param="input")
@@ -59,20 +59,20 @@ def parse_embedding(body: bytes) -> ModelRequest:
 
 
 def parse_response(body: bytes) -> ModelRequest:
-    """Read a request of the Responses API; raise BadRequest that names the field.
+    """Parse a request of the Responses API; raise BadRequest that names the field.
 
-    `model` is asked for even beside a `prompt` that names one: without it there is nobody to ask.
+    `model` is required even if a `prompt` template names one: the gateway needs it to find a provider.
     """
     fields = read_fields(body)
-    stateful_field = next((name for name in _BOUND_BY if is_given(fields, name)), None)
+    stateful_field = next((name for name in _STATEFUL_FIELDS if is_given(fields, name)), None)
     if is_given(fields, "input"):
         _check_input(fields)
     elif stateful_field is None:
         raise BadRequest("The field 'input' is missing; send a text or an array of items.", param="input")
     if read_boolean(fields, "background"):
         message = (
-            "The gateway does not run responses in the background, since it could not be asked for them later; "
-            "leave 'background' out, and stream what takes long."
+            "The gateway does not support background responses, because it does not store them. "
+            "Leave 'background' out, and stream long responses."
         )
         raise BadRequest(message, param="background", code="background_not_supported")
     return ModelRequest(

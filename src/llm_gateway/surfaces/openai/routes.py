@@ -68,7 +68,7 @@ def _operation(summary: str) -> dict[str, Any]:
         "tags": ["OpenAI"],
         "summary": summary,
         "security": [{"Credential": []}],
-        "responses": {"200": {"description": "As OpenAI answers."}, "4XX": error, "5XX": error},
+        "responses": {"200": {"description": "As in OpenAI's API."}, "4XX": error, "5XX": error},
     }
 
 
@@ -82,7 +82,7 @@ def _completion(summary: str, field: str, schema: dict[str, Any], *, streams: bo
         "required": required,
         "properties": properties,
         "additionalProperties": True,
-        "description": "Every field of OpenAI's API, and any other, goes to the provider as it is.",
+        "description": "All fields of OpenAI's API, and any others, are sent to the provider unchanged.",
     }
     operation = _operation(summary)
     operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}

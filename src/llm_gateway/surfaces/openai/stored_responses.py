@@ -1,4 +1,4 @@
-"""Answers requests for a stored response: only the provider's own account has it."""
+"""Rejects requests for stored responses, which only the provider's account has."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from llm_gateway.surfaces.openai.dialect import RESPONSE
 
 
 def stored_response_handler(plane: DataPlane) -> Handler:
-    """Return the handler of everything below /v1/responses/."""
+    """Return the handler of all paths below /v1/responses/."""
 
     async def handler(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         del receive, send, request_id
         snapshot = current_snapshot(plane.gateway, admitted=True)
         authenticate(plane.gateway, snapshot, RequestContext(scope, RESPONSE).api_key)
         message = (
-            "The gateway stores no responses and does not know which provider has this one: "
-            "only POST /v1/responses is answered here."
+            "The gateway stores no responses and does not know which provider has this one. "
+            "It supports only POST /v1/responses."
         )
         raise NotFound(message)
 

@@ -1,4 +1,4 @@
-"""A chat as typed values: the parts of OpenAI's `messages`, `tools` and `response_format` that translators carry."""
+"""A chat as typed values: the parts of `messages`, `tools` and `response_format` that translating adapters read."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class ImageUrl(msgspec.Struct, frozen=True):
 
 
 class AudioData(msgspec.Struct, frozen=True):
-    """Base64 and its format (`wav`, `mp3`)."""
+    """Base64 data and its format, such as `wav` or `mp3`."""
 
     data: str
     format: str
 
 
 class FileData(msgspec.Struct, frozen=True):
-    """A file: `file_data` is `data:<media type>;base64,<data>`, `file_id` one that a provider stores."""
+    """A file: `file_data` is `data:<media type>;base64,<data>`, `file_id` names a file stored at a provider."""
 
     file_data: str | None = None
     file_id: str | None = None
@@ -32,7 +32,7 @@ class FileData(msgspec.Struct, frozen=True):
 
 
 class TextPart(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
-    """Text; `cache_control` is Anthropic's mark, sent on where it means something."""
+    """Text; `cache_control` is an Anthropic extension, sent only where it is supported."""
 
     text: str
     cache_control: JsonObject | None = None
@@ -59,7 +59,7 @@ class FilePart(msgspec.Struct, frozen=True, tag_field="type", tag="file"):
 
 
 class RefusalPart(msgspec.Struct, frozen=True, tag_field="type", tag="refusal"):
-    """What an assistant would not say."""
+    """An assistant's refusal."""
 
     refusal: str
 
@@ -75,7 +75,7 @@ class FunctionCall(msgspec.Struct, frozen=True):
 
 
 class ToolCall(msgspec.Struct, frozen=True):
-    """One call that an assistant made; `extra_content` is a provider's own, to be given back as it came."""
+    """One call that an assistant made; `extra_content` is provider data to send back unchanged."""
 
     id: str
     function: FunctionCall
@@ -84,7 +84,7 @@ class ToolCall(msgspec.Struct, frozen=True):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One message. `reasoning_details` and `extra_content` are a provider's own, to be given back as they came."""
+    """One message. `reasoning_details` and `extra_content` are provider data to send back unchanged."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[Part] | None = None
@@ -98,7 +98,7 @@ class Message(msgspec.Struct, frozen=True):
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """Return the content as parts; a plain string is one text."""
+        """Return the content as parts; a plain string is one text part."""
         if self.content is None:
             return ()
         return (TextPart(self.content),) if isinstance(self.content, str) else tuple(self.content)
@@ -128,7 +128,7 @@ class FunctionName(msgspec.Struct, frozen=True):
 
 
 class NamedTool(msgspec.Struct, frozen=True):
-    """The one tool that has to be called."""
+    """The one tool that the model must call."""
 
     type: Literal["function"]
     function: FunctionName
@@ -138,7 +138,7 @@ ToolChoice = Literal["none", "auto", "required"] | NamedTool
 
 
 class JsonSchema(msgspec.Struct, frozen=True):
-    """A named JSON schema; `schema` is None where any object will do."""
+    """A named JSON schema; a `schema` of None allows any object."""
 
     name: str
     schema: JsonObject | None = None
@@ -147,17 +147,17 @@ class JsonSchema(msgspec.Struct, frozen=True):
 
 
 class ResponseFormat(msgspec.Struct, frozen=True):
-    """What shape the answer must have; `json_schema` is there for that type alone."""
+    """The required shape of the answer; `json_schema` belongs to that type only."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
 
 class Conversation(msgspec.Struct, frozen=True, kw_only=True):
-    """One request, typed. None = not said. `max_tokens` is whichever of OpenAI's two names was given.
+    """One typed request. None = not given. `max_tokens` may come from `max_completion_tokens`, which wins.
 
-    `rest` holds the top-level fields that are none of these and were not null: each adapter carries,
-    refuses or leaves out every one of them, and says so (see `fields.py`).
+    `rest` holds the other top-level fields that are not null. Each adapter sends, rejects or ignores every one of
+    them explicitly (see `providers/translating/fields.py`).
     """
 
     messages: tuple[Message, ...]
@@ -172,5 +172,5 @@ class Conversation(msgspec.Struct, frozen=True, kw_only=True):
     n: int = 1
     reasoning_effort: str | None = None
     rest: JsonObject = {}
-    # Fields inside messages, parts or tools that nobody here knows, as paths such as "messages[2].audio".
+    # Fields inside messages, parts or tools that have no typed form, as paths such as "messages[2].audio".
     unknown: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Writes OpenAI's replies from what another dialect said: whole ones, and chunk by chunk."""
+"""Writes replies in OpenAI's shape from another dialect's content: whole replies and stream chunks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class FunctionCallDelta(msgspec.Struct, omit_defaults=True):
 
 
 class ToolCallDelta(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """One call; `index` is for streams alone and numbers the calls of one choice from 0."""
+    """One call; `index` is used in streams only and numbers the calls of a choice from 0."""
 
     index: int | None = None
     id: str | None = None
@@ -32,7 +32,7 @@ class ToolCallDelta(msgspec.Struct, omit_defaults=True, kw_only=True):
 
 
 class Delta(msgspec.Struct, omit_defaults=True, kw_only=True):
-    """What a choice says, whole or the next piece of it; what it does not say is left out."""
+    """The content of a choice, or the next piece of it; None fields are omitted."""
 
     role: Literal["assistant"] | None = None
     content: str | None = None
@@ -54,13 +54,13 @@ class Choice(msgspec.Struct, frozen=True):
 class ReplyWriter:
     """Writes the reply to one request, in the shape of the endpoint that was called.
 
-    `reply_id` is the provider's own id or one made of the request's, `model` the name the provider gives.
+    `reply_id` is the provider's id or one derived from the request's; `model` is the provider's name of the model.
     """
 
     __slots__ = ("_created", "_is_chat", "_wants_usage", "model", "reply_id")
 
     def __init__(self, request: ModelRequest, *, reply_id: str = "", model: str = "") -> None:
-        """Answer `request`; id and model may be set later, before the first write."""
+        """`reply_id` and `model` may also be set later, before the first write."""
         self._created = request.created
         self._is_chat = request.traits.is_chat
         self._wants_usage = request.wants_usage
@@ -72,7 +72,7 @@ class ReplyWriter:
         return self.whole_of([Choice(delta, finish_reason)], usage)
 
     def whole_of(self, choices: Sequence[Choice], usage: Usage | None) -> bytes:
-        """Return a unary reply with these choices, numbered as they come."""
+        """Return a unary reply with these choices, numbered in order."""
         written = [self._whole_choice(index, choice) for index, choice in enumerate(choices)]
         head = self._head("chat.completion" if self._is_chat else "text_completion")
         return msgspec.json.encode({**head, "choices": written, "usage": _wire_usage(usage)})
@@ -96,7 +96,7 @@ class ReplyWriter:
         index: int = 0,
         logprobs: object = None,
     ) -> bytes:
-        """Return one event of a stream; b"" for one that would say nothing (a legacy stream has no role)."""
+        """Return one event of a stream; b"" if it would be empty (a legacy stream has no role)."""
         choice: dict[str, Any]
         if self._is_chat:
             choice = {"index": index, "delta": delta}
@@ -107,7 +107,7 @@ class ReplyWriter:
         return self._event({"choices": [{**choice, "logprobs": logprobs, "finish_reason": finish_reason}]})
 
     def usage(self, usage: Usage) -> bytes:
-        """Return the usage event, b"" when the client did not ask for it."""
+        """Return the usage event, or b"" if the client did not ask for it."""
         return self._event({"choices": [], "usage": _wire_usage(usage)}) if self._wants_usage else b""
 
     def _event(self, body: dict[str, Any]) -> bytes:

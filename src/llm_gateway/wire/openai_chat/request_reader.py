@@ -1,4 +1,4 @@
-"""Reads a chat or legacy completion request into a Conversation, and names the field of whatever is wrong."""
+"""Reads a chat or legacy completion request into a Conversation, and names the invalid field in errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _HANDLED = frozenset(
         "reasoning_effort",
     }
 )  # fmt: skip
-# Parts of a request that nest. What a client's SDK adds when it gives a streamed call back says nothing.
+# The nested parts of a request. SDKs add `index` and `type` when they send a streamed call back: ignored.
 _NESTED = ("messages", "tools", "tool_choice", "response_format")
 _SAYS_NOTHING = frozenset({"index", "type"})
 
@@ -103,7 +103,7 @@ def _stop(fields: JsonObject) -> tuple[str, ...]:
 
 
 def _unknown(raw: object, value: object, path: str) -> Iterator[str]:
-    """Yield the paths of what `raw` says and its typed form `value` has no field for."""
+    """Yield the paths of the values in `raw` that its typed form `value` has no field for."""
     if isinstance(value, msgspec.Struct) and isinstance(raw, dict):
         for name, inner in raw.items():
             if name in value.__struct_fields__:

@@ -29,7 +29,7 @@ def message_texts(messages: object) -> tuple[list[str], int]:
 
 
 def prompt_texts(prompt: object) -> tuple[list[str], int]:
-    """Return the texts of a prompt or input, and the tokens of what came as token numbers.
+    """Return the texts of a prompt or input, and the count of tokens given as numbers.
 
     Legacy completions and embeddings take a text, several texts, token numbers, or several lists of these.
     """
@@ -65,7 +65,7 @@ def choice_texts(replies: Iterable[object], part: str) -> list[str]:
 
 
 def _texts(message: dict[str, Any]) -> list[str]:
-    """Return what a message, or a piece of one, says: always in the same order, "" where it says nothing."""
+    """Return the texts of a message or delta, always in the same order; "" for each that is missing."""
     content = message.get("content")
     if isinstance(content, list):
         content = "".join(

@@ -1,4 +1,4 @@
-"""The parts of OpenAI's JSON that the gateway acts on, typed leniently: a wrong type elsewhere is not our affair."""
+"""Token usage as OpenAI and compatible servers report it; other fields of a reply may have any type."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import msgspec
 
 from llm_gateway.core.ledger.usage import Usage
 
-# More tokens than this nobody used: such a count is not believed.
+# A larger count cannot be right and is not used.
 _MAX_COUNT = 2**40
 
 
@@ -23,7 +23,7 @@ class CompletionDetails(msgspec.Struct, gc=False):
 
 
 class WireUsage(msgspec.Struct, gc=False):
-    """`usage` as OpenAI and its like write it."""
+    """`usage` of OpenAI and compatible servers."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
@@ -35,7 +35,7 @@ class WireUsage(msgspec.Struct, gc=False):
 
 
 def usage_from_wire(wire: WireUsage | None) -> Usage | None:
-    """Return the usage, or None when the provider gave no count that can be trusted."""
+    """Return the usage, or None if the counts are missing or implausible."""
     if wire is None:
         return None
     prompt, completion, total = wire.prompt_tokens, wire.completion_tokens, wire.total_tokens

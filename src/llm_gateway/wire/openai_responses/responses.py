@@ -26,7 +26,7 @@ class ResponsesUsage(msgspec.Struct, gc=False):
 
 
 class WireResponse(msgspec.Struct, gc=False):
-    """A response, whole or as the last event of a stream has it."""
+    """A whole response, or the one in the last event of a stream."""
 
     status: str | None = None
     usage: ResponsesUsage | None = None
@@ -37,7 +37,7 @@ decode_response = msgspec.json.Decoder(WireResponse).decode
 
 
 def responses_usage(wire: ResponsesUsage | None) -> Usage | None:
-    """Return the usage, or None when the provider gave no count that can be trusted."""
+    """Return the usage, or None if the counts are missing or implausible."""
     if wire is None:
         return None
     return usage_from_wire(
@@ -52,7 +52,7 @@ def responses_usage(wire: ResponsesUsage | None) -> Usage | None:
 
 
 def response_as_events(body: bytes) -> bytes:
-    """Tell a whole response as the events of a stream; raise BadReply when it is none, or is not there yet."""
+    """Write a whole response as stream events; raise BadReply if it is no response or not finished."""
     try:
         response: dict[str, Any] = msgspec.json.decode(body)
         last = _ENDS[response.get("status") or "completed"]

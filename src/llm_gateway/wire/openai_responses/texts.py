@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-# The published overheads of a chat, which a response is too: for each message, and for the start of the reply.
+# OpenAI's published overheads of a chat, used here too: for each message, and for the start of the reply.
 _PER_MESSAGE = 3
 _PER_REPLY = 3
 _LAST = frozenset({"response.completed", "response.incomplete", "response.failed"})
@@ -25,15 +25,15 @@ def input_texts(instructions: object, asked: object) -> tuple[list[str], int]:
 
 
 def response_texts(response: object) -> list[str]:
-    """Return what a whole response says."""
+    """Return the texts of a whole response."""
     output = response.get("output") if isinstance(response, dict) else None
     return [text for item in _objects(output) for text in _item_texts(item)]
 
 
 def event_texts(events: Iterable[object]) -> list[str]:
-    """Return what a stream says: one text for each part of each item, pieces joined.
+    """Return the texts of a stream: one for each part of each item, deltas joined.
 
-    The last event holds the whole response; a stream that was cut has its pieces alone.
+    The last event holds the whole response; a stream that was cut has only deltas.
     """
     pieces: dict[str, list[str]] = {}
     for event in events:
@@ -42,12 +42,12 @@ def event_texts(events: Iterable[object]) -> list[str]:
         kind = str(event.get("type"))
         if kind in _LAST and (whole := response_texts(event.get("response"))):
             return whole
-        # Pieces of audio are base64.
+        # Audio deltas are base64.
         if kind.endswith(".delta") and kind != "response.audio.delta" and isinstance(event.get("delta"), str):
             place = [kind, *(event.get(f"{name}_index") for name in ("output", "content", "summary"))]
             pieces.setdefault(str(place), []).append(event["delta"])
         elif kind == "response.output_item.added":
-            # A call's name comes here, its arguments in pieces.
+            # The name of a call comes in this event, its arguments in deltas.
             item = event.get("item")
             if isinstance(item, dict) and isinstance(item.get("name"), str):
                 pieces.setdefault(f"name {event.get('output_index')}", []).append(item["name"])

@@ -19,9 +19,8 @@ from llm_gateway.flow.request.reply import Reply
 from llm_gateway.flow.routing.plan import make_plan
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.surfaces.openai.parsing import parse_chat
-from tests.fakes.caching_gateway import CachingGateway, GatedUpstream, consume, said
+from tests.fakes.caching_gateway import CachingGateway, GatedUpstream, body, consume, said
 from tests.fakes.in_memory import FakeReply, credential, provider
-from tests.unit.test_caching import body
 
 CROWD = 50
 

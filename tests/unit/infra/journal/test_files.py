@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from llm_gateway.infra.journal import files
 from llm_gateway.infra.journal.files import (
     JournalFile,
     forget,
@@ -103,7 +102,8 @@ def test_a_lock_that_was_deleted_before_it_was_taken_is_not_used(
     tmp_path: Path, opened: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process may take the new lock file for that of a dead one, and delete it."""
-    flock, deleted = fcntl.flock, []
+    flock = fcntl.flock
+    deleted: list[str] = []
 
     def delete_first(file: int, how: int) -> None:
         if not deleted:
@@ -112,7 +112,7 @@ def test_a_lock_that_was_deleted_before_it_was_taken_is_not_used(
             deleted.append(path.stem)
         flock(file, how)
 
-    monkeypatch.setattr(files.fcntl, "flock", delete_first)
+    monkeypatch.setattr(fcntl, "flock", delete_first)
     incarnation, lock = start_incarnation(tmp_path, 1_000)
     opened.append(lock)
     assert deleted == [f"1000-{os.getpid()}"]

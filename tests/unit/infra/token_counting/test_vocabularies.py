@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import os
 import socket
 from collections.abc import Iterator
@@ -137,7 +138,8 @@ def test_an_unpacked_file_that_cannot_be_renamed_is_removed(
 def test_tiktokens_own_loader_is_not_replaced(unpacked: Path) -> None:
     """The loaders are replaced in a copy of its definitions, which other users of tiktoken do not see."""
     import tiktoken.load
-    import tiktoken_ext.openai_public
+
+    public = importlib.import_module("tiktoken_ext.openai_public")
 
     Vocabularies(unpacked).load(NAME)
-    assert tiktoken_ext.openai_public.load_tiktoken_bpe is tiktoken.load.load_tiktoken_bpe
+    assert public.load_tiktoken_bpe is tiktoken.load.load_tiktoken_bpe

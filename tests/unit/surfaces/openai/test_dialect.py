@@ -1,209 +1,95 @@
-"""A surface of another dialect over the real frame: its client gets its words, its row counts their bytes."""
+"""OpenAI's dialects: bytes pass unchanged, streams end with [DONE] or with an error event."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import msgspec
 import pytest
 
-from llm_gateway.core.secret import Secret
-from llm_gateway.flow.ports.dialect import NO_ATTRIBUTION, Attribution
-from llm_gateway.flow.ports.upstream import TransportError
-from llm_gateway.flow.provider_checks.probes import Prober
-from llm_gateway.flow.request.pipeline import handle
-from llm_gateway.flow.request.reply import WholeReply
-from llm_gateway.http.auth import BearerGuard
-from llm_gateway.http.body import BodyReader
-from llm_gateway.http.data_plane import DataPlane
-from llm_gateway.http.dispatcher import Dispatcher
-from llm_gateway.http.types import Message
-from llm_gateway.surfaces.openai.dialect import CHAT
-from llm_gateway.surfaces.openai.errors import OPENAI_ERRORS
-from llm_gateway.surfaces.openai.routes import OPENAI
-from tests.fakes.caching_gateway import CachingGateway
-from tests.fakes.in_memory import KEY, FakeReply, ScriptedUpstream
-from tests.fakes.shouting_surface import PATH, SHOUTING, SURFACE
-from tests.fakes.worker_registry import FakeWorkerRegistry
+from llm_gateway.core.errors import Forbidden, UpstreamFailed
+from llm_gateway.core.sse import DONE
+from llm_gateway.flow.ports.dialect import NO_ATTRIBUTION, Dialect
+from llm_gateway.providers.base import NO_TAIL, StreamTail
+from llm_gateway.surfaces.openai.dialect import CHAT, COMPLETION, EMBEDDING, RESPONSE, identify
+from tests.fakes.in_memory import PlainHasher
 
-REPLY = (
-    b'{"choices":[{"index":0,"message":{"role":"assistant","content":"oh my"},"finish_reason":"stop"}],'
-    b'"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}'
-)
-ASKED = {"of": "m", "text": "hello"}
+ERROR = UpstreamFailed("it broke", code="upstream_cut")
+FIELDS = {"message": "it broke", "type": "upstream_error", "param": None, "code": "upstream_cut"}
+ALL = pytest.mark.parametrize("dialect", [CHAT, COMPLETION, EMBEDDING, RESPONSE])
 
 
-def piece(text: str, finish: str = "null") -> bytes:
-    delta = msgspec.json.encode({"content": text}).decode()
-    return f'data: {{"choices":[{{"index":0,"delta":{delta},"finish_reason":{finish}}}]}}\n\n'.encode()
-
-
-STREAM = (piece("a"), piece("b"), piece("", '"stop"'), b"data: [DONE]\n\n")
-
-
-def streaming(*pieces: bytes | TransportError) -> FakeReply:
-    return FakeReply(*pieces, content_type="text/event-stream")
-
-
-class App:
-    """The dispatcher with two surfaces, over a gateway of fakes."""
-
-    def __init__(self, *answers: Any, guards: tuple[BearerGuard, ...] = ()) -> None:
-        self.bench = CachingGateway(ScriptedUpstream(a=list(answers)))
-        gateway = self.bench.gateway
-        bodies = BodyReader(max_bytes=10_000, max_total_bytes=100_000, timeout=5)
-        plane = DataPlane(
-            gateway=gateway, bodies=bodies, worker_registry=FakeWorkerRegistry(), max_concurrency=10
-        )
-        prober = Prober(gateway, ttl=60)
-        tables = [surface.routes(plane, prober) for surface in (OPENAI, SURFACE)]
-        self.unmetered: list[Any] = []
-        self.app = Dispatcher(
-            tables, self.nowhere, guards, OPENAI_ERRORS, lambda: "an-id", self.unmetered.append
-        )
-
-    async def nowhere(self, *_: object) -> None:
-        raise RuntimeError("nothing is there")
-
-    async def ask(self, path: str = PATH, *, key: str = KEY, method: str = "POST", **changes: Any) -> Client:
-        headers = [(b"x-shout-key", key.encode()), (b"x-shout-agent", b"smith")]
-        headers += [(b"x-llm-gateway-cache", changes.pop("cache").encode())] if "cache" in changes else []
-        client = Client(msgspec.json.encode({**ASKED, **changes}))
-        scope = {"type": "http", "method": method, "path": path, "headers": headers, "client": None}
-        await self.app(scope, client.receive, client.send)
-        return client
-
-
-class Client:
-    def __init__(self, body: bytes) -> None:
-        self.asked = body
-        self.status = 0
-        self.headers: dict[bytes, bytes] = {}
-        self.body = b""
-        self.complete = False
-
-    async def receive(self) -> Message:
-        await asyncio.sleep(0)
-        return {"type": "http.request", "body": self.asked, "more_body": False}
-
-    async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            assert not self.status
-            self.status, self.headers = message["status"], dict(message["headers"])
-        else:
-            self.body += message["body"]
-            self.complete = not message.get("more_body", False)
-
-
-async def test_a_whole_reply_is_translated_and_its_own_size_is_recorded() -> None:
-    app = App(FakeReply(REPLY))
-    client = await app.ask()
-    assert (client.status, client.body) == (200, b"m SAYS OH MY")
-    assert client.headers[b"content-type"] == b"text/x-shout"
-    record = app.bench.recorder.record
-    assert (record.outcome, record.response_bytes) == ("ok", len(client.body))
-    assert (record.total_tokens, record.usage_source) == (3, "provider")
+def event(data: bytes) -> tuple[str | None, Any]:
+    """Return the name and the data of one event."""
+    *start, last = data.removesuffix(b"\n\n").split(b"\n")
+    name = start[0].removeprefix(b"event: ").decode() if start else None
+    return name, msgspec.json.decode(last.removeprefix(b"data: "))
 
 
 @pytest.mark.parametrize(
-    ("pieces", "body", "outcome"),
+    ("headers", "key"),
     [
-        (STREAM, b"<A><B>THE END", "ok"),
-        ((piece("a"), TransportError("cut", "cut")), b"<A>BROKEN OFF: upstream_cut", "error"),
-        (
-            (piece("a"), b'data: {"error":{"message":"no","code":"died"}}\n\n'),
-            b"<A>BROKEN OFF: died",
-            "error",
-        ),
-        ((piece("a"), piece("boom"), piece("c")), b"<A>BROKEN OFF: internal_error", "error"),
+        ({b"authorization": b"Bearer sk-1"}, "sk-1"),
+        ({b"authorization": b"Basic sk-1"}, None),
+        ({b"x-api-key": b"sk-1"}, None),
+        ({}, None),
     ],
 )
-async def test_a_stream_is_translated_to_its_end(
-    pieces: tuple[bytes | TransportError, ...], body: bytes, outcome: str
-) -> None:
-    app = App(streaming(*pieces))
-    client = await app.ask(live=True)
-    assert (client.status, client.body, client.complete) == (200, body, True)
-    assert client.headers[b"content-type"] == b"text/x-shouts"
-    record = app.bench.recorder.record
-    assert (record.outcome, record.response_bytes) == (outcome, len(body))
+def test_the_key_is_a_bearer_token(headers: dict[bytes, bytes], key: str | None) -> None:
+    found = identify(headers)
+    assert (found and found.digest(PlainHasher())) == (key and PlainHasher().hash(key))
+    assert (CHAT.identify(headers) is None) == (key is None)
 
 
-async def test_a_fault_before_the_response_begins_is_an_error_response() -> None:
-    app = App(streaming(piece("boom")))
-    client = await app.ask(live=True)
-    assert (client.status, client.body) == (501, b"NO (an-id): internal_error")
-    record = app.bench.recorder.record
-    assert (record.outcome, record.status_code) == ("error", 501)
-    assert record.response_bytes == len(client.body)
+@ALL
+def test_nothing_is_translated(dialect: Dialect) -> None:
+    body = b'{"model":"m","messages":[],"prompt":"x","input":"x"}'
+    request, attribution = dialect.read(body, [])
+    assert request.model == "m"
+    assert attribution is NO_ATTRIBUTION
+    assert dialect.encode_reply is None
+    assert dialect.open_stream(request) is None
+    assert dict(dialect.reply_headers) == {b"content-type": b"application/json"}
 
 
-@pytest.mark.parametrize("live", [False, True])
-async def test_cached_answers_are_translated_too(live: bool) -> None:
-    app = App(streaming(*STREAM) if live else FakeReply(REPLY))
-    bodies = [(await app.ask(cache="on", live=live)).body for _ in range(2)]
-    assert app.bench.results == {"miss": 1, "hit": 1}
-    assert b"".join(bodies).replace(b"<AB>", b"<A><B>") == (b"<A><B>THE END" if live else b"m SAYS OH MY") * 2
-    assert [record.response_bytes for record in app.bench.recorder.records] == [len(body) for body in bodies]
+def test_each_dialect_reads_its_own_endpoint() -> None:
+    body = b'{"model":"m","messages":[],"prompt":"x","input":"x"}'
+    endpoints = [dialect.read(body, [])[0].endpoint for dialect in (CHAT, COMPLETION, EMBEDDING, RESPONSE)]
+    assert endpoints == ["chat/completions", "completions", "embeddings", "responses"]
 
 
-@pytest.mark.parametrize(("key", "code"), [("unknown", 402), (KEY, 401)])
-async def test_errors_have_the_surfaces_shape_and_are_counted(key: str, code: int) -> None:
-    app = App(FakeReply(REPLY))
-    client = await app.ask(key=key, text=5)
-    assert client.status == code
-    assert client.body.startswith(b"NO (an-id): ")
-    record = app.bench.recorder.record
-    assert (record.status_code, record.response_bytes) == (code, len(client.body))
+@ALL
+def test_an_error_response_is_openais_error_object(dialect: Dialect) -> None:
+    error = Forbidden("no", param="model")
+    response = dialect.error_response(error, "an-id")
+    assert (response.status, response.headers) == (403, ((b"content-type", b"application/json"),))
+    assert msgspec.json.decode(response.body) == {
+        "error": {"message": "no", "type": "permission_error", "param": "model", "code": "model_not_allowed"}
+    }
 
 
-async def test_paths_below_the_surface_answer_in_its_shape() -> None:
-    app = App(FakeReply(REPLY))
-    assert (await app.ask("/shout/other")).body == b"NO (an-id): internal_error"
-    assert (await app.ask(method="GET")).body == b"NO (an-id): method_not_allowed"
-    assert b'"error"' in (await app.ask("/other")).body
+def test_only_streams_of_completions_end_with_done() -> None:
+    assert (CHAT.stream_end, COMPLETION.stream_end, RESPONSE.stream_end) == (DONE, DONE, b"")
 
 
-async def test_a_guard_holds_on_a_metered_route() -> None:
-    app = App(FakeReply(REPLY), guards=(BearerGuard(("/shout",), Secret("s"), "key"),))
-    client = await app.ask()
-    assert (client.status, client.body) == (402, b"NO (an-id): invalid_api_key")
-    assert app.bench.recorder.records == []
-    assert [request.status for request in app.unmetered] == [402]
+def test_a_failed_stream_ends_with_a_bare_error() -> None:
+    assert event(CHAT.stream_error(ERROR, NO_TAIL)) == (None, {"error": FIELDS})
 
 
-async def test_a_failed_upstream_is_an_error_in_the_surfaces_shape() -> None:
-    app = App(FakeReply(b"{}", status=403))
-    client = await app.ask()
-    record = app.bench.recorder.record
-    assert (client.status, record.status_code, record.outcome) == (404, 404, "error")
-    assert record.response_bytes == len(client.body)
+def test_a_failed_response_ends_with_a_numbered_error_event() -> None:
+    name, data = event(RESPONSE.stream_error(ERROR, StreamTail(sequence_number=7)))
+    assert name == "error"
+    # `type` is the event's, not the error's; the error's own is below `error`.
+    assert data == {**FIELDS, "type": "error", "sequence_number": 7, "error": FIELDS}
 
 
-async def test_what_a_client_got_before_it_left_is_counted_as_sent() -> None:
-    app = App(streaming(*STREAM[:2]))
-    call = app.bench.call(dialect=SHOUTING)
-    asked = msgspec.json.encode({**ASKED, "live": True})
-    reply = await handle(app.bench.gateway, call, lambda call: SHOUTING.read(asked, call.headers)[0])
-    assert not isinstance(reply, WholeReply)
-    received = bytearray()
-    data, _ = await reply.next()
-    received += data
-
-    def leave_after(piece: bytes) -> bool:
-        received.extend(piece)
-        return False
-
-    await reply.relay(leave_after)
-    reply.close()
-    await app.bench.gateway.background.drain(5)
-    record = app.bench.recorder.record
-    assert bytes(received) == b"<A><B>"
-    assert (record.outcome, record.response_bytes) == ("aborted", len(received))
-
-
-def test_a_request_says_on_whose_behalf_it_is_sent() -> None:
-    _, attribution = SHOUTING.read(msgspec.json.encode(ASKED), [(b"x-shout-agent", b"smith")])
-    assert attribution == Attribution(agent="smith")
-    assert CHAT.read(b'{"model":"m","messages":[]}', [])[1] is NO_ATTRIBUTION
+def test_the_providers_own_failure_event_keeps_all_but_its_error() -> None:
+    failed = {
+        "type": "response.failed",
+        "sequence_number": 9,
+        "response": {"id": "r", "status": "failed", "error": {"code": "x", "message": "sk-secret"}},
+    }
+    tail = StreamTail(sequence_number=9, failed_event=msgspec.json.encode(failed))
+    name, data = event(RESPONSE.stream_error(ERROR, tail))
+    assert name == "response.failed"
+    assert data == {**failed, "response": {"id": "r", "status": "failed", "error": FIELDS}}

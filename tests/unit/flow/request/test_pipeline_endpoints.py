@@ -1,4 +1,4 @@
-"""Embeddings and responses on their way through the flow, with every port in memory."""
+"""Embeddings and responses through the pipeline, with every port in memory, and the parsing of their requests."""
 
 from __future__ import annotations
 
@@ -9,21 +9,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.core.config.snapshot import Deployment, Route
-from llm_gateway.core.errors import BadRequest, GatewayError, ModelNotFound, UpstreamFailed
+from llm_gateway.core.errors import GatewayError, UpstreamFailed
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.ports.upstream import TransportError
-from llm_gateway.flow.request.admission import ANONYMOUS
 from llm_gateway.flow.request.pipeline import handle
 from llm_gateway.flow.request.reply import StreamReply, WholeReply
-from llm_gateway.flow.routing.plan import Plan, make_plan
-from llm_gateway.flow.routing.selector import Selector
 from llm_gateway.surfaces.openai import dialect
 from llm_gateway.surfaces.openai.parsing import parse_embedding, parse_response
 from tests.fakes.in_memory import FakeGateway, FakeReply, ScriptedUpstream, provider
 from tests.fakes.responses_wire import embedding_list, response, response_events
-from tests.fakes.routing import snapshot_of
 from tests.fakes.script import Script
 
 Parse = Callable[[bytes], ModelRequest]
@@ -242,64 +237,6 @@ async def test_json_that_answers_a_streamed_response_becomes_its_events() -> Non
     assert out.count(b"event: response.completed\n") == 1
     assert b"[DONE]" not in out
     assert bench.recorder.record.total_tokens == 13
-
-
-# --- who answers what ---------------------------------------------------------------------------------
-
-
-def deployment(number: int, *endpoints: Any) -> Deployment:
-    return Deployment(
-        provider_id=number,
-        provider_key=f"p{number}",
-        kind="openai",
-        base_url="https://p.test/v1",
-        secret=None,
-        upstream_model="up",
-        weight=number,
-        stream_usage=True,
-        endpoints=endpoints,
-    )
-
-
-CHATS = deployment(1, "chat/completions", "completions")
-ALL = deployment(2, "chat/completions", "completions", "embeddings", "responses")
-ALL_TOO = deployment(3, "chat/completions", "responses")
-
-
-def request(**fields: Any) -> ModelRequest:
-    return parse_response(msgspec.json.encode({"model": "m", "input": "a", **fields}))
-
-
-def plan(*deployments: Deployment, asked: ModelRequest | None = None) -> Plan:
-    route = Route("m", deployments, explicit=True)
-    return make_plan(Selector(), snapshot_of(), ANONYMOUS, route, asked or request(), ())
-
-
-def test_a_plan_holds_those_who_answer_the_endpoint() -> None:
-    route = Route("m", (CHATS, ALL, ALL_TOO), explicit=True)
-    found = route.answering("responses")
-    assert found.deployments == (ALL, ALL_TOO)
-    assert (found.weights, found.model, found.rules) == ((2, 3), "m", route.rules)
-    assert route.answering("responses") is found
-    assert found.answering("responses") is found
-    assert plan(CHATS, ALL, ALL_TOO).route.deployments == (ALL, ALL_TOO)
-
-
-def test_a_model_that_nobody_serves_at_this_endpoint_is_not_found_there() -> None:
-    with pytest.raises(ModelNotFound, match=r"No provider of the model 'm' supports /v1/responses") as caught:
-        plan(CHATS)
-    assert (caught.value.status, caught.value.code, caught.value.param) == (404, "model_not_found", "model")
-
-
-@pytest.mark.parametrize("field", ["previous_response_id", "conversation", "prompt"])
-def test_what_lives_at_one_provider_needs_a_route_with_one(field: str) -> None:
-    bound = request(**{field: {"id": "x"} if field == "prompt" else "x"})
-    assert bound.stateful_field == field
-    found = plan(CHATS, ALL, asked=bound)
-    assert (found.route.deployments, found.is_pinned) == ((ALL,), True)
-    with pytest.raises(BadRequest, match=field) as caught:
-        plan(CHATS, ALL, ALL_TOO, asked=bound)
-    assert (caught.value.code, caught.value.param) == ("bound_to_one_provider", field)
 
 
 # --- parsing ------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What is answered with a kept reply, what is kept, and for whom, with every port in memory."""
+"""Which requests are answered from the cache, which replies are stored, and for whom, with every port in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llm_gateway.flow.gateway import Options
 from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.request.reply import WholeReply
 from llm_gateway.providers.base import UpstreamRequest
-from tests.fakes.caching_gateway import LARGEST, CachingGateway, consume, said
+from tests.fakes.caching_gateway import LARGEST, CachingGateway, body, consume, said
 from tests.fakes.in_memory import FakeReply, ScriptedUpstream, credential, provider
 
 HELLO = b'data: {"choices":[{"index":0,"delta":{"content":"Hello you"},"finish_reason":null}]}\n\n'
@@ -25,12 +25,6 @@ DONE = b"data: [DONE]\n\n"
 CUT = TransportError("cut", "cut")
 ENABLED = CacheRules()
 SWITCHED_OFF = CacheRules(is_enabled=False)
-
-
-def body(text: str = "Hi", end: str = "stop", **more: Any) -> bytes:
-    choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": end}
-    usage = {"prompt_tokens": 3, "completion_tokens": 1, "total_tokens": 4}
-    return msgspec.json.encode({"id": "x", "choices": [choice], "usage": usage, **more})
 
 
 def numbered() -> ScriptedUpstream:
@@ -52,10 +46,10 @@ def model(rules: CacheRules | None) -> Model:
     return Model(id=1, name="m", cache=rules)
 
 
-async def verdicts(bench: CachingGateway, *wishes: str | None, **fields: Any) -> list[str | None]:
+async def verdicts(bench: CachingGateway, *directives: str | None, **fields: Any) -> list[str | None]:
     found = []
-    for wish in wishes:
-        reply = await bench.ask(wish, **fields)
+    for directive in directives:
+        reply = await bench.ask(directive, **fields)
         await consume(reply)
         found.append(said(reply))
     return found
@@ -96,7 +90,7 @@ async def test_a_hit_gives_the_bytes_of_the_miss_and_a_row_that_says_so(stream: 
     assert bench.results == {"miss": 1, "hit": 1}
 
 
-async def test_a_stream_and_a_whole_reply_are_kept_apart_and_so_is_the_usage_chunk() -> None:
+async def test_a_stream_and_a_whole_reply_have_their_own_entries_and_so_has_the_usage_chunk() -> None:
     bench = CachingGateway(numbered())
     usage = {"stream": True, "stream_options": {"include_usage": True}}
     seen = []
@@ -117,7 +111,7 @@ async def test_stream_options_of_a_request_that_is_no_stream_do_not_matter() -> 
 
 
 @pytest.mark.parametrize(("rules", "lives"), [(None, 300), (CacheRules(), 300), (CacheRules(ttl=20.0), 20)])
-async def test_a_reply_is_kept_as_long_as_the_rules_say(rules: CacheRules | None, lives: int) -> None:
+async def test_a_reply_is_cached_as_long_as_the_rules_say(rules: CacheRules | None, lives: int) -> None:
     bench = CachingGateway(numbered(), model=model(rules))
     assert await verdicts(bench, "on") == ["miss"]
     bench.clock.now += lives - 1
@@ -134,7 +128,7 @@ async def test_c40_the_gateways_ttl_is_a_setting() -> None:
 
 
 @pytest.mark.parametrize(
-    ("of_model", "of_credential", "wish", "expected"),
+    ("of_model", "of_credential", "directive", "expected"),
     [
         (ENABLED, None, None, "hit"),
         (None, ENABLED, None, "hit"),
@@ -150,11 +144,11 @@ async def test_c40_the_gateways_ttl_is_a_setting() -> None:
         (None, None, None, None),
     ],
 )
-async def test_c40_who_turns_it_on_and_off(
-    of_model: CacheRules | None, of_credential: CacheRules | None, wish: str | None, expected: str | None
+async def test_c40_rules_and_directives_decide_together(
+    of_model: CacheRules | None, of_credential: CacheRules | None, directive: str | None, expected: str | None
 ) -> None:
     bench = CachingGateway(numbered(), model=model(of_model), credentials=(credential(cache=of_credential),))
-    assert (await verdicts(bench, wish, wish, temperature=0))[1] == expected
+    assert (await verdicts(bench, directive, directive, temperature=0))[1] == expected
     if expected is not None:
         assert bench.results[expected] >= 1
 
@@ -165,11 +159,11 @@ async def test_refresh_puts_a_new_reply_in_the_place_of_the_old() -> None:
     assert b"answer 2" in await consume(await bench.ask("on"))
 
 
-@pytest.mark.parametrize("wish", ["", "yes", "on,off"])
-async def test_another_word_in_the_header_is_a_bad_request(wish: str) -> None:
+@pytest.mark.parametrize("directive", ["", "yes", "on,off"])
+async def test_another_word_in_the_header_is_a_bad_request(directive: str) -> None:
     bench = CachingGateway(numbered())
     with pytest.raises(BadRequest, match="on, refresh, off or bypass"):
-        await bench.ask(wish)
+        await bench.ask(directive)
     assert bench.upstream.requests == []
     assert bench.recorder.record.outcome == "rejected"
 
@@ -192,7 +186,7 @@ async def test_a_key_that_may_not_use_the_model_gets_no_shared_reply() -> None:
         await bench.ask("on", key="two")
 
 
-async def test_a_changed_mapping_is_not_answered_with_old_replies_and_other_changes_keep_them() -> None:
+async def test_a_changed_mapping_is_not_answered_with_old_replies_and_other_changes_do_not_matter() -> None:
     mine = (credential(),)
     bench = CachingGateway(numbered())
     first = provider("a", model_mapping={"m": "up"})
@@ -250,7 +244,7 @@ BAD_STREAMS: list[tuple[bytes | TransportError, ...]] = [
 
 
 @pytest.mark.parametrize("pieces", BAD_STREAMS)
-async def test_a_stream_that_is_not_whole_and_well_is_not_kept(
+async def test_a_stream_that_is_incomplete_or_failed_is_not_cached(
     pieces: tuple[bytes | TransportError, ...],
 ) -> None:
     def answer(_: UpstreamRequest) -> FakeReply:
@@ -260,7 +254,7 @@ async def test_a_stream_that_is_not_whole_and_well_is_not_kept(
     assert await verdicts(bench, "on", "on", stream=True) == ["miss", "miss"]
 
 
-async def test_a_stream_whose_client_leaves_is_not_kept() -> None:
+async def test_a_stream_whose_client_leaves_is_not_cached() -> None:
     bench = CachingGateway(numbered())
     reply = await bench.ask("on", stream=True)
     assert not isinstance(reply, WholeReply)
@@ -280,19 +274,19 @@ async def test_a_stream_whose_client_leaves_is_not_kept() -> None:
         body("x" * LARGEST),
     ],
 )
-async def test_a_reply_that_is_not_whole_and_well_is_not_kept(reply: bytes) -> None:
+async def test_a_reply_that_is_incomplete_or_failed_is_not_cached(reply: bytes) -> None:
     bench = CachingGateway(ScriptedUpstream(a=lambda _: FakeReply(reply)))
     assert await verdicts(bench, "on", "on") == ["miss", "miss"]
 
 
 @pytest.mark.parametrize("end", ["length", "tool_calls"])
-async def test_a_reply_that_ended_as_it_was_asked_to_is_kept(end: str) -> None:
+async def test_a_reply_that_ended_as_requested_is_cached(end: str) -> None:
     bench = CachingGateway(ScriptedUpstream(a=lambda _: FakeReply(body(end=end))))
     assert await verdicts(bench, "on", "on") == ["miss", "hit"]
 
 
 @pytest.mark.parametrize("status", [400, 429, 500])
-async def test_errors_are_not_kept(status: int) -> None:
+async def test_errors_are_not_cached(status: int) -> None:
     upstream = ScriptedUpstream(a=[FakeReply(b"{}", status=status), FakeReply(body())])
     bench = CachingGateway(upstream, options=Options(max_retries=0))
     with pytest.raises(GatewayError):
@@ -300,17 +294,17 @@ async def test_errors_are_not_kept(status: int) -> None:
     assert await verdicts(bench, "on", "on") == ["miss", "hit"]
 
 
-async def test_what_cannot_be_read_any_more_is_a_miss() -> None:
+async def test_an_unreadable_entry_is_a_miss() -> None:
     bench = CachingGateway(numbered())
     await bench.ask("on")
-    keep = bench.store._cache.put
+    put = bench.store._cache.put
     (key,) = bench.store._cache._entries  # type: ignore[attr-defined]
     for value in (b"", b"\x01", b"junk", msgspec.msgpack.encode(["only", 2])):
-        await keep(key, value, 60.0)
+        await put(key, value, 60.0)
         assert await verdicts(bench, "on") == ["miss"]
 
 
-async def test_a_client_that_leaves_before_a_kept_stream_is_sent_is_a_row_too() -> None:
+async def test_a_client_that_leaves_before_a_cached_stream_is_sent_is_a_row_too() -> None:
     bench = CachingGateway(numbered())
     await consume(await bench.ask("on", stream=True))
     reply = await bench.ask("on", stream=True)

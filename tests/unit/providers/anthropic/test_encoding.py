@@ -1,4 +1,4 @@
-"""What becomes of each of OpenAI's fields on the way to Anthropic: carried, refused, or left out and named."""
+"""What becomes of each of OpenAI's request fields: sent, rejected, or ignored and reported."""
 
 from __future__ import annotations
 
@@ -7,61 +7,10 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.core.config.providers import ClientCredentials, Provider
-from llm_gateway.core.config.snapshot import EnabledProvider
-from llm_gateway.core.secret import Secret
-from llm_gateway.providers.anthropic.adapter import AnthropicAdapter
-from llm_gateway.providers.anthropic.kind import ANTHROPIC
-from llm_gateway.providers.lazy import OnFirstUse
-from llm_gateway.providers.registry import ADAPTERS, KINDS
 from tests.fakes.anthropic_requests import ADAPTER, USER, WEATHER, encoded, refused, sent
-from tests.fakes.anthropic_wire import SECRET, chat, deployment
+from tests.fakes.anthropic_wire import chat, deployment
 
 NEW, OLD = "2026-10-21", "2023-06-01"
-
-
-# --- where it goes, and as whom ---
-
-
-def test_the_kind_is_there() -> None:
-    known = ADAPTERS["anthropic"]
-    assert isinstance(known, OnFirstUse)
-    assert isinstance(known.adapter, AnthropicAdapter)
-    assert KINDS["anthropic"].default_api_base == "https://api.anthropic.com/v1"
-    assert KINDS["anthropic"].endpoints == ("chat/completions", "completions")
-
-
-def test_the_key_goes_into_its_own_header() -> None:
-    made = ADAPTER.encode(chat({"messages": [USER]}), deployment("claude-opus-5"), {"x-request-id": "r1"})
-    assert made.headers == {
-        "user-agent": "llm-gateway",
-        "accept-encoding": "identity",
-        "anthropic-version": NEW,
-        "x-api-key": SECRET,
-        "content-type": "application/json",
-        "accept": "application/json",
-        "x-request-id": "r1",
-    }
-    streamed = ADAPTER.encode(chat({"messages": [USER], "stream": True}), deployment("claude-opus-5"), {})
-    assert streamed.headers["accept"] == "text/event-stream"
-
-
-def test_an_access_token_goes_as_a_bearer() -> None:
-    grant = ClientCredentials(token_url="https://id.example/token", client_id="me")
-    made = ADAPTER.encode(chat({"messages": [USER]}), deployment("claude-opus-5", oauth2=grant), {})
-    assert made.headers["authorization"] == f"Bearer {SECRET}"
-    assert "x-api-key" not in made.headers
-
-
-def test_models_are_listed_with_the_same_headers() -> None:
-    account = Provider(
-        id=1, provider_key="a", provider_type="anthropic", api_base="https://api.anthropic.com",
-        secret=Secret(SECRET),
-    )  # fmt: skip
-    made = ADAPTER.models_request(EnabledProvider(account, ANTHROPIC))
-    assert (made.method, made.url) == ("GET", "https://api.anthropic.com/v1/models?limit=1000")
-    assert made.headers["x-api-key"] == SECRET
-    assert made.headers["anthropic-version"] == NEW
 
 
 # --- tools and formats ---
@@ -86,7 +35,7 @@ def test_tool_choices(asked: dict[str, Any], wanted: dict[str, Any] | None) -> N
     assert sent(tools=[WEATHER], **asked).get("tool_choice") == wanted
 
 
-def test_a_choice_among_no_tools_is_not_sent() -> None:
+def test_a_tool_choice_without_tools_is_not_sent() -> None:
     assert "tool_choice" not in sent(tool_choice="auto", parallel_tool_calls=False)
 
 
@@ -105,7 +54,13 @@ def test_tools_keep_their_schema_and_strictness() -> None:
     ]
 
 
-def test_a_json_object_is_asked_for_in_words_and_that_is_said() -> None:
+def test_tools_keep_their_cache_control() -> None:
+    mark = {"type": "ephemeral"}
+    (tool,) = sent(tools=[{**WEATHER, "cache_control": mark}])["tools"]
+    assert tool["cache_control"] == mark
+
+
+def test_json_without_a_schema_is_a_system_prompt_and_reported() -> None:
     made = encoded(
         response_format={"type": "json_object"}, messages=[{"role": "system", "content": "S"}, USER]
     )
@@ -116,7 +71,13 @@ def test_a_json_object_is_asked_for_in_words_and_that_is_said() -> None:
     assert "system" not in sent(response_format={"type": "text"})
 
 
-def test_a_schema_and_an_effort_share_a_field() -> None:
+def test_a_json_schema_format_without_a_schema_counts_as_none() -> None:
+    made = encoded(response_format={"type": "json_schema", "json_schema": {"name": "x"}})
+    assert "JSON object" in json.loads(made.body)["system"][0]["text"]
+    assert made.ignored_fields == ("response_format",)
+
+
+def test_a_schema_and_an_effort_are_both_in_output_config() -> None:
     schema = {"type": "object", "properties": {}, "additionalProperties": False}
     wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "description": "d"}}
     made = encoded(response_format=wanted, reasoning_effort="low")
@@ -129,20 +90,10 @@ def test_a_schema_and_an_effort_share_a_field() -> None:
 # --- limits, sampling, stops ---
 
 
-@pytest.mark.parametrize(
-    ("model", "most"),
-    [
-        ("claude-fable-5-2", 128_000), ("claude-opus-5-5", 128_000), ("claude-sonnet-4-6", 128_000),
-        ("claude-haiku-4-5-20251001", 64_000), ("claude-opus-4-1-20250805", 32_000),
-        ("claude-opus-4-20250514", 32_000), ("anthropic.claude-sonnet-4-20250514-v1:0", 32_000),
-        ("claude-3-7-sonnet-20250219", 32_000), ("claude-3-5-haiku-20241022", 8_192),
-        ("claude-3-opus-20240229", 4_096), ("claude-of-tomorrow", 128_000), ("deepseek-chat", 8_192),
-    ],
-)  # fmt: skip
-def test_a_limit_is_found_for_every_model(model: str, most: int) -> None:
-    assert sent(model)["max_tokens"] == most
-    assert sent(model, max_tokens=7)["max_tokens"] == 7
-    assert sent(model, max_tokens=7, max_completion_tokens=9)["max_tokens"] == 9
+def test_the_limit_is_the_clients_or_the_models() -> None:
+    assert sent()["max_tokens"] == 128_000
+    assert sent(max_tokens=7)["max_tokens"] == 7
+    assert sent(max_tokens=7, max_completion_tokens=9)["max_tokens"] == 9
 
 
 @pytest.mark.parametrize(
@@ -172,36 +123,39 @@ def test_sampling(
     assert made.headers["anthropic-version"] == version
 
 
-def test_an_operator_may_pin_the_version() -> None:
+def test_a_pinned_version_is_used_with_what_it_supports() -> None:
     made = encoded("claude-opus-4-6", api_version=NEW, temperature=0.5)
     assert (made.headers["anthropic-version"], made.ignored_fields) == (NEW, ("temperature",))
     made = encoded("claude-opus-5", api_version=OLD)
     assert made.headers["anthropic-version"] == OLD
 
 
-def test_stops_of_white_space_are_refused_and_empty_ones_ask_for_nothing() -> None:
+def test_white_space_stops_are_rejected_and_empty_ones_dropped() -> None:
     fault = refused(stop=["END", "\n\n"])
     assert (fault.param, fault.code) == ("stop", "unsupported_by_provider")
     assert "stop_sequences" not in sent(stop="")
     assert sent(stop="END")["stop_sequences"] == ["END"]
 
 
+# --- other fields ---
+
+
 @pytest.mark.parametrize(
     "field", [{"n": 2}, {"logprobs": True}, {"frequency_penalty": 0.5}, {"functions": [{}]}]
 )
-def test_what_would_change_the_answer_is_refused(field: dict[str, Any]) -> None:
+def test_fields_that_change_the_answer_are_rejected(field: dict[str, Any]) -> None:
     fault = refused(**field)
     assert fault.status == 400
     assert (fault.param, fault.code) == (next(iter(field)), "unsupported_by_provider")
 
 
-def test_what_would_not_is_left_out_and_said() -> None:
+def test_other_fields_are_ignored_and_reported() -> None:
     made = encoded(seed=7, metadata={"a": "b"}, store=True, n=1, frequency_penalty=0, logprobs=False)
     assert set(made.ignored_fields) == {"seed", "metadata", "store"}
     assert json.loads(made.body).keys() == {"model", "max_tokens", "messages"}
 
 
-def test_unknown_fields_are_found_wherever_they_stand() -> None:
+def test_unknown_nested_fields_are_reported_by_their_path() -> None:
     function = {"name": "f", "parameters": {"x-own": 1}, "mood": "good"}
     message = {"role": "user", "content": [{"type": "text", "text": "Hi", "tone": "warm", "empty": None}]}
     made = encoded(messages=[message], tools=[{"type": "function", "function": function}])
@@ -209,7 +163,7 @@ def test_unknown_fields_are_found_wherever_they_stand() -> None:
     assert json.loads(made.body)["tools"][0]["input_schema"]["x-own"] == 1
 
 
-def test_who_asks_and_in_which_tier() -> None:
+def test_user_and_service_tier() -> None:
     assert sent(user="u1")["metadata"] == {"user_id": "u1"}
     made = encoded(user="u1", safety_identifier="s1", service_tier="flex")
     assert json.loads(made.body)["metadata"] == {"user_id": "s1"}
@@ -219,7 +173,13 @@ def test_who_asks_and_in_which_tier() -> None:
     assert refused(user=7).param == "user"
 
 
-def test_anthropics_own_fields_go_on_as_they_are() -> None:
+def test_two_equal_user_ids_are_one() -> None:
+    made = encoded(user="u1", safety_identifier="u1")
+    assert json.loads(made.body)["metadata"] == {"user_id": "u1"}
+    assert made.ignored_fields == ()
+
+
+def test_anthropics_own_fields_are_forwarded_unchanged() -> None:
     told = sent(thinking={"type": "disabled"}, cache_control={"type": "ephemeral"})
     assert told["thinking"] == {"type": "disabled"}
     assert told["cache_control"] == {"type": "ephemeral"}
@@ -228,7 +188,7 @@ def test_anthropics_own_fields_go_on_as_they_are() -> None:
 # --- the legacy endpoint ---
 
 
-def test_a_prompt_is_one_users_turn() -> None:
+def test_a_prompt_becomes_one_user_turn() -> None:
     body = {"prompt": "Once upon a time", "max_tokens": 16, "stop": "END", "best_of": 1, "echo": False}
     made = ADAPTER.encode(chat(body, endpoint="completions"), deployment("claude-opus-5"), {})
     assert json.loads(made.body) == {
