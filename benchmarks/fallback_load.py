@@ -28,7 +28,7 @@ class _Connection(asyncio.Protocol):
         self.figures = figures
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's own transports are no asyncio.Transport, they only look like one.
+        # uvloop's transports do not inherit from asyncio.Transport, but have its methods.
         self.transport = cast("asyncio.Transport", transport)
         self._send()
 
@@ -111,7 +111,7 @@ async def _press(
         ),
         flush=True,
     )
-    # Not a clean end: the connections are in the middle of requests.
+    # Exit at once: the connections are in the middle of requests.
     os._exit(0)
 
 

@@ -52,7 +52,7 @@ class _Connection(asyncio.Protocol):
     chunks = _CHUNKS
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's own transports are no asyncio.Transport, they only look like one.
+        # uvloop's transports do not inherit from asyncio.Transport, but have its methods.
         self.transport = cast("asyncio.Transport", transport)
         self._start()
 

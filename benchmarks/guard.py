@@ -1,4 +1,4 @@
-"""Guards against a slower gateway: its cost as a multiple of nginx's in the same run, against bounds in a file."""
+"""Compares the gateway's cost, as a multiple of nginx's in the same run, with bounds in a file."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ FLOOR = "nginx"
 
 
 def read_bounds() -> dict[str, float]:
-    """Return the largest ratio of processor time allowed, by the load's name: what was measured, and head-room."""
-    kept = json.loads(BOUNDS.read_text())
-    return {load: ratio * (1 + kept["head_room"]) for load, ratio in kept["measured"].items()}
+    """Return the highest allowed ratio of processor time for each load: the measured ratio plus headroom."""
+    bounds = json.loads(BOUNDS.read_text())
+    return {load: ratio * (1 + bounds["head_room"]) for load, ratio in bounds["measured"].items()}
 
 
 def verdicts(rows: Iterable[Figures | Failure], bounds: dict[str, float]) -> list[tuple[str, bool]]:
-    """Return a sentence for each load, and whether it is within its bound. A failed load is beyond it."""
+    """Return a sentence for each load, and whether the load is within its bound. A failed load is not."""
     rows = list(rows)
-    said = []
+    results = []
     for load, bound in bounds.items():
         found = {row.target: row for row in rows if row.scenario == load}
         subject, floor = found.get(SUBJECT), found.get(FLOOR)
         if subject is None or floor is None:
             continue
         if isinstance(subject, Failure):
-            said.append((f"{load}: {subject.target} failed: {subject.failed}", False))
+            results.append((f"{load}: {subject.target} failed: {subject.failed}", False))
             continue
         if isinstance(floor, Failure):
-            said.append((f"{load}: nothing to compare with, {floor.target} failed: {floor.failed}", False))
+            results.append((f"{load}: no comparison, since {floor.target} failed: {floor.failed}", False))
             continue
         ratio = subject.cpu_us / floor.cpu_us if floor.cpu_us else float("inf")
         is_within = ratio <= bound
         verdict = "within" if is_within else "BEYOND"
-        said.append((f"{load}: {ratio:.2f} times {FLOOR}, {verdict} the bound of {bound:.1f}", is_within))
-    return said
+        results.append((f"{load}: {ratio:.2f} times {FLOOR}, {verdict} the bound of {bound:.1f}", is_within))
+    return results

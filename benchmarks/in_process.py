@@ -1,9 +1,9 @@
-"""Measures the data path alone: real protocols, real parts, and transports that go nowhere.
+"""Measures the data path alone: the real protocols and components, over transports without sockets.
 
 `python -m benchmarks.in_process [--load unary]... [--batches 60]` feeds requests to the server's protocol and replies
-to the pool's connections, in one process with no socket, and prints CPU microseconds a request: the least of many
-short batches, which holds on a noisy machine. What the kernel takes for sockets, and the shipping of usage rows, are
-not in it: `make bench` has the whole.
+to the pool's connections, in one process with no socket, and prints CPU microseconds per request: the lowest of
+many short batches, which is stable on a noisy machine. The kernel's time for sockets and the shipping of usage rows
+are not included; `make bench` measures the whole.
 """
 
 from __future__ import annotations
@@ -66,13 +66,13 @@ from llm_gateway.surfaces.openai.routes import openai_routes
 
 _KEY = "sk-in-process-benchmark"
 _RATE_LIMIT = 1_000_000
-# glibc's name for how much free memory at the heap's end is kept.
+# glibc's M_TRIM_THRESHOLD: how much free memory at the end of the heap is not returned to the system.
 _TRIM_THRESHOLD = -1
 _BATCH = {"unary": 640, "big": 320, "burst": 320, "paced": 64}
 
 
 class _Transport(asyncio.Transport):
-    """Hands what is written to a function."""
+    """Passes everything that is written to a function."""
 
     def __init__(self, on_write: Callable[[bytes], None]) -> None:
         super().__init__()
@@ -94,69 +94,69 @@ class _Transport(asyncio.Transport):
 
 
 @dataclass
-class _Wires:
-    """What waits to be delivered in the event loop's next round, and how many requests are to be asked."""
+class _Loopback:
+    """Delivers requests and replies in rounds of the event loop, and counts the requests that are left to send."""
 
     replies: Callable[[], Sequence[bytes]]
     request: bytes
-    to_ask: list[GatewayProtocol] = field(default_factory=list)
+    to_request: list[GatewayProtocol] = field(default_factory=list)
     to_reply: list[tuple[Any, list[bytes]]] = field(default_factory=list)
     left: int = 0
     open: int = 0
     done: asyncio.Future[None] | None = None
-    refusal: bytes | None = None
+    bad_reply: bytes | None = None
 
-    def asked(self, protocol: Any, data: bytes) -> None:
+    def on_request(self, protocol: Any, data: bytes) -> None:
         del data
         self.to_reply.append((protocol, list(self.replies())))
 
-    def answered(self, protocol: GatewayProtocol, data: bytes) -> None:
+    def on_reply(self, protocol: GatewayProtocol, data: bytes) -> None:
         if data.startswith(b"HTTP/") and not data.startswith(b"HTTP/1.1 200 "):
-            self.refusal = data
+            self.bad_reply = data
         if data.endswith((b"0\r\n\r\n", b"}")):
             self.open -= 1
-            self.to_ask.append(protocol)
+            self.to_request.append(protocol)
 
-    def turn(self) -> None:
-        """Deliver one piece of each reply that is due, and ask again where an answer has ended."""
+    def run_round(self) -> None:
+        """Deliver one piece of each pending reply, and send the next request where a reply has ended."""
         replies, self.to_reply = self.to_reply, []
         for protocol, pieces in replies:
             protocol.data_received(pieces.pop(0))
             if pieces:
                 self.to_reply.append((protocol, pieces))
-        asking, self.to_ask = self.to_ask, []
-        for protocol in asking:
+        ready, self.to_request = self.to_request, []
+        for protocol in ready:
             if self.left:
                 self.left -= 1
                 self.open += 1
                 protocol.data_received(self.request)
             else:
-                self.to_ask.append(protocol)
+                self.to_request.append(protocol)
         if self.open or self.left:
-            asyncio.get_running_loop().call_soon(self.turn)
+            asyncio.get_running_loop().call_soon(self.run_round)
         elif self.done is not None:
             self.done.set_result(None)
 
-    async def ask(self, count: int) -> None:
-        """Ask `count` times over all connections, and return when all was answered."""
+    async def send(self, count: int) -> None:
+        """Send `count` requests over all connections, and return when all replies are complete."""
         self.left = count
         self.done = asyncio.get_running_loop().create_future()
-        self.turn()
+        self.run_round()
         await self.done
-        if self.refusal is not None:
-            raise BenchmarkFailed(f"a request was refused: {self.refusal!r}")
+        if self.bad_reply is not None:
+            raise BenchmarkFailed(f"a request failed: {self.bad_reply!r}")
 
 
 class _Dialer:
-    """Opens connections to nowhere."""
+    """Opens connections whose transport has no socket."""
 
-    def __init__(self, wires: _Wires) -> None:
-        self._wires = wires
+    def __init__(self, loopback: _Loopback) -> None:
+        self._loopback = loopback
 
-    async def dial(self, _site: object, factory: Callable[[], Any], *_: object) -> Any:
+    async def dial(self, _server: object, factory: Callable[[], Any], *_: object) -> Any:
         protocol = factory()
-        asked = self._wires.asked
-        protocol.connection_made(_Transport(lambda data: asked(protocol, data)))
+        on_request = self._loopback.on_request
+        protocol.connection_made(_Transport(lambda data: on_request(protocol, data)))
         return protocol
 
     def close(self) -> None: ...
@@ -206,15 +206,17 @@ def _replies(scenario: Scenario) -> Callable[[], Sequence[bytes]]:
     return lambda: made
 
 
-async def _start(scenario: Scenario, connections: int, stack: AsyncExitStack) -> _Wires:
-    """Make a gateway like the composition root does, its sockets and its database left out."""
+async def _start(scenario: Scenario, connections: int, stack: AsyncExitStack) -> _Loopback:
+    """Build a gateway as the composition root does, without sockets and database."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llm-gateway-bench-")))
     sink = stack.enter_context((folder / "access.log").open("wb"))
-    wires = _Wires(replies=_replies(scenario), request=scenario.request({"authorization": f"Bearer {_KEY}"}))
+    loopback = _Loopback(
+        replies=_replies(scenario), request=scenario.request({"authorization": f"Bearer {_KEY}"})
+    )
     clock, holder, hasher = SystemClock(), SnapshotHolder(), Blake2KeyHasher(b"pepper")
     holder.current = build_snapshot(_catalog(hasher), KINDS)
     pool = PooledUpstream(connect_timeout=10)
-    pool._dialer = cast("Any", _Dialer(wires))  # noqa: SLF001 - the one thing that is not real
+    pool._dialer = cast("Any", _Dialer(loopback))  # noqa: SLF001 - the only part that is not real
     access_log = AccessLog("all", clock, sink.fileno())
     access_log.start()
     stack.push_async_callback(access_log.close)
@@ -239,9 +241,9 @@ async def _start(scenario: Scenario, connections: int, stack: AsyncExitStack) ->
     bodies = BodyReader(max_bytes=1 << 25, max_total_bytes=1 << 30, timeout=30)
     plane = DataPlane(gateway=gateway, bodies=bodies, worker_registry=worker_registry, max_concurrency=10_000)
     routes = openai_routes(plane, Prober(gateway, ttl=60))
-    app = Dispatcher((routes,), _nowhere, (), OPENAI_ERRORS, RequestIds(), lambda _: None)
-    _connect(app, connections, wires)
-    return wires
+    app = Dispatcher((routes,), _no_fallback, (), OPENAI_ERRORS, RequestIds(), lambda _: None)
+    _connect(app, connections, loopback)
+    return loopback
 
 
 def _catalog(hasher: Blake2KeyHasher) -> Catalog:
@@ -261,11 +263,11 @@ def _catalog(hasher: Blake2KeyHasher) -> Catalog:
     return Catalog(version=1, providers=providers, credentials=(load,))
 
 
-async def _nowhere(*_: object) -> None:
+async def _no_fallback(*_: object) -> None:
     raise AssertionError("the load has no other paths")
 
 
-def _connect(app: Any, connections: int, wires: _Wires) -> None:
+def _connect(app: Any, connections: int, loopback: _Loopback) -> None:
     config = Config(
         app,
         http=GatewayProtocol,
@@ -281,31 +283,31 @@ def _connect(app: Any, connections: int, wires: _Wires) -> None:
         protocol = GatewayProtocol(config, state, {})
 
         def on_write(data: bytes, protocol: GatewayProtocol = protocol) -> None:
-            wires.answered(protocol, data)
+            loopback.on_reply(protocol, data)
 
         protocol.connection_made(_Transport(on_write))
-        wires.to_ask.append(protocol)
+        loopback.to_request.append(protocol)
 
 
 async def count(scenario: Scenario) -> str:
-    """Return the bytecodes of one request (one chunk of a paced stream), by function."""
+    """Return the bytecodes of one request (or one chunk of a paced stream), by function."""
     batch = _BATCH[scenario.name]
     async with AsyncExitStack() as stack:
-        wires = await _start(scenario, min(scenario.connections, batch), stack)
-        await wires.ask(2 * batch)
+        loopback = await _start(scenario, min(scenario.connections, batch), stack)
+        await loopback.send(2 * batch)
         with counted() as counts:
-            await wires.ask(batch)
+            await loopback.send(batch)
     ours = Counter({code: number for code, number in counts.items() if code.co_filename != __file__})
     return table(ours, batch * (PACED_CHUNKS if scenario.unit == "chunk" else 1))
 
 
 async def measure(scenario: Scenario, batches: int, profile: cProfile.Profile | None = None) -> float:
-    """Return the least CPU microseconds of a request (of a chunk for a paced stream) over the batches."""
+    """Return CPU microseconds per request (per chunk for a paced stream): the lowest of the batches."""
     batch = _BATCH[scenario.name]
     connections = min(scenario.connections, batch)
     async with AsyncExitStack() as stack:
-        wires = await _start(scenario, connections, stack)
-        await wires.ask(2 * batch)
+        loopback = await _start(scenario, connections, stack)
+        await loopback.send(2 * batch)
         settle_garbage_collection()
         costs = []
         with ExitStack() as watched:
@@ -313,25 +315,25 @@ async def measure(scenario: Scenario, batches: int, profile: cProfile.Profile | 
                 watched.enter_context(profile)
             for _ in range(batches):
                 before = time.process_time()
-                await wires.ask(batch)
+                await loopback.send(batch)
                 costs.append(time.process_time() - before)
     share = batch * (PACED_CHUNKS if scenario.unit == "chunk" else 1)
     return min(costs) / share * 1e6
 
 
 def _keep_freed_blocks() -> None:
-    """Keep the heap from shrinking for each large body: here nothing lies above them, as it does in a server."""
+    """Keep the heap from shrinking after each large body; in a server, later allocations prevent that."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).mallopt(_TRIM_THRESHOLD, 64 * 1024 * 1024)
 
 
 def main() -> None:
-    """Measure all that was asked for, and print it."""
+    """Measure and print the selected loads."""
     names = list(_BATCH)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--load", action="append", choices=names)
     parser.add_argument("--batches", type=int, default=60)
-    parser.add_argument("--profile", action="store_true", help="print where the time goes, by function")
+    parser.add_argument("--profile", action="store_true", help="print the time by function")
     parser.add_argument("--opcodes", action="store_true", help="count bytecodes by function instead of time")
     options = parser.parse_args()
     _keep_freed_blocks()

@@ -1,11 +1,11 @@
-/* A closed-loop HTTP load: every connection sends the same request again as soon as its reply is whole.
+/* A closed-loop HTTP load: every connection repeats the same request as soon as its reply is complete.
  *
  * Usage: load PORT CONNECTIONS WARM_SECONDS SECONDS REQUEST_FILE PID...
  *
  * The connections open one after another over the first half of the warm-up. Only replies that end within the window
- * after it count; of streams all events that come within it. The processor time of the processes PID (user + system,
- * all threads) is read at the window's two ends. Prints one line of JSON. A stream is whole when its last chunk came, and good when
- * "[DONE]" stood before it. Its first token is its first event.
+ * after it count, and of streams all events that arrive within it. The processor time of the processes PID (user + system,
+ * all threads) is read at the window's two ends. Prints one line of JSON. A stream is complete when its last chunk
+ * has arrived, and valid if "[DONE]" came before it. Its first token is its first event.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -39,7 +39,7 @@ struct conn {
     size_t line_used;
     char tail[TAIL_BYTES]; /* the body's last bytes */
     size_t tail_used;
-    int64_t first; /* when the reply's first event came, 0 = it did not yet */
+    int64_t first; /* when the reply's first event arrived, 0 = not yet */
 };
 
 static const char *request;
@@ -157,7 +157,7 @@ static void keep_tail(struct conn *c, const char *data, size_t size) {
     c->tail_used += size;
 }
 
-/* Reads the head; returns how many of the bytes belonged to it, or -1 when it is no HTTP. */
+/* Reads the head; returns how many of the bytes belonged to it, or -1 if it is not HTTP. */
 static ssize_t read_head(struct conn *c, const char *data, size_t size) {
     size_t before = c->head_used;
     size_t fits = HEAD_BYTES - before < size ? HEAD_BYTES - before : size;
@@ -177,7 +177,7 @@ static ssize_t read_head(struct conn *c, const char *data, size_t size) {
     return (ssize_t)((size_t)(end - c->head) + 4 - before);
 }
 
-/* Eats the reply's bytes; returns 0 when they are no HTTP. */
+/* Consumes the reply's bytes; returns 0 if they are not HTTP. */
 static int feed(struct conn *c, const char *data, size_t size) {
     while (size > 0 || (c->in_body && !c->chunked && c->left == 0)) {
         if (!c->in_body) {

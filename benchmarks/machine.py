@@ -1,4 +1,4 @@
-"""What the measurements need of the machine: processor cores, process memory, free ports."""
+"""Processor cores, process memory and free ports of the machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import IO
 
 
 class Cores:
-    """Keeps what is measured apart from what measures it, where there are two cores."""
+    """Separates the target from the load generator, if there are two cores."""
 
     def __init__(self, *, spread: bool = False) -> None:
         """Split the cores that this process may use; `spread` lets the target run on all of them."""
@@ -56,14 +56,14 @@ class Cores:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """Return what follows the name in /proc/PID/stat, from the state on; None when it is gone."""
+    """Return the fields of /proc/PID/stat after the name, from the state on; None if the process has ended."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return None
 
 
 def with_children(pid: int) -> list[int]:
-    """Return a process and all its descendants, of every thread."""
+    """Return a process and all its descendants, including those that other threads started."""
     found = [pid]
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
         with suppress(OSError):
@@ -73,7 +73,7 @@ def with_children(pid: int) -> list[int]:
 
 
 def family(leader: int) -> list[int]:
-    """Return a process, its descendants, and whoever else is in the process group that it leads."""
+    """Return a process, its descendants, and the other members of the process group that it leads."""
     found = with_children(leader)
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) not in found:
@@ -84,8 +84,8 @@ def family(leader: int) -> list[int]:
 
 
 def end(process: subprocess.Popen[bytes], patience: float = 20.0) -> None:
-    """End a process and its family, by pid: politely, and after `patience` seconds by force."""
-    # A pid may be given anew: the start time tells whether it is still the same process.
+    """End a process and its family by pid: with SIGTERM, and after `patience` seconds with SIGKILL."""
+    # Pids are reused: the start time shows whether it is still the same process.
     born = {pid: stat[19] for pid in family(process.pid) if (stat := _stat(pid)) is not None}
     process.terminate()
     with suppress(subprocess.TimeoutExpired):
@@ -114,7 +114,7 @@ def cpu_seconds(pids: Iterable[int]) -> float:
 
 
 def await_quiet(pids: Iterable[int], patience: float) -> bool:
-    """Wait until the processes use next to no processor time; tell whether they came to rest."""
+    """Wait until the processes use almost no processor time; return whether they became idle."""
     pids = list(pids)
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
@@ -134,7 +134,7 @@ def allow_open_files() -> int:
 
 
 def resident_mb(pids: Iterable[int]) -> float:
-    """Return the processes' resident memory in MB, shared pages counted once for each."""
+    """Return the processes' resident memory in MB, with shared pages counted in each process."""
     total = 0
     for pid in pids:
         with suppress(OSError):
@@ -145,7 +145,7 @@ def resident_mb(pids: Iterable[int]) -> float:
 
 @contextmanager
 def highest_memory(pids: list[int]) -> Iterator[Callable[[], float]]:
-    """Watch the processes' memory; what is yielded returns the most that was seen, in MB."""
+    """Watch the processes' memory; the yielded function returns the highest value seen, in MB."""
     seen = [0.0]
     done = threading.Event()
 
@@ -163,7 +163,7 @@ def highest_memory(pids: list[int]) -> Iterator[Callable[[], float]]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return loopback ports that nobody listens on now."""
+    """Return loopback ports that are free at the moment."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [int(one.getsockname()[1]) for one in sockets]
     for one in sockets:

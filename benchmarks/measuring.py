@@ -1,4 +1,4 @@
-"""Puts the same loads on several targets in turn, round by round, so that all share what disturbs the machine."""
+"""Runs the same loads on several targets in turn, round by round, so that disturbances affect all alike."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from benchmarks.targets.base import WEIGHTS, Running, Target
 from benchmarks.tools import BenchmarkFailed, LoadFailed, Sample, Tools
 from tests.services import ServiceMissing, find_postgres, fresh_database
 
-# Of the chunks that the provider sends, how many must arrive for the streams to count as held.
+# The share of the provider's chunks that must arrive, or the streams count as failed.
 _PACE_KEPT = 0.9
-# Seconds that a target may take to come to rest after a load.
+# Seconds that a target may take to become idle after a load.
 _REST = 30.0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured."""
+    """How often and how long to measure."""
 
     rounds: int
     seconds: float
@@ -36,21 +36,21 @@ class Plan:
 
 @dataclass
 class _Subject:
-    """One running target and what it has shown so far."""
+    """One running target and its samples so far."""
 
     target: Target
     running: Running
     idle_mb: float
     loaded_mb: float = 0.0
     samples: dict[str, list[Sample]] = field(default_factory=dict)
-    # The same loads on the provider itself, just before.
+    # The same loads on the provider directly, measured just before.
     direct: dict[str, list[Sample]] = field(default_factory=dict)
-    # The most memory that was seen under the streams of a load beyond what there was before, MB.
+    # The highest memory under the streams of a load, minus the memory before it, in MB.
     grown_mb: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
     def row(self, scenario: Scenario, connections: int) -> Figures | Failure:
-        """Return what stands in the table."""
+        """Return the row of the table."""
         name = self.target.name
         fault = self.failed.get(scenario.name)
         if fault is None:
@@ -62,7 +62,7 @@ class _Subject:
         return figures(name, scenario, self.samples[scenario.name], self.direct.get(scenario.name), kib)
 
     def footprint(self) -> Footprint:
-        """Return what it took beside requests."""
+        """Return the target's memory and start time."""
         return Footprint(
             target=self.target.name,
             version=self.target.version,
@@ -75,7 +75,7 @@ class _Subject:
 def measure_targets(
     targets: Iterable[Target], plan: Plan, tools: Tools, cores: Cores, ports: list[int]
 ) -> tuple[list[Figures | Failure], list[Footprint]]:
-    """Start all targets, put every load on each in turn, and return what they showed.
+    """Start all targets, run every load on each in turn, and return the results.
 
     A load that a target fails is not asked of it again. One that does not start is left out with a line, the
     first one excepted: without it there is nothing to compare, and BenchmarkFailed is raised.
@@ -89,7 +89,7 @@ def measure_targets(
                 if not subjects:
                     raise
                 print(f"{target.name} is left out: {fault}", file=sys.stderr)
-        # Rounds outside, loads inside: what disturbs the machine for a while disturbs all alike.
+        # Rounds outside, loads inside: a temporary disturbance affects all targets alike.
         for _ in range(plan.rounds):
             for scenario in plan.scenarios:
                 for subject in subjects:
@@ -142,15 +142,15 @@ def _measure(subject: _Subject, scenario: Scenario, plan: Plan, tools: Tools, po
     except LoadFailed as fault:
         subject.failed[scenario.name] = str(fault)
     subject.loaded_mb = max(subject.loaded_mb, resident_mb(running.pids()))
-    # What it still does for this load must not count for the next, nor disturb the next target.
+    # Remaining work for this load must neither count for the next load nor disturb the next target.
     if not await_quiet(running.pids(), _REST):
         print(f"{subject.target.name} did not come to rest after {scenario.title}", file=sys.stderr)
 
 
 def _pace_fault(scenario: Scenario, samples: list[Sample], connections: int) -> str | None:
-    """Return in what numbers streams fell behind the provider's pace, if they did."""
+    """Return by how much the streams fell behind the provider's pace; None if they did not."""
     due = scenario.chunks_due(connections)
-    # Shorter windows see too few chunks to tell.
+    # Shorter windows have too few chunks to judge.
     if due is None or samples[0].seconds < 1:
         return None
     kept = statistics.median(sample.events / sample.seconds for sample in samples) / due
@@ -162,7 +162,7 @@ def _pace_fault(scenario: Scenario, samples: list[Sample], connections: int) -> 
 
 
 def make_tools(folder: Path, cores: Cores) -> Tools:
-    """Make the fake provider and the load, and say when they are the slow ones."""
+    """Build the fake provider and the load generator, and warn if only the slow versions are available."""
     tools = Tools(folder, cores)
     if not tools.native:
         print("No C compiler: the fake provider and the load are Python, and slower.", file=sys.stderr)

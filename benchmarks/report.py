@@ -1,4 +1,4 @@
-"""Turns samples into figures, and figures into a table."""
+"""Turns samples into medians, and medians into a table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Figures:
     p50_ms: float
     p99_ms: float
     rounds: int
-    # What the target added to the provider's own time, and its memory for each stream; None where not compared.
+    # The time that the target added to the provider's, and its memory per stream; None where not measured.
     added_p50_us: float | None = None
     added_first_p99_ms: float | None = None
     kib_per_stream: float | None = None
@@ -31,7 +31,7 @@ class Figures:
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A load that a target did not bear, and in what numbers."""
+    """A load that failed on a target, and how."""
 
     target: str
     scenario: str
@@ -41,7 +41,7 @@ class Failure:
 
 @dataclass(frozen=True, kw_only=True)
 class Footprint:
-    """What one target takes beside requests; MB, seconds."""
+    """Memory (MB) and start time (seconds) of one target."""
 
     target: str
     version: str
@@ -57,7 +57,7 @@ def figures(
     direct: list[Sample] | None = None,
     kib_per_stream: float | None = None,
 ) -> Figures:
-    """Return the medians of all rounds; `direct` are those of the provider itself, round by round."""
+    """Return the medians of all rounds; `direct` has the samples of the provider itself, round by round."""
     pairs = list(zip(samples, direct or [], strict=bool(direct)))
     added = [sample.p50_us - own.p50_us for sample, own in pairs]
     added_first = [(sample.first_p99_us - own.first_p99_us) / 1000 for sample, own in pairs]

@@ -1,4 +1,4 @@
-"""Starts a fast fake provider, a gateway and a load, and prints what a request costs. Asserts no time."""
+"""Starts a fast fake provider, a gateway and a load generator, and prints the cost of a request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from benchmarks.tools import BenchmarkFailed
 
 
 def run(options: argparse.Namespace) -> bool:
-    """Measure what was asked for, print it, and return whether this gateway bore every load within its bounds."""
+    """Measure and print the selected loads; return whether this gateway passed every load within its bounds."""
     plan = _plan(options)
     cores = Cores()
     with tempfile.TemporaryDirectory(prefix="llm-gateway-bench-") as folder, store(options.store) as db_url:
@@ -52,7 +52,7 @@ def _plan(options: argparse.Namespace) -> Plan:
 
 
 def _choose(options: argparse.Namespace, db_url: str | None) -> list[Target]:
-    """Return the targets that were asked for and are there; say what is missing."""
+    """Return the selected targets that are installed; print which are missing."""
     wanted = {SUBJECT, FLOOR} if options.guard else set(options.target or NAMES)
     found: list[Target] = []
     for target in targets(db_url):
@@ -71,7 +71,7 @@ def _choose(options: argparse.Namespace, db_url: str | None) -> list[Target]:
 
 
 def install_peers(names: list[str] | None) -> bool:
-    """Install the peers that are named (all when None) and not there yet; return whether all are there then."""
+    """Install the named peers (all if None) that are missing; return whether all are installed afterwards."""
     is_whole = True
     for peer in PEERS:
         if (names and peer.name not in names) or peer.missing() is None:
@@ -88,32 +88,34 @@ def install_peers(names: list[str] | None) -> bool:
 def main() -> None:
     """Read the command line and run."""
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="one short round: a rough idea")
-    parser.add_argument("--rounds", type=int, help="rounds of which the median counts (3)")
-    parser.add_argument("--seconds", type=float, help="seconds of each round that count (4)")
-    parser.add_argument("--warm", type=float, help="seconds before those (1.5)")
+    parser.add_argument("--quick", action="store_true", help="one short round, for rough figures")
+    parser.add_argument("--rounds", type=int, help="rounds, of which the median is taken (3)")
+    parser.add_argument("--seconds", type=float, help="measured seconds of each round (4)")
+    parser.add_argument("--warm", type=float, help="warm-up seconds before them (1.5)")
     parser.add_argument("--connections", type=int, help="connections instead of each load's own number")
     parser.add_argument("--scenario", action="append", choices=[one.name for one in SCENARIOS])
-    parser.add_argument("--target", action="append", choices=NAMES, help="only this one; may be repeated")
+    parser.add_argument(
+        "--target", action="append", choices=NAMES, help="measure only this target; may be repeated"
+    )
     parser.add_argument("--store", choices=["auto", "sqlite", "postgresql"], default="auto")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there too")
+    parser.add_argument("--json", metavar="FILE", help="also write the figures to FILE")
     modes = parser.add_mutually_exclusive_group()
     modes.add_argument(
         "--install-peers",
         action="store_true",
-        help="install the gateways of others into a cache folder, to be measured from then on; measure nothing",
+        help="install other gateways into a cache folder and exit; later runs measure them",
     )
     modes.add_argument(
         "--guard",
         action="store_true",
-        help="compare with nginx, and fail beyond the bounds of benchmarks/guard.json",
+        help="compare with nginx, and fail above the bounds of benchmarks/guard.json",
     )
     modes.add_argument(
         "--scaling",
         nargs="*",
         choices=PARTS,
         metavar="PART",
-        help=f"how cost grows with {', '.join(PARTS)}; all of them unless named",
+        help=f"how cost grows with {', '.join(PARTS)}; all of them by default",
     )
     options = parser.parse_args()
     allow_open_files()

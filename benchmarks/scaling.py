@@ -19,9 +19,9 @@ from benchmarks.tools import BenchmarkFailed, LoadFailed, Sample, Tools
 _WORKERS = (1, 2)
 _STREAMS = (100, 1_000, 5_000)
 _CATALOG = (10, 1_000, 10_000)
-# Microseconds between two chunks of a stream, for each stream that is open: all together send 4,000 a second.
+# Microseconds between two chunks of a stream, per open stream: together they send 4,000 chunks a second.
 _GAP_US_PER_STREAM = 250
-# No stream ends before the window does: what is counted is holding streams, not opening them.
+# No stream ends before the window: this measures open streams, not opening them.
 _STREAM_SECONDS = 120
 _OPENED_PER_SECOND = 1_000
 _REST = 30.0
@@ -30,7 +30,7 @@ _LOADS = {scenario.name: scenario for scenario in SCENARIOS}
 
 @dataclass(frozen=True)
 class _Bench:
-    """What all three have in common."""
+    """What all three measurements share."""
 
     plan: Plan
     tools: Tools
@@ -38,14 +38,14 @@ class _Bench:
     is_quick: bool
 
     def sizes(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
-        """Leave out the largest when it has to be quick."""
+        """Omit the largest size in a quick run."""
         return sizes[:2] if self.is_quick else sizes
 
     @contextmanager
     def gateway(
         self, ports: list[int], cores: Cores, *, workers: int = 1, others: int = 0
     ) -> Iterator[Running]:
-        """Run a gateway on a store of its own."""
+        """Run a gateway on a separate store."""
         with (
             store(self.store) as db_url,
             tempfile.TemporaryDirectory(prefix="llm-gateway-bench-", ignore_cleanup_errors=True) as folder,
@@ -58,7 +58,7 @@ class _Bench:
                 running.stop()
 
     def measure(self, running: Running, scenario: Scenario) -> list[Sample]:
-        """Return what each round showed."""
+        """Return the samples of all rounds."""
         return [self._measure_once(running, scenario) for _ in range(self.plan.rounds)]
 
     def _measure_once(self, running: Running, scenario: Scenario) -> Sample:
@@ -73,7 +73,7 @@ class _Bench:
 
 
 def print_scaling(parts: list[str], plan: Plan, wanted_store: str, is_quick: bool) -> bool:
-    """Measure the named parts and print a table of each; return whether all loads were borne."""
+    """Measure the named parts and print a table of each; return whether all loads passed."""
     is_whole = True
     with tempfile.TemporaryDirectory(prefix="llm-gateway-bench-") as folder:
         bench = _Bench(plan, make_tools(Path(folder), Cores()), wanted_store, is_quick)
@@ -110,7 +110,7 @@ def _streams(bench: _Bench) -> Iterator[str]:
         gap_us = count * _GAP_US_PER_STREAM
         chunks = _STREAM_SECONDS * 1_000_000 // gap_us
         with providers(bench.tools, gap_us, chunks) as ports, bench.gateway(ports, Cores()) as running:
-            # What the first requests allocate is not the streams'.
+            # The first requests allocate memory that does not belong to the streams.
             bench.tools.measure(
                 running.port,
                 _LOADS["burst"].request(running.headers),

@@ -1,4 +1,4 @@
-"""The loads that are measured: what is asked, over how many connections, and what the cost is divided by."""
+"""The loads: the request, the number of connections, and the unit that the cost is divided by."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PACED_CHUNKS = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """One load; `model` is the public name that the fake provider's behaviour hangs on."""
+    """One load; `model` is the public name that selects the fake provider's behaviour."""
 
     name: str
     title: str
@@ -24,19 +24,19 @@ class Scenario:
     # Bytes of text in the request's last message.
     text_bytes: int = 200
     unit: Literal["request", "chunk"] = "request"
-    # A paced stream lasts seconds: it takes a longer window to see whole ones.
+    # A paced stream lasts seconds, so whole streams need a longer window.
     least_seconds: float = 0.0
-    # Streams begin over the first half of the time before: evenly over one stream's length, if that is as long.
+    # Streams begin over the first half of the warm-up: evenly over one stream's length, if that is as long.
     least_warm: float = 0.0
-    # Put on the provider itself, too, so that the part of the time which the target added can be told.
+    # Also run against the provider directly, to compute the time that the target adds.
     compared: bool = False
 
     def chunks_due(self, connections: int) -> float | None:
-        """Return how many chunks a second the provider sends in all; None for what comes as fast as it can."""
+        """Return the chunks per second that the provider sends in total; None if it sends at full speed."""
         return connections * 1e6 / PACE_US if self.unit == "chunk" else None
 
     def request(self, headers: dict[str, str]) -> bytes:
-        """Return the HTTP request as it goes over the wire."""
+        """Return the bytes of the HTTP request."""
         body: dict[str, Any] = {
             "model": self.model,
             "messages": [
@@ -80,5 +80,5 @@ SCENARIOS = (
         compared=True,
     ),
 )
-# Public name to the name that tells the fake provider what to send.
+# Public name to upstream name, whose first letter tells the fake provider what to send.
 MODELS = {"unary-bench": "unary", "burst-bench": "burst", "paced-bench": "paced"}

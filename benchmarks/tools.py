@@ -1,4 +1,4 @@
-"""Builds and runs the fake provider and the load: in C where there is a compiler, else in Python."""
+"""Builds and runs the fake provider and the load generator: in C if there is a compiler, else in Python."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _HERE = Path(__file__).parent
 
 
 class BenchmarkFailed(Exception):
-    """A measurement that must not be used; the message says why."""
+    """The measurement is invalid; the message says why."""
 
 
 class LoadFailed(BenchmarkFailed):
-    """A target did not do what a load asked of it; the message counts."""
+    """A target failed under a load; the message has the numbers."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What one window showed; `cpu_seconds` is the target's."""
+    """The figures of one window; `cpu_seconds` is the target's."""
 
     requests: int
     events: int
@@ -34,7 +34,7 @@ class Sample:
     cpu_seconds: float
     p50_us: float
     p99_us: float
-    # To a stream's first event, of those that began within the window; 0 when none did.
+    # Time to the first event, of streams that began within the window; 0 if none did.
     first_p99_us: float
 
 
@@ -59,7 +59,7 @@ class Tools:
     def start_upstream(
         self, ports: list[int], pace_us: int = PACE_US, chunks: int = PACED_CHUNKS
     ) -> subprocess.Popen[bytes]:
-        """Start the fake provider on all `ports`, its paced streams as given, and return when it listens."""
+        """Start the fake provider on all `ports`, with paced streams as given, and return when it listens."""
         command = [*self._commands["upstream"], *map(str, [pace_us, chunks, *ports])]
         started = self._cores.spawn(self._cores.tools, command, stdout=subprocess.PIPE)
         assert started.stdout is not None
@@ -70,7 +70,7 @@ class Tools:
     def measure(
         self, port: int, request: bytes, pids: list[int], *, connections: int, warm: float, seconds: float
     ) -> Sample:
-        """Press `port` for `warm` and then `seconds`, and return what the second part showed."""
+        """Run the load on `port` for `warm` and then `seconds`; return the figures of the second part."""
         file = self._folder / "request"
         file.write_bytes(request)
         arguments = [port, connections, warm, seconds, file, *pids]
@@ -83,7 +83,7 @@ class Tools:
             running.communicate()
             raise LoadFailed("the load did not end in time") from None
         if running.returncode != 0:
-            # It says why on standard error: as a rule, that nobody listens any more.
+            # The reason is on standard error, usually a refused connection.
             raise LoadFailed("no connection")
         return _judged(json.loads(output))
 
@@ -94,7 +94,7 @@ _FAULTS = {"bad_status": "not 2xx", "bad_end": "without an end", "broken": "cut 
 def _judged(seen: dict[str, Any]) -> Sample:
     faults = [f"{seen[name]:,} {words}" for name, words in _FAULTS.items() if seen[name]]
     if faults:
-        # Whole ones are counted within the window alone.
+        # Only replies that end within the window are counted.
         sample = f" ({seen['sample']})" if seen.get("sample") else ""
         raise LoadFailed(f"{', '.join(faults)}{sample}; {seen['requests']:,} whole")
     if not seen["requests"] and not seen["events"]:

@@ -1,4 +1,4 @@
-"""Measures what one upstream request costs each transport, beside a bare exchange of the same bytes.
+"""Measures the cost of an upstream request over each transport, and of a bare exchange of the same bytes.
 
 `python -m benchmarks.transports [--seconds 2] [--rounds 5]` prints CPU microseconds (user and system, of the
 client's process alone) for a request, and their ratio to aiohttp in the same run.
@@ -33,7 +33,7 @@ _LIMIT = 64 * 1024 * 1024
 # The first letter of the model tells the fake provider what to send.
 _LOADS = {"unary": ("u", 200), "burst": ("b", 200), "paced": ("p", 200), "big": ("u", 60_000)}
 _PACED_CONNECTIONS = 300
-# Streams last for two and a half seconds: a window has to see several of each.
+# Streams last two and a half seconds, and a window needs several of each.
 _PACED_SECONDS = 8.0
 
 Ask = Callable[[], Awaitable[None]]
@@ -56,7 +56,7 @@ def _request(port: int, model: str, text_bytes: int) -> UpstreamRequest:
 
 
 class _Bare(asyncio.Protocol):
-    """The same bytes through the same event loop, with nothing understood: what no transport can save."""
+    """Exchanges the same bytes in the same event loop without parsing them: the lower bound."""
 
     def __init__(self, request: UpstreamRequest) -> None:
         lines = [f"{name}: {value}\r\n" for name, value in request.headers.items()]
@@ -74,12 +74,12 @@ class _Bare(asyncio.Protocol):
 
     def ask(self) -> asyncio.Future[None]:
         self._done = asyncio.get_running_loop().create_future()
-        self._transport.write(self._bytes)  # type: ignore[attr-defined]  # uvloop's are no asyncio.Transport
+        self._transport.write(self._bytes)  # type: ignore[attr-defined]  # uvloop's does not inherit from it
         return self._done
 
 
 async def _askers(kind: str, load: str, port: int, connections: int) -> tuple[list[Ask], Upstream | None]:
-    """Return one function for each of the connections at work."""
+    """Return one function for each connection."""
     model, text_bytes = _LOADS[load]
     request = _request(port, model, text_bytes)
     if kind == "bare":
@@ -113,7 +113,7 @@ async def _askers(kind: str, load: str, port: int, connections: int) -> tuple[li
 
 
 async def _measure(kind: str, load: str, port: int, seconds: float) -> float:
-    """Return CPU microseconds for a request."""
+    """Return CPU microseconds per request."""
     connections = _CONNECTIONS
     if load == "paced":
         connections, seconds = _PACED_CONNECTIONS, max(seconds, _PACED_SECONDS)
@@ -152,7 +152,7 @@ def _free_port() -> int:
 
 
 def main() -> None:
-    """Measure all in turn, and print the medians."""
+    """Measure all transports in turn, and print the medians."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=5)

@@ -2,11 +2,11 @@
  *
  * Usage: upstream GAP_US CHUNKS PORT...
  *
- * The first letter of the request's "model" says what comes back:
+ * The first letter of the request's "model" selects the reply:
  *   u  one JSON reply of 400 bytes
  *   b  a stream of 50 chunks, sent at once
  *   p  a stream of CHUNKS chunks, one every GAP_US microseconds
- * A usage chunk follows when the body asks for it. Prints "ready" when it listens.
+ * A usage chunk follows if the body asks for it. Prints "ready" when it listens.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -28,7 +28,7 @@ enum { CHUNKS = 50, MAX_FD = 65536, MAX_EVENTS = 256, REPLY_BYTES = 400 };
 struct conn {
     char *in;
     size_t in_used, in_size;
-    char *out; /* what the socket did not take yet */
+    char *out; /* bytes that the socket has not accepted yet */
     size_t out_used, out_size;
     int paced_left; /* chunks still to send, 0 = no paced stream is open */
     int wants_usage;
@@ -46,7 +46,7 @@ static unsigned generations[MAX_FD];
 static int poller;
 static int64_t gap_us;
 static int paced_chunks;
-/* All gaps are alike, so whoever was served last is due last: a ring is a timer queue. */
+/* All gaps are equal, so the connection served last is due last: a ring serves as timer queue. */
 static struct due ring[MAX_FD];
 static unsigned ring_head, ring_tail;
 
@@ -126,7 +126,7 @@ static void watch(int fd, uint32_t events, int operation) {
     epoll_ctl(poller, operation, fd, &event);
 }
 
-/* Returns 0 when the connection is gone. */
+/* Returns 0 if the connection is closed. */
 static int put(int fd, const char *data, size_t size) {
     struct conn *c = conns[fd];
     if (c->out_used == 0) {
@@ -199,7 +199,7 @@ static void pace(void) {
     }
 }
 
-/* Answers every whole request in the buffer; returns 0 when the connection is gone. */
+/* Answers every complete request in the buffer; returns 0 if the connection is closed. */
 static int serve(int fd) {
     for (;;) {
         struct conn *c = conns[fd];
@@ -241,7 +241,7 @@ static void take(int fd) {
         c->in_used += (size_t)got;
         size_t room = c->in_size - c->in_used;
         if (!serve(fd)) return;
-        if (room > 0) return; /* the socket gave less than there was room for: it is empty */
+        if (room > 0) return; /* the socket returned less than fits: it is empty */
     }
 }
 

@@ -1,4 +1,4 @@
-"""What every gateway under measurement has to offer, so that one table can hold them all."""
+"""The interface of every measured gateway."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WEIGHTS = (3, 2, 1)
 
 @dataclass
 class Running:
-    """A started target; `start_seconds` is from its start to its first good answer, if that was measured."""
+    """A started target; `start_seconds` is the time to its first successful answer, if measured."""
 
     process: subprocess.Popen[bytes]
     port: int
@@ -28,11 +28,11 @@ class Running:
     start_seconds: float | None = None
 
     def pids(self) -> list[int]:
-        """Return every process whose time counts."""
+        """Return the processes whose time is measured."""
         return family(self.process.pid)
 
     def stop(self) -> None:
-        """End it, and everything that it started."""
+        """End it and its descendants."""
         end(self.process)
 
 
@@ -41,24 +41,24 @@ class Target(Protocol):
 
     @property
     def name(self) -> str:
-        """Return what it is called in tables and options."""
+        """Return its name in tables and options."""
 
     @property
     def version(self) -> str:
-        """Return which version is measured, or "" when it is whatever the system has."""
+        """Return the measured version, or "" for the version that the system has."""
 
     def missing(self) -> str | None:
         """Return why it cannot be measured here, or None."""
 
     def start(self, upstream_ports: list[int], folder: Path, cores: Cores) -> Running:
-        """Start it with one provider for each port, weighted WEIGHTS, and return when it answers."""
+        """Start it with one provider per port, weighted WEIGHTS, and return when it answers."""
 
 
 class Peer(Target, Protocol):
-    """A gateway of others, which is installed on demand."""
+    """Another gateway, installed on demand."""
 
     def install(self) -> None:
-        """Install it into a folder of its own; raise BenchmarkFailed when that does not work."""
+        """Install it into its own folder; raise BenchmarkFailed if that fails."""
 
 
 def spawn(
@@ -80,12 +80,12 @@ def spawn(
 
 
 def await_first_answer(name: str, running: Running, folder: Path, patience: float = 60.0) -> Running:
-    """Ask until a chat completion comes back, and note how long that took; on failure end it and raise."""
+    """Send requests until a chat completion succeeds, and record the time; on failure end the target and raise."""
     began = time.monotonic()
     try:
         await_ok(name, lambda: _chat(running), running, folder, patience)
     except BaseException:
-        # It leads a process group of its own: an interrupt from the keyboard does not reach it.
+        # It leads its own process group, so Ctrl-C does not reach it.
         running.stop()
         raise
     running.start_seconds = time.monotonic() - began

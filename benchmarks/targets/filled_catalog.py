@@ -1,4 +1,4 @@
-"""Fills a gateway's catalog with thousands of rows: by SQL, since the admin API judges the whole at every edit."""
+"""Fills a gateway's catalog with thousands of rows by SQL, since the admin API validates all of it at every edit."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from llm_gateway.infra.database.catalog.credentials import table as credentials
 from llm_gateway.infra.database.catalog.providers import table as providers
 from llm_gateway.infra.database.engine import make_engine
 
-# Each model of the others is served by so many of them.
+# How many of the added providers serve each of their models.
 _PROVIDERS_PER_MODEL = 10
 _ROWS_AT_ONCE = 500
 
 
 def fill_catalog(db_url: str | None, data_dir: Path, count: int) -> None:
-    """Add `count` providers, of models that nobody asks for, and `count` credentials. The gateway must be down."""
+    """Add `count` providers, of models that no load uses, and `count` credentials. The gateway must be stopped."""
     asyncio.run(_fill(db_url, data_dir, count))
 
 
@@ -42,7 +42,7 @@ def _provider(number: int) -> dict[str, Any]:
     return {
         "provider_key": f"other-{number}",
         "provider_type": "openai",
-        # The discard port: nothing is ever sent there.
+        # The discard port; nothing is sent to it.
         "api_base": "http://127.0.0.1:9/v1",
         "secret": None,
         "model_mapping": {model: "other"},

@@ -16,7 +16,7 @@ from benchmarks.targets.filled_catalog import fill_catalog
 
 _ADMIN_KEY = "benchmark-admin-key"
 _PATIENCE = 60.0
-# High enough never to refuse, so that the check itself is what is measured.
+# Never reached, so that only the cost of the check is measured.
 _RATE_LIMIT = 1_000_000
 
 
@@ -27,17 +27,17 @@ class GatewayTarget:
     version = importlib.metadata.version("llm-gateway")
 
     def __init__(self, db_url: str | None = None, *, workers: int = 1, others: int = 0) -> None:
-        """Take the store, and how many other providers and credentials the catalog holds besides."""
+        """`others` is the number of unused providers and credentials in the catalog."""
         self._db_url = db_url
         self._workers = workers
         self._others = others
 
     def missing(self) -> str | None:
-        """Say that it is always there."""
+        """Return None: it is always installed."""
         return None
 
     def start(self, upstream_ports: list[int], folder: Path, cores: Cores) -> Running:
-        """Start it once to configure it, and again to see how long it takes to its first answer."""
+        """Start it once to configure it, and again to measure the time to its first answer."""
         first = self._spawn(folder, cores)
         try:
             await_ok(self.name, lambda: _get(first.port, "/health/ready"), first, folder, _PATIENCE)
@@ -65,7 +65,7 @@ class GatewayTarget:
 
 
 def reload_seconds(port: int) -> float:
-    """Have the gateway read its whole catalog again, and return how long that took until all workers had it."""
+    """Reload the gateway's catalog, and return the seconds until all workers had it."""
     with _admin(port) as admin:
         began = time.monotonic()
         admin.post("/config/reload").raise_for_status()

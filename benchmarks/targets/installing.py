@@ -1,4 +1,4 @@
-"""Installs the gateways of others, when asked to, each into a folder of its own outside the repository."""
+"""Installs other gateways on request, each into its own folder outside the repository."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def home(peer: str) -> Path:
 
 
 def missing(peer: str, wanted: str) -> str | None:
-    """Return how to install the peer unless `wanted`, name and version, is there whole; None when it is."""
+    """Return None if `wanted` (name and version) is completely installed, else how to install it."""
     try:
         found = _mark(peer).read_text().strip()
     except FileNotFoundError:
@@ -54,7 +54,7 @@ def install_npm(peer: str, package: str, version: str) -> None:
 
 
 def _mark(peer: str) -> Path:
-    # Written last: what was interrupted half-way is not taken for installed.
+    # Written last, so that an interrupted installation does not count as installed.
     return home(peer) / "installed"
 
 

@@ -1,4 +1,4 @@
-"""All the targets there are, in the order of the table."""
+"""All targets, in the order of the table."""
 
 from __future__ import annotations
 

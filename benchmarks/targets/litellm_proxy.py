@@ -11,7 +11,7 @@ from benchmarks.targets import installing
 from benchmarks.targets.base import WEIGHTS, Running, await_first_answer, spawn
 
 _MASTER_KEY = "sk-benchmark-master"
-# Its first start compiles and imports for most of a minute.
+# Its first start compiles and imports for almost a minute.
 _PATIENCE = 180.0
 
 
@@ -26,7 +26,7 @@ class LiteLLMTarget:
         return installing.missing(self.name, self._requirement)
 
     def install(self) -> None:
-        """Install it into a virtual environment of its own."""
+        """Install it into its own virtual environment."""
         installing.install_python(self.name, self._requirement)
 
     @property
@@ -34,7 +34,7 @@ class LiteLLMTarget:
         return f"litellm[proxy]=={self.version}"
 
     def start(self, upstream_ports: list[int], folder: Path, cores: Cores) -> Running:
-        """Start one worker, configured as its guide for production says."""
+        """Start one worker, configured as its production guide says."""
         port = free_ports(1)[0]
         # JSON is YAML too.
         config = folder / "config.yaml"
@@ -44,7 +44,7 @@ class LiteLLMTarget:
         settings = {
             "LITELLM_MODE": "PRODUCTION",
             "LITELLM_LOG": "ERROR",
-            # Else it fetches a list of prices from the internet at start.
+            # Otherwise it downloads a list of prices at start.
             "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         }
         running = spawn(command, port=port, folder=folder, cores=cores, settings=settings)

@@ -1,4 +1,4 @@
-"""nginx as a plain reverse proxy with nothing of a gateway: the floor."""
+"""nginx as a plain reverse proxy, without a gateway's work: the lower bound."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ http {{
 
 
 def _program() -> str | None:
-    # Not every account has the folder of the daemons on its path.
+    # Some accounts do not have the daemons' folder on their path.
     return shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
 
 

@@ -12,7 +12,7 @@ from benchmarks.targets import installing
 from benchmarks.targets.base import WEIGHTS, Running, await_first_answer, spawn
 
 _PACKAGE = "@portkey-ai/gateway"
-# It has no option for the address, and would listen on all of them.
+# It has no option for the listening address, and would listen on all of them.
 _LOOPBACK_ONLY = """
 import net from "node:net";
 const listen = net.Server.prototype.listen;
@@ -23,7 +23,7 @@ net.Server.prototype.listen = function (port, host, ...rest) {
 
 
 class PortkeyTarget:
-    """As it is delivered. On Node 20 it answers every stream with 500 (its issue 1389): those show as failed."""
+    """Without changes. On Node 20 it answers every stream with 500 (its issue 1389): those show as failed."""
 
     name = "portkey"
     version = "1.15.2"
@@ -33,7 +33,7 @@ class PortkeyTarget:
         return installing.missing(self.name, f"{_PACKAGE}@{self.version}")
 
     def install(self) -> None:
-        """Install it under a folder of its own."""
+        """Install it into its own folder."""
         installing.install_npm(self.name, _PACKAGE, self.version)
 
     def start(self, upstream_ports: list[int], folder: Path, cores: Cores) -> Running:
@@ -45,7 +45,7 @@ class PortkeyTarget:
         command: list[str | Path] = [node, "--import", preload, program, "--headless", f"--port={port}"]
         settings = {"NODE_ENV": "production", "TRUSTED_CUSTOM_HOSTS": "127.0.0.1"}
         running = spawn(command, port=port, folder=folder, cores=cores, settings=settings)
-        # Its routing comes with every request; there is no other way to name several upstreams.
+        # Each request carries the routing: there is no other way to configure several upstreams.
         running.headers = {"x-portkey-config": json.dumps(_routing(upstream_ports), separators=(",", ":"))}
         return await_first_answer(self.name, running, folder)
 

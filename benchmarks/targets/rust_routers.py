@@ -1,4 +1,4 @@
-"""The two Rust routers of the package index, proxies for OpenAI-type upstreams: the fastest peers there are."""
+"""Two Rust routers from the package index, proxies for OpenAI-type upstreams: the fastest peers known."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class RouterTarget:
 
     name: str
     version: str
-    # What stands between the interpreter and the options that both share.
+    # The arguments between the interpreter and the options that both share.
     launch: tuple[str, ...]
 
     def missing(self) -> str | None:
@@ -24,7 +24,7 @@ class RouterTarget:
         return installing.missing(self.name, self._requirement)
 
     def install(self) -> None:
-        """Install it into a virtual environment of its own."""
+        """Install it into its own virtual environment."""
         installing.install_python(self.name, self._requirement)
 
     @property
@@ -32,7 +32,7 @@ class RouterTarget:
         return f"{self.name}=={self.version}"
 
     def start(self, upstream_ports: list[int], folder: Path, cores: Cores) -> Running:
-        """Start it over all upstreams in turn (it knows no weights), with nothing kept and nothing traced."""
+        """Start it with round robin over all upstreams (it has no weights), without history and traces."""
         port, metrics_port = free_ports(2)
         command: list[str | Path] = [installing.home(self.name) / "bin" / "python", *self.launch]
         command += ["--host", "127.0.0.1", "--port", str(port)]
@@ -41,7 +41,7 @@ class RouterTarget:
         command += ["--log-level", "error", "--history-backend", "none"]
         command += ["--worker-urls", *(f"http://127.0.0.1:{upstream}" for upstream in upstream_ports)]
         running = spawn(command, port=port, folder=folder, cores=cores, settings={})
-        # It passes the client's key on, and asks for one when it has none of its own.
+        # It forwards the client's key, and requires one if none is configured.
         running.headers = {"authorization": "Bearer sk-upstream"}
         return await_first_answer(self.name, running, folder)
 
@@ -49,7 +49,7 @@ class RouterTarget:
 SGLANG_ROUTER = RouterTarget(
     name="sglang-router",
     version="0.3.2",
-    # As many requests at once as come; the other's own bound is above every load here.
+    # No limit on concurrent requests; the default limit of the other router is above every load here.
     launch=("-m", "sglang_router.launch_router", "--max-concurrent-requests", "-1"),
 )
 SMG = RouterTarget(name="smg", version="1.13.0", launch=("-m", "smg", "launch"))
