@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,10 @@ async def test_a_database_that_is_down_does_not_stop_the_preparation(tmp_path: P
     settings = Settings(data_dir=tmp_path / "data", db_url=SecretStr(f"sqlite:///{tmp_path}/broken.db"))
     (tmp_path / "broken.db").mkdir()
     assert (await commands.prepare(settings)).admin_key_path is not None
+    # A thread of aiosqlite outlives a connection that could not be opened, and reports its end to this event loop.
+    for thread in threading.enumerate():
+        if "_connection_worker_thread" in thread.name:
+            await asyncio.to_thread(thread.join, 5)
 
 
 def test_a_data_dir_that_cannot_be_made_is_named(tmp_path: Path) -> None:
