@@ -29,6 +29,10 @@ migrate: ## Upgrade the database schema (serve does this at start)
 test: ## Run all tests except the long ones
 	@exec scripts/test.sh $(ARGS)
 
+.PHONY: services
+services: ## Install the servers that the tests need: PostgreSQL, Redis, PgBouncer, Prometheus (Debian, Ubuntu)
+	@exec scripts/services.sh
+
 .PHONY: lint
 lint: ## Check style and formatting
 	@exec scripts/lint.sh
@@ -56,6 +60,10 @@ soak: ## Run every test at full size (slow)
 .PHONY: bench
 bench: ## Measure what a request costs
 	@exec scripts/bench.sh $(ARGS)
+
+.PHONY: prices
+prices: ## Compile the prices that ship with the gateway
+	@exec scripts/prices.sh $(ARGS)
 
 .PHONY: lock
 lock: ## Pin the newest dependencies (needs uv)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+
+# After `pip install -r requirements.txt` alone, the gateway itself is not installed. An installed one comes first.
+sys.path.append(str(Path(__file__).parent / "src"))
 
 try:
     from llm_gateway.cli import main
 except ModuleNotFoundError as missing:
     sys.exit(
         f"The module {missing.name!r} is not installed in this Python. Run `make install` once, then "
-        "`.venv/bin/python main.py` (or `make run`, which does both)."
+        "`.venv/bin/python main.py` (or `make run`, which does both); or `pip install -r requirements.txt`."
     )
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ from llm_gateway.core.config.providers import Provider
 from llm_gateway.core.config.snapshot import build_snapshot
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.accounting.rate_limit import RateLimit
+from llm_gateway.flow.accounting.refusals import Refusals
 from llm_gateway.flow.config.reloader import SnapshotHolder
 from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.provider_checks.probes import Prober
@@ -46,6 +47,7 @@ from llm_gateway.infra.journal.writer import FileJournal
 from llm_gateway.infra.logs.access_log import AccessLog
 from llm_gateway.infra.logs.event_log import AttemptLog
 from llm_gateway.infra.metrics.prometheus import Metrics
+from llm_gateway.infra.price_book.shipped import shipped_price_book
 from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
 from llm_gateway.infra.request_ids import RequestIds
 from llm_gateway.infra.secrets.key_hashing import Blake2KeyHasher
@@ -61,10 +63,12 @@ from llm_gateway.server.http1.limits import HttpLimits
 from llm_gateway.server.http1.protocol import GatewayProtocol
 from llm_gateway.server.http1.state import GatewayServerState
 from llm_gateway.server.processes.uvicorn_server import settle_garbage_collection
+from llm_gateway.surfaces.base import SurfaceServices
 from llm_gateway.surfaces.openai.errors import OPENAI_ERRORS
 from llm_gateway.surfaces.openai.routes import openai_routes
 
 _KEY = "sk-in-process-benchmark"
+_PRICED_MODEL = "gpt-4o-mini"
 _RATE_LIMIT = 1_000_000
 # glibc's M_TRIM_THRESHOLD: how much free memory at the end of the heap is not returned to the system.
 _TRIM_THRESHOLD = -1
@@ -86,6 +90,9 @@ class _Transport(asyncio.Transport):
 
     def is_closing(self) -> bool:
         return False
+
+    def get_write_buffer_size(self) -> int:
+        return 0
 
     def pause_reading(self) -> None: ...
     def resume_reading(self) -> None: ...
@@ -206,7 +213,9 @@ def _replies(scenario: Scenario) -> Callable[[], Sequence[bytes]]:
     return lambda: made
 
 
-async def _start(scenario: Scenario, connections: int, stack: AsyncExitStack) -> _Loopback:
+async def _start(
+    scenario: Scenario, connections: int, stack: AsyncExitStack, *, priced: bool = False
+) -> _Loopback:
     """Build a gateway as the composition root does, without sockets and database."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llm-gateway-bench-")))
     sink = stack.enter_context((folder / "access.log").open("wb"))
@@ -214,7 +223,7 @@ async def _start(scenario: Scenario, connections: int, stack: AsyncExitStack) ->
         replies=_replies(scenario), request=scenario.request({"authorization": f"Bearer {_KEY}"})
     )
     clock, holder, hasher = SystemClock(), SnapshotHolder(), Blake2KeyHasher(b"pepper")
-    holder.current = build_snapshot(_catalog(hasher), KINDS)
+    holder.current = build_snapshot(_catalog(hasher, priced=priced), KINDS, shipped_price_book())
     pool = PooledUpstream(connect_timeout=10)
     pool._dialer = cast("Any", _Dialer(loopback))  # noqa: SLF001 - the only part that is not real
     access_log = AccessLog("all", clock, sink.fileno())
@@ -233,20 +242,33 @@ async def _start(scenario: Scenario, connections: int, stack: AsyncExitStack) ->
         limit=RateLimit(InProcessRateLimiter()),
         hasher=hasher,
         journal=journal,
-        observers=(Metrics(holder.current.names), access_log, AttemptLog()),
+        refusals=Refusals(journal),
+        observers=(Metrics(holder.current.names, frozenset), access_log, AttemptLog()),
         counter=TiktokenCounter(Vocabularies(folder, None)),
         clock=clock,
         options=Options(),
     )
     bodies = BodyReader(max_bytes=1 << 25, max_total_bytes=1 << 30, timeout=30)
     plane = DataPlane(gateway=gateway, bodies=bodies, worker_registry=worker_registry, max_concurrency=10_000)
-    routes = openai_routes(plane, Prober(gateway, ttl=60))
+    # No load asks for usage rows.
+    unused = cast("Any", None)
+    services = SurfaceServices(
+        plane=plane,
+        prober=Prober(gateway, ttl=60),
+        usage=unused,
+        flush=unused,
+        limit_callers=unused,
+        events=unused,
+        health=unused,
+        query_log=unused,
+    )
+    routes = openai_routes(services)
     app = Dispatcher((routes,), _no_fallback, (), OPENAI_ERRORS, RequestIds(), lambda _: None)
     _connect(app, connections, loopback)
     return loopback
 
 
-def _catalog(hasher: Blake2KeyHasher) -> Catalog:
+def _catalog(hasher: Blake2KeyHasher, *, priced: bool) -> Catalog:
     providers = tuple(
         Provider(
             id=number,
@@ -254,7 +276,8 @@ def _catalog(hasher: Blake2KeyHasher) -> Catalog:
             provider_type="openai",
             api_base=f"http://127.0.0.1:{8000 + number}/v1",
             secret=Secret("sk-upstream"),
-            model_mapping=MODELS,
+            model_mapping=dict.fromkeys(MODELS, _PRICED_MODEL) if priced else MODELS,
+            price_provider="openai" if priced else None,
             weight=weight,
         )
         for number, weight in enumerate(WEIGHTS, 1)
@@ -289,11 +312,11 @@ def _connect(app: Any, connections: int, loopback: _Loopback) -> None:
         loopback.to_request.append(protocol)
 
 
-async def count(scenario: Scenario) -> str:
+async def count(scenario: Scenario, *, priced: bool = False) -> str:
     """Return the bytecodes of one request (or one chunk of a paced stream), by function."""
     batch = _BATCH[scenario.name]
     async with AsyncExitStack() as stack:
-        loopback = await _start(scenario, min(scenario.connections, batch), stack)
+        loopback = await _start(scenario, min(scenario.connections, batch), stack, priced=priced)
         await loopback.send(2 * batch)
         with counted() as counts:
             await loopback.send(batch)
@@ -301,12 +324,14 @@ async def count(scenario: Scenario) -> str:
     return table(ours, batch * (PACED_CHUNKS if scenario.unit == "chunk" else 1))
 
 
-async def measure(scenario: Scenario, batches: int, profile: cProfile.Profile | None = None) -> float:
+async def measure(
+    scenario: Scenario, batches: int, profile: cProfile.Profile | None = None, *, priced: bool = False
+) -> float:
     """Return CPU microseconds per request (per chunk for a paced stream): the lowest of the batches."""
     batch = _BATCH[scenario.name]
     connections = min(scenario.connections, batch)
     async with AsyncExitStack() as stack:
-        loopback = await _start(scenario, connections, stack)
+        loopback = await _start(scenario, connections, stack, priced=priced)
         await loopback.send(2 * batch)
         settle_garbage_collection()
         costs = []
@@ -334,19 +359,18 @@ def main() -> None:
     parser.add_argument("--load", action="append", choices=names)
     parser.add_argument("--batches", type=int, default=60)
     parser.add_argument("--profile", action="store_true", help="print the time by function")
+    parser.add_argument("--priced", action="store_true", help="let the price book know the model")
     parser.add_argument("--opcodes", action="store_true", help="count bytecodes by function instead of time")
     options = parser.parse_args()
     _keep_freed_blocks()
     for scenario in SCENARIOS:
         if scenario.name in (options.load or names):
             if options.opcodes:
-                print(
-                    f"{scenario.title}, bytecodes a {scenario.unit}\n{uvloop.run(count(scenario))}\n",
-                    flush=True,
-                )
+                counted_by_function = uvloop.run(count(scenario, priced=options.priced))
+                print(f"{scenario.title}, bytecodes a {scenario.unit}\n{counted_by_function}\n", flush=True)
                 continue
             profile = cProfile.Profile() if options.profile else None
-            cost = uvloop.run(measure(scenario, options.batches, profile))
+            cost = uvloop.run(measure(scenario, options.batches, profile, priced=options.priced))
             print(f"{scenario.title:36} {cost:8.1f} us a {scenario.unit}", flush=True)
             if profile is not None:
                 pstats.Stats(profile).sort_stats("tottime").print_stats(45)

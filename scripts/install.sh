@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Install what requirements/<set>.txt pins, and this package, into .venv; do nothing when it is up to date.
-# Usage: scripts/install.sh [runtime|dev]
+# Usage: scripts/install.sh [runtime|otel|dev]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -75,7 +75,7 @@ make_environment() {
 
 pip() { .venv/bin/python -m pip --disable-pip-version-check --no-input "$@" >&2; }
 
-[[ -f $requirements ]] || { say "There is no $requirements; the sets are runtime and dev."; exit 2; }
+[[ -f $requirements ]] || { say "There is no $requirements; the sets are runtime, otel and dev."; exit 2; }
 if wanted "$pins" | cmp -s - "$stamps-$pins"; then
   exit 0
 fi
@@ -89,7 +89,7 @@ rm -f "$stamps"-*
 pip install --quiet --quiet --require-hashes -r "$requirements"
 pip install --quiet --quiet --no-deps --no-build-isolation --editable .
 
-# dev.txt contains all of runtime.txt (a test checks this).
+# otel.txt and dev.txt contain all of runtime.txt (a test checks this).
 wanted runtime >"$stamps-runtime"
 if [[ $pins == dev ]]; then
   wanted dev >"$stamps-dev"

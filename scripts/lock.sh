@@ -16,4 +16,5 @@ resolve() {
 }
 
 resolve requirements/runtime.txt --group build
+resolve requirements/otel.txt --group build --extra otel --constraint requirements/runtime.txt
 resolve requirements/dev.txt --group build --group dev --constraint requirements/runtime.txt

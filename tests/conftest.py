@@ -13,6 +13,7 @@ from tests.services import (
     Server,
     ServiceMissing,
     find_postgres,
+    find_prometheus,
     find_redis,
     fresh_database,
     lent_redis_database,
@@ -27,7 +28,11 @@ class Services:
     """The servers of one pytest process, each looked for when first asked for."""
 
     def __init__(self) -> None:
-        self._finders: dict[str, Callable[[], Server]] = {"PostgreSQL": find_postgres, "Redis": find_redis}
+        self._finders: dict[str, Callable[[], Server]] = {
+            "PostgreSQL": find_postgres,
+            "Redis": find_redis,
+            "Prometheus": find_prometheus,
+        }
         self._found: dict[str, Server] = {}
         self.missing: dict[str, str] = {}
 
@@ -80,7 +85,11 @@ def pytest_configure(config: pytest.Config) -> None:
         services.stop()
         pytest.exit(f"with CI=true every server that tests need must be there, and is not:\n{reasons}", 3)
     # Workers inherit the environment and so share the servers.
-    for name, variable in (("PostgreSQL", "TEST_DATABASE_URL"), ("Redis", "TEST_REDIS_URL")):
+    for name, variable in (
+        ("PostgreSQL", "TEST_DATABASE_URL"),
+        ("Redis", "TEST_REDIS_URL"),
+        ("Prometheus", "TEST_PROMETHEUS_DIR"),
+    ):
         if name not in services.missing:
             os.environ[variable] = services.url(name)
 
@@ -122,6 +131,12 @@ def redis_url(services: Services) -> Iterator[str]:
     """Yield `redis://...` of an empty database that no other test uses, emptied afterwards."""
     with lent_redis_database(services.url_or_skip("Redis")) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def prometheus_folder(services: Services) -> Path:
+    """Return the folder with the programs prometheus and promtool."""
+    return Path(services.url_or_skip("Prometheus"))
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

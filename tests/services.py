@@ -1,4 +1,4 @@
-"""Finds the PostgreSQL and the Redis that tests use, or starts temporary ones on loopback."""
+"""Finds the PostgreSQL, the Redis and the Prometheus that tests use; starts temporary servers on loopback."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ import tempfile
 import time
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import pytest
 import redis
 
 T = TypeVar("T")
@@ -27,6 +28,13 @@ _START_SECONDS = 30.0
 # Redis databases 1 to 15 are lent to tests; number 0 holds who has which.
 _REDIS_DATABASES = range(1, 16)
 _REDIS_LOAN_SECONDS = 900
+
+
+def without_a_part(reason: str) -> NoReturn:
+    """End a test that lacks a part of the machine: it fails with CI=true, and is skipped elsewhere."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 class ServiceMissing(Exception):
@@ -78,7 +86,7 @@ def find_postgres() -> Server:
         url = f"postgresql://{user}@127.0.0.1:5432/postgres"
         if _postgres_fault(url) is None:
             return FoundServer(url)
-    binaries = _postgres_binaries()
+    binaries = postgres_binaries()
     if binaries is None:
         message = (
             "no TEST_DATABASE_URL, no usable server on 127.0.0.1:5432, no initdb on this machine; "
@@ -100,7 +108,8 @@ def _postgres_fault(url: str) -> str | None:
     return None
 
 
-def _postgres_binaries() -> Path | None:
+def postgres_binaries() -> Path | None:
+    """Return the folder of PostgreSQL's server programs, None if there is none."""
     on_path = shutil.which("initdb")
     places = [Path(on_path).resolve().parent] if on_path else []
     places += sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=_major_version, reverse=True)
@@ -294,6 +303,30 @@ def _borrow(ledger: redis.Redis, server_url: str) -> tuple[int, str]:
 
 def _redis_database_url(server_url: str, number: int) -> str:
     return urlunsplit(urlsplit(server_url)._replace(path=f"/{number}"))
+
+
+# --- Prometheus --------------------------------------------------------------------------------
+
+
+class FoundPrograms:
+    """Programs that tests start themselves; `url` is the folder that they are in."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = str(folder)
+
+    def stop(self) -> None:
+        """Leave them alone."""
+
+
+def find_prometheus() -> Server:
+    """Return the folder with prometheus and promtool: TEST_PROMETHEUS_DIR, else where PATH has them."""
+    given = os.environ.get("TEST_PROMETHEUS_DIR")
+    found = shutil.which("prometheus", path=given)
+    if found is None or not (Path(found).parent / "promtool").is_file():
+        place = f"in TEST_PROMETHEUS_DIR ({given})" if given else "on PATH"
+        message = f"no prometheus and promtool {place}; install Prometheus, such as with `make services`"
+        raise ServiceMissing(message)
+    return FoundPrograms(Path(found).parent)
 
 
 def free_port() -> int:

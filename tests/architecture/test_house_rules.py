@@ -110,7 +110,7 @@ def _pins(file: str) -> dict[str, str]:
     return dict(re.findall(r"^([\w.-]+(?:\[[\w,.-]+\])?)==(\S+)", text, re.MULTILINE))
 
 
-@pytest.mark.parametrize("file", ["runtime.txt", "dev.txt"])
+@pytest.mark.parametrize("file", ["runtime.txt", "otel.txt", "dev.txt"])
 def test_requirements_name_no_index(file: str) -> None:
     text = (ROOT / "requirements" / file).read_text()
     assert (
@@ -121,7 +121,7 @@ def test_requirements_name_no_index(file: str) -> None:
     )
 
 
-@pytest.mark.parametrize("file", ["runtime.txt", "dev.txt"])
+@pytest.mark.parametrize("file", ["runtime.txt", "otel.txt", "dev.txt"])
 def test_every_requirement_is_pinned_with_hashes(file: str) -> None:
     text = (ROOT / "requirements" / file).read_text().replace("\\\n", "")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
@@ -129,5 +129,6 @@ def test_every_requirement_is_pinned_with_hashes(file: str) -> None:
 
 
 def test_developers_run_what_users_run() -> None:
-    runtime, dev = _pins("runtime.txt"), _pins("dev.txt")
-    assert runtime == {name: dev.get(name) for name in runtime}
+    dev = _pins("dev.txt")
+    for users in (_pins("runtime.txt"), _pins("otel.txt")):
+        assert users == {name: dev.get(name) for name in users}

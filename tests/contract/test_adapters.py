@@ -1,4 +1,4 @@
-"""What every adapter in the registry promises, whichever kind it speaks; recordings are found by their folder."""
+"""What every adapter promises, in the registry or in a plug-in; recordings are found by their folder."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_gateway.core.config.deployments import EnabledProvider
 from llm_gateway.core.config.providers import Provider, provider_faults
-from llm_gateway.core.config.snapshot import EnabledProvider
 from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.secret import Secret
 from llm_gateway.providers.base import Adapter, ReplyStream, UpstreamErrorBody
-from llm_gateway.providers.registry import ADAPTERS, KINDS
+from llm_gateway.providers.registry import ADAPTERS as BUILT_IN
 from llm_gateway.wire.errors import BadReply
+from tests.fakes.plugins import acme_llm, parrot_llm
 from tests.fakes.whole_replies import read_whole_reply
 
 WIRE = Path(__file__).parents[1] / "wire"
@@ -33,13 +34,16 @@ GARBAGE = (
     b"[" * 20_000, b'{"a":' * 20_000,
 )  # fmt: skip
 
+# The examples of docs/how-to/write-a-provider-kind.md keep the same promises.
+ADAPTERS: dict[str, Adapter] = {**BUILT_IN, "acme": acme_llm.ADAPTER, "parrot": parrot_llm.ADAPTER}
+KINDS = {name: adapter.kind for name, adapter in ADAPTERS.items()}
 adapters = pytest.mark.parametrize("adapter", ADAPTERS.values(), ids=ADAPTERS)
 streams = pytest.mark.parametrize(
     ("adapter", "recording"),
     [
         pytest.param(adapter, path, id=str(path.relative_to(WIRE).with_suffix("")))
         for name, adapter in ADAPTERS.items()
-        for path in sorted((WIRE / name).rglob("*.sse"))
+        for path in sorted((WIRE / name).rglob("*.sse")) + sorted((WIRE / name).rglob("*.jsonl"))
     ],
 )
 JSON = st.recursive(

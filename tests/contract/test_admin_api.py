@@ -58,6 +58,7 @@ async def test_s4_38_to_s4_42_a_providers_life(desk: AdminClient) -> None:
         "api_version": None,
         "stream_usage": None,
         "probe_interval": None,
+        "price_provider": None,
         "config_version": 2,
     }
     listed = await desk.ask("GET", "/providers")
@@ -88,8 +89,6 @@ async def test_s4_38_to_s4_42_a_providers_life(desk: AdminClient) -> None:
 async def test_what_was_shown_can_be_sent_back(desk: AdminClient) -> None:
     await desk.ask("POST", "/providers", 201, json=PROVIDER)
     row = await desk.ask("GET", "/providers/1")
-    for name in ("id", "created_at", "updated_at"):
-        del row[name]
     again = await desk.ask("PUT", "/providers/1", json=row)
     assert again["config_version"] == 2, "nothing changed"
     catalog = await desk.store.catalog.load()
@@ -164,6 +163,16 @@ async def test_s4_43_s4_44_c17_a_credentials_life(desk: AdminClient) -> None:
         "rate_limit": 100,
         "is_enabled": True,
         "cache": None,
+        "tenant": None,
+        "project": None,
+        "limits": None,
+        "agent_limits": None,
+        "user_limits": None,
+        "trusts_attribution": False,
+        "require_pricing": False,
+        "expires_at": None,
+        "previous_key_expires_at": None,
+        "revoked_at": None,
         "config_version": 2,
     }
     (row,) = (await desk.ask("GET", "/credentials"))["data"]
@@ -241,7 +250,7 @@ async def test_bodies_that_are_no_object_are_refused(quick_desk: AdminClient, co
 @pytest.mark.parametrize("noun", ["providers", "credentials"])
 async def test_lists_come_in_pages(desk: AdminClient, noun: str) -> None:
     for number in range(5):
-        body = PROVIDER | {"provider_key": f"p{number}"} if noun == "providers" else {"name": "same"}
+        body = PROVIDER | {"provider_key": f"p{number}"} if noun == "providers" else {"name": f"c{number}"}
         await desk.ask("POST", f"/{noun}", 201, json=body)
     seen, cursor = [], None
     for _ in range(3):
@@ -287,16 +296,23 @@ async def test_a_refused_configuration_is_explained_and_can_be_mended_row_by_row
     assert error["code"] == "config_refused"
     assert "provider 'a': api_base" in error["message"]
     shown = await desk.ask("GET", "/config/version")
-    assert (shown["version"], shown["database_version"], shown["refused"]["version"]) == (4, 6, 6)
+    assert (shown["version"], shown["database_version"], shown["refused"]["version"]) == (6, 6, 6)
     assert len(shown["refused"]["faults"]) == 2
-    # An edit that mends nothing, or breaks more, is refused.
-    await desk.refused("PATCH", "/providers/c", json={"weight": 2})
+    assert shown["refused"]["kept"] == ["provider 'a'", "provider 'b'"]
+    rows = (await desk.ask("GET", "/providers"))["data"]
+    assert ["faults" in row for row in rows] == [True, True, False]
+    assert (await desk.ask("GET", "/providers/a"))["faults"] == rows[0]["faults"]
+    assert rows[0]["faults"][0].startswith("api_base must be a URL")
+    # Other rows can be edited meanwhile; an edit that breaks more is refused.
+    other = await desk.ask("PATCH", "/providers/c", json={"weight": 2})
+    assert (other["config_version"], len(other["faults"])) == (7, 2)
     await desk.refused("PATCH", "/providers/c", json={"api_base": "nonsense"})
-    # One that takes a fault away is stored, and what is left is said.
+    await desk.refused("PATCH", "/providers/a", json={"provider_type": "nonsense"})
+    # One that takes a fault away says what is left.
     mended = await desk.ask("PATCH", "/providers/a", json={"api_base": "http://mended"})
-    assert (mended["config_version"], len(mended["faults"])) == (4, 1)
+    assert (mended["config_version"], len(mended["faults"])) == (8, 1)
     deleted = await desk.ask("DELETE", "/providers/b")
-    assert deleted == {"id": 2, "deleted": True, "config_version": 8}
+    assert deleted == {"id": 2, "deleted": True, "config_version": 9}
     assert (await desk.ask("GET", "/config/version"))["refused"] is None
 
 
@@ -374,7 +390,8 @@ async def test_a_route_is_explained(quick_desk: AdminClient) -> None:
     )
     assert said["order"] == [{"model": "m", "provider": "openai-main", "upstream_model": "up"}]
     assert said["routes"][0]["candidates"][0]["breaker"] == "closed"
-    assert (said["rate_limit"], said["price"], said["price_note"]) == (5, None, "not priced yet")
+    assert said["rate_limit"] == 5
+    assert said["routes"][0]["candidates"][0]["prices"]["source"] == "none"
     assert (said["retries"]["max_retries"], said["timeouts"]["total"]) == (3, 600)
     assert said["refused"] is None
     unknown = await quick_desk.ask("POST", "/route/explain", json={"model": "other"})

@@ -178,6 +178,7 @@ async def test_changes_by_sql_raise_the_version_and_get_times_and_defaults(store
     else:
         assert catalog.task_types == (TaskType(id=2, name="sql", models=("m",)),)
     entry = ((await store.rows.list(StoredModel if table == "models" else StoredTaskType, 0, 5)).value)[0]
+    assert isinstance(entry.created_at, int)
     assert abs(entry.created_at - store.clock.unix_us()) < 60_000_000
     if store.is_postgres:
         await store.sql(f"TRUNCATE {table}")

@@ -79,7 +79,7 @@ async def test_every_edit_raises_the_version_by_one_and_is_noted(store: Store) -
         "created provider 'x'",
         "updated provider 'x': secret, weight".replace("secret", "api_key"),
         "created credential 1 'me'",
-        "updated credential 1 'me': key",
+        "rotated credential 1 'me'",
         "deleted credential 1 'me'",
         "deleted provider 'x'",
     ]
@@ -116,6 +116,7 @@ async def test_changes_by_sql_raise_the_version(store: Store, table: str) -> Non
         if table == "providers"
         else ((await store.rows.list(StoredCredential, 0, 5)).value)
     )
+    assert isinstance(entry[0].created_at, int)
     assert abs(entry[0].created_at - store.clock.unix_us()) < 60_000_000, "rows made by SQL get a time"
 
 

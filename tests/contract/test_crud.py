@@ -35,6 +35,9 @@ async def test_the_list_of_every_resource_continues_after_its_cursor(data_dir: P
         ],
         "/models": [{"name": f"m{n}"} for n in range(5)],
         "/task-types": [{"name": f"t{n}", "models": ["m"]} for n in range(5)],
+        "/prices": [
+            {"provider": "p", "upstream_model": f"m{n}", "prices": {"input_tokens": 1}} for n in range(5)
+        ],
         "/credentials": [{"name": f"c{n}"} for n in range(5)],
     }
     async with opened(None, data_dir) as store, admin_client(store) as desk:
@@ -62,3 +65,71 @@ async def test_c21_stale_workers_are_named(store_url: str | None, data_dir: Path
         store.worker_registry.others = {4711: 3}
         assert "stale_workers" not in await desk.ask("PATCH", "/providers/1", json={"weight": 2})
         assert (await desk.ask("DELETE", "/providers/1"))["config_version"] == 4
+
+
+ROWS: dict[str, list[dict[str, Any]]] = {
+    "/providers": [
+        {"provider_key": "plain", "provider_type": "openai", "api_base": "http://x"},
+        {
+            "provider_key": "full", "provider_type": "openai", "api_base": "http://x",
+            "api_key": "sk-0123456789abcdef",
+            "model_mapping": {"a": "b"}, "weight": 0, "is_enabled": False, "api_version": "v",
+            "oauth2": {"token_url": "http://t/x", "client_id": "c", "scope": None}, "stream_usage": True,
+            "probe_interval": 2.5, "price_provider": "azure",
+        },
+        {"provider_key": "short", "provider_type": "openai", "api_base": "http://x", "api_key": "sk-1"},
+    ],
+    "/models": [
+        {"name": "plain"},
+        {
+            "name": "a/b", "strategy": "least_busy", "weights": {"gone": 2}, "fallbacks": ["f"], "affinity": "user",
+            "context_fallbacks": ["c"], "policy_fallbacks": ["p"], "timeouts": {"idle": 3.0},
+            "retry": {"max_retries": 1}, "cache": {"ttl": 5.0},
+        },
+    ],
+    "/task-types": [{"name": "t", "models": ["nobody-serves-this"]}],
+    "/prices": [
+        {"provider": "plain", "upstream_model": "a/b", "prices": {"input_tokens": "2"}},
+        {
+            "provider": "gone", "upstream_model": "m", "prices": {"input_tokens": 0.0025, "output_tokens": "1e-3"},
+            "valid_from": "2026-01-01T00:00:00+02:00", "valid_until": "2026-02-01", "confirm_magnitude": True,
+        },
+    ],
+    "/credentials": [
+        {"name": "plain"},
+        {"name": "full", "allowed_models": ["x*"], "rate_limit": 0, "is_enabled": False, "cache": {"ttl": 5.0}},
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+async def test_what_get_returned_can_be_sent_back(store_url: str | None, data_dir: Path, method: str) -> None:
+    async with opened(store_url, data_dir) as store, admin_client(store) as desk:
+        for path, bodies in ROWS.items():
+            for body in bodies:
+                made = await desk.ask("POST", path, 201, json=body)
+                row = f"{path}/{made['id']}"
+                shown = await desk.ask("GET", row)
+                version = (await desk.ask("GET", "/config/version"))["version"]
+                written = await desk.ask(method, row, json=shown)
+                again = {**written, "stale_workers": [1], "faults": ["weight must be 0 or more"]}
+                assert (await desk.ask(method, row, json=again))["config_version"] == version
+                assert {name: written[name] for name in shown} == shown
+                assert written["config_version"] == version, "nothing changed"
+                error = await desk.refused(method, row, json={**shown, "id": made["id"] + 1})
+                assert error["param"] == "id"
+                assert (await desk.ask("GET", row)) == shown
+        (full,) = [one for one in (await store.catalog.load()).providers if one.provider_key == "full"]
+        assert full.secret is not None
+        assert full.secret.reveal() == "sk-0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    "field", ["id", "created_at", "updated_at", "warnings", "faults", "config_version", "key_prefix"]
+)
+async def test_a_new_row_has_no_fields_that_the_gateway_sets(data_dir: Path, field: str) -> None:
+    async with opened(None, data_dir) as store, admin_client(store) as desk:
+        for path, bodies in ROWS.items():
+            value: Any = {"id": 7, "config_version": 7, "warnings": [], "faults": []}.get(field, "x")
+            error = await desk.refused("POST", path, json={**bodies[0], field: value})
+            assert error["param"] == field

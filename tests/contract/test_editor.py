@@ -40,6 +40,8 @@ async def test_c18_updates_merge(store: Store) -> None:
     await store.editor.update("x", ProviderUpdate(secret=None))
     (provider,) = (await store.catalog.load()).providers
     assert provider.secret is None
+    assert isinstance(entry.created_at, int)
+    assert isinstance(edited.row.updated_at, int)
     assert entry.created_at <= edited.row.updated_at
 
 
@@ -154,7 +156,7 @@ async def test_c15_a_made_key_works_and_is_shown_once(store: Store) -> None:
 
 async def test_rotation_replaces_the_key(store: Store) -> None:
     credential_id = await store.add_credential("me", "sk-old")
-    rotated = await store.editor.rotate_credential(credential_id)
+    rotated = await store.editor.rotate_credential(credential_id, overlap=0)
     assert rotated.generated_key is not None
     snapshot = store.holder.current
     assert snapshot is not None

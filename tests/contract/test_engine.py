@@ -18,10 +18,10 @@ from llm_gateway.infra.database.address import SqliteAddress
 from llm_gateway.infra.database.engine import (
     close_engine,
     make_engine,
-    naming_outages,
     reading,
     writing,
 )
+from llm_gateway.infra.database.outages import naming_outages
 from tests.fakes.stores import Store, opened
 
 
@@ -136,7 +136,7 @@ async def test_a_connection_that_the_server_ends_is_an_outage_and_the_next_one_w
 
 async def test_a_wrong_statement_is_no_outage_and_shows_no_parameter(store: Store) -> None:
     with pytest.raises(DBAPIError) as error:
-        await store.sql("SELECT :secret FROM no_such_table", secret="hunter2")
+        await store.sql("SELECT :secret FROM no_such_table WHERE WHERE", secret="hunter2")
     assert "no_such_table" in str(error.value)
     assert "hunter2" not in str(error.value)
 
@@ -161,7 +161,7 @@ def test_an_outage_has_a_reason_without_a_secret(error: Exception, reason: str) 
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("x"), asyncpg.UniqueViolationError("x"), asyncpg.UndefinedTableError("x")]
+    "error", [ValueError("x"), asyncpg.UniqueViolationError("x"), asyncpg.PostgresSyntaxError("x")]
 )
 def test_any_other_error_passes(error: Exception) -> None:
     with pytest.raises(type(error)) as passed, naming_outages():

@@ -44,6 +44,7 @@ class Subject:
     """A limiter, or several that share their counts and take turns, and the power over their time."""
 
     def __init__(self, limiters: Sequence[RateLimiter], time: ManualTime) -> None:
+        self.first = limiters[0]
         self._turns = itertools.cycle(limiters)
         self.pass_time = time.go_on
 
@@ -109,6 +110,23 @@ async def test_refusals_take_no_place(subject: Subject) -> None:
     assert await subject.admitted(20, limit=2) == 0
     subject.pass_time(0.5)
     assert await subject.admitted(20, limit=2) == 2
+
+
+async def test_a_full_limit_is_known_without_taking_a_place(subject: Subject) -> None:
+    limiter = subject.first
+    knows = not isinstance(limiter, RedisRateLimiter)
+    assert limiter.full(1, 3) is None
+    for left in (2, 1, 0):
+        assert limiter.full(1, 3) is None
+        assert (await limiter.hit(1, 3)).remaining == left
+    known = limiter.full(1, 3)
+    refused = await limiter.hit(1, 3)
+    assert not refused.allowed
+    assert (known == refused) if knows else (known is None)
+    assert limiter.full(2, 3) is None
+    assert limiter.full(1, 0) == await limiter.hit(1, 0)
+    subject.pass_time(1)
+    assert limiter.full(1, 3) is None
 
 
 async def test_places_come_back_one_by_one_in_the_order_they_were_taken(subject: Subject) -> None:

@@ -6,21 +6,20 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord, last_attempt
-from llm_gateway.flow.ports.usage import UsageFilter
+from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord, finished_at, last_attempt
+from llm_gateway.flow.ports.usage import UsageFilter, UsagePlace
 from llm_gateway.infra.database import tables
 from llm_gateway.infra.database.engine import writing
+from llm_gateway.infra.database.facts.fitting import TEXT_LIMIT
 from llm_gateway.infra.database.usage.statements import (
     ATTEMPT_COLUMNS,
-    POSTGRES_ATTEMPTS,
     POSTGRES_ROWS,
     ROW_COLUMNS,
     SQLITE_ATTEMPTS,
     SQLITE_ROWS,
-    TEXT_LIMIT,
 )
 from llm_gateway.infra.json_lines import to_line
-from tests.fakes.stores import Store, opened
+from tests.fakes.stores import opened
 from tests.fakes.usage_records import failed_attempt, record
 
 RECORDS = [
@@ -51,24 +50,20 @@ async def test_postgresql_makes_the_last_attempt_as_python_does(postgres_url: st
             assert await store.usage.attempts(one.request_id) == ([] if expected is None else [expected]), one
 
 
-async def put_row(store: Store, one: UsageRecord) -> None:
-    async with writing(store.engine) as connection:
-        if store.is_postgres:
-            document = (b"[" + to_line(one).strip() + b"]").decode()
-            await connection.exec_driver_sql(POSTGRES_ROWS, (document,))
-        else:
-            values = tuple(getattr(one, name) for name in ROW_COLUMNS)
-            await connection.exec_driver_sql(SQLITE_ROWS, values)
-
-
-async def put_attempt(store: Store, one: AttemptEnded) -> None:
-    async with writing(store.engine) as connection:
-        if store.is_postgres:
-            document = (b"[" + to_line(one).strip() + b"]").decode()
-            await connection.exec_driver_sql(POSTGRES_ATTEMPTS, (document,))
-        else:
-            values = tuple(getattr(one, name) for name in ATTEMPT_COLUMNS)
-            await connection.exec_driver_sql(SQLITE_ATTEMPTS, values)
+@pytest.mark.parametrize(
+    "latency_ms", [43.4135, 6.777518394164707, 50415.67373888485, 0.0005, 0.0015, 99.9999]
+)
+async def test_both_stores_and_python_agree_when_a_request_ended(
+    store_url: str | None, data_dir: Any, latency_ms: float
+) -> None:
+    """A cursor that differs from what is stored by a microsecond would list a row twice, or for ever."""
+    async with opened(store_url, data_dir, start=False) as store:
+        one = record("id", latency_ms=latency_ms)
+        await store.usage.upsert([to_line(one)])
+        found = await store.usage.list(UsageFilter(finished_since=finished_at(one)), None, 9, "finished_at")
+        assert found == [one]
+        place = UsagePlace(finished_at(one), "id")
+        assert await store.usage.list(UsageFilter(), place, 9, "finished_at") == []
 
 
 @pytest.mark.parametrize(
@@ -88,7 +83,7 @@ async def test_a_row_is_replaced_only_when_it_is_an_interruption(
     before, after = record("id", **stored), record("id", **sent)
     async with opened(store_url, data_dir, start=False) as store:
         for one in (before, after):
-            await put_row(store, one)
+            await store.usage.upsert([to_line(one)])
         assert await store.usage.list(UsageFilter(), None, 10) == [after if replaces else before]
 
 
@@ -107,25 +102,30 @@ async def test_an_attempt_is_replaced_only_by_its_true_end(
     before, after = failed_attempt("id", **stored), failed_attempt("id", **sent)
     async with opened(store_url, data_dir, start=False) as store:
         for one in (before, after):
-            await put_attempt(store, one)
+            await store.usage.upsert([to_line(one)])
         assert await store.usage.attempts("id") == [after if replaces else before]
 
 
-async def test_postgresql_cuts_texts_and_accepts_records_from_before_the_cache(
-    postgres_url: str, data_dir: Any
+async def test_texts_are_cut_and_records_from_before_the_cache_are_accepted(
+    store_url: str | None, data_dir: Any
 ) -> None:
-    async with opened(postgres_url, data_dir, start=False) as store:
-        line = to_line(record("id", model="m" * 1000)).strip()
-        old = line.replace(b',"cache_hit":false', b"")
-        async with writing(store.engine) as connection:
-            await connection.exec_driver_sql(POSTGRES_ROWS, (f"[{old.decode()}]",))
+    async with opened(store_url, data_dir, start=False) as store:
+        line = to_line(record("id", model="m" * 1000))
+        await store.usage.upsert([line.replace(b',"cache_hit":false', b"")])
         [row] = await store.usage.list(UsageFilter(), None, 10)
         assert (row.model, row.cache_hit) == ("m" * TEXT_LIMIT, False)
         [attempt] = await store.usage.attempts("id")
         assert attempt.model == "m" * TEXT_LIMIT
-        assert (await store.sql("SELECT cache_hit FROM usage")) == [(False,)]
+        assert [bool(value) for (value,) in await store.sql("SELECT cache_hit FROM usage")] == [False]
 
 
 def test_a_statement_for_sqlite_has_a_place_for_each_column() -> None:
     assert SQLITE_ROWS.count("?") == len(tables.usage.columns)
     assert SQLITE_ATTEMPTS.count("?") == len(tables.usage_attempts.columns)
+
+
+async def test_an_unknown_latency_of_an_attempt_stays_unknown(store_url: str | None, data_dir: Any) -> None:
+    async with opened(store_url, data_dir, start=False) as store:
+        one = failed_attempt("id", latency_ms=None)
+        await store.usage.upsert([to_line(one)])
+        assert await store.usage.attempts("id") == [one]

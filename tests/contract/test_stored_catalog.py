@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.config.rows.providers import ProviderUpdate
 from llm_gateway.flow.config.rows.store import CatalogEdit
+from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.infra.database.catalog import credentials, providers
 from tests.fakes.stores import Store, opened
 
@@ -28,6 +29,13 @@ async def test_an_empty_database_is_an_empty_catalog(store: Store) -> None:
     catalog = await store.catalog.load()
     assert (catalog.providers, catalog.credentials, catalog.faults) == ((), (), ())
     assert catalog.version == await store.catalog.version() == 1
+
+
+async def test_a_version_that_was_deleted_by_hand_is_named(store: Store) -> None:
+    await store.sql("DELETE FROM config_state")
+    for read in (store.catalog.load, store.catalog.version):
+        with pytest.raises(StoreUnavailable, match="The table config_state must hold one row"):
+            await read()
 
 
 async def test_two_thousand_rows_of_two_resources_are_loaded(store: Store) -> None:

@@ -4,67 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
-import ipaddress
 import socket
-import ssl
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from llm_gateway.flow.ports.upstream import Upstream
-from llm_gateway.infra.upstream.by_proxy import UpstreamByProxy
+from tests.fakes.certificates import Identity
 from tests.fakes.origin import HELLO, OK, Visit, answers, origin_of
-from tests.fakes.upstream_calls import SOON, MakeUpstream, ask, fault_of, post, whole
+from tests.fakes.upstream_calls import SOON, MakeUpstream, ask, fault_of, post
 
 MIB = 1 << 20
-
-
-class Identity:
-    """A certificate that nobody signed but itself."""
-
-    def __init__(self, folder: Path, name: str, *addresses: str) -> None:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        now = dt.datetime.now(dt.UTC)
-        names = [x509.DNSName(name), *(x509.IPAddress(ipaddress.ip_address(each)) for each in addresses)]
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(days=1))
-            .not_valid_after(now + dt.timedelta(days=1))
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .sign(key, hashes.SHA256())
-        )
-        self.file = folder / f"{name}.pem"
-        self.file.write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-            + certificate.public_bytes(serialization.Encoding.PEM)
-        )
-
-    def server(self) -> ssl.SSLContext:
-        """Return what a server shows itself with."""
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(self.file)
-        return context
-
-    def client(self) -> ssl.SSLContext:
-        """Return what trusts this identity alone."""
-        return ssl.create_default_context(cafile=str(self.file))
 
 
 @pytest.fixture(scope="module")
@@ -350,29 +302,3 @@ async def test_a_tls_handshake_that_never_comes(make_upstream: MakeUpstream) -> 
         fault = await fault_of(ask(upstream, origin.url().replace("http", "https")))
         assert fault.kind == "connect"
         assert await origin.all_left()
-
-
-# --- proxies -------------------------------------------------------------------------------------
-
-
-async def test_a_proxy_is_used_but_for_no_proxy(
-    make_upstream: MakeUpstream, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("http_proxy", "https_proxy", "no_proxy"):
-        monkeypatch.delenv(name.upper(), raising=False)
-    from llm_gateway.infra.upstream.aiohttp.transport import AiohttpUpstream
-
-    direct = make_upstream()
-    async with origin_of(answers(HELLO)) as proxy, origin_of(answers(HELLO)) as inside:
-        environ = {"http_proxy": proxy.base, "no_proxy": "127.0.0.1,intranet.test"}
-        for name, value in environ.items():
-            monkeypatch.setenv(name, value)
-        upstream = UpstreamByProxy(
-            direct=direct, proxied=AiohttpUpstream(connect_timeout=SOON), environ=environ
-        )
-        reply = await upstream.send(post("http://provider.test/v1/x"), SOON)
-        assert await whole(reply) == b"hello"
-        assert proxy.visits[0].asked[0].line == "POST http://provider.test/v1/x HTTP/1.1"
-        assert await whole(await upstream.send(post(inside.url()), SOON)) == b"hello"
-        assert (len(proxy.visits), len(inside.visits)) == (1, 1)
-        await upstream.close()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from llm_gateway.flow.ports.upstream import Upstream
+from llm_gateway.flow.ports.upstream import OversizedReply, Upstream
 from llm_gateway.providers.base import UpstreamRequest
 from tests.fakes.origin import HELLO, OK, Asked, Script, Visit, answers, origin_of
 from tests.fakes.upstream_calls import LIMIT, SECRET, SOON, ask, fault_of, post, read_to_end, whole
@@ -396,7 +396,8 @@ async def test_a_bomb_stops_at_the_limit(upstream: Upstream, coding: str) -> Non
     async with origin_of(answers(head + bomb)) as origin:
         reply = await upstream.send(post(origin.url()), SOON)
         try:
-            assert (await fault_of(reply.read_all(1 << 20, SOON))).kind == "protocol"
+            fault = await fault_of(reply.read_all(1 << 20, SOON))
+            assert (type(fault), fault.kind) == (OversizedReply, "protocol")
         finally:
             reply.close()
         reply = await upstream.send(post(origin.url()), SOON)

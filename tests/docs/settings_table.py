@@ -16,6 +16,8 @@ def documented() -> dict[str, tuple[str, str]]:
 def _written(default: object) -> str:
     if default is None or default == ():
         return ""
+    if isinstance(default, tuple):
+        return ",".join(map(str, default))
     if isinstance(default, bool):
         return str(default).lower()
     if isinstance(default, float):

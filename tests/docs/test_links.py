@@ -62,7 +62,7 @@ def test_every_script_is_a_target_or_documented() -> None:
     assert {script for script in scripts if script not in known} == set()
 
 
-def test_each_dependency_has_its_reason() -> None:
+def test_s4_15_each_dependency_has_its_reason() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     requirements = [
         *project["build-system"]["requires"],

@@ -22,7 +22,7 @@ def test_setting_has_its_row_in_the_settings_page(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_setting_has_its_line_in_the_example(name: str) -> None:
+def test_s0_32_s3_18_setting_has_its_line_in_the_example(name: str) -> None:
     default, _ = SETTINGS[name]
     lines = (ROOT / ".env.example").read_text().splitlines()
     line = f"# {name}={default}"

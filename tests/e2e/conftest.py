@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import openai
 import pytest
@@ -15,6 +16,7 @@ from tests.e2e.gateway_process import GatewayProcess, accepted
 from tests.e2e.sql import run_sql
 from tests.fakes.calls import Lane
 from tests.fakes.script import Script
+from tests.fakes.tcp_proxy import TcpProxy
 from tests.fakes.upstream import FakeUpstream
 from tests.services import fresh_database
 
@@ -36,6 +38,8 @@ _STRICT = {
     "MAX_REPLY_BYTES": "300000",
     "CORS_ORIGINS": "https://app.example,https://other.example",
 }
+# What clients of the agents' API send.
+AGENTS_SECRET = "a-secret-of-our-own"
 _GATEWAYS: pytest.StashKey[list[GatewayProcess]] = pytest.StashKey()
 # Providers that desks may leave behind, since they are in nobody's way, before they are swept out.
 _LEFTOVERS = 40
@@ -135,6 +139,14 @@ def pair_gateway(
 ) -> Iterator[GatewayProcess]:
     """Return a running gateway of two workers, for each store in turn."""
     yield from _serve(request, tmp_path_factory, stores, WORKERS=2)
+
+
+@pytest.fixture(scope="session", params=("sqlite",))
+def agents_gateway(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, stores: Stores
+) -> Iterator[GatewayProcess]:
+    """Return a running gateway that serves the agents' API."""
+    yield from _serve(request, tmp_path_factory, stores, LLM_PROXY_SECRET=AGENTS_SECRET)
 
 
 @pytest.fixture
@@ -250,3 +262,29 @@ def pair_desk(pair_gateway: GatewayProcess, fake: FakeUpstream) -> Iterator[Desk
     made = Desk(pair_gateway, fake)
     yield made
     made.clear()
+
+
+@pytest.fixture
+def agents_desk(agents_gateway: GatewayProcess, fake: FakeUpstream) -> Iterator[Desk]:
+    """Return a corner of the gateway that serves the agents' API."""
+    made = Desk(agents_gateway, fake)
+    yield made
+    made.clear()
+
+
+@pytest.fixture
+def proxy(postgres_url: str) -> Iterator[TcpProxy]:
+    """Return a proxy in front of PostgreSQL."""
+    parts = urlsplit(postgres_url)
+    assert parts.hostname is not None
+    started = TcpProxy((parts.hostname, parts.port or 5432)).start()
+    yield started
+    started.stop()
+
+
+@pytest.fixture
+def proxied_url(postgres_url: str, proxy: TcpProxy) -> str:
+    """Return the database's URL by way of the proxy."""
+    parts = urlsplit(postgres_url)
+    user = parts.netloc.rpartition("@")[0]
+    return urlunsplit(parts._replace(netloc=f"{user}@127.0.0.1:{proxy.port}"))

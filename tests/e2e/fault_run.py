@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,22 @@ from typing import Any
 import httpx
 
 from tests.e2e.gateway_process import GatewayProcess, eventually
+from tests.fakes.client_dialects import DIALECTS, OPENAI
 from tests.fakes.fault_server import FaultServer, Visit, fault_server
-from tests.fakes.faults import PATHS, Case
+from tests.fakes.faults import PATHS, Case, text_before
+from tests.services import run_alone
 
 # A provider's silence ends after this many seconds: far more than an answer takes here, on a busy machine too.
-LLM_TIMEOUT = 4.0
+LLM_TIMEOUT = 12.0
 # Cases that wait that long and cost nobody much meanwhile, cases that keep the machine busy, and how many of each
 # are played at once, and of the others.
 _WAITING = frozenset({"stall", "pings"})
 _HEAVY = frozenset({"flood", "big_event", "big_body", "huge_400", "huge_500"})
 _WAITING_AT_ONCE, _HEAVY_AT_ONCE, _AT_ONCE = 200, 3, 12
 # Nothing takes a client or a provider longer.
-_PATIENCE = 20.0
+_PATIENCE = 45.0
+# More than any provider sends.
+ALL = 1 << 60
 # Held back longer than anything takes, or hardly at all.
 _HOLD = {"held": 60.0, "let_go": 0.05}
 
@@ -46,7 +51,7 @@ class Outcome:
 class FaultRun:
     """Gateways by (transport, hold), each with the bad provider first in line, and the good one second."""
 
-    def __init__(self, folder: Path, wanted: Iterable[tuple[str, str]]) -> None:
+    def __init__(self, folder: Path, wanted: Iterable[tuple[str, str]], **settings: object) -> None:
         self.gateways = {
             (transport, hold): GatewayProcess(
                 folder / f"{transport}-{hold}",
@@ -54,6 +59,9 @@ class FaultRun:
                 COMMIT_HOLD=_HOLD[hold],
                 LLM_TIMEOUT=LLM_TIMEOUT,
                 MAX_RETRIES=0,
+                # Bytes are compared.
+                RESPONSE_IDS="shared",
+                **settings,
             )
             for transport, hold in wanted
         }
@@ -76,6 +84,19 @@ class FaultRun:
     def logs(self) -> str:
         """Return the end of what they wrote."""
         return "\n".join(gateway.log() for gateway in self.gateways.values())
+
+    @contextmanager
+    def played(self, wanted: Sequence[tuple[str, Case]]) -> Iterator[None]:
+        """Start the gateways and play each case once; at the end, nothing of it has distressed them."""
+        try:
+            self.start()
+            run_alone(self.run(wanted))
+            yield
+            for gateway in self.gateways.values():
+                assert gateway.stop() == 0, gateway.log()
+                assert gateway.distress() == [], gateway.log()
+        finally:
+            self.close()
 
     async def run(self, wanted: Iterable[tuple[str, Case]]) -> None:
         """Run each case once, many of them at once."""
@@ -140,16 +161,21 @@ def open_client() -> httpx.AsyncClient:
     return httpx.AsyncClient(limits=limits, trust_env=False, verify=False, timeout=_PATIENCE)
 
 
+def path_of(case: Case) -> str:
+    """Return where a case is asked for."""
+    return PATHS[case.surface] if case.dialect == OPENAI.name else DIALECTS[case.dialect].path
+
+
 def body_of(case: Case) -> dict[str, Any]:
     """Return the request for a case."""
     if case.surface == "responses":
         return {"model": case.name, "input": "hello", "stream": True}
-    body: dict[str, Any] = {"model": case.name, "messages": [{"role": "user", "content": "hello"}]}
-    return (
-        body
-        if case.surface == "unary"
-        else body | {"stream": True, "stream_options": {"include_usage": True}}
-    )
+    return DIALECTS[case.dialect].body(case.name, "hello", stream=case.surface != "unary")
+
+
+def sees_all(case: Case, body: bytes) -> bool:
+    """Tell whether a translated stream has all the text that comes before its fault."""
+    return DIALECTS[case.dialect].read_stream(body).text == text_before(case)
 
 
 async def ask(
@@ -163,7 +189,8 @@ async def ask(
             # The gateway lets the provider go, whatever became of it.
             for visit in _bad(server, case):
                 await visit.over.wait()
-    except (TimeoutError, httpx.HTTPError) as problem:
+    except (TimeoutError, httpx.HTTPError, AssertionError, ValueError) as problem:
+        # The last two are of a stream that no client would understand.
         outcome.problem = repr(problem)
     outcome.bad = len(_bad(server, case))
     outcome.good = len(server.visits[case.name]) - outcome.bad
@@ -178,15 +205,22 @@ async def _read(
     case: Case,
     outcome: Outcome,
 ) -> None:
-    url = gateway.origin + PATHS[case.surface]
-    headers = {"authorization": f"Bearer {key}"}
+    url = gateway.origin + path_of(case)
+    headers = DIALECTS[case.dialect].headers(key)
+    # Bytes are not the provider's where they are translated, so that the text has to tell.
+    by_text = case.dialect != OPENAI.name and case.committed and case.phase != "whole"
     async with client.stream("POST", url, headers=headers, json=body_of(case)) as answer:
         outcome.status = answer.status_code
         outcome.headers = dict(answer.headers)
         parts = []
+        if by_text and not text_before(case):
+            server.seen[case.name] = ALL
         async for part in answer.aiter_raw():
             parts.append(part)
-            server.seen[case.name] += len(part)
+            if not by_text:
+                server.seen[case.name] += len(part)
+            elif sees_all(case, b"".join(parts)):
+                server.seen[case.name] = ALL
     outcome.body = b"".join(parts)
 
 

@@ -7,10 +7,13 @@ import json
 import random
 import socket
 import struct
+from collections.abc import Callable
+from typing import NamedTuple
 
-from tests.e2e.fault_run import body_of
+from tests.e2e.fault_run import ALL, body_of, path_of, sees_all
+from tests.fakes.client_dialects import DIALECTS, OPENAI
 from tests.fakes.fault_server import FaultServer, Visit
-from tests.fakes.faults import PATHS, PING, RESPONSES_PHASES, STREAM_PHASES, UNARY_PHASES, Case, before
+from tests.fakes.faults import PING, RESPONSES_PHASES, STREAM_PHASES, UNARY_PHASES, Case, before
 
 # Where a provider may be when its client leaves: silent everywhere, or still talking.
 CASES = (
@@ -51,9 +54,10 @@ class Leaver:
         self._case = case
         self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
         body = json.dumps(body_of(case)).encode()
+        names = {**DIALECTS[case.dialect].headers(self._key), "content-type": "application/json"}
+        lines = [f"{name}: {value}\r\n" for name, value in names.items()]
         head = (
-            f"POST {PATHS[case.surface]} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {self._key}\r\n"
-            f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
+            f"POST {path_of(case)} HTTP/1.1\r\nhost: x\r\n{''.join(lines)}content-length: {len(body)}\r\n\r\n"
         )
         request = head.encode() + body
         self._writer.write(request[: max(1, int(len(request) * part))])
@@ -61,11 +65,32 @@ class Leaver:
 
     async def read_until(self, marks: list[bytes]) -> None:
         """Read until all of `marks` are there."""
+        await self._read_until(lambda: all(mark in self.got for mark in marks))
+
+    async def read_all_before(self) -> None:
+        """Read until all that comes before the fault of the case is there."""
+        if self._case.dialect == OPENAI.name:
+            await self.read_until([event.rstrip() for event in before(self._case) if event != PING])
+        else:
+            await self._read_until(lambda: sees_all(self._case, self.body))
+
+    async def _read_until(self, is_there: Callable[[], bool]) -> None:
         async with asyncio.timeout(_PATIENCE):
-            while not all(mark in self.got for mark in marks):
+            while not is_there():
                 data = await self._reader.read(_READ)
                 assert data, self.got
                 self._take(data)
+
+    @property
+    def body(self) -> bytes:
+        """Return what came of the response's body, which has to be in chunks."""
+        _, _, rest = self.got.partition(b"\r\n\r\n")
+        body = b""
+        while b"\r\n" in rest:
+            size, _, rest = rest.partition(b"\r\n")
+            body += rest[: int(size, 16)]
+            rest = rest[int(size, 16) + 2 :]
+        return body
 
     async def read_for(self, seconds: float) -> None:
         """Read what comes in this time."""
@@ -78,7 +103,10 @@ class Leaver:
 
     def _take(self, data: bytes) -> None:
         self.got += data
-        self._server.seen[self._case.name] += len(data)
+        if self._case.dialect == OPENAI.name:
+            self._server.seen[self._case.name] += len(data)
+        elif sees_all(self._case, self.body):
+            self._server.seen[self._case.name] = ALL
 
     def leave(self, *, politely: bool) -> None:
         """Close with a FIN, or with an RST."""
@@ -90,10 +118,16 @@ class Leaver:
         self._writer.transport.abort()
 
 
-async def leave_at(
-    server: FaultServer, port: int, key: str, case: Case, *, politely: bool
-) -> tuple[Visit, float]:
-    """Leave when the provider is where its case says; return its visit, and how long it stayed, in seconds."""
+class Departure(NamedTuple):
+    """How a client left: whom, how many seconds the provider stayed, and the body that the client had by then."""
+
+    visit: Visit
+    seconds: float
+    body: bytes
+
+
+async def leave_at(server: FaultServer, port: int, key: str, case: Case, *, politely: bool) -> Departure:
+    """Leave when the provider is where its case says."""
     leaver = Leaver(server, port, key)
     seen = len(server.visits[case.name])
     await leaver.ask(case)
@@ -102,7 +136,7 @@ async def leave_at(
             await asyncio.sleep(0.005)
         [visit] = server.visits[case.name][seen:]
         if case.committed:
-            await leaver.read_until([event.rstrip() for event in before(case) if event != PING])
+            await leaver.read_all_before()
         else:
             # The gateway has what came so far, and holds it.
             await asyncio.sleep(0.1)
@@ -110,7 +144,7 @@ async def leave_at(
         left_at = asyncio.get_running_loop().time()
         leaver.leave(politely=politely)
         await visit.over.wait()
-    return visit, visit.over_at - left_at
+    return Departure(visit, visit.over_at - left_at, leaver.body if case.committed else b"")
 
 
 async def storm(

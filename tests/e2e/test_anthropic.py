@@ -51,7 +51,9 @@ def asked(desk: Desk, upstream: ReplayServer) -> Ask:
 @pytest.mark.parametrize(
     "name", ["text", "thinking", "parallel_tools", "cache", "refusal", "image", "structured"]
 )
-def test_whole_and_streamed_are_one_answer(desk: Desk, asked: Ask, upstream: ReplayServer, name: str) -> None:
+def test_s3_1_whole_and_streamed_are_one_answer(
+    desk: Desk, asked: Ask, upstream: ReplayServer, name: str
+) -> None:
     one = recording(name)
     body = asked(one)
     raw = desk.sdk.chat.completions.with_raw_response.create(**body)
@@ -143,3 +145,26 @@ def test_a_legacy_completion_is_a_chat_turn(desk: Desk, asked: Ask) -> None:
     chunks = list(desk.sdk.completions.create(**prompt, stream=True))
     assert "".join(chunk.choices[0].text for chunk in chunks) == "Quantum physics is the study of"
     assert chunks[-1].choices[0].finish_reason == "length"
+
+
+MEDIA_TYPES = ["Application/JSON; charset=UTF-8", "application/json", "text/plain", "Text/Event-Stream"]
+
+
+@pytest.mark.parametrize("media_type", MEDIA_TYPES)
+@pytest.mark.parametrize("is_streamed", [True, False])
+@pytest.mark.parametrize("sends_stream", [True, False])
+def test_an_answer_is_read_whatever_its_media_type_says_and_bought_once(
+    desk: Desk, asked: Ask, media_type: str, is_streamed: bool, sends_stream: bool
+) -> None:
+    one = recording("text")
+    assert one.response is not None
+    answer = one.stream if sends_stream else one.response
+    with replaying(lambda _: Answered(200, [answer], media_type)) as server:
+        body = asked(one, server)
+        if is_streamed:
+            chunks = list(desk.sdk.chat.completions.create(**body, stream=True))
+            text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+        else:
+            text = desk.sdk.chat.completions.create(**body).choices[0].message.content or ""
+        assert len([request for request in server.asked if request.method == "POST"]) == 1
+    assert text == json.loads(one.response)["content"][0]["text"]

@@ -169,6 +169,19 @@ def test_the_demo_chats_with_what_it_prints(line: CommandLine) -> None:
     assert [path.name for path in (line.folder / "data").iterdir()] == ["demo"]
 
 
+def test_a_first_budget_is_spent_and_refuses(line: CommandLine) -> None:
+    page = (Path(__file__).parents[2] / "docs/budgets.md").read_text()
+    commands, *_ = re.findall(r"^```\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    demo = line.serve("demo")
+    printed = demo.shell(commands.replace("http://127.0.0.1:18000", demo.url))
+    chat, refused = re.findall(r"HTTP/1\.1 (\d+)", printed)
+    assert (chat, refused) == ("200", "429")
+    assert re.search(r"x-llm-gateway-cost-usd: 0\.000\d+", printed)
+    assert '"remaining_usd"' in printed
+    assert "is left of the budget 'first-day' of this API key (0.002 USD a day" in printed
+    assert demo.stop() == 0
+
+
 def test_a_credential_made_on_the_command_line_opens_a_running_gateway(line: CommandLine) -> None:
     serving = line.serve("serve")
     made = line.run("credential", "create", "--name", "me", "--model", "gpt-4*", "--rate-limit", "5")

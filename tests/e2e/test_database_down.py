@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
@@ -13,24 +11,6 @@ from tests.e2e.gateway_process import accepted, eventually
 from tests.fakes.script import Script
 from tests.fakes.tcp_proxy import TcpProxy
 from tests.fakes.upstream import FakeUpstream
-
-
-@pytest.fixture
-def proxy(postgres_url: str) -> Iterator[TcpProxy]:
-    """Return a proxy in front of PostgreSQL."""
-    parts = urlsplit(postgres_url)
-    assert parts.hostname is not None
-    started = TcpProxy((parts.hostname, parts.port or 5432)).start()
-    yield started
-    started.stop()
-
-
-@pytest.fixture
-def proxied_url(postgres_url: str, proxy: TcpProxy) -> str:
-    """Return the database's URL by way of the proxy."""
-    parts = urlsplit(postgres_url)
-    user = parts.netloc.rpartition("@")[0]
-    return urlunsplit(parts._replace(netloc=f"{user}@127.0.0.1:{proxy.port}"))
 
 
 @pytest.mark.parametrize("fault", ["cut", "freeze"])

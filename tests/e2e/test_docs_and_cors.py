@@ -11,7 +11,7 @@ from tests.e2e.conftest import Desk
 STORE_MATTERS = False
 
 
-def test_s4_30_docs_work_offline(desk: Desk) -> None:
+def test_s0_14_s1_26_s4_30_docs_work_offline(desk: Desk) -> None:
     page = desk.gateway.http.get("/docs")
     assert page.status_code == 200
     assert page.headers["content-type"].startswith("text/html")
@@ -67,7 +67,8 @@ def test_cors_is_on_answers_and_errors(strict_desk: Desk) -> None:
         )
         assert answer.status_code == 200
         assert answer.headers["access-control-allow-origin"] == "https://other.example"
-        assert "x-request-id" in answer.headers["access-control-expose-headers"].lower()
+        exposed = answer.headers["access-control-expose-headers"].lower()
+        assert {"x-request-id", "x-llm-gateway-cost-usd"} <= set(exposed.split(", "))
     refused = strict_desk.gateway.post("/v1/chat/completions", None, json={}, headers=headers)
     assert refused.status_code == 401
     assert refused.headers["access-control-allow-origin"] == "https://other.example"

@@ -19,7 +19,6 @@ import pytest
 from tests.e2e.fault_run import FaultRun
 from tests.fakes.fault_cases import CASES, Promise, promised
 from tests.fakes.faults import BEFORE_CONTENT, PATHS, PING, Case, before, healthy, rewritten
-from tests.services import run_alone
 
 TRANSPORTS = ("pool", "aiohttp")
 ALL = [(transport, case) for transport in TRANSPORTS for case in CASES]
@@ -33,15 +32,8 @@ def matrix(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     run = FaultRun(
         tmp_path_factory.mktemp("faults"), sorted({(transport, case.hold) for transport, case in wanted})
     )
-    try:
-        run.start()
-        run_alone(run.run(wanted))
+    with run.played(wanted):
         yield run
-        for gateway in run.gateways.values():
-            assert gateway.stop() == 0, gateway.log()
-            assert gateway.distress() == [], gateway.log()
-    finally:
-        run.close()
 
 
 def case_id(case: Case) -> str:
@@ -85,13 +77,16 @@ def test_a_fault(matrix: FaultRun, transport: str, case: Case) -> None:
 
 
 def check_cut(case: Case, promise: Promise, body: bytes, row: dict[str, Any]) -> None:
-    """Check that what came went on, that an error event is the last, and that the row tells of both."""
+    """Check that what came went on, that an error event is the last, and that the row tells of both.
+
+    A response also has `response.failed` before it.
+    """
     came = b"".join(before(case))
     assert body.startswith(came)
     rest = body[len(came) :].replace(PING, b"")
     events = re.findall(rb"data: (.*)\n\n", rest)
-    assert len(events) == 1, rest[-600:]
-    error = json.loads(events[0])["error"]
+    assert len(events) == (2 if case.surface == "responses" else 1), rest[-600:]
+    error = json.loads(events[-1])["error"]
     assert error["code"] == promise.reason
     assert b"[DONE]" not in rest
     with pytest.raises(openai.APIError) as caught:

@@ -62,7 +62,7 @@ def counter(gateway: GatewayProcess, fake: FakeGemini) -> Iterator[Counter]:
     gateway.close_clients()
 
 
-def test_a_chat(counter: Counter) -> None:
+def test_s3_1_a_chat(counter: Counter) -> None:
     answer = counter.ask("text", temperature=0.5)
     assert answer.choices[0].message.content.startswith("AI learns patterns")
     assert answer.choices[0].finish_reason == "stop"

@@ -16,7 +16,7 @@ import pytest
 from tests.e2e.conftest import Launch
 from tests.e2e.fault_run import ask, open_client, prepare
 from tests.e2e.gateway_process import GatewayProcess, eventually
-from tests.e2e.hanging_up import CASES, leave_at, storm
+from tests.e2e.hanging_up import CASES, Departure, leave_at, storm
 from tests.fakes.fault_server import FaultServer, fault_server
 from tests.fakes.faults import Case, healthy
 
@@ -32,7 +32,10 @@ TRANSPORTS = ("pool", "aiohttp")
 def leaving(request: pytest.FixtureRequest, launch: Launch) -> Iterator[GatewayProcess]:
     """Return a gateway on each transport, that holds back until there is content."""
     transport = request.param
-    gateway = launch(UPSTREAM_TRANSPORT=transport, COMMIT_HOLD=60, LLM_TIMEOUT=60, MAX_RETRIES=0)
+    # Bytes are compared, so ids stay as they are.
+    gateway = launch(
+        UPSTREAM_TRANSPORT=transport, COMMIT_HOLD=60, LLM_TIMEOUT=60, MAX_RETRIES=0, RESPONSE_IDS="shared"
+    )
     yield gateway
     assert gateway.stop() == 0, gateway.log()
     assert gateway.distress() == [], gateway.log()
@@ -42,15 +45,15 @@ async def test_the_provider_is_left_with_the_client(leaving: GatewayProcess) -> 
     async with fault_server() as server:
         prepare(leaving, server)
         key = leaving.create_credential("leaver")
-        left = []
+        left: list[Departure] = []
         for politely in (True, False):
             leaving_now = (leave_at(server, leaving.port, key, case, politely=politely) for case in CASES)
             left += await asyncio.gather(*leaving_now)
-        stayed = [seconds for _, seconds in left]
+        stayed = [one.seconds for one in left]
         assert max(stayed) < AT_MOST
         assert statistics.median(stayed) < WITHIN
-        rows = rows_of(leaving, {visit.request_id for visit, _ in left})
-    for visit, _ in left:
+        rows = rows_of(leaving, {one.visit.request_id for one in left})
+    for visit, _, _ in left:
         row = rows[visit.request_id]
         status = 200 if visit.case.committed else 499
         assert (row["outcome"], row["status_code"], row["attempts"]) == ("aborted", status, 1), visit.case

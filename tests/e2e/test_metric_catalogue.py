@@ -7,8 +7,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from llm_gateway.core.metric_catalogue import CATALOGUE, Metric
 from tests.e2e.conftest import Desk, Launch
-from tests.e2e.gateway_process import GatewayProcess, accepted_text, eventually
-from tests.fakes.script import error_script
+from tests.e2e.gateway_process import GatewayProcess, accepted, accepted_text, eventually
+from tests.fakes.script import error_script, script
 from tests.fakes.upstream import FakeUpstream
 
 Exposed = dict[str, tuple[str, str, set[str]]]
@@ -37,6 +37,8 @@ def test_a_gateway_exposes_exactly_the_catalogue(launch: Launch, fake: FakeUpstr
     desk = Desk(gateway, fake)
     desk.failing(error_script(500), "bad", weight=10_000)
     desk.provider("good")
+    # The price book has this model, and none of the desk's name.
+    desk.provider("priced", model_mapping={"gpt-4o": "gpt-4o"}, price_provider="openai")
     assert exposed(gateway) == expected(*(metric for metric in CATALOGUE if metric.appears_after is None))
 
     # Enough to open a breaker in some worker. Each request differs, so that the cache has no reply for it.
@@ -45,4 +47,12 @@ def test_a_gateway_exposes_exactly_the_catalogue(launch: Launch, fake: FakeUpstr
         headers = {"x-llm-gateway-cache": "on"}
         answer = gateway.post("/v1/chat/completions", desk.key, json=body, headers=headers)
         assert answer.status_code == 200
+    assert desk.chat(model="gpt-4o").status_code == 200
+    desk.provider("cutting", model_mapping={"cut": "up"})
+    assert "[DONE]" not in desk.chat(model="cut", stream=True, fake=script(fault="fin", fault_at=4)).text
+    blocked = desk.credential("-blocked", limits={"requests_per_day": 0})
+    assert gateway.post("/v1/chat/completions", blocked, json=desk.body()).status_code == 429
+    budget = {"name": "all", "scope": "all", "amount_usd": "10", "period": "total"}
+    accepted(gateway.admin.post("/budgets", json=budget))
+    assert desk.chat(model="gpt-4o").status_code == 200
     eventually(lambda: exposed(gateway), lambda found: found == expected(*CATALOGUE))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 
 import httpx
 import pytest
@@ -80,11 +82,11 @@ def check_counts(desk: Desk) -> None:
     assert sum(row["total_tokens"] or 0 for row in rows) == 37 * 13
 
 
-def test_metrics_add_up(desk: Desk) -> None:
+def test_s4_5_s4_29_metrics_add_up(desk: Desk) -> None:
     check_counts(desk)
 
 
-def test_c7_metrics_add_up_over_two_workers(pair_desk: Desk) -> None:
+def test_s4_5_c7_metrics_add_up_over_two_workers(pair_desk: Desk) -> None:
     check_counts(pair_desk)
 
 
@@ -129,7 +131,7 @@ def test_metrics_hold_no_secret(desk: Desk) -> None:
     assert "127.0.0.1" not in text
 
 
-def test_c38_detailed_health_tests_all_providers(desk: Desk) -> None:
+def test_s4_9_s4_28_c38_detailed_health_tests_all_providers(desk: Desk) -> None:
     good, bad = desk.provider("good"), desk.provider("bad")
     bad.models_script = error_script(500)
     off = desk.provider("off", is_enabled=False)
@@ -141,6 +143,9 @@ def test_c38_detailed_health_tests_all_providers(desk: Desk) -> None:
     assert providers[bad.name]["status"] == "unhealthy"
     assert providers[bad.name]["error"]
     assert off.name not in providers
+    assert f"Provider '{bad.name}' is unhealthy." in answer.json()["problems"]
+    assert answer.json()["process"]["stale_workers"] == []
+    assert 0 < answer.json()["process"]["open_files_used_ratio"] < 1
     assert "sk-" not in answer.text
     assert "127.0.0.1" not in answer.text
     # Cached for 5 s, and asked with the provider's key.
@@ -151,7 +156,7 @@ def test_c38_detailed_health_tests_all_providers(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_access_log_has_one_line_a_request(desk: Desk, stream: bool) -> None:
+def test_s3_4_s3_29_access_log_has_one_line_a_request(desk: Desk, stream: bool) -> None:
     lane = desk.provider()
     answer = desk.chat(stream=stream, messages=[{"role": "user", "content": "a private matter"}])
     line = desk.gateway.access_line(answer.headers["x-request-id"])
@@ -197,3 +202,108 @@ def test_c30_ops_token(launch: Launch) -> None:
     for path in ("/health/detailed", "/metrics", "/docs", "/openapi.json"):
         assert http.get(path).status_code == 401, path
         assert http.get(path, headers={"authorization": "Bearer sesame"}).status_code == 200, path
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/health/detailed", "/openapi.json"])
+def test_strangers_that_poll_do_not_slow_chats(launch: Launch, fake: FakeUpstream, path: str) -> None:
+    gateway = launch()
+    desk = Desk(gateway, fake)
+    desk.provider(model_mapping={f"m{number}": "up" for number in range(80)})
+    # Many series make a page that takes long to render.
+    for number in range(80):
+        gateway.post("/v1/chat/completions", desk.key, json=desk.body(model=f"m{number}"))
+    assert gateway.http.get(path).status_code == 200
+    stop = threading.Event()
+    pages: list[int] = []
+
+    def poll() -> None:
+        with httpx.Client(base_url=gateway.origin, trust_env=False, verify=False, timeout=15) as client:
+            while not stop.is_set():
+                pages.append(client.get(path).status_code)
+
+    pollers = [threading.Thread(target=poll, daemon=True) for _ in range(8)]
+    for poller in pollers:
+        poller.start()
+    try:
+        times = []
+        for _ in range(30):
+            begun = time.monotonic()
+            assert desk.chat(model="m1").status_code == 200
+            times.append(time.monotonic() - begun)
+    finally:
+        stop.set()
+    for poller in pollers:
+        poller.join(15)
+    assert set(pages) == {200}
+    assert sorted(times)[len(times) // 2] < 0.5
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("how", ["deleted", "disabled"])
+def test_gauges_of_a_provider_that_is_gone_are_gone(
+    launch: Launch, fake: FakeUpstream, workers: int, how: str
+) -> None:
+    gateway = launch(WORKERS=workers)
+    desk = Desk(gateway, fake)
+    desk.failing(error_script(500), "bad", weight=10_000)
+    desk.provider("good")
+    for number in range(40):
+        desk.chat(messages=[{"role": "user", "content": str(number)}])
+    gauges = ("llm_proxy_provider_health", "llm_gateway_open_breakers")
+
+    def shown() -> set[str]:
+        text = accepted_text(gateway.http.get("/metrics"))
+        return {line.split("{")[1] for line in text.splitlines() if line.startswith(gauges)}
+
+    eventually(shown, lambda lines: any('"bad' in line for line in lines))
+    [bad] = {line.split('"')[1] for line in shown() if '"bad' in line}
+    if how == "deleted":
+        accepted_text(gateway.admin.delete(f"/providers/{bad}"))
+    else:
+        accepted_text(gateway.admin.patch(f"/providers/{bad}", json={"is_enabled": False}))
+    for _ in range(6):
+        assert not any(bad in line for line in shown())
+    assert any('"good' in line for line in shown())
+    if how == "disabled":
+        # The forgotten value does not come back with the provider.
+        time.sleep(1.5)
+        accepted_text(gateway.admin.patch(f"/providers/{bad}", json={"is_enabled": True}))
+        assert not any(bad in line and "health" in line for line in shown())
+
+
+def check_summary(desk: Desk) -> None:
+    """The JSON summary says the same as Prometheus' text, over all workers."""
+    lane = desk.provider()
+    lane.next.extend([error_script(400)] * 3)
+    for _ in range(12):
+        desk.gateway.close_clients()
+        desk.chat()
+    answer = desk.gateway.http.get("/metrics", headers={"accept": "application/json"})
+    shown = answer.json()
+    page = desk.gateway.metrics_page()
+    assert answer.headers["content-type"] == "application/json"
+    assert shown["uptime_seconds"] > 0
+    assert shown["active_requests"] == 0
+    [row] = [one for one in shown["models"] if one["model"] == desk.model]
+    assert (row["provider"], row["requests"], row["errors"]) == (lane.name, 12, 3)
+    assert row["requests_by_status"] == {"2xx": 9, "4xx": 3}
+    assert row["tokens"]["prompt"] == page("llm_proxy_tokens_total", model=desk.model, token_type="prompt")
+    assert row["tokens"]["total"] == 9 * 13
+    assert 0 < row["latency_ms"]["p50"] <= row["latency_ms"]["p95"] <= row["latency_ms"]["p99"]
+    assert row["latency_ms"]["mean"] > 0
+    assert row["llm_latency_ms"]["mean"] > 0
+    assert [one["requests"] for one in shown["providers"] if one["provider"] == lane.name] == [12]
+    assert shown["requests"] == sum(shown["requests_by_status"].values()) >= 12
+    # Prometheus, browsers and curl get the text.
+    for accept in ("*/*", "text/plain;version=0.0.4;q=0.5,*/*;q=0.1", "text/html,*/*;q=0.8"):
+        text = desk.gateway.http.get("/metrics", headers={"accept": accept})
+        assert text.headers["content-type"].startswith("text/plain")
+        assert "llm_proxy_requests_total" in text.text
+
+
+def test_c20_s0_37_metrics_as_json(desk: Desk) -> None:
+    check_summary(desk)
+
+
+def test_c20_s0_37_metrics_as_json_add_up_over_two_workers(pair_desk: Desk) -> None:
+    check_summary(pair_desk)

@@ -158,3 +158,24 @@ def test_the_simulated_provider_is_tried_out_like_any_other(desk: Desk) -> None:
     assert result["ok"], result
     assert result["usage"]["completion_tokens"] == 16
     assert accepted(admin.get(f"/providers/{name}/models"))["data"] == []
+
+
+def test_an_answer_that_a_client_sends_back_is_taken_by_a_strict_server(
+    strict: Desk, picky: StrictServers
+) -> None:
+    answer = {
+        "role": "assistant",
+        "content": "Hello!",
+        "refusal": None,
+        "reasoning_content": "Hm.",
+        "reasoning_details": [{"type": "reasoning.text", "text": "Hm.", "signature": "s"}],
+    }
+    messages: list[Any] = [{"role": "developer", "content": "Be brief."}, *MESSAGES, answer, *MESSAGES]
+    answered = strict.chat(messages=messages)
+    assert answered.status_code == 200, answered.text
+    assert answered.headers["x-llm-gateway-ignored"] == (
+        "messages[2].reasoning_content, messages[2].reasoning_details"
+    )
+    plain = {"role": "assistant", "content": "Hello!"}
+    system = {"role": "system", "content": "Be brief."}
+    assert picky.seen[-1][1]["messages"] == [system, *MESSAGES, plain, *MESSAGES]

@@ -37,11 +37,13 @@ def test_s4_48_rate_limit_zero_blocks_all(desk: Desk) -> None:
     with pytest.raises(openai.RateLimitError) as caught:
         client.chat.completions.create(model=desk.model, messages=[{"role": "user", "content": "hi"}])
     assert caught.value.code == "rate_limit_exceeded"
-    assert int(caught.value.response.headers["retry-after"]) >= 1
+    # C44: waiting does not help.
+    assert "retry-after" not in caught.value.response.headers
+    assert caught.value.response.headers["x-should-retry"] == "false"
     assert lane.chats == []
 
 
-async def test_s4_49_no_rate_limit_is_unlimited(desk: Desk) -> None:
+async def test_s4_12_s4_49_no_rate_limit_is_unlimited(desk: Desk) -> None:
     desk.provider()
     for suffix, fields in (("-omitted", {}), ("-null", {"rate_limit": None})):
         answers = await flood(desk, desk.credential(suffix, **fields), 60)
@@ -91,7 +93,7 @@ def test_c37_lists_of_models_do_not_count(desk: Desk) -> None:
 
 def test_a_change_of_the_limit_acts_at_once(desk: Desk) -> None:
     desk.provider()
-    answer = desk.gateway.admin.post("/credentials", json={"name": desk.name, "rate_limit": 0})
+    answer = desk.gateway.admin.post("/credentials", json={"name": f"limited-{desk.number}", "rate_limit": 0})
     key, url = answer.json()["key"], f"/credentials/{answer.json()['id']}"
     statuses = []
     for limit in (0, None, 0, 1000):

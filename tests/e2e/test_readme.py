@@ -57,7 +57,7 @@ class Newcomer:
         return self.follow(text, "bash", "-euc")
 
 
-def test_the_readme_leads_from_nothing_to_a_chat_and_its_usage_row(
+def test_s0_11_the_readme_leads_from_nothing_to_a_chat_and_its_usage_row(
     launch: Launch, fake: FakeUpstream
 ) -> None:
     # ADMIN_KEY empty is ADMIN_KEY unset: one is made in ./data, as for a newcomer.

@@ -40,7 +40,7 @@ def run(gateway: GatewayProcess, command: str) -> dict[str, Any]:
     return answer
 
 
-def test_the_page_leads_from_weights_to_task_types(launch: Launch, fake: FakeUpstream) -> None:
+def test_s2_26_s3_2_the_page_leads_from_weights_to_task_types(launch: Launch, fake: FakeUpstream) -> None:
     gateway = launch()
     for key in ("openai-main", "openai-backup"):
         lane = fake.lane(key)

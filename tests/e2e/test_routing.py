@@ -51,7 +51,7 @@ def explained(desk: Desk, **fields: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "plan", [error_script(500), error_script(503), Script(fault="reset"), Script(fault="fin", fault_at=0)]
 )
-def test_s3_8_the_only_provider_is_asked_again(eager: Desk, stream: bool, plan: Script) -> None:
+def test_s3_8_s3_17_the_only_provider_is_asked_again(eager: Desk, stream: bool, plan: Script) -> None:
     lane = eager.provider()
     lane.next += [plan, plan]
     answer = eager.chat(stream=stream)
@@ -167,7 +167,7 @@ def test_a_client_that_leaves_ends_the_wait_for_a_retry(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_s3_10_another_model_answers(desk: Desk, stream: bool) -> None:
+def test_s2_26_s3_10_another_model_answers(desk: Desk, stream: bool) -> None:
     desk.failing(error_script(503), "bad")
     other = desk.provider("other", model_mapping={f"{desk.model}-b": "small"})
     set_rules(desk, fallbacks=[f"{desk.model}-b"])
@@ -254,3 +254,44 @@ def test_periodic_probes_show_in_the_health_metric(launch: Launch, fake: FakeUps
     )
     gateway.stop()
     assert gateway.distress() == []
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_readmes_catch_all_provider_takes_no_share_of_a_model_mapped_later(
+    desk: Desk, fake: FakeUpstream, stream: bool
+) -> None:
+    first = desk.failing(error_script(404), "first", model_mapping={f"{desk.model}*": "*"})
+    second = desk.provider("second")
+    answers = [desk.chat(stream=stream) for _ in range(8)]
+    assert [answer.status_code for answer in answers] == [200] * 8
+    assert (len(first.chats), len(second.chats)) == (1, 8)
+    (route,) = explained(desk)["routes"]
+    assert [each["provider"] for each in route["candidates"]] == [second.name]
+    assert {"provider": first.name, "reason": "unserved"} in route["left_out"]
+    row = accepted(desk.gateway.admin.post("/models", json={"name": desk.model}))
+    assert row["warnings"] == []
+    accepted(desk.gateway.admin.patch(f"/providers/{first.name}", json={"weight": 2}))
+    # Its row has changed, so it is asked once more.
+    assert [desk.chat(stream=stream).status_code for _ in range(4)] == [200] * 4
+    assert len(first.chats) == 2
+    warnings = accepted(desk.gateway.admin.get(f"/models/{desk.model}"))["warnings"]
+    assert [first.name in warning for warning in warnings] == [True]
+
+
+def test_a_server_without_the_responses_api_takes_no_share_of_it(desk: Desk) -> None:
+    old = desk.failing(error_script(404), "old", provider_type="vllm")
+    new = desk.provider("new", provider_type="openai")
+    body = {"model": desk.model, "input": "hello"}
+    for _ in range(8):
+        assert desk.gateway.post("/v1/responses", desk.key, json=body).status_code == 200
+    assert len(old.calls) == 1
+    assert len(new.calls) == 8
+
+
+def test_the_404_is_told_when_no_provider_has_the_model(desk: Desk) -> None:
+    lanes = [desk.failing(error_script(404), "one"), desk.failing(error_script(404), "two")]
+    for _ in range(2):
+        answer = desk.chat()
+        assert (answer.status_code, answer.json()["error"]["code"]) == (404, "model_not_found")
+        assert answer.headers["x-llm-gateway-attempts"] == "2"
+    assert [len(lane.chats) for lane in lanes] == [2, 2]

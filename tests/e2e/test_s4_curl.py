@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import STORES, Launch
+from tests.e2e.curl import CurlShell
 from tests.e2e.gateway_process import ADMIN_KEY, GatewayProcess
 from tests.fakes.upstream import FakeUpstream
 
@@ -112,41 +110,14 @@ curl -X POST http://localhost:18000/admin/v1/credentials \\
 """
 
 
-class Dispatcher:
-    """Runs commands against one gateway."""
-
-    def __init__(self, gateway: GatewayProcess) -> None:
-        self._port = gateway.port
-        self._environment = {
-            "PATH": "/usr/local/bin:/usr/bin:/bin",
-            "ADMIN_KEY": ADMIN_KEY,
-            "YOUR_CREDENTIAL_KEY": "sk-my-secret-key",
-            "NO_PROXY": "*",
-        }
-
-    def text(self, command: str, status: int = 200) -> str:
-        """Run one command and return what it printed; the status must be as expected."""
-        written = command.replace(":18000", f":{self._port}").strip()
-        done = subprocess.run(
-            ["/bin/sh", "-c", written + " -sS -w '\\n%{http_code}'"],
-            env=self._environment,
-            capture_output=True,
-            timeout=20,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr.decode()
-        printed, _, code = done.stdout.decode().rpartition("\n")
-        assert code == str(status), printed
-        return printed
-
-    def json(self, command: str, status: int = 200) -> Any:
-        """Run one command and return the JSON that it printed."""
-        return json.loads(self.text(command, status))
+def shell_of(gateway: GatewayProcess) -> CurlShell:
+    """Return a shell that has the variables of the documents."""
+    return CurlShell(gateway, ADMIN_KEY=ADMIN_KEY, YOUR_CREDENTIAL_KEY="sk-my-secret-key")
 
 
 @pytest.mark.parametrize("store", STORES)
-def test_s4_38_to_46_admin_commands(launch: Launch, store: str) -> None:
-    shell = Dispatcher(launch(store))
+def test_s4_33_s4_38_to_46_admin_commands(launch: Launch, store: str) -> None:
+    shell = shell_of(launch(store))
     made = shell.json(CREATE_PROVIDER, 201)
     assert (made["id"], made["provider_key"]) == (1, "openai-main")
     assert shell.json(CREATE_PROVIDER, 409)["error"]["code"]
@@ -179,11 +150,11 @@ def test_s4_38_to_46_admin_commands(launch: Launch, store: str) -> None:
         assert secret not in everything
 
 
-def test_s4_24_to_30_usage_commands(launch: Launch, fake: FakeUpstream) -> None:
+def test_s4_33_s4_24_to_30_usage_commands(launch: Launch, fake: FakeUpstream) -> None:
     gateway = launch()
     lane = fake.lane("curl")
     gateway.create_provider("openai-main", lane.base_url, model_mapping={})
-    shell = Dispatcher(gateway)
+    shell = shell_of(gateway)
     shell.json(CREATE_CREDENTIAL, 201)
     assert shell.json(CHAT)["choices"][0]["message"]["content"] == "curl says: Hello!"
     streamed = shell.text(STREAM)
@@ -195,11 +166,11 @@ def test_s4_24_to_30_usage_commands(launch: Launch, fake: FakeUpstream) -> None:
     assert "<html" in shell.text("curl http://localhost:18000/docs").lower()
 
 
-def test_s4_32_prefix_commands_without_a_key(launch: Launch, fake: FakeUpstream) -> None:
+def test_s4_33_s4_32_prefix_commands_without_a_key(launch: Launch, fake: FakeUpstream) -> None:
     gateway = launch(PROVIDER_SUFFIX="Proxy", ALLOW_ANONYMOUS="true")
     lane = fake.lane("anonymous")
     gateway.create_provider("main", lane.base_url, model_mapping={})
-    shell = Dispatcher(gateway)
+    shell = shell_of(gateway)
     shell.json(PREFIXED)
     shell.json(PLAIN)
     assert [call.json["model"] for call in lane.chats] == ["gpt-4", "gpt-4"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from typing import Any
 
 import openai
@@ -63,10 +64,12 @@ async def test_a_response_whole_async(desk: Desk) -> None:
     assert {one.output_text for one in made} == {f"{lane.name} says: {HELLO}"}
 
 
-def test_a_response_streamed_is_relayed_byte_for_byte(desk: Desk) -> None:
+def test_a_response_streamed_is_relayed_byte_for_byte_but_for_its_id(desk: Desk) -> None:
     lane = desk.provider()
     answer = post(desk, stream=True)
-    assert answer.content == bytes(lane.last.sent)
+    told = re.sub(rb"(resp_fake\d+)-\d+-[0-9a-f]{32}", rb"\1", answer.content)
+    assert told != answer.content
+    assert told == bytes(lane.last.sent)
     assert "[DONE]" not in answer.text
     assert "stream_options" not in lane.last.json
     assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
@@ -266,7 +269,9 @@ def test_the_sdk_raises_at_a_cut(desk: Desk, plan: dict[str, Any]) -> None:
 def test_a_response_that_fails_after_its_first_content(desk: Desk) -> None:
     lane = desk.provider()
     plan = fake(events=[CREATED, PIECE, FAILED], gap=0.02)
-    events = list(desk.sdk.responses.create(model=desk.model, input=HELLO, stream=True, extra_body=plan))
+    events: list[Any] = []
+    with pytest.raises(openai.APIError, match=r"engine died with \[secret\]"):
+        events.extend(desk.sdk.responses.create(model=desk.model, input=HELLO, stream=True, extra_body=plan))
     last = events[-1]
     assert last.type == "response.failed"
     assert last.response.error is not None
@@ -284,15 +289,33 @@ def test_a_model_that_nobody_serves_is_not_found(desk: Desk) -> None:
     assert caught.value.code == "model_not_found"
 
 
+def test_a_response_goes_on_at_its_provider_for_its_credential(desk: Desk) -> None:
+    lane = desk.provider()
+    sdk = desk.sdk
+    made = sdk.responses.create(model=desk.model, input=HELLO)
+    other = desk.provider("other")
+    for _ in range(4):
+        made = sdk.responses.create(model=desk.model, input=HELLO, previous_response_id=made.id)
+        assert re.fullmatch(r"resp_fake\d+", lane.last.json["previous_response_id"])
+        with sdk.responses.stream(model=desk.model, input=HELLO, previous_response_id=made.id) as stream:
+            made = stream.get_final_response()
+    assert other.calls == []
+    strange = desk.credential("-other")
+    answer = desk.gateway.post(
+        "/v1/responses", strange, json={"model": desk.model, "input": HELLO, "previous_response_id": made.id}
+    )
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "previous_response_not_found")
+
+
 def test_what_is_kept_at_one_provider_needs_a_model_with_one(desk: Desk) -> None:
     lane = desk.provider()
     sdk = desk.sdk
-    sdk.responses.create(model=desk.model, input=HELLO, previous_response_id="resp_1")
-    assert lane.last.json["previous_response_id"] == "resp_1"
+    sdk.responses.create(model=desk.model, input=HELLO, prompt={"id": "pmpt_1"})
+    assert lane.last.json["prompt"] == {"id": "pmpt_1"}
     desk.provider("other")
     with pytest.raises(openai.BadRequestError) as caught:
-        sdk.responses.create(model=desk.model, input=HELLO, previous_response_id="resp_1")
-    assert (caught.value.code, caught.value.param) == ("bound_to_one_provider", "previous_response_id")
+        sdk.responses.create(model=desk.model, input=HELLO, prompt={"id": "pmpt_1"})
+    assert (caught.value.code, caught.value.param) == ("bound_to_one_provider", "prompt")
     with pytest.raises(openai.BadRequestError) as caught:
         sdk.responses.create(model=desk.model, input=HELLO, background=True)
     assert caught.value.code == "background_not_supported"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from typing import Any
@@ -157,3 +159,23 @@ def test_sigterm_with_nothing_open_is_quick(launch: Launch) -> None:
         assert idle.get("/health").status_code == 200
         gateway.terminate()
         assert gateway.wait(15) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sighup_reloads_the_configuration_and_cuts_no_stream(
+    launch: Launch, fake: FakeUpstream, workers: int
+) -> None:
+    gateway = launch(WORKERS=workers)
+    desk = Desk(gateway, fake)
+    desk.failing(Script(pieces=("w ",) * 12, gap=0.1))
+    assert desk.key
+    stream = OpenStream(desk)
+    stream.start()
+    assert stream.begun.wait(10)
+    line = f"Configuration version {gateway.config_version()} is in force"
+    before = gateway.stderr.read_text().count(line)
+    os.killpg(gateway.pid, signal.SIGHUP)
+    eventually(lambda: gateway.stderr.read_text().count(line), lambda count: count >= before + workers)
+    stream.join(15)
+    assert stream.text.rstrip().endswith("data: [DONE]")
+    assert gateway.stop() == 0

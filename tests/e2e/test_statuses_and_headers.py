@@ -17,7 +17,8 @@ _UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-
 # What the gateway may say to a client on a chat reply.
 _TO_CLIENT = {
     "content-type", "content-length", "transfer-encoding", "date", "connection", "cache-control",
-    "x-accel-buffering", "x-request-id", "x-llm-gateway-model", "x-llm-gateway-attempts", "retry-after", "vary",
+    "x-accel-buffering", "x-request-id", "x-llm-gateway-model", "x-llm-gateway-attempts", "retry-after",
+    "x-should-retry", "vary",
 }  # fmt: skip
 # What an OpenAI-type provider needs to hear.
 _TO_UPSTREAM = {
@@ -54,7 +55,7 @@ def test_c41_headers_to_the_client(desk: Desk, stream: bool, refused: bool) -> N
 def test_c41_headers_to_the_upstream(desk: Desk) -> None:
     lane = desk.provider(api_key="sk-the-providers")
     sent = {
-        "cookie": "session=1", "x-forwarded-for": "10.1.1.1", "x-api-key": "abc", "openai-organization": "org-1",
+        "cookie": "session=1", "x-forwarded-for": "10.1.1.1", "x-goog-api-key": "abc", "openai-organization": "org-1",
         "x-custom": "y", "referer": "http://inside", "origin": "http://inside", "traceparent": "00-1-2-01",
         "idempotency-key": "once-1", "accept": "text/odd", "x-request-id": "clients-own-id", "te": "trailers",
         "proxy-authorization": "Basic abc", "x-stainless-lang": "python", "forwarded": "for=1.2.3.4",
@@ -108,7 +109,7 @@ def test_c37_other_authorizations_are_refused(desk: Desk, form: str) -> None:
     assert answer.json()["error"]["code"] == "invalid_api_key"
 
 
-def test_s4_35_to_37_prefix(strict_desk: Desk) -> None:
+def test_s4_19_s4_35_to_37_prefix(strict_desk: Desk) -> None:
     desk, lane = strict_desk, strict_desk.provider()
     for sent in (f"Proxy/{desk.model}", desk.model):
         answer = desk.chat(model=sent)
@@ -188,7 +189,7 @@ def test_design_4_5_slow_thinkers_do_not_look_dead(strict_desk: Desk) -> None:
     assert len(lane.chats) == 1
 
 
-def test_c39_max_concurrency_is_503(launch: Any, fake: Any) -> None:
+def test_s0_21_c39_max_concurrency_is_503(launch: Any, fake: Any) -> None:
     gateway = launch(MAX_CONCURRENCY=2)
     desk = Desk(gateway, fake)
     lane = desk.failing(Script(pieces=("w ",) * 400, gap=0.02))

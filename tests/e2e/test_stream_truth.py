@@ -95,7 +95,7 @@ def test_usage_where_other_providers_put_it(desk: Desk, usage: Any, asked: bool)
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_no_usage_is_counted(desk: Desk, stream: bool) -> None:
+def test_s4_7_no_usage_is_counted(desk: Desk, stream: bool) -> None:
     desk.provider()
     answer = desk.chat(stream=stream, fake=script(usage="none", text="one two three four five"))
     row = row_of(desk, answer)

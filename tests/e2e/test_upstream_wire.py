@@ -96,8 +96,10 @@ def test_a_redirect_is_a_failure_and_is_not_followed(desk: Desk, stream: bool, s
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_reply_over_max_reply_bytes_is_502(strict_desk: Desk, stream: bool) -> None:
     limit = int(strict_desk.gateway.settings["MAX_REPLY_BYTES"])
-    strict_desk.failing(Script(pieces=("q" * (limit * 4),)))
+    lanes = [strict_desk.failing(Script(pieces=("q" * (limit * 4),)), name) for name in ("one", "two")]
     answer = strict_desk.chat(stream=stream)
+    # Another provider would send as much.
+    assert sum(len(lane.chats) for lane in lanes) == 1
     if stream and answer.status_code == 200:
         assert "[DONE]" not in answer.text
         assert '"error"' in answer.text
@@ -107,7 +109,7 @@ def test_a_reply_over_max_reply_bytes_is_502(strict_desk: Desk, stream: bool) ->
     assert len(answer.content) < limit * 4
 
 
-def test_connections_to_a_provider_are_kept_and_used_again(desk: Desk, lonely: FakeUpstream) -> None:
+def test_s0_4_connections_to_a_provider_are_kept_and_used_again(desk: Desk, lonely: FakeUpstream) -> None:
     lane = lonely.lane("kept")
     desk.provider("kept", api_base=lane.base_url)
     for number in range(12):

@@ -28,7 +28,7 @@ def row_of(desk: Desk, answer: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_row_names_every_fact(desk: Desk, stream: bool) -> None:
+def test_s0_9_s2_23_a_row_names_every_fact(desk: Desk, stream: bool) -> None:
     lane = desk.provider()
     assert desk.key
     version = desk.gateway.config_version()
@@ -167,7 +167,7 @@ def test_rows_outlive_the_provider_and_the_credential(desk: Desk) -> None:
     assert (row["provider"], row["credential"]) == (lane.name, f"gone-{desk.number}")
 
 
-def test_every_call_has_one_row(desk: Desk) -> None:
+def test_s1_7_s2_23_every_call_has_one_row(desk: Desk) -> None:
     lane = desk.provider()
     desk.failing(error_script(500), "bad")
     for number in range(20):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC
 from typing import Any
 
 import httpx
@@ -12,14 +13,34 @@ from fastapi import FastAPI
 
 from llm_gateway.admin.router import admin_router
 from llm_gateway.admin.services import AdminServices
+from llm_gateway.core.log_levels import LogLevel
 from llm_gateway.flow.explain.explainer import explain
+from llm_gateway.flow.explain.prices import prices_in_force
 from llm_gateway.flow.ports.listeners import ProviderTest
+from llm_gateway.flow.ports.workers import LogLevelSwitch
 from llm_gateway.flow.provider_checks.trials import ProviderTester
 from llm_gateway.http.framework_errors import add_error_handlers
+from llm_gateway.infra.database.budgets.balances import BalanceRepository
+from llm_gateway.infra.database.budgets.definitions import DefinitionReader
 from llm_gateway.providers.registry import KINDS
 from llm_gateway.surfaces.openai.errors import OPENAI_ERRORS
 from tests.fakes.in_memory import FakeGateway, ScriptedUpstream
 from tests.fakes.stores import Store
+
+
+class FakeLogLevelSwitch(LogLevelSwitch):
+    """The level of a log that nobody writes."""
+
+    default: LogLevel = "info"
+
+    def __init__(self) -> None:
+        self.chosen: LogLevel | None = None
+
+    def level(self) -> LogLevel:
+        return self.chosen or self.default
+
+    def set(self, level: LogLevel | None) -> None:
+        self.chosen = level
 
 
 class AdminClient:
@@ -29,9 +50,12 @@ class AdminClient:
         self.store = store
         self.client = client
         self.flushed = 0
+        # Whether the store takes rows.
+        self.flushes = True
         # What the providers answer to tests, and what the log hears of them.
         self.bench = FakeGateway(upstream=ScriptedUpstream())
         self.heard: list[ProviderTest] = []
+        self.log_level = FakeLogLevelSwitch()
         # Calls nobody: for what is said of requests that are not made.
         self.gateway = dataclasses.replace(self.bench.gateway, snapshots=store.holder)
 
@@ -48,8 +72,9 @@ class AdminClient:
     def tested(self, result: ProviderTest) -> None:
         self.heard.append(result)
 
-    async def flush(self) -> None:
+    async def flush(self) -> bool:
         self.flushed += 1
+        return self.flushes
 
 
 @asynccontextmanager
@@ -66,8 +91,13 @@ async def admin_client(store: Store) -> AsyncIterator[AdminClient]:
             source=store.catalog,
             reloader=store.reloader,
             usage=store.usage,
+            events=store.events,
+            balances=BalanceRepository(store.engine, DefinitionReader(UTC)),
             tester=ProviderTester(desk.bench.gateway, KINDS, desk),
             flush=desk.flush,
+            log_level=desk.log_level,
+            account="gateway",
             explain=lambda question: explain(desk.gateway, question),
+            prices_in_force=lambda provider, model, at: prices_in_force(desk.gateway, provider, model, at),
         )
         yield desk

@@ -14,7 +14,7 @@ import pydantic
 import typing_extensions
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 
-from llm_gateway.core.config.snapshot import Deployment
+from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.secret import Secret
 from tests.fakes.replay_server import Answered, Asked

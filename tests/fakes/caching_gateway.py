@@ -14,16 +14,14 @@ from llm_gateway.core.config.credentials import Credential
 from llm_gateway.core.config.models import Model
 from llm_gateway.core.config.providers import Provider
 from llm_gateway.core.config.snapshot import build_snapshot
-from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Options
+from llm_gateway.flow.ports.dialect import CostHeaders
 from llm_gateway.flow.reply_cache.store import ReplyStore
 from llm_gateway.flow.request.pipeline import handle
 from llm_gateway.flow.request.reply import Reply, WholeReply
 from llm_gateway.infra.reply_cache.in_process import InProcessReplyCache
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.providers.registry import KINDS
-from llm_gateway.surfaces.openai.parsing import parse_chat
 from tests.fakes.in_memory import KEY, FakeGateway, FakeReply, Fixed, ScriptedUpstream, credential, provider
 
 LARGEST = 10_000
@@ -75,25 +73,37 @@ class CachingGateway(FakeGateway):
         self.gateway = replace(self.gateway, snapshots=Fixed(build_snapshot(catalog, KINDS)))
 
     async def ask(
-        self, wish: str | None = None, *, key: str = KEY, headers: dict[str, str] | None = None, **fields: Any
+        self,
+        wish: str | None = None,
+        *,
+        key: str = KEY,
+        headers: dict[str, str] | None = None,
+        costs: CostHeaders | None = None,
+        **fields: Any,
     ) -> Reply:
         """Send one chat request; `wish` is the client's x-llm-gateway-cache."""
         body = msgspec.json.encode({"model": "m", "messages": [{"role": "user", "content": "a b"}]} | fields)
-        return await self.ask_raw(body, wish, key=key, headers=headers)
+        return await self.ask_raw(body, wish, key=key, headers=headers, costs=costs)
 
     async def ask_raw(
-        self, body: bytes, wish: str | None, *, key: str = KEY, headers: dict[str, str] | None = None
+        self,
+        body: bytes,
+        wish: str | None,
+        *,
+        key: str = KEY,
+        headers: dict[str, str] | None = None,
+        costs: CostHeaders | None = None,
     ) -> Reply:
         """Send a body as it is."""
         call = msgspec.structs.replace(
-            self.call(api_key=key), cache_directive=wish, forwarded={"x-request-id": "id", **(headers or {})}
+            self.call(api_key=key),
+            cache_directive=wish,
+            forwarded={"x-request-id": "id", **(headers or {})},
+            cost_headers=costs,
         )
 
-        async def read_request(call: Call) -> ModelRequest:
-            call.request_bytes = len(body)
-            return parse_chat(body)
-
-        return await handle(self.gateway, call, read_request)
+        call.request_bytes = len(body)
+        return await handle(self.gateway, call, lambda: body)
 
 
 def body(text: str = "Hi", end: str = "stop", **more: Any) -> bytes:

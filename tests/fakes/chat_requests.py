@@ -7,13 +7,10 @@ from typing import Any
 
 import msgspec
 
-from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Options
 from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.request.pipeline import handle
 from llm_gateway.flow.request.reply import ByteStream, StreamReply, WholeReply
-from llm_gateway.surfaces.openai.parsing import parse_chat
 from tests.fakes.in_memory import Answer, FakeGateway, FakeReply, ScriptedUpstream, provider
 
 WHOLE = msgspec.json.encode(
@@ -43,12 +40,11 @@ def stream(*pieces: bytes | TransportError | float, **more: Any) -> FakeReply:
 def read(**fields: Any) -> Any:
     body = msgspec.json.encode({"model": "m", "messages": [{"role": "user", "content": "a b"}], **fields})
 
-    async def read_request(call: Call) -> ModelRequest:
+    async def read_body() -> bytes:
         await asyncio.sleep(0)
-        call.request_bytes = len(body)
-        return parse_chat(body)
+        return body
 
-    return read_request
+    return read_body
 
 
 async def ask(bench: FakeGateway, **fields: Any) -> WholeReply:

@@ -19,9 +19,10 @@ FAULTS = {
     "error_event": ("protocol", "engine_died"),
     "malformed": ("protocol", "upstream_bad_reply"),
     "not_json": ("protocol", "upstream_bad_reply"),
+    "error_reason": ("protocol", "upstream_error"),
 }
 # Before the commit only: there is no answer behind it.
-NEVER_BEGUN = {"comments": "cut", "gzip_cut": "cut", "huge_500": "status"}
+NEVER_BEGUN = {"comments": "cut", "gzip_cut": "cut", "huge_500": "status", "done_alone": "protocol"}
 # Ways to write a whole answer, which the client gets as it is.
 WHOLE = ("crlf", "cr", "split_utf8", "drip", "gzip", "big_event", "done_open")
 UNARY = {
@@ -30,6 +31,7 @@ UNARY = {
     "stall": "timeout",
     "html_body": "protocol",
     "empty_body": "protocol",
+    "no_answer": "protocol",
     "error_body": "protocol",
     "gzip_cut": "cut",
     "huge_500": "status",
@@ -61,6 +63,7 @@ def chat_cases() -> Iterator[Case]:
             yield Case(fault, phase, "length")
     yield Case("gzip_cut", "whole", "chunked")
     yield Case("huge_500", "whole", "chunked")
+    yield Case("done_alone", "whole", "chunked")
     yield Case("huge_400", "whole", "length")
 
 

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, suppress
 
 from tests.fakes.faults import (
     ERROR_EVENT,
+    ERROR_REASON,
     FAILED_EVENT,
     HUGE,
     MALFORMED,
@@ -282,6 +283,7 @@ _FAULTS: dict[str, Callable[[_Wire], Awaitable[None]]] = {
     "error_event": _error_event,
     "malformed": lambda wire: _then_end(wire, MALFORMED),
     "not_json": lambda wire: _then_end(wire, NOT_JSON),
+    "error_reason": lambda wire: _then_end(wire, ERROR_REASON),
 }
 
 
@@ -329,6 +331,8 @@ _WHOLE: dict[str, Callable[[_Wire], Awaitable[None]]] = {
     "done_open": _done_then_open,
     "html_body": lambda wire: _instead(wire, b"<html>bad gateway</html>"),
     "empty_body": lambda wire: _instead(wire, b""),
+    "no_answer": lambda wire: _instead(wire, b"{}"),
+    "done_alone": lambda wire: _instead(wire, PING + b"data: [DONE]\n\n"),
     "error_body": lambda wire: _instead(wire, error_body("The engine died.", kind="server_error")),
     "huge_500": lambda wire: _huge_error(wire, 500),
     "huge_400": lambda wire: _huge_error(wire, 400),

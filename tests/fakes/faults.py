@@ -31,6 +31,7 @@ PING = b": ping\n\n"
 MALFORMED = b'data: {"choices":[{"index":0,"delta":{"content":"broken of\n\n'
 NOT_JSON = b"data: {no json at all}\n\n"
 ERROR_EVENT = b"data: " + error_body("The engine died.", kind="server_error", code="engine_died") + b"\n\n"
+ERROR_REASON = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"error"}]}\n\n'
 FAILED_EVENT = (
     b"event: error\ndata: "
     + msgspec.json.encode(
@@ -41,13 +42,17 @@ FAILED_EVENT = (
 
 
 class Case(NamedTuple):
-    """One fault at one moment; `hold` = `let_go` when the client is to have what came before it."""
+    """One fault at one moment; `hold` = `let_go` when the client is to have what came before it.
+
+    `surface` says what the provider is asked for, `dialect` in which API the client asks for it.
+    """
 
     fault: str
     phase: str
     framing: str
     surface: str = "chat"
     hold: str = "held"
+    dialect: str = "openai"
 
     @property
     def name(self) -> str:
@@ -62,8 +67,10 @@ class Case(NamedTuple):
     @property
     def committed(self) -> bool:
         """Tell whether the client has a part of the answer when the fault comes."""
-        streamed = self.surface != "unary"
-        return streamed and (self.phase not in BEFORE_CONTENT or self.hold == "let_go")
+        if self.surface == "unary" or self.phase == "after_ping":
+            # Comments are left out, so that they commit to nothing.
+            return False
+        return self.phase not in BEFORE_CONTENT or self.hold == "let_go"
 
 
 def healthy(case: Case) -> list[bytes]:
@@ -96,6 +103,12 @@ def before(case: Case) -> list[bytes]:
         # Before the finish reason, as from servers that tell the usage so far.
         return [*events[:4], events[-2]]
     return events[: ends.get(case.phase, 0)]
+
+
+def text_before(case: Case) -> str:
+    """Return the text that came before the fault of a streamed chat."""
+    chunks = (json.loads(event[6:]) for event in before(case) if event.startswith(b"data: {"))
+    return "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk["choices"])
 
 
 def rewritten(case: Case) -> bytes:

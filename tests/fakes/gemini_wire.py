@@ -16,7 +16,7 @@ import msgspec
 import pytest
 from google.genai import types
 
-from llm_gateway.core.config.snapshot import Deployment
+from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.model_request import ModelRequest

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from llm_gateway.core.config.catalog import Catalog
 from llm_gateway.core.config.credentials import Credential
@@ -13,13 +14,14 @@ from llm_gateway.core.config.snapshot import Snapshot, build_snapshot
 from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.accounting.rate_limit import RateLimit
+from llm_gateway.flow.accounting.refusals import Refusals
 from llm_gateway.flow.accounting.reservations import all_of
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.dialect import Dialect, PresentedKey
 from llm_gateway.flow.ports.limits import Limit, RateLimiter, Verdict
-from llm_gateway.flow.ports.upstream import TransportError
+from llm_gateway.flow.ports.upstream import OversizedReply, TransportError
 from llm_gateway.flow.routing.selector import Selector
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.providers.registry import ADAPTERS, KINDS
@@ -90,7 +92,7 @@ class FakeReply:
         while data := await self.read(timeout):
             body += data
             if len(body) > limit:
-                raise TransportError("protocol", "too large")
+                raise OversizedReply
         return body
 
     async def relay(self, take: Callable[[bytes], bool], patience: float) -> None:
@@ -168,6 +170,12 @@ class FakeLimiter(RateLimiter):
         wait = 0.0 if remaining else (admitted[len(admitted) - limit] + SECOND - now) / SECOND
         return Verdict(allowed, limit, remaining, wait, (admitted[-1] + SECOND - now) / SECOND)
 
+    def full(self, credential_id: int, limit: int) -> Verdict | None:
+        kept = list(self._admitted.get(credential_id, []))
+        verdict = self.hit_nowait(credential_id, limit)
+        self._admitted[credential_id] = kept
+        return None if verdict.allowed else verdict
+
 
 class FakeTokens:
     """Gives every provider a token of its own, another one after each that is forgotten."""
@@ -185,6 +193,11 @@ class FakeTokens:
         if self.fault is not None:
             raise self.fault
         return Secret(f"token-{len(self.forgotten)}-of-{provider_id}")
+
+    def secrets(self, provider_id: int) -> tuple[Secret, ...]:
+        clients = tuple(secret for asked_by, _, secret in self.asked if asked_by == provider_id)
+        count = len(self.forgotten) + 1
+        return (*clients, *(Secret(f"token-{number}-of-{provider_id}") for number in range(count)))
 
     def forget(self, provider_id: int, token: Secret) -> None:
         self.forgotten.append(token)
@@ -280,13 +293,16 @@ class FakeGateway:
         selector: Selector | None = None,
         time: VirtualTime | None = None,
         limits: tuple[Limit, ...] = (),
+        **rows: Any,
     ) -> None:
+        """`rows` are further ones of the catalog: its tenants, projects, budgets."""
         self.slept: list[float] = []
         catalog = Catalog(
             version=7,
             providers=providers,
             models=models,
             credentials=(credential(),) if credentials is None else credentials,
+            **rows,
         )
         self.clock: FakeClock | VirtualTime = time or FakeClock()
         self.recorder = Recorder()
@@ -300,6 +316,8 @@ class FakeGateway:
             limit=all_of(RateLimit(FakeLimiter(lambda: round(self.clock.monotonic() * SECOND))), *limits),
             hasher=PlainHasher(),
             journal=self.recorder,
+            # Nothing flushes by itself: tests call `flush`.
+            refusals=Refusals(self.recorder, call_later=lambda *_: None),
             observers=(self.recorder,),
             counter=WordCounter(),
             clock=self.clock,

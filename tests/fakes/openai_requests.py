@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
+from llm_gateway.core.config.deployments import EnabledProvider
 from llm_gateway.core.config.providers import Provider
-from llm_gateway.core.config.snapshot import EnabledProvider
 from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.providers.base import UpstreamRequest

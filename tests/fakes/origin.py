@@ -184,14 +184,23 @@ class Origin:
 
 @asynccontextmanager
 async def origin_of(
-    script: Script, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1", linger: bool = True
+    script: Script,
+    *,
+    tls: ssl.SSLContext | None = None,
+    host: str = "127.0.0.1",
+    linger: bool = True,
+    receive_buffer: int = 0,
 ) -> AsyncIterator[Origin]:
     """Listen; `script` runs for every connection.
 
     A script that returns leaves the connection open until the client goes, unless `linger` is off.
+    `receive_buffer` is in bytes, 0 for the system's own.
     """
     origin = Origin(script, linger=linger)
-    server = await asyncio.start_server(origin.came, host, 0, ssl=tls)
+    listening = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    if receive_buffer:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    server = await asyncio.start_server(origin.came, sock=listening, ssl=tls)
     port = server.sockets[0].getsockname()[1]
     named = f"[{host}]" if ":" in host else host
     origin.base = f"http{'s' if tls else ''}://{named}:{port}"

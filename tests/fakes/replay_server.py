@@ -25,7 +25,7 @@ class Asked(NamedTuple):
 
 
 class Answered(NamedTuple):
-    """What goes back; an event stream is sent piece by piece, as they come, in chunks."""
+    """What goes back; a stream is sent piece by piece, as they come, in chunks."""
 
     status: int
     pieces: Iterable[bytes]
@@ -68,7 +68,7 @@ class _Handler(BaseHTTPRequestHandler):
         answered = self.server.play(asked)
         self.send_response(answered.status)
         self.send_header("content-type", answered.content_type)
-        if not answered.content_type.startswith("text/event-stream"):
+        if not answered.content_type.startswith(("text/event-stream", "application/x-ndjson")):
             whole = b"".join(answered.pieces)
             self.send_header("content-length", str(len(whole)))
             self.end_headers()

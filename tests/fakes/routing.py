@@ -6,15 +6,17 @@ from typing import Any
 
 import msgspec
 
+from llm_gateway.core.config.accounts import ANONYMOUS
 from llm_gateway.core.config.catalog import Catalog
 from llm_gateway.core.config.credentials import Credential
 from llm_gateway.core.config.models import Model
+from llm_gateway.core.config.prices import PriceOverride
 from llm_gateway.core.config.providers import Kind, Provider
 from llm_gateway.core.config.snapshot import Principal, Snapshot, build_snapshot
 from llm_gateway.core.config.task_types import TaskType
 from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.flow.request.admission import ANONYMOUS
+from llm_gateway.core.pricing.price_book import PriceBook
 from llm_gateway.flow.routing.plan import Plan, find_route, make_plan
 from llm_gateway.flow.routing.selector import Candidate, Selector
 from llm_gateway.providers.registry import KINDS
@@ -49,11 +51,18 @@ def snapshot_of(
     tasks: tuple[TaskType, ...] = (),
     credentials: tuple[Credential, ...] = (),
     kinds: dict[str, Kind] | None = None,
+    overrides: tuple[PriceOverride, ...] = (),
+    prices: PriceBook | None = None,
 ) -> Snapshot:
     catalog = Catalog(
-        version=1, providers=providers, credentials=credentials, models=models, task_types=tasks
+        version=1,
+        providers=providers,
+        credentials=credentials,
+        models=models,
+        task_types=tasks,
+        prices=overrides,
     )
-    return build_snapshot(catalog, KINDS if kinds is None else kinds)
+    return build_snapshot(catalog, KINDS if kinds is None else kinds, prices)
 
 
 def weighted(weights: dict[str, int], **fields: Any) -> tuple[Provider, ...]:
@@ -81,10 +90,13 @@ def plan_for(
     account: Principal = ANONYMOUS,
     endpoint: EndpointName = "chat/completions",
     headers: tuple[tuple[bytes, bytes], ...] = (),
+    created: int = 0,
     **fields: Any,
 ) -> Plan:
     raw = {key: msgspec.Raw(msgspec.json.encode(value)) for key, value in fields.items()}
-    request = ModelRequest(endpoint=endpoint, model=name, stream=False, wants_usage=False, fields=raw)
+    request = ModelRequest(
+        endpoint=endpoint, model=name, stream=False, wants_usage=False, fields=raw, created=created
+    )
     return make_plan(selector, snapshot, account, find_route(snapshot, name), request, headers)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -24,8 +25,10 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 class Served:
     """Where the protocol listens, and what its process state is."""
 
-    def __init__(self, port: int, state: GatewayServerState) -> None:
-        self.port = port
+    def __init__(self, listening: socket.socket, state: GatewayServerState) -> None:
+        # Connections inherit its options.
+        self.listening = listening
+        self.port: int = listening.getsockname()[1]
         self.state = state
         self.clients: list[Client] = []
 
@@ -131,7 +134,7 @@ async def served(app: App, **limits: Any) -> AsyncIterator[Served]:
     sweep = DeadlineSweep(state.connections, 0.01)  # type: ignore[arg-type]
     server = await loop.create_server(lambda: GatewayProtocol(config, state, {}, loop), "127.0.0.1", 0)
     sweep.start(loop)
-    here = Served(server.sockets[0].getsockname()[1], state)
+    here = Served(server.sockets[0], state)
     try:
         yield here
     finally:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 
+from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.errors import BadRequest, GatewayError
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.sse import event_data, split_events
@@ -14,14 +15,14 @@ from llm_gateway.flow.ports.dialect import (
     Dialect,
     ErrorResponse,
     Headers,
+    IncomingCall,
     PresentedKey,
+    ReplyFacts,
     StreamEncoder,
 )
-from llm_gateway.flow.provider_checks.probes import Prober
-from llm_gateway.http.data_plane import DataPlane
 from llm_gateway.http.dispatcher import RouteTable
 from llm_gateway.providers.base import StreamTail
-from llm_gateway.surfaces.base import Surface
+from llm_gateway.surfaces.base import Surface, SurfaceServices
 
 PATH = "/shout/ask"
 _TEXT: Headers = ((b"content-type", b"text/x-shout"),)
@@ -44,10 +45,10 @@ class _Encoder(StreamEncoder):
             raise RuntimeError("a fault of the encoder")
         return b"<" + said + b">" if said else b""
 
-    def end(self) -> bytes:
+    def end(self, facts: ReplyFacts) -> bytes:
         return b"THE END"
 
-    def fail(self, error: GatewayError) -> bytes:
+    def fail(self, error: GatewayError, tail: StreamTail, facts: ReplyFacts) -> bytes:
         return b"BROKEN OFF: " + (error.code or "").encode()
 
 
@@ -60,7 +61,7 @@ class Shouting(Dialect):
         key = headers.get(b"x-shout-key")
         return None if key is None else PresentedKey(key.decode())
 
-    def read(self, body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> tuple[ModelRequest, Attribution]:
+    def read(self, body: bytes, call: IncomingCall) -> tuple[ModelRequest, Attribution]:
         try:
             question = msgspec.json.decode(body, type=_Question)
         except msgspec.DecodeError:
@@ -76,13 +77,13 @@ class Shouting(Dialect):
             wants_usage=False,
             fields=fields,
         )
-        return request, Attribution(agent=dict(headers).get(b"x-shout-agent", b"").decode() or None)
+        return request, Attribution(agent=dict(call.headers).get(b"x-shout-agent", b"").decode() or None)
 
-    def encode_reply(self, request: ModelRequest, body: bytes) -> bytes:
+    def encode_reply(self, request: ModelRequest, body: bytes, facts: ReplyFacts) -> bytes:
         said: str = msgspec.json.decode(body)["choices"][0]["message"]["content"]
         return f"{request.model} SAYS {said.upper()}".encode()
 
-    def open_stream(self, request: ModelRequest) -> StreamEncoder:
+    def open_stream(self, request: ModelRequest, deployment: Deployment | None) -> StreamEncoder:
         return _Encoder()
 
     def stream_error(self, error: GatewayError, tail: StreamTail) -> bytes:
@@ -95,9 +96,9 @@ class Shouting(Dialect):
 SHOUTING = Shouting()
 
 
-def shouting_routes(plane: DataPlane, _prober: Prober) -> RouteTable:
+def shouting_routes(services: SurfaceServices) -> RouteTable:
     return RouteTable(
-        metered={("POST", PATH): plane.model_route(PATH, SHOUTING)}, errors=SHOUTING, root="/shout/"
+        metered={("POST", PATH): services.plane.model_route(PATH, SHOUTING)}, errors=SHOUTING, root="/shout/"
     )
 
 

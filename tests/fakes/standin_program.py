@@ -44,6 +44,9 @@ class StandInApp:
         while self.in_flight and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110 - short
             await asyncio.sleep(0.01)
 
+    async def reload(self) -> None:
+        print("reloaded", os.getpid(), flush=True)
+
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()
         if FAULT == "start":

@@ -36,14 +36,17 @@ from llm_gateway.infra.database.catalog.sealing import open_pepper, read_sealed_
 from llm_gateway.infra.database.catalog.writer import CatalogRows
 from llm_gateway.infra.database.engine import close_engine, make_engine, writing
 from llm_gateway.infra.database.migrating import migrate_up
+from llm_gateway.infra.database.telemetry.repository import EventRepository
 from llm_gateway.infra.database.usage.repository import UsageRepository
+from llm_gateway.infra.database.usage.rollups import RollupPosting
+from llm_gateway.infra.price_book.shipped import shipped_price_book
 from llm_gateway.infra.secrets.key_files import KeyRing
 from llm_gateway.infra.secrets.key_hashing import Blake2KeyHasher
 from llm_gateway.infra.secrets.vault import Vault
 from tests.fakes.worker_registry import FakeWorkerRegistry
 
 KINDS: Mapping[str, Kind] = {
-    "openai": Kind(name="openai", default_api_base="https://api.openai.com/v1"),
+    "openai": Kind(name="openai", default_api_base="https://api.openai.com/v1", price_provider="openai"),
     "plain": Kind(name="plain"),
 }
 
@@ -94,7 +97,8 @@ class Store:
         self.clock = SystemClock()
         self.catalog = CatalogRepository(engine, self.decoder)
         self.rows = CatalogRows(engine, vault, self.decoder, self.clock)
-        self.usage = UsageRepository(engine)
+        self.usage = UsageRepository(engine, [RollupPosting()])
+        self.events = EventRepository(engine)
         self.hasher = Blake2KeyHasher(pepper)
         self.file = LastGoodFile(data_dir, address.shown)
         self.last_good = LastGoodCatalog(self.file, sealed, self.decoder)
@@ -107,6 +111,7 @@ class Store:
             worker_registry=self.worker_registry,
             last_good=self.last_good,
             clock=self.clock,
+            prices=shipped_price_book(),
             listener=ReloadListener(),
             barrier_timeout=barrier,
         )
@@ -117,7 +122,7 @@ class Store:
     def is_postgres(self) -> bool:
         return isinstance(self.address, PostgresAddress)
 
-    def feed(self, **times: float) -> ChangeFeed:
+    def feed(self, **times: Any) -> ChangeFeed:
         return ChangeFeed(self.address, self.catalog, self.worker_registry, self.reloader, **times)
 
     async def sql(self, statement: str, **values: object) -> Any:

@@ -30,7 +30,8 @@ CHAT: dict[str, Any] = {
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello!"}, "finish_reason": "stop"}],
     "usage": {"prompt_tokens": 19, "completion_tokens": 10, "total_tokens": 29},
 }
-# What the strict one knows, as Mistral does.
+# What the strict one knows in a message and at the top level, as Mistral does.
+KNOWN_IN_MESSAGES = {"role", "content", "name", "tool_calls", "tool_call_id", "prefix"}
 KNOWN = {"model", "messages", "stream", "max_tokens", "temperature", "top_p", "stop", "tools", "n"}
 
 
@@ -129,7 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._reply(body, "azure/prompt-filter-first.sse")
         else:
-            self._recorded(404, "azure/error.none.deployment.json")
+            self._recorded(404, "azure/error.unserved.deployment.json")
 
     def _token(self, form: dict[str, str]) -> None:
         pair = base64.b64encode(f"{CLIENT}:{quote_plus(CLIENT_SECRET)}".encode()).decode()
@@ -144,11 +145,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(200, {"token_type": "Bearer", "expires_in": 3599, "access_token": TOKEN})
 
     def _strict(self, body: dict[str, Any]) -> None:
-        unknown = sorted(body.keys() - KNOWN)
+        unknown: list[list[Any]] = [["body", name] for name in sorted(body.keys() - KNOWN)]
+        for index, message in enumerate(body["messages"]):
+            place: list[Any] = ["body", "messages", index, message["role"]]
+            unknown += [[*place, name] for name in sorted(message.keys() - KNOWN_IN_MESSAGES)]
+            if message["role"] not in {"system", "user", "assistant", "tool"}:
+                unknown.append(["body", "messages", index, "role"])
         if unknown:
             detail = [
-                {"type": "extra_forbidden", "loc": ["body", name], "msg": "Extra inputs are not permitted"}
-                for name in unknown
+                {"type": "extra_forbidden", "loc": place, "msg": "Extra inputs are not permitted"}
+                for place in unknown
             ]
             self._json(
                 422, {"object": "error", "message": {"detail": detail}, "type": "invalid_request_error"}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import msgspec
 
 from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord, last_attempt
+from llm_gateway.core.ledger.telemetry import TelemetryEvent
 from llm_gateway.flow.ports.ledger import RecordsRejected, UsageStore
+from llm_gateway.flow.ports.usage_backup import BackedUpFact, UsageBackup
 
 
 def attempt(request_id: str, **changes: Any) -> AttemptBegun:
@@ -76,15 +79,30 @@ def record(request_id: str, **changes: Any) -> UsageRecord:
     return UsageRecord(**values)
 
 
+def event(event_id: str, **changes: Any) -> TelemetryEvent:
+    values: dict[str, Any] = {
+        "event_id": event_id,
+        "created_at": 1_750_000_000_000_000,
+        "event_type": "llm_request",
+        "credential": "team",
+        "request_id": "0190-mine",
+        "soeid": "ab1234",
+        "project": "risk-analysis",
+        **changes,
+    }
+    return TelemetryEvent(**values)
+
+
 class InMemoryUsageStore(UsageStore):
-    """A usage store in memory, one row a request and attempt; a test can take it down, or make it refuse records."""
+    """A usage store in memory, a row for each fact; a test can take it down, or make it refuse records."""
 
     def __init__(self) -> None:
         self.rows: dict[str, UsageRecord] = {}
         self.attempts: dict[tuple[str, int], AttemptEnded] = {}
+        self.events: dict[str, TelemetryEvent] = {}
         self.calls: list[int] = []
         self.down = False
-        self.refuses: Callable[[UsageRecord | AttemptEnded], bool] = lambda _record: False
+        self.refuses: Callable[[UsageRecord | AttemptEnded | TelemetryEvent], bool] = lambda _record: False
 
     async def upsert(self, facts: Sequence[bytes]) -> None:
         await asyncio.sleep(0)
@@ -92,7 +110,9 @@ class InMemoryUsageStore(UsageStore):
         if self.down:
             raise ConnectionRefusedError("postgresql://user:hunter2@db is away")
         try:
-            records = [msgspec.json.decode(fact, type=UsageRecord | AttemptEnded) for fact in facts]
+            records = [
+                msgspec.json.decode(fact, type=UsageRecord | AttemptEnded | TelemetryEvent) for fact in facts
+            ]
         except msgspec.DecodeError:
             raise RecordsRejected("a fact cannot be read") from None
         if any(map(self.refuses, records)):
@@ -103,6 +123,8 @@ class InMemoryUsageStore(UsageStore):
         for one in records:
             if isinstance(one, UsageRecord):
                 self._put_row(one)
+            elif isinstance(one, TelemetryEvent):
+                self.events.setdefault(one.event_id, one)
 
     def _put_row(self, record: UsageRecord) -> None:
         row = self.rows.get(record.request_id)
@@ -116,6 +138,48 @@ class InMemoryUsageStore(UsageStore):
         row = self.attempts.get(key)
         if row is None or (row.outcome == "interrupted" and attempt.outcome != "interrupted"):
             self.attempts[key] = attempt
+
+
+class InMemoryUsageBackup(UsageBackup):
+    """A usage backup in memory, which a test can take down."""
+
+    def __init__(self) -> None:
+        self.lines: dict[int, bytes] = {}
+        # Numbers of lines that a machine that is gone has left.
+        self.left: set[int] = set()
+        self.added = 0
+        self.down = False
+
+    async def add(self, facts: Sequence[bytes]) -> None:
+        await self._answer()
+        for fact in facts:
+            self.added += 1
+            self.lines[self.added] = fact
+
+    async def oldest(self, limit: int) -> list[BackedUpFact]:
+        await self._answer()
+        return self._lines(self.lines.keys() - self.left, limit)
+
+    async def oldest_of_others(self, limit: int) -> list[BackedUpFact]:
+        await self._answer()
+        return self._lines(self.lines.keys() & self.left, limit)
+
+    def _lines(self, numbers: AbstractSet[int], limit: int) -> list[BackedUpFact]:
+        return [BackedUpFact(number, self.lines[number]) for number in sorted(numbers)[:limit]]
+
+    async def remove(self, numbers: Sequence[int]) -> None:
+        await self._answer()
+        for number in numbers:
+            self.lines.pop(number, None)
+
+    async def count(self) -> int:
+        await self._answer()
+        return len(self.lines)
+
+    async def _answer(self) -> None:
+        await asyncio.sleep(0)
+        if self.down:
+            raise ConnectionRefusedError("postgresql://user:hunter2@backup is away")
 
 
 def _replaces_interruption(record: UsageRecord, interrupted: UsageRecord) -> bool:

@@ -105,14 +105,14 @@ async def test_an_announcement_of_another_worker_is_followed(
         await eventually(lambda: served(there) == 2)
 
 
-async def test_a_refused_catalog_is_reported_and_followed_again_when_mended(
+async def test_a_faulty_catalog_is_reported_and_followed_again_when_mended(
     store_url: str | None, data_dir: Path
 ) -> None:
     async with opened(store_url, data_dir) as store, following(store):
         await store.add_provider("x")
         await store.sql("UPDATE providers SET api_base = 'nonsense'")
         await eventually(lambda: store.holder.status.refused is not None)
-        assert served(store) == 2
+        assert served(store) == 3
         await store.sql("UPDATE providers SET api_base = 'http://mended'")
         await eventually(lambda: served(store) == 4)
         assert store.holder.status.refused is None

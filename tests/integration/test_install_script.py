@@ -171,4 +171,4 @@ def test_the_python_that_is_about_to_be_removed_is_not_chosen(clone: Path) -> No
 def test_an_unknown_set_is_refused(clone: Path) -> None:
     done = _install(clone, "everything")
     assert done.returncode == 2
-    assert "runtime and dev" in done.stderr
+    assert "runtime, otel and dev" in done.stderr

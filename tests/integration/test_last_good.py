@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import base64
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from loguru import logger
 
 from llm_gateway.core.config.cache_rules import CacheRules
 from llm_gateway.core.config.catalog import Catalog
+from llm_gateway.core.config.credentials import Credential
 from llm_gateway.core.config.models import RetryRules, Timeouts
 from llm_gateway.core.config.providers import ClientCredentials
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.config.rows.models import ModelUpdate
+from llm_gateway.flow.config.rows.prices import PriceUpdate
 from llm_gateway.flow.config.rows.task_types import TaskTypeUpdate
+from llm_gateway.infra.database.catalog.decoding import CatalogDecoder
 from llm_gateway.infra.database.catalog.last_good import LastGoodCatalog, LastGoodFile
 from llm_gateway.infra.database.catalog.sealing import SealedSettings, open_pepper
 from llm_gateway.infra.database.catalog.stored_catalog import StoredCatalog
+from llm_gateway.infra.secrets.vault import Vault
 from tests.fakes.stores import Store, opened, ring
 
 OAUTH2 = ClientCredentials(token_url="https://login.example/token", client_id="me", scope="a b")
@@ -58,6 +64,8 @@ async def test_the_file_has_every_field_of_every_resource(store: Store, data_dir
         "x", secret=Secret("s"), oauth2=OAUTH2, stream_usage=True, probe_interval=1.5, is_enabled=False
     )
     await store.add_credential("me", cache=CacheRules())
+    price = PriceUpdate(provider="x", upstream_model="m", prices={"input_tokens": "1"}, valid_until=10**15)
+    await store.editor.create(price)
     await store.last_good.close()
     file = LastGoodFile(data_dir, store.address.shown)
     sealed = file.read_settings()
@@ -91,11 +99,17 @@ async def test_what_is_served_is_saved_and_readable_without_the_database(
         content = store.file.path.read_bytes()
         assert b"sk-sealed" not in content
         assert b"sk-client" not in content
-        # A rejected catalog is not saved.
+        # Of a faulty row what was valid before is saved, and everything else as it is now.
         await store.sql("UPDATE providers SET api_base = 'nonsense'")
+        await store.sql("UPDATE credentials SET is_enabled = false")
         await store.reloader.reload()
         await store.last_good.close()
-        assert await restarted_without_database(store, data_dir) == saved
+        again = await restarted_without_database(store, data_dir)
+        assert again is not None
+        assert saved is not None
+        assert again.providers == saved.providers
+        assert [row.is_enabled for row in again.credentials] == [False]
+        assert again.version == saved.version + 2
         assert [path.name for path in data_dir.iterdir() if "good" in path.name] == ["last_good_catalog"]
 
 
@@ -177,3 +191,24 @@ def test_a_write_that_fails_leaves_the_older_file_and_no_other(
         file.write(StoredCatalog(version=2, providers=(), credentials=(), models=(), task_types=()), sealed)
     assert (file.read_catalog(), file.read_settings()) == (empty, sealed)
     assert list(tmp_path.iterdir()) == [file.path]
+
+
+def test_a_file_from_before_there_were_tenants_is_read(tmp_path: Path) -> None:
+    sealed = SealedSettings(canary="c", pepper="p")
+    head = {"format": 2, "version": 4, "database": "db", "sealed": msgspec.structs.asdict(sealed)}
+    rows = {
+        "version": 4,
+        "providers": [[1, "p", "openai", "http://127.0.0.1:9", None, "{}", 1, 1, None, None, None, None]],
+        "credentials": [[2, "c", base64.b64encode(b"hash").decode(), None, 5, 1, None]],
+        "models": [],
+        "task_types": [[3, "t", '["m"]']],
+    }
+    file = LastGoodFile(tmp_path, "db")
+    file.path.write_bytes(msgspec.json.encode(head) + b"\n" + msgspec.json.encode(rows))
+    stored = file.read_catalog()
+    assert stored is not None
+    catalog = CatalogDecoder(Vault(["key"]), {}).decode(stored)
+    assert (catalog.version, catalog.faults, catalog.tenants, catalog.budgets) == (4, (), (), ())
+    (credential,) = catalog.credentials
+    assert credential == Credential(id=2, name="c", key_hash=b"hash", rate_limit=5, is_enabled=True)
+    assert file.read_settings() == sealed

@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +73,26 @@ async def test_bringing_a_filled_0001_up_and_down_loses_nothing(address: StoreAd
     before = await everything(address)
     assert [len(rows) for rows in before.values()] == [1, 1, 1, 1, 0, 1]
     await migrating.migrate_up(address)
-    beside = dict.fromkeys(("oauth2", "api_version", "stream_usage", "probe_interval"))
+    begun = before["usage"][0]["created_at"]
+    # The request took 3 ms.
+    finished = 3000 if isinstance(begun, int) else begun + timedelta(milliseconds=3)
+    beside = dict.fromkeys(("oauth2", "api_version", "stream_usage", "probe_interval", "price_provider"))
+    account = dict.fromkeys(
+        ("cache", "tenant", "project", "limits", "agent_limits", "user_limits", "expires_at", "previous_key_hash",
+         "previous_key_expires_at", "revoked_at")
+    )  # fmt: skip
+    # Nothing is known of what requests cost before there were costs.
+    costs = dict.fromkeys(
+        ("cache_write_tokens", "cached_in_prompt", "cost_nano_usd", "cost_source", "unpriced", "cost_breakdown",
+         "price_version", "requested_tier", "served_tier", "tenant", "project", "agent", "end_user", "channel",
+         "soeid", "tags", "quantities", "temperature")
+    )  # fmt: skip
     assert await everything(address) == before | {
         "providers": [before["providers"][0] | beside],
-        "credentials": [before["credentials"][0] | {"cache": None}],
-        "usage": [before["usage"][0] | {"cache_hit": False}],
+        "credentials": [
+            before["credentials"][0] | account | {"trusts_attribution": False, "require_pricing": False}
+        ],
+        "usage": [before["usage"][0] | costs | {"cache_hit": False, "finished_at": finished, "requests": 1}],
     }
     await run(address, "INSERT INTO models (name) VALUES ('m')")
     version = before.pop("config_state")[0]["version"]

@@ -109,9 +109,9 @@ async def test_c7_a_redis_that_hangs_costs_one_wait_and_then_nothing(proxy: Prox
     assert await admitted(limiter, 3, limit=5) == 3
     proxy.answering.clear()
     began = time.monotonic()
-    # Together they wait once; the machine then holds the limit on its own.
+    # Together they wait once; the machine then holds the limit on its own, and knows what Redis has admitted.
     verdicts = await asyncio.gather(*(limiter.hit(1, 5) for _ in range(100)))
-    assert sum(verdict.allowed for verdict in verdicts) == 5
+    assert sum(verdict.allowed for verdict in verdicts) == 2
     assert time.monotonic() - began < 10
     asked = proxy.connections
     for _ in range(2000):
@@ -144,6 +144,62 @@ async def test_one_request_a_second_tries_again_and_all_return_when_it_works(
     assert "Redis works again; 21 verdicts" in log[1]
     assert not limiter.sharing.failing
     await limiter.close()
+
+
+async def _storm(limiters: list[RedisRateLimiter], seconds: float, times: list[float]) -> None:
+    """Ask all limiters all the time, and note when each request was admitted."""
+
+    async def ask(limiter: RedisRateLimiter) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if (await limiter.hit(1, 50)).allowed:
+                times.append(time.monotonic())
+            await asyncio.sleep(0.001)
+
+    await asyncio.gather(*(ask(limiter) for limiter in limiters for _ in range(4)))
+
+
+def _busiest_second(times: list[float]) -> int:
+    times = sorted(times)
+    return max(
+        sum(start <= each < start + 0.95 for each in times[first:]) for first, start in enumerate(times)
+    )
+
+
+async def test_an_outage_multiplies_a_limit_by_the_machines_and_by_no_more(proxy: Proxy) -> None:
+    """Also in the seconds in which Redis fails and comes back."""
+    limiters = [RedisRateLimiter(proxy.url, InProcessRateLimiter(), wait_seconds=0.25) for _ in range(2)]
+    times: list[float] = []
+    storm = asyncio.ensure_future(_storm(limiters, 8.0, times))
+    await asyncio.sleep(1.5)
+    proxy.answering.clear()
+    await asyncio.sleep(1.7)
+    assert all(limiter.sharing.failing for limiter in limiters)
+    proxy.answering.set()
+    await storm
+    # The last seconds are exact again; the clocks of Redis and of the test differ by some milliseconds.
+    end = times[-1]
+    assert sum(each > end - 0.95 for each in times) <= 50
+    assert _busiest_second(times) <= 100
+    for limiter in limiters:
+        await limiter.close()
+
+
+async def test_a_burst_after_an_outage_finds_what_was_admitted_in_it(proxy: Proxy) -> None:
+    """The machines' own second never ends here: what they admitted in the outage counts for ever."""
+    clock = Clock()
+    limiters = [limiter_at(proxy.url, clock, wait_seconds=1.0) for _ in range(2)]
+    proxy.answering.clear()
+    assert [await admitted(limiter, 60, limit=50) for limiter in limiters] == [50, 50]
+    proxy.answering.set()
+    clock.now += 1.0
+    assert [await admitted(limiter, 60, limit=50) for limiter in limiters] == [0, 0]
+    # Every limiter has Redis again, and the admissions of the outage are a second old.
+    clock.now += 3.0
+    await asyncio.sleep(1.1)
+    assert sum([await admitted(limiter, 60, limit=50) for limiter in limiters]) == 50
+    for limiter in limiters:
+        await limiter.close()
 
 
 async def test_closed_refuses_while_redis_is_away(log: list[str]) -> None:

@@ -30,6 +30,7 @@ def _pytest(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
             **inherited,
             "TEST_DATABASE_URL": f"postgresql://nobody@{NOBODY_LISTENS}/none",
             "TEST_REDIS_URL": f"redis://{NOBODY_LISTENS}",
+            "TEST_PROMETHEUS_DIR": "/nowhere",
             **environment,
         },
         stdin=subprocess.DEVNULL,
@@ -83,7 +84,7 @@ def test_store_url_is_none_for_sqlite(store_url: str | None) -> None:
 
 
 def test_a_temporary_postgres_serves_and_goes() -> None:
-    binaries = services._postgres_binaries()
+    binaries = services.postgres_binaries()
     if binaries is None:
         pytest.skip("no initdb on this machine")
     server = services.TemporaryPostgres(binaries)
@@ -116,3 +117,13 @@ def test_in_ci_a_missing_server_fails_the_run() -> None:
     assert done.returncode == 3
     assert "PostgreSQL: TEST_DATABASE_URL does not answer" in done.stdout + done.stderr
     assert "Redis: TEST_REDIS_URL does not answer" in done.stdout + done.stderr
+    assert "Prometheus: no prometheus and promtool in TEST_PROMETHEUS_DIR" in done.stdout + done.stderr
+
+
+def test_prometheus_is_found_with_promtool_or_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_PROMETHEUS_DIR", str(tmp_path))
+    (tmp_path / "prometheus").touch(mode=0o755)
+    with pytest.raises(services.ServiceMissing, match="no prometheus and promtool"):
+        services.find_prometheus()
+    (tmp_path / "promtool").touch(mode=0o755)
+    assert services.find_prometheus().url == str(tmp_path)

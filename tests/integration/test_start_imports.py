@@ -15,10 +15,10 @@ import llm_gateway.cli, llm_gateway.cli.programs, llm_gateway.server.processes.s
 from llm_gateway.app import prepare
 from llm_gateway.app.lifespan import running
 from llm_gateway.cli.settings_loader import load_settings
-from llm_gateway.surfaces.registry import SURFACES
+from llm_gateway.app.client_apis import client_apis
 
 async def start(settings):
-    async with running(settings, SURFACES):
+    async with running(settings, client_apis(settings)):
         print(json.dumps(sorted(sys.modules)))
 
 settings = load_settings()
@@ -31,34 +31,53 @@ UNNEEDED = {
     "alembic",
     "fastapi",
     "httpx",
+    "jwt",
     "limits",
     "llm_gateway.admin",
+    "llm_gateway.infra.tracing",
     "llm_gateway.providers.anthropic.adapter",
     "llm_gateway.providers.gemini.adapter",
+    "opentelemetry",
     "redis",
     "starlette",
     "tiktoken",
+    "yaml",
 }
 SQLITE = {"aiosqlite", "sqlalchemy.dialects.sqlite", "sqlite3"}
 
 
+def imported(data_dir: Path, **settings: str) -> set[str]:
+    """Return the modules of a gateway that has started."""
+    given = {"DATA_DIR": str(data_dir), "ADMIN_KEY": "admin-key-0123456789", "LOG_LEVEL": "error"} | settings
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        env=os.environ | given,
+        cwd=data_dir,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return set(json.loads(done.stdout))
+
+
 def test_a_start_imports_only_what_serves(store_url: str | None, data_dir: Path) -> None:
-    settings = {"DATA_DIR": str(data_dir), "ADMIN_KEY": "admin-key-0123456789", "LOG_LEVEL": "error"}
-    if store_url is not None:
-        settings["DB_URL"] = store_url
-
-    def imported() -> set[str]:
-        done = subprocess.run(
-            [sys.executable, "-c", PROGRAM],
-            env=os.environ | settings,
-            cwd=data_dir,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=True,
-        )
-        return set(json.loads(done.stdout))
-
+    settings = {} if store_url is None else {"DB_URL": store_url}
     # The first start migrates.
-    assert "alembic" in imported()
-    assert imported() & (UNNEEDED | (SQLITE if store_url is not None else set())) == set()
+    assert "alembic" in imported(data_dir, **settings)
+    needless = UNNEEDED | (SQLITE if store_url is not None else set())
+    assert imported(data_dir, **settings) & needless == set()
+
+
+def test_a_client_api_that_is_off_is_not_imported(tmp_path: Path) -> None:
+    def surfaces(served: str) -> set[str]:
+        found = imported(tmp_path, SURFACES=served)
+        return {
+            name for name in found if name.startswith("llm_gateway.surfaces.") and name.endswith(".routes")
+        }
+
+    assert surfaces("openai,ping") == {
+        "llm_gateway.surfaces.openai.routes",
+        "llm_gateway.surfaces.ping.routes",
+    }
+    assert surfaces("query") == {"llm_gateway.surfaces.query.routes"}

@@ -13,13 +13,11 @@ from hypothesis import strategies as st
 from llm_gateway.core.config.snapshot import Principal
 from llm_gateway.core.errors import GatewayError, RateLimited
 from llm_gateway.core.ledger.records import UsageRecord
-from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.flow.call import Call, ClientDisconnected
-from llm_gateway.flow.ports.limits import NOT_LIMITED, Limit, Reservation, Verdict
+from llm_gateway.flow.call import ClientDisconnected
+from llm_gateway.flow.ports.limits import NOT_LIMITED, Demand, Limit, Reservation, Verdict
 from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.request.pipeline import handle
 from llm_gateway.flow.request.reply import WholeReply
-from llm_gateway.surfaces.openai.parsing import parse_chat
 from tests.fakes.in_memory import FakeGateway, FakeReply, ScriptedUpstream, credential, provider
 from tests.fakes.routing import DONE, HELLO, STOP, WHOLE, refusing
 
@@ -49,7 +47,10 @@ class ScriptedLimit(Limit):
         self.asked = 0
         self.holds: list[Hold] = []
 
-    def reserve(self, account: Principal, request: ModelRequest, /) -> Verdict | Awaitable[Verdict]:
+    def check(self, account: Principal, /) -> None:
+        raise AssertionError("the body is small")
+
+    def reserve(self, account: Principal, demand: Demand, /) -> Verdict | Awaitable[Verdict]:
         self.asked += 1
         return self._later() if self.waits else self._now()
 
@@ -112,10 +113,10 @@ async def _request(bench: FakeGateway, ending: Ending) -> None:
     stream = "stream" in ending
     body = {"model": "m", "messages": [{"role": "user", "content": "a"}], "stream": stream}
 
-    def read(_: Call) -> ModelRequest:
+    def read() -> bytes:
         if ending == "client gone":
             raise ClientDisconnected
-        return parse_chat(msgspec.json.encode(body))
+        return msgspec.json.encode(body)
 
     reply = await handle(bench.gateway, bench.call(), read)
     if isinstance(reply, WholeReply):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic
 
@@ -12,14 +12,18 @@ from pydantic import BaseModel
 from llm_gateway.admin.services import AdminServices, Services
 from llm_gateway.admin.shapes import PAGE_SIZE, Cursor, Deleted, Limit, UpdateBody, outcome, read_id, read_ref
 from llm_gateway.admin.write_options import Options, set_etag
+from llm_gateway.core.errors import Unprocessable
 from llm_gateway.flow.config.editor import Edited
 from llm_gateway.flow.config.rows.base import Row
 
-_NOT_FOUND = {"description": "There is no such row."}
-_CONFLICT = {"description": "The name or the key is taken."}
+NOT_FOUND = {"description": "There is no such row."}
+_CONFLICT = {"description": "The name or the key is taken, or other rows name the row."}
 _PRECONDITION_FAILED = {"description": "The configuration has another version than If-Match names."}
-DELETE_RESPONSES: dict[int | str, dict[str, Any]] = {404: _NOT_FOUND, 412: _PRECONDITION_FAILED}
-CHANGE_RESPONSES = DELETE_RESPONSES | {409: _CONFLICT}
+CHANGE_RESPONSES: dict[int | str, dict[str, Any]] = {
+    404: NOT_FOUND,
+    409: _CONFLICT,
+    412: _PRECONDITION_FAILED,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +40,8 @@ class Crud(Generic[Row]):
     page: type[BaseModel]
     # Returns the values of a view: the row, and its warnings.
     shown: Callable[[Row, list[str]], dict[str, Any]]
+    # Returns further values of each row that is read, and not only stored; None = there are none.
+    state: Callable[[AdminServices, Sequence[Row]], Awaitable[Sequence[Mapping[str, Any]]]] | None = None
     # Names may stand for ids, and may hold slashes.
     by_name: bool = True
     with_slashes: bool = False
@@ -49,7 +55,7 @@ class Crud(Generic[Row]):
     def answer(self, edited: Edited[Row], services: AdminServices, response: Response) -> BaseModel:
         """Return the answer to a write that left a row."""
         set_etag(response, edited.stored_version)
-        warnings = services.catalog.warnings(edited.row, edited.snapshot)
+        warnings = [*edited.warnings, *services.catalog.warnings(edited.row, edited.snapshot)]
         return self.written(**self.shown(edited.row, warnings), **outcome(edited))
 
     async def read_page(
@@ -58,8 +64,17 @@ class Crud(Generic[Row]):
         """Return the values of one page."""
         found = await services.catalog.page(self.stored, cursor, limit)
         set_etag(response, found.version)
-        views = [self.view(**self.shown(row, services.catalog.warnings(row))) for row in found.value.items]
+        views = await self._views(found.value.items, services)
         return {"data": views, "next_cursor": found.value.next_cursor}
+
+    async def _views(self, rows: Sequence[Row], services: AdminServices) -> list[BaseModel]:
+        states = [{}] * len(rows) if self.state is None else await self.state(services, rows)
+        return [self._view(row, services, state) for row, state in zip(rows, states, strict=True)]
+
+    def _view(self, row: Row, services: AdminServices, state: Mapping[str, Any]) -> BaseModel:
+        values = self.shown(row, services.catalog.warnings(row)) | dict(state)
+        faults = services.catalog.faults(row)
+        return self.view(**values, faults=faults) if faults else self.view(**values)
 
     def add_to(self, router: APIRouter, *, with_list: bool = True) -> None:
         """Add the routes to `router`, whose prefix is the list's path."""
@@ -73,6 +88,7 @@ class Crud(Generic[Row]):
 
     def _add_create(self, router: APIRouter) -> None:
         async def create(body: Any, services: Services, options: Options, response: Response) -> BaseModel:  # noqa: ANN401
+            body.check_new()
             edited: Edited[Row] = await services.editor.create(body.update(), options)
             if edited.dry_run:
                 response.status_code = 200
@@ -105,6 +121,7 @@ class Crud(Generic[Row]):
             list_rows,
             methods=["GET"],
             response_model=self.page,
+            response_model_exclude_unset=True,
             name=f"list_{self.name}s",
             description=self.docs["list"],
         )
@@ -113,13 +130,14 @@ class Crud(Generic[Row]):
         async def get(ref: str, services: Services, response: Response) -> BaseModel:
             found = await services.catalog.get(self.stored, self.ref(ref))
             set_etag(response, found.version)
-            return self.view(**self.shown(found.value, services.catalog.warnings(found.value)))
+            return (await self._views([found.value], services))[0]
 
         router.add_api_route(
             path,
             _annotated(get, ref=self._path_parameter()),
             methods=["GET"],
             response_model=self.view,
+            response_model_exclude_unset=True,
             name=f"get_{self.name}",
             description=self.docs["get"],
         )
@@ -132,7 +150,15 @@ class Crud(Generic[Row]):
             options: Options,
             response: Response,
         ) -> BaseModel:
-            edited: Edited[Row] = await services.editor.update(self.ref(ref), body.update(), options)
+            row = self.ref(ref)
+            if fixed := body.fixed():
+                found = (await services.catalog.get(self.stored, row)).value
+                for name, value in fixed.items():
+                    if getattr(found, name) != value:
+                        raise Unprocessable(
+                            f"{name}: is set by the gateway and cannot be changed", param=name
+                        )
+            edited: Edited[Row] = await services.editor.update(row, body.update(), options)
             return self.answer(edited, services, response)
 
         for method in ("PUT", "PATCH"):
@@ -159,7 +185,7 @@ class Crud(Generic[Row]):
             methods=["DELETE"],
             response_model=Deleted,
             response_model_exclude_unset=True,
-            responses=DELETE_RESPONSES,
+            responses=CHANGE_RESPONSES,
             name=f"delete_{self.name}",
             description=self.docs["delete"],
         )

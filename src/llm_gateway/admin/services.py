@@ -12,8 +12,12 @@ from llm_gateway.flow.config.browser import CatalogBrowser
 from llm_gateway.flow.config.editor import CatalogEditor
 from llm_gateway.flow.config.reloader import Reloader
 from llm_gateway.flow.explain.answer import Explanation, Question
+from llm_gateway.flow.explain.prices import ModelPrices
+from llm_gateway.flow.ports.budgets import BalanceReader
 from llm_gateway.flow.ports.catalog import CatalogSource
+from llm_gateway.flow.ports.telemetry import EventReader
 from llm_gateway.flow.ports.usage import UsageReader
+from llm_gateway.flow.ports.workers import LogLevelSwitch
 from llm_gateway.flow.provider_checks.trials import ProviderTester
 
 
@@ -26,11 +30,20 @@ class AdminServices:
     source: CatalogSource
     reloader: Reloader
     usage: UsageReader
+    events: EventReader
+    balances: BalanceReader
     tester: ProviderTester
-    # Returns when every record that was journalled before is in the database, or cannot be.
-    flush: Callable[[], Awaitable[None]]
+    # Returns when every record that was journalled before is in the database; False if that takes too long.
+    flush: Callable[[], Awaitable[bool]]
+    log_level: LogLevelSwitch
+    # Names this gateway's database in files for other programs.
+    account: str
     # Explains how a request would be routed; raises NotFound for an unknown credential.
     explain: Callable[[Question], Explanation]
+    # What requests to a provider (its key) and an upstream model are priced by, at an instant or now.
+    prices_in_force: Callable[[str, str, int | None], ModelPrices]
+    # The IANA name of the time zone of days and months.
+    time_zone: str = "UTC"
 
 
 def _services(request: Request) -> AdminServices:

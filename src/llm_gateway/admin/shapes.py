@@ -10,14 +10,18 @@ from msgspec import UnsetType
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
 from llm_gateway.core.config.cache_rules import CacheRules
-from llm_gateway.core.errors import NotFound
+from llm_gateway.core.config.limits import Limits
+from llm_gateway.core.errors import NotFound, Unprocessable
+from llm_gateway.core.times import read_time
 from llm_gateway.flow.config.editor import Edited
 from llm_gateway.flow.config.rows.base import RowUpdate
-from llm_gateway.flow.paging import ID_LIMIT
+from llm_gateway.flow.paging import ID_DIGITS, ID_LIMIT
 
 PAGE_SIZE = 100
 # The largest value of an integer column in both databases.
 INT_LIMIT = 2**31 - 1
+# Far above any use, and exact in every reader of JSON.
+MOST_TOKENS = 10**15
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="Rows per page, at most.")]
 Cursor = Annotated[
@@ -40,12 +44,55 @@ class Body(BaseModel):
         return {name: getattr(self, name) for name in self.model_fields_set}
 
 
+# Fields that the gateway sets. PUT and PATCH accept them, so that what GET, or an earlier write, returned can be sent
+# back: the first two must be those of the row, the others are ignored. `dry_run` is not among them: whoever sends it
+# in a body expects that nothing is stored.
+_FIXED = ("id", "key_prefix")
+_READ_ONLY = frozenset(
+    {*_FIXED, "created_at", "updated_at", "warnings", "faults", "config_version", "stale_workers"}
+    | {"previous_key_expires_at", "revoked_at", "price_version"}
+    | {"counts_from", "spent_usd", "held_usd", "remaining_usd", "reset_at"}
+)
+READ_ONLY_TEXT = "Set by the gateway; ignored in PUT and PATCH."
+
+
 class UpdateBody(Body):
     """The body of a write to one resource of the catalog."""
+
+    id: int | None = Field(None, description="Set by the gateway; PUT and PATCH take only the row's own.")
+    created_at: str | None = Field(None, description=READ_ONLY_TEXT)
+    updated_at: str | None = Field(None, description=READ_ONLY_TEXT)
+    faults: list[str] | None = Field(None, description=READ_ONLY_TEXT)
+    config_version: int | None = Field(None, description=READ_ONLY_TEXT)
+    stale_workers: list[int] | None = Field(None, description=READ_ONLY_TEXT)
+    warnings: list[str] | None = Field(None, description=READ_ONLY_TEXT)
+
+    def given(self) -> dict[str, Any]:
+        return {name: value for name, value in super().given().items() if name not in _READ_ONLY}
+
+    def fixed(self) -> dict[str, Any]:
+        """Return the fields that the client sent and that must be those of the row."""
+        return {name: getattr(self, name) for name in _FIXED if name in self.model_fields_set}
+
+    def check_new(self) -> None:
+        """Raise Unprocessable for a field of a new row that the gateway sets."""
+        for name in sorted(_READ_ONLY & self.model_fields_set):
+            raise Unprocessable(f"{name}: is set by the gateway; leave it out", param=name)
 
     def update(self) -> RowUpdate[Any]:
         """Return what the client sent."""
         raise NotImplementedError
+
+
+class RowView(BaseModel):
+    """What lists show of every row beside its columns."""
+
+    faults: list[str] = Field(
+        default=[], description="Why the row is not served as it is stored; absent if it is."
+    )
+    warnings: list[str] = Field(
+        default=[], description="What about the row has no effect, or is ambiguous; absent if nothing is."
+    )
 
 
 class WriteAnswer(BaseModel):
@@ -59,7 +106,7 @@ class WriteAnswer(BaseModel):
         default=[], description="Process ids of workers on this machine that still use an older version."
     )
     faults: list[str] = Field(
-        default=[], description="Why the stored configuration is still rejected, if it was invalid before."
+        default=[], description="Why rows that were faulty before still are, this one or others."
     )
 
 
@@ -117,13 +164,51 @@ def shown_cache(rules: CacheRules | UnsetType | None) -> CacheBody | None:
     return CacheBody(**msgspec.structs.asdict(rules)) if isinstance(rules, CacheRules) else None
 
 
+_Count = Annotated[int, Field(ge=0, le=INT_LIMIT)]
+_Tokens = Annotated[int, Field(ge=0, le=MOST_TOKENS)]
+
+
+class LimitsBody(Body):
+    """Limits of use. What is null or left out is unlimited; 0 allows nothing."""
+
+    requests_per_second: _Count | None = Field(None, description="Requests in any second.")
+    requests_per_minute: _Count | None = Field(None, description="Requests in any 60 seconds.")
+    requests_per_day: _Count | None = Field(None, description="Requests in a calendar day of `TIME_ZONE`.")
+    tokens_per_minute: _Tokens | None = Field(
+        None, description="Tokens of prompts and replies in any 60 seconds."
+    )
+    tokens_per_day: _Tokens | None = Field(
+        None, description="Tokens of prompts and replies in a calendar day of `TIME_ZONE`."
+    )
+    concurrent_requests: _Count | None = Field(None, description="Requests in flight at the same time.")
+
+    def limits(self) -> Limits:
+        return Limits(**self.model_dump())
+
+
+def shown_limits(limits: Limits | UnsetType | None) -> LimitsBody | None:
+    """Return stored limits as an admin sees them; None if there are none or they cannot be read."""
+    return LimitsBody(**msgspec.structs.asdict(limits)) if isinstance(limits, Limits) else None
+
+
+def _time(text: str) -> str:
+    try:
+        read_time(text)
+    except (ValueError, OverflowError):
+        raise ValueError("must be a time in ISO 8601, such as 2026-12-31T18:00:00Z") from None
+    return text
+
+
+# In ISO 8601; UTC without an offset.
+Time = Annotated[str, Field(max_length=64), AfterValidator(_time)]
+
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(printable)]
 ModelName = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(printable)]
 
 
 def read_id(text: str, resource: str) -> int:
     """Return the id in a path; raise NotFound when it cannot be one."""
-    if text.isascii() and text.isdigit() and int(text) <= ID_LIMIT:
+    if text.isascii() and text.isdigit() and len(text) <= ID_DIGITS and int(text) <= ID_LIMIT:
         return int(text)
     raise NotFound(f"There is no {resource} {text!r}")
 

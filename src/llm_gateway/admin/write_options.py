@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Query, Request, Response
 
-from llm_gateway.core.errors import BadRequest, Unprocessable
+from llm_gateway.core.errors import BadRequest
 from llm_gateway.flow.config.editor import EditOptions
 
 # RFC 9110, 8.8.3: a weak validator is accepted, since a version says as much as a strong one.
@@ -29,12 +29,6 @@ _IfMatch = Annotated[
 
 
 def _edit_options(request: Request, dry_run: _DryRun = False, if_match: _IfMatch = None) -> EditOptions:
-    unknown = sorted(set(request.query_params) - {"dry_run"})
-    if unknown:
-        # A misspelt dry_run must not write.
-        raise Unprocessable(
-            f"{unknown[0]}: unknown query parameter; writes take dry_run only", param=unknown[0]
-        )
     if if_match is None:
         return EditOptions(dry_run=dry_run)
     return EditOptions(

@@ -8,13 +8,15 @@ from contextlib import AbstractAsyncContextManager
 
 from loguru import logger
 
+from llm_gateway.app.client_apis import client_apis
 from llm_gateway.app.lifespan import Running, running
+from llm_gateway.core.errors import GatewayError
 from llm_gateway.flow.config.rows.credentials import StoredCredential
 from llm_gateway.flow.config.rows.providers import StoredProvider
+from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.http.types import Receive, Scope, Send
 from llm_gateway.settings import Settings
 from llm_gateway.surfaces.base import Surface
-from llm_gateway.surfaces.registry import SURFACES
 
 _POLL_INTERVAL = 0.02
 
@@ -52,12 +54,28 @@ class Application:
         if lifecycle.open:
             logger.warning("{} requests are still open after {:g} s and are cut.", lifecycle.open, timeout)
 
+    async def reload(self) -> None:
+        """Reload the configuration from the database; the log says what came of it. Does not raise."""
+        try:
+            await self._started().reloader.reload()
+        except GatewayError as error:
+            logger.error("The configuration was not reloaded: {}", error.message)
+        except Exception:  # noqa: BLE001 - there is nobody else to tell
+            logger.exception("The configuration was not reloaded")
+
     async def catalog_is_empty(self) -> bool:
-        """Tell whether there is neither a provider nor a credential."""
+        """Tell whether there is neither a provider nor a credential; False while the database is down."""
         rows = self._started().storage.rows
-        if (await rows.list(StoredProvider, 0, 1)).value:
+        try:
+            if (await rows.list(StoredProvider, 0, 1)).value:
+                return False
+            return not (await rows.list(StoredCredential, 0, 1)).value
+        except StoreUnavailable:
             return False
-        return not (await rows.list(StoredCredential, 0, 1)).value
+
+    def report_other_journals(self) -> None:
+        """Log the usage records in DATA_DIR that wait for another database."""
+        self._started().other_journals.report()
 
     def _started(self) -> Running:
         if self._running is None:
@@ -81,6 +99,7 @@ class Application:
         await send({"type": "lifespan.shutdown.complete"})
 
 
-def create_app(settings: Settings, surfaces: tuple[Surface, ...] = SURFACES) -> Application:
-    """Return the gateway as an ASGI application."""
-    return Application(lambda: running(settings, surfaces))
+def create_app(settings: Settings, surfaces: tuple[Surface, ...] | None = None) -> Application:
+    """Return the gateway as an ASGI application; without `surfaces`, with those that the settings name."""
+    served = client_apis(settings) if surfaces is None else surfaces
+    return Application(lambda: running(settings, served))

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 from loguru import logger
 
+from llm_gateway.app.data_folder import OtherJournals
 from llm_gateway.app.reporting import update_metrics_regularly
 from llm_gateway.app.routes import make_routes, periodic_probes
 from llm_gateway.app.storage import Storage, find_keys
-from llm_gateway.app.wiring import make_wiring
+from llm_gateway.app.upkeep import UsageUpkeep
+from llm_gateway.app.wiring import Wiring, make_wiring
 from llm_gateway.core.errors import Unavailable
 from llm_gateway.flow.config.reloader import Reloader
 from llm_gateway.flow.gateway import Lifecycle
@@ -29,7 +31,9 @@ class Running:
 
     dispatcher: AsgiApp
     lifecycle: Lifecycle
+    reloader: Reloader
     storage: Storage
+    other_journals: OtherJournals
 
 
 @asynccontextmanager
@@ -38,18 +42,41 @@ async def running(settings: Settings, surfaces: tuple[Surface, ...]) -> AsyncIte
     async with AsyncExitStack() as stack:
         keys = find_keys(settings)
         wiring = await make_wiring(settings, keys, stack)
+        stack.callback(wiring.gateway.heavy_work.close)
+        wiring.log_level.apply()
         await _first_load(wiring.reloader)
+        _warn_of_shared_keys(wiring)
         wiring.shipper.start()
+        wiring.budgets.keeper.start()
         wiring.access_log.start()
         feed = ChangeFeed(
-            wiring.storage.address, wiring.storage.catalog, wiring.worker_registry, wiring.reloader
+            wiring.storage.address,
+            wiring.storage.catalog,
+            wiring.worker_registry,
+            wiring.reloader,
+            identity=wiring.storage.identity,
         )
         await stack.enter_async_context(_in_background(feed.run()))
         await stack.enter_async_context(_in_background(update_metrics_regularly(wiring)))
+        await stack.enter_async_context(_in_background(wiring.log_level.follow()))
         probes = periodic_probes(wiring, settings.workers)
         await stack.enter_async_context(_in_background(probes.run()))
+        upkeep = UsageUpkeep(
+            wiring,
+            row_days=settings.usage_retention_days,
+            rollup_days=settings.usage_rollup_retention_days,
+        )
+        await stack.enter_async_context(_in_background(upkeep.run()))
+        if wiring.budget_webhook is not None:
+            await stack.enter_async_context(_in_background(wiring.budget_webhook.run()))
         dispatcher = make_routes(settings, keys.admin.secret, wiring, surfaces)
-        yield Running(dispatcher=dispatcher, lifecycle=wiring.gateway.lifecycle, storage=wiring.storage)
+        yield Running(
+            dispatcher=dispatcher,
+            lifecycle=wiring.gateway.lifecycle,
+            reloader=wiring.reloader,
+            storage=wiring.storage,
+            other_journals=wiring.other_journals,
+        )
 
 
 async def _first_load(reloader: Reloader) -> None:
@@ -58,6 +85,19 @@ async def _first_load(reloader: Reloader) -> None:
         await reloader.start()
     except Unavailable as error:
         logger.error("No configuration yet, so no requests are accepted: {}", error.message)
+
+
+def _warn_of_shared_keys(wiring: Wiring) -> None:
+    """Warn of credentials with a key of the operator, which the admin API does not accept."""
+    snapshot = wiring.gateway.snapshots.current
+    for key_hash in wiring.storage.operator_keys:
+        account = None if snapshot is None else snapshot.account(key_hash)
+        if account is not None:
+            logger.warning(
+                "The key of credential {} is also ADMIN_KEY, OPS_TOKEN or SECRET_KEY, so that its client has the "
+                "operator's rights. Change one of them.",
+                account.credential.id,
+            )
 
 
 @asynccontextmanager

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 
-from llm_gateway.app.reporting import as_record, health_details, render_metrics
+from llm_gateway.app.reporting import as_record, database_problem, health_details, read_metrics, read_summary
 from llm_gateway.app.wiring import Wiring
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.provider_checks.probes import PeriodicProbes, Prober
 from llm_gateway.http.auth import BearerGuard
 from llm_gateway.http.body import BodyReader
+from llm_gateway.http.client_address import TrustedProxies
 from llm_gateway.http.data_plane import DataPlane
 from llm_gateway.http.dispatcher import Dispatcher, RouteTable
 from llm_gateway.http.types import AsgiApp, Receive, Scope, Send
+from llm_gateway.infra.logs.query_log import StandardOutputQueryLog
 from llm_gateway.infra.metrics.prometheus import CONTENT_TYPE
 from llm_gateway.infra.request_ids import RequestIds
 from llm_gateway.ops.health import health_routes
 from llm_gateway.ops.metrics_endpoint import metrics_routes
 from llm_gateway.settings import Settings
-from llm_gateway.surfaces.base import Surface
+from llm_gateway.surfaces.base import Surface, SurfaceServices
 from llm_gateway.surfaces.openai.errors import OPENAI_ERRORS
 
 # Seconds for which a provider's list of models and its health are cached.
@@ -37,6 +39,7 @@ def make_routes(
         OPENAI_ERRORS,
         RequestIds(),
         lambda request: wiring.access_log.finished(as_record(request, wiring.clock)),
+        TrustedProxies(settings.trusted_proxies),
     )
     return _with_cors(dispatcher, settings.cors_origins) if settings.cors_origins else dispatcher
 
@@ -69,7 +72,6 @@ def _tables(settings: Settings, wiring: Wiring, surfaces: tuple[Surface, ...]) -
     bodies = BodyReader(
         max_bytes=settings.max_body_bytes,
         max_total_bytes=settings.max_inflight_body_bytes,
-        max_values=settings.max_body_values,
         timeout=settings.body_timeout,
     )
     plane = DataPlane(
@@ -77,12 +79,28 @@ def _tables(settings: Settings, wiring: Wiring, surfaces: tuple[Surface, ...]) -
         bodies=bodies,
         worker_registry=wiring.worker_registry,
         max_concurrency=settings.max_concurrency,
+        proxies=TrustedProxies(settings.trusted_proxies),
     )
-    prober = _prober(wiring, _MODELS_TTL)
+    health = _prober(wiring, _HEALTH_TTL)
+    services = SurfaceServices(
+        plane=plane,
+        prober=_prober(wiring, _MODELS_TTL),
+        health=health,
+        usage=wiring.storage.usage,
+        flush=wiring.shipper.flush,
+        limit_callers=wiring.limit_callers,
+        events=wiring.journal,
+        query_log=StandardOutputQueryLog(),
+    )
     return (
-        *(surface.routes(plane, prober) for surface in surfaces),
-        health_routes(gateway, _prober(wiring, _HEALTH_TTL), lambda: health_details(wiring)),
-        metrics_routes(lambda: render_metrics(wiring), CONTENT_TYPE),
+        *(surface.routes(services) for surface in surfaces),
+        health_routes(
+            gateway,
+            health,
+            lambda: health_details(wiring),
+            lambda: database_problem(wiring),
+        ),
+        metrics_routes(lambda: read_metrics(wiring), CONTENT_TYPE, lambda: read_summary(wiring)),
     )
 
 
@@ -100,7 +118,7 @@ def _guards(settings: Settings, admin_key: Secret) -> tuple[BearerGuard, ...]:
     if settings.ops_token is None:
         return guards
     token = Secret(settings.ops_token.get_secret_value())
-    watched = ("/metrics", "/docs", "/openapi.json", "/health/")
+    watched = ("/metrics", "/docs", "/openapi.json", "/health/", "/info")
     return (*guards, BearerGuard(watched, token, "operations token (OPS_TOKEN)"))
 
 
@@ -114,7 +132,7 @@ def _with_cors(app: AsgiApp, origins: tuple[str, ...]) -> AsgiApp:
         allow_headers=("*",),
         expose_headers=(
             "x-request-id", "x-llm-gateway-model", "x-llm-gateway-attempts", "x-llm-gateway-ignored",
-            "x-llm-gateway-cache", "age", "retry-after",
+            "x-llm-gateway-cache", "x-llm-gateway-cost-usd", "age", "retry-after", "x-should-retry",
             "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests",
         ),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The command line, `llm-gateway`: serve, demo, migrate, credential."""
+"""The command line, `llm-gateway`: serve, demo, backup, migrate, credential."""
 
 from llm_gateway.cli.commands import main
 

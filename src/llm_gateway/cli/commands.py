@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import sys
-from collections.abc import Callable
-from functools import wraps
-from typing import Annotated, Any, ParamSpec
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
 from llm_gateway import __version__
+from llm_gateway.cli.config_commands import config
+from llm_gateway.cli.running import maintenance, reports_failures
+from llm_gateway.cli.usage_commands import usage
 
 # Each command imports what it needs, so that `--help` and an invalid setting do not wait for the whole gateway.
-
-_P = ParamSpec("_P")
-
-# 128 + SIGINT, as in shells.
-_INTERRUPTED = 130
 
 _cli = typer.Typer(
     help="An OpenAI-compatible LLM gateway. Settings are environment variables; see docs/settings.md.",
@@ -31,34 +26,13 @@ _migrate = typer.Typer(help="Upgrade or downgrade the database schema.", no_args
 _credential = typer.Typer(help="Create keys for clients.", no_args_is_help=True)
 _cli.add_typer(_migrate, name="migrate")
 _cli.add_typer(_credential, name="credential")
+_cli.add_typer(config, name="config")
+_cli.add_typer(usage, name="usage")
 
 
 def main() -> None:
     """Run the command line and end the process with its exit code."""
     _cli(prog_name="llm-gateway")
-
-
-def _reports_failures(command: Callable[_P, int | None]) -> Callable[_P, None]:
-    """Turn a failure that an operator can fix into one line on standard error and an exit code."""
-
-    @wraps(command)
-    def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> None:
-        from llm_gateway.cli.failures import explain  # noqa: PLC0415
-
-        try:
-            code = command(*args, **kwargs) or 0
-        except KeyboardInterrupt:
-            code = _INTERRUPTED
-        except Exception as error:
-            explained = explain(error)
-            if explained is None:
-                raise
-            code, lines = explained
-            for line in lines:
-                print(f"llm-gateway: {line}", file=sys.stderr)
-        raise typer.Exit(code)
-
-    return wrapper
 
 
 def _show_version(asked: bool) -> None:
@@ -77,7 +51,7 @@ def _options(
 
 
 @_cli.command()
-@_reports_failures
+@reports_failures
 def serve() -> int:
     """Serve on HOST and PORT until SIGTERM or Ctrl-C."""
     from llm_gateway.cli.programs import GatewayProgram  # noqa: PLC0415
@@ -89,7 +63,7 @@ def serve() -> int:
 
 
 @_cli.command()
-@_reports_failures
+@reports_failures
 def demo() -> int:
     """Serve a simulated provider, with its data in DATA_DIR/demo: a first chat without any API key."""
     from llm_gateway.cli.programs import DemoProgram, demo_settings  # noqa: PLC0415
@@ -100,32 +74,43 @@ def demo() -> int:
     return serve_program(settings, DemoProgram(settings))
 
 
+@_cli.command()
+@reports_failures
+def backup(
+    file: Annotated[Path, typer.Argument(help="The new file; an existing one is not overwritten.")],
+) -> None:
+    """Back up the SQLite database to FILE while the gateway runs; of PostgreSQL, name the command that does it."""
+    app, settings = maintenance()
+    for line in app.back_up(settings, file):
+        print(line)
+
+
 @_migrate.command("up")
-@_reports_failures
+@reports_failures
 def migrate_up() -> None:
     """Upgrade the schema to the newest version."""
-    app, settings = _maintenance()
+    app, settings = maintenance()
     print(asyncio.run(app.migrate_up(settings)))
 
 
 @_migrate.command("down")
-@_reports_failures
+@reports_failures
 def migrate_down() -> None:
     """Downgrade the schema by one version; the data that this version added is lost."""
-    app, settings = _maintenance()
+    app, settings = maintenance()
     print(asyncio.run(app.migrate_down(settings)) or "empty")
 
 
 @_migrate.command("version")
-@_reports_failures
+@reports_failures
 def migrate_version() -> None:
     """Print the schema version."""
-    app, settings = _maintenance()
+    app, settings = maintenance()
     print(asyncio.run(app.schema_version(settings)) or "empty")
 
 
 @_credential.command("create")
-@_reports_failures
+@reports_failures
 def credential_create(
     name: Annotated[str, typer.Option(help="Name of the credential, as usage records and the log show it.")],
     model: Annotated[
@@ -140,20 +125,7 @@ def credential_create(
     key: Annotated[str | None, typer.Option(help="The key. Default: a generated key.")] = None,
 ) -> None:
     """Create a credential and print its key; the key cannot be shown again."""
-    app, settings = _maintenance()
+    app, settings = maintenance()
     models = None if not model else tuple(model)
     made = app.create_credential(settings, name, key=key, allowed_models=models, rate_limit=rate_limit)
     print(asyncio.run(made))
-
-
-def _maintenance() -> tuple[Any, Any]:
-    """Import the gateway, set up logging, and return the `app` module and the settings."""
-    from llm_gateway.cli.settings_loader import load_settings  # noqa: PLC0415
-
-    settings = load_settings()
-    # A short command makes little garbage, while its imports create many objects that each collection would scan.
-    gc.disable()
-    from llm_gateway import app  # noqa: PLC0415
-
-    app.set_up_logging(settings.log_level, debug=settings.debug)
-    return app, settings

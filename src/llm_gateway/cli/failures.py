@@ -21,9 +21,9 @@ def explain(error: Exception) -> tuple[int, tuple[str, ...]] | None:
     if isinstance(error, CannotServe):
         return _CANNOT_START, (str(error),)
     if isinstance(error, GatewayError):
-        return _FAILED, (error.message,)
+        return _FAILED, tuple(error.message.splitlines())
     # Only looked up: what raised a StartupError has imported the module already.
     app = sys.modules.get("llm_gateway.app")
     if app is not None and isinstance(error, app.StartupError):
-        return _CANNOT_START, (str(error),)
+        return _CANNOT_START, tuple(str(error).splitlines())
     return None

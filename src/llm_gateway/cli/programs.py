@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from llm_gateway.cli.texts import demo_welcome, first_steps
 from llm_gateway.settings import Settings
+from llm_gateway.settings.first_start import FirstStartSettings
 
 if TYPE_CHECKING:
     from llm_gateway.app import Application, DemoAccess
@@ -22,6 +23,14 @@ def _import_app() -> ModuleType:
     return app
 
 
+def _start_logging(settings: Settings) -> ModuleType:
+    """Set up logging so that a reader of the log that stalls cannot stop the gateway; return the gateway."""
+    app = _import_app()
+    app.standard_streams.protect()
+    app.set_up_logging(settings.log_level, debug=settings.debug, form=settings.log_format)
+    return app
+
+
 class GatewayProgram:
     """The gateway with the configuration from its database."""
 
@@ -31,8 +40,8 @@ class GatewayProgram:
 
     def prepare(self) -> None:
         """Set up logging, then the database and the keys; raise StartupError."""
-        app = _import_app()
-        app.set_up_logging(self._settings.log_level, debug=self._settings.debug)
+        app = _start_logging(self._settings)
+        app.warn_of_client_apis(self._settings)
         self._admin_key_path = asyncio.run(app.prepare(self._settings)).admin_key_path
 
     def make_app(self) -> Application:
@@ -40,7 +49,8 @@ class GatewayProgram:
         return made
 
     async def greet(self, app: Application, url: str) -> None:
-        """Print the first steps if no configuration exists yet."""
+        """Log what waits for another database, and print the first steps if no configuration exists yet."""
+        app.report_other_journals()
         if await app.catalog_is_empty():
             print(first_steps(url, self._admin_key_path, "sk-" + secrets.token_urlsafe(24)), flush=True)
 
@@ -54,8 +64,8 @@ class DemoProgram(GatewayProgram):
 
     def prepare(self) -> None:
         """Create the demo's database, provider and credential unless they exist; raise StartupError."""
-        app = _import_app()
-        app.set_up_logging(self._settings.log_level, debug=self._settings.debug)
+        app = _start_logging(self._settings)
+        app.warn_of_client_apis(self._settings)
         self._access = asyncio.run(app.seed_demo(self._settings))
 
     async def greet(self, app: Application, url: str) -> None:
@@ -66,8 +76,11 @@ class DemoProgram(GatewayProgram):
 def demo_settings(settings: Settings) -> Settings:
     """Return `settings` changed so that the demo reads and writes nothing outside DATA_DIR/demo."""
     isolated = {
+        **dict.fromkeys(FirstStartSettings.model_fields),
         "data_dir": settings.data_dir / "demo",
         "db_url": None,
+        "backup_db_url": None,
+        "csv_fallback_dir": None,
         "redis_url": None,
         "secret_key": None,
         "auto_migrate": True,

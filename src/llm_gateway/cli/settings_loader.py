@@ -35,13 +35,22 @@ def load_settings() -> Settings:
 def _explain(details: dict[str, object]) -> str:
     location = details["loc"]
     name = str(location[0]) if isinstance(location, tuple) and location else "settings"
-    message = str(details["msg"])
+    # Pydantic's words before those of a check of ours.
+    message = str(details["msg"]).removeprefix("Value error, ")
     sentence = message[:1].lower() + message[1:]
     if name not in Settings.model_fields or _is_secret(name):
         return f"{name.upper()}: {sentence}."
-    return f"{name.upper()}={details['input']}: {sentence}."
+    return f"{name.upper()}={_shown(details['input'])}: {sentence}."
+
+
+def _shown(value: object) -> str:
+    text = str(value)
+    return text if text.isprintable() else ascii(text)
 
 
 def _is_secret(name: str) -> bool:
+    if name == "downstream_services":
+        # URLs may hold passwords, by mistake.
+        return True
     annotation = Settings.model_fields[name].annotation
     return annotation is SecretStr or SecretStr in get_args(annotation)

@@ -24,6 +24,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     is_deterministic: bool = False
     # The provider stores a reply unless the request says `"store": false`.
     stores_by_default: bool = False
+    # A stream always reports its usage.
+    reports_usage: bool = False
     # A reply has a `status`; only a "completed" one is a whole answer.
     has_status: bool = False
 
@@ -35,7 +37,7 @@ ENDPOINTS: Mapping[EndpointName, Endpoint] = MappingProxyType(
             Endpoint(name="chat/completions", is_chat=True, takes_stream_options=True),
             Endpoint(name="completions", takes_stream_options=True),
             Endpoint(name="embeddings", is_deterministic=True),
-            Endpoint(name="responses", stores_by_default=True, has_status=True),
+            Endpoint(name="responses", reports_usage=True, stores_by_default=True, has_status=True),
         )
     }
 )

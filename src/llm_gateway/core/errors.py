@@ -6,13 +6,17 @@ GatewayError
 │   └── BodyTimedOut           408
 ├── Unauthenticated            401  send a valid key
 ├── Forbidden                  403  ask for permission
+│   └── ModelNotPriced         403
 ├── NotFound                   404
 │   └── ModelNotFound          404
 ├── MethodNotAllowed           405
+├── UpgradeRequired            426  use HTTP instead of a WebSocket
 ├── Conflict                   409  (admin)
 ├── PreconditionFailed         412  (admin)
 ├── Unprocessable              422  (admin)
+├── CostRefused                402  allow more, or ask for less
 ├── RateLimited                429  wait
+├── QuotaExceeded              429  wait for the reset, or have the limit raised
 ├── Unavailable                503  wait: shedding or draining
 ├── InternalError              500  a fault of the gateway
 └── UpstreamError              502  the provider's
@@ -26,7 +30,16 @@ A dialect turns one into bytes; `http/errors.py` sends it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from typing import ClassVar
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# Codes of errors that last until an operator changes something, whatever their status.
+_LASTING = frozenset(
+    {"upstream_key_refused", "upstream_account_refused"}
+    | {"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"}
+)
 
 
 class GatewayError(Exception):
@@ -37,6 +50,10 @@ class GatewayError(Exception):
     code: str | None = None
     # The outcome in usage records and metrics.
     outcome: ClassVar[str] = "rejected"
+    # Whether the same request may succeed later; None = nobody knows.
+    waiting_helps: bool | None = False
+    # Further fields of the error's body; None = there are none.
+    details: Mapping[str, str | int | None] | None = None
 
     def __init__(
         self,
@@ -51,6 +68,8 @@ class GatewayError(Exception):
         self.message = message
         if code is not None:
             self.code = code
+            if code in _LASTING:
+                self.waiting_helps = False
         self.param = param
         self.retry_after = retry_after
         # Extra response headers, lower-case names.
@@ -77,6 +96,7 @@ class BodyTimedOut(BadRequest):
 
     status = 408
     code = "request_timeout"
+    waiting_helps = True
 
 
 class Unauthenticated(GatewayError):
@@ -93,6 +113,12 @@ class Forbidden(GatewayError):
     status = 403
     type = "permission_error"
     code = "model_not_allowed"
+
+
+class ModelNotPriced(Forbidden):
+    """The credential may only use models with known prices, and this one has none."""
+
+    code = "model_not_priced"
 
 
 class NotFound(GatewayError):
@@ -115,6 +141,14 @@ class MethodNotAllowed(GatewayError):
     status = 405
     type = "invalid_request_error"
     code = "method_not_allowed"
+
+
+class UpgradeRequired(GatewayError):
+    """The request asks for a WebSocket, which the gateway does not serve."""
+
+    status = 426
+    type = "invalid_request_error"
+    code = "websocket_not_supported"
 
 
 class Conflict(GatewayError):
@@ -141,12 +175,54 @@ class Unprocessable(GatewayError):
     code = "invalid_value"
 
 
+class CostRefused(GatewayError):
+    """The request might cost more than its client allows, or nobody knows how much."""
+
+    status = 402
+    type = "invalid_request_error"
+    code = "max_cost_exceeded"
+
+
 class RateLimited(GatewayError):
-    """Over the credential's limit."""
+    """Over a limit of a second or a minute, or of concurrent requests."""
 
     status = 429
     type = "rate_limit_error"
     code = "rate_limit_exceeded"
+    waiting_helps = True
+
+
+class QuotaExceeded(GatewayError):
+    """Over a budget, or a limit of a day or longer: sending the request again soon cannot work.
+
+    Says what was reached, by `details`: the `scope` of the limit, the `limit` itself, how much of it is `used`, how
+    much open requests hold (`held`), and when it is free again (`reset_at`, ISO 8601 in UTC; None = never). Money is
+    decimal USD as text, all else whole numbers.
+    """
+
+    status = 429
+    type = "insufficient_quota"
+    code = "insufficient_quota"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        scope: str,
+        limit: int | str,
+        used: int | str,
+        held: int | str,
+        reset_at: int | None,
+    ) -> None:
+        """`reset_at` is in Unix microseconds."""
+        super().__init__(message)
+        self.details = {
+            "scope": scope,
+            "limit": limit,
+            "used": used,
+            "held": held,
+            "reset_at": None if reset_at is None else _iso_seconds(reset_at),
+        }
 
 
 class Unavailable(GatewayError):
@@ -155,6 +231,7 @@ class Unavailable(GatewayError):
     status = 503
     type = "server_error"
     code = "unavailable"
+    waiting_helps = True
 
 
 class InternalError(GatewayError):
@@ -164,6 +241,7 @@ class InternalError(GatewayError):
     type = "server_error"
     code = "internal_error"
     outcome = "error"
+    waiting_helps: bool | None = None
 
 
 class UpstreamError(GatewayError):
@@ -173,6 +251,7 @@ class UpstreamError(GatewayError):
     type = "upstream_error"
     code: str | None = "upstream_error"
     outcome = "error"
+    waiting_helps: bool | None = None
 
 
 class UpstreamRefused(UpstreamError):
@@ -192,6 +271,8 @@ class UpstreamRefused(UpstreamError):
         self.status = status
         self.type = type or "invalid_request_error"
         self.code = code
+        if self.waiting_helps is None:
+            self.waiting_helps = {408: None, 409: None, 429: True}.get(status, False)
 
 
 class UpstreamFailed(UpstreamError):
@@ -203,6 +284,7 @@ class UpstreamUnavailable(UpstreamError):
 
     status = 503
     code = "upstream_unavailable"
+    waiting_helps = True
 
 
 class UpstreamTimedOut(UpstreamError):
@@ -215,3 +297,9 @@ class UpstreamTimedOut(UpstreamError):
 def internal_error() -> InternalError:
     """Return the error that a client gets for a fault of the gateway."""
     return InternalError("The gateway failed to handle the request; its log says more under the request id.")
+
+
+def _iso_seconds(unix_us: int) -> str:
+    """Return a time as `2026-01-31T12:00:00Z`, rounded up, so that nobody comes back too early."""
+    moment = _EPOCH + timedelta(seconds=-(-unix_us // 1_000_000))
+    return moment.replace(tzinfo=None).isoformat() + "Z"

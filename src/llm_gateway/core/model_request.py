@@ -26,8 +26,18 @@ class ModelRequest(msgspec.Struct, gc=False):
     # The field that names something which lives at one provider alone, such as `previous_response_id`; the
     # request makes sense nowhere else. None = there is no such field.
     stateful_field: str | None = None
+    # Public models to try in place of those that the model's own rules name; None = those.
+    fallbacks: tuple[str, ...] | None = None
+    # Requests with different variants share no cached reply, even if all else is the same.
+    variant: str = ""
 
     @property
     def traits(self) -> Endpoint:
         """What sets this request's endpoint apart."""
         return ENDPOINTS[self.endpoint]
+
+
+class BoundRequest(ModelRequest, gc=False):
+    """A request whose `stateful_field` names something at one known provider."""
+
+    provider_id: int = 0

@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from llm_gateway.core.json_bounds import LARGE, MOST_EVENT_VALUES, count_values
+
 _BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n|\r\n\r(?!\n)|\n\r(?!\n)")
 # The most bytes at the end of a chunk that may be the first part of a blank line.
 _LOOKBACK = 3
+_NOISE = re.compile(
+    rb"(?i)[\s\[\]<>().:_-]{0,8}(?:ping|pong|keep[\s_-]?alive|heart[\s_-]?beat|done)[\s\[\]<>().:_-]{0,8}"
+)
 
 DONE = b"data: [DONE]\n\n"
 
 
 class EventTooLarge(Exception):
-    """One event is over the limit."""
+    """One event is over a limit; the message says over which."""
 
 
 class EventSplitter:
@@ -41,7 +46,13 @@ class EventSplitter:
             self._hold(data)
             return b""
         self._parts.append(data[:cut])
+        large = self.held >= LARGE
         block = self.rest()
+        if large and count_values(block) + block.count(b"\n") + block.count(b"\r") > MOST_EVENT_VALUES:
+            message = (
+                f"the provider's stream holds more than {MOST_EVENT_VALUES} JSON values or lines in one event"
+            )
+            raise EventTooLarge(message)
         if cut < len(data):
             self._hold(data[cut:])
         return block
@@ -57,7 +68,8 @@ class EventSplitter:
     def _hold(self, data: bytes) -> None:
         self.held += len(data)
         if self.held > self._limit:
-            raise EventTooLarge
+            message = "one event of the provider's stream is larger than MAX_EVENT_BYTES allows"
+            raise EventTooLarge(message)
         self._parts.append(data)
         self._seam = (self._seam + data)[-_LOOKBACK:] if len(data) < _LOOKBACK else data[-_LOOKBACK:]
 
@@ -87,9 +99,16 @@ def event_data(event: bytes) -> bytes | None:
     """Return an event's data (its `data:` lines joined), or None when it has none (a comment, a ping)."""
     if event.startswith(b"data: ") and event.endswith(b"\n\n") and event.find(b"\n") == len(event) - 2:
         return event[6:-2].rstrip(b"\r")
+    if b"data:" not in event:
+        return None
     lines = []
     for line in event.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"):
         if line.startswith(b"data:"):
             value = line[5:]
             lines.append(value[1:] if value.startswith(b" ") else value)
     return b"\n".join(lines) if lines else None
+
+
+def is_noise(data: bytes) -> bool:
+    """Tell whether an event's data, which is not JSON, says no more than a comment or `[DONE]`: `ping`, `[done]`."""
+    return _NOISE.fullmatch(data) is not None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from llm_gateway.flow.ports.dialect import NO_ATTRIBUTION, Attribution, Dialect, PresentedKey
+from llm_gateway.flow.ports.dialect import NO_ATTRIBUTION, Attribution, CostHeaders, Dialect, PresentedKey
 
 
 class ClientDisconnected(Exception):
@@ -36,6 +36,9 @@ class Call(msgspec.Struct, gc=False):
     cache_directive: str | None = None
     # All of the client's headers, with lower-case names: an affinity rule may use any of them.
     headers: Sequence[tuple[bytes, bytes]] = ()
+    # None = the client sent none of them.
+    cost_headers: CostHeaders | None = None
     # Set once the body has been read.
     request_bytes: int = 0
+    # At first what the headers say, then what the body says as well.
     attribution: Attribution = NO_ATTRIBUTION

@@ -14,6 +14,7 @@ from llm_gateway.core.errors import Unprocessable
 Item = TypeVar("Item")
 # What both stores hold as a row's id.
 ID_LIMIT = 2**63 - 1
+ID_DIGITS = 19
 
 
 class Page(msgspec.Struct, Generic[Item], frozen=True):
@@ -56,6 +57,6 @@ def id_after(cursor: str | None) -> int:
     if cursor is None:
         return 0
     place = read_cursor(cursor)
-    if not (place.isascii() and place.isdigit() and int(place) <= ID_LIMIT):
+    if not (place.isascii() and place.isdigit() and len(place) <= ID_DIGITS and int(place) <= ID_LIMIT):
         raise bad_cursor()
     return int(place)

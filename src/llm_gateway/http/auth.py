@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import hmac
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Final, Protocol
 
-from llm_gateway.core.errors import GatewayError, Unauthenticated
+from llm_gateway.core.errors import BadRequest, GatewayError, Unauthenticated
 from llm_gateway.core.secret import Secret
+from llm_gateway.flow.ports.dialect import AmbiguousKey, PresentedKey
 from llm_gateway.http.types import Scope
+
+SEVERAL_AUTHORIZATIONS: Final = "Several Authorization headers were sent; send one."
+# Where a client's key may be, apart from `Authorization: Bearer` (C45).
+_KEY_HEADERS: Final = (b"api-key", b"x-api-key")
+# Those, and where other surfaces look for theirs.
+_ALL_KEY_HEADERS: Final = (*_KEY_HEADERS, b"x-api-token", b"x-internal-secret")
 
 
 class Guard(Protocol):
@@ -28,7 +36,10 @@ class BearerGuard(Guard):
         self._name = name
 
     def check(self, scope: Scope) -> GatewayError | None:
-        given = next((bearer(value) for name, value in scope["headers"] if name == b"authorization"), None)
+        values = [value for name, value in scope["headers"] if name == b"authorization"]
+        if len(values) > 1:
+            return BadRequest(SEVERAL_AUTHORIZATIONS, code="ambiguous_api_key")
+        given = bearer(values[0]) if values else None
         if given is not None and hmac.compare_digest(given.encode(), self._token.reveal().encode()):
             return None
         message = f"This path needs the {self._name}: send it as 'Authorization: Bearer ...'."
@@ -42,3 +53,27 @@ def bearer(value: bytes) -> str | None:
     if scheme.lower() != b"bearer" or not token:
         return None
     return token.decode("utf-8", "replace")
+
+
+def presented_key(headers: Mapping[bytes, bytes]) -> PresentedKey | None:
+    """Return the key in `Authorization: Bearer`, `api-key` or `x-api-key`; AmbiguousKey if they differ."""
+    value = headers.get(b"authorization")
+    token = None if value is None else bearer(value)
+    for name in _KEY_HEADERS:
+        if (other := headers.get(name)) is not None and (text := other.strip().decode("utf-8", "replace")):
+            if token is not None and token != text:
+                return AmbiguousKey(
+                    "Different API keys were sent in Authorization, api-key or x-api-key; send one."
+                )
+            token = text
+    return None if token is None else PresentedKey(token)
+
+
+def repeated_key(headers: Sequence[tuple[bytes, bytes]]) -> AmbiguousKey | None:
+    """Return AmbiguousKey if there are several Authorization headers, or several values of another header of keys."""
+    if sum(name == b"authorization" for name, _ in headers) > 1:
+        return AmbiguousKey(SEVERAL_AUTHORIZATIONS)
+    for known in _ALL_KEY_HEADERS:
+        if len({value.strip() for name, value in headers if name == known}) > 1:
+            return AmbiguousKey(f"Several different {known.decode()} headers were sent; send one.")
+    return None

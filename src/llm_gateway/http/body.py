@@ -6,7 +6,6 @@ import asyncio
 
 from llm_gateway.core.errors import BadRequest, BodyTimedOut, BodyTooLarge, Unavailable
 from llm_gateway.flow.call import ClientDisconnected
-from llm_gateway.http.body_bounds import SMALL_BODY, check_body_bounds
 from llm_gateway.http.request_context import RequestContext, declared_length
 from llm_gateway.http.types import Exchange, Receive, Scope
 
@@ -14,14 +13,9 @@ from llm_gateway.http.types import Exchange, Receive, Scope
 class BodyReader:
     """Reads bodies. One instance per process, because it also limits the memory of all bodies together."""
 
-    def __init__(
-        self, *, max_bytes: int, max_total_bytes: int, timeout: float, max_values: int = 100_000
-    ) -> None:
-        """`max_bytes` and `max_values` limit one body; `max_total_bytes` all open ones; `timeout` is in seconds."""
+    def __init__(self, *, max_bytes: int, max_total_bytes: int, timeout: float) -> None:
+        """`max_bytes` limits one body; `max_total_bytes` all open ones; `timeout` is in seconds."""
         self._max_bytes = max_bytes
-        self._max_values = max_values
-        # A smaller body is within all limits, so that most requests cost one comparison.
-        self._checked_from = min(max_bytes + 1, SMALL_BODY)
         self._max_total_bytes = max_total_bytes
         self._timeout = timeout
         self._in_flight = 0
@@ -38,8 +32,8 @@ class BodyReader:
         if whole is None:
             return None
         body: bytes = whole["body"]
-        if len(body) >= self._checked_from:
-            self._check(body)
+        if len(body) > self._max_bytes:
+            raise self._too_large()
         self._in_flight += len(body)
         if self._in_flight > self._max_total_bytes:
             self._in_flight -= len(body)
@@ -79,18 +73,10 @@ class BodyReader:
                     raise _over_total_limit()
                 parts.append(part)
                 if not message.get("more_body", False):
-                    body = parts[0] if len(parts) == 1 else b"".join(parts)
-                    if size >= self._checked_from:
-                        self._check(body)
-                    return body
+                    return parts[0] if len(parts) == 1 else b"".join(parts)
         except BaseException:
             self._in_flight -= size
             raise
-
-    def _check(self, body: bytes) -> None:
-        if len(body) > self._max_bytes:
-            raise self._too_large()
-        check_body_bounds(body, self._max_values)
 
     def _too_large(self) -> BodyTooLarge:
         return BodyTooLarge(f"The request body is larger than {self._max_bytes} bytes (MAX_BODY_BYTES).")

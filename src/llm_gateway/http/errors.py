@@ -12,6 +12,10 @@ from llm_gateway.flow.ports.dialect import ErrorFormat, Headers
 from llm_gateway.flow.request.reply import ByteStream
 from llm_gateway.http.types import Message, Send
 
+_DO_NOT_RETRY: Headers = ((b"x-should-retry", b"false"),)
+# Seconds: OpenAI's SDKs ignore a longer Retry-After, and retry at once.
+_LONGEST_WAIT = 60
+
 
 class TrackedSend:
     """ASGI's `send` that adds the request id to the response and tracks the response's progress."""
@@ -42,12 +46,25 @@ def render(errors: ErrorFormat, error: GatewayError, request_id: str) -> tuple[i
         (b"x-request-id", request_id.encode()),
         *error.headers,
     )
-    if error.retry_after is not None:
-        headers += ((b"retry-after", b"%d" % max(math.ceil(error.retry_after), 1)),)
+    headers += _retry_headers(error)
     if isinstance(error, (BodyTooLarge, BodyTimedOut)):
         # The unread rest of the body would be parsed as the next request.
         headers += ((b"connection", b"close"),)
     return status, headers, body
+
+
+def _retry_headers(error: GatewayError) -> Headers:
+    """Return when to send the request again. Without `x-should-retry`, SDKs repeat every 429 and 5xx.
+
+    A longer Retry-After than SDKs wait for means no retry (C44).
+    """
+    if error.waiting_helps is False:
+        return _DO_NOT_RETRY
+    if error.retry_after is None and error.waiting_helps is None:
+        return ()
+    seconds = max(math.ceil(error.retry_after or 0), 1)
+    told = ((b"retry-after", b"%d" % seconds),)
+    return (*told, *_DO_NOT_RETRY) if seconds > _LONGEST_WAIT else told
 
 
 async def send_error(send: Send, errors: ErrorFormat, error: Exception, request_id: str) -> None:
@@ -88,4 +105,6 @@ def as_gateway_error(error: Exception, request_id: str) -> GatewayError:
 
 def log_fault(error: Exception, request_id: str) -> None:
     """Log an internal error with its traceback."""
-    logger.opt(exception=error).error("Request {} failed with an internal error.", request_id)
+    logger.bind(request_id=request_id).opt(exception=error).error(
+        "Request {} failed with an internal error.", request_id
+    )

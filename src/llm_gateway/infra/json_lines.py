@@ -20,15 +20,16 @@ def to_line(record: msgspec.Struct) -> bytes:
     try:
         line = _encode(record)
     except UnicodeEncodeError:
-        line = _encode(_sanitized(record))
+        line = _encode(truncated(record, _MAX_TEXT))
     if len(line) >= MAX_LINE:
-        line = _encode(_sanitized(record))
+        line = _encode(truncated(record, _MAX_TEXT))
     return line + b"\n"
 
 
-def _sanitized(record: _Record) -> _Record:
+def truncated(record: _Record, length: int) -> _Record:
+    """Return a copy whose texts have at most `length` characters, and no invalid Unicode."""
     texts = {
-        name: value.encode("utf-8", "replace").decode()[:_MAX_TEXT]
+        name: value.encode("utf-8", "replace").decode()[:length]
         for name, value in msgspec.structs.asdict(record).items()
         if isinstance(value, str)
     }

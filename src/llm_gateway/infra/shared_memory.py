@@ -60,6 +60,8 @@ def _is_at(descriptor: int, path: Path) -> bool:
 def _is_usable(descriptor: int, path: Path, file_tag: bytes, size: int) -> bool:
     """Tell whether the file has the tag; initialise an empty file, remove one with another tag."""
     if os.pread(descriptor, TAG_BYTES, 0) == file_tag:
+        # It may have been cut, or copied with holes.
+        allocate(descriptor, 0, size)
         return True
     if os.fstat(descriptor).st_size == 0:
         allocate(descriptor, 0, size)
@@ -79,9 +81,10 @@ def allocate(descriptor: int, start: int, length: int) -> None:
     except (AttributeError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}:
             raise
-        missing = start + length - os.fstat(descriptor).st_size
-        if missing > 0:
-            os.pwrite(descriptor, bytes(missing), start + length - missing)
+        at, end = os.fstat(descriptor).st_size, start + length
+        while at < end:
+            # It may write less than it was given, when the disk is nearly full.
+            at += os.pwrite(descriptor, bytes(end - at), at)
 
 
 def map_cells(descriptor: int, start: int, length: int) -> memoryview[int]:

@@ -14,9 +14,11 @@ from llm_gateway.flow.ports.workers import WorkerRegistry
 from llm_gateway.infra.shared_memory import CELL_BYTES, TAG_BYTES, map_cells, open_locked, tag
 from llm_gateway.infra.startup_error import StartupError
 
-# Layout of the file: the tag, how many slots were ever in use, then the slots, one cache line each.
+# Layout of the file: the tag, how many slots were ever in use, the log level, then the slots, one cache line each.
 _LAYOUT = "llm-gateway worker registry 1"
 _USED = TAG_BYTES // CELL_BYTES
+# The number of the log level that is in force, counted from 1; 0 = that of each worker's own settings.
+_LOG_LEVEL = _USED + 1
 _SLOT_CELLS = 8
 # Layout of a slot: process id, served version plus one, requests in flight, and the highest version ever announced,
 # which outlives the worker. Only the worker that owns a slot writes to it.
@@ -117,6 +119,14 @@ class FileWorkerRegistry(WorkerRegistry):
         for cell in self._others:
             count += self._cells[cell]
         return count
+
+    def set_log_level(self, level: int) -> None:
+        """Set the number that `log_level` returns in all workers; 0 until then."""
+        self._cells[_LOG_LEVEL] = level
+
+    def log_level(self) -> int:
+        """Return what a worker set last, since the first of these workers started."""
+        return self._cells[_LOG_LEVEL]
 
     def close(self) -> None:
         """Release the slot; later calls affect this process only."""

@@ -3,27 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from llm_gateway import __version__
 from llm_gateway.flow.gateway import Gateway
-from llm_gateway.flow.provider_checks.probes import Probe, Prober
+from llm_gateway.flow.provider_checks.probes import Prober, probe_fields
 from llm_gateway.flow.routing.deployment_state import DeploymentState
 from llm_gateway.http.dispatcher import RouteTable
 from llm_gateway.http.responding import send_json
 from llm_gateway.http.types import Receive, Scope, Send
+from llm_gateway.ops.shared_work import SharedWork
 
 _OK, _UNAVAILABLE = 200, 503
 # A wildcard provider may have any number of models: at most this many are listed.
 _MAX_BREAKERS = 100
+# Seconds. Most of the time goes into waiting for providers, so a short pause is enough.
+_DETAILS_PAUSE = 0.1
 
 
-def health_routes(gateway: Gateway, prober: Prober, details: Callable[[], dict[str, Any]]) -> RouteTable:
-    """Return /health, /health/ready and /health/detailed; the last includes `details`."""
+def health_routes(
+    gateway: Gateway,
+    prober: Prober,
+    details: Callable[[], dict[str, Any]],
+    database_problem: Callable[[], str | None] = lambda: None,
+) -> RouteTable:
+    """Return /, /health, /health/ready and /health/detailed; the last includes `details`.
+
+    `details` may have `problems`: sentences, to which those of providers and of the configuration are added.
+    `database_problem` says why the database is not used any more, None if it is; requests go on meanwhile.
+    """
     alive = msgspec.json.encode({"status": "ok"})
+    greeting = msgspec.json.encode({"name": "llm-gateway", "openai": "/v1", "documentation": "/docs"})
+
+    async def root(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        del scope, receive
+        await send_json(send, greeting, request_id)
 
     async def health(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         del scope, receive
@@ -32,32 +48,57 @@ def health_routes(gateway: Gateway, prober: Prober, details: Callable[[], dict[s
     async def ready(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         del scope, receive
         reason = not_ready(gateway)
-        body = {"status": "ready"} if reason is None else {"status": "not ready", "reason": reason}
+        body: dict[str, Any] = {"status": "ready"}
+        if reason is not None:
+            body = {"status": "not ready", "reason": reason}
+        elif gateway.snapshots.current is not None and gateway.snapshots.current.faults:
+            body["faults"] = [str(fault) for fault in gateway.snapshots.current.faults]
+        if reason is None and (problem := database_problem()) is not None:
+            body["database"] = problem
         status = _OK if reason is None else _UNAVAILABLE
         await send_json(send, msgspec.json.encode(body), request_id, status=status)
 
-    async def detailed(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
-        del scope, receive
+    async def look() -> tuple[int, bytes]:
         reason = not_ready(gateway)
         snapshot = gateway.snapshots.current
         probes = await prober.probe_all(snapshot) if snapshot is not None else {}
-        unhealthy = [name for name, probe in probes.items() if probe.status != "healthy"]
-        status = "unavailable" if reason is not None else "degraded" if unhealthy else "healthy"
+        shown = details()
+        problem = database_problem()
+        problems = [
+            *((f"The gateway accepts no requests: {reason}.",) if reason is not None else ()),
+            *((problem,) if problem is not None else ()),
+            *(
+                f"Provider {name!r} is unhealthy."
+                for name, probe in probes.items()
+                if probe.status != "healthy"
+            ),
+            *(str(fault) for fault in (snapshot.faults if snapshot is not None else ())),
+            *shown.pop("problems", ()),
+        ]
+        status = "unavailable" if reason is not None else "degraded" if problems else "healthy"
         body = {
             "status": status,
             "version": __version__,
+            "problems": problems,
             **({"reason": reason} if reason is not None else {}),
-            **details(),
-            "providers": {name: _probe_result(probe) for name, probe in probes.items()},
+            **({"database": problem} if problem is not None else {}),
+            **shown,
+            "providers": {name: probe_fields(probe) for name, probe in probes.items()},
             "breakers": _breakers(gateway),
         }
-        code = _OK if reason is None else _UNAVAILABLE
-        await send_json(send, msgspec.json.encode(body), request_id, status=code)
+        return _OK if reason is None else _UNAVAILABLE, msgspec.json.encode(body)
+
+    details_for_all = SharedWork(look, longest_pause=_DETAILS_PAUSE)
+
+    async def detailed(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
+        del scope, receive
+        code, body = await details_for_all.get()
+        await send_json(send, body, request_id, status=code)
 
     return RouteTable(
         exact={
+            ("GET", "/"): root,
             ("GET", "/health"): health,
-            ("HEAD", "/health"): health,
             ("GET", "/health/ready"): ready,
             ("GET", "/health/detailed"): detailed,
         }
@@ -83,10 +124,13 @@ def health_paths() -> dict[str, Any]:
         return {"get": {"tags": ["Operations"], "summary": summary, "responses": responses}}
 
     return {
+        "/": operation("The name of this service, for clients that check the base URL"),
         "/health": operation("Liveness: the process runs"),
         "/health/ready": operation("Readiness: the gateway accepts requests", may_fail=True),
         "/health/detailed": operation("Probe every enabled provider", may_fail=True),
-        "/metrics": operation("Metrics in the Prometheus text format"),
+        "/metrics": operation(
+            "Metrics in the Prometheus text format; a JSON summary with Accept: application/json"
+        ),
     }
 
 
@@ -105,14 +149,4 @@ def _breaker(state: DeploymentState, now: float) -> dict[str, Any]:
         "upstream_model": state.upstream_model,
         "state": state.breaker.state(now),
         "trial_in": round(state.breaker.trial_in(now), 3),
-    }
-
-
-def _probe_result(probe: Probe) -> dict[str, Any]:
-    checked = datetime.fromtimestamp(probe.checked_at / 1e6, UTC)
-    return {
-        "status": probe.status,
-        "latency_ms": probe.latency_ms,
-        "checked_at": checked.isoformat().replace("+00:00", "Z"),
-        "error": probe.error,
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import mimetypes
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ import fastapi_offline
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
-from fastapi.responses import FileResponse, HTMLResponse
+from fastapi.responses import FileResponse, HTMLResponse, Response
 
 from llm_gateway import __version__
 from llm_gateway.core.errors import NotFound
@@ -44,13 +46,18 @@ def add_documentation(app: FastAPI, raw_paths: Callable[[], dict[str, Any]]) -> 
             raise NotFound(message)
         return FileResponse(_STATIC / name, media_type=mimetypes.guess_type(name)[0])
 
-    document: dict[str, Any] = {}
+    # Encoded once: it has hundreds of kilobytes, and anybody may ask for it.
+    encoded: list[bytes] = []
+    one_at_a_time = asyncio.Lock()
 
     @app.get("/openapi.json", include_in_schema=False)
-    async def openapi() -> dict[str, Any]:
-        if not document:
-            document.update(_document(app, raw_paths()))
-        return document
+    async def openapi() -> Response:
+        async with one_at_a_time:
+            if not encoded:
+                encoded.append(
+                    await asyncio.to_thread(lambda: json.dumps(_document(app, raw_paths())).encode())
+                )
+        return Response(encoded[0], media_type="application/json")
 
 
 def _document(app: FastAPI, raw_paths: dict[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,9 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
+from llm_gateway.core.config.deployments import Deployment, EnabledProvider
 from llm_gateway.core.config.providers import Kind
-from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
-from llm_gateway.core.ledger.usage import Usage
+from llm_gateway.core.ledger.usage import StatedUsage, Usage
 from llm_gateway.core.model_request import ModelRequest
 
 
@@ -30,6 +30,14 @@ class UpstreamRequest(msgspec.Struct, gc=False):
         return f"UpstreamRequest(method={self.method!r}, ...)"
 
 
+# - `context_length`, `content_policy`: the context is too long for this model, or this provider's policy forbids the
+#   content; another model may accept the request.
+# - `own_secret`: the provider rejected the gateway's own credentials.
+# - `account`: it refuses the gateway's account: no credit, no quota left, or no permission.
+# - `unserved`: it has no such model, or no such endpoint.
+About = Literal["context_length", "content_policy", "own_secret", "account", "unserved"]
+
+
 class UpstreamErrorBody(msgspec.Struct, frozen=True, kw_only=True):
     """The content of a provider's error body; None where a field is missing."""
 
@@ -37,9 +45,8 @@ class UpstreamErrorBody(msgspec.Struct, frozen=True, kw_only=True):
     type: str | None = None
     code: str | None = None
     param: str | None = None
-    # Errors that another model may not have: the context is too long for this model, or this provider's policy
-    # forbids the content. "own_secret": the provider rejected the gateway's own credentials, whatever the status.
-    about: Literal["context_length", "content_policy", "own_secret"] | None = None
+    # What the provider's own codes say, whatever the status; None if they say nothing of it.
+    about: About | None = None
     # Seconds to wait, from providers that state them in the body instead of a header.
     retry_after: float | None = None
 
@@ -48,7 +55,7 @@ class Completion(msgspec.Struct, frozen=True, gc=False):
     """A unary reply: the bytes for the client, and the usage read from the provider's reply."""
 
     body: bytes
-    usage: Usage | None
+    usage: Usage | StatedUsage | None
     # Set when a 2xx reply reports a failure: `body` must not reach the client.
     refusal: UpstreamErrorBody | None = None
 
@@ -68,6 +75,8 @@ class StreamTail(msgspec.Struct, frozen=True, kw_only=True):
     sequence_number: int = 0
     # The JSON of the provider's own failure event, which was not relayed.
     failed_event: bytes | None = None
+    # The JSON of the event that began the answer, where a dialect has one.
+    begun_event: bytes | None = None
 
 
 # For dialects whose events have no numbers.
@@ -77,6 +86,8 @@ NO_TAIL: Final = StreamTail()
 class ReplyStream(Protocol):
     """Reads one streamed reply as bytes arrive: returns the canonical events in it and records what they report."""
 
+    # The stream is lines of JSON instead of server-sent events: a JSON object at its start is no whole reply.
+    json_lines: bool
     # The first content has arrived (see Commit in the glossary).
     content_seen: bool
     # The provider sent its end marker, such as [DONE].
@@ -85,7 +96,8 @@ class ReplyStream(Protocol):
     finished: bool
     # The provider's own error event, if any: nothing more is relayed after it.
     refusal: UpstreamErrorBody | None
-    usage: Usage | None
+    # As the provider stated it so far; None if it did not.
+    usage: Usage | StatedUsage | None
 
     @property
     def tail(self) -> StreamTail:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import cached_property
 
+from llm_gateway.core.config.deployments import Deployment, EnabledProvider
 from llm_gateway.core.config.providers import Kind
-from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.providers.base import Adapter, Completion, ReplyStream, UpstreamErrorBody, UpstreamRequest
 

@@ -13,6 +13,7 @@ from llm_gateway.providers.lazy import OnFirstUse
 from llm_gateway.providers.openai.adapter import OpenAIAdapter
 from llm_gateway.providers.openai.azure import AZURE, AzureAdapter
 from llm_gateway.providers.openai.presets import OPENAI, PRESETS
+from llm_gateway.providers.openai.request_rules import AZURE_RULES, OPENAI_RULES
 from llm_gateway.providers.openai.simulated import SIMULATED, SimulatedAdapter
 
 
@@ -29,8 +30,8 @@ def _gemini(kind: Kind) -> Adapter:
 
 
 _KNOWN: tuple[Adapter, ...] = (
-    OpenAIAdapter(OPENAI),
-    AzureAdapter(AZURE),
+    OpenAIAdapter(OPENAI, rules=OPENAI_RULES),
+    AzureAdapter(AZURE, rules=AZURE_RULES),
     OnFirstUse(ANTHROPIC, _anthropic),
     OnFirstUse(GEMINI, _gemini),
     SimulatedAdapter(SIMULATED),

@@ -1,4 +1,4 @@
-"""Samples the start of a stream, to count tokens from when the provider reports no usage."""
+"""Samples the start of a stream, to count tokens from when the provider does not state them all."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ class StreamSampler:
         self._sampled_bytes = 0
         self._total_bytes = 0
 
-    def add(self, block: bytes, *, wanted: bool) -> None:
-        """Count a block and sample it; drop the whole sample once it is no longer `wanted`."""
-        self._total_bytes += len(block)
-        if not wanted:
-            self._blocks.clear()
-        elif self._sampled_bytes + len(block) <= _SAMPLE_BYTES:
-            self._sampled_bytes += len(block)
+    def add(self, block: bytes) -> None:
+        """Count a block, and sample it if it fits in."""
+        size = len(block)
+        self._total_bytes += size
+        if (sampled := self._sampled_bytes + size) <= _SAMPLE_BYTES:
+            self._sampled_bytes = sampled
             self._blocks.append(block)
 
     def value(self) -> StreamSample:

@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
+from llm_gateway.flow.accounting.reservations import all_of
+from llm_gateway.flow.accounting.use_limit import AccountsOf
+from llm_gateway.flow.gateway import Options
+from llm_gateway.flow.ports.ledger import EventJournal
+from llm_gateway.flow.ports.limits import Limit
+from llm_gateway.flow.ports.query_log import QueryLog
+from llm_gateway.flow.ports.usage import UsageReader
 from llm_gateway.flow.provider_checks.probes import Prober
 from llm_gateway.http.data_plane import DataPlane
 from llm_gateway.http.dispatcher import RouteTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SurfaceServices:
+    """What the routes of surfaces work with."""
+
+    plane: DataPlane
+    prober: Prober
+    # Whose results are some seconds old at most.
+    health: Prober
+    usage: UsageReader
+    # Returns when every record that was journalled before is in the database; False if that takes too long.
+    flush: Callable[[], Awaitable[bool]]
+    # Returns a limit on the callers of a surface alone, without those of the configuration.
+    limit_callers: Callable[[AccountsOf], Limit]
+    # Takes events that clients report.
+    events: EventJournal
+    # Takes the text of queries, which only a setting allows.
+    query_log: QueryLog
+
+    def tuned_plane(self, options: Options, callers: AccountsOf) -> DataPlane:
+        """Return the data plane with other options; the limits on `callers` come before the configuration's."""
+        gateway = self.plane.gateway
+        options = replace(options, limits_every_caller=True)
+        limit = all_of(self.limit_callers(callers), gateway.limit)
+        return replace(self.plane, gateway=replace(gateway, options=options, limit=limit))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,5 +49,5 @@ class Surface:
     """One client API."""
 
     name: str
-    routes: Callable[[DataPlane, Prober], RouteTable]
+    routes: Callable[[SurfaceServices], RouteTable]
     openapi_paths: Callable[[], dict[str, Any]]

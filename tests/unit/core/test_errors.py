@@ -7,7 +7,14 @@ import json
 import pytest
 
 from llm_gateway.core import errors
-from llm_gateway.core.errors import GatewayError, InternalError, RateLimited, UpstreamError, UpstreamRefused
+from llm_gateway.core.errors import (
+    GatewayError,
+    InternalError,
+    QuotaExceeded,
+    RateLimited,
+    UpstreamError,
+    UpstreamRefused,
+)
 from llm_gateway.surfaces.openai.errors import OPENAI_ERRORS
 
 INVALID = "invalid_request_error"
@@ -19,13 +26,16 @@ TABLE = [
     ("BodyTimedOut", 408, INVALID, "request_timeout", "rejected"),
     ("Unauthenticated", 401, INVALID, "invalid_api_key", "rejected"),
     ("Forbidden", 403, "permission_error", "model_not_allowed", "rejected"),
+    ("ModelNotPriced", 403, "permission_error", "model_not_priced", "rejected"),
     ("NotFound", 404, INVALID, "not_found", "rejected"),
     ("ModelNotFound", 404, INVALID, "model_not_found", "rejected"),
     ("MethodNotAllowed", 405, INVALID, "method_not_allowed", "rejected"),
+    ("UpgradeRequired", 426, INVALID, "websocket_not_supported", "rejected"),
     ("Conflict", 409, INVALID, "conflict", "rejected"),
     ("PreconditionFailed", 412, INVALID, "precondition_failed", "rejected"),
     ("Unprocessable", 422, INVALID, "invalid_value", "rejected"),
     ("RateLimited", 429, "rate_limit_error", "rate_limit_exceeded", "rejected"),
+    ("CostRefused", 402, INVALID, "max_cost_exceeded", "rejected"),
     ("Unavailable", 503, "server_error", "unavailable", "rejected"),
     ("InternalError", 500, "server_error", "internal_error", "error"),
     ("UpstreamError", 502, "upstream_error", "upstream_error", "error"),
@@ -45,13 +55,13 @@ def test_an_error_has_its_status_type_code_and_outcome(
 
 
 def test_every_error_is_in_the_table() -> None:
-    """The provider's own refusal is not: it brings its status and type along."""
+    """Two are not: the provider's own refusal brings its status and type along, and a quota has details."""
     here = {
         name
         for name, value in vars(errors).items()
         if isinstance(value, type) and issubclass(value, GatewayError)
     }
-    assert here == {name for name, *_ in TABLE} | {"UpstreamRefused"}
+    assert here == {name for name, *_ in TABLE} | {"UpstreamRefused", "QuotaExceeded"}
 
 
 @pytest.mark.parametrize("name", [name for name, *_ in TABLE])
@@ -100,3 +110,32 @@ def test_an_internal_error_tells_nothing_but_where_to_look() -> None:
     assert isinstance(error, InternalError)
     assert "log" in error.message
     assert "request id" in error.message
+
+
+def test_a_quota_says_what_was_reached_and_when_it_is_free_again() -> None:
+    error = QuotaExceeded(
+        "Spent.", scope="tenant", limit="10.00", used="9.99", held="0.02", reset_at=1_800_000_000_000_001
+    )
+    assert (error.status, error.outcome, error.waiting_helps, error.retry_after) == (
+        429,
+        "rejected",
+        False,
+        None,
+    )
+    answer = OPENAI_ERRORS.error_response(error, "an-id")
+    assert json.loads(answer.body)["error"] == {
+        "message": "Spent.",
+        "type": "insufficient_quota",
+        "param": None,
+        "code": "insufficient_quota",
+        "scope": "tenant",
+        "limit": "10.00",
+        "used": "9.99",
+        "held": "0.02",
+        "reset_at": "2027-01-15T08:00:01Z",
+    }
+
+
+def test_a_quota_without_a_window_has_no_reset() -> None:
+    error = QuotaExceeded("Spent.", scope="agent", limit=5, used=5, held=0, reset_at=None)
+    assert error.details == {"scope": "agent", "limit": 5, "used": 5, "held": 0, "reset_at": None}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from llm_gateway.core.sse import DONE, EventSplitter, EventTooLarge, event_data, split_events
+from llm_gateway.core.json_bounds import LARGE, MOST_EVENT_VALUES
+from llm_gateway.core.sse import DONE, EventSplitter, EventTooLarge, event_data, is_noise, split_events
 
 LIMIT = 1 << 20
 BLANK_LINES = [b"\n\n", b"\r\n\r\n", b"\r\r", b"\n\r\n", b"\r\n\n"]
@@ -63,6 +64,24 @@ def test_an_unfinished_event_over_the_limit_is_an_error() -> None:
         splitter.feed(b"5")
 
 
+def test_a_large_event_of_too_many_values_is_an_error_and_one_of_text_is_not() -> None:
+    splitter = EventSplitter(64 * 1024 * 1024)
+    text = b'data: "' + b"a" * (4 * LARGE) + b'"'
+    assert splitter.feed(text) == b""
+    assert splitter.feed(b"\n\n") == text + b"\n\n"
+    assert splitter.feed(b"data: [" + b"{}," * MOST_EVENT_VALUES) == b""
+    with pytest.raises(EventTooLarge, match="JSON values"):
+        splitter.feed(b"{}]\n\n")
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r", b"\r\n"])
+def test_a_large_event_of_too_many_lines_is_an_error(end: bytes) -> None:
+    splitter = EventSplitter(64 * 1024 * 1024)
+    assert splitter.feed((b"data:" + end) * MOST_EVENT_VALUES + b"data:a") == b""
+    with pytest.raises(EventTooLarge, match="lines"):
+        splitter.feed(end + end)
+
+
 def test_the_limit_is_for_one_event_and_not_for_the_stream() -> None:
     splitter = EventSplitter(10)
     for _ in range(100):
@@ -101,3 +120,18 @@ def test_a_block_without_a_last_blank_line_ends_with_the_rest() -> None:
 )
 def test_the_data_of_an_event(event: bytes, data: bytes | None) -> None:
     assert event_data(event) == data
+
+
+@pytest.mark.parametrize(
+    "data", [b"ping", b"[PING]", b" keep-alive ", b"HEARTBEAT", b"pong", b"[done]", b"DONE"]
+)
+def test_data_that_only_keeps_a_connection_open_is_noise(data: bytes) -> None:
+    assert is_noise(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"Internal Server Error", b"{", b'{"ping', b"shopping", b"not done yet", b"-" * 99 + b"ping"],
+)
+def test_any_other_data_is_no_noise(data: bytes) -> None:
+    assert not is_noise(data)

@@ -180,3 +180,17 @@ async def test_a_client_that_leaves_cancels_the_upstream_call() -> None:
     record = route.bench.recorder.record
     assert (record.outcome, record.status_code) == ("aborted", 499)
     route.assert_nothing_is_held()
+
+
+async def test_an_idempotency_key_is_sent_as_the_credentials_own() -> None:
+    route = Route(FakeReply(REPLY), slots=9)
+    upstream = route.bench.upstream
+    upstream.answers["a"] = [lambda _: FakeReply(REPLY)]
+    for value in (b"once", b"once", b"twice"):
+        await route.ask(BODY, headers=((b"idempotency-key", value), (b"traceparent", b"00-1")))
+    sent = [request.headers["idempotency-key"] for request in upstream.requests]
+    assert sent[0] == sent[1] != sent[2]
+    assert "once" not in sent
+    assert {request.headers["traceparent"] for request in upstream.requests} == {"00-1"}
+    wire = await route.ask(BODY, key="sk-other", headers=((b"idempotency-key", b"once"),))
+    assert wire.status == 401

@@ -11,12 +11,24 @@ from llm_gateway.core.errors import (
     BadRequest,
     BodyTimedOut,
     BodyTooLarge,
+    Conflict,
+    Forbidden,
     GatewayError,
     InternalError,
     MethodNotAllowed,
+    ModelNotFound,
+    PreconditionFailed,
     RateLimited,
+    Unauthenticated,
+    Unavailable,
+    Unprocessable,
+    UpstreamFailed,
+    UpstreamRefused,
+    UpstreamTimedOut,
+    UpstreamUnavailable,
 )
 from llm_gateway.flow.call import ClientDisconnected
+from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.flow.ports.dialect import Headers
 from llm_gateway.flow.request.reply import ByteStream
 from llm_gateway.http.errors import (
@@ -159,3 +171,52 @@ async def test_a_stream_ends_with_what_it_says_itself() -> None:
     assert isinstance(error, InternalError)
     assert begun
     assert wire.messages == [{"type": "http.response.body", "body": b"the end"}]
+
+
+def retry_headers(error: GatewayError) -> dict[bytes, bytes]:
+    headers = dict(render(OPENAI_ERRORS, error, "an-id")[1])
+    return {name: headers[name] for name in (b"retry-after", b"x-should-retry") if name in headers}
+
+
+WAIT = {b"retry-after": b"1"}
+NEVER = {b"x-should-retry": b"false"}
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (BadRequest("no"), NEVER),
+        (BodyTooLarge("no"), NEVER),
+        (BodyTimedOut("slow"), WAIT),
+        (Unauthenticated("no"), NEVER),
+        (Forbidden("no"), NEVER),
+        (ModelNotFound("no"), NEVER),
+        (MethodNotAllowed("no"), NEVER),
+        (Conflict("taken"), NEVER),
+        (PreconditionFailed("changed"), NEVER),
+        (Unprocessable("no"), NEVER),
+        (RateLimited("slow"), WAIT),
+        (RateLimited("slow", retry_after=2.1), {b"retry-after": b"3"}),
+        (RateLimited("slow", retry_after=60), {b"retry-after": b"60"}),
+        (RateLimited("slow", retry_after=61), {b"retry-after": b"61", **NEVER}),
+        (Unavailable("full"), WAIT),
+        (StoreUnavailable("down"), WAIT),
+        (InternalError("bug"), {}),
+        (UpstreamFailed("cut", code="upstream_cut"), {}),
+        (UpstreamFailed("key", code="upstream_key_refused"), NEVER),
+        (UpstreamFailed("bill", code="upstream_account_refused"), NEVER),
+        (UpstreamUnavailable("full"), WAIT),
+        (UpstreamUnavailable("full", retry_after=7), {b"retry-after": b"7"}),
+        (UpstreamTimedOut("slow"), {}),
+        (UpstreamRefused("no", status=400), NEVER),
+        (UpstreamRefused("no", status=404), NEVER),
+        (UpstreamRefused("no", status=402), NEVER),
+        (UpstreamRefused("slow", status=429), WAIT),
+        (UpstreamRefused("slow", status=429, retry_after=5), {b"retry-after": b"5"}),
+        (UpstreamRefused("slow", status=429, retry_after=500), {b"retry-after": b"500", **NEVER}),
+        (UpstreamRefused("pay", status=429, code="insufficient_quota", retry_after=5), NEVER),
+        (UpstreamRefused("busy", status=409), {}),
+    ],
+)
+def test_c44_a_client_learns_whether_waiting_helps(error: GatewayError, told: dict[bytes, bytes]) -> None:
+    assert retry_headers(error) == told

@@ -96,3 +96,42 @@ def test_no_room_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 def test_a_boot_has_one_id(tmp_path: Path) -> None:
     assert boot_id() == boot_id()
     assert not boot_id(tmp_path / "none")
+
+
+@pytest.mark.parametrize("size", [_SIZE, 40])
+def test_a_file_with_holes_or_without_its_end_is_made_whole(tmp_path: Path, size: int) -> None:
+    path = tmp_path / "cells"
+    close(open_locked(path, tag("a"), _SIZE))
+    path.write_bytes(b"")
+    with path.open("r+b") as file:
+        file.write(tag("a"))
+        file.truncate(size)
+    descriptor = open_locked(path, tag("a"), _SIZE)
+    assert os.fstat(descriptor).st_size == _SIZE
+    assert os.fstat(descriptor).st_blocks * 512 >= _SIZE
+    cells = map_cells(descriptor, 0, _SIZE)
+    cells[_SIZE // 8 - 1] = 7
+    close(descriptor)
+
+
+def test_a_short_write_is_continued_until_the_disk_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def not_here(*_: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "not on this file system")
+
+    write, room = os.pwrite, [10, 20, 0]
+
+    def write_some(descriptor: int, data: bytes, at: int) -> int:
+        size = room.pop(0)
+        if not size:
+            raise OSError(errno.ENOSPC, "full")
+        return write(descriptor, data[:size], at)
+
+    monkeypatch.setattr(os, "posix_fallocate", not_here, raising=False)
+    monkeypatch.setattr(os, "pwrite", write_some)
+    descriptor = os.open(tmp_path / "cells", os.O_RDWR | os.O_CREAT)
+    with pytest.raises(OSError, match="full"):
+        allocate(descriptor, 0, 100)
+    assert os.fstat(descriptor).st_size == 30
+    os.close(descriptor)

@@ -40,12 +40,15 @@ class Endpoints:
         self.open_breakers: dict[str, tuple[Any, ...]] = {}
         self.gateway = SimpleNamespace(
             lifecycle=SimpleNamespace(draining=False),
-            snapshots=SimpleNamespace(current=object()),
+            snapshots=SimpleNamespace(current=SimpleNamespace(faults=())),
             selector=SimpleNamespace(open_breakers=lambda: self.open_breakers),
             clock=SimpleNamespace(monotonic=lambda: 2.0),
         )
+        self.problems: list[str] = []
         self._routes = health_routes(
-            cast("Any", self.gateway), cast("Any", self), lambda: {"usage": {"lost": 0}}
+            cast("Any", self.gateway),
+            cast("Any", self),
+            lambda: {"usage": {"lost": 0}, "problems": self.problems},
         )
 
     async def probe_all(self, snapshot: object) -> dict[str, Probe]:
@@ -99,8 +102,18 @@ async def test_details_show_each_provider(endpoints: Endpoints) -> None:
         "error": None,
     }
     assert body["providers"]["b"]["error"] == "status 500"
+    assert body["problems"] == ["Provider 'b' is unhealthy."]
     del endpoints.probes["b"]
-    assert (await endpoints.get("/health/detailed"))[1]["status"] == "healthy"
+    body = (await endpoints.get("/health/detailed"))[1]
+    assert (body["status"], body["problems"]) == ("healthy", [])
+
+
+async def test_whatever_is_wrong_is_named_and_degrades_the_status(endpoints: Endpoints) -> None:
+    endpoints.gateway.snapshots.current.faults = ("provider 'a': weight: no number",)
+    endpoints.problems = ["The journal is 51% full."]
+    status, body = await endpoints.get("/health/detailed")
+    assert (status, body["status"]) == (200, "degraded")
+    assert body["problems"] == ["provider 'a': weight: no number", "The journal is 51% full."]
 
 
 async def test_details_of_a_gateway_that_is_not_ready_say_why(endpoints: Endpoints) -> None:

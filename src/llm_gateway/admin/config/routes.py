@@ -28,18 +28,20 @@ async def get_version(services: Services, response: Response) -> ConfigVersion:
 
 @router.post("/reload", response_model_exclude_unset=True)
 async def reload(services: Services) -> ConfigVersion:
-    """Read the database again (for rows changed by SQL), and answer when every worker here has it in force."""
+    """Read the database again (for rows changed by SQL), and answer when every worker here has it in force.
+
+    422 `config_refused` names faulty rows; all others are in force.
+    """
     status = await services.reloader.reload()
+    stale_workers = await services.reloader.await_everyone(status.version or 0)
     if status.refused is not None:
         faults = "; ".join(str(fault) for fault in status.refused.faults)
         raise Unprocessable(
-            f"Version {status.refused.version} in the database is refused, "
-            f"{'none' if status.version is None else f'version {status.version}'} stays in force: {faults}",
+            f"Version {status.refused.version} is in force except for faulty rows, which stay as they were, or are"
+            f" left out or refused: {faults}",
             code="config_refused",
         )
-    version = status.version or 0
-    answer = shown(status, version)
-    stale_workers = await services.reloader.await_everyone(version)
+    answer = shown(status, status.version or 0)
     if stale_workers:
         answer.stale_workers = list(stale_workers)
     return answer

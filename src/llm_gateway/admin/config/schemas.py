@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from llm_gateway.admin.times import iso_time
+from llm_gateway.core.times import iso_time
 from llm_gateway.flow.config.reloader import ConfigOrigin, ConfigStatus
 from llm_gateway.flow.ports.listeners import ConfigRejection
 
 
 class RefusedConfig(BaseModel):
-    """A stored configuration that was rejected. `at` is an ISO 8601 time."""
+    """The faulty rows of the configuration in force. `at` is an ISO 8601 time."""
 
     version: int
     faults: list[str]
+    kept: list[str] = Field(description="Those of them that stay as they were when they were last valid.")
     at: str
 
 
@@ -27,9 +28,11 @@ class ConfigVersion(BaseModel):
     )
     source: ConfigOrigin | None = Field(
         description="Where the configuration in force was read from; `last_good_file` if the database was not "
-        "available, or held no valid configuration, at the start. null if there is none."
+        "available at the start. null if there is none."
     )
-    refused: RefusedConfig | None = Field(description="The newest stored configuration, if it was rejected.")
+    refused: RefusedConfig | None = Field(
+        description="Rows that are not served as they are stored; null if there are none."
+    )
     error: str | None = Field(description="Why the last load failed; null if it succeeded.")
     stale_workers: list[int] = Field(
         default=[], description="Process ids of workers on this machine that still use an older version."
@@ -52,5 +55,6 @@ def _refused(rejection: ConfigRejection) -> RefusedConfig:
     return RefusedConfig(
         version=rejection.version,
         faults=[str(fault) for fault in rejection.faults],
+        kept=list(rejection.kept),
         at=iso_time(rejection.at),
     )

@@ -13,12 +13,13 @@ from llm_gateway.admin.shapes import (
     Body,
     CacheBody,
     ModelName,
+    RowView,
     Seconds,
     UpdateBody,
     WriteAnswer,
     shown_cache,
 )
-from llm_gateway.admin.times import iso_time
+from llm_gateway.admin.times import shown_time
 from llm_gateway.core.config.models import Model, RetryRules, Strategy, Timeouts
 from llm_gateway.flow.config.rows.models import ModelUpdate, StoredModel
 
@@ -106,7 +107,7 @@ class NewModel(ModelChange):
     name: ModelName
 
 
-class ModelView(BaseModel):
+class ModelView(RowView):
     """A model's settings as lists show them; null where what is stored cannot be read."""
 
     id: int
@@ -120,8 +121,8 @@ class ModelView(BaseModel):
     retry: RetryBody | None
     affinity: str | None
     cache: CacheBody | None
-    created_at: str
-    updated_at: str
+    created_at: str | None = Field(description="null: what is stored cannot be read.")
+    updated_at: str | None
     warnings: list[str] = Field(
         description="Settings that have no effect now, because no enabled provider matches them."
     )
@@ -154,7 +155,7 @@ def shown(row: StoredModel, warnings: list[str]) -> dict[str, Any]:
         "timeouts": timeouts and TimeoutsBody(**msgspec.structs.asdict(timeouts)),
         "retry": retry and RetryBody(**msgspec.structs.asdict(retry)),
         "cache": shown_cache(row.cache),
-        "created_at": iso_time(row.created_at),
-        "updated_at": iso_time(row.updated_at),
+        "created_at": shown_time(row.created_at),
+        "updated_at": shown_time(row.updated_at),
         "warnings": warnings,
     }

@@ -13,13 +13,14 @@ from llm_gateway.admin.shapes import (
     INT_LIMIT,
     Body,
     ModelName,
+    RowView,
     Seconds,
     UpdateBody,
     WriteAnswer,
     printable,
     printable_secret,
 )
-from llm_gateway.admin.times import iso_time
+from llm_gateway.admin.times import shown_time
 from llm_gateway.core.config.providers import ClientCredentials
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.config.rows.providers import ProviderUpdate, StoredProvider
@@ -80,6 +81,17 @@ _Interval = Annotated[
     Seconds, Field(description="Seconds between health probes, at least 1; null disables them.")
 ]
 
+_PriceProvider = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=64,
+        description="The price book's name for whose prices apply, such as `azure`; null = the kind's, if api_base "
+        "has the kind's own host, and unknown prices otherwise.",
+    ),
+    AfterValidator(printable),
+]
+
 
 class OAuth2Body(Body):
     """OAuth2 client credentials (RFC 6749, 4.4); the client's secret is the provider's api_key."""
@@ -108,6 +120,7 @@ class ProviderChange(UpdateBody):
         None, description="Whether it accepts `stream_options`; null = as its kind does."
     )
     probe_interval: _Interval | None = None
+    price_provider: _PriceProvider | None = None
 
     def update(self) -> ProviderUpdate:
         given = self.given()
@@ -129,7 +142,7 @@ class NewProvider(ProviderChange):
     is_enabled: bool = True
 
 
-class ProviderView(BaseModel):
+class ProviderView(RowView):
     """A provider as lists show it."""
 
     id: int
@@ -138,14 +151,15 @@ class ProviderView(BaseModel):
     api_base: str
     api_key: str | None = Field(description="Masked, or `env:NAME`.")
     model_mapping: dict[str, str] | None = Field(description="null: what is stored cannot be read.")
-    weight: int
+    weight: int | None = Field(description="null: what is stored cannot be read.")
     is_enabled: bool
     oauth2: OAuth2Body | None
     api_version: str | None
     stream_usage: bool | None
     probe_interval: float | None
-    created_at: str
-    updated_at: str
+    price_provider: str | None
+    created_at: str | None = Field(description="null: what is stored cannot be read.")
+    updated_at: str | None
 
 
 class WrittenProvider(ProviderView, WriteAnswer):
@@ -159,20 +173,24 @@ class ProviderPage(BaseModel):
     next_cursor: str | None
 
 
+_NULLABLE = ("model_mapping", "weight", "stream_usage", "probe_interval")
+
+
 def shown(row: StoredProvider, warnings: list[str]) -> dict[str, Any]:
-    """Return a stored provider as an admin sees it; providers have no warnings."""
-    del warnings
+    """Return a stored provider as an admin sees it; warnings only if there are any."""
     oauth2 = row.oauth2
     return msgspec.structs.asdict(row) | {
-        "model_mapping": None if row.model_mapping is UNSET else row.model_mapping,
+        **{name: None for name in _NULLABLE if getattr(row, name) is UNSET},
+        "is_enabled": row.is_enabled is True,
         # Not validated: an invalid row has to be shown too, to be repaired.
         "oauth2": (
             OAuth2Body.model_construct(**msgspec.structs.asdict(oauth2))
             if isinstance(oauth2, ClientCredentials)
             else None
         ),
-        "created_at": iso_time(row.created_at),
-        "updated_at": iso_time(row.updated_at),
+        "created_at": shown_time(row.created_at),
+        "updated_at": shown_time(row.updated_at),
+        **({"warnings": warnings} if warnings else {}),
     }
 
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from msgspec import UNSET
 from pydantic import BaseModel, Field
 
-from llm_gateway.admin.shapes import ModelName, Name, UpdateBody, WriteAnswer
-from llm_gateway.admin.times import iso_time
+from llm_gateway.admin.shapes import ModelName, Name, RowView, UpdateBody, WriteAnswer
+from llm_gateway.admin.times import shown_time
 from llm_gateway.flow.config.rows.task_types import StoredTaskType, TaskTypeUpdate
 
 _Models = Annotated[
@@ -37,14 +37,14 @@ class NewTaskType(TaskTypeChange):
     models: _Models
 
 
-class TaskTypeView(BaseModel):
+class TaskTypeView(RowView):
     """A task type as lists show it."""
 
     id: int
     name: str
     models: list[str] | None = Field(description="null: what is stored cannot be read.")
-    created_at: str
-    updated_at: str
+    created_at: str | None = Field(description="null: what is stored cannot be read.")
+    updated_at: str | None
     warnings: list[str] = Field(description="The models that no enabled provider serves now.")
 
 
@@ -65,7 +65,7 @@ def shown(row: StoredTaskType, warnings: list[str]) -> dict[str, Any]:
         "id": row.id,
         "name": row.name,
         "models": None if row.models is UNSET else list(row.models),
-        "created_at": iso_time(row.created_at),
-        "updated_at": iso_time(row.updated_at),
+        "created_at": shown_time(row.created_at),
+        "updated_at": shown_time(row.updated_at),
         "warnings": warnings,
     }

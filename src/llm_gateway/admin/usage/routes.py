@@ -6,23 +6,25 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
+from llm_gateway.admin.filters import Text
 from llm_gateway.admin.services import Services
 from llm_gateway.admin.shapes import PAGE_SIZE, Cursor, Limit
 from llm_gateway.admin.usage.schemas import (
+    FinishedSince,
+    FinishedUntil,
+    Order,
     Since,
-    Text,
     Until,
     UsageDetail,
     UsagePage,
     detail,
-    place_after,
-    place_cursor,
     row,
     wanted,
 )
-from llm_gateway.core.errors import NotFound
+from llm_gateway.core.errors import NotFound, Unavailable
 from llm_gateway.core.ledger.records import Outcome
 from llm_gateway.flow.ports.usage import UsageFilter
+from llm_gateway.flow.usage_pages import place_after, place_cursor
 
 router = APIRouter(prefix="/usage", tags=["usage"])
 
@@ -32,42 +34,68 @@ async def list_usage(
     services: Services,
     since: Since = None,
     until: Until = None,
+    finished_since: FinishedSince = None,
+    finished_until: FinishedUntil = None,
     credential: Text = None,
     provider: Text = None,
     model: Text = None,
     outcome: Outcome | None = None,
     request_id: Text = None,
+    tenant: Text = None,
+    project: Text = None,
+    agent: Text = None,
+    end_user: Text = None,
+    channel: Text = None,
+    soeid: Text = None,
+    order: Order = "created_at",
     cursor: Cursor = None,
     limit: Limit = PAGE_SIZE,
 ) -> UsagePage:
-    """List usage rows. Rows of requests that were answered before this one was sent are included."""
+    """List usage rows. Rows of requests that ended before this one was sent are included if `is_complete`."""
     chosen = wanted(
         since=since,
         until=until,
+        finished_since=finished_since,
+        finished_until=finished_until,
         credential=credential,
         provider=provider,
         model=model,
         outcome=outcome,
         request_id=request_id,
+        tenant=tenant,
+        project=project,
+        agent=agent,
+        end_user=end_user,
+        channel=channel,
+        soeid=soeid,
     )
-    after = place_after(cursor)
-    await services.flush()
-    records = await services.usage.list(chosen, after, limit + 1)
-    more = len(records) > limit
+    after = place_after(cursor, order)
+    is_complete = await services.flush()
+    records = await services.usage.list(chosen, after, limit + 1, order)
     page = records[:limit]
-    return UsagePage(
-        data=[row(record) for record in page], next_cursor=place_cursor(page[-1]) if more else None
-    )
+    next_cursor = None
+    if len(records) > limit or (page and order == "finished_at"):
+        next_cursor = place_cursor(page[-1], order)
+    elif order == "finished_at":
+        # Nothing new: the export goes on from where it was.
+        next_cursor = cursor
+    return UsagePage(data=[row(record) for record in page], next_cursor=next_cursor, is_complete=is_complete)
 
 
 @router.get("/{request_id}")
 async def get_usage(services: Services, request_id: Annotated[str, Path(max_length=300)]) -> UsageDetail:
     """Return the usage row of one request, and its attempts in order."""
-    await services.flush()
+    is_complete = await services.flush()
     # Neither store holds a NUL in a text, and PostgreSQL does not even compare with one.
     records = (
         [] if "\0" in request_id else await services.usage.list(UsageFilter(request_id=request_id), None, 1)
     )
+    if not records and not is_complete:
+        message = (
+            "The database does not take usage rows at the moment, so the row of this request may follow later; "
+            "try again shortly."
+        )
+        raise Unavailable(message, code="database_unavailable", retry_after=1)
     if not records:
         raise NotFound(f"There is no usage row for the request {request_id!r}")
     return detail(records[0], await services.usage.attempts(request_id))

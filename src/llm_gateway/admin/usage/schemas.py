@@ -7,26 +7,88 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import Query
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
-from llm_gateway.admin.times import iso_time, read_time
-from llm_gateway.core.errors import Unprocessable
-from llm_gateway.core.ledger.records import AttemptEnded, NextStep, Outcome, UsageRecord
+from llm_gateway.admin.filters import TIME, storable, time_of
+from llm_gateway.core.ledger.records import (
+    AttemptEnded,
+    CostSource,
+    NextStep,
+    Outcome,
+    UsageRecord,
+    finished_at,
+)
 from llm_gateway.core.ledger.usage import UsageSource
-from llm_gateway.flow.paging import bad_cursor, make_cursor, read_cursor
-from llm_gateway.flow.ports.usage import UsageFilter, UsagePlace
+from llm_gateway.core.money import usd_text
+from llm_gateway.core.times import iso_time
+from llm_gateway.flow.ports.usage import UsageFilter, UsageOrder
 
-_TIME = "an ISO 8601 time (UTC unless it has an offset) or Unix seconds"
-Since = Annotated[str | None, Query(max_length=64, description=f"Requests from this time on: {_TIME}.")]
-Until = Annotated[str | None, Query(max_length=64, description=f"Requests before this time: {_TIME}.")]
-Text = Annotated[str | None, Query(max_length=300)]
+Since = Annotated[str | None, Query(max_length=64, description=f"Requests from this time on: {TIME}.")]
+Until = Annotated[str | None, Query(max_length=64, description=f"Requests before this time: {TIME}.")]
+FinishedSince = Annotated[
+    str | None, Query(max_length=64, description=f"Requests that ended at this time or later: {TIME}.")
+]
+FinishedUntil = Annotated[
+    str | None, Query(max_length=64, description=f"Requests that ended before this time: {TIME}.")
+]
+Order = Annotated[
+    UsageOrder,
+    Query(
+        description="created_at: newest first. finished_at: oldest first, by the time a request ended, with a "
+        "next_cursor on every page; an export continues from its last one."
+    ),
+]
 
 
-class UsageRow(BaseModel):
+_SOURCE = (
+    "Where the token counts come from: `provider` (stated), `counted` (with a tokenizer) or `estimated` (from "
+    "lengths). If prompt and completion differ, both with a slash, the prompt first: `provider/counted`."
+)
+
+
+class MeterCost(BaseModel):
+    """What was billed by one unit of the price book, without the parts that are billed by units of their own."""
+
+    unit: str = Field(description="Such as `output_tokens`.")
+    quantity: int | float
+    cost_usd: str = Field(description="Decimal USD.")
+
+
+class Costs(BaseModel):
+    """What a request or an attempt cost. All null if nothing was used."""
+
+    cost_usd: str | None = Field(
+        description="Decimal USD; null if nothing was used, or if the cost is not known (see `unpriced`)."
+    )
+    cost_source: CostSource | None = Field(
+        description="Where it comes from: the reply of the `provider`, the price book (`catalog`), an "
+        "administrator's price (`override`), or nowhere (`none`: it is not known); null if nothing was used."
+    )
+    unpriced: str | None = Field(
+        description="Why the cost is not known; null if it is, or if nothing was used."
+    )
+    cost_breakdown: list[MeterCost] | None = Field(
+        description="What was billed by each unit. It adds up to `cost_usd`. null if the provider stated the cost, "
+        "or if it is not known."
+    )
+    price_version: str | None = Field(
+        description="The prices that applied: the price book's, or an override's."
+    )
+    served_tier: str | None = Field(description="The service tier in the reply; null for the ordinary one.")
+    quantities: dict[str, float] | None = Field(
+        description="What the provider stated beside tokens, by unit of the price book."
+    )
+    cache_write_tokens: int | None = Field(
+        description="Tokens written to the provider's cache, part of the prompt's."
+    )
+
+
+class UsageRow(Costs):
     """One request. `*_ms` in milliseconds, `*_bytes` without headers; null if unknown or not applicable."""
 
     request_id: str
     created_at: str
+    finished_at: str
     client_request_id: str | None
     credential: str | None
     provider: str | None
@@ -43,7 +105,7 @@ class UsageRow(BaseModel):
     total_tokens: int | None
     cached_tokens: int | None
     reasoning_tokens: int | None
-    usage_source: UsageSource | None
+    usage_source: UsageSource | None = Field(description=_SOURCE)
     request_bytes: int
     response_bytes: int
     latency_ms: float
@@ -53,9 +115,23 @@ class UsageRow(BaseModel):
     client_ip: str | None
     config_version: int | None
     cache_hit: bool
+    cached_in_prompt: bool | None = Field(
+        description="Whether `cached_tokens` and `cache_write_tokens` are part of `prompt_tokens`; null in rows from "
+        "before there were costs."
+    )
+    requested_tier: str | None = Field(description="The service tier that the client asked for.")
+    tenant: str | None
+    project: str | None
+    agent: str | None = Field(description="The agent that the request names.")
+    end_user: str | None = Field(description="The user that the request names.")
+    channel: str | None = Field(description="The channel that the request names.")
+    soeid: str | None = Field(description="The SOEID that the request names.")
+    tags: dict[str, str] | None = Field(description="The tags that the request names.")
+    requests: int = Field(description="Above 1 if the row stands for several refused requests.")
+    temperature: float | None = Field(description="As the client stated it.")
 
 
-class AttemptRow(BaseModel):
+class AttemptRow(Costs):
     """One attempt of a request. `*_ms` in milliseconds; null if unknown or not applicable."""
 
     attempt: int
@@ -75,7 +151,7 @@ class AttemptRow(BaseModel):
     total_tokens: int | None
     cached_tokens: int | None
     reasoning_tokens: int | None
-    usage_source: UsageSource | None
+    usage_source: UsageSource | None = Field(description=_SOURCE)
 
 
 class UsageDetail(UsageRow):
@@ -85,10 +161,13 @@ class UsageDetail(UsageRow):
 
 
 class UsagePage(BaseModel):
-    """One page of usage rows, newest first."""
+    """One page of usage rows."""
 
     data: list[UsageRow]
     next_cursor: str | None
+    is_complete: bool = Field(
+        description="False: rows of requests that have ended may be missing, because the database does not take them."
+    )
 
 
 def row(record: UsageRecord) -> UsageRow:
@@ -102,58 +181,63 @@ def detail(record: UsageRecord, attempts: Sequence[AttemptEnded]) -> UsageDetail
 
 
 def _values(record: UsageRecord) -> dict[str, Any]:
-    return msgspec.structs.asdict(record) | {"created_at": iso_time(record.created_at)}
+    return (
+        msgspec.structs.asdict(record)
+        | _costs(record)
+        | {"created_at": iso_time(record.created_at), "finished_at": iso_time(finished_at(record))}
+    )
 
 
 def _attempt_row(attempt: AttemptEnded) -> AttemptRow:
-    return AttemptRow(**msgspec.structs.asdict(attempt) | {"started_at": iso_time(attempt.started_at)})
+    values = msgspec.structs.asdict(attempt) | _costs(attempt)
+    return AttemptRow(**values | {"started_at": iso_time(attempt.started_at)})
+
+
+def _costs(fact: UsageRecord | AttemptEnded) -> dict[str, Any]:
+    breakdown = fact.cost_breakdown
+    return {
+        "cost_usd": None if fact.cost_nano_usd is None else usd_text(fact.cost_nano_usd),
+        "cost_breakdown": breakdown
+        and [
+            MeterCost(unit=unit, quantity=quantity, cost_usd=usd_text(nano_usd))
+            for unit, (quantity, nano_usd) in breakdown.items()
+        ],
+    }
 
 
 def wanted(
     *,
     since: str | None,
     until: str | None,
+    finished_since: str | None,
+    finished_until: str | None,
     credential: str | None,
     provider: str | None,
     model: str | None,
     outcome: Outcome | None,
     request_id: str | None,
+    tenant: str | None,
+    project: str | None,
+    agent: str | None,
+    end_user: str | None,
+    channel: str | None = None,
+    soeid: str | None = None,
 ) -> UsageFilter:
     """Return the filter that a query asks for; raise Unprocessable."""
     return UsageFilter(
-        since=_time("since", since),
-        until=_time("until", until),
-        credential=_storable("credential", credential),
-        provider=_storable("provider", provider),
-        model=_storable("model", model),
+        since=time_of("since", since),
+        until=time_of("until", until),
+        finished_since=time_of("finished_since", finished_since),
+        finished_until=time_of("finished_until", finished_until),
+        credential=storable("credential", credential),
+        provider=storable("provider", provider),
+        model=storable("model", model),
         outcome=outcome,
-        request_id=_storable("request_id", request_id),
+        request_id=storable("request_id", request_id),
+        tenant=storable("tenant", tenant),
+        project=storable("project", project),
+        agent=storable("agent", agent),
+        end_user=storable("end_user", end_user),
+        channel=storable("channel", channel),
+        soeid=storable("soeid", soeid),
     )
-
-
-def _time(name: str, text: str | None) -> int | None:
-    try:
-        return None if text is None else read_time(text)
-    except (ValueError, OverflowError):
-        raise Unprocessable(f"{name} must be {_TIME}", param=name) from None
-
-
-def _storable(name: str, text: str | None) -> str | None:
-    if text is not None and "\0" in text:
-        raise Unprocessable(f"{name} must not hold a NUL character", param=name)
-    return text
-
-
-def place_cursor(record: UsageRecord) -> str:
-    """Return the cursor of the page that starts after `record`."""
-    return make_cursor(f"{record.created_at}.{record.request_id}")
-
-
-def place_after(cursor: str | None) -> UsagePlace | None:
-    """Return the place that `cursor` stands for, None for the start of the list; raise Unprocessable."""
-    if cursor is None:
-        return None
-    created_at, _, request_id = read_cursor(cursor).partition(".")
-    if not (created_at.isascii() and created_at.isdigit() and len(created_at) < 18) or "\0" in request_id:
-        raise bad_cursor()
-    return UsagePlace(int(created_at), request_id)

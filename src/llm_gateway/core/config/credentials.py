@@ -8,6 +8,7 @@ import msgspec
 
 from llm_gateway.core.config.cache_rules import CacheRules, cache_faults
 from llm_gateway.core.config.faults import Fault
+from llm_gateway.core.config.limits import Limits, limits_faults
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,14 +24,36 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     is_enabled: bool = True
     # None = the model's rules.
     cache: CacheRules | None = None
+    # Names of a tenant and a project.
+    tenant: str | None = None
+    project: str | None = None
+    limits: Limits | None = None
+    # What each agent and each user may use that requests of this credential name.
+    agent_limits: Limits | None = None
+    user_limits: Limits | None = None
+    # Whether the names of agents and users that its requests state are believed.
+    trusts_attribution: bool = False
+    # Whether requests to models without a known price are refused.
+    require_pricing: bool = False
+    # Unix microseconds; the key is refused from then on.
+    expires_at: int | None = None
+    # The key before the last rotation, which is accepted until then.
+    previous_key_hash: bytes | None = None
+    previous_key_expires_at: int | None = None
+    revoked_at: int | None = None
 
 
 def credential_faults(credential: Credential) -> list[Fault]:
     """Return everything that is wrong with one credential."""
-    return [Fault("credential", credential.name, field, message) for field, message in _faults(credential)]
+    return [
+        Fault("credential", credential.name, field, message, credential.id)
+        for field, message in _faults(credential)
+    ]
 
 
 def _faults(credential: Credential) -> Iterator[tuple[str, str]]:
     if credential.rate_limit is not None and credential.rate_limit < 0:
         yield "rate_limit", "rate_limit must be 0 or more, or null"
     yield from cache_faults(credential.cache)
+    for field in ("limits", "agent_limits", "user_limits"):
+        yield from limits_faults(field, getattr(credential, field))

@@ -8,7 +8,7 @@ import msgspec
 class Fault(msgspec.Struct, frozen=True):
     """Why a stored or submitted row cannot be served. Holds no secret."""
 
-    # "provider", "model", "task type" or "credential".
+    # As rows call it: "provider", "task type", "tenant".
     resource: str
     # The row's name or provider_key.
     row: str
@@ -16,6 +16,8 @@ class Fault(msgspec.Struct, frozen=True):
     field: str
     # A sentence without its full stop that names the field itself.
     message: str
+    # The row's id: names of credentials are not unique.
+    id: int = 0
 
     def __str__(self) -> str:
         return f"{self.resource} {self.row!r}: {self.message}"

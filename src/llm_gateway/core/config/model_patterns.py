@@ -16,11 +16,12 @@ def is_glob(name: str) -> bool:
 class ModelPatterns:
     """Answers "is this model among these?" for a mix of names and globs."""
 
-    __slots__ = ("_names", "_pattern", "everything")
+    __slots__ = ("_names", "_pattern", "everything", "is_empty")
 
     def __init__(self, entries: tuple[str, ...] | None) -> None:
         """Compile `entries`; None matches every name, an empty tuple none."""
         self.everything = entries is None or "*" in entries
+        self.is_empty = entries is not None and not entries
         entries = entries or ()
         self._names = frozenset(entry for entry in entries if not is_glob(entry))
         globs = [fnmatch.translate(entry) for entry in entries if is_glob(entry)]

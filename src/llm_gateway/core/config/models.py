@@ -78,7 +78,7 @@ def model_faults(model: Model) -> list[Fault]:
 
     Weights and fallbacks may name providers or models that do not exist: a provider can be deleted first.
     """
-    return [Fault("model", model.name, field, message) for field, message in _faults(model)]
+    return [Fault("model", model.name, field, message, model.id) for field, message in _faults(model)]
 
 
 def _faults(model: Model) -> Iterator[tuple[str, str]]:

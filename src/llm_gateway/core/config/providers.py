@@ -11,12 +11,15 @@ import msgspec
 from llm_gateway.core.config.faults import Fault
 from llm_gateway.core.config.model_patterns import is_glob
 from llm_gateway.core.endpoints import EndpointName
+from llm_gateway.core.pricing.price_book import PriceBook
 from llm_gateway.core.secret import Secret
 
 # Seconds; an upper bound, so that a typing error does not overflow a timer.
 LONGEST_PROBE_INTERVAL = 86_400.0
 
 _API_VERSION = re.compile(r"[A-Za-z0-9._-]+")
+# Named in messages, because the price book has dozens of providers.
+_FAMOUS = ("openai", "azure", "anthropic", "google", "aws", "mistral", "openrouter", "groq")
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
@@ -32,6 +35,10 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     stream_usage: bool = True
     # The endpoints that its providers serve; a deployment is in no plan for any other.
     endpoints: tuple[EndpointName, ...] = ("chat/completions", "completions")
+    # The price book's name for the provider at `default_api_base`.
+    price_provider: str | None = None
+    # False for servers that serve names which their list of models leaves out, or that take any name.
+    lists_all_models: bool = True
 
 
 class ClientCredentials(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,17 +71,44 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     stream_usage: bool | None = None
     # Seconds between health probes; None disables them.
     probe_interval: float | None = None
+    # The price book's name for it; None = the kind's, if `api_base` is the kind's own.
+    price_provider: str | None = None
 
 
-def provider_faults(provider: Provider, kinds: Mapping[str, Kind]) -> list[Fault]:
-    """Return everything that is wrong with one provider."""
+def price_provider_of(provider: Provider, kind: Kind) -> str | None:
+    """Return the price book's name for a provider, None if its prices are not known.
+
+    A kind's name holds at the host of its own `default_api_base` alone: elsewhere the same models may have other
+    prices, or none.
+    """
+    if provider.price_provider is not None:
+        return provider.price_provider
+    if kind.price_provider is None or kind.default_api_base is None:
+        return None
+    return kind.price_provider if _host(provider.api_base) == _host(kind.default_api_base) else None
+
+
+def _host(url: str) -> str | None:
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        # Of a provider that is left out for this fault.
+        return None
+
+
+def provider_faults(
+    provider: Provider, kinds: Mapping[str, Kind], book: PriceBook | None = None
+) -> list[Fault]:
+    """Return everything that is wrong with one provider; without a `book`, `price_provider` is not checked."""
     return [
-        Fault("provider", provider.provider_key, field, message)
-        for field, message in _faults(provider, kinds)
+        Fault("provider", provider.provider_key, field, message, provider.id)
+        for field, message in _faults(provider, kinds, book)
     ]
 
 
-def _faults(provider: Provider, kinds: Mapping[str, Kind]) -> Iterator[tuple[str, str]]:
+def _faults(
+    provider: Provider, kinds: Mapping[str, Kind], book: PriceBook | None
+) -> Iterator[tuple[str, str]]:
     kind = kinds.get(provider.provider_type)
     if kind is None:
         known = ", ".join(sorted(kinds))
@@ -93,6 +127,24 @@ def _faults(provider: Provider, kinds: Mapping[str, Kind]) -> Iterator[tuple[str
             "probe_interval",
             f"probe_interval must be 1 to {LONGEST_PROBE_INTERVAL:.0f} seconds, or null for no probes",
         )
+    if (
+        book is not None
+        and provider.price_provider is not None
+        and book.provider(provider.price_provider) is None
+    ):
+        yield "price_provider", _unknown_price_provider(provider.price_provider, book)
+
+
+def _unknown_price_provider(name: str, book: PriceBook) -> str:
+    # Imported on demand: it is needed for mistakes only.
+    from difflib import get_close_matches  # noqa: PLC0415
+
+    near = get_close_matches(name.lower(), book.providers, n=3, cutoff=0.5)
+    return (
+        f"price_provider {name!r} is not in the price book; "
+        + (f"similar names are {', '.join(near)}; " if near else "")
+        + f"it has, among others, {', '.join(_FAMOUS)}; null = unknown prices, except at the kind's own host"
+    )
 
 
 def _mapping_faults(mapping: Mapping[str, str]) -> Iterator[tuple[str, str]]:

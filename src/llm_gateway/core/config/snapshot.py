@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from urllib.parse import urlsplit
 
-import msgspec
-
+from llm_gateway.core.config.accounts import Accounts, Principal
+from llm_gateway.core.config.budgets import BudgetIndex
 from llm_gateway.core.config.catalog import Catalog
-from llm_gateway.core.config.credentials import Credential
+from llm_gateway.core.config.checks.faulty_rows import usable_rows
+from llm_gateway.core.config.checks.validation import catalog_faults
+from llm_gateway.core.config.deployments import Deployment, EnabledProvider
 from llm_gateway.core.config.faults import Fault
-from llm_gateway.core.config.model_patterns import ModelPatterns, is_glob
 from llm_gateway.core.config.models import Model
-from llm_gateway.core.config.providers import ClientCredentials, Kind, Provider
-from llm_gateway.core.config.validation import catalog_faults
+from llm_gateway.core.config.prices import PriceLookup
+from llm_gateway.core.config.providers import Kind, Provider
 from llm_gateway.core.endpoints import EndpointName
-from llm_gateway.core.secret import Secret
+from llm_gateway.core.pricing.price_book import PriceBook
+
+__all__ = ["Principal"]
 
 # Routes of wildcard providers are made on demand; at most this many are cached.
 _ROUTE_CACHE_SIZE = 4096
@@ -27,28 +29,6 @@ class CatalogInvalid(Exception):
     def __init__(self, faults: tuple[Fault, ...]) -> None:
         super().__init__("; ".join(str(fault) for fault in faults))
         self.faults = faults
-
-
-class Deployment(msgspec.Struct, frozen=True, kw_only=True):
-    """One provider under one upstream model name, able to serve a public model."""
-
-    provider_id: int
-    provider_key: str
-    kind: str
-    # With the version segment and without a trailing slash, so that a path can be appended.
-    base_url: str
-    secret: Secret | None
-    upstream_model: str
-    weight: int
-    stream_usage: bool
-    endpoints: tuple[EndpointName, ...] = ("chat/completions", "completions")
-    oauth2: ClientCredentials | None = None
-    api_version: str | None = None
-
-    @property
-    def key(self) -> tuple[int, str]:
-        """Identifies this deployment across snapshots."""
-        return (self.provider_id, self.upstream_model)
 
 
 class Route:
@@ -78,7 +58,7 @@ class Route:
         self.endpoints = _common(deployments)
         # The key of the selector's state for this route.
         self.state_key: Hashable = model
-        self._narrowed: dict[EndpointName, Route] = {}
+        self._narrowed: dict[Hashable, Route] = {}
 
     def answering(self, endpoint: EndpointName) -> Route:
         """Return this route without the deployments that do not serve `endpoint`."""
@@ -88,8 +68,41 @@ class Route:
         if narrowed is None:
             able = tuple(one for one in self.deployments if endpoint in one.endpoints)
             narrowed = Route(self.model, able, explicit=self.explicit, rules=self.rules)
-            narrowed.state_key = (self.model, endpoint)
+            narrowed.state_key = (self.state_key, endpoint)
             self._narrowed[endpoint] = narrowed
+        return narrowed
+
+    def answering_at(self, endpoint: EndpointName, provider_id: int) -> Route:
+        """Return this route with one provider's deployments alone, those that serve `endpoint`."""
+        narrowed = self._narrowed.get((endpoint, provider_id))
+        if narrowed is None:
+            able = tuple(
+                one
+                for one in self.deployments
+                if one.provider_id == provider_id and endpoint in one.endpoints
+            )
+            narrowed = Route(self.model, able, explicit=self.explicit, rules=self.rules)
+            narrowed.state_key = (self.state_key, endpoint, provider_id)
+            if able:
+                # Clients choose the id of a provider that is gone, so only others are remembered.
+                self._narrowed[endpoint, provider_id] = narrowed
+        return narrowed
+
+    def priced(self, created_at_us: int) -> Route:
+        """Return this route without the deployments that have no known prices for a request of that time."""
+        priced = tuple(
+            one
+            for one in self.deployments
+            if one.prices is not None and one.prices.at(created_at_us).are_known
+        )
+        if len(priced) == len(self.deployments):
+            return self
+        key = tuple(one.key for one in priced)
+        narrowed = self._narrowed.get(key)
+        if narrowed is None:
+            narrowed = Route(self.model, priced, explicit=self.explicit, rules=self.rules)
+            narrowed.state_key = (self.state_key, "priced")
+            self._narrowed[key] = narrowed
         return narrowed
 
 
@@ -98,87 +111,60 @@ def _common(deployments: Sequence[Deployment]) -> frozenset[EndpointName]:
     return frozenset.intersection(*sets) if sets else frozenset()
 
 
-class Principal:
-    """A credential as admission needs it."""
-
-    __slots__ = ("credential", "is_limited", "models")
-
-    def __init__(self, credential: Credential) -> None:
-        """Compile the credential's model patterns."""
-        self.credential = credential
-        self.models = ModelPatterns(credential.allowed_models)
-        # Whether any limit applies; most accounts have none, and skip the reservation.
-        self.is_limited = credential.rate_limit is not None
-
-
-class EnabledProvider:
-    """An enabled provider with its mapping compiled."""
-
-    __slots__ = ("base_url", "globs", "kind", "names", "provider")
-
-    def __init__(self, provider: Provider, kind: Kind) -> None:
-        """Split the mapping into names and globs (in the order they were written)."""
-        self.provider = provider
-        self.kind = kind
-        self.base_url = normalise_base_url(provider.api_base, kind)
-        mapping = provider.model_mapping or {"*": "*"}
-        self.names = {public: upstream for public, upstream in mapping.items() if not is_glob(public)}
-        self.globs = tuple(
-            (ModelPatterns((public,)), upstream) for public, upstream in mapping.items() if is_glob(public)
-        )
-
-    def upstream_model(self, model: str) -> str | None:
-        """Return the upstream name for a public `model`, or None when this provider does not serve it."""
-        named = self.names.get(model)
-        if named is not None:
-            return named
-        for pattern, upstream in self.globs:
-            if model in pattern:
-                return model if upstream == "*" else upstream
-        return None
-
-    def deployment(self, upstream_model: str, weight: int | None = None) -> Deployment:
-        """Return this provider under `upstream_model`, with its own weight unless another is given."""
-        return Deployment(
-            provider_id=self.provider.id,
-            provider_key=self.provider.provider_key,
-            kind=self.provider.provider_type,
-            base_url=self.base_url,
-            secret=self.provider.secret,
-            upstream_model=upstream_model,
-            weight=self.provider.weight if weight is None else weight,
-            stream_usage=(
-                self.kind.stream_usage if self.provider.stream_usage is None else self.provider.stream_usage
-            ),
-            endpoints=self.kind.endpoints,
-            oauth2=self.provider.oauth2,
-            api_version=self.provider.api_version,
-        )
-
-
 class Snapshot:
     """The configuration in force. A request reads it once and uses it until it ends."""
 
-    def __init__(self, catalog: Catalog, kinds: Mapping[str, Kind]) -> None:
-        """Index a catalog that `build_snapshot` has validated."""
+    def __init__(
+        self,
+        catalog: Catalog,
+        kinds: Mapping[str, Kind],
+        *,
+        faults: tuple[Fault, ...] = (),
+        kept: tuple[str, ...] = (),
+        left_out: tuple[Provider, ...] = (),
+        prices: PriceBook | None = None,
+    ) -> None:
+        """Index a validated catalog. The rows that `faults` are about are not in it as they are stored.
+
+        Those in `kept` are in it as they were before; the providers `left_out` get no requests. Without `prices`, no
+        deployment has any.
+        """
+        self.catalog = catalog
         self.version = catalog.version
+        self.faults = faults
+        self.kept = kept
+        self.price_book = prices
+        lookup = None if prices is None else PriceLookup(prices, catalog.prices)
         self.providers = tuple(
-            EnabledProvider(provider, kinds[provider.provider_type])
+            EnabledProvider(provider, kinds[provider.provider_type], lookup)
             for provider in catalog.providers
             if provider.is_enabled
         )
         self.by_key = {provider.provider.provider_key: provider for provider in self.providers}
         # Get no requests; the explanation of a route shows why they are left out.
         self.disabled = tuple(
-            EnabledProvider(provider, kinds[provider.provider_type])
+            EnabledProvider(provider, kinds[provider.provider_type], lookup)
             for provider in catalog.providers
             if not provider.is_enabled
         )
-        self.accounts = {credential.key_hash: Principal(credential) for credential in catalog.credentials}
+        self.left_out = tuple(
+            EnabledProvider(provider, kinds[provider.provider_type], lookup)
+            for provider in left_out
+            if provider.is_enabled and provider.provider_type in kinds
+        )
+        self.budgets = BudgetIndex(budget for budget in catalog.budgets if budget.is_enabled)
+        accounts = Accounts(catalog.credentials, catalog.tenants, catalog.projects, self.budgets)
+        # By the hashes of current and previous keys.
+        self.accounts = accounts.by_key_hash
+        # The account of requests without a key, where those are allowed.
+        self.anonymous = accounts.anonymous
         self.has_credentials = bool(catalog.credentials)
         self.models = {model.name: model for model in catalog.models}
         self.task_types = {task.name: task.models for task in catalog.task_types}
         self._wildcards = tuple(provider for provider in self.providers if provider.globs)
+        if prices is not None:
+            # Now rather than in a request, which makes routes of models that only globs match.
+            prices.prepare({provider.price_provider for provider in self._wildcards})
         # Positions in `providers`: of those that have globs, and of those that list a model by name.
         self._with_globs = tuple(at for at, provider in enumerate(self.providers) if provider.globs)
         self._naming: dict[str, list[int]] = {}
@@ -188,10 +174,16 @@ class Snapshot:
         # Names that some enabled provider lists, in the catalog's order.
         self.explicit_models = tuple(self._naming)
         self._routes = {model: self._make_route(model, explicit=True) for model in self._naming}
+        for provider in self.left_out:
+            # Known, and without a deployment for now.
+            for model in provider.names:
+                if model not in self._routes:
+                    self._routes[model] = self._make_route(model, explicit=True)
+        self._has_globs = bool(self._wildcards) or any(provider.globs for provider in self.left_out)
         self._made_on_demand: dict[str, Route | None] = {}
 
     def account(self, key_hash: bytes) -> Principal | None:
-        """Return the account with this key hash, enabled or not, or None."""
+        """Return the account whose key, or previous key, has this hash, enabled or not, or None."""
         return self.accounts.get(key_hash)
 
     def route(self, model: str) -> Route | None:
@@ -200,7 +192,7 @@ class Snapshot:
         A route without deployments means that all who serve it are drained (weight 0).
         """
         route = self._routes.get(model)
-        if route is not None or not self._wildcards:
+        if route is not None or not self._has_globs:
             return route
         made = self._made_on_demand
         if model in made:
@@ -226,7 +218,9 @@ class Snapshot:
         return model in self._routes or self._served(model)
 
     def _served(self, model: str) -> bool:
-        return any(provider.upstream_model(model) is not None for provider in self._wildcards)
+        return any(
+            provider.upstream_model(model) is not None for provider in (*self._wildcards, *self.left_out)
+        )
 
     def _make_route(self, model: str, *, explicit: bool) -> Route:
         deployments = []
@@ -244,25 +238,26 @@ class Snapshot:
         return Route(model, tuple(deployments), explicit=explicit, rules=rules)
 
 
-def build_snapshot(catalog: Catalog, kinds: Mapping[str, Kind]) -> Snapshot:
+def build_snapshot(catalog: Catalog, kinds: Mapping[str, Kind], prices: PriceBook | None = None) -> Snapshot:
     """Return `catalog` as a snapshot; raise CatalogInvalid with every fault."""
-    faults = catalog_faults(catalog, kinds)
+    faults = catalog_faults(catalog, kinds, prices)
     if faults:
         raise CatalogInvalid(tuple(faults))
-    return Snapshot(catalog, kinds)
+    return Snapshot(catalog, kinds, prices=prices)
 
 
-def normalise_base_url(api_base: str, kind: Kind) -> str:
-    """Return `api_base` without a trailing slash, and with the kind's version segment if it has none."""
-    base = api_base.rstrip("/")
-    if not kind.version_segment:
-        return base
-    path = urlsplit(base).path
-    if any(_is_version(segment) for segment in path.split("/")):
-        return base
-    return base + kind.version_segment
+def build_usable_snapshot(
+    catalog: Catalog,
+    kinds: Mapping[str, Kind],
+    before: Snapshot | None = None,
+    prices: PriceBook | None = None,
+) -> Snapshot:
+    """Return what can be served of `catalog` as a snapshot, whose `faults` name the rest.
 
-
-def _is_version(segment: str) -> bool:
-    # v1, v1beta, v2, v4alpha1 ...
-    return len(segment) > 1 and segment[0] == "v" and segment[1].isdigit()
+    `before` is the snapshot in force until now: see `usable_rows`.
+    """
+    faults = tuple(catalog_faults(catalog, kinds, prices))
+    usable = usable_rows(catalog, faults, None if before is None else before.catalog)
+    return Snapshot(
+        usable.catalog, kinds, faults=faults, kept=usable.kept, left_out=usable.left_out, prices=prices
+    )

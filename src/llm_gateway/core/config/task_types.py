@@ -20,7 +20,7 @@ class TaskType(msgspec.Struct, frozen=True, kw_only=True):
 
 def task_type_faults(task: TaskType) -> list[Fault]:
     """Return everything that is wrong with one task type."""
-    return [Fault("task type", task.name, field, message) for field, message in _faults(task)]
+    return [Fault("task type", task.name, field, message, task.id) for field, message in _faults(task)]
 
 
 def _faults(task: TaskType) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,10 @@ import msgspec
 from llm_gateway.core.ledger.usage import UsageSource
 
 # None of these structs can be part of a reference cycle, so the garbage collector skips them (gc=False).
+# Who says what a request cost: the provider in its reply, the price book, an administrator's price, or nobody.
+CostSource = Literal["provider", "catalog", "override", "none"]
+# By unit: the quantity, without the parts that are billed by units of their own, and its nano-USD.
+Breakdown = dict[str, tuple[int | float, int]]
 Outcome = Literal["ok", "error", "aborted", "interrupted", "rejected"]
 # What followed a failed attempt: another deployment, another model, the same deployment again, or the error for the
 # client, because nothing was left to try (`give_up`) or because the retry budget was spent (`over_budget`).
@@ -51,6 +55,7 @@ class AttemptEnded(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_fiel
     from the attempt's start to its first content; both are None when unknown. `status` is the provider's HTTP
     status, None if there was none. `reason` says why the attempt is not `ok`. `detail` is the gateway's own text
     and holds no secret, URL or text of a provider. Token counts are None when nothing was used, or none is known.
+    The fields from `cost_nano_usd` on mean what they mean in a `UsageRecord`, for this attempt alone.
     """
 
     request_id: str
@@ -72,9 +77,17 @@ class AttemptEnded(msgspec.Struct, frozen=True, kw_only=True, gc=False, tag_fiel
     cached_tokens: int | None = None
     reasoning_tokens: int | None = None
     usage_source: UsageSource | None = None
+    cache_write_tokens: int | None = None
+    cost_nano_usd: int | None = None
+    cost_source: CostSource | None = None
+    unpriced: str | None = None
+    cost_breakdown: Breakdown | None = None
+    price_version: str | None = None
+    served_tier: str | None = None
+    quantities: dict[str, int | float] | None = None
 
 
-class UsageRecord(msgspec.Struct, frozen=True, gc=False, tag_field="t", tag="end"):
+class UsageRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True, tag_field="t", tag="end"):
     """The single fact about a finished request.
 
     `created_at` and `attempt_started_at` (of the last attempt) are Unix microseconds, `*_ms` are milliseconds with
@@ -84,6 +97,14 @@ class UsageRecord(msgspec.Struct, frozen=True, gc=False, tag_field="t", tag="end
     it spent waiting for the last attempt's provider; `ttft_ms` is None unless content came. With `cache_hit` the
     reply came from the reply cache: `provider`, `upstream_model` and the tokens are those of the original request,
     and no provider was called. It is made by position, which is several times as fast as by name.
+
+    `cost_nano_usd` is the cost of all attempts; None = unknown, for the reason `unpriced`
+    (`core.pricing.cost.UnknownCost`), or nothing was used. `cost_breakdown` adds up to it. `price_version` names the
+    prices that applied. `cached_in_prompt` says that `cached_tokens` and `cache_write_tokens` are part of
+    `prompt_tokens`; None in records from before there were costs. `requested_tier` and `served_tier` are service
+    tiers. `tenant` to `tags` say on whose behalf the request was sent. `requests` is above 1 if the record stands for
+    several refused requests. `quantities` has what the provider stated beside tokens (`UsageDetails.quantities`), so
+    that the request can be priced again.
     """
 
     request_id: str
@@ -116,6 +137,26 @@ class UsageRecord(msgspec.Struct, frozen=True, gc=False, tag_field="t", tag="end
     cache_hit: bool = False
     # Not a column of the usage table: the last attempt's row has it. None = at `created_at`, to the millisecond.
     attempt_started_at: int | None = None
+    cache_write_tokens: int | None = None
+    cached_in_prompt: bool | None = None
+    cost_nano_usd: int | None = None
+    cost_source: CostSource | None = None
+    unpriced: str | None = None
+    cost_breakdown: Breakdown | None = None
+    price_version: str | None = None
+    requested_tier: str | None = None
+    served_tier: str | None = None
+    # As the client stated it; None = not stated, or it is no number.
+    temperature: float | None = None
+    tenant: str | None = None
+    project: str | None = None
+    agent: str | None = None
+    end_user: str | None = None
+    channel: str | None = None
+    soeid: str | None = None
+    tags: dict[str, str] | None = None
+    requests: int = 1
+    quantities: dict[str, int | float] | None = None
 
 
 def interrupted(begun: AttemptBegun) -> UsageRecord:
@@ -142,10 +183,16 @@ def interrupted(begun: AttemptBegun) -> UsageRecord:
     )
 
 
+def finished_at(record: UsageRecord) -> int:
+    """Return when the request ended, in Unix microseconds; PostgreSQL computes it as well, and rounds alike."""
+    return record.created_at + round(record.latency_ms * 1000)
+
+
 def last_attempt(record: UsageRecord) -> AttemptEnded | None:
     """Return the attempt that ended together with its request; None if the request had no attempt.
 
-    It is wrong for a last attempt that failed and has an `AttemptEnded` of its own, which then takes precedence.
+    It is wrong for a last attempt that has an `AttemptEnded` of its own, which then takes precedence: one that
+    failed, or one whose cost is not that of the request because an attempt before it had a cost, too.
     """
     if not record.attempts:
         return None
@@ -172,4 +219,12 @@ def last_attempt(record: UsageRecord) -> AttemptEnded | None:
         cached_tokens=record.cached_tokens,
         reasoning_tokens=record.reasoning_tokens,
         usage_source=record.usage_source,
+        cache_write_tokens=record.cache_write_tokens,
+        cost_nano_usd=record.cost_nano_usd,
+        cost_source=record.cost_source,
+        unpriced=record.unpriced,
+        cost_breakdown=record.cost_breakdown,
+        price_version=record.price_version,
+        served_tier=record.served_tier,
+        quantities=record.quantities,
     )

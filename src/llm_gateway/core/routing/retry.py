@@ -10,11 +10,23 @@ import msgspec
 # The client causes none of them.
 _PROVIDER_4XX = frozenset({401, 402, 408, 429})
 
+# - `connect`, `cut`, `timeout`, `protocol`: see `TransportError`.
+# - `proxy`: the operator's own proxy, which stands between the gateway and the provider, fails.
+# - `status`: the provider answered with an error status.
+# - `account`: the provider refuses the gateway's own account: its credit, its quota or its permissions.
+# - `unserved`: the provider has no such model or no such endpoint.
+# - `too_large`: the reply is larger than the gateway accepts.
+Reason = Literal[
+    "connect", "proxy", "cut", "timeout", "protocol", "status", "account", "unserved", "too_large"
+]
+# They say nothing about whether the deployment works.
+_NO_VERDICT: frozenset[Reason] = frozenset({"unserved", "too_large"})
+
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
     """Why an attempt failed."""
 
-    reason: Literal["connect", "cut", "timeout", "protocol", "status"]
+    reason: Reason
     # The provider's HTTP status, if it sent one.
     status: int | None = None
     # The wait that the provider asked for, in seconds.
@@ -24,8 +36,8 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_provider_failure(failure: Failure) -> bool:
-    """Return whether the provider caused the failure; the client causes most 4xx statuses."""
-    if failure.about is not None:
+    """Return whether the deployment is failing; the client causes most 4xx statuses."""
+    if failure.about is not None or failure.reason in _NO_VERDICT:
         return False
     status = failure.status
     if failure.reason != "status" or status is None:
@@ -86,6 +98,8 @@ class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
         """Return whether the request may be sent again, to any deployment."""
         if failure.reason == "cut":
             return self.retry_cut
+        if failure.reason == "unserved":
+            return True
         return is_provider_failure(failure)
 
     def backoff(self, retries: int, draw: float) -> float:

@@ -7,8 +7,7 @@ from typing import Final
 
 from llm_gateway.core.config.snapshot import Principal
 from llm_gateway.core.errors import RateLimited
-from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.flow.ports.limits import NOT_LIMITED, Limit, RateLimiter, Verdict
+from llm_gateway.flow.ports.limits import NOT_LIMITED, Demand, Limit, RateLimiter, Verdict
 
 # By far the most frequent time until the whole limit is free again: there was a request just now.
 _WHOLE_SECOND: Final = b"1000ms"
@@ -21,13 +20,22 @@ class RateLimit(Limit):
     request: a refused request is a request, too, and a client that keeps sending them is slowed down first.
     """
 
-    __slots__ = ("_hit", "_hit_nowait")
+    __slots__ = ("_full", "_hit", "_hit_nowait")
 
     def __init__(self, limiter: RateLimiter) -> None:
+        self._full = limiter.full
         self._hit = limiter.hit
         self._hit_nowait = limiter.hit_nowait
 
-    def reserve(self, account: Principal, _request: ModelRequest, /) -> Verdict | Awaitable[Verdict]:
+    def check(self, account: Principal, /) -> None:
+        credential = account.credential
+        if credential.rate_limit is None:
+            return
+        verdict = self._full(credential.id, credential.rate_limit)
+        if verdict is not None:
+            raise _rate_limited(verdict)
+
+    def reserve(self, account: Principal, _demand: Demand, /) -> Verdict | Awaitable[Verdict]:
         credential = account.credential
         limit = credential.rate_limit
         if limit is None:
@@ -49,22 +57,35 @@ class RateLimit(Limit):
 def _rate_limited(verdict: Verdict) -> RateLimited:
     limit = verdict.limit
     if limit == 0:
-        message = "This API key is blocked: its rate limit is 0 requests per second."
+        # Still 429, as documented for a limit of 0, but no client should wait for it.
+        error = RateLimited("This API key is blocked: its rate limit is 0 requests per second.")
+        error.waiting_helps = False
     else:
         message = f"Rate limit reached: {limit} requests per second for this API key. Try again shortly."
-    error = RateLimited(message, retry_after=max(verdict.retry_after, 1.0))
+        error = RateLimited(message, retry_after=max(verdict.retry_after, 1.0))
     error.headers = rate_limit_headers(verdict)
     return error
 
 
 def rate_limit_headers(verdict: Verdict) -> tuple[tuple[bytes, bytes], ...]:
-    """Return OpenAI's x-ratelimit-* headers."""
-    after = verdict.reset_after
-    return (
-        (b"x-ratelimit-limit-requests", b"%d" % verdict.limit),
-        (b"x-ratelimit-remaining-requests", b"%d" % verdict.remaining),
-        (
-            b"x-ratelimit-reset-requests",
-            _WHOLE_SECOND if after == 1.0 else b"%dms" % max(round(after * 1000), 0),
-        ),
-    )
+    """Return OpenAI's x-ratelimit-* headers of an allowed request, or of a refused one."""
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    if verdict.limit or not verdict.allowed:
+        after = verdict.reset_after
+        headers = (
+            (b"x-ratelimit-limit-requests", b"%d" % verdict.limit),
+            (b"x-ratelimit-remaining-requests", b"%d" % verdict.remaining),
+            (b"x-ratelimit-reset-requests", _WHOLE_SECOND if after == 1.0 else _milliseconds(after)),
+        )
+    if verdict.tokens is not None:
+        limit, remaining, after = verdict.tokens
+        headers += (
+            (b"x-ratelimit-limit-tokens", b"%d" % limit),
+            (b"x-ratelimit-remaining-tokens", b"%d" % remaining),
+            (b"x-ratelimit-reset-tokens", _milliseconds(after)),
+        )
+    return headers
+
+
+def _milliseconds(seconds: float) -> bytes:
+    return b"%dms" % max(round(seconds * 1000), 0)

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Awaitable, Sequence
 
 import msgspec
 
 from llm_gateway.core.config.snapshot import Principal
 from llm_gateway.core.ledger.records import UsageRecord
-from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.flow.ports.limits import NOT_LIMITED, NOTHING_HELD, Limit, Reservation, Verdict
+from llm_gateway.flow.ports.limits import (
+    NOT_LIMITED,
+    NOTHING_HELD,
+    Demand,
+    Limit,
+    Reservation,
+    Room,
+    Verdict,
+)
 
 
 def all_of(*limits: Limit) -> Limit:
@@ -20,7 +28,7 @@ def all_of(*limits: Limit) -> Limit:
 class _AllOf(Limit):
     """Limits that are reserved in order; when one refuses or fails, those before it are released.
 
-    The verdict is that of the first limit which applies: replies show it in their headers.
+    The verdict shows the limit on requests and the limit on tokens that are nearest to their ends.
     """
 
     __slots__ = ("_limits",)
@@ -28,13 +36,17 @@ class _AllOf(Limit):
     def __init__(self, limits: Sequence[Limit]) -> None:
         self._limits = tuple(limits)
 
-    def reserve(self, account: Principal, request: ModelRequest, /) -> Verdict | Awaitable[Verdict]:
+    def check(self, account: Principal, /) -> None:
+        for limit in self._limits:
+            limit.check(account)
+
+    def reserve(self, account: Principal, demand: Demand, /) -> Verdict | Awaitable[Verdict]:
         verdicts: list[Verdict] = []
         try:
             for position, limit in enumerate(self._limits):
-                answer = limit.reserve(account, request)
+                answer = limit.reserve(account, demand)
                 if not isinstance(answer, Verdict):
-                    return self._reserve_later(verdicts, answer, position + 1, account, request)
+                    return self._reserve_later(verdicts, answer, position + 1, account, demand)
                 verdicts.append(answer)
         except BaseException:
             _release(verdicts)
@@ -47,13 +59,13 @@ class _AllOf(Limit):
         waiting: Awaitable[Verdict],
         position: int,
         account: Principal,
-        request: ModelRequest,
+        demand: Demand,
     ) -> Verdict:
         """Go on at the first limit that has to be waited for; those from `position` come after it."""
         try:
             verdicts.append(await waiting)
             for limit in self._limits[position:]:
-                answer = limit.reserve(account, request)
+                answer = limit.reserve(account, demand)
                 verdicts.append(answer if isinstance(answer, Verdict) else await answer)
         except BaseException:
             _release(verdicts)
@@ -79,11 +91,25 @@ class _Reservations(Reservation):
 
 
 def _together(verdicts: Sequence[Verdict]) -> Verdict:
-    shown = next((verdict for verdict in verdicts if verdict is not NOT_LIMITED), NOT_LIMITED)
+    applying = [verdict for verdict in verdicts if verdict is not NOT_LIMITED]
+    if len(applying) < 2:
+        return applying[0] if applying else NOT_LIMITED
+    shown = min(applying, key=_requests_left)
     held = [verdict.reservation for verdict in verdicts if verdict.reservation is not NOTHING_HELD]
-    if not held:
-        return shown
-    return msgspec.structs.replace(shown, reservation=held[0] if len(held) == 1 else _Reservations(held))
+    reservation: Reservation = NOTHING_HELD
+    if held:
+        reservation = held[0] if len(held) == 1 else _Reservations(held)
+    rooms = [verdict.tokens for verdict in applying if verdict.tokens is not None]
+    tokens = min(rooms, key=_tokens_left, default=None)
+    return msgspec.structs.replace(shown, reservation=reservation, tokens=tokens)
+
+
+def _requests_left(verdict: Verdict) -> float:
+    return verdict.remaining if verdict.limit else math.inf
+
+
+def _tokens_left(room: Room) -> int:
+    return room.remaining
 
 
 def _release(verdicts: Sequence[Verdict]) -> None:

@@ -1,4 +1,4 @@
-"""Loads, builds and swaps configurations: the newest valid one is in force, otherwise the last good one."""
+"""Loads, builds and swaps configurations: of the newest one, every row that is valid is in force."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import msgspec
 
 from llm_gateway.core.config.catalog import Catalog
 from llm_gateway.core.config.providers import Kind
-from llm_gateway.core.config.snapshot import CatalogInvalid, Snapshot, build_snapshot
+from llm_gateway.core.config.snapshot import Snapshot, build_usable_snapshot
 from llm_gateway.core.errors import GatewayError
+from llm_gateway.core.pricing.price_book import PriceBook
 from llm_gateway.flow.config.rows.store import LastGoodStore
-from llm_gateway.flow.ports.catalog import CatalogSource
+from llm_gateway.flow.ports.catalog import CatalogSource, StoreUnavailable
 from llm_gateway.flow.ports.clock import Clock
-from llm_gateway.flow.ports.listeners import ConfigRejection, ReloadListener
+from llm_gateway.flow.ports.listeners import ConfigRejection, ReloadListener, notify
 from llm_gateway.flow.ports.workers import WorkerRegistry
 
 # How long an admin's answer waits for the other workers of this machine, and how often it checks; seconds.
@@ -32,10 +33,10 @@ class ConfigStatus(msgspec.Struct, frozen=True, kw_only=True):
     # In force here; None before the first load.
     version: int | None = None
     loaded_at: int | None = None
-    # Where the configuration in force was read from; the file in DATA_DIR when the database could not be read, or
-    # held nothing valid, at the start. None before the first load.
+    # Where the configuration in force was read from; the file in DATA_DIR when the database could not be read at the
+    # start. None before the first load.
     source: ConfigOrigin | None = None
-    # The newest stored catalog, when it is not valid: the one in force is older.
+    # The faulty rows of the catalog in force: they are not served as they are stored.
     refused: ConfigRejection | None = None
     # Why the last load failed, None when it did not.
     error: str | None = None
@@ -63,17 +64,19 @@ class Reloader:
         worker_registry: WorkerRegistry,
         last_good: LastGoodStore,
         clock: Clock,
+        prices: PriceBook | None = None,
         listener: ReloadListener | None = None,
         barrier_timeout: float = BARRIER_TIMEOUT,
     ) -> None:
         """Load from `source`, announce versions in `worker_registry`, save good catalogs in `last_good`.
 
-        `barrier_timeout` is in seconds.
+        Deployments get their prices from `prices`; without it they have none. `barrier_timeout` is in seconds.
         """
         self._barrier_timeout = barrier_timeout
         self._holder = holder
         self._source = source
         self._kinds = kinds
+        self.prices = prices
         self._worker_registry = worker_registry
         self._last_good = last_good
         self._clock = clock
@@ -82,8 +85,11 @@ class Reloader:
         self._next: asyncio.Task[None] | None = None
         # The running load and the one queued behind it: they may outlive their callers.
         self._loads: set[asyncio.Task[None]] = set()
-        # The version of the catalog that was judged last, served or refused.
-        self._judged: int | None = None
+        # The version of the catalog that was loaded last.
+        self._loaded: int | None = None
+        # Why a catalog older than the one in force was refused, and its version.
+        self._went_back: StoreUnavailable | None = None
+        self._went_back_to: int | None = None
 
     @property
     def status(self) -> ConfigStatus:
@@ -95,40 +101,42 @@ class Reloader:
         """Return the configuration in force here, None while there is none."""
         return self._holder.current
 
-    async def start(self) -> None:
-        """Load for the first time; fall back to the last good catalog when the database gives nothing valid.
+    @property
+    def went_back(self) -> str | None:
+        """Return why the catalog that is stored is refused: it is older than the one in force; None if it is not."""
+        return None if self._went_back is None else self._went_back.message
 
-        Raises what the source raised (StoreUnavailable, say) when there is no last good catalog either. A rejected
-        catalog without one leaves no configuration in force, and says why in `status`.
+    async def start(self) -> None:
+        """Load for the first time; fall back to the last good catalog when the database cannot be read.
+
+        Raises what the source raised (StoreUnavailable, say) when there is no last good catalog either.
         """
-        failure: Exception | None = None
+        last_good = await self._last_good.load()
         try:
             await self.reload()
-        except Exception as error:  # noqa: BLE001 - raised again below, unless the last good catalog can be served
-            failure = error
-        if self._holder.status.version is not None:
+        except Exception:
+            if last_good is None:
+                raise
+            await self._serve_last_good(last_good)
             return
-        if not await self._serve_last_good() and failure is not None:
-            raise failure
+        version = self._holder.status.version or 0
+        if last_good is not None and version < last_good.version:
+            notify(self._listener.went_back, version, last_good.version)
 
-    async def _serve_last_good(self) -> bool:
-        before, judged = self._holder.status, self._judged
-        last_good = await self._last_good.load()
-        if last_good is None or not await self._serve_if_valid(last_good):
-            self._holder.status = before
-            return False
-        # What is wrong with the database still shows, and its catalog is judged again only when it changes.
-        self._judged = judged
+    async def _serve_last_good(self, last_good: Catalog) -> None:
+        error, loaded = self._holder.status.error, self._loaded
+        await self._serve(last_good)
+        # What is wrong with the database still shows, and its catalog is loaded once it can be.
+        self._loaded = loaded
         self._holder.status = msgspec.structs.replace(
-            self._holder.status, source="last_good_file", refused=before.refused, error=before.error
+            self._holder.status, source="last_good_file", error=error
         )
-        return True
 
     async def reload(self) -> ConfigStatus:
-        """Read the catalog, which is at least as new as this call, and serve it if it is valid.
+        """Read the catalog, which is at least as new as this call, and serve what is valid of it.
 
-        Returns the status, in which a refused catalog shows. Raises what the source raises; the configuration
-        in force stays then.
+        Returns the status, in which faulty rows show. Raises what the source raises; the configuration in force
+        stays then.
         """
         if self._next is None:
             self._next = asyncio.get_running_loop().create_task(self._load_next())
@@ -139,11 +147,28 @@ class Reloader:
         return self._holder.status
 
     async def reload_if_newer(self, version: int | None = None) -> None:
-        """Reload if `version` (the stored one when None) is not the one that was judged last."""
+        """Reload if `version` (the stored one when None) is not the one that was loaded last."""
         if version is None:
             version = await self._source.version()
-        if version != self._judged:
+        if version == self._went_back_to and self._went_back is not None:
+            # Known, without reading all of it again.
+            raise self._went_back
+        if version != self._loaded or self._went_back is not None:
             await self.reload()
+
+    def check_version(self, version: int) -> None:
+        """Raise StoreUnavailable when the stored `version` is older than the one in force: a backup was restored.
+
+        What a restored backup brings back, such as a key that was disabled since, is served after a restart only.
+        """
+        current = self._holder.current
+        if current is not None and version < current.version:
+            raise StoreUnavailable(
+                f"The database went back from configuration version {current.version} to {version}, as when a "
+                "backup is restored: later changes, such as disabled keys, are not in it. The configuration in "
+                "force stays, and nothing is changed in the database. Restart the gateway to serve what the "
+                "database holds now (docs/how-to/back-up-and-restore.md)"
+            )
 
     async def close(self) -> None:
         """Cancel the loads whose callers are gone, so that the source can be closed."""
@@ -174,35 +199,50 @@ class Reloader:
             self._next = None
             try:
                 catalog = await self._source.load()
+                self._check_loaded(catalog.version)
             except Exception as error:
                 self._note_failure(error)
                 raise
-            await self._serve_if_valid(catalog)
+            await self._serve(catalog)
 
-    async def _serve_if_valid(self, catalog: Catalog) -> bool:
-        self._judged = catalog.version
+    def _check_loaded(self, version: int) -> None:
+        self._went_back = self._went_back_to = None
         try:
-            # Pure computation, but a tenth of a second of it for ten thousand rows.
-            snapshot = await asyncio.to_thread(build_snapshot, catalog, self._kinds)
-        except CatalogInvalid as invalid:
-            refusal = ConfigRejection(
-                version=catalog.version, faults=invalid.faults, at=self._clock.unix_us()
-            )
-            self._holder.status = msgspec.structs.replace(self._holder.status, refused=refusal, error=None)
-            self._listener.refused(refusal)
-            return False
+            self.check_version(version)
+        except StoreUnavailable as error:
+            self._went_back, self._went_back_to = error, version
+            raise
+
+    async def _serve(self, catalog: Catalog) -> None:
+        snapshot = await self._build(catalog, self._holder.current)
+        if snapshot.faults and self._holder.current is None:
+            # At a start, what a faulty row was before is known from the file alone.
+            last_good = await self._last_good.load()
+            if last_good is not None:
+                snapshot = await self._build(catalog, await self._build(last_good, None))
         self._swap(catalog, snapshot)
-        return True
+
+    async def _build(self, catalog: Catalog, before: Snapshot | None) -> Snapshot:
+        # Pure computation, but a tenth of a second of it for ten thousand rows.
+        return await asyncio.to_thread(build_usable_snapshot, catalog, self._kinds, before, self.prices)
 
     def _swap(self, catalog: Catalog, snapshot: Snapshot) -> None:
-        self._judged = snapshot.version
+        self._loaded = snapshot.version
         self._holder.current = snapshot
+        now = self._clock.unix_us()
+        refused = None
+        if snapshot.faults:
+            refused = ConfigRejection(
+                version=snapshot.version, faults=snapshot.faults, kept=snapshot.kept, at=now
+            )
         self._holder.status = ConfigStatus(
-            version=snapshot.version, loaded_at=self._clock.unix_us(), source="database"
+            version=snapshot.version, loaded_at=now, source="database", refused=refused
         )
         self._worker_registry.publish_version(snapshot.version)
-        self._last_good.save(catalog)
-        self._listener.swapped(snapshot)
+        self._last_good.save(catalog, snapshot.faults)
+        notify(self._listener.swapped, snapshot)
+        if refused is not None:
+            notify(self._listener.refused, refused)
 
     def _forget(self, load: asyncio.Task[None]) -> None:
         self._loads.discard(load)
@@ -217,4 +257,4 @@ class Reloader:
         # Only our own errors have texts that are known to hold no secret.
         reason = error.message if isinstance(error, GatewayError) else f"unexpected {type(error).__name__}"
         self._holder.status = msgspec.structs.replace(self._holder.status, error=reason)
-        self._listener.failed(reason)
+        notify(self._listener.failed, reason)

@@ -12,9 +12,21 @@ from typing import Literal
 from llm_gateway.core.config.models import Strategy
 from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.routing.circuit_breaker import State
+from llm_gateway.flow.explain.prices import ShownPrices
 
 Role = Literal["asked", "fallback", "context_fallback", "policy_fallback"]
-Reason = Literal["disabled", "drained", "endpoint", "not_mapped", "breaker_open"]
+Reason = Literal[
+    "disabled",
+    "drained",
+    "endpoint",
+    "not_mapped",
+    "breaker_open",
+    "faulty",
+    "unserved",
+    "not_listed",
+    # The credential requires known prices.
+    "not_priced",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +53,7 @@ class ExplainedCandidate:
     breaker: State
     trial_in: float = field(metadata={"description": "Seconds until an open breaker allows a trial."})
     in_flight: int = field(metadata={"description": "Attempts in flight in the worker that answers."})
+    prices: ShownPrices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,5 +151,3 @@ class Explanation:
     rate_limit: int | None = field(
         metadata={"description": "The credential's requests per second; null = no limit."}
     )
-    price: None = None
-    price_note: str = "not priced yet"

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import msgspec
 
 from llm_gateway.core.config.credentials import Credential
-from llm_gateway.core.config.snapshot import EnabledProvider, Principal, Route, Snapshot
+from llm_gateway.core.config.deployments import EnabledProvider
+from llm_gateway.core.config.snapshot import Principal, Route, Snapshot
 from llm_gateway.core.errors import BadRequest, GatewayError, NotFound, Unauthenticated
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.routing.retry import RetryPolicy
@@ -24,8 +25,9 @@ from llm_gateway.flow.explain.answer import (
     Reason,
     Role,
 )
+from llm_gateway.flow.explain.prices import shown_prices
 from llm_gateway.flow.gateway import Gateway, Options
-from llm_gateway.flow.request.admission import ANONYMOUS, authorise, current_snapshot
+from llm_gateway.flow.request.admission import authorise, current_snapshot, refuse_disabled_owner
 from llm_gateway.flow.request.pipeline import strip_prefix
 from llm_gateway.flow.request.recovery import policy_of
 from llm_gateway.flow.routing.plan import affinity_of, fallback_route, find_route, make_plan, task_routes
@@ -48,7 +50,7 @@ def explain(gateway: Gateway, question: Question) -> Explanation:
 
 def _account(snapshot: Snapshot, wanted: int | str | None) -> Principal:
     if wanted is None:
-        return ANONYMOUS
+        return snapshot.anonymous
     for account in snapshot.accounts.values():
         if wanted in {account.credential.id, account.credential.name}:
             return account
@@ -78,6 +80,8 @@ class _Explainer:
         # A copy, so that live requests are not affected.
         self._selector: Selector = gateway.selector.copy()
         self._now = gateway.clock.monotonic()
+        # As a request says when it came.
+        self._created = gateway.clock.unix_us() // 1_000_000
         self._headers = [
             (name.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace"))
             for name, value in question.headers.items()
@@ -88,6 +92,10 @@ class _Explainer:
             for name, value in values.items()
             if value is not None
         }
+
+    @property
+    def _created_us(self) -> int:
+        return self._created * 1_000_000
 
     def explanation(self) -> Explanation:
         question, credential = self._question, self._account.credential
@@ -133,14 +141,18 @@ class _Explainer:
             return [strip_prefix(question.model, self._options.provider_suffix)], None
         if question.task_type not in self._snapshot.task_types:
             raise NotFound(f"There is no task type {question.task_type!r}.")
-        routes = task_routes(self._snapshot, self._account, question.task_type, question.endpoint)
+        routes = task_routes(
+            self._snapshot, self._account, question.task_type, question.endpoint, self._created_us
+        )
         models = [route.model for route in routes]
         return models, tuple(models[1:])
 
-    @staticmethod
-    def _admit(credential: Credential) -> None:
+    def _admit(self, credential: Credential) -> None:
         if not credential.is_enabled:
             raise Unauthenticated("The credential is disabled.")
+        if credential.expires_at is not None and credential.expires_at <= self._created_us:
+            raise Unauthenticated("The credential has expired.", code="expired_api_key")
+        refuse_disabled_owner(self._account)
 
     def _requested_route(self, model: str | None) -> Route:
         if model is None:
@@ -159,6 +171,7 @@ class _Explainer:
             stream=False,
             wants_usage=False,
             fields=self._fields,
+            created=self._created,
         )
         plan = make_plan(
             self._selector, self._snapshot, self._account, route, request, self._headers, fallbacks=fallbacks
@@ -194,13 +207,30 @@ class _Explainer:
             model, (), explicit=False, rules=self._snapshot.models.get(model)
         )
         rules = route.rules
-        _, candidate_set = self._selector.look_up(route.answering(endpoint), self._snapshot)
+        able = route.answering(endpoint)
+        whole = able.priced(self._created_us) if self._account.requires_pricing else able
+        unserved = self._selector.unserved
+        _, candidate_set = self._selector.look_up(
+            unserved.served(whole, endpoint, self._snapshot, self._now), self._snapshot
+        )
+        known = {candidate.deployment.key for candidate in candidate_set.candidates}
+        absences = unserved.absences(whole, endpoint, self._snapshot, self._now)
         panic = candidate_set.in_panic(self._now)
         left_out, not_mapped = self._omitted(model, rules.weights)
         left_out += [
             OmittedProvider(provider=candidate.deployment.provider_key, reason="breaker_open")
             for candidate in candidate_set.candidates
             if not panic and not candidate.breaker.allows(self._now)
+        ]
+        left_out += [
+            OmittedProvider(provider=deployment.provider_key, reason=absences[deployment.key])
+            for deployment in whole.deployments
+            if deployment.key not in known and deployment.key in absences
+        ]
+        left_out += [
+            OmittedProvider(provider=deployment.provider_key, reason="not_priced")
+            for deployment in able.deployments
+            if deployment.key not in whole.keys
         ]
         common = None if rules.affinity is None else affinity_of(rules.affinity, self._fields, self._headers)
         return ExplainedRoute(
@@ -219,18 +249,19 @@ class _Explainer:
     def _skip_reason(self, model: str) -> str | None:
         if model not in self._account.models:
             return "the credential may not use this model"
-        if fallback_route(self._snapshot, self._account, model, self._question.endpoint) is None:
+        endpoint = self._question.endpoint
+        if fallback_route(self._snapshot, self._account, model, endpoint, self._created_us) is None:
             return "no available provider supports this model and endpoint"
         return None
 
     def _omitted(self, model: str, weights: Mapping[str, int]) -> tuple[list[OmittedProvider], int]:
         found: list[OmittedProvider] = []
         unmapped: list[OmittedProvider] = []
-        providers = [(each, True) for each in self._snapshot.providers]
-        providers += [(each, False) for each in self._snapshot.disabled]
+        providers = [(each, self._reason(each, weights)) for each in self._snapshot.providers]
+        providers += [(each, "disabled") for each in self._snapshot.disabled]
+        providers += [(each, "faulty") for each in self._snapshot.left_out]
         count = 0
-        for serving, is_enabled in providers:
-            reason = self._reason(serving, weights) if is_enabled else "disabled"
+        for serving, reason in providers:
             if serving.upstream_model(model) is None:
                 count += 1
                 if len(unmapped) < _UNMAPPED_LIMIT:
@@ -257,4 +288,5 @@ class _Explainer:
             breaker=candidate.breaker.state(self._now),
             trial_in=round(candidate.breaker.trial_in(self._now), 3),
             in_flight=candidate.state.in_flight,
+            prices=shown_prices(self._snapshot, deployment.prices, self._created_us),
         )

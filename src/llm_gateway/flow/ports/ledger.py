@@ -1,11 +1,14 @@
-"""Where facts about requests go, and how tokens are counted."""
+"""Where facts about requests go, how they are traced, and how tokens are counted."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord
+from llm_gateway.core.ledger.telemetry import TelemetryEvent
+from llm_gateway.core.model_request import ModelRequest
 
 
 class Journal(Protocol):
@@ -21,6 +24,20 @@ class Journal(Protocol):
         """Record the end of a request. Never raises."""
 
 
+class EventJournal(Protocol):
+    """Keeps what clients report of themselves, as a journal does."""
+
+    def event(self, event: TelemetryEvent) -> None:
+        """Record an event. Never raises."""
+
+
+class RefusalLog(Protocol):
+    """Keeps refused requests, of which there may be any number."""
+
+    def add(self, record: UsageRecord) -> None:
+        """Take note of a refused request; it may be kept together with others like it. Never raises."""
+
+
 class Observer(Protocol):
     """Is told of every finished request and failed attempt: metrics, access log."""
 
@@ -31,20 +48,44 @@ class Observer(Protocol):
         """Take note of an attempt that failed because of its provider. Must neither block nor raise."""
 
 
+class Tracer(Protocol):
+    """Follows requests and their attempts; the same object observes how they end. No method blocks or raises."""
+
+    def begin(
+        self, request_id: str, method: str, path: str, created_at: int, headers: Sequence[tuple[bytes, bytes]]
+    ) -> None:
+        """Take note of a request, created at Unix microseconds, and of the trace that its headers name."""
+
+    def attempt(
+        self,
+        request_id: str,
+        number: int,
+        started_at: int,
+        request: ModelRequest,
+        deployment: Deployment,
+        forwarded: Mapping[str, str],
+    ) -> Mapping[str, str]:
+        """Return `forwarded` with the trace headers for an attempt that began at `started_at`, Unix microseconds.
+
+        Attempts are numbered from 1. One of which nothing was sent may be followed by another of the same number.
+        """
+
+
 class RecordsRejected(Exception):
     """The usage store is there, but rejects these values: the same values will be rejected again."""
 
 
 class UsageStore(Protocol):
-    """Where usage records and attempts end up: the database's usage tables."""
+    """Where usage records, attempts and events end up: tables of the database."""
 
     async def upsert(self, facts: Sequence[bytes]) -> None:
         """Store all of `facts` or, when it raises, none.
 
-        Each is a line of the journal: a `UsageRecord` or an `AttemptEnded` as JSON. The last attempt of a record is
-        stored with it (see `core.ledger.records.last_attempt`), unless the attempt has a fact of its own.
+        Each is a line of the journal: a `UsageRecord`, an `AttemptEnded` or a `TelemetryEvent` as JSON. The last
+        attempt of a record is stored with it (see `core.ledger.records.last_attempt`), unless the attempt has a fact
+        of its own.
 
-        Idempotent by `request_id`, and by attempt: a stored row stays, except that a true end replaces
+        Idempotent by `request_id`, by attempt, and by `event_id`: a stored row stays, except that a true end replaces
         `interrupted`; one call may carry the same id twice. Raises RecordsRejected when the values themselves are
         rejected (not such JSON, out of range, a text that cannot be stored); every other exception is taken as an
         outage, after which the same facts come again. The implementation sets its own time limit.

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Final, Protocol
+from collections.abc import Awaitable, Sequence
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
+from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.config.snapshot import Principal
 from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.core.model_request import ModelRequest
+from llm_gateway.flow.ports.dialect import NO_ATTRIBUTION, Attribution
+
+
+class Demand(msgspec.Struct, gc=False):
+    """What one request is about to use, as far as that is known before a provider is called."""
+
+    request: ModelRequest
+    # Of the request: Unix microseconds.
+    created_at: int
+    request_bytes: int = 0
+    attribution: Attribution = NO_ATTRIBUTION
+    # The first one that would be called; its prices are the ones to reckon with.
+    deployment: Deployment | None = None
+    # All that may serve it without falling back to another model.
+    deployments: Sequence[Deployment] = ()
 
 
 class Reservation(Protocol):
@@ -40,8 +56,19 @@ class _NothingHeld(Reservation):
 NOTHING_HELD: Final[Reservation] = _NothingHeld()
 
 
+class Room(NamedTuple):
+    """What a request leaves of the limit that it brings nearest to its end; seconds until all of it is free again."""
+
+    limit: int
+    remaining: int
+    reset_after: float
+
+
 class Verdict(msgspec.Struct, frozen=True, gc=False):
-    """What a limit says of one request; times are seconds from now."""
+    """What a limit says of one request; times are seconds from now.
+
+    An allowed request with `limit` 0 has no limit on requests to show.
+    """
 
     allowed: bool
     limit: int
@@ -52,6 +79,8 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     # Until the whole limit is free again.
     reset_after: float
     reservation: Reservation = NOTHING_HELD
+    # None = no limit on tokens applies.
+    tokens: Room | None = None
 
 
 # The account has no limit of this sort.
@@ -61,7 +90,13 @@ NOT_LIMITED: Final = Verdict(allowed=True, limit=0, remaining=0, retry_after=0.0
 class Limit(Protocol):
     """One limit, or several that are reserved together."""
 
-    def reserve(self, account: Principal, request: ModelRequest, /) -> Verdict | Awaitable[Verdict]:
+    def check(self, account: Principal, /) -> None:
+        """Raise GatewayError if the limit is reached already, as far as that can be told at once; reserve nothing.
+
+        Asked before work on a large body is done. A request that passes may still be refused by `reserve`.
+        """
+
+    def reserve(self, account: Principal, demand: Demand, /) -> Verdict | Awaitable[Verdict]:
         """Reserve what the request may use; NOT_LIMITED if the limit does not apply to the account.
 
         Returns the verdict itself where nothing has to be waited for, and an awaitable otherwise, which the caller
@@ -78,3 +113,9 @@ class RateLimiter(Protocol):
 
     def hit_nowait(self, credential_id: int, limit: int) -> Verdict | None:
         """Do as `hit` does without waiting; return None, with nothing taken, if it would have to wait."""
+
+    def full(self, credential_id: int, limit: int) -> Verdict | None:
+        """Return the verdict that `hit` would refuse a request with now; None if it would not, or may not.
+
+        Takes nothing and never waits: where only a shared store knows, the answer is None.
+        """

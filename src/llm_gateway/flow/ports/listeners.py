@@ -1,8 +1,13 @@
-"""Listeners to configuration reloads and provider tests, such as the log."""
+"""Listeners to configuration reloads and provider tests, such as the log, and how listeners and observers are called.
+
+What listens never fails what it listens to: a request is answered although a metric could not be counted.
+"""
 
 from __future__ import annotations
 
-from typing import Protocol
+import logging
+from collections.abc import Callable
+from typing import ParamSpec, Protocol
 
 import msgspec
 
@@ -10,12 +15,43 @@ from llm_gateway.core.config.faults import Fault
 from llm_gateway.core.config.snapshot import Snapshot
 from llm_gateway.core.ledger.usage import Usage
 
+_P = ParamSpec("_P")
+# Names this module: handlers forward it to the log.
+_logger = logging.getLogger(__name__)
+
+
+def notify(listener: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
+    """Call a listener; log its exception and go on."""
+    try:
+        listener(*args, **kwargs)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is not the caller's
+        listener_failed(listener, error, *args)
+
+
+def listener_failed(listener: Callable[..., object], error: Exception, *args: object) -> None:
+    """Log the error that a listener raised; for callers to whom `notify` would be a frame too many.
+
+    If `args`, with which it was called, begin with a fact about a request, the message carries the request's id.
+    """
+    name = getattr(listener, "__qualname__", repr(listener))
+    request_id = getattr(args[0], "request_id", None) if args else None
+    if request_id is None:
+        _logger.error("%s failed", name, exc_info=error)
+    else:
+        _logger.error(
+            "%s failed on request %s", name, request_id, exc_info=error, extra={"request_id": request_id}
+        )
+
 
 class ConfigRejection(msgspec.Struct, frozen=True, kw_only=True):
-    """A stored catalog that is invalid, with every reason; `at` is in Unix microseconds."""
+    """The faulty rows of a stored catalog, with every reason; `at` is in Unix microseconds.
+
+    Those in `kept` stay as they were; the others are left out, and credentials are refused.
+    """
 
     version: int
     faults: tuple[Fault, ...]
+    kept: tuple[str, ...] = ()
     at: int
 
 
@@ -26,10 +62,13 @@ class ReloadListener:
         """`snapshot` is in force now."""
 
     def refused(self, refusal: ConfigRejection) -> None:
-        """The stored catalog is invalid; called once for each version."""
+        """Some rows of the catalog in force are faulty; called once for each version, after `swapped`."""
 
     def failed(self, reason: str) -> None:
         """The catalog could not be loaded."""
+
+    def went_back(self, version: int, before: int) -> None:
+        """The catalog that a start found has `version`, older than `before`, which was in force here last."""
 
 
 class ProviderTest(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,14 +16,22 @@ class TransportError(Exception):
     `kind` is one of:
 
     - `connect`: no connection (refused, DNS, TLS); nothing was sent.
+    - `proxy`: the operator's proxy cannot be reached, or refuses; the provider has no part in it.
     - `cut`: the connection closed before the end of the reply.
     - `timeout`: the time limit passed.
     - `protocol`: the reply is not valid HTTP, or exceeds a size limit.
     """
 
-    def __init__(self, kind: Literal["connect", "cut", "timeout", "protocol"], message: str) -> None:
+    def __init__(self, kind: Literal["connect", "proxy", "cut", "timeout", "protocol"], message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+
+class OversizedReply(TransportError):
+    """The body of a reply is over the limit; `kind` is `protocol`."""
+
+    def __init__(self) -> None:
+        super().__init__("protocol", "the provider's reply is too large")
 
 
 class UpstreamReply(Protocol):
@@ -42,7 +50,7 @@ class UpstreamReply(Protocol):
         """
 
     async def read_all(self, limit: int, timeout: float) -> bytes:
-        """Return the whole body within `timeout` seconds; raise TransportError `protocol` above `limit` bytes."""
+        """Return the whole body within `timeout` seconds; raise OversizedReply above `limit` bytes."""
 
     async def relay(self, take: Callable[[bytes], bool], patience: float) -> None:
         """Pass each piece of the body to `take` as it arrives, until `take` returns False or raises.
@@ -79,6 +87,9 @@ class AccessTokens(Protocol):
         self, provider_id: int, grant: ClientCredentials, secret: Secret, timeout: float
     ) -> Secret:
         """Return a token that is still valid for some time; raise TransportError."""
+
+    def secrets(self, provider_id: int) -> tuple[Secret, ...]:
+        """Return the client secrets and tokens of a provider, also former ones, so that none of them is shown."""
 
     def forget(self, provider_id: int, token: Secret) -> None:
         """Discard a token that the provider rejected; the next call obtains a new one."""

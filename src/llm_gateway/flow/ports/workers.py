@@ -1,8 +1,10 @@
-"""The registry of the workers on one machine."""
+"""The workers on one machine: their registry, and the level of their logs."""
 
 from __future__ import annotations
 
 from typing import Protocol
+
+from llm_gateway.core.log_levels import LogLevel
 
 
 class WorkerRegistry(Protocol):
@@ -28,3 +30,16 @@ class WorkerRegistry(Protocol):
 
     def active(self) -> int:
         """Return the number of requests in flight on this machine."""
+
+
+class LogLevelSwitch(Protocol):
+    """The level of the logs of all workers on one machine, until they end."""
+
+    # What the settings say.
+    default: LogLevel
+
+    def level(self) -> LogLevel:
+        """Return the level in force."""
+
+    def set(self, level: LogLevel | None) -> None:
+        """Put `level` in force in every worker within a second; None = what the settings say."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Literal, NamedTuple
 
 import msgspec
 
-from llm_gateway.core.config.snapshot import EnabledProvider, Snapshot
+from llm_gateway.core.config.deployments import EnabledProvider
+from llm_gateway.core.config.snapshot import Snapshot
 from llm_gateway.flow.gateway import Gateway
+from llm_gateway.flow.ports.listeners import notify
 from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.wire.errors import BadReply
+from llm_gateway.wire.model_lists import has_more_pages
 
 _TIMEOUT = 5.0
 _LIST_LIMIT = 8 * 1024 * 1024
@@ -20,7 +24,11 @@ _TICK = 1.0
 # The time between two probes varies at random by this share, up or down.
 _JITTER = 0.1
 
-# Called with a provider's key, and whether the provider returned its model list.
+# Answers of providers that have no model list, do not show it to this key, or are asked too often: they work, and
+# what they say of their list says nothing about their replies.
+_NO_LIST = frozenset({400, 403, 404, 405, 410, 429, 501})
+
+# Called with a provider's key, and whether it returned its model list; not called if it answered that it has none.
 OnAnswer = Callable[[str, bool], None]
 
 
@@ -33,6 +41,29 @@ class Probe(msgspec.Struct, frozen=True, kw_only=True):
     checked_at: int
     error: str | None
     models: tuple[str, ...]
+
+
+def probe_fields(probe: Probe) -> dict[str, object]:
+    """Return a probe as clients see it."""
+    checked = datetime.fromtimestamp(probe.checked_at / 1e6, UTC)
+    return {
+        "status": probe.status,
+        "latency_ms": probe.latency_ms,
+        "checked_at": checked.isoformat().replace("+00:00", "Z"),
+        "error": probe.error,
+    }
+
+
+class _Listing(NamedTuple):
+    """What came of asking a provider for its models."""
+
+    models: Sequence[str] = ()
+    error: str | None = None
+    is_healthy: bool = False
+    # Whether these are all of its models.
+    is_complete: bool = False
+    # Whether the answer says anything of the provider's health at all.
+    tells: bool = True
 
 
 class Prober:
@@ -73,33 +104,50 @@ class Prober:
         clock = self._gateway.clock
         async with self._slots:
             started = clock.monotonic()
-            error, models = await self._list(provider)
-        if self._on_answer is not None:
-            self._on_answer(provider.provider.provider_key, error is None)
-        if error is None:
+            listing = await self._list(provider)
+        if self._on_answer is not None and listing.tells:
+            notify(self._on_answer, provider.provider.provider_key, listing.is_healthy)
+        if listing.is_healthy:
             self._gateway.selector.allow_trial(provider.provider.provider_key, clock.monotonic())
+            self._learn(provider, listing.models if listing.is_complete else ())
         return Probe(
             provider=provider.provider.provider_key,
-            status="healthy" if error is None else "unhealthy",
+            status="healthy" if listing.is_healthy else "unhealthy",
             latency_ms=round((clock.monotonic() - started) * 1000, 3),
             checked_at=clock.unix_us(),
-            error=error,
-            models=tuple(models),
+            error=listing.error,
+            models=tuple(listing.models),
         )
 
-    async def _list(self, provider: EnabledProvider) -> tuple[str | None, list[str]]:
+    def _learn(self, provider: EnabledProvider, models: Sequence[str]) -> None:
+        """Tell routing which models a provider has; an empty or partial list does not say which it lacks."""
+        unserved = self._gateway.selector.unserved
+        if models and provider.kind.lists_all_models:
+            unserved.learn_list(provider.provider, models, self._gateway.clock.monotonic())
+        else:
+            unserved.forget_list(provider.provider)
+
+    async def _list(self, provider: EnabledProvider) -> _Listing:
         adapter = self._gateway.adapters[provider.provider.provider_type]
         try:
             provider = await self._with_token(provider)
             reply = await self._gateway.upstream.send(adapter.models_request(provider), _TIMEOUT)
             try:
+                if reply.status in _NO_LIST:
+                    error = f"the provider shows no list of models (status {reply.status})"
+                    return _Listing(error=error, is_healthy=True, tells=False)
                 if not 200 <= reply.status < 300:
-                    return f"the provider answered with status {reply.status}", []
-                return None, adapter.decode_models(await reply.read_all(_LIST_LIMIT, _TIMEOUT))
+                    return _Listing(error=f"the provider answered with status {reply.status}")
+                body = await reply.read_all(_LIST_LIMIT, _TIMEOUT)
+                return _Listing(
+                    adapter.decode_models(body), is_healthy=True, is_complete=not has_more_pages(body)
+                )
             finally:
                 reply.close()
-        except (TransportError, BadReply) as fault:
-            return str(fault), []
+        except TransportError as fault:
+            return _Listing(error=str(fault), tells=fault.kind != "proxy")
+        except BadReply as fault:
+            return _Listing(error=str(fault))
 
     async def _with_token(self, provider: EnabledProvider) -> EnabledProvider:
         """Return the provider with an access token as its secret, if it uses OAuth2."""

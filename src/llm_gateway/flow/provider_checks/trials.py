@@ -6,15 +6,16 @@ from collections.abc import Mapping
 
 import msgspec
 
+from llm_gateway.core.config.deployments import Deployment, EnabledProvider
 from llm_gateway.core.config.model_patterns import ModelPatterns, is_glob
 from llm_gateway.core.config.providers import Kind, Provider, provider_faults
-from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
 from llm_gateway.core.errors import GatewayError, Unprocessable, UpstreamFailed, UpstreamTimedOut
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.gateway import Gateway
-from llm_gateway.flow.ports.listeners import ProviderTest, TrialListener
+from llm_gateway.flow.ports.listeners import ProviderTest, TrialListener, notify
 from llm_gateway.flow.ports.upstream import TransportError
-from llm_gateway.flow.request.redaction import redact
+from llm_gateway.flow.request.redaction import redact, with_secrets
 from llm_gateway.providers.base import Adapter, UpstreamErrorBody, UpstreamRequest
 from llm_gateway.wire.errors import BadReply
 
@@ -25,6 +26,7 @@ _MAX_TOKENS = 16
 _PROMPT = "Say OK."
 _TEXT_LIMIT = 200
 
+_PROXY_FAILED = "Check the gateway's HTTP_PROXY, HTTPS_PROXY and NO_PROXY, and the proxy itself."
 _UNREACHABLE = "Check api_base, and whether this machine can reach it."
 _CHECK_OAUTH2 = (
     "Could not obtain an access token: check oauth2, api_key, and whether this machine can reach token_url."
@@ -81,7 +83,7 @@ class ProviderTester:
             result = await trial.chat(model)
         except _TestFailed as failed:
             result = trial.failed(failed)
-        self._listener.tested(result)
+        notify(self._listener.tested, result)
         return result
 
     async def models(self, provider: Provider) -> list[OfferedModel]:
@@ -149,7 +151,7 @@ class _Trial:
             model=self.model,
             status=status,
             text=None if text is None else self._safe(text)[:_TEXT_LIMIT],
-            usage=completion.usage,
+            usage=completion.usage if isinstance(completion.usage, Usage) else None,
         )
 
     def failed(self, failed: _TestFailed) -> ProviderTest:
@@ -204,7 +206,11 @@ class _Trial:
         return usable[0]
 
     async def _list(self, provider: EnabledProvider) -> list[str]:
-        status, body = await self._send(self._adapter.models_request(provider))
+        try:
+            asked = self._adapter.models_request(provider)
+        except BadReply as bad:
+            raise _TestFailed(f"The models could not be asked for: {bad}.", _WRONG_KIND) from None
+        status, body = await self._send(asked)
         try:
             return self._adapter.decode_models(body)
         except BadReply as bad:
@@ -244,7 +250,7 @@ class _Trial:
 
     def _safe(self, text: str) -> str:
         for provider in self._redacted:
-            text = redact(text, _deployment(provider, self._kind))
+            text = redact(text, with_secrets(_deployment(provider, self._kind), self._gateway.tokens))
         return text
 
     def _time_left(self) -> float:
@@ -258,6 +264,8 @@ def _deployment(provider: Provider, kind: Kind) -> Deployment:
 def _from_fault(fault: TransportError) -> _TestFailed:
     if fault.kind == "timeout":
         return _TestFailed(_sentence(fault), _TIMED_OUT, timed_out=True)
+    if fault.kind == "proxy":
+        return _TestFailed(_sentence(fault), _PROXY_FAILED)
     return _TestFailed(_sentence(fault), _WRONG_KIND if fault.kind == "protocol" else _UNREACHABLE)
 
 

@@ -14,7 +14,10 @@ _UNCACHEABLE_ENDS = frozenset({"content_filter", "error"})
 
 
 class CachedReply(msgspec.Struct, frozen=True, kw_only=True, array_like=True, gc=False):
-    """A reply in its canonical form, and its usage. `stored_at` is in Unix microseconds."""
+    """A reply in its canonical form, and its usage. `stored_at` is in Unix microseconds.
+
+    The usage has no details: they are what a price depends on, and no provider is paid for a cached reply.
+    """
 
     body: bytes
     status: int
@@ -57,6 +60,7 @@ def make_cached_reply(
             cached_tokens=record.cached_tokens or 0,
             reasoning_tokens=record.reasoning_tokens or 0,
             source=record.usage_source,
+            cache_write_tokens=record.cache_write_tokens or 0,
         )
     return CachedReply(
         body=body,

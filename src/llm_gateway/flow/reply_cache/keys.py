@@ -84,6 +84,8 @@ def make_key(
             _FORMAT, request.endpoint, request.model, request.stream, credential_id, _deployments(route),
             {name: value for name, value in headers.items() if name not in _IGNORED_HEADERS}, fields,
         ]  # fmt: skip
+        if request.variant:
+            parts.append(request.variant)
         text = json.dumps(parts, sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (_Ambiguous, ValueError, RecursionError):
         return None

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from llm_gateway.flow.ports.cache import CacheResult, ReplyCache
+from llm_gateway.flow.ports.listeners import notify
 from llm_gateway.flow.reply_cache.entry import CachedReply, from_bytes, to_bytes
 
 
@@ -49,8 +50,12 @@ class ReplyStore:
         self._cache = cache
         self.namespace = namespace
         self.largest = largest
-        self.count = count
+        self._count = count
         self.in_flight: dict[bytes, InFlightRequest] = {}
+
+    def count(self, result: CacheResult) -> None:
+        """Report the result of a request that could have used the cache. Never raises."""
+        notify(self._count, result)
 
     async def find(self, key: bytes) -> CachedReply | None:
         """Return the reply under `key`; None when there is none or its format is unknown."""

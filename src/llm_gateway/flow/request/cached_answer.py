@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final
 
 from llm_gateway.core.config.cache_rules import CacheRules
@@ -11,8 +12,10 @@ from llm_gateway.core.config.snapshot import Principal, Route
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.accounting.meter import Meter
+from llm_gateway.flow.accounting.reply_facts import MeteredReply
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Gateway
+from llm_gateway.flow.heavy_work import LARGE_BODY
 from llm_gateway.flow.ports.dialect import Dialect, Headers
 from llm_gateway.flow.reply_cache.entry import CachedReply, is_cacheable, make_cached_reply
 from llm_gateway.flow.reply_cache.keys import is_deterministic, is_stateful, make_key
@@ -23,6 +26,8 @@ from llm_gateway.flow.request.reply import Reply, StreamReply, WholeReply
 Ask = Callable[[], Awaitable[WholeReply | StreamReply]]
 
 HEADER: Final = b"x-llm-gateway-cache"
+# Bytes. The reply to a request with a larger body is not cached: its key takes several copies of the body in memory.
+LARGEST_CACHED_REQUEST: Final = 8 * 1024 * 1024
 # Values of that header.
 _DIRECTIVES = frozenset({"on", "refresh", "off", "bypass"})
 _ENABLING = frozenset({"on", "refresh"})
@@ -45,7 +50,11 @@ async def answer_with_cache(
     rules = _rules(account, route, directive)
     key = None
     if store is not None and rules is not None:
-        key = _key(store, rules, call, request, account, route, directive)
+        find_key = partial(_key, store, rules, call, request, account, route, directive)
+        if call.request_bytes < LARGE_BODY:
+            key = find_key()
+        elif call.request_bytes <= LARGEST_CACHED_REQUEST:
+            key = await gateway.heavy_work.run(find_key)
     if store is None or rules is None or key is None:
         if store is not None:
             store.count("bypass")
@@ -203,12 +212,14 @@ class _Lookup:
     def _replay(self, cached: CachedReply) -> Reply:
         self._store.count("hit")
         self._meter.answered_from_cache(cached.provider, cached.upstream_model)
+        now = self._gateway.clock.monotonic()
+        facts = MeteredReply(self._meter, cached.usage, None, self._route.model, now)
         reply: Reply
         if self._request.stream:
-            reply = ReplayedStream(cached, self._request, self._dialect, self._meter)
+            reply = ReplayedStream(cached, self._request, self._dialect, self._meter, facts)
         else:
             encode = self._dialect.encode_reply
-            body = cached.body if encode is None else encode(self._request, cached.body)
+            body = cached.body if encode is None else encode(self._request, cached.body, facts)
             self._meter.response_bytes = len(body)
             self._meter.report("ok", cached.status, usage=cached.usage)
             reply = WholeReply(cached.status, body, cached.body)

@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable
 from llm_gateway.core.errors import GatewayError
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.accounting.meter import CLIENT_LEFT, Meter
+from llm_gateway.flow.accounting.reply_facts import MeteredReply
 from llm_gateway.flow.ports.dialect import Dialect, Headers
 from llm_gateway.flow.reply_cache.entry import CachedReply
 from llm_gateway.flow.request.reply import StreamReply
+from llm_gateway.flow.request.usage_cost import UsageCostEncoder
 
 _OK = 200
 
@@ -55,9 +57,17 @@ class RecordingStream:
 class ReplayedStream:
     """A cached stream, sent to a client in one piece."""
 
-    __slots__ = ("_dialect", "_meter", "_reply", "_request", "headers")
+    __slots__ = ("_dialect", "_facts", "_meter", "_reply", "_request", "headers")
 
-    def __init__(self, reply: CachedReply, request: ModelRequest, dialect: Dialect, meter: Meter) -> None:
+    def __init__(
+        self,
+        reply: CachedReply,
+        request: ModelRequest,
+        dialect: Dialect,
+        meter: Meter,
+        facts: MeteredReply,
+    ) -> None:
+        self._facts = facts
         self._reply = reply
         self._request = request
         self._dialect = dialect
@@ -67,11 +77,13 @@ class ReplayedStream:
     async def next(self) -> tuple[bytes, bool]:
         """Return the whole stream."""
         self._meter.first_content()
-        encoder = self._dialect.open_stream(self._request)
+        encoder = self._dialect.open_stream(self._request, None)
+        if self._meter.shows_cost:
+            encoder = UsageCostEncoder(self._dialect, encoder)
         if encoder is None:
             body = self._reply.body + self._dialect.stream_end
         else:
-            body = encoder.feed(self._reply.body) + encoder.end()
+            body = encoder.feed(self._reply.body) + encoder.end(self._facts)
         self._meter.response_bytes = len(body)
         self._meter.report("ok", _OK, usage=self._reply.usage)
         return body, True

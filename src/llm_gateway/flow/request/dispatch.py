@@ -26,6 +26,7 @@ async def dispatch(
         # Raises the error for the client when nothing is left to try.
         candidate = await recovery.next_candidate()
         now = gateway.clock.monotonic()
+        meter.uncommitted_usage = None
         try:
             return await Attempt(gateway, call, request, candidate, meter, now).run()
         except (AttemptFailed, UnsupportedField) as failed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from llm_gateway.core.config.models import Model
 from llm_gateway.core.errors import BadRequest, GatewayError
 from llm_gateway.core.ledger.records import NextStep
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.routing.retry import Failover, Failure, Retry, RetryPolicy, is_provider_failure
 from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.call import Call
@@ -12,7 +13,7 @@ from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.routing.plan import Plan
 from llm_gateway.flow.routing.selector import Candidate
 
-_UNAUTHORIZED, _UNPAID = 401, 402
+_UNAUTHORIZED = 401
 # A client waits for as long as so many attempts may take before the last one begins.
 _PATIENCE = 2
 
@@ -25,6 +26,8 @@ class AttemptFailed(Exception):
         self.failure = failure
         self.error = error
         self.detail = detail
+        # What the provider stated before it failed.
+        self.usage: Usage | None = None
 
 
 class UnsupportedField(Exception):
@@ -61,6 +64,8 @@ class Recovery:
         self._ended: AttemptFailed | None = None
         self._is_unrecorded = False
         self._error: GatewayError = failed.error
+        # Whether `_error` is that of a deployment which serves the model; "no such model" does not replace it.
+        self._is_served = False
         self._turned: set[str] = set()
         timeout = rules.timeouts.total or rules.timeouts.first_content or gateway.options.llm_timeout
         self._until = call.started + _PATIENCE * timeout
@@ -70,10 +75,18 @@ class Recovery:
         """Take note of another failure."""
         if isinstance(failed, UnsupportedField):
             self._plan.exclude(candidate)
+            if not self._is_served:
+                self._error, self._is_served = failed.error, True
             return
         # Without its traceback, whose frames refer to this object.
         self._ended, self._is_unrecorded = failed.with_traceback(None), True
-        self._error = failed.error
+        self._meter.uncommitted_usage = failed.usage
+        if failed.failure.reason == "unserved":
+            self._plan.unserved(candidate, self._gateway.clock.monotonic())
+            if not self._is_served:
+                self._error = failed.error
+        else:
+            self._error, self._is_served = failed.error, True
         self._plan.failed(candidate, self._ready_at(candidate, failed.failure))
 
     def attempt_over(self) -> None:
@@ -89,9 +102,15 @@ class Recovery:
         """
         now = self._gateway.clock.monotonic()
         ended = self._ended
+        most = self._gateway.options.max_attempts
+        if most is not None and ended is not None and self._meter.attempts >= most:
+            raise self._given_up(ended, "give_up")
         if ended is not None and (candidate := self._other_model(ended, now)) is not None:
             return candidate
         untried = self._plan.next(now)
+        if untried is None:
+            self._plan.widen(now, nobody_serves=not self._is_served)
+            untried = self._plan.next(now)
         if not self._is_unrecorded and untried is not None:
             # Nothing was sent to the last candidate: this one takes its place.
             return untried
@@ -127,13 +146,17 @@ class Recovery:
         return candidate
 
     def _fail_over(self, ended: AttemptFailed, candidate: Candidate, now: float) -> Candidate:
-        free = not self._failed_over and candidate.breaker.closed
-        self._failed_over = True
+        if ended.failure.reason == "unserved":
+            # Each deployment is asked once, and then remembered: no outage multiplies these.
+            free = True
+        else:
+            free = not self._failed_over and candidate.breaker.closed
+            self._failed_over = True
         if now > self._until:
             raise self._given_up(ended, "give_up")
         if not free and not self._take_from_budget(now):
             raise self._given_up(ended, "over_budget")
-        same = candidate.route is self._plan.route
+        same = candidate.route.model == self._plan.route.model
         self._record(ended, "failover" if same else "fallback")
         return candidate
 
@@ -162,7 +185,8 @@ class Recovery:
         return self._holds_budget
 
     def _given_up(self, ended: AttemptFailed, next_step: NextStep) -> GatewayError:
-        self._record(ended, next_step, is_provider_failure=is_provider_failure(ended.failure))
+        is_told = ended.failure.reason == "too_large" or is_provider_failure(ended.failure)
+        self._record(ended, next_step, is_provider_failure=is_told)
         return self._client_error()
 
     def _record(self, ended: AttemptFailed, next_step: NextStep, *, is_provider_failure: bool = True) -> None:
@@ -170,7 +194,11 @@ class Recovery:
         if self._is_unrecorded:
             self._is_unrecorded = False
             self._meter.attempt_failed(
-                ended.failure, ended.detail, next_step, is_provider_failure=is_provider_failure
+                ended.failure,
+                ended.detail,
+                next_step,
+                usage=ended.usage,
+                is_provider_failure=is_provider_failure,
             )
 
     def _client_error(self) -> GatewayError:
@@ -183,7 +211,7 @@ class Recovery:
     def _ready_at(self, candidate: Candidate, failure: Failure) -> float | None:
         """Return when it may be called again; None = never, because it would answer the same."""
         renewable = candidate.deployment.oauth2 is not None
-        refused = failure.status == _UNPAID or (failure.status == _UNAUTHORIZED and not renewable)
+        refused = failure.reason == "account" or (failure.status == _UNAUTHORIZED and not renewable)
         if refused or not is_provider_failure(failure):
             return None
         return self._gateway.clock.monotonic() + (failure.retry_after or 0.0)

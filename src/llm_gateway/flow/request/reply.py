@@ -6,19 +6,26 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
+import msgspec
+
+from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.errors import GatewayError, UpstreamFailed, UpstreamTimedOut
 from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.model_request import ModelRequest
+from llm_gateway.core.routing.retry import is_provider_failure
 from llm_gateway.flow.accounting.meter import CLIENT_LEFT, Meter
-from llm_gateway.flow.accounting.token_estimates import count_stream
+from llm_gateway.flow.accounting.reply_facts import MeteredReply
+from llm_gateway.flow.accounting.token_estimates import count_stream, stated_alone
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.dialect import Dialect, Headers
 from llm_gateway.flow.ports.upstream import TransportError, UpstreamReply
-from llm_gateway.flow.request.redaction import refused
+from llm_gateway.flow.request.redaction import redact_json, with_secrets
+from llm_gateway.flow.request.upstream_errors import after_commit, too_large
+from llm_gateway.flow.request.usage_cost import UsageCostEncoder
 from llm_gateway.flow.routing.deployment_state import Permit
 from llm_gateway.flow.routing.selector import Candidate
-from llm_gateway.providers.base import ReplyStream, StreamSample, UpstreamErrorBody
-from llm_gateway.wire.errors import BadReply
+from llm_gateway.providers.base import ReplyStream, UpstreamErrorBody
+from llm_gateway.wire.errors import BadReply, OversizedEvent
 
 _OK = 200
 
@@ -82,7 +89,9 @@ class StreamReply:
         """
         self._dialect = dialect
         # None = the client receives the canonical events unchanged.
-        self._encoder = dialect.open_stream(request)
+        self._encoder = dialect.open_stream(request, candidate.deployment)
+        if meter.shows_cost:
+            self._encoder = UsageCostEncoder(dialect, self._encoder)
         # Receives the canonical events, without the end of the stream.
         self.recorder: Callable[[bytes], None] | None = None
         self._gateway = gateway
@@ -134,8 +143,8 @@ class StreamReply:
         def take(data: bytes) -> bool:
             try:
                 out = reader.feed(data)
-            except BadReply:
-                self._error = _bad_reply()
+            except BadReply as bad:
+                self._error = self._bad_reply(bad)
                 return False
             if reader.done or reader.refusal is not None or b"data:" not in out:
                 self._held = out
@@ -178,11 +187,11 @@ class StreamReply:
         if not begun:
             meter.refuse(error)
             return b""
-        usage, last = self._reader.usage, b""
+        usage, last = stated_alone(self._reader.usage), b""
         with suppress(Exception):
             # The encoder or the counter may have caused the fault; then the client sees a truncated stream.
-            usage = usage or await self._count(self._reader.sample())
-            last = self._last(b"", error)
+            usage = await self._usage()
+            last = self._last(b"", error, usage)
         meter.response_bytes += len(last)
         meter.report("error", _OK, error_type=error.code, usage=usage)
         return last
@@ -199,8 +208,8 @@ class StreamReply:
                 out = self._reader.feed(data) if data else self._reader.end()
             except TransportError as fault:
                 return await self._fail(_cut_error(fault))
-            except BadReply:
-                return await self._fail(_bad_reply())
+            except BadReply as bad:
+                return await self._fail(self._bad_reply(bad))
             if self._reader.content_seen:
                 self._meter.first_content()
                 # Comments keep a connection open even when the provider makes no progress.
@@ -234,15 +243,22 @@ class StreamReply:
             self.recorder(events)
         return events if self._encoder is None else self._encoder.feed(events)
 
-    def _last(self, events: bytes, error: GatewayError | None) -> bytes:
+    def _last(self, events: bytes, error: GatewayError | None, usage: Usage) -> bytes:
         """Return the last events and the bytes that end the stream."""
         data = self._encoded(events) if events else events
         encoder, dialect = self._encoder, self._dialect
         if error is None:
-            return data + (dialect.stream_end if encoder is None else encoder.end())
+            return data + (dialect.stream_end if encoder is None else encoder.end(self._facts(usage)))
+        tail = self._reader.tail
+        if tail.failed_event is not None:
+            tail = msgspec.structs.replace(tail, failed_event=redact_json(tail.failed_event, self._shown()))
         if encoder is None:
-            return data + dialect.stream_error(error, self._reader.tail)
-        return data + encoder.fail(error)
+            return data + dialect.stream_error(error, tail)
+        return data + encoder.fail(error, tail, self._facts(usage))
+
+    def _facts(self, usage: Usage) -> MeteredReply:
+        candidate, now = self._candidate, self._gateway.clock.monotonic()
+        return MeteredReply(self._meter, usage, candidate.deployment, candidate.route.model, now)
 
     def _idle(self) -> float:
         return self._candidate.route.rules.timeouts.idle or self._gateway.options.llm_timeout
@@ -264,8 +280,10 @@ class StreamReply:
         self._released = True
         self._upstream.finish()
         self._permit.succeeded(self._meter.upstream_ended())
-        usage = self._reader.usage or await self._count(self._reader.sample())
-        last = self._last(out, None)
+        usage = self._reader.usage
+        if not isinstance(usage, Usage):
+            usage = await self._usage()
+        last = self._last(out, None, usage)
         self._meter.response_bytes += len(last)
         self._meter.report("ok", _OK, usage=usage)
         return last, True
@@ -274,41 +292,63 @@ class StreamReply:
         """End the stream with an error event, so that no client takes it for complete."""
         self._upstream.close()
         self._permit.failed(self._meter.upstream_ended())
-        usage = self._reader.usage or await self._count(self._reader.sample())
-        last = self._last(out, error)
+        usage = await self._usage()
+        last = self._last(out, error, usage)
         self._meter.response_bytes += len(last)
         self._meter.report("error", _OK, error_type=(error.code or error.type)[:100], usage=usage)
         return last, True
 
+    def _bad_reply(self, bad: BadReply) -> GatewayError:
+        if isinstance(bad, OversizedEvent):
+            # Over a limit of the gateway, which says nothing about the deployment.
+            self._permit.release()
+            return too_large(str(bad)).error
+        message = "The provider's stream became unreadable."
+        return UpstreamFailed(message, code="upstream_bad_reply")
+
     async def _refused(self, out: bytes) -> tuple[bytes, bool]:
         """End with the provider's own error."""
         refusal = self._reader.refusal or UpstreamErrorBody()
-        if refusal.about is not None:
+        failed = after_commit(refusal, self._shown(), self._request)
+        if not is_provider_failure(failed.failure):
             # The error concerns the request, not the deployment.
             self._permit.release()
-        return await self._fail(refused(refusal, _OK, self._candidate.deployment), out)
+        ended = await self._fail(failed.error, out)
+        if failed.failure.reason != "protocol":
+            self._meter.alert(failed.failure, failed.detail)
+        return ended
+
+    def _shown(self) -> Deployment:
+        """Return the deployment with all secrets that its messages may contain."""
+        return with_secrets(self._candidate.deployment, self._gateway.tokens)
 
     def _abandon(self) -> None:
         """Report a stream whose client left. Tokens are counted in the background."""
-        meter, usage, sample = self._meter, self._reader.usage, self._reader.sample()
+        meter, stated = self._meter, self._reader.usage
         meter.upstream_ended()
         status = _OK if self._sent else CLIENT_LEFT
-        if usage is not None:
-            meter.abort(status, usage)
+        if isinstance(stated, Usage):
+            meter.abort(status, stated)
             return
 
         async def count_and_report() -> None:
-            usage = None
+            usage = stated_alone(stated)
             try:
-                usage = await self._count(sample)
+                usage = await self._usage()
             finally:
                 meter.abort(status, usage)
 
         self._gateway.background.spawn(count_and_report())
 
-    async def _count(self, sample: StreamSample) -> Usage:
+    async def _usage(self) -> Usage:
+        """Return the usage that the provider stated; count what it did not."""
+        stated = self._reader.usage
+        if isinstance(stated, Usage):
+            return stated
         upstream_model = self._candidate.deployment.upstream_model
-        return await count_stream(self._gateway.counter, self._request, upstream_model, sample)
+        return await count_stream(
+            self._gateway.counter, self._request, upstream_model, self._reader.sample(), stated
+        )
 
 
 def _cut_error(fault: TransportError) -> GatewayError:
@@ -317,11 +357,6 @@ def _cut_error(fault: TransportError) -> GatewayError:
     return UpstreamFailed(
         "The connection to the provider broke in the middle of its answer.", code="upstream_cut"
     )
-
-
-def _bad_reply() -> GatewayError:
-    message = "The provider's stream became unreadable."
-    return UpstreamFailed(message, code="upstream_bad_reply")
 
 
 class ByteStream(Protocol):

@@ -7,7 +7,8 @@ from collections.abc import Callable, Hashable, Sequence
 from copy import copy, deepcopy
 from weakref import WeakSet, WeakValueDictionary
 
-from llm_gateway.core.config.snapshot import Deployment, Route, Snapshot
+from llm_gateway.core.config.deployments import Deployment
+from llm_gateway.core.config.snapshot import Route, Snapshot
 from llm_gateway.core.routing.circuit_breaker import BreakerRules
 from llm_gateway.core.routing.load_balancing import (
     SmoothWeightedRoundRobin,
@@ -16,7 +17,9 @@ from llm_gateway.core.routing.load_balancing import (
     rendezvous,
 )
 from llm_gateway.core.routing.retry import RetryBudget
+from llm_gateway.flow.ports.listeners import notify
 from llm_gateway.flow.routing.deployment_state import DeploymentState, OnOpen
+from llm_gateway.flow.routing.unserved import UnservedDeployments
 
 # Clients choose the names that only wildcard providers serve, so the number of their route states is limited:
 # beyond it the oldest is dropped.
@@ -111,6 +114,8 @@ class Selector:
         # Deployments whose breaker has opened and was not found closed since.
         self._opened: WeakSet[DeploymentState] = WeakSet()
         self._original = original
+        # Shared with a copy, which only reads it.
+        self.unserved: UnservedDeployments = UnservedDeployments() if original is None else original.unserved
 
     def look_up(self, route: Route, snapshot: Snapshot) -> tuple[RouteState, CandidateSet]:
         """Return the state and the candidates of a route of this snapshot; create what is missing."""
@@ -203,7 +208,7 @@ class Selector:
     def _breaker_opened(self, state: DeploymentState, seconds: float) -> None:
         self._opened.add(state)
         if self._on_open is not None:
-            self._on_open(state, seconds)
+            notify(self._on_open, state, seconds)
 
     def _new_route_state(
         self, route: Route, states: dict[Hashable, RouteState], snapshot: Snapshot

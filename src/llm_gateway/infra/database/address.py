@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import msgspec
 
@@ -50,9 +50,16 @@ class PostgresAddress(msgspec.Struct, frozen=True, kw_only=True):
     dsn: str
     # "host:port/name", for messages.
     shown: str
+    # What tells this database from others, in one spelling and without a password.
+    location: str = ""
     connect_timeout: float | None = None
     # 0 for poolers (PgBouncer) that hand each transaction another connection.
     statement_cache_size: int | None = None
+
+    @property
+    def is_pooled(self) -> bool:
+        """Tell whether a transaction may have another server than the one before: nothing lasts beyond it."""
+        return self.statement_cache_size == 0
 
     def __repr__(self) -> str:
         """Show the location without the password."""
@@ -68,6 +75,11 @@ class SqliteAddress(msgspec.Struct, frozen=True, kw_only=True):
     def shown(self) -> str:
         """Return the file's path, for messages."""
         return str(self.path)
+
+    @property
+    def location(self) -> str:
+        """Return the one spelling of the file's path."""
+        return f"sqlite {self.path.resolve()}"
 
 
 StoreAddress = PostgresAddress | SqliteAddress
@@ -139,6 +151,7 @@ def _read_postgres(url: str) -> PostgresAddress:
     return PostgresAddress(
         dsn=dsn,
         shown=_shown(parts.netloc, parts.path, dict(passed_on)),
+        location=_location(parts.netloc, parts.path, dict(passed_on)),
         connect_timeout=connect_timeout,
         statement_cache_size=statement_cache_size,
     )
@@ -149,6 +162,20 @@ def _shown(netloc: str, path: str, options: dict[str, str]) -> str:
     if options.get("port") and not re.search(r":\d+$", host):
         host += ":" + options["port"]
     return host + (path if len(path) > 1 else "/" + options.get("dbname", ""))
+
+
+def _location(netloc: str, path: str, options: dict[str, str]) -> str:
+    """Return user, hosts, name and options in one spelling: case, default port and percent-encoding do not matter."""
+    login, _, hosts = netloc.rpartition("@")
+    user = unquote(login.partition(":")[0]) or options.get("user", "")
+    hosts = hosts or options.get("host") or "localhost"
+    port = options.get("port") or "5432"
+    spelled = [
+        host if re.search(r":\d+$", host) else f"{host}:{port}" for host in unquote(hosts).lower().split(",")
+    ]
+    name = unquote(path[1:]) or options.get("dbname") or user
+    # Options may name the schema.
+    return " ".join(("postgresql", user, ",".join(spelled), name, options.get("options", "")))
 
 
 def _ssl_mode(name: str, value: str) -> str:

@@ -13,15 +13,17 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.infra.database.address import SqliteAddress, StoreAddress, read_address
 from llm_gateway.infra.database.engine import close_engine, make_engine, reading, writing
+from llm_gateway.infra.database.outages import naming_outages
 from llm_gateway.infra.startup_error import StartupError
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
 # The newest migration, known without importing Alembic (100 ms and more); a test compares it with the folder.
-HEAD = "0004"
+HEAD = "0011"
 
 # The key of PostgreSQL's advisory lock for migrations: any number that no other program uses.
 _LOCK = 7_526_181_118_341_921
@@ -141,12 +143,19 @@ async def _only_one(address: StoreAddress) -> AsyncIterator[None]:
     if not isinstance(address, SqliteAddress):
         yield
         return
-    await asyncio.to_thread(address.path.parent.mkdir, parents=True, exist_ok=True)
     path = address.path.with_name(address.path.name + ".migrating")
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        await asyncio.to_thread(address.path.parent.mkdir, parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreUnavailable(
+            f"The database is not available ({path} cannot be created: {error.strerror}). Make its folder writable"
+            " for the gateway's user"
+        ) from None
     try:
         # Readable by the owner only; SQLite creates its other files with the mode of this one.
-        await asyncio.to_thread(address.path.touch, mode=0o600, exist_ok=True)
+        with naming_outages():
+            await asyncio.to_thread(address.path.touch, mode=0o600, exist_ok=True)
         # The kernel releases the lock when its process ends. Not a blocking call, because that could not time out.
         async with asyncio.timeout(_LOCK_TIMEOUT):
             while not _try_lock(handle):  # noqa: ASYNC110 - no event tells of a released file lock

@@ -7,6 +7,9 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.visitors import InternalTraversal
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 # PostgreSQL channel on which the triggers announce a new version.
@@ -42,9 +45,52 @@ class UnixMicros(TypeDecorator[int]):
             return value
         return to_datetime(value)
 
-    def process_result_value(self, value: datetime | int | None, dialect: Dialect) -> int | None:
+    def process_result_value(self, value: object, dialect: Dialect) -> int | None:
+        """Return the time; None for what cannot be read as one, which SQLite may hold if it was written by hand."""
         del dialect
-        return to_unix_us(value) if isinstance(value, datetime) else value
+        if isinstance(value, datetime):
+            # Without a time zone it is asyncpg's stand-in for PostgreSQL's infinity.
+            return None if value.tzinfo is None else to_unix_us(value)
+        if isinstance(value, int):
+            return value
+        return read_time(value) if isinstance(value, str) else None
+
+
+def read_time(text: str) -> int | None:
+    """Read a time as SQLite's own functions write it: `2026-11-29 10:11:12`, in UTC."""
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        return None
+    return to_unix_us(moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC))
+
+
+class StoredMicros(sa.ColumnElement[Any]):
+    """A time as every driver reads it alike: a number of Unix microseconds, or what SQLite has in its place.
+
+    PostgreSQL's infinities are the largest and the smallest number.
+    """
+
+    inherit_cache = True
+    _traverse_internals = [("column", InternalTraversal.dp_clauseelement)]  # noqa: RUF012 - as SQLAlchemy reads it
+    type = sa.BigInteger()
+
+    def __init__(self, column: sa.Column[Any]) -> None:
+        self.column = column
+
+
+@compiles(StoredMicros)
+def _any_micros(element: StoredMicros, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401 - SQLAlchemy's
+    return compiler.process(element.column, **options)
+
+
+@compiles(StoredMicros, "postgresql")
+def _postgres_micros(element: StoredMicros, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401
+    column = compiler.process(element.column, **options)
+    return (
+        f"CASE {column} WHEN 'infinity' THEN 9223372036854775807 WHEN '-infinity' THEN -9223372036854775808 "
+        f"ELSE CAST(EXTRACT(EPOCH FROM {column}) * 1000000 AS BIGINT) END"
+    )
 
 
 _BigId = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
@@ -73,12 +119,32 @@ def time_columns() -> tuple[sa.Column[int], sa.Column[int]]:
     )
 
 
-# One row. Triggers on the four tables in `catalog/` raise the version, so changes by SQL count too.
+# One row. Triggers on the tables in `catalog/` raise the version, so changes by SQL count too.
 config_state = sa.Table(
     "config_state",
     metadata,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("version", sa.BigInteger, nullable=False),
+    sa.CheckConstraint("id = 1", name="one_row"),
+)
+
+# One row. What DATA_DIR holds for this database lies in a folder of this name; a restored backup brings its id along.
+database_identity = sa.Table(
+    "database_identity",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("database_id", sa.Text, nullable=False),
+    sa.CheckConstraint("id = 1", name="one_row"),
+)
+
+# One row, once the catalog was filled from a file or the environment: it is filled only once.
+first_fill = sa.Table(
+    "first_fill",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("filled_at", UnixMicros, nullable=False),
+    # CONFIG_FILE, environment, import, or existing: rows that were there before.
+    sa.Column("source", sa.Text, nullable=False),
     sa.CheckConstraint("id = 1", name="one_row"),
 )
 
@@ -131,12 +197,46 @@ usage = sa.Table(
     sa.Column("config_version", sa.BigInteger),
     # The reply came from the reply cache; no provider was called.
     sa.Column("cache_hit", sa.Boolean, nullable=False, server_default=sa.false()),
+    # `created_at` plus the latency; NULL in no row that the gateway stored.
+    sa.Column("finished_at", UnixMicros),
+    sa.Column("cache_write_tokens", sa.BigInteger),
+    sa.Column("cached_in_prompt", sa.Boolean),
+    sa.Column("cost_nano_usd", sa.BigInteger),
+    sa.Column("cost_source", sa.Text),
+    sa.Column("unpriced", sa.Text),
+    sa.Column("cost_breakdown", JSON),
+    sa.Column("price_version", sa.Text),
+    sa.Column("requested_tier", sa.Text),
+    sa.Column("served_tier", sa.Text),
+    sa.Column("tenant", sa.Text),
+    sa.Column("project", sa.Text),
+    sa.Column("agent", sa.Text),
+    sa.Column("end_user", sa.Text),
+    sa.Column("channel", sa.Text),
+    sa.Column("soeid", sa.Text),
+    sa.Column("tags", JSON),
+    # Above 1 in a row that stands for several refused requests.
+    sa.Column("requests", sa.BigInteger, nullable=False, server_default="1"),
+    # What was used beside tokens, by unit; costs are computed from it.
+    sa.Column("quantities", JSON),
+    sa.Column("temperature", sa.Double),
     # For keyset pagination: newest first within each filter, ties broken by the id.
     sa.Index("ix_usage_time", "created_at", "request_id"),
     sa.Index("ix_usage_credential_time", "credential", "created_at", "request_id"),
     sa.Index("ix_usage_provider_time", "provider", "created_at", "request_id"),
     sa.Index("ix_usage_model_time", "model", "created_at", "request_id"),
     sa.Index("ix_usage_outcome_time", "outcome", "created_at", "request_id"),
+    # Most rows have none of these, and cost these indexes nothing.
+    *(
+        sa.Index(
+            f"ix_usage_{name}_time",
+            *(name, "created_at", "request_id"),
+            postgresql_where=sa.text(f"{name} IS NOT NULL"),
+        )
+        for name in ("tenant", "project", "agent", "channel")
+    ),
+    # For exports, oldest first.
+    sa.Index("ix_usage_finished", "finished_at", "request_id"),
 )
 
 # One row per attempt, from 1; a request without an attempt (rejected, or answered from the reply cache) has none.
@@ -163,4 +263,12 @@ usage_attempts = sa.Table(
     sa.Column("cached_tokens", sa.BigInteger),
     sa.Column("reasoning_tokens", sa.BigInteger),
     sa.Column("usage_source", sa.Text),
+    sa.Column("cache_write_tokens", sa.BigInteger),
+    sa.Column("cost_nano_usd", sa.BigInteger),
+    sa.Column("cost_source", sa.Text),
+    sa.Column("unpriced", sa.Text),
+    sa.Column("cost_breakdown", JSON),
+    sa.Column("price_version", sa.Text),
+    sa.Column("served_tier", sa.Text),
+    sa.Column("quantities", JSON),
 )

@@ -102,6 +102,11 @@ def is_dead(directory: Path, incarnation: str) -> bool:
     return True
 
 
+def is_left_behind(directory: Path, incarnation: str) -> bool:
+    """Return whether the process is dead, and not everything of it is stored and forgotten."""
+    return _lock_path(directory, incarnation).exists() and is_dead(directory, incarnation)
+
+
 def forget(directory: Path, incarnation: str) -> None:
     """Delete what a dead incarnation leaves behind; do nothing while it still has records."""
     path = _lock_path(directory, incarnation)

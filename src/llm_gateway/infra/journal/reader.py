@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from pathlib import Path
 
@@ -10,20 +11,22 @@ import msgspec
 from loguru import logger
 
 from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord, interrupted
+from llm_gateway.core.ledger.telemetry import TelemetryEvent
 from llm_gateway.infra.journal import files
 from llm_gateway.infra.journal.positions import Positions
 from llm_gateway.infra.journal.rejected import RejectedRecords
+from llm_gateway.infra.journal.syncing import sync_path
 from llm_gateway.infra.json_lines import to_line
 
 # Bytes read at once: several times the longest line. If more is waiting, they are read in a thread.
 _CHUNK = 256 * 1024
 # How msgspec starts each kind of line: the tag comes first.
 _BEGIN = b'{"t":"begin"'
-_ENDS = b'{"t":"end"', b'{"t":"attempt"'
+_ENDS = b'{"t":"end"', b'{"t":"attempt"', b'{"t":"event"'
 
 # What the decoders raise for a line that the journal did not write.
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
-_decode = msgspec.json.Decoder(AttemptBegun | AttemptEnded | UsageRecord).decode
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_decode = msgspec.json.Decoder(AttemptBegun | AttemptEnded | UsageRecord | TelemetryEvent).decode
 
 
 class _Tail(msgspec.Struct):
@@ -47,7 +50,7 @@ class _Tail(msgspec.Struct):
 
 
 class JournalReader:
-    """Finds the lines to store: ends of requests and of failed attempts. Only the elected shipper uses it.
+    """Finds the lines to store: ends of requests and of failed attempts, events. Only the elected shipper uses it.
 
     Lines are passed on as they are: decoding is left to the store, and would cost more than everything done here.
 
@@ -59,9 +62,13 @@ class JournalReader:
     are deleted oldest first, and only once they have a successor, which repeats the attempts that were open.
     """
 
-    def __init__(self, directory: Path, rejected: RejectedRecords) -> None:
-        """Continue where the last reader of `directory` stopped."""
+    def __init__(self, directory: Path, rejected: RejectedRecords, *, is_synced: bool = False) -> None:
+        """Continue where the last reader of `directory` stopped.
+
+        If the journal `is_synced`, a file is deleted once its successor, which repeats attempts of it, is on disk.
+        """
         self._directory = directory
+        self._is_synced = is_synced
         self._rejected = rejected
         self._positions = Positions(directory)
         self._stored_before = self._positions.read()
@@ -104,12 +111,21 @@ class JournalReader:
         self._positions.write(self.positions())
         for name in [name for name, tail in self._tails.items() if tail.done and tail.superseded]:
             # Deleting a big file takes milliseconds.
-            await asyncio.to_thread((self._directory / name).unlink, missing_ok=True)
+            await asyncio.to_thread(self._delete, self._tails[name].file)
             del self._tails[name]
         for incarnation in self._finished:
             files.forget(self._directory, incarnation)
             del self._begun[incarnation]
         self._finished.clear()
+
+    def _delete(self, file: files.JournalFile) -> None:
+        if self._is_synced:
+            successor = files.journal_path(self._directory, file.incarnation, file.sequence + 1)
+            # The process that writes it reports a disk that fails.
+            with contextlib.suppress(OSError):
+                sync_path(successor)
+                sync_path(self._directory)
+        (self._directory / file.name).unlink(missing_ok=True)
 
     def _look(self) -> files.JournalFolder:
         """Read the folder, find dead processes, and update the tails."""
@@ -187,7 +203,9 @@ class JournalReader:
             if line.startswith(_ENDS):
                 facts.append(line)
             elif line and not line.startswith(_BEGIN):
-                self._rejected.add(tail.file.name, "neither an attempt nor the end of a request", line)
+                self._rejected.add(
+                    tail.file.name, "neither an attempt, nor the end of a request, nor an event", line
+                )
 
     def _take_all(
         self,

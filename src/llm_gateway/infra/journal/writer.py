@@ -7,12 +7,15 @@ import os
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 from loguru import logger
 
 from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord
+from llm_gateway.core.ledger.telemetry import TelemetryEvent, are_bounded
 from llm_gateway.flow.ports.clock import Clock
-from llm_gateway.flow.ports.ledger import Journal
+from llm_gateway.flow.ports.ledger import EventJournal, Journal
 from llm_gateway.infra.journal import files
+from llm_gateway.infra.journal.syncing import JournalSync
 from llm_gateway.infra.json_lines import MAX_LINE, to_line
 
 # Seconds before a journal that failed is tried again.
@@ -22,24 +25,35 @@ _NEARLY_FULL = 0.8
 _State = Literal["well", "nearly full", "full", "failing"]
 
 
-class FileJournal(Journal):
+class FileJournal(Journal, EventJournal):
     """A journal of append-only files, written by one process.
 
     Each record is one line of JSON, written with one `write` before the call returns: the page cache keeps it when
-    the process is killed (not when the machine loses power: lines are not synced). A new file is started every few
-    megabytes, so that shipped files can be deleted. It begins with the attempts that are still open, so that no
-    older file is needed for them.
+    the process is killed. When the machine loses power, the records that were not synced are lost. A new file is
+    started every few megabytes, so that shipped files can be deleted. It begins with the attempts that are still
+    open, so that no older file is needed for them.
 
     Nothing here raises or waits for space: records that cannot be written are counted in `lost`, and every change
     of state is logged once. Create it in the process that uses it, and use it from one thread.
     """
 
-    def __init__(self, directory: Path, max_bytes: int, clock: Clock) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        max_bytes: int,
+        clock: Clock,
+        *,
+        sync: JournalSync | None = None,
+        syncs_ends: bool = False,
+    ) -> None:
         """Open a new file in `directory`; the files of all processes together may take `max_bytes`.
 
-        The bound is checked once per megabyte, so each process may exceed it by that much.
+        The bound is checked once per megabyte, so each process may exceed it by that much. Without `sync`, nothing
+        is synced. With `syncs_ends`, `end` returns once its record is on disk, which blocks the event loop meanwhile.
         """
         self.lost = 0
+        self._sync = sync
+        self._syncs_ends = syncs_ends
         self._directory = directory
         self._max_bytes = max_bytes
         # 128 idle workers' files take half of the room at most.
@@ -64,22 +78,46 @@ class FileJournal(Journal):
         line = to_line(attempt)
         self._open[attempt.request_id] = line
         self._append(line)
+        if self._sync is not None:
+            self._sync.written()
 
     def attempt_ended(self, attempt: AttemptEnded) -> None:
         self._append(to_line(attempt))
+        if self._sync is not None:
+            self._sync.written()
 
     def end(self, record: UsageRecord) -> None:
         self._append(to_line(record))
         # Only now: should the file change before this line, the new one has to repeat the attempt, or a kill
         # between the two would leave no trace of it.
         self._open.pop(record.request_id, None)
+        if self._sync is not None and self._file >= 0:
+            if self._syncs_ends:
+                self._sync.sync_now()
+            else:
+                self._sync.written()
+
+    def event(self, event: TelemetryEvent) -> None:
+        if event.attributes is not None and not are_bounded(event.attributes):
+            event = msgspec.structs.replace(event, attributes=None)
+        self._append(to_line(event))
+        if self._sync is not None:
+            self._sync.written()
+
+    @property
+    def sync_failures(self) -> int:
+        """How often a sync has failed."""
+        return 0 if self._sync is None else self._sync.failures
 
     def close(self) -> None:
         """Close the files: attempts that are still open become interrupted. A later record opens a new file."""
-        for file in (self._file, self._lock):
-            if file >= 0:
-                os.close(file)
-        self._file = self._lock = -1
+        if self._sync is not None:
+            self._file = -1
+            self._sync.close()
+        self._close_file()
+        if self._lock >= 0:
+            os.close(self._lock)
+        self._lock = -1
         self._room = self._sequence = 0
         self._open.clear()
 
@@ -105,8 +143,7 @@ class FileJournal(Journal):
             os.ftruncate(self._file, os.fstat(self._file).st_size - written)
         except OSError:
             # The next line goes to a new file; the reader sets the half line aside.
-            os.close(self._file)
-            self._file = -1
+            self._close_file()
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _make_room(self, need: int) -> bool:
@@ -115,6 +152,8 @@ class FileJournal(Journal):
         if now < self._retry_at:
             return False
         try:
+            if self._file >= 0 and not os.fstat(self._file).st_nlink:
+                self._forget_files()
             if self._file < 0:
                 self._start()
             used = files.used_bytes(self._directory)
@@ -138,6 +177,24 @@ class FileJournal(Journal):
         self._room = max(need, min(self._grant, self._max_bytes - used, left))
         return True
 
+    def _forget_files(self) -> None:
+        """Let go of files that somebody has deleted: nobody would ever read them."""
+        logger.error(
+            "The journal in {} was deleted while it was in use: usage records are lost. A new one is begun.",
+            self._directory,
+        )
+        self._close_file()
+        os.close(self._lock)
+        self._lock = -1
+
+    def _close_file(self) -> None:
+        if self._file >= 0:
+            if self._sync is None:
+                os.close(self._file)
+            else:
+                self._sync.dropped()
+        self._file = -1
+
     def _start(self) -> None:
         if self._lock < 0:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -158,9 +215,11 @@ class FileJournal(Journal):
             os.close(file)
             unfinished.unlink(missing_ok=True)
             raise
-        if self._file >= 0:
-            os.close(self._file)
+        self._close_file()
         self._file, self._sequence, self._carried = file, sequence, len(carried)
+        if self._sync is not None:
+            # The first file may have made the folder, too.
+            self._sync.opened(file, self._directory, *(self._directory.parents[:2] if sequence == 1 else ()))
 
     def _fail(self, error: OSError) -> None:
         self._room = 0

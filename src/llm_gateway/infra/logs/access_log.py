@@ -11,15 +11,23 @@ import msgspec
 from loguru import logger
 
 from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
+from llm_gateway.core.money import usd_text
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.ledger import Observer
-from llm_gateway.infra.json_lines import to_line
+from llm_gateway.infra.json_lines import to_line, truncated
+from llm_gateway.infra.logs.escaping import json_line
+from llm_gateway.infra.logs.line_buffer import LONGEST_LINE
 from llm_gateway.infra.logs.line_writer import LineWriter
 
 # A batch is written once it has this many lines.
 _BATCH = 512
+# If a line would be too long for an atomic write, its texts are truncated to the first of these that helps.
+_SHORTER = (512, 128, 32)
 # Lines encoded before the event loop gets a turn.
 _STEP = 64
+_encode = msgspec.json.Encoder().encode
+# The fractions of a second: formatting one takes ten times as long.
+_FRACTIONS = tuple(f".{ms:03d}Z" for ms in range(1000))
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -39,6 +47,7 @@ class _Line(msgspec.Struct, gc=False):
     attempts: int
     prompt_tokens: int | None
     completion_tokens: int | None
+    cost_usd: str | None
     latency_ms: float
     ttft_ms: float | None
     request_bytes: int
@@ -139,11 +148,11 @@ class AccessLog(Observer):
 
     async def _write(self, records: list[UsageRecord]) -> None:
         """Write a line for each record; on failure drop them."""
-        lines = []
-        for number, record in enumerate(records, 1):
-            lines.append(to_line(_line(record, self._stamp(record.created_at))))
-            if not number % _STEP:
+        lines: list[bytes] = []
+        for start in range(0, len(records), _STEP):
+            if start:
                 await asyncio.sleep(0)
+            lines += self._encode(records[start : start + _STEP])
         dropped = self.dropped
         if dropped > self._reported:
             lines.append(to_line(_Dropped(self._stamp(self._clock.unix_us()), dropped - self._reported)))
@@ -160,6 +169,32 @@ class AccessLog(Observer):
             return
         self._failing = False
         self._reported = dropped
+
+    def _encode(self, records: list[UsageRecord]) -> list[bytes]:
+        lines: list[bytes] = []
+        is_safe = True
+        try:
+            for record in records:
+                line = _encode(_line(record, self._stamp(record.created_at))) + b"\n"
+                if len(line) > LONGEST_LINE:
+                    is_safe = False
+                lines.append(line)
+        except UnicodeEncodeError:
+            is_safe = False
+        # All at once: hardly any batch has a character that must be escaped.
+        batch = b"".join(lines)
+        if is_safe and batch.isascii() and b"\x7f" not in batch:
+            return lines
+        return [_safe(_line(record, self._stamp(record.created_at))) for record in records]
+
+
+def _safe(line: _Line) -> bytes:
+    encoded = json_line(to_line(line))
+    for length in _SHORTER:
+        if len(encoded) <= LONGEST_LINE:
+            break
+        encoded = json_line(to_line(truncated(line, length)))
+    return encoded
 
 
 def _line(record: UsageRecord, time: str) -> _Line:
@@ -180,6 +215,7 @@ def _line(record: UsageRecord, time: str) -> _Line:
         record.attempts,
         record.prompt_tokens,
         record.completion_tokens,
+        None if record.cost_nano_usd is None else usd_text(record.cost_nano_usd),
         record.latency_ms,
         record.ttft_ms,
         record.request_bytes,
@@ -199,4 +235,4 @@ class _Stamps:
         if second != self._second:
             self._second = second
             self._text = f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%S}"
-        return f"{self._text}.{rest // 1000:03d}Z"
+        return self._text + _FRACTIONS[rest // 1000]

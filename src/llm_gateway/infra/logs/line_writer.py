@@ -24,6 +24,8 @@ class LineWriter:
         self._file = file
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
+        # Whether the last line was written in part.
+        self._is_torn = False
 
     async def write(self, lines: Sequence[bytes]) -> None:
         """Write all lines; raise OSError if that fails. Only one call at a time."""
@@ -45,7 +47,7 @@ class LineWriter:
             failure: OSError | None = None
             try:
                 for piece in _pieces(lines, self._largest()):
-                    _write_all(self._file, piece)
+                    self._write_all(piece)
             except OSError as error:
                 failure = error
             try:
@@ -53,6 +55,23 @@ class LineWriter:
             except RuntimeError:
                 # The loop is closed, so nothing waits for the result.
                 return
+
+    def _write_all(self, data: bytes) -> None:
+        view = memoryview(b"\n" + data if self._is_torn else data)
+        whole = len(view)
+        try:
+            while view:
+                try:
+                    view = view[os.write(self._file, view) :]
+                except BlockingIOError:
+                    # The pipe is our own and does not block, or another process made a shared one so.
+                    poll = select.poll()
+                    poll.register(self._file, select.POLLOUT)
+                    poll.poll()
+        except OSError:
+            self._is_torn |= len(view) < whole
+            raise
+        self._is_torn = False
 
     def _largest(self) -> int | None:
         mode = os.fstat(self._file).st_mode
@@ -82,15 +101,3 @@ def _pieces(lines: Sequence[bytes], largest: int | None) -> Iterator[bytes]:
         piece.append(line)
         size += len(line)
     yield b"".join(piece)
-
-
-def _write_all(file: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(file, view) :]
-        except BlockingIOError:
-            # Another process made the shared terminal or pipe non-blocking.
-            poll = select.poll()
-            poll.register(file, select.POLLOUT)
-            poll.poll()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Final
 
-import prometheus_client
-from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest, multiprocess
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
@@ -18,54 +19,83 @@ from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
 from llm_gateway.core.metric_catalogue import Metric
 from llm_gateway.flow.ports.cache import CacheResult
 from llm_gateway.flow.ports.ledger import Observer
+from llm_gateway.infra.metrics.credentials import CredentialMetrics, Credentials
+from llm_gateway.infra.metrics.events import EventMetrics, ProviderGauges
+from llm_gateway.infra.metrics.processes import ProcessGauges, full_collections
 from llm_gateway.infra.metrics.requests import NONE, RequestMetrics, count
 from llm_gateway.infra.metrics.shared_counters import CounterCells
+from llm_gateway.infra.metrics.summary import encode_summary
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+# Set by the supervisor: the folder in which the workers share their metrics. Unset with one process.
+DIRECTORY_VARIABLE: Final = "LLM_GATEWAY_METRICS_DIRECTORY"
 _OTHER = "other"
 # Clients choose the model names that only wildcard providers serve: this many of them become labels.
 _WILDCARD_LABELS = 100
 _OK = range(200, 300)
 _UNREACHABLE_REASONS = frozenset({"connect", "timeout"})
 _UNHEALTHY_STATUS = frozenset({401, 500, 502, 503, 504})
+_EVENTS = (
+    catalogue.FAILED_ATTEMPTS,
+    catalogue.RECOVERY_STEPS,
+    catalogue.BREAKER_OPENINGS,
+    catalogue.LOST_RECORDS,
+    catalogue.REJECTED_RECORDS,
+    catalogue.SYNC_FAILURES,
+    catalogue.CACHE_REQUESTS,
+    catalogue.CACHE_FAILURES,
+    catalogue.DROPPED_LOG_LINES,
+    catalogue.LIMIT_REFUSALS,
+    catalogue.FULL_COLLECTIONS,
+    catalogue.CPU_SECONDS,
+)
 
 
 class Metrics(Observer):
     """Counts requests and provider events; `render` returns the text that Prometheus scrapes."""
 
-    def __init__(self, is_configured: Callable[[str], bool]) -> None:
-        """`is_configured` tells whether the catalog names a model."""
-        # Drops the `_created` series that would double the number of series.
-        disable_created_metrics()  # type: ignore[no-untyped-call]
+    def __init__(
+        self,
+        is_configured: Callable[[str], bool],
+        enabled_providers: Callable[[], Collection[str]],
+        is_served: Callable[[str], bool] = lambda _: True,
+        credentials: Callable[[], Credentials] = dict,
+    ) -> None:
+        """`is_configured` tells whether the catalog names a model, `is_served` whether some provider serves it.
+
+        `enabled_providers` returns keys, `credentials` the names of credentials with their tenants. What is gone is
+        not shown: neither its gauges nor what was counted of it.
+        """
         self._is_configured = is_configured
-        directory = multiprocess_directory()
+        self._is_served = is_served
+        name = os.environ.get(DIRECTORY_VARIABLE)
+        directory = Path(name) if name else None
         # Another worker may have set a provider's health in the meantime.
         self._is_shared = directory is not None
-        self._requests = RequestMetrics(Path(directory) if directory else None)
+        self._started_at = _started_at(directory)
+        self._requests = RequestMetrics(directory, enabled_providers, self._shows_model)
+        self._events = EventMetrics(_EVENTS, directory, enabled_providers)
+        self._gauges = ProviderGauges(
+            catalogue.PROVIDER_HEALTH, catalogue.OPEN_BREAKERS, enabled_providers, directory
+        )
+        self._of_credentials = CredentialMetrics(credentials, directory)
+        self.processes = ProcessGauges(directory)
+        self._collectors = (
+            self._requests,
+            self._of_credentials,
+            self._events,
+            self._gauges,
+            self.processes,
+        )
         self._cells: dict[tuple[str, str, str | None, str | None, int], CounterCells] = {}
         self.registry = CollectorRegistry()
-        self.registry.register(self._requests)
-        self._health = self._gauge(catalogue.PROVIDER_HEALTH, "mostrecent")
-        self._failed_attempts = self._counter(catalogue.FAILED_ATTEMPTS)
-        self._recovery_steps = self._counter(catalogue.RECOVERY_STEPS)
-        self._breaker_openings = self._counter(catalogue.BREAKER_OPENINGS)
-        self._open_breakers = self._gauge(catalogue.OPEN_BREAKERS, "livesum")
-        self._lost_records = self._counter(catalogue.LOST_RECORDS)
-        self._rejected_records = self._counter(catalogue.REJECTED_RECORDS)
-        self._cache_requests = self._counter(catalogue.CACHE_REQUESTS)
-        self._cache_failures = self._counter(catalogue.CACHE_FAILURES)
-        self._counted_lost = self._counted_rejected = 0
+        for collector in self._collectors:
+            self.registry.register(collector)
+        # How much of each total of this process is counted.
+        self._counted: dict[Metric, float] = {}
         self._with_open_breakers: set[str] = set()
         self._wildcard_models: set[str] = set()
         self._healthy: dict[str, bool] = {}
-
-    def _counter(self, metric: Metric) -> prometheus_client.Counter:
-        return prometheus_client.Counter(metric.name, metric.help, metric.labels, registry=self.registry)
-
-    def _gauge(self, metric: Metric, mode: Literal["livesum", "mostrecent"]) -> prometheus_client.Gauge:
-        return prometheus_client.Gauge(
-            metric.name, metric.help, metric.labels, registry=self.registry, multiprocess_mode=mode
-        )
 
     def finished(self, record: UsageRecord) -> None:
         # A cached reply says nothing about the provider that once gave it.
@@ -75,12 +105,13 @@ class Metrics(Observer):
         if cells is None:
             cells = self._cells_of(record, provider)
         count(cells, record, called=provider is not None)
+        self._of_credentials.count(record)
         if provider is not None and record.outcome == "ok":
             self.provider_answered(provider, True)
 
     def attempt_failed(self, failed: AttemptEnded) -> None:
-        self._failed_attempts.labels(failed.provider, failed.reason).inc()
-        self._recovery_steps.labels(failed.provider, failed.next_step).inc()
+        self._events.add(catalogue.FAILED_ATTEMPTS, failed.provider, failed.reason or NONE)
+        self._events.add(catalogue.RECOVERY_STEPS, failed.provider, failed.next_step or NONE)
         if failed.reason in _UNREACHABLE_REASONS or failed.status in _UNHEALTHY_STATUS:
             self.provider_answered(failed.provider, False)
 
@@ -88,46 +119,89 @@ class Metrics(Observer):
         """Set a provider's health from its last answer or probe."""
         if self._healthy.get(provider) is not healthy or self._is_shared:
             self._healthy[provider] = healthy
-            self._health.labels(provider).set(1.0 if healthy else 0.0)
+            self._gauges.set_latest(provider, 1.0 if healthy else 0.0)
+
+    def configuration_changed(self) -> None:
+        """Forget the health of providers that are no longer enabled, and what was known of credentials."""
+        self._of_credentials.forget()
+        for provider in self._gauges.forget_others():
+            self._healthy.pop(provider, None)
 
     def cache_answered(self, result: CacheResult) -> None:
         """Count a request that the reply cache applied to."""
-        self._cache_requests.labels(result).inc()
+        self._events.add(catalogue.CACHE_REQUESTS, result)
 
     def cache_failed(self) -> None:
         """Count a lookup or a write that Redis did not do."""
-        self._cache_failures.inc()
+        self._events.add(catalogue.CACHE_FAILURES)
+
+    def limit_refused(self, scope: str, limit: str) -> None:
+        """Count a request that a limit of use refused."""
+        self._events.add(catalogue.LIMIT_REFUSALS, scope, limit)
 
     def breaker_opened(self, provider: str) -> None:
-        self._breaker_openings.labels(provider).inc()
+        self._events.add(catalogue.BREAKER_OPENINGS, provider)
 
     def set_open_breakers(self, numbers: Mapping[str, int]) -> None:
         """Set how many breakers of each provider are open or half-open in this process now."""
         for provider in self._with_open_breakers - numbers.keys():
-            self._open_breakers.labels(provider).set(0)
+            self._gauges.set_summed(provider, 0)
         for provider, number in numbers.items():
-            self._open_breakers.labels(provider).set(number)
+            self._gauges.set_summed(provider, number)
         self._with_open_breakers = set(numbers)
 
     def set_record_losses(self, lost: int, rejected: int) -> None:
         """Set how many records the journal and the shipper of this process have given up since they started."""
-        self._lost_records.inc(lost - self._counted_lost)
-        self._rejected_records.inc(rejected - self._counted_rejected)
-        self._counted_lost, self._counted_rejected = lost, rejected
+        self._count_up_to(lost, catalogue.LOST_RECORDS)
+        self._count_up_to(rejected, catalogue.REJECTED_RECORDS)
 
-    def render(self, readings: Mapping[Metric, float]) -> bytes:
-        """Return the metrics of all workers as text; `readings` are the gauges read for this scrape."""
+    def set_sync_failures(self, failures: int) -> None:
+        """Set how often the journal of this process could not be synced since it started."""
+        self._count_up_to(failures, catalogue.SYNC_FAILURES)
+
+    def set_dropped_log_lines(self, dropped: int) -> None:
+        """Set how many lines of its logs this process has dropped since it started."""
+        self._count_up_to(dropped, catalogue.DROPPED_LOG_LINES)
+
+    def set_process_totals(self) -> None:
+        """Count the CPU time and the garbage collections of this process up to now."""
+        self._count_up_to(time.process_time(), catalogue.CPU_SECONDS)
+        self._count_up_to(full_collections(), catalogue.FULL_COLLECTIONS)
+
+    def _count_up_to(self, total: float, metric: Metric) -> None:
+        known = self._counted.get(metric, 0)
+        if total > known:
+            self._events.add(metric, number=total - known)
+            self._counted[metric] = total
+
+    def render(
+        self, readings: Mapping[Metric, float], labelled: Mapping[Metric, Mapping[str, float]] | None = None
+    ) -> bytes:
+        """Return the metrics of all workers as text; `readings` are the gauges read for this scrape.
+
+        `labelled` are those with one label, by its values.
+        Any thread may call it. A file of another worker that cannot be read is skipped and counted.
+        """
         registry = CollectorRegistry()
-        if multiprocess_directory() is None:
-            registry.register(_Families(self.registry.collect))
-        else:
-            multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-            registry.register(self._requests)
+        # Collected first: only then it is known which files could not be read.
+        families = list(self.registry.collect())
+        unreadable = sum(collector.unreadable for collector in self._collectors)
         gauges = [
-            GaugeMetricFamily(metric.name, metric.help, value=value) for metric, value in readings.items()
+            GaugeMetricFamily(metric.name, metric.help, value=value)
+            for metric, value in {**readings, catalogue.UNREADABLE_METRICS_FILES: unreadable}.items()
         ]
-        registry.register(_Families(lambda: gauges))
+        for metric, values in (labelled or {}).items():
+            family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+            for label, value in sorted(values.items()):
+                family.add_metric([label], value)
+            gauges.append(family)
+        registry.register(_Families([*families, *gauges]))
         return generate_latest(registry)
+
+    def summary(self, active: int) -> bytes:
+        """Return the performance of all workers as JSON, with `active` requests in flight; any thread may call it."""
+        uptime = max(time.time() - self._started_at, 0.0)
+        return encode_summary(self._requests.finished(), active=active, uptime=uptime)
 
     def _cells_of(self, record: UsageRecord, provider: str | None) -> CounterCells:
         model = self._model_label(record)
@@ -138,6 +212,9 @@ class Metrics(Observer):
             key = (record.method, record.endpoint, record.model, provider, record.status_code)
             self._cells[key] = cells
         return cells
+
+    def _shows_model(self, model: str) -> bool:
+        return model in {NONE, _OTHER} or self._is_served(model)
 
     def _model_label(self, record: UsageRecord) -> str:
         model = record.model
@@ -151,14 +228,18 @@ class Metrics(Observer):
         return _OTHER
 
 
+def _started_at(directory: Path | None) -> float:
+    """Return when the gateway was started, in Unix seconds: this process, or the one that began the directory."""
+    if directory is not None:
+        # The supervisor makes it first of all, and writes nothing to it.
+        with contextlib.suppress(OSError):
+            return (directory / "in_use.lock").stat().st_mtime
+    return time.time()
+
+
 class _Families(Collector):
-    def __init__(self, collect: Callable[[], Iterable[Family]]) -> None:
-        self._collect = collect
+    def __init__(self, families: Iterable[Family]) -> None:
+        self._families = families
 
     def collect(self) -> Iterator[Family]:
-        yield from self._collect()
-
-
-def multiprocess_directory() -> str | None:
-    """Return the folder in which the workers share their metrics; None if there is only one process."""
-    return os.environ.get("PROMETHEUS_MULTIPROC_DIR") or None
+        yield from self._families

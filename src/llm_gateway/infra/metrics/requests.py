@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple, get_args
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.core import Metric as Family
@@ -13,13 +14,17 @@ from prometheus_client.registry import Collector
 from llm_gateway.core import metric_catalogue as catalogue
 from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.core.metric_catalogue import Metric
+from llm_gateway.core.money import NANO_USD
+from llm_gateway.core.pricing.cost import UnknownCost
 from llm_gateway.infra.metrics.shared_counters import CounterCells, SharedCounters
 
+_OK = 200
 # The value of a label that does not apply.
 NONE = "none"
 # The labels of a set of cells, in the order of its key: those of the metric that has all of them.
 _LABELS = catalogue.REQUESTS.labels
 _PROVIDER = _LABELS.index("provider")
+_MODEL = _LABELS.index("model")
 # All three histograms have the same buckets, so that one layout serves for each.
 _SECONDS = catalogue.REQUEST_DURATION.buckets
 _BOUNDS = (*map(str, _SECONDS), "+Inf")
@@ -34,9 +39,53 @@ _FIRST_TOKEN = _LATENCY + 1 + _BUCKETS
 _TOKENS = _FIRST_TOKEN + 1 + _BUCKETS
 _PROMPT, _COMPLETION, _CACHED, _REASONING = range(_TOKENS, _TOKENS + 4)
 _TOKEN_TYPES = ("prompt", "completion", "cached", "reasoning")
-_CELLS = _TOKENS + len(_TOKEN_TYPES)
+# In nano-USD: sums of whole numbers are exact up to 9 million USD, where sums of fractions would not be.
+_COST = _TOKENS + len(_TOKEN_TYPES)
+_UNPRICED = _COST + 1
+_REASONS: tuple[str, ...] = get_args(UnknownCost)
+_REASON_CELLS = {reason: _UNPRICED + place for place, reason in enumerate(_REASONS)}
+_BROKEN = _UNPRICED + len(_REASONS)
+_CELLS = _BROKEN + 1
 
-_Counted = Iterable[tuple[tuple[str, ...], CounterCells]]
+Counted = Iterable[tuple[tuple[str, ...], CounterCells]]
+
+
+class TimeSums(NamedTuple):
+    """A histogram of times: their sum in seconds, and how many are in each bucket of REQUEST_DURATION, +Inf last."""
+
+    seconds: float
+    buckets: list[float]
+
+
+class RequestSums(NamedTuple):
+    """What finished requests add up to. `duration` is theirs, `latency` that of the providers' whole replies."""
+
+    requests: float
+    duration: TimeSums
+    latency: TimeSums
+    # By type, as in the metric.
+    tokens: dict[str, float]
+    cost_usd: float
+    unpriced: float
+
+
+def sums_by(counted: Counted, labels: tuple[str, ...]) -> dict[tuple[str, ...], RequestSums]:
+    """Return the sums for each combination of these labels of REQUESTS."""
+    return {key: _named(sums) for key, sums in _sums(counted, labels, range(_CELLS)).items()}
+
+
+def _named(sums: list[float]) -> RequestSums:
+    return RequestSums(
+        requests=sums[_REQUESTS],
+        duration=TimeSums(sums[_DURATION], sums[_DURATION + 1 : _LATENCY]),
+        latency=TimeSums(sums[_LATENCY], sums[_LATENCY + 1 : _FIRST_TOKEN]),
+        tokens=dict(zip(_TOKEN_TYPES, sums[_TOKENS:_COST], strict=True)),
+        cost_usd=sums[_COST] / NANO_USD,
+        unpriced=sum(sums[_UNPRICED:_BROKEN]),
+    )
+
+
+NO_REQUESTS = _named([0.0] * _CELLS)
 
 
 def count(cells: CounterCells, record: UsageRecord, *, called: bool) -> None:
@@ -56,6 +105,12 @@ def count(cells: CounterCells, record: UsageRecord, *, called: bool) -> None:
             cells[_CACHED] += record.cached_tokens
         if record.reasoning_tokens:
             cells[_REASONING] += record.reasoning_tokens
+    if record.cost_nano_usd:
+        cells[_COST] += record.cost_nano_usd
+    elif record.unpriced is not None:
+        cells[_REASON_CELLS[record.unpriced]] += 1
+    if record.outcome == "error" and record.status_code == _OK:
+        cells[_BROKEN] += 1
 
 
 def _observe(cells: CounterCells, first: int, ms: float) -> None:
@@ -66,17 +121,44 @@ def _observe(cells: CounterCells, first: int, ms: float) -> None:
 class RequestMetrics(Collector):
     """The cells of all workers, and the families that they add up to."""
 
-    def __init__(self, directory: Path | None) -> None:
-        """Share with every process that names the same `directory`; None if there is only one process."""
+    def __init__(
+        self,
+        directory: Path | None,
+        providers: Callable[[], Collection[str]] | None = None,
+        shows_model: Callable[[str], bool] = lambda _: True,
+    ) -> None:
+        """Share with every process that names the same `directory`; None if there is only one process.
+
+        `providers` returns those of which anything is shown, None = all; `shows_model` tells it of a model.
+        """
         self._counters = SharedCounters(_CELLS, directory)
+        self._providers = providers
+        self._shows_model = shows_model
 
     def cells(self, method: str, endpoint: str, model: str, provider: str, status: int) -> CounterCells:
         """Return where to count requests with these labels."""
         return self._counters.cells((method, endpoint, model, provider, str(status)))
 
+    @property
+    def unreadable(self) -> int:
+        """Return how many files of other workers the last collection could not read."""
+        return self._counters.unreadable
+
+    def finished(self) -> list[tuple[tuple[str, ...], CounterCells]]:
+        """Return the cells of all workers by the labels of REQUESTS; any thread may call it."""
+        # A file that was damaged may hold keys of another shape.
+        return [(key, cells) for key, cells in self._counters.all() if len(key) == len(_LABELS)]
+
     def collect(self) -> Iterator[Family]:
         """Return the current values."""
-        finished = list(self._counters.all())
+        finished = self.finished()
+        providers = {NONE, *self._providers()} if self._providers is not None else None
+        models = set(filter(self._shows_model, {key[_MODEL] for key, _ in finished}))
+        finished = [
+            (key, cells)
+            for key, cells in finished
+            if (providers is None or key[_PROVIDER] in providers) and key[_MODEL] in models
+        ]
         called = [(key, cells) for key, cells in finished if key[_PROVIDER] != NONE]
         requests = CounterMetricFamily(
             catalogue.REQUESTS.name, catalogue.REQUESTS.help, labels=catalogue.REQUESTS.labels
@@ -91,15 +173,45 @@ class RequestMetrics(Collector):
             catalogue.TOKENS.name, catalogue.TOKENS.help, labels=catalogue.TOKENS.labels
         )
         # Its last label is the token type, which the cells tell apart.
-        for labels, totals in _sums(called, catalogue.TOKENS.labels[:-1], range(_TOKENS, _CELLS)).items():
+        for labels, totals in _sums(called, catalogue.TOKENS.labels[:-1], range(_TOKENS, _COST)).items():
             for token_type, total in zip(_TOKEN_TYPES, totals, strict=True):
                 tokens.add_metric((*labels, token_type), total)
         yield tokens
+        yield from _costs(called)
+        yield _broken_streams(called)
         yield _histogram(catalogue.PROVIDER_LATENCY, called, _LATENCY)
         yield _histogram(catalogue.TIME_TO_FIRST_TOKEN, called, _FIRST_TOKEN)
 
 
-def _sums(counted: _Counted, labels: tuple[str, ...], cells: range) -> dict[tuple[str, ...], list[float]]:
+def _costs(counted: Counted) -> Iterator[Family]:
+    """Return the metrics of costs and unpriced requests; labels without any have no sample."""
+    sums = _sums(counted, catalogue.COST.labels, range(_COST, _BROKEN))
+    cost = CounterMetricFamily(catalogue.COST.name, catalogue.COST.help, labels=catalogue.COST.labels)
+    unpriced = CounterMetricFamily(
+        catalogue.UNPRICED_REQUESTS.name,
+        catalogue.UNPRICED_REQUESTS.help,
+        labels=catalogue.UNPRICED_REQUESTS.labels,
+    )
+    for labels, (nano_usd, *requests) in sums.items():
+        if nano_usd:
+            cost.add_metric(labels, nano_usd / NANO_USD)
+        for reason, number in zip(_REASONS, requests, strict=True):
+            if number:
+                unpriced.add_metric((*labels, reason), number)
+    yield cost
+    yield unpriced
+
+
+def _broken_streams(counted: Counted) -> Family:
+    metric = catalogue.BROKEN_STREAMS
+    family = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for labels, (number,) in _sums(counted, metric.labels, range(_BROKEN, _CELLS)).items():
+        if number:
+            family.add_metric(labels, number)
+    return family
+
+
+def _sums(counted: Counted, labels: tuple[str, ...], cells: range) -> dict[tuple[str, ...], list[float]]:
     """Return the sums of a range of cells, grouped by these labels."""
     places = [_LABELS.index(label) for label in labels]
     sums: dict[tuple[str, ...], list[float]] = {}
@@ -110,7 +222,7 @@ def _sums(counted: _Counted, labels: tuple[str, ...], cells: range) -> dict[tupl
     return sums
 
 
-def _histogram(metric: Metric, counted: _Counted, first: int) -> Family:
+def _histogram(metric: Metric, counted: Counted, first: int) -> Family:
     family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
     for labels, (total, *buckets) in _sums(
         counted, metric.labels, range(first, first + 1 + _BUCKETS)

@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Callable
 
 from llm_gateway.flow.ports.limits import RateLimiter, Verdict
-from llm_gateway.infra.rate_limits.ring import FIRST, LIMIT, is_idle, refused, ring_size, take
+from llm_gateway.infra.rate_limits.ring import FIRST, LIMIT, full, is_idle, refused, ring_size, take
 
 # Idle rings are removed when there are this many rings, then whenever their number has doubled.
 _FIRST_SWEEP = 1024
@@ -34,6 +34,12 @@ class InProcessRateLimiter(RateLimiter):
         if ring[LIMIT] != limit and len(ring) < ring_size(limit):
             ring.extend([0] * (ring_size(limit) - len(ring)))
         return take(ring, limit, self._clock())
+
+    def full(self, credential_id: int, limit: int) -> Verdict | None:
+        if limit <= 0:
+            return refused(limit)
+        ring = self._rings.get(credential_id)
+        return None if ring is None else full(ring, limit, self._clock())
 
     async def close(self) -> None:
         self._rings.clear()

@@ -14,8 +14,10 @@ from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
 from llm_gateway.infra.rate_limits.redis_storage import SCRIPT, BatchingStorage, CredentialLimit
 from llm_gateway.infra.rate_limits.ring import refused
 from llm_gateway.infra.rate_limits.shared import SharedRateLimiter
-from llm_gateway.infra.rate_limits.sharing_status import SharingStatus
 from llm_gateway.infra.redis_pool import PAUSE_SECONDS, WAIT_SECONDS, open_redis_pool
+from llm_gateway.infra.sharing_status import SharingStatus
+
+_WINDOW_SECONDS = 1.0
 
 
 class RedisRateLimiter(RateLimiter):
@@ -24,8 +26,11 @@ class RedisRateLimiter(RateLimiter):
     A Redis that fails or is slow delays a request by `wait_seconds` at most, and only one request per second
     while that lasts. Meanwhile, with `fail="open"` each machine applies the limit on its own (each worker, if
     `machine` counts in process); with `fail="closed"` every limited request is rejected. `sharing` shows the
-    state. The counts in Redis and on the machine are separate: in the second in which Redis fails or comes
-    back, a machine may admit the limit by each of them.
+    state.
+
+    With `fail="open"`, the machine also counts what Redis admits, and after an outage a request needs a place in
+    both counts until no limiter can be without Redis and no admission of the outage is younger than a second. So
+    N machines admit at most N times the limit in any second, also in those in which Redis fails or comes back.
     """
 
     def __init__(
@@ -52,6 +57,8 @@ class RedisRateLimiter(RateLimiter):
         self._namespace = f"rate/{namespace}" if namespace else "rate"
         self._clock = clock
         self._retry_at = 0.0
+        # Until then (by `clock`) a request also needs a place on the machine.
+        self._settled_at = 0.0
         fallback = (
             "each machine applies the limits on its own"
             if fail == "open"
@@ -75,13 +82,26 @@ class RedisRateLimiter(RateLimiter):
             self._retry_at = self._clock() + PAUSE_SECONDS
             self.sharing.failed(type(fault).__name__)
             return await self._fall_back(credential_id, limit)
-        self._retry_at = 0.0
+        if self._retry_at:
+            self._retry_at = 0.0
+            # The limiters of other workers and machines may try Redis this much later.
+            self._settled_at = self._clock() + PAUSE_SECONDS + self._wait_seconds + _WINDOW_SECONDS
         if self.sharing.failing:
             self.sharing.worked()
-        return Verdict(allowed, limit, state.remaining, state.until_next / 1e6, state.until_all / 1e6)
+        verdict = Verdict(allowed, limit, state.remaining, state.until_next / 1e6, state.until_all / 1e6)
+        if not allowed or self._fail == "closed":
+            return verdict
+        on_machine = await self._machine.hit(credential_id, limit)
+        # Later than that the two can differ only because their clocks do.
+        return verdict if on_machine.allowed or self._clock() >= self._settled_at else on_machine
 
     def hit_nowait(self, credential_id: int, limit: int) -> None:
         """Return None: the answer needs a round trip to Redis."""
+
+    def full(self, credential_id: int, limit: int) -> Verdict | None:
+        """Return None unless the limit is 0: only Redis knows the counts."""
+        del credential_id
+        return refused(limit) if limit <= 0 else None
 
     async def close(self) -> None:
         await self._storage.close()

@@ -96,6 +96,19 @@ def take(ring: Ring, limit: int, now: int) -> Verdict:
     return Verdict(True, limit, 0, (ring[FIRST + following] - now) / WINDOW, 1.0)
 
 
+def full(ring: Ring, limit: int, now: int) -> Verdict | None:
+    """Return the verdict that `take` would refuse a request with; None if it would not. Takes nothing.
+
+    Needs no lock: a ring that changes meanwhile, or has another limit still, gives an answer of a moment ago or None.
+    """
+    if ring[LIMIT] != limit:
+        return None
+    cell, begun = divmod(ring[PLACE], _shape(limit)[0])
+    if begun or not 0 < (wait := ring[FIRST + cell] - now) <= WINDOW:
+        return None
+    return Verdict(False, limit, 0, wait / WINDOW, (_newest(ring, limit) - now) / WINDOW)
+
+
 def is_idle(ring: Ring, now: int) -> bool:
     """Tell whether no admission of the last second is in the ring at `now`, so that it may be dropped."""
     limit = ring[LIMIT]

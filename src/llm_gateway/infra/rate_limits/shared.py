@@ -13,8 +13,7 @@ from pathlib import Path
 
 from llm_gateway.flow.ports.limits import RateLimiter, Verdict
 from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
-from llm_gateway.infra.rate_limits.ring import OWNER, WINDOW, is_idle, refused, reset, take
-from llm_gateway.infra.rate_limits.sharing_status import SharingStatus
+from llm_gateway.infra.rate_limits.ring import OWNER, WINDOW, full, is_idle, refused, reset, take
 from llm_gateway.infra.shared_memory import (
     CELL_BYTES,
     TAG_BYTES,
@@ -24,6 +23,7 @@ from llm_gateway.infra.shared_memory import (
     open_locked,
     tag,
 )
+from llm_gateway.infra.sharing_status import SharingStatus
 
 # The file: the tag, the number of slots in use, a clock hand for the search of idle ones, the owner of each slot,
 # then the slots, one ring each. Slots are allocated and mapped in chunks of 32, 32, 64, 128 and so on.
@@ -104,6 +104,18 @@ class SharedRateLimiter(RateLimiter):
             return self._count_alone(credential_id, limit, error)
         return self._take_locked(credential_id, limit)
 
+    def full(self, credential_id: int, limit: int) -> Verdict | None:
+        """Return the refusing verdict, as far as this worker has seen the credential's ring."""
+        if limit <= 0:
+            return refused(limit)
+        try:
+            ring = self._rings.get(credential_id)
+            if ring is None or ring[OWNER] != credential_id:
+                return None
+            return full(ring, limit, self._clock())
+        except Exception:  # noqa: BLE001 - as in `hit`; a closed file, for one
+            return None
+
     def _take_locked(self, credential_id: int, limit: int) -> Verdict:
         descriptor = self._fd
         try:
@@ -177,6 +189,7 @@ class SharedRateLimiter(RateLimiter):
             raise OSError(errno.ENOSPC, f"more than {MAX_SLOTS} credentials at the same time")
         _, start, slots = _chunk(count)
         if count == start:
+            # Before the slot is announced: another process may map the chunk as soon as it is.
             allocate(self._fd, _HEAD_BYTES + start * _SLOT_BYTES, slots * _SLOT_BYTES)
         head[_OWNERS + count] = credential_id
         head[_SLOTS] = count + 1
@@ -186,6 +199,8 @@ class SharedRateLimiter(RateLimiter):
         number, start, slots = _chunk(slot)
         chunk = self._chunks.get(number)
         if chunk is None:
+            # Again, in case the file was cut or copied with holes.
+            allocate(self._fd, _HEAD_BYTES + start * _SLOT_BYTES, slots * _SLOT_BYTES)
             chunk = map_cells(self._fd, _HEAD_BYTES + start * _SLOT_BYTES, slots * _SLOT_BYTES)
             self._chunks[number] = chunk
         first = (slot - start) * _SLOT_CELLS

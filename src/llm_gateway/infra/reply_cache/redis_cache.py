@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from llm_gateway.flow.ports.cache import ReplyCache
 from llm_gateway.flow.ports.clock import Clock
+from llm_gateway.flow.ports.listeners import notify
 from llm_gateway.infra.redis_pool import PAUSE_SECONDS, WAIT_SECONDS, open_redis_pool
 from llm_gateway.infra.reply_cache.in_process import LARGEST_SHARE
 
@@ -72,7 +73,7 @@ class RedisReplyCache(ReplyCache):
 
     async def _run(self, command: Callable[[], Awaitable[_T]]) -> _T | None:
         if self.failing and not self._may_try():
-            self._failed()
+            notify(self._failed)
             return None
         try:
             async with asyncio.timeout(self._wait_seconds):
@@ -94,7 +95,7 @@ class RedisReplyCache(ReplyCache):
         return True
 
     def _note_failure(self, reason: str) -> None:
-        self._failed()
+        notify(self._failed)
         self._failed_at = self._clock.monotonic()
         self._retry_at = self._failed_at + PAUSE_SECONDS
         if not self.failing:

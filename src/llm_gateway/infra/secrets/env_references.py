@@ -7,7 +7,20 @@ from collections.abc import Mapping
 
 _ENVIRONMENT_REFERENCE = re.compile(r"env:([A-Za-z_][A-Za-z0-9_]*)")
 # Admins may name variables, but must not be able to send the gateway's own keys to a server they control.
-_OWN_VARIABLES = frozenset({"ADMIN_KEY", "DB_URL", "OPS_TOKEN", "REDIS_URL", "SECRET_KEY", "TOKEN_SECRET"})
+OWN_VARIABLES = frozenset(
+    {
+        "ADMIN_KEY",
+        "BACKUP_DB_URL",
+        "BUDGET_WEBHOOK_SECRET",
+        "DB_URL",
+        "LLM_PROXY_SECRET",
+        "MONGO_URI",
+        "OPS_TOKEN",
+        "REDIS_URL",
+        "SECRET_KEY",
+        "TOKEN_SECRET",
+    }
+)
 
 
 class MissingVariable(Exception):
@@ -25,7 +38,7 @@ def resolve_reference(reference: str, environ: Mapping[str, str]) -> str:
     if match is None:
         raise MissingVariable("an environment reference must look like env:NAME")
     name = match.group(1)
-    if name.upper() in _OWN_VARIABLES:
+    if name.upper() in OWN_VARIABLES:
         raise MissingVariable(
             f"environment variable {name} is a setting of the gateway and must not be sent to a provider"
         )

@@ -87,7 +87,7 @@ def _read_or_create(path: Path, variable: str, new_key: str) -> tuple[str, bool]
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             created = _create(path, new_key)
-        value = path.read_text(encoding="utf-8").strip()
+        value = path.read_text(encoding="utf-8-sig").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise StartupError(
             f"{variable} is not set, and {path} cannot be read or created ({type(error).__name__}). "

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
 _PORTS = {"http": 80, "https": 443}
+# Underscores are not for the Internet, but common within a network.
+_HOST = re.compile(r"[A-Za-z0-9._-]+")
 _UNSAFE_URL = re.compile(r"[\x00-\x20\x7f]")
 # Printable ASCII is kept: the path is quoted already, only other scripts need quoting.
 _PATH_SAFE = "".join(map(chr, range(0x21, 0x7F)))
@@ -30,6 +33,8 @@ class RequestTarget(NamedTuple):
     server: ServerAddress
     # The start of the request head: everything after the method, up to and including the Host line.
     head_start: str
+    # The URL again, in ASCII, with the host as it is resolved.
+    url: str
 
 
 def parse_url(url: str) -> RequestTarget:
@@ -38,16 +43,25 @@ def parse_url(url: str) -> RequestTarget:
         parts = urlsplit(url)
         host = (parts.hostname or "").encode("ascii" if url.isascii() else "idna").decode()
         port = parts.port or _PORTS[parts.scheme]
+        is_ipv6 = ":" in host
+        if is_ipv6:
+            ipaddress.IPv6Address(host)
     except (KeyError, ValueError):
         raise InvalidRequest("the provider's URL is not an HTTP or HTTPS URL") from None
     if not host or "@" in parts.netloc or _UNSAFE_URL.search(url):
         raise InvalidRequest(
             "the provider's URL has no host, or contains a user name, a space or a control character"
         )
-    named = f"[{host}]" if ":" in host else host
+    if not is_ipv6 and _HOST.fullmatch(host) is None:
+        raise InvalidRequest("the host in the provider's URL has a character that no host name has")
+    named = f"[{host}]" if is_ipv6 else host
     if port != _PORTS[parts.scheme]:
         named = f"{named}:{port}"
     path = quote(parts.path or "/", safe=_PATH_SAFE)
     if parts.query:
         path = f"{path}?{quote(parts.query, safe=_PATH_SAFE)}"
-    return RequestTarget(ServerAddress(parts.scheme, host, port), f" {path} HTTP/1.1\r\nhost: {named}\r\n")
+    return RequestTarget(
+        ServerAddress(parts.scheme, host, port),
+        f" {path} HTTP/1.1\r\nhost: {named}\r\n",
+        f"{parts.scheme}://{named}{path}",
+    )

@@ -12,6 +12,7 @@ from aiohappyeyeballs import start_connection
 
 from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.infra.upstream.address import ServerAddress
+from llm_gateway.infra.upstream.certificates import default_tls
 from llm_gateway.infra.upstream.resolver import Resolver
 
 # Seconds without an answer from one address before the next one is tried in parallel (RFC 8305).
@@ -82,8 +83,7 @@ class Dialer:
 
     def _tls(self) -> ssl.SSLContext:
         if self._ssl_context is None:
-            self._ssl_context = ssl.create_default_context()
-            self._ssl_context.set_alpn_protocols(["http/1.1"])
+            self._ssl_context = default_tls()
         return self._ssl_context
 
 

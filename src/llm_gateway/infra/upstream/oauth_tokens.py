@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections import deque
 from urllib.parse import quote_plus, urlencode
 
 import msgspec
@@ -27,6 +28,8 @@ _RENEWAL_SHARE, _LONGEST_RENEWAL = 0.2, 300.0
 _MARGIN_SHARE, _LONGEST_MARGIN = 0.05, 10.0
 _REPLY_LIMIT = 256 * 1024
 _LONGEST_TOKEN = 64 * 1024
+# Secrets of each provider that are recognised in its messages.
+_REMEMBERED_SECRETS = 16
 # The error codes of RFC 6749, 5.2, which are safe to repeat. Descriptions may contain secrets.
 _ERRORS = frozenset(
     {
@@ -86,6 +89,8 @@ class OAuthTokens(AccessTokens):
         self._upstream = upstream
         self._clock = clock
         self._accounts: dict[_Key, _Account] = {}
+        # By provider id, the oldest first.
+        self._secrets: dict[int, deque[Secret]] = {}
 
     async def token(
         self, provider_id: int, grant: ClientCredentials, secret: Secret, timeout: float
@@ -110,6 +115,10 @@ class OAuthTokens(AccessTokens):
             raise _copy_of(result)
         return result.secret
 
+    def secrets(self, provider_id: int) -> tuple[Secret, ...]:
+        clients = (secret for owner, _, secret in self._accounts if owner == provider_id)
+        return (*clients, *self._secrets.get(provider_id, ()))
+
     def forget(self, provider_id: int, token: Secret) -> None:
         for (owner, _, _), account in self._accounts.items():
             if owner == provider_id and account.token is not None and account.token.secret == token:
@@ -128,7 +137,13 @@ class OAuthTokens(AccessTokens):
             if self._accounts[other].pending is None:
                 del self._accounts[other]
         account = self._accounts[key] = _Account()
+        self._remember(key, key[2])
         return account
+
+    def _remember(self, key: _Key, secret: Secret) -> None:
+        known = self._secrets.setdefault(key[0], deque(maxlen=_REMEMBERED_SECRETS))
+        if secret not in known:
+            known.append(secret)
 
     def _failed_recently(self, account: _Account, now: float) -> bool:
         return account.error is not None and now - account.failed_at < _FAILURE_TTL
@@ -152,6 +167,7 @@ class OAuthTokens(AccessTokens):
             return error
         else:
             account.token, account.error = token, None
+            self._remember(key, token.secret)
             return token
         finally:
             account.pending = None

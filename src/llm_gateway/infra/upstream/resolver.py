@@ -16,22 +16,23 @@ _TTL = 10.0
 _MAX_CACHED = 1024
 
 
-# IPv6 prefixes that embed IPv4 addresses: the well-known one, and the one for local networks (RFC 6052, RFC 8215).
+# The only IPv6 addresses that are assigned to public hosts (RFC 4291).
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
+# IPv6 addresses that embed IPv4 addresses (RFC 6052).
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-_OWN_NAT64 = ipaddress.ip_network("64:ff9b:1::/48")
 
 
 def is_public(address: str) -> bool:
     """Tell whether an IP address is public, also when it is an IPv4 address embedded in IPv6."""
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
-        if ip in _OWN_NAT64:
-            return False
         inner = ip.ipv4_mapped or ip.sixtofour
         if inner is None and ip in _NAT64:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None:
             ip = inner
+        elif ip not in _GLOBAL_UNICAST:
+            return False
     return ip.is_global and not ip.is_multicast
 
 
@@ -58,6 +59,15 @@ class Resolver:
             if not found:
                 raise private_address_error()
         return found
+
+    async def require_public(self, host: str, port: int) -> None:
+        """Raise TransportError unless all addresses of a host are public; raise OSError if it has none.
+
+        For a connection that somebody else opens, to whichever of the addresses.
+        """
+        found = _literal(host, port) or await self._look_up(host, port)
+        if not all(is_public(info[4][0]) for info in found):
+            raise private_address_error()
 
     def close(self) -> None:
         """Cancel open lookups."""

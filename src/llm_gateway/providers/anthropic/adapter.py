@@ -6,17 +6,19 @@ from collections.abc import Mapping
 
 import msgspec
 
+from llm_gateway.core.config.deployments import Deployment, EnabledProvider
 from llm_gateway.core.config.providers import Kind
-from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.secret import Secret
-from llm_gateway.providers.anthropic.decoding import completion_of, read_reply
+from llm_gateway.providers.anthropic.decoding import completion_of
 from llm_gateway.providers.anthropic.encoding import encode_request
 from llm_gateway.providers.anthropic.errors import error_body_from
 from llm_gateway.providers.anthropic.kind import ANTHROPIC
 from llm_gateway.providers.anthropic.models import NEWEST_VERSION
 from llm_gateway.providers.anthropic.streaming import AnthropicStream
 from llm_gateway.providers.base import Completion, ReplyStream, UpstreamErrorBody, UpstreamRequest
+from llm_gateway.providers.translating.assembling import whole_from_stream
+from llm_gateway.providers.translating.stream import is_event_stream
 from llm_gateway.wire.anthropic_messages.messages import UNREADABLE, decode_models
 from llm_gateway.wire.errors import BadReply
 
@@ -49,7 +51,10 @@ class AnthropicAdapter:
         )
 
     def decode(self, body: bytes, request: ModelRequest) -> Completion:
-        return completion_of(read_reply(body), request)
+        """Translate a unary reply, or a stream that was sent in its place; raise BadReply if it holds no answer."""
+        if is_event_stream(body):
+            return whole_from_stream(self.stream(request, event_limit=len(body)), body, request)
+        return completion_of(body, request)
 
     def stream(self, request: ModelRequest, *, event_limit: int) -> ReplyStream:
         return AnthropicStream(request, event_limit=event_limit)

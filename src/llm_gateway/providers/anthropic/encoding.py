@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from typing import Any
 
 import msgspec
@@ -16,6 +18,7 @@ from llm_gateway.providers.anthropic.models import (
     capabilities_of,
 )
 from llm_gateway.providers.anthropic.parts import PROVIDER, text_block
+from llm_gateway.providers.anthropic.schemas import strict_schema
 from llm_gateway.providers.anthropic.thinking import Reasoning, reasoning_for
 from llm_gateway.providers.translating.fields import check_unsupported, unsupported_field
 from llm_gateway.wire.openai_chat.conversation import Conversation, NamedTool, Tool
@@ -27,6 +30,11 @@ _CARRIED = frozenset({*_VERBATIM, "user", "safety_identifier", "service_tier", "
 # OpenAI's range is 0 to 2, with the same default of 1.
 _HIGHEST_TEMPERATURE = 1.0
 _JSON_ONLY = "Answer with one JSON object and nothing else: no words around it, no code fence."
+
+
+# The most characters of a user id.
+_LONGEST_USER_ID = 256
+_PHONE = re.compile(r"(?:tel:)?\+?[\d\s().-]{7,}", re.IGNORECASE)
 
 
 class Encoded(msgspec.Struct, frozen=True):
@@ -60,7 +68,7 @@ def encode_request(request: ModelRequest, model: str, pinned_version: str | None
     _put_format(conversation, body, encoded.system, ignored_fields)
     if encoded.system:
         body["system"] = encoded.system
-    _put_tools(conversation, body)
+    _put_tools(conversation, body, ignored_fields)
     if stops := [_checked_stop(stop) for stop in conversation.stop if stop]:
         body["stop_sequences"] = stops
     _put_identity(conversation, body, ignored_fields)
@@ -103,11 +111,13 @@ def _put_format(
         return
     if wanted.json_schema is not None and wanted.json_schema.description:
         ignored_fields.append("response_format.json_schema.description")
-    config = {"format": {"type": "json_schema", "schema": schema}}
+    transformed, changed = strict_schema(schema, "response_format.json_schema.schema")
+    ignored_fields += changed
+    config = {"format": {"type": "json_schema", "schema": transformed}}
     body["output_config"] = body.get("output_config", {}) | config
 
 
-def _put_tools(conversation: Conversation, body: dict[str, Any]) -> None:
+def _put_tools(conversation: Conversation, body: dict[str, Any], ignored_fields: list[str]) -> None:
     choice: dict[str, Any] | None = None
     wanted = conversation.tool_choice
     if isinstance(wanted, NamedTool):
@@ -117,17 +127,23 @@ def _put_tools(conversation: Conversation, body: dict[str, Any]) -> None:
     elif conversation.tools and wanted is not None:
         choice = {"type": wanted}
     if conversation.tools:
-        body["tools"] = [_tool(tool) for tool in conversation.tools]
+        body["tools"] = [
+            _tool(tool, f"tools[{at}].function.parameters", ignored_fields)
+            for at, tool in enumerate(conversation.tools)
+        ]
         if conversation.parallel_tool_calls is False and wanted != "none":
             choice = {**(choice or {"type": "auto"}), "disable_parallel_tool_use": True}
     if choice is not None:
         body["tool_choice"] = choice
 
 
-def _tool(tool: Tool) -> dict[str, Any]:
+def _tool(tool: Tool, path: str, ignored_fields: list[str]) -> dict[str, Any]:
     function = tool.function
     schema: dict[str, Any] = {"type": "object", **(function.parameters or {})}
     schema.setdefault("properties", {})
+    if function.strict:
+        schema, changed = strict_schema(schema, path)
+        ignored_fields += changed
     made: dict[str, Any] = {"name": function.name, "input_schema": schema}
     if function.description:
         made["description"] = function.description
@@ -152,7 +168,11 @@ def _put_identity(conversation: Conversation, body: dict[str, Any], ignored_fiel
     """Set the user id and the service tier; `safety_identifier` wins over `user`, OpenAI's older name."""
     names = [name for name in ("safety_identifier", "user") if name in conversation.rest]
     for name in names[:1]:
-        body["metadata"] = {"user_id": _text(conversation, name)}
+        given = _text(conversation, name)
+        opaque = opaque_user_id(given)
+        body["metadata"] = {"user_id": opaque}
+        if opaque != given:
+            ignored_fields.append(name)
     ignored_fields += [name for name in names[1:] if conversation.rest[name] != conversation.rest[names[0]]]
     if "service_tier" in conversation.rest:
         tier = _text(conversation, "service_tier")
@@ -160,6 +180,17 @@ def _put_identity(conversation: Conversation, body: dict[str, Any], ignored_fiel
             body["service_tier"] = "standard_only"
         elif tier != "auto":
             ignored_fields.append("service_tier")
+
+
+def opaque_user_id(given: str) -> str:
+    """Return a user's id as it is, or its SHA-256 if it resembles an e-mail address or a phone number or is too long.
+
+    The API rejects ids that identify a person. The same user always has the same hash.
+    """
+    is_personal = "@" in given or (len(given) <= _LONGEST_USER_ID and _PHONE.fullmatch(given) is not None)
+    if is_personal or len(given) > _LONGEST_USER_ID:
+        return hashlib.sha256(given.encode()).hexdigest()
+    return given
 
 
 def _text(conversation: Conversation, name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from llm_gateway.providers.base import UpstreamErrorBody
+from llm_gateway.providers.base import About, UpstreamErrorBody
 from llm_gateway.wire.anthropic_messages.messages import UNREADABLE, decode_error
 
 # OpenAI's type and code for each of Anthropic's error types.
@@ -25,6 +25,14 @@ _TOO_LONG = re.compile(
     r"prompt is too long|exceeds? (?:the )?context (?:limit|window)|context_length", re.IGNORECASE
 )
 _POLICY = re.compile(r"content filtering policy|usage polic(?:y|ies)", re.IGNORECASE)
+# Anthropic has no code for these. They are matched at the start, since the rest of a message may quote a client.
+_ACCOUNT = re.compile(
+    r"your credit balance is too low|you have reached your specified (?:workspace )?api usage limits"
+    r"|(?:this|your) (?:account|organi[sz]ation|workspace) (?:has|is|does)",
+    re.IGNORECASE,
+)
+_MODEL = re.compile(r"models?\b(?!.{0,40}\b(?:file|image)\b)", re.IGNORECASE)
+_ABOUT: dict[str, About] = {"authentication_error": "own_secret", "billing_error": "account"}
 
 
 def error_body_from(body: bytes) -> UpstreamErrorBody:
@@ -44,6 +52,7 @@ def error_body_from(body: bytes) -> UpstreamErrorBody:
         return UpstreamErrorBody(
             message=message, type=kind, code="content_policy_violation", about="content_policy"
         )
-    if error.type == "not_found_error" and message.startswith("model"):
-        code = "model_not_found"
-    return UpstreamErrorBody(message=error.message, type=kind, code=own_code or code)
+    about = "account" if _ACCOUNT.match(message) else _ABOUT.get(error.type)
+    if error.type == "not_found_error" and _MODEL.match(message):
+        code, about = "model_not_found", "unserved"
+    return UpstreamErrorBody(message=error.message, type=kind, code=own_code or code, about=about)

@@ -13,9 +13,9 @@ from llm_gateway.core.errors import BadRequest
 from llm_gateway.providers.anthropic.parts import PROVIDER, Content, block_of, is_blank, text_block, text_of
 from llm_gateway.providers.anthropic.thinking import THINKING, interleave, own_details
 from llm_gateway.wire.openai_chat.conversation import Message, ToolCall
+from llm_gateway.wire.raw_json import JsonObject, is_json
 
 _NOT_IN_IDS = re.compile(r"[^a-zA-Z0-9_-]")
-_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 class EncodedMessages(msgspec.Struct):
@@ -24,16 +24,43 @@ class EncodedMessages(msgspec.Struct):
     system: list[Content] = []
     turns: list[Content] = []
     ignored_fields: list[str] = []
+    # By a call's id, the place of its turn in `turns`.
+    called: dict[str, int] = {}
 
     def add(self, role: str, blocks: list[Content]) -> None:
-        """Append blocks to the last turn if it has this role, else start a turn; drop blank texts."""
-        not_blank = [block for block in blocks if not is_blank(block)]
-        if not not_blank:
+        """Append blocks to the last turn if it has this role, else start a turn.
+
+        Results of calls are added to the turn that follows the calls: the API rejects them anywhere else.
+        """
+        if not blocks:
             return
-        if self.turns and self.turns[-1]["role"] == role:
-            self.turns[-1]["content"] += not_blank
+        called = self.called.get(blocks[0].get("tool_use_id", ""), len(self.turns))
+        if called + 1 < len(self.turns):
+            self.turns[called + 1]["content"] += blocks
+        elif self.turns and self.turns[-1]["role"] == role:
+            self.turns[-1]["content"] += blocks
         else:
-            self.turns.append({"role": role, "content": not_blank})
+            self.turns.append({"role": role, "content": blocks})
+        for block in blocks:
+            if block["type"] == "tool_use":
+                self.called[block["id"]] = len(self.turns) - 1
+
+    def sendable(self, message: Message, path: str, blocks: list[Content]) -> list[Content]:
+        """Return a message's blocks without blank texts, and with its `cache_control` on the last one.
+
+        The API has it on blocks only, and not on thinking. Clients also put it on the message and on its calls.
+        """
+        not_blank = [block for block in blocks if not is_blank(block)]
+        control = _cache_control(message)
+        if control is None and len(not_blank) < len(blocks):
+            control = next((block["cache_control"] for block in blocks if _marks_blank(block)), None)
+        if control is not None:
+            last = next((block for block in reversed(not_blank) if block["type"] not in THINKING), None)
+            if last is None:
+                self.ignored_fields.append(f"{path}.cache_control")
+            else:
+                last.setdefault("cache_control", control)
+        return not_blank
 
 
 def encode_messages(messages: Sequence[Message], model: str) -> EncodedMessages:
@@ -47,11 +74,13 @@ def encode_messages(messages: Sequence[Message], model: str) -> EncodedMessages:
             encoded.ignored_fields.append(f"{path}.extra_content")
         if message.role in {"system", "developer"}:
             blocks = [text_of(part, f"{path}.content[{at}]") for at, part in enumerate(message.parts)]
-            encoded.system += [block for block in blocks if not is_blank(block)]
+            encoded.system += encoded.sendable(message, path, blocks)
         elif message.role == "assistant":
-            encoded.add("assistant", _assistant(message, path, model, encoded.ignored_fields))
+            blocks = _assistant(message, path, model, encoded.ignored_fields)
+            encoded.add("assistant", encoded.sendable(message, path, blocks))
         else:
-            encoded.add("user", _user_or_tool(message, path, encoded.ignored_fields))
+            blocks = _user_or_tool(message, path, encoded.ignored_fields)
+            encoded.add("user", encoded.sendable(message, path, blocks))
     if not encoded.turns:
         message_text = "The field 'messages' needs a user, assistant or tool message that is not blank."
         raise BadRequest(message_text, param="messages", code="unsupported_by_provider")
@@ -60,6 +89,18 @@ def encode_messages(messages: Sequence[Message], model: str) -> EncodedMessages:
         turn["content"].sort(key=lambda block: block["type"] != "tool_result")
     _trim_last(encoded.turns[-1])
     return encoded
+
+
+def _cache_control(message: Message) -> JsonObject | None:
+    """Return the `cache_control` of a message, or else that of its last call that has one."""
+    if message.cache_control is not None:
+        return message.cache_control
+    calls = reversed(message.tool_calls or ())
+    return next((call.cache_control for call in calls if call.cache_control is not None), None)
+
+
+def _marks_blank(block: Content) -> bool:
+    return is_blank(block) and "cache_control" in block
 
 
 def _user_or_tool(message: Message, path: str, ignored_fields: list[str]) -> list[Content]:
@@ -96,12 +137,10 @@ def _call(call: ToolCall, path: str, ignored_fields: list[str]) -> Content:
     if call.extra_content is not None:
         ignored_fields.append(f"{path}.extra_content")
     arguments = call.function.arguments.strip() or "{}"
-    try:
-        _decode_object(arguments)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    if not is_json(arguments, "{"):
         param = f"{path}.function.arguments"
         text = f"The field '{param}' must be a string that holds a JSON object; {PROVIDER} requires one."
-        raise BadRequest(text, param=param) from None
+        raise BadRequest(text, param=param)
     # Sent as raw JSON, so that large numbers keep all their digits.
     given = msgspec.Raw(arguments.encode())
     return {"type": "tool_use", "id": _tool_id(call.id), "name": call.function.name, "input": given}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-import re
 from typing import Any
 
 from llm_gateway.core.errors import BadRequest
+from llm_gateway.providers.translating.data_urls import split_data_url
 from llm_gateway.providers.translating.fields import unsupported_field
 from llm_gateway.wire.openai_chat.conversation import (
     FileData,
@@ -20,7 +20,6 @@ from llm_gateway.wire.openai_chat.conversation import (
 from llm_gateway.wire.raw_json import JsonObject
 
 PROVIDER = "Anthropic's Messages API"
-_DATA_URL = re.compile(r"data:(?P<type>[^;,]*)(?:;[^;,]+)*;base64,(?P<data>.*)", re.DOTALL)
 _IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp"})
 
 Content = dict[str, Any]
@@ -35,7 +34,7 @@ def text_of(part: Part, path: str) -> Content:
     if isinstance(part, TextPart):
         return text_block(part.text, part.cache_control)
     if isinstance(part, RefusalPart):
-        return text_block(part.refusal)
+        return text_block(part.refusal, part.cache_control)
     raise unsupported_field(PROVIDER, path)
 
 
@@ -90,11 +89,11 @@ def _with_title(document: Content, file: FileData) -> Content:
 
 
 def _data_url(url: str, path: str) -> tuple[str, str]:
-    found = _DATA_URL.fullmatch(url)
+    found = split_data_url(url)
     if found is None:
         raise _unusable(path, "is neither an http(s) URL nor a base64 data: URL")
-    media_type = found["type"].lower()
-    return "image/jpeg" if media_type == "image/jpg" else media_type, found["data"]
+    media_type, data = found
+    return "image/jpeg" if media_type == "image/jpg" else media_type, data
 
 
 def _decoded(data: str, path: str) -> str:

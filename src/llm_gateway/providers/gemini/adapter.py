@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote
 
+from llm_gateway.core.config.deployments import Deployment, EnabledProvider
 from llm_gateway.core.config.providers import Kind
-from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.secret import Secret
@@ -15,7 +15,10 @@ from llm_gateway.providers.gemini.encoding import write_body
 from llm_gateway.providers.gemini.errors import error_body_from
 from llm_gateway.providers.gemini.streaming import GeminiStream
 from llm_gateway.providers.gemini.whole import complete
-from llm_gateway.wire.gemini.contents import read_models, read_reply
+from llm_gateway.providers.translating.assembling import whole_from_stream
+from llm_gateway.providers.translating.stream import is_event_stream
+from llm_gateway.wire.gemini.contents import is_list, read_models, read_reply
+from llm_gateway.wire.raw_json import says_nothing
 
 _USER_AGENT = "llm-gateway"
 # Model names that start with one of these are already resource paths.
@@ -42,8 +45,13 @@ class GeminiAdapter:
         return UpstreamRequest(url=url, headers=headers, body=body, ignored_fields=ignored_fields)
 
     def decode(self, body: bytes, request: ModelRequest) -> Completion:
-        """Translate a unary reply; raise BadReply if it holds no answer."""
-        return complete(read_reply(body), request)
+        """Translate a unary reply, or a stream that was sent in its place; raise BadReply if it holds no answer."""
+        if is_event_stream(body) or is_list(body):
+            return whole_from_stream(self.stream(request, event_limit=len(body)), body, request)
+        reply = read_reply(body)
+        if not says_nothing(reply.error):
+            return Completion(body=body, usage=None, refusal=error_body_from(body))
+        return complete(reply, request)
 
     def stream(self, request: ModelRequest, *, event_limit: int) -> ReplyStream:
         """Return a reader that translates one streamed reply."""

@@ -1,4 +1,4 @@
-"""Translates Gemini's candidates, finish reasons, log probabilities and usage into OpenAI's."""
+"""Translates Gemini's candidates, finish reasons and log probabilities into OpenAI's."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from typing import Any
 
 import msgspec
 
-from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.model_request import ModelRequest
+from llm_gateway.providers.gemini.names import FunctionNames
+from llm_gateway.wire.errors import BadReply
 from llm_gateway.wire.gemini.contents import (
     WireCandidate,
     WireFunctionCall,
@@ -15,14 +16,13 @@ from llm_gateway.wire.gemini.contents import (
     WirePart,
     WirePromptFeedback,
     WireToken,
-    WireUsage,
 )
+from llm_gateway.wire.openai_chat.finish_reasons import ending_reason, is_failure
 from llm_gateway.wire.openai_chat.reply_writer import Delta, FinishReason, FunctionCallDelta, ToolCallDelta
 from llm_gateway.wire.raw_json import JsonObject
 
-# A larger token count is taken for an error of the provider.
-_MAX_COUNT = 2**40
-_UNFINISHED = "FINISH_REASON_UNSPECIFIED"
+# OpenAI's limit. It also bounds a blocked prompt, which the gateway reports once per choice.
+MOST_CHOICES = 128
 _ENDED_BY_ITSELF = "STOP"
 _TOO_LONG = frozenset({"MAX_TOKENS", "CONTINUATION"})
 # The model failed: the answer is unusable.
@@ -34,30 +34,54 @@ def generated_id(request: ModelRequest) -> str:
     return f"{'chatcmpl' if request.traits.is_chat else 'cmpl'}-{request.created}"
 
 
+def reason_of(value: str | None) -> str | None:
+    """Return a finish or block reason; None for the values that stand for none."""
+    reason = ending_reason(value)
+    return None if reason is None else reason.strip().upper()
+
+
 class CandidateReader:
     """Translates one candidate, complete or as a sequence of pieces that each hold only new content."""
 
-    def __init__(self, reply_id: str, index: int) -> None:
+    def __init__(self, reply_id: str, index: int, names: FunctionNames) -> None:
+        self._names = names
         # Prefix of the ids for calls that have none.
         self._name = f"call_{reply_id}_{index}"
         self._calls = 0
         self._message: str | None = None
         self._holds_more = False
+        # A text or a call came.
+        self.has_content = False
         # Gemini's finish reason or block reason, once known.
         self.reason: str | None = None
 
     def take(self, candidate: WireCandidate) -> Delta:
         """Return the new content in `candidate`."""
-        if candidate.finish_reason is not None and candidate.finish_reason != _UNFINISHED:
-            self.reason, self._message = candidate.finish_reason, candidate.finish_message
+        reason = reason_of(candidate.finish_reason)
+        if reason is not None:
+            self.reason, self._message = reason, candidate.finish_message
         delta = Delta()
+        texts: list[str] = []
+        thoughts: list[str] = []
+        calls: list[ToolCallDelta] = []
         for part in (candidate.content.parts or ()) if candidate.content is not None else ():
-            self._add(delta, part)
+            signature = _extra_content(part.thought_signature)
+            if part.function_call is not None:
+                calls.append(self._call(part.function_call, signature))
+                continue
+            if part.text:
+                (thoughts if part.thought else texts).append(part.text)
+            elif part.text is None and _holds_something_else(part):
+                self._holds_more = True
+            delta.extra_content = signature or delta.extra_content
+        delta.content, delta.reasoning_content = "".join(texts) or None, "".join(thoughts) or None
+        delta.tool_calls = calls or None
+        self.has_content = self.has_content or bool(texts or calls)
         return delta
 
     def block(self, feedback: WirePromptFeedback) -> None:
         """Record that the provider blocked the prompt."""
-        self.reason = feedback.block_reason or "BLOCKED"
+        self.reason = reason_of(feedback.block_reason) or "BLOCKED"
         self._message = feedback.block_reason_message or f"The provider blocked the prompt: {self.reason}."
 
     @property
@@ -81,30 +105,23 @@ class CandidateReader:
         """Return why the answer is unusable, as a sentence; None if it is usable."""
         if self._holds_more:
             return "The provider's answer contains data that a chat completion cannot represent."
-        return f"The model's answer is broken: {self.reason}." if self.reason in _BROKEN else None
-
-    def _add(self, delta: Delta, part: WirePart) -> None:
-        signature = _extra_content(part.thought_signature)
-        if part.function_call is not None:
-            delta.tool_calls = [*(delta.tool_calls or ()), self._call(part.function_call, signature)]
-            return
-        if part.text and part.thought:
-            delta.reasoning_content = (delta.reasoning_content or "") + part.text
-        elif part.text:
-            delta.content = (delta.content or "") + part.text
-        elif part.text is None and _holds_something_else(part):
-            self._holds_more = True
-        delta.extra_content = signature or delta.extra_content
+        if self.reason is not None and (self.reason in _BROKEN or is_failure(self.reason)):
+            return f"The model's answer is broken: {self.reason}."
+        return None
 
     def _call(self, call: WireFunctionCall, signature: JsonObject | None) -> ToolCallDelta:
+        if not call.name:
+            message = "a function call in the provider's reply has no name"
+            raise BadReply(message)
         number = self._calls
         self._calls += 1
-        arguments = msgspec.json.format(bytes(call.args), indent=-1).decode()
+        given = bytes(call.args)
+        arguments = msgspec.json.format(given, indent=-1).decode() if given.startswith(b"{") else "{}"
         return ToolCallDelta(
             index=number,
             id=call.id or f"{self._name}_{number}",
             type="function",
-            function=FunctionCallDelta(name=call.name, arguments="{}" if arguments == "null" else arguments),
+            function=FunctionCallDelta(name=self._names.original(call.name), arguments=arguments),
             extra_content=signature,
         )
 
@@ -135,27 +152,3 @@ def logprobs(result: WireLogprobs | None) -> dict[str, Any] | None:
 
 def _token(token: WireToken) -> dict[str, Any]:
     return {"token": token.token, "logprob": token.log_probability, "bytes": None}
-
-
-def usage_from_wire(wire: WireUsage | None) -> Usage | None:
-    """Return the usage as OpenAI counts it; None if Gemini's counts are missing or impossible.
-
-    Thoughts count as completion tokens, tool results that the model read as prompt tokens.
-    """
-    if wire is None or wire.prompt_token_count is None:
-        return None
-    thoughts = wire.thoughts_token_count or 0
-    prompt = wire.prompt_token_count + (wire.tool_use_prompt_token_count or 0)
-    completion = (wire.candidates_token_count or 0) + thoughts
-    # Gemini sometimes omits `candidatesTokenCount`; it bills by the total.
-    completion = max(completion, (wire.total_token_count or 0) - prompt)
-    cached = wire.cached_content_token_count or 0
-    if not all(0 <= count <= _MAX_COUNT for count in (prompt, completion, thoughts, cached)):
-        return None
-    return Usage(
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        total_tokens=prompt + completion,
-        cached_tokens=min(cached, prompt),
-        reasoning_tokens=min(thoughts, completion),
-    )

@@ -9,13 +9,13 @@ import msgspec
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.providers.gemini.contents import Contents
+from llm_gateway.providers.gemini.decoding import MOST_CHOICES
 from llm_gateway.providers.gemini.generation import carried, generation_config, thinks_by_level
+from llm_gateway.providers.gemini.names import gemini_name
 from llm_gateway.providers.translating.fields import check_unsupported, unsupported_field
 from llm_gateway.wire.openai_chat.conversation import Conversation, NamedTool, Tool
 from llm_gateway.wire.openai_chat.request_reader import read_conversation
 
-# OpenAI's limit. It also bounds a blocked prompt, which the gateway reports once per choice.
-_MOST_CHOICES = 128
 _MODES = {"none": "NONE", "auto": "AUTO", "required": "ANY"}
 
 
@@ -26,20 +26,20 @@ def write_body(request: ModelRequest, model: str) -> tuple[bytes, tuple[str, ...
     """
     conversation = read_conversation(request)
     is_chat = request.traits.is_chat
-    if not 1 <= conversation.n <= _MOST_CHOICES:
-        raise BadRequest(f"The field 'n' must be between 1 and {_MOST_CHOICES}.", param="n")
+    if not 1 <= conversation.n <= MOST_CHOICES:
+        raise BadRequest(f"The field 'n' must be between 1 and {MOST_CHOICES}.", param="n")
     if conversation.parallel_tool_calls is False and conversation.tools:
         raise unsupported_field("Gemini", "parallel_tool_calls")
     if conversation.tools and not is_chat:
         raise unsupported_field("Gemini", "tools")
-    ignored_fields = check_unsupported("Gemini", conversation, carried(is_chat=is_chat))
+    ignored_fields = [*check_unsupported("Gemini", conversation, carried(is_chat=is_chat))]
     contents = Contents(conversation.messages, needs_signatures=thinks_by_level(model))
     body: dict[str, Any] = {
         "contents": contents.contents,
         "systemInstruction": contents.system_instruction,
         "tools": _tools(conversation),
         "toolConfig": _tool_config(conversation),
-        "generationConfig": generation_config(conversation, model, is_chat=is_chat) or None,
+        "generationConfig": generation_config(conversation, model, ignored_fields, is_chat=is_chat) or None,
     }
     written = msgspec.json.encode({name: value for name, value in body.items() if value is not None})
     return written, (*ignored_fields, *contents.ignored_fields, *_lost_fields(conversation))
@@ -53,7 +53,7 @@ def _tools(conversation: Conversation) -> list[dict[str, Any]] | None:
 
 def _declaration(tool: Tool) -> dict[str, Any]:
     declared: dict[str, Any] = {
-        "name": tool.function.name,
+        "name": gemini_name(tool.function.name),
         "description": tool.function.description,
         "parametersJsonSchema": tool.function.parameters,
     }
@@ -65,7 +65,7 @@ def _tool_config(conversation: Conversation) -> dict[str, Any] | None:
     choice = conversation.tool_choice
     config: dict[str, Any]
     if isinstance(choice, NamedTool):
-        config = {"mode": "ANY", "allowedFunctionNames": [choice.function.name]}
+        config = {"mode": "ANY", "allowedFunctionNames": [gemini_name(choice.function.name)]}
     elif choice in {None, "auto"} and any(tool.function.strict for tool in conversation.tools):
         config = {"mode": "VALIDATED"}
     elif choice is None:

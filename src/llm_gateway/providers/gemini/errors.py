@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
 
 import msgspec
 
-from llm_gateway.providers.base import UpstreamErrorBody
+from llm_gateway.providers.base import About, UpstreamErrorBody
 
 # OpenAI's type and code for each google.rpc.Code; any other status is a server error.
 _TYPES_AND_CODES = {
@@ -28,6 +27,21 @@ _POLICY = re.compile(
 # These searches take quadratic time, so they see only the start of a long message.
 _LONGEST_SEARCHED = 8192
 _BAD_KEY = frozenset({"API_KEY_INVALID", "API_KEY_EXPIRED"})
+# Of google.rpc.ErrorInfo: what the gateway's project or key may not do.
+_ACCOUNT_REASONS = frozenset(
+    {
+        "BILLING_DISABLED", "SERVICE_DISABLED", "CONSUMER_SUSPENDED", "CONSUMER_INVALID", "USER_PROJECT_DENIED",
+        "API_KEY_SERVICE_BLOCKED", "API_KEY_IP_ADDRESS_BLOCKED", "API_KEY_HTTP_REFERRER_BLOCKED",
+        "ACCESS_TOKEN_SCOPE_INSUFFICIENT",
+    }
+)  # fmt: skip
+# Matched at the start, since the rest of a message may quote a client.
+_ACCOUNT = re.compile(
+    r"(?i)your prepayment credits|your project .{0,60}spending cap|this api method requires billing"
+    r"|gemini api free tier is not available|user location is not supported"
+    r"|.{0,80}\bplease enable billing"
+)
+_MODEL = re.compile(r"(?i)(?:the )?(?:publisher )?(?:models?\b|`?projects/[^\s`]+/models/)")
 # The digits are limited because a longer number is useless as a delay and may overflow to infinity.
 _SECONDS = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
 
@@ -74,8 +88,8 @@ def _refusal(status: _Status) -> UpstreamErrorBody:
     kind, code = _TYPES_AND_CODES.get(
         status.status or "", ("server_error", (status.status or "").lower() or None)
     )
-    about: Literal["context_length", "content_policy"] | None = None
     searched = (status.message or "")[:_LONGEST_SEARCHED]
+    about = _about(status.status, searched, details)
     if _TOO_LONG.search(searched):
         about, code = "context_length", "context_length_exceeded"
     elif _POLICY.search(searched):
@@ -83,6 +97,16 @@ def _refusal(status: _Status) -> UpstreamErrorBody:
     return UpstreamErrorBody(
         message=status.message, type=kind, code=code, about=about, retry_after=_retry_after(details)
     )
+
+
+def _about(status: str | None, message: str, details: list[_Detail]) -> About | None:
+    if status == "UNAUTHENTICATED":
+        return "own_secret"
+    if any(detail.reason in _ACCOUNT_REASONS for detail in details) or _ACCOUNT.match(message):
+        return "account"
+    if status == "NOT_FOUND" and _MODEL.match(message):
+        return "unserved"
+    return None
 
 
 def _retry_after(details: list[_Detail]) -> float | None:

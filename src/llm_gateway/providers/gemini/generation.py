@@ -21,6 +21,11 @@ _OLDER = re.compile(r"gemini-[12]\b")
 # The budgets of Google's own OpenAI endpoint, in tokens, for models that do not support levels.
 _BUDGETS = {"none": 0, "minimal": 1024, "low": 1024, "medium": 8192, "high": 24576, "xhigh": 24576}
 _LEVELS = {"minimal": "MINIMAL", "low": "LOW", "medium": "MEDIUM", "high": "HIGH", "xhigh": "XHIGH"}
+# Gemini's highest level stands for OpenAI's highest.
+_MOST, _HIGHEST = "max", "xhigh"
+_PENALTIES = ("frequency_penalty", "presence_penalty")
+# Gemini's seeds have 32 bits, OpenAI's 64.
+_SEEDS = range(-(2**31), 2**31)
 
 _T = TypeVar("_T")
 
@@ -38,23 +43,36 @@ def carried(*, is_chat: bool) -> tuple[str, ...]:
     return (*_NUMBERS, "logprobs", "top_logprobs") if is_chat else tuple(_NUMBERS)
 
 
-def generation_config(conversation: Conversation, model: str, *, is_chat: bool) -> dict[str, Any]:
+def generation_config(
+    conversation: Conversation, model: str, ignored_fields: list[str], *, is_chat: bool
+) -> dict[str, Any]:
     """Return `generationConfig` with only the settings that the client gave.
 
-    Raise BadRequest with the path of an invalid field.
+    Add the names of fields that Gemini takes in part or not at all to `ignored_fields`. Raise BadRequest with the
+    path of an invalid field.
     """
+    effort = conversation.reasoning_effort
+    if effort == _MOST:
+        effort = _HIGHEST
+        ignored_fields.append("reasoning_effort")
     config: dict[str, Any] = {
         "temperature": conversation.temperature,
         "topP": conversation.top_p,
         "maxOutputTokens": conversation.max_tokens,
         "stopSequences": conversation.stop or None,
         "candidateCount": conversation.n if conversation.n != 1 else None,
-        "thinkingConfig": _thinking(conversation.reasoning_effort, model),
+        "thinkingConfig": _thinking(effort, model),
         **_response_format(conversation),
         **(_logprobs(conversation) if is_chat else {}),
     }
     for name, (written, wanted) in _NUMBERS.items():
         config[written] = _value(conversation, name, wanted)
+    for name in _PENALTIES:
+        # 0 is no penalty, but models that support none reject it, too.
+        config[_NUMBERS[name][0]] = config[_NUMBERS[name][0]] or None
+    if config["seed"] is not None and config["seed"] not in _SEEDS:
+        del config["seed"]
+        ignored_fields.append("seed")
     return {name: value for name, value in config.items() if value is not None}
 
 
@@ -84,7 +102,7 @@ def _thinking(effort: str | None, model: str) -> dict[str, Any] | None:
     if effort is None:
         return None
     if effort not in _BUDGETS:
-        known = ", ".join(_BUDGETS)
+        known = ", ".join((*_BUDGETS, _MOST))
         raise BadRequest(f"The field 'reasoning_effort' must be one of: {known}.", param="reasoning_effort")
     if effort == "none":
         # Models that cannot turn thinking off reject this themselves.

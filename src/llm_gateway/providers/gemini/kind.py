@@ -8,4 +8,5 @@ GEMINI = Kind(
     name="gemini",
     version_segment="/v1beta",
     default_api_base="https://generativelanguage.googleapis.com/v1beta",
+    price_provider="google",
 )

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
 from llm_gateway.core.errors import BadRequest
+from llm_gateway.providers.translating.data_urls import split_data_url
 from llm_gateway.wire.openai_chat.conversation import (
     AudioPart,
     FileData,
@@ -19,7 +17,6 @@ from llm_gateway.wire.openai_chat.conversation import (
 )
 
 JsonValue = dict[str, Any]
-_DATA_URL = re.compile(r"data:(?P<type>[^;,]+)(?:;[^;,]+)*;base64,(?P<data>.*)", re.DOTALL)
 # Google fetches these itself; the gateway fetches nothing.
 _FETCHED_BY_GOOGLE = ("https://", "gs://")
 # Media types by suffix. Without a known suffix the type is omitted and Google detects it.
@@ -28,6 +25,7 @@ _MEDIA_TYPES = {
     ".heic": "image/heic", ".heif": "image/heif", ".pdf": "application/pdf", ".mp3": "audio/mp3", ".wav": "audio/wav",
     ".mp4": "video/mp4", ".txt": "text/plain",
 }  # fmt: skip
+_LONGEST_SUFFIX = max(map(len, _MEDIA_TYPES))
 
 
 def written_part(part: Part, where: str) -> JsonValue:
@@ -50,7 +48,7 @@ def written_part(part: Part, where: str) -> JsonValue:
 def lost_fields(part: Part, where: str) -> list[str]:
     """Return the paths of a part's fields that Gemini has no counterpart for."""
     lost = []
-    if isinstance(part, TextPart | ImagePart | FilePart) and part.cache_control is not None:
+    if part.cache_control is not None:
         lost.append(f"{where}.cache_control")
     if isinstance(part, ImagePart) and part.image_url.detail not in {None, "auto"}:
         lost.append(f"{where}.image_url.detail")
@@ -68,9 +66,9 @@ def _file(file: FileData, where: str) -> JsonValue:
 
 
 def _media(address: str, where: str) -> JsonValue:
-    inline = _DATA_URL.fullmatch(address)
-    if inline is not None:
-        return {"inlineData": {"mimeType": inline["type"], "data": inline["data"]}}
+    inline = split_data_url(address)
+    if inline is not None and inline[0]:
+        return {"inlineData": {"mimeType": inline[0], "data": inline[1]}}
     if not address.startswith(_FETCHED_BY_GOOGLE):
         message = (
             f"The field '{where}' must be 'data:<media type>;base64,<data>', or a URI that starts with https:// or "
@@ -78,7 +76,14 @@ def _media(address: str, where: str) -> JsonValue:
         )
         raise BadRequest(message, param=where, code="unsupported_by_provider")
     data = {"fileUri": address}
-    media_type = _MEDIA_TYPES.get(PurePosixPath(urlsplit(address).path).suffix.lower())
+    media_type = _MEDIA_TYPES.get(_suffix(address))
     if media_type is not None:
         data["mimeType"] = media_type
     return {"fileData": data}
+
+
+def _suffix(address: str) -> str:
+    """Return the suffix of the last path segment of a URI, such as `.png`; "" if there is none."""
+    path = address.partition("#")[0].partition("?")[0]
+    name = path[path.rfind("/") + 1 :]
+    return name[name.rfind(".") :].lower() if "." in name[-_LONGEST_SUFFIX:] else ""

@@ -6,8 +6,15 @@ import msgspec
 
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.providers.base import UpstreamErrorBody
-from llm_gateway.providers.gemini.decoding import CandidateReader, generated_id, logprobs, usage_from_wire
+from llm_gateway.providers.gemini.decoding import (
+    MOST_CHOICES,
+    CandidateReader,
+    generated_id,
+    logprobs,
+    reason_of,
+)
 from llm_gateway.providers.gemini.errors import error_body_from
+from llm_gateway.providers.gemini.names import FunctionNames
 from llm_gateway.providers.translating.stream import TranslatedStream
 from llm_gateway.wire.errors import BadReply
 from llm_gateway.wire.gemini.contents import (
@@ -17,7 +24,10 @@ from llm_gateway.wire.gemini.contents import (
     is_list,
     read_replies,
 )
+from llm_gateway.wire.gemini.usage import usage_from_wire
 from llm_gateway.wire.openai_chat.reply_writer import Delta
+from llm_gateway.wire.raw_json import says_nothing
+from llm_gateway.wire.token_counts import updated
 
 
 class GeminiStream(TranslatedStream):
@@ -30,7 +40,10 @@ class GeminiStream(TranslatedStream):
         self.writer.reply_id = generated_id(request)
         self._expected = expected_choices(request)
         self._readers: dict[int, CandidateReader] = {}
+        self._names = FunctionNames(request)
         self._is_closed = False
+        # Whether the latest event had content.
+        self._has_new_content = False
 
     def take(self, data: bytes) -> bytes:
         """Translate one event: a reply with the next pieces, or an error."""
@@ -42,7 +55,9 @@ class GeminiStream(TranslatedStream):
         if not is_list(body):
             # As in a unary reply, a missing finish reason means a normal end.
             for candidate in replies[0].candidates or ():
-                candidate.finish_reason = candidate.finish_reason or "STOP"
+                has_parts = candidate.content is not None and bool(candidate.content.parts)
+                if has_parts and reason_of(candidate.finish_reason) is None:
+                    candidate.finish_reason = "STOP"
         events = self._take_replies(replies, body) + self._last_events()
         if self.refusal is None and not self.finished:
             message = "the provider answered a streamed request with JSON that is not a complete answer"
@@ -52,7 +67,7 @@ class GeminiStream(TranslatedStream):
     def _take_replies(self, replies: list[WireReply], data: bytes) -> bytes:
         chunks = []
         for reply in replies:
-            if reply.error is not None:
+            if not says_nothing(reply.error):
                 self.refusal = error_body_from(data)
                 break
             chunks.append(self._take_reply(reply))
@@ -62,12 +77,19 @@ class GeminiStream(TranslatedStream):
         if not self._readers:
             self.writer.reply_id = reply.response_id or self.writer.reply_id
             self.writer.model = reply.model_version or self.writer.model
+        self._has_new_content = False
         chunks = [self._piece(candidate) for candidate in reply.candidates or ()]
         feedback = reply.prompt_feedback
-        if feedback is not None and feedback.block_reason is not None and not self._readers:
+        if feedback is not None and reason_of(feedback.block_reason) is not None and not self._readers:
             chunks = [self._blocked(index, feedback) for index in range(self._expected)]
         self._update_finished(reply)
         return b"".join(chunks)
+
+    def take_done(self) -> bytes:
+        """Handle OpenAI's end marker, which some servers send: the end, if every candidate is complete."""
+        last = self._last_events()
+        self.done = self.finished
+        return last
 
     def end(self) -> bytes:
         """Handle the clean end of the stream: return finish reasons and usage if every candidate is complete."""
@@ -79,18 +101,18 @@ class GeminiStream(TranslatedStream):
             return b""
         self._is_closed = True
         last = [
-            self.writer.chunk(Delta(refusal=reader.refusal), reader.finish_reason, index=index)
+            self.writer.chunk(_last_delta(reader), reader.finish_reason, index=index)
             for index, reader in sorted(self._readers.items())
         ]
-        if self.usage is not None:
-            last.append(self.writer.usage(self.usage))
-        return b"".join(last)
+        return b"".join(last) + self.writer.usage(self.usage)
 
     def _piece(self, candidate: WireCandidate) -> bytes:
         is_new = candidate.index not in self._readers
         reader = self._reader(candidate.index)
         delta = reader.take(candidate)
         likelihoods = logprobs(candidate.logprobs_result) if self._is_chat else None
+        if delta != Delta():
+            self._has_new_content = True
         if delta != Delta() or reader.reason is not None:
             self.content_seen = True
         if is_new:
@@ -105,18 +127,28 @@ class GeminiStream(TranslatedStream):
         return self.writer.chunk(Delta(role="assistant"), index=index)
 
     def _reader(self, index: int) -> CandidateReader:
-        return self._readers.setdefault(index, CandidateReader(self.writer.reply_id, index))
+        reader = self._readers.get(index)
+        if reader is None:
+            if len(self._readers) >= MOST_CHOICES:
+                message = "the provider's stream has too many candidates"
+                raise BadReply(message)
+            reader = self._readers[index] = CandidateReader(self.writer.reply_id, index, self._names)
+        return reader
 
     def _update_finished(self, reply: WireReply) -> None:
         whole = [reader for reader in self._readers.values() if reader.reason is not None]
         self.finished = len(whole) >= self._expected
-        usage = usage_from_wire(reply.usage_metadata)
-        if usage is not None and (self.finished or usage.completion_tokens):
-            # Each event's counts are totals; those of early events may leave out the answer.
-            self.usage = usage
+        # Each event's counts are totals; those of early events may leave out the answer.
+        stated = usage_from_wire(reply.usage_metadata)
+        self.usage = updated(self.usage, stated, has_content=self._has_new_content)
         fault = next((reader.fault for reader in self._readers.values() if reader.fault is not None), None)
         if fault is not None:
             self.refusal = UpstreamErrorBody(message=fault, type="server_error")
+
+
+def _last_delta(reader: CandidateReader) -> Delta:
+    refusal = reader.refusal
+    return Delta(refusal=refusal, content=None if reader.has_content or refusal is not None else "")
 
 
 def expected_choices(request: ModelRequest) -> int:

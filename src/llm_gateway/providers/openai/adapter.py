@@ -7,32 +7,28 @@ from functools import lru_cache
 
 import msgspec
 
+from llm_gateway.core.config.deployments import Deployment, EnabledProvider
 from llm_gateway.core.config.providers import Kind
-from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
 from llm_gateway.core.endpoints import ENDPOINTS, EndpointName
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.secret import Secret
 from llm_gateway.providers.base import Completion, ReplyStream, UpstreamErrorBody, UpstreamRequest
 from llm_gateway.providers.openai.chat_stream import ChatStream
 from llm_gateway.providers.openai.errors import error_body_from
+from llm_gateway.providers.openai.request_rules import NO_RULES, RequestRules
 from llm_gateway.providers.openai.responses import read_response
 from llm_gateway.providers.openai.responses_stream import ResponsesStream
+from llm_gateway.providers.openai.whole_replies import read_reply
 from llm_gateway.wire.errors import BadReply
-from llm_gateway.wire.openai_chat.usage import WireUsage, usage_from_wire
+from llm_gateway.wire.stated_costs import CostReader
 
 _USER_AGENT = "llm-gateway"
-# Values of `error` that mean no error. (OpenRouter, for one, reports failures with status 200.)
-_NO_ERROR = frozenset({b"null", b'""', b"{}", b"[]", b"false"})
+_CHAT: EndpointName = "chat/completions"
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _WITH_USAGE = msgspec.Raw(b'{"include_usage":true}')
 _TAKES_STREAM_OPTIONS = frozenset(
     name for name, endpoint in ENDPOINTS.items() if endpoint.takes_stream_options
 )
-
-
-class _Reply(msgspec.Struct, gc=False):
-    choices: list[msgspec.Raw] | None = None
-    usage: WireUsage | None = None
-    error: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class _Model(msgspec.Struct, gc=False):
@@ -44,10 +40,8 @@ class _Models(msgspec.Struct, gc=False):
     data: list[_Model] | None
 
 
-_decode_reply = msgspec.json.Decoder(_Reply).decode
 # Together sends the bare list.
 _decode_models = msgspec.json.Decoder(_Models | list[_Model]).decode
-_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -59,10 +53,25 @@ def _as_json(name: str) -> msgspec.Raw:
 class OpenAIAdapter:
     """The adapter of OpenAI and of compatible providers."""
 
-    def __init__(self, kind: Kind, *, knows_max_completion_tokens: bool = True) -> None:
-        """Pass `knows_max_completion_tokens=False` for servers that reject or ignore it: they get `max_tokens`."""
+    def __init__(
+        self,
+        kind: Kind,
+        *,
+        knows_max_completion_tokens: bool = True,
+        rules: RequestRules = NO_RULES,
+        read_cost: CostReader | None = None,
+    ) -> None:
+        """Pass `knows_max_completion_tokens=False` for servers that reject or ignore it: they get `max_tokens`.
+
+        `rules` are those of a server that refuses some of a chat's fields. `read_cost` reads what a provider states
+        that a request cost; without it, no field is taken for money.
+        """
         self.kind = kind
         self._knows_max_completion_tokens = knows_max_completion_tokens
+        self._rules = rules
+        self._read_cost = read_cost
+        # Read by every request.
+        self._ruled_urls = rules.base_urls
 
     def encode(
         self, request: ModelRequest, deployment: Deployment, extra_headers: Mapping[str, str]
@@ -76,8 +85,12 @@ class OpenAIAdapter:
         headers["content-type"] = "application/json"
         headers["accept"] = "text/event-stream" if request.stream else "application/json"
         headers.update(extra_headers)
+        if deployment.base_url in self._ruled_urls and request.endpoint == _CHAT:
+            body, ignored_fields = self._rules.encode(fields, ignored_fields)
+        else:
+            body = _encode(fields)
         return UpstreamRequest(
-            self.url_for(request.endpoint, deployment), headers, _encode(fields), "POST", ignored_fields
+            self.url_for(request.endpoint, deployment), headers, body, "POST", ignored_fields
         )
 
     def url_for(self, endpoint: EndpointName, deployment: Deployment) -> str:
@@ -95,28 +108,22 @@ class OpenAIAdapter:
         return headers
 
     def decode(self, body: bytes, request: ModelRequest) -> Completion:
-        """Check that the reply is a JSON object and read its usage; the bytes stay as they are."""
+        """Check that the reply is an answer and read its usage; the bytes of a usual answer stay as they are."""
         if request.endpoint == "responses":
-            return read_response(body)
-        try:
-            reply = _decode_reply(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            reply = _lenient_decode(body)
-        if not reply.choices and bytes(reply.error) not in _NO_ERROR:
-            return Completion(body=body, usage=None, refusal=self.decode_error(body))
-        return Completion(body, usage_from_wire(reply.usage))
+            return read_response(body, self._read_cost, request.fields)
+        return read_reply(body, request, self._read_cost)
 
     def stream(self, request: ModelRequest, *, event_limit: int) -> ReplyStream:
         """Return a reader that drops the usage chunk if the client did not ask for it."""
         if request.endpoint == "responses":
-            return ResponsesStream(event_limit=event_limit)
-        return ChatStream(request, event_limit=event_limit)
+            return ResponsesStream(event_limit=event_limit, read_cost=self._read_cost, asked=request.fields)
+        return ChatStream(request, event_limit=event_limit, read_cost=self._read_cost)
 
     def decode_error(self, body: bytes) -> UpstreamErrorBody:
         """Read `{"error": {...}}`, and the looser shapes that OpenAI-like servers send."""
         try:
             value = msgspec.json.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except _UNREADABLE:
             return UpstreamErrorBody()
         return error_body_from(value)
 
@@ -131,19 +138,9 @@ class OpenAIAdapter:
             models = _decode_models(body)
             found = models if isinstance(models, list) else models.data or []
             return [model.id for model in found]
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except _UNREADABLE:
             message = "the provider's list of models cannot be read"
             raise BadReply(message) from None
-
-
-def _lenient_decode(body: bytes) -> _Reply:
-    """Accept any JSON object: a server may put anything into `choices` or `usage`; usage is then unknown."""
-    try:
-        _decode_fields(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        message = "the provider's reply is not a JSON object"
-        raise BadReply(message) from None
-    return _Reply()
 
 
 def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import quote, urlsplit
 
+from llm_gateway.core.config.deployments import Deployment, EnabledProvider
 from llm_gateway.core.config.providers import Kind
-from llm_gateway.core.config.snapshot import Deployment, EnabledProvider
 from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.secret import Secret
@@ -16,6 +16,10 @@ AZURE = Kind(
     name="azure",
     version_segment="",
     endpoints=("chat/completions", "completions", "embeddings", "responses"),
+    # It lists models that can be deployed, and requests name deployments.
+    lists_all_models=False,
+    # No `price_provider`: the upstream model is the name of a deployment, which may be any. An administrator whose
+    # deployments are named like their models sets the provider's own to "azure".
 )
 _ROOT = "/openai"
 _V1 = "/openai/v1"

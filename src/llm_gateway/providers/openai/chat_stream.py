@@ -2,70 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import msgspec
-
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.providers.openai.errors import error_body_from
+from llm_gateway.providers.openai.chunks import expected_choices
 from llm_gateway.providers.openai.event_stream import OpenAIReplyStream
+from llm_gateway.providers.openai.whole_replies import refusal_of
 from llm_gateway.wire.errors import BadReply
-
-_encode = msgspec.json.Encoder().encode
+from llm_gateway.wire.loose_json import read_json
+from llm_gateway.wire.openai_chat.reply_forms import as_chunks
+from llm_gateway.wire.stated_costs import CostReader
 
 
 class ChatStream(OpenAIReplyStream):
     """Reads the stream of one request; drops the usage chunk unless the client asked for it."""
 
-    __slots__ = ("_is_chat",)
+    __slots__ = ("_request",)
 
-    def __init__(self, request: ModelRequest, *, event_limit: int) -> None:
+    def __init__(
+        self, request: ModelRequest, *, event_limit: int, read_cost: CostReader | None = None
+    ) -> None:
         super().__init__(
-            choices=_expected_choices(request), hide_usage=not request.wants_usage, event_limit=event_limit
+            choices=expected_choices(request),
+            hide_usage=not request.wants_usage,
+            event_limit=event_limit,
+            read_cost=read_cost,
+            asked=request.fields,
         )
-        self._is_chat = request.traits.is_chat
+        self._request = request
 
     def whole(self, body: bytes) -> bytes:
         """Return a completion as one chunk, with its usage as another."""
         try:
-            reply: dict[str, Any] = msgspec.json.decode(body)
-            if reply.get("error") and not reply.get("choices"):
-                self.refusal = error_body_from(reply)
-                return b""
-            events = _as_events(reply, is_chat=self._is_chat)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError, AttributeError):
+            value = read_json(body)
+            self.refusal = refusal_of(value, self._request)
+        except BadReply:
             message = "the provider answered a streamed request with JSON that is not a completion"
             raise BadReply(message) from None
-        out = self.feed(events)
+        if self.refusal is not None:
+            return b""
+        choices = [choice for choice in value["choices"] if isinstance(choice, dict)]
+        out = self.feed(as_chunks({**value, "choices": choices}, is_chat=self._request.traits.is_chat))
         if self.refusal is None:
             self.content_seen = self.finished = self.done = True
         return out
-
-
-def _as_events(reply: dict[str, Any], *, is_chat: bool) -> bytes:
-    choices = reply.pop("choices")
-    usage = reply.pop("usage", None)
-    if is_chat:
-        reply["object"] = "chat.completion.chunk"
-        for choice in choices:
-            choice["delta"] = choice.pop("message")
-    events = _event({**reply, "choices": choices})
-    return events if usage is None else events + _event({**reply, "choices": [], "usage": usage})
-
-
-def _event(chunk: dict[str, Any]) -> bytes:
-    return b"data: " + _encode(chunk) + b"\n\n"
-
-
-def _expected_choices(request: ModelRequest) -> int:
-    """Return the number of choices in a complete stream: `n` for each prompt."""
-    try:
-        choices = int(msgspec.json.decode(request.fields.get("n", b"1"), type=int | None) or 1)
-        prompt = request.fields.get("prompt")
-        if not request.traits.is_chat and prompt is not None and bytes(prompt).startswith(b"["):
-            prompts = msgspec.json.decode(prompt)
-            if prompts and not isinstance(prompts[0], int):
-                choices *= len(prompts)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return 1
-    return max(choices, 1)

@@ -1,19 +1,17 @@
-"""Reads the error bodies of OpenAI and compatible servers, and detects errors that another model may not have."""
+"""Reads the error bodies of OpenAI and compatible servers, and detects those that another server may not have."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
-from llm_gateway.providers.base import UpstreamErrorBody
+from llm_gateway.providers.base import About, UpstreamErrorBody
 
 # For an event that is not JSON, after content has gone to the client.
 NOT_JSON = UpstreamErrorBody(
     message="An event of the provider's stream is not JSON.", type="upstream_error", code="upstream_bad_reply"
 )
-
-About = Literal["context_length", "content_policy"]
 
 # Codes and types, of the error itself, of Azure's `innererror` or of OpenRouter's `metadata`.
 _NAMES: dict[str, About] = {
@@ -24,6 +22,43 @@ _NAMES: dict[str, About] = {
     # Azure
     "content_filter": "content_policy",
     "ResponsibleAIPolicyViolation": "content_policy",
+    "invalid_api_key": "own_secret",
+    "incorrect_api_key": "own_secret",
+    "authentication_error": "own_secret",
+    # OpenAI
+    "insufficient_quota": "account",
+    "billing_hard_limit_reached": "account",
+    "billing_not_active": "account",
+    "access_terminated": "account",
+    "account_deactivated": "account",
+    "missing_scope": "account",
+    "unsupported_country_region_territory": "account",
+    # Moonshot, Together, DashScope, Groq, one-api
+    "exceeded_current_quota_error": "account",
+    "credit_limit": "account",
+    "Arrearage": "account",
+    "blocked_api_access": "account",
+    "organization_restricted": "account",
+    "insufficient_user_quota": "account",
+    "insufficient_balance": "account",
+    "insufficient_credits": "account",
+    "payment_required": "account",
+    "billing_error": "account",
+    # OpenAI, Groq and others
+    "model_not_found": "unserved",
+    "model_not_available": "unserved",
+    "model_not_supported": "unserved",
+    "model_not_active": "unserved",
+    "model_decommissioned": "unserved",
+    "model_terms_required": "unserved",
+    "model_permission_blocked_org": "unserved",
+    "model_permission_blocked_project": "unserved",
+    "unsupported_api_for_model": "unserved",
+    # Mistral, Azure, GitHub
+    "invalid_model": "unserved",
+    "DeploymentNotFound": "unserved",
+    "OperationNotSupported": "unserved",
+    "unknown_model": "unserved",
 }
 # Messages of servers that have no code for it; see docs/providers/openai-family.md.
 _CONTEXT_TEXTS = (
@@ -51,9 +86,61 @@ _POLICY_TEXTS = (
     # xAI
     r"content violates usage guidelines",
 )
+# The following are matched at the start of a message only, since the rest may quote a client.
+_SECRET_TEXTS = (
+    # xAI answers 400 without a code.
+    r"incorrect api key provided",
+)
+_ACCOUNT_TEXTS = (
+    # OpenAI
+    r"billing hard limit has been reached",
+    r"your account is not active, please check your billing",
+    # DeepSeek, and others after it
+    r"insufficient (?:account )?balance",
+    # xAI
+    r"your (?:newly created )?team\b.{0,150}\b(?:credits|spending limit)",
+    # OpenRouter
+    r"insufficient credits",
+    r"(?:api )?key limit exceeded",
+    r"this request requires more credits",
+    # Groq
+    r"organi[sz]ation has (?:been|reached|exceeded)",
+    # Together, Fireworks, Hugging Face
+    r"credit limit exceeded",
+    r"account .{1,100} is suspended",
+    r"you have exceeded your monthly included credits",
+    # Anthropic, behind OpenRouter and gateways
+    r"your credit balance is too low",
+)
+_UNSERVED_TEXTS = (
+    # OpenAI
+    r"this is not a chat model",
+    r"this model is only supported in",
+    # vLLM, xAI, Hugging Face
+    r"the (?:requested )?model [`'\"]?[^\s`'\"]{1,200}[`'\"]? does not exist",
+    # Ollama
+    r"model [`'\"][^`'\"]{1,200}[`'\"] not found",
+    # DeepSeek, Mistral, OpenRouter, Zhipu
+    r"model not exist",
+    # Zhipu, SiliconFlow, and others
+    r"(?:the )?(?:requested )?model (?:does not|doesn't) exist",
+    r"(?:the )?(?:requested )?model (?:was |is |could )?not (?:be )?found",
+    r"no such model",
+    r"invalid model: ",
+    r"\S{1,200} is not a valid model id",
+    r"unknown model",
+    # LM Studio answers 200.
+    r"unexpected endpoint or method",
+)
+_STARTS: tuple[tuple[re.Pattern[str], About], ...] = (
+    (re.compile("|".join(_SECRET_TEXTS), re.IGNORECASE), "own_secret"),
+    (re.compile("|".join(_ACCOUNT_TEXTS), re.IGNORECASE), "account"),
+    (re.compile("|".join(_UNSERVED_TEXTS), re.IGNORECASE), "unserved"),
+)
 _CONTEXT = re.compile("|".join(_CONTEXT_TEXTS), re.IGNORECASE)
 _POLICY = re.compile("|".join(_POLICY_TEXTS), re.IGNORECASE)
 _LONGEST_SEARCHED = 8192
+MESSAGE_FIELDS = ("message", "detail", "msg", "error_msg", "error_message", "errorMessage")
 
 
 def error_body_from(value: object) -> UpstreamErrorBody:
@@ -77,7 +164,7 @@ def error_body_from(value: object) -> UpstreamErrorBody:
 
 
 def _message(error: dict[str, Any]) -> str | None:
-    for name in ("message", "detail"):
+    for name in MESSAGE_FIELDS:
         value = error.get(name)
         if isinstance(value, dict):
             # Mistral
@@ -114,6 +201,9 @@ def _about(error: dict[str, Any], message: str | None) -> About | None:
         if isinstance(name, str) and name in _NAMES:
             return _NAMES[name]
     searched = "\n".join(texts)[:_LONGEST_SEARCHED]
+    for pattern, about in _STARTS:
+        if any(pattern.match(text) for text in texts):
+            return about
     if _POLICY.search(searched):
         return "content_policy"
     return "context_length" if _CONTEXT.search(searched) else None

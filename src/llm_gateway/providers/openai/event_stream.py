@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Container
+
 import msgspec
 
-from llm_gateway.core.ledger.usage import Usage
-from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, split_events
+from llm_gateway.core.ledger.usage import StatedUsage, Usage
+from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, is_noise, split_events
 from llm_gateway.providers.base import NO_TAIL, StreamSample, UpstreamErrorBody
+from llm_gateway.providers.openai.chunks import (
+    Chunk,
+    chunk_from,
+    decode_billed_chunk,
+    decode_chunk,
+    has_content,
+    has_text,
+    own_usage,
+)
 from llm_gateway.providers.openai.errors import NOT_JSON, error_body_from
-from llm_gateway.wire.errors import BadReply
-from llm_gateway.wire.openai_chat.usage import WireUsage, usage_from_wire
+from llm_gateway.providers.openai.failures import NO_ANSWER, error_in, failed_choice
+from llm_gateway.wire.errors import BadReply, OversizedEvent
+from llm_gateway.wire.loose_json import read_json
+from llm_gateway.wire.openai_chat.reply_forms import as_chunks, has_message
+from llm_gateway.wire.openai_chat.usage import usage_from_wire
+from llm_gateway.wire.stated_costs import CostReader
+from llm_gateway.wire.token_counts import updated
 
 # In a JSON string quotes are escaped, so these quoted names are keys (or, rarely, whole values). An event without
 # any of them is plain content and is relayed without being parsed.
@@ -20,31 +37,23 @@ _FINISH_REASON = b'"finish_reason"'
 _SAMPLE_BYTES = 256 * 1024
 
 
-class _Choice(msgspec.Struct, gc=False):
-    index: int = 0
-    delta: dict[str, msgspec.Raw] | None = None
-    text: str | None = None
-    finish_reason: str | None = None
-
-
-class _Chunk(msgspec.Struct, gc=False):
-    choices: list[_Choice] | None = None
-    usage: WireUsage | None = None
-    error: msgspec.Raw = msgspec.Raw(b"null")
-
-
-_decode_chunk = msgspec.json.Decoder(_Chunk).decode
-_NOTHING = frozenset({b"null", b'""', b"[]", b"{}"})
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_EVENT_NAME = re.compile(rb"(?:^|[\r\n])event: ?([^\r\n]*)")
 
 
 class OpenAIReplyStream:
     """One streamed reply; ReplyStream documents the attributes."""
 
+    json_lines = False
+
     __slots__ = (
+        "_asked",
         "_choices",
+        "_decode",
         "_finished_choices",
         "_hide_usage",
         "_quiet_tail",
+        "_read_cost",
         "_sample",
         "_sampled_bytes",
         "_splitter",
@@ -59,8 +68,22 @@ class OpenAIReplyStream:
 
     tail = NO_TAIL
 
-    def __init__(self, *, choices: int, hide_usage: bool, event_limit: int) -> None:
-        """`choices`: number of expected finish reasons; `hide_usage`: drop the usage chunk."""
+    def __init__(
+        self,
+        *,
+        choices: int,
+        hide_usage: bool,
+        event_limit: int,
+        read_cost: CostReader | None = None,
+        asked: Container[str] = (),
+    ) -> None:
+        """`choices`: number of expected finish reasons; `hide_usage`: drop the usage chunk.
+
+        `read_cost` reads what the provider states that the request cost; `asked` are the fields of the request.
+        """
+        self._read_cost = read_cost
+        self._asked = asked
+        self._decode: Callable[[bytes], Chunk] = decode_chunk if read_cost is None else decode_billed_chunk
         self._choices = choices
         self._hide_usage = hide_usage
         self._splitter = EventSplitter(event_limit)
@@ -74,7 +97,7 @@ class OpenAIReplyStream:
         self.done = False
         self.finished = False
         self.refusal: UpstreamErrorBody | None = None
-        self.usage: Usage | None = None
+        self.usage: Usage | StatedUsage | None = None
 
     def feed(self, data: bytes) -> bytes:
         tail = self._quiet_tail
@@ -90,12 +113,11 @@ class OpenAIReplyStream:
             return data
         try:
             block = self._splitter.feed(data)
-        except EventTooLarge:
-            message = "one event of the provider's stream is too large"
-            raise BadReply(message) from None
+        except EventTooLarge as large:
+            raise OversizedEvent(str(large)) from None
         if not block:
             return b""
-        if not (self.content_seen and self._is_quiet(block)):
+        if not (self.content_seen and self.usage is None and self._is_quiet(block)):
             block = self._look(block)
         self._record(block)
         return block
@@ -111,9 +133,7 @@ class OpenAIReplyStream:
     def _record(self, block: bytes) -> None:
         size = len(block)
         self._total_bytes += size
-        if self.usage is not None:
-            self._sample.clear()
-        elif (sampled := self._sampled_bytes + size) <= _SAMPLE_BYTES:
+        if (sampled := self._sampled_bytes + size) <= _SAMPLE_BYTES:
             self._sampled_bytes = sampled
             self._sample.append(block)
 
@@ -143,77 +163,113 @@ class OpenAIReplyStream:
         if start < 0:
             self._usual_spacing = b'"choices":[' in event or b'"choices": [' in event
             return
-        self._usual_spacing = event[start + len(_FINISH_REASON) :].startswith((b":null", b": null"))
-        if self._usual_spacing and b'"delta"' not in event[start:]:
+        value = event[start + len(_FINISH_REASON) :]
+        self._usual_spacing = value.startswith((b":null", b": null"))
+        # Some servers send "" or "null" until a choice is finished; every event has the mark of a finish reason then.
+        if value.startswith((b":", b": ")) and b'"delta"' not in value:
             self._quiet_tail = event[start:]
 
     def _look(self, block: bytes) -> bytes:
         """Read `block` event by event; skip a run of quiet events once the first content has been seen."""
         relayed = []
         position = 0
-        if self.content_seen:
+        if self.content_seen and self.usage is None:
             position = self._quiet_start(block)
             relayed.append(block[:position])
         for event in split_events(block[position:]):
             position += len(event)
             data = event_data(event)
             if data is None:
-                relayed.append(event)
-                continue
-            if data.strip() == b"[DONE]":
-                self.done = True
+                # A comment is left out: one SDK takes it for an error.
+                if event.lstrip().startswith(b"{"):
+                    # Some servers write a bare error, or a bare chunk, into a stream.
+                    data = b" ".join(event.strip().splitlines())
+                    relayed.append(self._read(data, b"data: " + data + b"\n\n"))
+            elif data.strip() == b"[DONE]":
+                self._end()
                 break
-            had_content = self.content_seen
-            if self._relay(data, event):
-                relayed.append(event)
+            else:
+                had_content = self.content_seen
+                relayed.append(self._read(data, event))
+                if self.content_seen and not had_content and position < len(block):
+                    relayed.append(self._look(block[position:]))
+                    break
             if self.refusal is not None:
-                break
-            if self.content_seen and not had_content and position < len(block):
-                relayed.append(self._look(block[position:]))
                 break
         return b"".join(relayed)
 
-    def _relay(self, data: bytes, event: bytes) -> bool:
-        """Read one event; return whether to relay it."""
+    def _note_usage(self, chunk: Chunk) -> None:
+        stated = usage_from_wire(
+            chunk.usage or own_usage(chunk), chunk.service_tier, self._read_cost, self._asked
+        )
+        if self.usage is None:
+            self.usage = stated
+        else:
+            has_new_text = any(map(has_text, chunk.choices or ()))
+            self.usage = updated(self.usage, stated, has_content=has_new_text)
+
+    def _end(self) -> None:
+        if self.content_seen:
+            self.done = True
+        else:
+            self.refusal = NO_ANSWER
+
+    def _read(self, data: bytes, event: bytes) -> bytes:
+        """Read one event; return what to relay: usually the event, b"" if nothing."""
+        is_error = _is_error_event(event)
+        if not (is_error or data.strip()):
+            # A heartbeat. Clients would read its data as JSON.
+            return b""
         try:
-            chunk = _decode_chunk(data)
-        except (msgspec.ValidationError, UnicodeDecodeError):
-            # Valid JSON of an unknown shape: relay it.
-            return True
-        except (msgspec.DecodeError, RecursionError):
+            chunk = self._decode(data)
+            is_usual = chunk.choices is not None and not is_error
+        except _UNREADABLE:
+            chunk, is_usual = Chunk(), False
+        return self._take(chunk, event) if is_usual else self._read_unusual(data, event, is_error=is_error)
+
+    def _read_unusual(self, data: bytes, event: bytes, *, is_error: bool) -> bytes:
+        """Read an event that is an error, another form of a reply, or a chunk of an unknown shape."""
+        try:
+            value = read_json(data)
+        except BadReply:
+            if is_noise(data) and not is_error:
+                return b""
             if not self.content_seen:
                 message = "an event of the provider's stream is not JSON"
                 raise BadReply(message) from None
             self.refusal = NOT_JSON
-            return False
-        if bytes(chunk.error) not in _NOTHING or _is_error_event(event):
-            self.refusal = error_body_from(msgspec.json.decode(data))
-            return False
-        if chunk.usage is not None:
-            self.usage = usage_from_wire(chunk.usage) or self.usage
+            return b""
+        self.refusal = error_body_from(value) if is_error else error_in(value) or failed_choice(value)
+        if self.refusal is not None:
+            return b""
+        if has_message(value):
+            return self._look(as_chunks(value, is_chat=True))
+        return self._take(chunk_from(value, has_cost=self._read_cost is not None), event)
+
+    def _take(self, chunk: Chunk, event: bytes) -> bytes:
+        self._note_usage(chunk)
         if not self.content_seen:
-            self.content_seen = any(_has_content(choice) for choice in chunk.choices or ())
-            if self.content_seen and chunk.usage is None and len(chunk.choices or ()) == 1:
+            choices = chunk.choices or ()
+            self.content_seen = any(has_content(choice) for choice in choices)
+            if (
+                self.content_seen
+                and chunk.usage is None
+                and len(choices) == 1
+                and choices[0].finish_reason is None
+            ):
                 self._learn(event)
         for choice in chunk.choices or ():
             if choice.finish_reason is not None:
                 self._finished_choices.add(choice.index)
                 self.finished = len(self._finished_choices) >= self._choices
-        return not (self._hide_usage and chunk.usage is not None and not chunk.choices)
-
-
-def _has_content(choice: _Choice) -> bool:
-    if choice.text or choice.finish_reason is not None:
-        return True
-    return any(
-        name != "role" and bytes(value) not in _NOTHING for name, value in (choice.delta or {}).items()
-    )
+        is_hidden = self._hide_usage and chunk.usage is not None and not chunk.choices
+        return b"" if is_hidden else event
 
 
 def _looks_whole(block: bytes) -> bool:
     """Tell, without parsing, whether every event is a chunk with complete JSON."""
     events = block.count(b"\n\n")
-    return block.count(b"}\n\n") == events == block.count(b'"choices":')
+    return 0 < events == block.count(b"}\n\n") == block.count(b'"choices":')
 
 
 def _is_whole(event: bytes) -> bool:
@@ -221,11 +277,14 @@ def _is_whole(event: bytes) -> bool:
     if data is None or data.strip() == b"[DONE]":
         return True
     try:
-        msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        read_json(data)
+    except BadReply:
         return False
     return True
 
 
 def _is_error_event(event: bytes) -> bool:
-    return event.startswith(b"event:") and event[6:].lstrip().startswith(b"error")
+    if b"event:" not in event:
+        return False
+    name = _EVENT_NAME.search(event)
+    return name is not None and name[1].strip().startswith(b"error")

@@ -11,6 +11,8 @@ SIMULATED = Kind(
     default_api_base="simulated://demo",
     schemes=("simulated",),
     endpoints=("chat/completions", "completions", "embeddings", "responses"),
+    lists_all_models=False,
+    # No `price_provider`: it stands in for any provider. A free one would make every limit on costs look broken.
 )
 
 

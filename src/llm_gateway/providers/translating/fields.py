@@ -12,14 +12,14 @@ from llm_gateway.wire.openai_chat.conversation import Conversation
 # They concern storage, billing, speed or randomness: the answer is still correct without them.
 IGNORABLE_FIELDS = frozenset(
     {
-        "user", "metadata", "store", "seed", "service_tier", "prompt_cache_key", "prompt_cache_retention",
-        "safety_identifier", "verbosity", "prediction",
+        "user", "metadata", "store", "seed", "service_tier", "prompt_cache_key", "prompt_cache_options",
+        "prompt_cache_retention", "safety_identifier", "verbosity", "prediction",
     }
 )  # fmt: skip
 # Values that equal the default.
 _NO_OP_VALUES = {
-    "frequency_penalty": {b"0", b"0.0"},
-    "presence_penalty": {b"0", b"0.0"},
+    "frequency_penalty": {b"0", b"0.0", b"-0", b"-0.0"},
+    "presence_penalty": {b"0", b"0.0", b"-0", b"-0.0"},
     "logprobs": {b"false"},
     "top_logprobs": {b"0"},
     "logit_bias": {b"{}"},

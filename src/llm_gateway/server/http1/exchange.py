@@ -27,6 +27,8 @@ logger = logging.getLogger("uvicorn.error")
 
 # Larger bodies are written on their own, without a copy that joins them to the head.
 _JOIN_LIMIT = 65536
+# Where the application leaves the id of a request.
+_REQUEST_ID = "llm_gateway.request_id"
 _BODILESS = frozenset({*range(100, 200), 204, 304})
 
 
@@ -113,7 +115,8 @@ class Exchange:
             self._fail(503, "unavailable", "The gateway is shutting down; retry the request.")
             raise
         except Exception:
-            logger.exception("The application failed on a request")
+            about = {"request_id": scope.get(_REQUEST_ID)}
+            logger.exception("The application failed on a request", extra=about)
         else:
             if not self.response_complete and not self.disconnected:
                 logger.error("The application returned without completing a response")
@@ -300,4 +303,4 @@ class Exchange:
             connection = transport.get_extra_info("socket")
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             transport.abort()
-        transport.close()
+        self.protocol.close()

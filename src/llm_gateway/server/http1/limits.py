@@ -17,10 +17,12 @@ class HttpLimits(msgspec.Struct, frozen=True, kw_only=True):
     headers: int = 100
     # How long a rejected client may go on sending, so that it can read the response before the connection closes.
     linger: float = 2.0
+    # How long a client may take none of what is sent to it, while more waits than the system buffers.
+    send_timeout: float = 30.0
     # Pipelined requests: above the first number reading pauses, above the second the connection is rejected.
     pipeline_pause: int = 16
     pipeline: int = 256
-    # Consecutive bytes of a chunked body that carry no content (extensions, trailers).
-    chunk_overhead: int = 64 * 1024
+    # Bytes of a chunked body that carry no content (sizes of chunks, extensions, trailers): each chunk costs time.
+    chunk_overhead: int = 1024 * 1024
     # Heads that a connection remembers, each replacing the last, before it concludes that they never repeat.
     remembered_heads: int = 4

@@ -15,6 +15,7 @@ from llm_gateway.server.http1.deadlines import NEVER
 from llm_gateway.server.http1.exchange import EXTENSION, Application, Exchange
 from llm_gateway.server.http1.head_cache import KnownHead, remember_head
 from llm_gateway.server.http1.rejection import HttpRejection
+from llm_gateway.server.http1.send_watch import SendWatch
 from llm_gateway.server.http1.state import GatewayServerState
 
 _HEAD_END = b"\r\n\r\n"
@@ -62,18 +63,21 @@ class GatewayProtocol(HttpToolsProtocol):
         self._known_head: KnownHead | None = None
         self._learnable_head: dict[str, Any] | None = None
         self._heads_to_learn = self.limits.remembered_heads
+        self._send_watch: SendWatch
 
     # --- called by asyncio ----------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Set the deadline for the first head."""
         super().connection_made(transport)
+        self._send_watch = SendWatch(self.loop, transport, self.limits.send_timeout)
         self.deadline = self.loop.time() + self.limits.head_timeout
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Notify every exchange on this connection."""
         self.connections.discard(self)
         self.deadline = NEVER
+        self._send_watch.stop()
         self._discarding_input = True
         exchanges = [self._answering, *(waiting[0] for waiting in self._waiting)]
         # Break the reference cycles, so that no garbage collection is needed.
@@ -126,6 +130,21 @@ class GatewayProtocol(HttpToolsProtocol):
                 )
             )
 
+    def pause_writing(self) -> None:
+        """Stop the application from sending; give the client up if it reads nothing."""
+        super().pause_writing()
+        self._send_watch.start()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.transport.is_closing():
+            self._send_watch.stop()
+
+    def close(self) -> None:
+        """Close the connection once the client has taken what was written."""
+        self.transport.close()
+        self._send_watch.start()
+
     def on_deadline(self) -> None:
         """Close the connection; in the middle of a head, answer 408 first."""
         self.deadline = NEVER
@@ -137,14 +156,14 @@ class GatewayProtocol(HttpToolsProtocol):
                 )
             )
         else:
-            self.transport.close()
+            self.close()
 
     def shutdown(self) -> None:
         """Close the connection now, or after the response that is in progress."""
         if self._is_answering():
             self._answering.keep_alive = False  # type: ignore[union-attr]  # it is answering
         else:
-            self.transport.close()
+            self.close()
 
     # --- called by the parser -------------------------------------------------------------------------
 
@@ -207,11 +226,13 @@ class GatewayProtocol(HttpToolsProtocol):
         self._chunk_overhead = 0
 
     def on_body(self, body: bytes) -> None:
-        """Pass a piece of the body on; drop it if the response is complete."""
-        self._chunk_overhead = 0
+        """Pass a piece of the body on; drop it if the response is complete, and the rest if it has no known end."""
+        self._chunk_overhead -= len(body)
         exchange = self._reading
         if exchange is not None and not exchange.response_complete:
             exchange.feed(body)
+        elif not self._discarding_input and any(name == b"transfer-encoding" for name, _ in self.headers):
+            self._linger()
 
     def on_message_complete(self) -> None:
         exchange = self._reading
@@ -233,7 +254,7 @@ class GatewayProtocol(HttpToolsProtocol):
             if self._phase == _BODY:
                 self._linger()
             else:
-                self.transport.close()
+                self.close()
             return
         if self.transport.is_closing():
             return
@@ -357,7 +378,7 @@ class GatewayProtocol(HttpToolsProtocol):
         if faulty is not None and faulty is self._answering:
             # The body of the current request is invalid: cancel the application, and send the error to the client.
             if faulty.begun:
-                self.transport.close()
+                self.close()
                 return
             faulty.client_left()
         elif self._is_answering():

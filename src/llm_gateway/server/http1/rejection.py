@@ -10,6 +10,11 @@ from typing import Any
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
+_DO_NOT_RETRY = ((b"x-should-retry", b"false"),)
+# Of these statuses, waiting cures the second and the third.
+_RETRY = {500: (), 408: ((b"retry-after", b"1"),), 503: ((b"retry-after", b"1"),)}
+
+
 class HttpRejection(Exception):
     """An error response in OpenAI's format, after which the connection closes."""
 
@@ -31,6 +36,7 @@ class HttpRejection(Exception):
             (b"content-type", b"application/json"),
             (b"content-length", str(len(body)).encode()),
             (b"connection", b"close"),
+            *_RETRY.get(self.status, _DO_NOT_RETRY),
             (b"x-request-id", request_id.encode()),
         ]
         return headers, body

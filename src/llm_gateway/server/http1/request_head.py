@@ -15,7 +15,7 @@ Headers = list[tuple[bytes, bytes]]
 _HOST = re.compile(rb"[A-Za-z0-9._~!$&'()*+,;=%:\[\]-]*")
 _known_hosts: set[bytes] = set()
 _KNOWN_HOSTS_LIMIT = 1024
-_HOP_BY_HOP_OF_UPGRADES = frozenset({b"upgrade", b"connection", b"http2-settings"})
+_HOP_BY_HOP_OF_UPGRADES = frozenset({b"connection", b"http2-settings"})
 
 
 class Head(NamedTuple):
@@ -68,9 +68,10 @@ def too_large(limits: HttpLimits) -> HttpRejection:
 
 
 def without_upgrade(method: bytes, target: bytes, version: str, headers: Headers) -> bytes:
-    """Return the head of a request without its headers that ask for another protocol.
+    """Return the head of a request in a form that does not ask for another protocol.
 
-    RFC 9110 allows a server to ignore an upgrade and to answer the request itself, body included.
+    RFC 9110 allows a server to ignore an upgrade and to answer the request itself, body included. `Upgrade` stays, so
+    that the application can tell; without `Connection: upgrade` it has no effect.
     """
     tokens: list[bytes] = []
     for name, value in headers:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
-VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+VARIABLE = "LLM_GATEWAY_METRICS_DIRECTORY"
 _PREFIX = "metrics-"
 _LOCK = "in_use.lock"
 
 
 class MetricsDirectory:
-    """Exists while the gateway runs; `prometheus_client` finds it through an environment variable.
-
-    Create it before anything imports that package: the package reads the variable on import.
-    """
+    """Exists while the gateway runs; workers find it through an environment variable."""
 
     def __init__(self, run_dir: Path) -> None:
         """Create a folder in `run_dir`, and remove those of gateways that were killed. Raises OSError."""
@@ -31,9 +29,10 @@ class MetricsDirectory:
 
     def forget_worker(self, pid: int) -> None:
         """Drop the gauges of a worker that has exited; its counters stay."""
-        from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415 - not before __init__
-
-        mark_process_dead(pid, str(self.path))  # type: ignore[no-untyped-call]
+        for file in (*self.path.glob(f"live-{pid}-*"), *self.path.glob(f"process-{pid}-*")):
+            # A folder that cannot be written costs a wrong gauge, not the supervisor.
+            with contextlib.suppress(OSError):
+                file.unlink()
 
     def remove(self) -> None:
         os.environ.pop(VARIABLE, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import resource
+import signal
 import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -17,6 +18,7 @@ from llm_gateway.server.http1.protocol import GatewayProtocol
 from llm_gateway.server.processes.acceptor import ConnectionCounts
 from llm_gateway.server.processes.listener import BACKLOG, CannotServe, listen, url_of
 from llm_gateway.server.processes.metrics_directory import VARIABLE, MetricsDirectory
+from llm_gateway.server.processes.signals import Terminal
 from llm_gateway.server.processes.supervisor import Supervisor
 from llm_gateway.server.processes.uvicorn_server import DrainingApplication, GatewayServer, WorkerSlot
 from llm_gateway.settings import Settings
@@ -42,10 +44,14 @@ def serve(settings: Settings, program: Program, limits: HttpLimits | None = None
     """Serve until a signal, and return the exit code. Raises CannotServe, and what `prepare` raises."""
     # Startup allocates many objects and hardly any garbage: collection starts after it.
     gc.disable()
+    terminal = Terminal()
+    # Until there is a handler: a start reads the newest configuration in any case.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _allow_many_files()
     listener = listen(settings.host, settings.port)
     with listener:
-        serving = _Serving(settings, program, listener, limits or HttpLimits())
+        limits = limits or HttpLimits(send_timeout=settings.send_timeout)
+        serving = _Serving(settings, program, listener, limits, terminal)
         return serving.alone() if settings.workers == 1 else serving.with_workers()
 
 
@@ -63,12 +69,18 @@ class _Serving:
     """One run of `serve`."""
 
     def __init__(
-        self, settings: Settings, program: Program, listener: socket.socket, limits: HttpLimits
+        self,
+        settings: Settings,
+        program: Program,
+        listener: socket.socket,
+        limits: HttpLimits,
+        terminal: Terminal,
     ) -> None:
         self._settings = settings
         self._program = program
         self._listener = listener
         self._limits = limits
+        self._terminal = terminal
 
     def alone(self) -> int:
         os.environ.pop(VARIABLE, None)
@@ -100,7 +112,11 @@ class _Serving:
 
             timeout = self._settings.drain_timeout
             return Supervisor(
-                self._settings.workers, work, stop_timeout=timeout, on_exit=on_worker_exit
+                self._settings.workers,
+                work,
+                stop_timeout=timeout,
+                on_exit=on_worker_exit,
+                terminal=self._terminal,
             ).run()
         finally:
             metrics.remove()
@@ -142,6 +158,7 @@ class _Serving:
             limits=self._limits,
             drain_timeout=self._settings.drain_timeout,
             on_started=on_started,
+            terminal=self._terminal,
             slot=slot,
         )
         try:

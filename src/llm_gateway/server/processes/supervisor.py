@@ -6,7 +6,6 @@ import gc
 import os
 import select
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +14,10 @@ from typing import NoReturn
 
 from loguru import logger
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
+from llm_gateway.server.processes.ending import end_process, flush_output
+from llm_gateway.server.processes.signals import StopSignals, Terminal
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 # A worker that exits sooner than this is restarted after a delay, which doubles each time.
 _EARLY_EXIT = 10.0
 _FIRST_RESTART_DELAY = 0.5
@@ -45,9 +47,9 @@ class Supervisor:
     """Runs `workers` forked processes until told to stop.
 
     Each process runs `run_worker(index, first, ready)`, which calls `ready()` when it serves and returns the
-    exit code. SIGTERM tells it to drain, SIGQUIT to close at once. `first` is true for one worker of a boot.
-    Workers are forked: they share the imported modules, and a restart takes milliseconds. A worker exits at
-    once when the supervisor is gone.
+    exit code. SIGTERM tells it to drain, SIGQUIT to close at once, SIGHUP to reload. `first` is true for one worker
+    of a boot. Workers are forked: they share the imported modules, and a restart takes milliseconds. A worker exits
+    at once when the supervisor is gone.
     """
 
     def __init__(
@@ -57,13 +59,17 @@ class Supervisor:
         *,
         stop_timeout: float,
         on_exit: Callable[[int, int], None],
+        terminal: Terminal,
     ) -> None:
         """`stop_timeout` is in seconds; `on_exit(index, pid)` is called for each worker process that exited."""
         self._slots = [_Slot(index) for index in range(workers)]
         self._run_worker = run_worker
         self._stop_timeout = stop_timeout
         self._notify_exit = on_exit
-        self._signals: list[int] = []
+        self._terminal = terminal
+        self._stop_signals = StopSignals()
+        # Each signal, and when it arrived.
+        self._signals: list[tuple[int, float]] = []
         self._stops = 0
         self._kill_at: float | None = None
         # Whether any worker was ever ready, and whether the one in the first slot was.
@@ -98,7 +104,7 @@ class Supervisor:
     # --- the loop's steps ---------------------------------------------------------------------------
 
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self._signals.append(number)
+        self._signals.append((number, time.monotonic()))
 
     def _spawn_due(self) -> None:
         now = time.monotonic()
@@ -162,9 +168,18 @@ class Supervisor:
 
     def _handle_signals(self) -> None:
         signals, self._signals = self._signals, []
-        for number in signals:
-            if number != signal.SIGCHLD:
+        for number, at in signals:
+            if number == signal.SIGCHLD:
+                continue
+            if number == signal.SIGHUP and not self._terminal.is_gone():
+                self._reload()
+            elif self._stop_signals.counts(at):
                 self._stop(signal.Signals(number))
+
+    def _reload(self) -> None:
+        if not self._stops:
+            logger.info("SIGHUP: reloading the configuration.")
+            self._signal_workers(signal.SIGHUP)
 
     def _stop(self, number: signal.Signals) -> None:
         """Let the workers drain; the second time close their connections, the third time kill them."""
@@ -197,8 +212,8 @@ class Supervisor:
     def _spawn(self, slot: _Slot) -> None:
         slot.spawn_at, slot.spawned_at = None, time.monotonic()
         ready_read, ready_write = os.pipe()
-        sys.stdout.flush()
-        sys.stderr.flush()
+        # What a buffer still holds would be written again by the worker.
+        flush_output()
         # Block signals until the worker has its own handlers: the inherited ones belong to the supervisor.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         try:
@@ -223,8 +238,10 @@ class Supervisor:
             signal.set_wakeup_fd(-1)
             for number in _SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
-            # A terminal sends SIGINT to the whole process group; only the supervisor acts on it.
+            # A terminal sends SIGINT to the whole process group; only the supervisor acts on it. Until the worker
+            # has a handler, there is nothing to reload.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
             for descriptor in (self._liveness, self._wake, self._wake_read):
                 os.close(descriptor)
@@ -245,10 +262,8 @@ class Supervisor:
         except Exception:  # noqa: BLE001 - the process ends here in any case
             logger.exception("Worker {} failed", os.getpid())
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
             # Not `sys.exit`: the exit handlers are the supervisor's, inherited by the fork.
-            os._exit(code)
+            end_process(code)
 
 
 def _join_threads() -> None:

@@ -7,9 +7,9 @@ import gc
 import os
 import signal
 import socket
-import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from loguru import logger
@@ -21,6 +21,8 @@ from llm_gateway.server.http1.limits import HttpLimits
 from llm_gateway.server.http1.protocol import GatewayProtocol
 from llm_gateway.server.http1.state import GatewayServerState
 from llm_gateway.server.processes.acceptor import BalancedAcceptor, ConnectionCounts
+from llm_gateway.server.processes.ending import end_process
+from llm_gateway.server.processes.signals import StopSignals, Terminal, handle_signal
 
 # Seconds after draining: for requests to finish once they are cancelled, and for the application to shut down.
 _SETTLE = 2.0
@@ -45,6 +47,9 @@ class DrainingApplication(Protocol):
     async def drain(self, timeout: float) -> None:
         """Reject new requests; return when none is in flight, or after `timeout` seconds."""
 
+    async def reload(self) -> None:
+        """Reload the configuration; log why it could not be. Does not raise."""
+
 
 @dataclass(frozen=True, slots=True)
 class WorkerSlot:
@@ -58,8 +63,10 @@ class GatewayServer(Server):
     """Serves one application in this process until a signal stops it.
 
     The first SIGTERM or SIGINT drains: the listener stays open while requests finish. The second closes the
-    requests that are still open. The third ends the process at once. Under a supervisor, every SIGTERM drains,
-    SIGQUIT closes, and SIGINT is ignored: a terminal sends it to the whole group, and the supervisor acts on it.
+    requests that are still open. The third ends the process at once. Those that follow within a second are the same
+    one. SIGHUP reloads the configuration, unless it tells that the terminal is gone: then it drains, too. Under a
+    supervisor, every SIGTERM drains, SIGQUIT closes, and SIGINT is ignored: a terminal sends it to the whole group,
+    and the supervisor acts on it.
     """
 
     server_state: GatewayServerState
@@ -72,6 +79,7 @@ class GatewayServer(Server):
         limits: HttpLimits,
         drain_timeout: float,
         on_started: Callable[[], Awaitable[None]],
+        terminal: Terminal,
         slot: WorkerSlot | None = None,
     ) -> None:
         """`config` is uvicorn's, of `app`; `on_started` is awaited when the server is ready for requests.
@@ -87,6 +95,9 @@ class GatewayServer(Server):
         self._slot = slot
         self._acceptor: BalancedAcceptor | None = None
         self._on_started = on_started
+        self._terminal = terminal
+        self._stop_signals = StopSignals()
+        self._reloads: set[asyncio.Task[None]] = set()
         self._sweep = DeadlineSweep(
             self.server_state.connections,  # type: ignore[arg-type]  # all of them are GatewayProtocols
             min(1.0, limits.head_timeout / 4, limits.keep_alive / 4, limits.linger / 4),
@@ -102,17 +113,16 @@ class GatewayServer(Server):
         loop = asyncio.get_running_loop()
         if self._slot is not None:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
-            loop.add_signal_handler(signal.SIGTERM, self.stop)
-            loop.add_signal_handler(signal.SIGQUIT, self.force, signal.SIGQUIT)
+            handle_signal(signal.SIGTERM, loop, self.stop)
+            handle_signal(signal.SIGQUIT, loop, partial(self.force, signal.SIGQUIT))
+            handle_signal(signal.SIGHUP, loop, self._reload)
         else:
+            handle_signal(signal.SIGHUP, loop, self._on_hangup)
             for number in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(number, self._on_signal, number)
+                handle_signal(number, loop, partial(self._on_signal, number))
         await self._serve(sockets)
         if self.force_exit:
-            # Exit without waiting for threads or exit handlers.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(self.exit_code)
+            end_process(self.exit_code)
 
     def stop(self) -> None:
         """Drain, then end."""
@@ -128,7 +138,22 @@ class GatewayServer(Server):
         self.stop()
         self._forcing.set()
 
+    def _on_hangup(self) -> None:
+        if self._terminal.is_gone():
+            self._on_signal(signal.SIGHUP)
+        else:
+            logger.info("SIGHUP: reloading the configuration.")
+            self._reload()
+
+    def _reload(self) -> None:
+        if self.started and not self.should_exit:
+            task = asyncio.ensure_future(self._app.reload())
+            self._reloads.add(task)
+            task.add_done_callback(self._reloads.discard)
+
     def _on_signal(self, number: signal.Signals) -> None:
+        if not self._stop_signals.counts():
+            return
         if self.should_exit:
             logger.warning("{} again: closing open requests.", number.name)
             self.force(number)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-import msgspec
-
+from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.errors import GatewayError
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.sse import DONE
-from llm_gateway.flow.ports.dialect import NO_ATTRIBUTION, Attribution, Dialect, Headers, PresentedKey
-from llm_gateway.http.auth import bearer
+from llm_gateway.flow.ports.dialect import (
+    NO_ATTRIBUTION,
+    Attribution,
+    Dialect,
+    Headers,
+    IncomingCall,
+    PresentedKey,
+)
+from llm_gateway.http.auth import presented_key
 from llm_gateway.providers.base import StreamTail
+from llm_gateway.surfaces.openai.attribution import stated_in_headers, with_user_of
 from llm_gateway.surfaces.openai.errors import OpenAIErrors, error_fields, openai_error
 from llm_gateway.surfaces.openai.parsing import (
     parse_chat,
@@ -20,13 +27,7 @@ from llm_gateway.surfaces.openai.parsing import (
     parse_embedding,
     parse_response,
 )
-
-
-def identify(headers: Mapping[bytes, bytes]) -> PresentedKey | None:
-    """Return the key of the `Authorization: Bearer ...` header, None without one."""
-    value = headers.get(b"authorization")
-    token = None if value is None else bearer(value)
-    return None if token is None else PresentedKey(token)
+from llm_gateway.wire.loose_json import read_json, write_json
 
 
 class OpenAIDialect(OpenAIErrors, Dialect):
@@ -41,14 +42,20 @@ class OpenAIDialect(OpenAIErrors, Dialect):
         self._parse = parse
 
     def identify(self, headers: Mapping[bytes, bytes]) -> PresentedKey | None:
-        return identify(headers)
+        return presented_key(headers)
 
-    def read(self, body: bytes, headers: Sequence[tuple[bytes, bytes]]) -> tuple[ModelRequest, Attribution]:
-        del headers
-        return self._parse(body), NO_ATTRIBUTION
+    def attribute(self, headers: Mapping[bytes, bytes]) -> Attribution:
+        return stated_in_headers(headers)
 
-    def open_stream(self, request: ModelRequest) -> None:
-        del request
+    def read(self, body: bytes, call: IncomingCall) -> tuple[ModelRequest, Attribution]:
+        request = self._parse(body)
+        stated = call.attribution
+        if stated is NO_ATTRIBUTION and "user" not in request.fields:
+            return request, stated
+        return request, with_user_of(request.fields, stated)
+
+    def open_stream(self, request: ModelRequest, deployment: Deployment | None) -> None:
+        del request, deployment
 
     def stream_error(self, error: GatewayError, tail: StreamTail) -> bytes:
         """Return an error event; no [DONE] follows it."""
@@ -62,21 +69,37 @@ class ResponsesDialect(OpenAIDialect):
     stream_end = b""
 
     def stream_error(self, error: GatewayError, tail: StreamTail) -> bytes:
-        """Return an `error` event, or the provider's own `response.failed` event with its error redacted.
+        """Return a `response.failed` event, and then an `error` event.
 
-        OpenAI documents the error's fields in the event itself, but its servers send them below `error`, where
-        its SDKs read them. The event contains both.
+        Some clients act on the first alone, OpenAI's SDKs raise on the second alone. OpenAI documents the error's
+        fields in the event itself, but its servers send them below `error`, where its SDKs read them: it has both.
         """
         fields = error_fields(error)
-        if tail.failed_event is not None:
-            event = msgspec.json.decode(tail.failed_event)
-            event["response"]["error"] = fields
-            return _event("response.failed", event)
-        return _event("error", {**fields, "sequence_number": tail.sequence_number, "error": fields})
+        number = tail.sequence_number
+        event = _object_of(tail.failed_event) or {"sequence_number": number}
+        response = event.get("response") or _object_of(tail.begun_event).get("response")
+        if not isinstance(response, dict):
+            response = _NO_RESPONSE
+        event["response"] = {**response, "status": "failed", "error": fields}
+        stated = event.get("sequence_number")
+        if type(stated) is int:
+            number = stated
+        last = {**fields, "sequence_number": number + 1, "error": fields}
+        return _event("response.failed", event) + _event("error", last)
+
+
+# For a stream that failed before it named its response.
+_NO_RESPONSE: Final = {"id": "", "object": "response", "created_at": 0, "model": "", "output": []}
+
+
+def _object_of(data: bytes | None) -> dict[str, Any]:
+    """Decode an event that was read before; an empty object if there was none."""
+    value = {} if data is None else read_json(data)
+    return value if isinstance(value, dict) else {}
 
 
 def _event(name: str, fields: dict[str, Any]) -> bytes:
-    return f"event: {name}\ndata: ".encode() + msgspec.json.encode({**fields, "type": name}) + b"\n\n"
+    return f"event: {name}\ndata: ".encode() + write_json({**fields, "type": name}) + b"\n\n"
 
 
 CHAT: Final = OpenAIDialect(parse_chat)

@@ -13,7 +13,7 @@ _JSON: Final = ((b"content-type", b"application/json"),)
 
 
 class OpenAIErrors(ErrorFormat):
-    """Renders `{"error": {"message", "type", "param", "code"}}`."""
+    """Renders `{"error": {"message", "type", "param", "code"}}`, and the details that some errors have."""
 
     def error_response(self, error: GatewayError, request_id: str) -> ErrorResponse:
         del request_id
@@ -28,6 +28,14 @@ def openai_error(error: GatewayError) -> bytes:
     return msgspec.json.encode({"error": error_fields(error)})
 
 
-def error_fields(error: GatewayError) -> dict[str, str | None]:
-    """Return the fields of OpenAI's error object."""
-    return {"message": error.message, "type": error.type, "param": error.param, "code": error.code}
+def error_fields(error: GatewayError) -> dict[str, str | int | None]:
+    """Return the fields of OpenAI's error object, and after them those that only this error has."""
+    fields: dict[str, str | int | None] = {
+        "message": error.message,
+        "type": error.type,
+        "param": error.param,
+        "code": error.code,
+    }
+    if error.details is not None:
+        fields.update(error.details)
+    return fields

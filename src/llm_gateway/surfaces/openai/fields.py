@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from llm_gateway.core.errors import BadRequest
+from llm_gateway.wire.raw_json import is_utf8
 
 Fields = dict[str, msgspec.Raw]
 
@@ -17,15 +18,16 @@ def read_fields(body: bytes) -> Fields:
     if not body:
         raise BadRequest("The request body is empty; send a JSON object.", code="invalid_json")
     try:
-        if not body.isascii():
-            body.decode("utf-8")
+        if not (body.isascii() or is_utf8(body)):
+            raise BadRequest("The request body is not UTF-8.", code="invalid_json")
         return _decode_fields(body)
     except msgspec.ValidationError:
         raise BadRequest("The request body must be a JSON object.", code="invalid_json") from None
     except UnicodeDecodeError:
         raise BadRequest("The request body is not UTF-8.", code="invalid_json") from None
     except RecursionError:
-        raise BadRequest("The request body is nested too deeply.", code="invalid_json") from None
+        message = "The request body is nested too deeply: more than some 900 levels."
+        raise BadRequest(message, code="invalid_json") from None
     except msgspec.DecodeError as error:
         # msgspec names the problem and its position ("byte 12"), but no content.
         raise BadRequest(f"The request body is not valid JSON: {error}.", code="invalid_json") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llm_gateway.core.errors import NotFound
-from llm_gateway.flow.request.admission import authenticate, current_snapshot
+from llm_gateway.flow.request.admission import admit_unmetered
 from llm_gateway.http.data_plane import DataPlane, Handler
 from llm_gateway.http.request_context import RequestContext
 from llm_gateway.http.types import Receive, Scope, Send
@@ -15,8 +15,7 @@ def stored_response_handler(plane: DataPlane) -> Handler:
 
     async def handler(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
         del receive, send, request_id
-        snapshot = current_snapshot(plane.gateway, admitted=True)
-        authenticate(plane.gateway, snapshot, RequestContext(scope, RESPONSE).api_key)
+        admit_unmetered(plane.gateway, RequestContext(scope, RESPONSE).api_key)
         message = (
             "The gateway stores no responses and does not know which provider has this one. "
             "It supports only POST /v1/responses."

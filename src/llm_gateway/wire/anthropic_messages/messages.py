@@ -1,22 +1,21 @@
-"""Typed parts of the Messages API's replies, events and errors; unknown fields are skipped."""
+"""Typed parts of the Messages API's replies, events and errors; fields that are unknown or wrong are skipped."""
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
-from llm_gateway.core.ledger.usage import Usage
+from llm_gateway.wire.anthropic_messages.usage import WireUsage
+from llm_gateway.wire.lenient import lenient_decoder
+from llm_gateway.wire.token_counts import OddObject
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-# A larger token count is a provider's error and is discarded.
-_MAX_COUNT = 2**40
+NO_ERROR = msgspec.Raw(b"null")
 
 
 class Block(msgspec.Struct, gc=False):
     """One content block, complete or at its start; fields that its type does not have are None."""
 
-    type: str
+    type: str = ""
     text: str | None = None
     thinking: str | None = None
     signature: str | None = None
@@ -27,29 +26,6 @@ class Block(msgspec.Struct, gc=False):
     input: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-class OutputDetails(msgspec.Struct, gc=False):
-    """`output_tokens_details`."""
-
-    thinking_tokens: int | None = None
-
-
-class WireUsage(msgspec.Struct, gc=False):
-    """`usage`; `input_tokens` excludes tokens read from or written to the cache."""
-
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
-    output_tokens_details: OutputDetails | None = None
-
-    def updated(self, later: WireUsage) -> WireUsage:
-        """Return the counts, replaced by those that `later` has; the counts of a stream are cumulative."""
-        counts = {
-            name: value for name in self.__struct_fields__ if (value := getattr(later, name)) is not None
-        }
-        return msgspec.structs.replace(self, **counts)
-
-
 class StopDetails(msgspec.Struct, gc=False):
     """`stop_details`: why a model refused."""
 
@@ -58,15 +34,16 @@ class StopDetails(msgspec.Struct, gc=False):
 
 
 class Reply(msgspec.Struct, gc=False):
-    """A unary reply."""
+    """A unary reply; `type` is "message", or "error" with an `error`."""
 
-    type: Literal["message"]
-    id: str
-    model: str
-    content: list[Block]
+    type: str = ""
+    id: str = ""
+    model: str = ""
+    content: list[Block] | None = None
     stop_reason: str | None = None
     stop_details: StopDetails | None = None
-    usage: WireUsage | None = None
+    usage: WireUsage | OddObject = None
+    error: msgspec.Raw = NO_ERROR
 
 
 class Opening(msgspec.Struct, gc=False):
@@ -74,7 +51,7 @@ class Opening(msgspec.Struct, gc=False):
 
     id: str = ""
     model: str = ""
-    usage: WireUsage | None = None
+    usage: WireUsage | OddObject = None
 
 
 class WireDelta(msgspec.Struct, gc=False):
@@ -89,21 +66,21 @@ class WireDelta(msgspec.Struct, gc=False):
     stop_details: StopDetails | None = None
 
 
+# Some servers number blocks with texts or floats.
+BlockIndex = int | float | str | None
+
+
 class Event(msgspec.Struct, gc=False):
     """One event of a stream."""
 
-    type: str
+    type: str = ""
     message: Opening | None = None
-    index: int = 0
+    # Which block; several may be open at once.
+    index: BlockIndex = None
     content_block: Block | None = None
     delta: WireDelta | None = None
-    usage: WireUsage | None = None
-
-
-class Kind(msgspec.Struct, gc=False):
-    """Only an event's type, for events that do not fit Event."""
-
-    type: str
+    usage: WireUsage | OddObject = None
+    error: msgspec.Raw = NO_ERROR
 
 
 class ErrorDetails(msgspec.Struct, gc=False):
@@ -138,28 +115,7 @@ class Models(msgspec.Struct, gc=False):
     data: list[ListedModel]
 
 
-decode_reply = msgspec.json.Decoder(Reply).decode
-decode_event = msgspec.json.Decoder(Event).decode
-decode_kind = msgspec.json.Decoder(Kind).decode
+decode_reply = lenient_decoder(Reply)
+decode_event = lenient_decoder(Event)
 decode_models = msgspec.json.Decoder(Models).decode
 decode_error = msgspec.json.Decoder(ErrorBody).decode
-
-
-def usage_from_wire(wire: WireUsage | None) -> Usage | None:
-    """Return the usage, with cached tokens as part of the prompt; None if counts are missing or implausible."""
-    if wire is None or wire.output_tokens is None:
-        return None
-    cached = wire.cache_read_input_tokens or 0
-    prompt = (wire.input_tokens or 0) + (wire.cache_creation_input_tokens or 0) + cached
-    completion = wire.output_tokens
-    if not (0 <= prompt <= _MAX_COUNT and 0 <= completion <= _MAX_COUNT):
-        return None
-    details = wire.output_tokens_details
-    reasoning = (details.thinking_tokens or 0) if details is not None else 0
-    return Usage(
-        prompt_tokens=prompt,
-        completion_tokens=completion,
-        total_tokens=prompt + completion,
-        cached_tokens=min(max(cached, 0), prompt),
-        reasoning_tokens=min(max(reasoning, 0), completion),
-    )

@@ -1,17 +1,19 @@
-"""The fields of Gemini's JSON replies that the gateway uses, under Google's names."""
+"""The fields of Gemini's JSON replies that the gateway uses, under Google's names; wrong ones are skipped."""
 
 from __future__ import annotations
 
 import msgspec
 
 from llm_gateway.wire.errors import BadReply
+from llm_gateway.wire.lenient import lenient_decoder
 from llm_gateway.wire.raw_json import JsonObject
+from llm_gateway.wire.token_counts import OddCount, OddObject
 
 
 class WireFunctionCall(msgspec.Struct, gc=False):
     """A function call by the model; only newer models send `id`; `args` is a JSON object."""
 
-    name: str
+    name: str = ""
     id: str | None = None
     args: msgspec.Raw = msgspec.Raw(b"{}")
 
@@ -74,15 +76,33 @@ class WirePromptFeedback(msgspec.Struct, rename="camel", gc=False):
     block_reason_message: str | None = None
 
 
+class WireModality(msgspec.Struct, rename="camel", gc=False):
+    """How many tokens of a count are text, images, audio, and so on."""
+
+    modality: OddCount = None
+    token_count: int | OddCount = None
+
+
+# A list with other values is read by the lenient decoder.
+Modalities = list[WireModality] | float | str | bool | None
+
+
 class WireUsage(msgspec.Struct, rename="camel", gc=False):
     """Token counts: `prompt` includes cached tokens, `candidates` excludes thoughts, `total` includes everything."""
 
-    prompt_token_count: int | None = None
-    candidates_token_count: int | None = None
-    thoughts_token_count: int | None = None
-    tool_use_prompt_token_count: int | None = None
-    cached_content_token_count: int | None = None
-    total_token_count: int | None = None
+    prompt_token_count: int | OddCount = None
+    candidates_token_count: int | OddCount = None
+    thoughts_token_count: int | OddCount = None
+    tool_use_prompt_token_count: int | OddCount = None
+    cached_content_token_count: int | OddCount = None
+    total_token_count: int | OddCount = None
+    prompt_tokens_details: Modalities = None
+    candidates_tokens_details: Modalities = None
+    cache_tokens_details: Modalities = None
+    tool_use_prompt_tokens_details: Modalities = None
+    # The Gemini API's word for how the request was served, and Vertex AI's.
+    service_tier: OddCount = None
+    traffic_type: OddCount = None
 
 
 class WireReply(msgspec.Struct, rename="camel", gc=False):
@@ -90,10 +110,10 @@ class WireReply(msgspec.Struct, rename="camel", gc=False):
 
     candidates: list[WireCandidate] | None = None
     prompt_feedback: WirePromptFeedback | None = None
-    usage_metadata: WireUsage | None = None
+    usage_metadata: WireUsage | OddObject = None
     model_version: str | None = None
     response_id: str | None = None
-    error: JsonObject | None = None
+    error: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class WireModel(msgspec.Struct, rename="camel", gc=False):
@@ -109,8 +129,8 @@ class WireModels(msgspec.Struct, gc=False):
     models: list[WireModel] = []
 
 
-_decode_reply = msgspec.json.Decoder(WireReply).decode
-_decode_replies = msgspec.json.Decoder(list[WireReply]).decode
+_decode_reply = lenient_decoder(WireReply)
+_decode_replies = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_models = msgspec.json.Decoder(WireModels).decode
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -134,10 +154,11 @@ def read_replies(body: bytes) -> list[WireReply]:
     if not is_list(body):
         return [read_reply(body)]
     try:
-        return _decode_replies(body)
+        replies = _decode_replies(body)
     except _UNREADABLE:
         message = "the provider's reply is not a list of generateContent replies"
         raise BadReply(message) from None
+    return [read_reply(bytes(reply)) for reply in replies]
 
 
 def read_models(body: bytes) -> list[WireModel]:

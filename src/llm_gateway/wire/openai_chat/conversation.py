@@ -9,21 +9,21 @@ import msgspec
 from llm_gateway.wire.raw_json import JsonObject
 
 
-class ImageUrl(msgspec.Struct, frozen=True):
+class ImageUrl(msgspec.Struct, frozen=True, gc=False):
     """An address, or `data:<media type>;base64,<data>`."""
 
     url: str
     detail: str | None = None
 
 
-class AudioData(msgspec.Struct, frozen=True):
+class AudioData(msgspec.Struct, frozen=True, gc=False):
     """Base64 data and its format, such as `wav` or `mp3`."""
 
     data: str
     format: str
 
 
-class FileData(msgspec.Struct, frozen=True):
+class FileData(msgspec.Struct, frozen=True, gc=False):
     """A file: `file_data` is `data:<media type>;base64,<data>`, `file_id` names a file stored at a provider."""
 
     file_data: str | None = None
@@ -31,59 +31,62 @@ class FileData(msgspec.Struct, frozen=True):
     filename: str | None = None
 
 
-class TextPart(msgspec.Struct, frozen=True, tag_field="type", tag="text"):
+class TextPart(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="text"):
     """Text; `cache_control` is an Anthropic extension, sent only where it is supported."""
 
     text: str
     cache_control: JsonObject | None = None
 
 
-class ImagePart(msgspec.Struct, frozen=True, tag_field="type", tag="image_url"):
+class ImagePart(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="image_url"):
     """An image."""
 
     image_url: ImageUrl
     cache_control: JsonObject | None = None
 
 
-class AudioPart(msgspec.Struct, frozen=True, tag_field="type", tag="input_audio"):
+class AudioPart(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="input_audio"):
     """Sound."""
 
     input_audio: AudioData
+    cache_control: JsonObject | None = None
 
 
-class FilePart(msgspec.Struct, frozen=True, tag_field="type", tag="file"):
+class FilePart(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="file"):
     """A document."""
 
     file: FileData
     cache_control: JsonObject | None = None
 
 
-class RefusalPart(msgspec.Struct, frozen=True, tag_field="type", tag="refusal"):
+class RefusalPart(msgspec.Struct, frozen=True, gc=False, tag_field="type", tag="refusal"):
     """An assistant's refusal."""
 
     refusal: str
+    cache_control: JsonObject | None = None
 
 
 Part = TextPart | ImagePart | AudioPart | FilePart | RefusalPart
 
 
-class FunctionCall(msgspec.Struct, frozen=True):
+class FunctionCall(msgspec.Struct, frozen=True, gc=False):
     """A function's name and its arguments, which are JSON in a string."""
 
     name: str
     arguments: str = "{}"
 
 
-class ToolCall(msgspec.Struct, frozen=True):
+class ToolCall(msgspec.Struct, frozen=True, gc=False):
     """One call that an assistant made; `extra_content` is provider data to send back unchanged."""
 
     id: str
     function: FunctionCall
     type: Literal["function"] = "function"
     extra_content: JsonObject | None = None
+    cache_control: JsonObject | None = None
 
 
-class Message(msgspec.Struct, frozen=True):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One message. `reasoning_details` and `extra_content` are provider data to send back unchanged."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
@@ -95,6 +98,8 @@ class Message(msgspec.Struct, frozen=True):
     reasoning_content: str | None = None
     reasoning_details: list[JsonObject] | None = None
     extra_content: JsonObject | None = None
+    # Some clients put it here instead of on a part.
+    cache_control: JsonObject | None = None
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -104,7 +109,7 @@ class Message(msgspec.Struct, frozen=True):
         return (TextPart(self.content),) if isinstance(self.content, str) else tuple(self.content)
 
 
-class Function(msgspec.Struct, frozen=True):
+class Function(msgspec.Struct, frozen=True, gc=False):
     """A function that the model may call; `parameters` is a JSON schema."""
 
     name: str
@@ -113,7 +118,7 @@ class Function(msgspec.Struct, frozen=True):
     strict: bool | None = None
 
 
-class Tool(msgspec.Struct, frozen=True):
+class Tool(msgspec.Struct, frozen=True, gc=False):
     """One tool."""
 
     type: Literal["function"]
@@ -121,13 +126,13 @@ class Tool(msgspec.Struct, frozen=True):
     cache_control: JsonObject | None = None
 
 
-class FunctionName(msgspec.Struct, frozen=True):
+class FunctionName(msgspec.Struct, frozen=True, gc=False):
     """Names one function."""
 
     name: str
 
 
-class NamedTool(msgspec.Struct, frozen=True):
+class NamedTool(msgspec.Struct, frozen=True, gc=False):
     """The one tool that the model must call."""
 
     type: Literal["function"]
@@ -137,7 +142,7 @@ class NamedTool(msgspec.Struct, frozen=True):
 ToolChoice = Literal["none", "auto", "required"] | NamedTool
 
 
-class JsonSchema(msgspec.Struct, frozen=True):
+class JsonSchema(msgspec.Struct, frozen=True, gc=False):
     """A named JSON schema; a `schema` of None allows any object."""
 
     name: str
@@ -146,14 +151,14 @@ class JsonSchema(msgspec.Struct, frozen=True):
     strict: bool | None = None
 
 
-class ResponseFormat(msgspec.Struct, frozen=True):
+class ResponseFormat(msgspec.Struct, frozen=True, gc=False):
     """The required shape of the answer; `json_schema` belongs to that type only."""
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
 
 
-class Conversation(msgspec.Struct, frozen=True, kw_only=True):
+class Conversation(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """One typed request. None = not given. `max_tokens` may come from `max_completion_tokens`, which wins.
 
     `rest` holds the other top-level fields that are not null. Each adapter sends, rejects or ignores every one of

@@ -7,10 +7,15 @@ from typing import Any, Literal
 
 import msgspec
 
-from llm_gateway.core.ledger.usage import Usage
+from llm_gateway.core.ledger.usage import StatedUsage, Usage
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.wire.raw_json import JsonObject
 
+# Finish reasons of an answer that is a text, even if it is empty.
+_WITH_TEXT = frozenset({"stop", "length"})
+# The price book's units that OpenAI's usage has a place for, and its names for them.
+_PARTS_OF_PROMPT = (("input_audio_tokens", "audio_tokens"), ("input_image_tokens", "image_tokens"))
+_PARTS_OF_COMPLETION = (("output_audio_tokens", "audio_tokens"),)
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
@@ -43,6 +48,11 @@ class Delta(msgspec.Struct, omit_defaults=True, kw_only=True):
     extra_content: JsonObject | None = None
 
 
+def is_empty(delta: Delta) -> bool:
+    """Tell whether a delta has no text, refusal or calls; `content` is then the empty string instead of null."""
+    return delta.content is None and delta.refusal is None and not delta.tool_calls
+
+
 class Choice(msgspec.Struct, frozen=True):
     """One whole answer; `logprobs` is OpenAI's own value, ready to be written."""
 
@@ -57,21 +67,23 @@ class ReplyWriter:
     `reply_id` is the provider's id or one derived from the request's; `model` is the provider's name of the model.
     """
 
-    __slots__ = ("_created", "_is_chat", "_wants_usage", "model", "reply_id")
+    __slots__ = ("_created", "_default_id", "_default_model", "_is_chat", "_wants_usage", "model", "reply_id")
 
     def __init__(self, request: ModelRequest, *, reply_id: str = "", model: str = "") -> None:
-        """`reply_id` and `model` may also be set later, before the first write."""
+        """`reply_id` and `model` may also be set later, before the first write; defaults replace empty ones."""
         self._created = request.created
         self._is_chat = request.traits.is_chat
+        self._default_id = f"{'chatcmpl' if self._is_chat else 'cmpl'}-{request.created}"
+        self._default_model = request.model
         self._wants_usage = request.wants_usage
         self.reply_id = reply_id
         self.model = model
 
-    def whole(self, delta: Delta, finish_reason: FinishReason, usage: Usage | None) -> bytes:
+    def whole(self, delta: Delta, finish_reason: FinishReason, usage: Usage | StatedUsage | None) -> bytes:
         """Return a unary reply with one choice."""
         return self.whole_of([Choice(delta, finish_reason)], usage)
 
-    def whole_of(self, choices: Sequence[Choice], usage: Usage | None) -> bytes:
+    def whole_of(self, choices: Sequence[Choice], usage: Usage | StatedUsage | None) -> bytes:
         """Return a unary reply with these choices, numbered in order."""
         written = [self._whole_choice(index, choice) for index, choice in enumerate(choices)]
         head = self._head("chat.completion" if self._is_chat else "text_completion")
@@ -83,6 +95,13 @@ class ReplyWriter:
             message.update(msgspec.to_builtins(choice.delta, builtin_types=(msgspec.Raw,)))
             for call in message.get("tool_calls", ()):
                 call.pop("index", None)
+            if (
+                choice.finish_reason in _WITH_TEXT
+                and message["content"] is None
+                and "tool_calls" not in message
+            ):
+                # An empty answer is a text, too: clients take null for a call, or fail on it.
+                message["content"] = ""
             written: dict[str, Any] = {"index": index, "message": message}
         else:
             written = {"index": index, "text": choice.delta.content or ""}
@@ -106,25 +125,40 @@ class ReplyWriter:
             return b""
         return self._event({"choices": [{**choice, "logprobs": logprobs, "finish_reason": finish_reason}]})
 
-    def usage(self, usage: Usage) -> bytes:
-        """Return the usage event, or b"" if the client did not ask for it."""
-        return self._event({"choices": [], "usage": _wire_usage(usage)}) if self._wants_usage else b""
+    def usage(self, usage: Usage | StatedUsage | None) -> bytes:
+        """Return the usage event, or b"" if the client did not ask for it or the provider stated too little."""
+        written = _wire_usage(usage) if self._wants_usage else None
+        return b"" if written is None else self._event({"choices": [], "usage": written})
 
     def _event(self, body: dict[str, Any]) -> bytes:
         head = self._head("chat.completion.chunk" if self._is_chat else "text_completion")
         return b"data: " + msgspec.json.encode({**head, **body}) + b"\n\n"
 
     def _head(self, kind: str) -> dict[str, Any]:
-        return {"id": self.reply_id, "object": kind, "created": self._created, "model": self.model}
+        return {
+            "id": self.reply_id or self._default_id,
+            "object": kind,
+            "created": self._created,
+            "model": self.model or self._default_model,
+        }
 
 
-def _wire_usage(usage: Usage | None) -> dict[str, Any] | None:
-    if usage is None:
+def _wire_usage(usage: Usage | StatedUsage | None) -> dict[str, Any] | None:
+    """Return `usage` as the provider stated it; None if it did not state both prompt and completion."""
+    if usage is None or usage.prompt_tokens is None or usage.completion_tokens is None:
         return None
+    read = {"cached_tokens": usage.cached_tokens}
+    written = {"reasoning_tokens": usage.reasoning_tokens}
+    if usage.cache_write_tokens:
+        read["cache_write_tokens"] = usage.cache_write_tokens
+    if usage.details is not None:
+        quantities = usage.details.quantities
+        read |= {name: int(quantities[unit]) for unit, name in _PARTS_OF_PROMPT if unit in quantities}
+        written |= {name: int(quantities[unit]) for unit, name in _PARTS_OF_COMPLETION if unit in quantities}
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
-        "total_tokens": usage.total_tokens,
-        "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
-        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": usage.total_tokens or usage.prompt_tokens + usage.completion_tokens,
+        "prompt_tokens_details": read,
+        "completion_tokens_details": written,
     }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import msgspec
@@ -11,10 +9,14 @@ import msgspec
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.wire.openai_chat.conversation import Conversation, Message, ResponseFormat, Tool, ToolChoice
-from llm_gateway.wire.raw_json import JsonObject
+from llm_gateway.wire.raw_json import JsonObject, says_nothing
 
 _T = TypeVar("_T")
-_PLACE = re.compile(r" - at `\$(.*)`$")
+_decode_fields = msgspec.json.Decoder(JsonObject).decode
+_decode_items = msgspec.json.Decoder(list[msgspec.Raw]).decode
+# How msgspec ends the message of an error that is inside a value. The message may quote text of the client.
+_PLACE = " - at `$"
+_LONGEST_REASON = 200
 _HANDLED = frozenset(
     {
         "model", "messages", "prompt", "stream", "stream_options", "tools", "tool_choice", "parallel_tool_calls",
@@ -57,10 +59,10 @@ def read_conversation(request: ModelRequest) -> Conversation:
         reasoning_effort=_read(fields, "reasoning_effort", str | None, None),
         rest={name: raw for name, raw in fields.items() if name not in _HANDLED},
         unknown=tuple(
-            path
+            f"{name}{path}"
             for name, value in typed.items()
             if name in fields
-            for path in _unknown(_read(fields, name, Any, None), value, name)
+            for path in _unknown(fields[name], value)
         ),
     )
 
@@ -77,11 +79,15 @@ def _read(fields: JsonObject, name: str, wanted: Any, default: _T) -> _T:  # noq
 
 
 def _wrong(name: str, error: Exception) -> BadRequest:
-    text = str(error) if isinstance(error, msgspec.ValidationError) else "it cannot be read"
-    place = _PLACE.search(text)
-    param = name + (place.group(1) if place else "")
+    reason = str(error) if isinstance(error, msgspec.ValidationError) else "it cannot be read"
+    place = ""
+    if reason.endswith("`") and _PLACE in reason:
+        reason, _, place = reason.removesuffix("`").rpartition(_PLACE)
+    if len(reason) > _LONGEST_REASON:
+        reason = f"{reason[:_LONGEST_REASON]}..."
+    param = name + place
     return BadRequest(
-        f"The field '{param}' cannot be used as it is: {_PLACE.sub('', text)}.",
+        f"The field '{param}' cannot be used as it is: {reason}.",
         param=param,
         code="invalid_type",
     )
@@ -102,14 +108,27 @@ def _stop(fields: JsonObject) -> tuple[str, ...]:
     return (stop,) if isinstance(stop, str) else tuple(stop)
 
 
-def _unknown(raw: object, value: object, path: str) -> Iterator[str]:
-    """Yield the paths of the values in `raw` that its typed form `value` has no field for."""
-    if isinstance(value, msgspec.Struct) and isinstance(raw, dict):
-        for name, inner in raw.items():
+def _unknown(raw: msgspec.Raw, value: object) -> list[str]:
+    """Return the paths below `raw` of the values that its typed form `value` has no field for.
+
+    Strings are not decoded: they may be most of a request, and take four times their size.
+    """
+    if isinstance(value, msgspec.Struct) and _begins(raw, b"{"):
+        found = []
+        for name, inner in _decode_fields(raw).items():
             if name in value.__struct_fields__:
-                yield from _unknown(inner, getattr(value, name), f"{path}.{name}")
-            elif inner and name not in _SAYS_NOTHING:
-                yield f"{path}.{name}"
-    elif isinstance(value, (list, tuple)) and isinstance(raw, list):
-        for index, (inner, typed) in enumerate(zip(raw, value, strict=True)):
-            yield from _unknown(inner, typed, f"{path}[{index}]")
+                found += [f".{name}{path}" for path in _unknown(inner, getattr(value, name))]
+            elif name not in _SAYS_NOTHING and not says_nothing(inner):
+                found.append(f".{name}")
+        return found
+    if isinstance(value, (list, tuple)) and _begins(raw, b"["):
+        return [
+            f"[{index}]{path}"
+            for index, (inner, typed) in enumerate(zip(_decode_items(raw), value, strict=True))
+            for path in _unknown(inner, typed)
+        ]
+    return []
+
+
+def _begins(raw: msgspec.Raw, bracket: bytes) -> bool:
+    return memoryview(raw)[:1] == bracket

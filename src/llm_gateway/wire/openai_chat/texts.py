@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from llm_gateway.wire.json_text import json_text
+
 # OpenAI's published overheads of a chat: for each message, for a name, and for the start of the reply.
 _PER_MESSAGE = 3
 _PER_NAME = 1
@@ -26,6 +28,21 @@ def message_texts(messages: object) -> tuple[list[str], int]:
             texts.append(message["role"])
         texts += _texts(message)
     return texts, overhead
+
+
+def schema_texts(tools: object, functions: object, response_format: object) -> list[str]:
+    """Return the JSON, without blanks, of what the model may call and of the schema that it has to follow.
+
+    Providers write both into the prompt: some as they are, others in a language of their own of about that length.
+    """
+    schemas = [
+        tool.get(tool["type"], tool) if isinstance(tool, dict) and isinstance(tool.get("type"), str) else tool
+        for tool in (tools if isinstance(tools, list) else ())
+    ]
+    schemas += functions if isinstance(functions, list) else ()
+    if isinstance(response_format, dict) and response_format.get("type") == "json_schema":
+        schemas.append(response_format.get("json_schema", response_format))
+    return [json_text(schema) for schema in schemas]
 
 
 def prompt_texts(prompt: object) -> tuple[list[str], int]:
@@ -68,15 +85,20 @@ def _texts(message: dict[str, Any]) -> list[str]:
     """Return the texts of a message or delta, always in the same order; "" for each that is missing."""
     content = message.get("content")
     if isinstance(content, list):
-        content = "".join(
-            part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)
-        )
+        content = "".join(map(_part_text, content))
     texts = [content, message.get("reasoning_content") or message.get("reasoning"), message.get("refusal")]
     calls = message.get("tool_calls")
     functions = (
-        [call.get("function") for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
+        [call.get("function") or call.get("custom") for call in calls if isinstance(call, dict)]
+        if isinstance(calls, list)
+        else []
     )
     for function in (*functions, message.get("function_call")):
         if isinstance(function, dict):
-            texts += [function.get("name"), function.get("arguments")]
+            texts += [function.get("name"), function.get("arguments") or function.get("input")]
     return [text if isinstance(text, str) else "" for text in texts]
+
+
+def _part_text(part: object) -> str:
+    text = (part.get("text") or part.get("refusal")) if isinstance(part, dict) else None
+    return text if isinstance(text, str) else ""

@@ -5,9 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from llm_gateway.wire.json_text import json_text
+
 # OpenAI's published overheads of a chat, used here too: for each message, and for the start of the reply.
 _PER_MESSAGE = 3
 _PER_REPLY = 3
+# Of calls: to functions, custom tools, and tools that run at the provider or on the client's machine.
+_TEXTS = ("name", "arguments", "input", "code")
+_OBJECTS = ("action", "operation", "tools")
 _LAST = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
 
@@ -16,6 +21,8 @@ def input_texts(instructions: object, asked: object) -> tuple[list[str], int]:
     items = [{"role": "user", "content": asked}] if isinstance(asked, str) else _objects(asked)
     if isinstance(instructions, str):
         items.insert(0, {"role": "system", "content": instructions})
+    else:
+        items = _objects(instructions) + items
     texts: list[str] = []
     for item in items:
         if isinstance(item.get("role"), str):
@@ -64,9 +71,8 @@ def _item_texts(item: dict[str, Any]) -> list[str]:
         else:
             said = (part.get("text") or part.get("refusal") for part in _objects(value))
             texts += [text for text in said if isinstance(text, str)]
-    return texts + [
-        item[field] for field in ("name", "arguments", "input") if isinstance(item.get(field), str)
-    ]
+    texts += [item[field] for field in _TEXTS if isinstance(item.get(field), str)]
+    return texts + [json_text(item[field]) for field in _OBJECTS if isinstance(item.get(field), (dict, list))]
 
 
 def _objects(value: object) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.fakes.served import Receive, Scope, Send, served
@@ -57,13 +59,46 @@ async def test_a_broken_chunk_gets_400_and_ends_the_request() -> None:
         client.close()
 
 
-@pytest.mark.parametrize("filler", [b"3;" + b"x" * 200_000, b"0\r\nX: " + b"x" * 200_000])
+@pytest.mark.parametrize("filler", [b"3;" + b"x" * 2_000_000, b"0\r\nX: " + b"x" * 2_000_000])
 async def test_endless_chunk_extensions_and_trailers_are_refused(filler: bytes) -> None:
     app = Recorder()
     async with served(app) as server:
         client = await server.connect()
         client.send(POST + b"Transfer-Encoding: chunked\r\n\r\n" + filler)
         assert (await client.answer()).error["code"] == "malformed_request"
+        client.close()
+
+
+async def test_a_body_in_tiny_chunks_is_refused_when_they_are_too_many() -> None:
+    """Each costs as much time as a large one."""
+    async with served(echo, chunk_overhead=1000) as server:
+        chunked = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+        for count, status in ((190, 200), (300, 400)):
+            client = await server.connect()
+            client.send(chunked)
+            for _ in range(count // 10):
+                client.send(b"1\r\na\r\n" * 10)
+                await asyncio.sleep(0)
+            client.send(b"0\r\n\r\n")
+            assert (await client.answer()).status == status
+            client.close()
+        assert (
+            len((await server.ask(chunked + b"3e8\r\n%b\r\n" % (b"a" * 1000) * 50 + b"0\r\n\r\n")).body)
+            > 50_000
+        )
+
+
+async def test_the_rest_of_a_chunked_body_that_nobody_wants_is_not_parsed() -> None:
+    async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        await reply(send, b"no", 401)
+
+    async with served(refusing) as server:
+        client = await server.connect()
+        client.send(POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+        assert (await client.answer()).status == 401
+        client.send(b"1\r\na\r\n")
+        assert await client.rest() == b""
         client.close()
 
 

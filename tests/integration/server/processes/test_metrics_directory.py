@@ -13,11 +13,11 @@ from tests.fakes.standin_gateway import (
 
 
 def test_the_metrics_folder_is_new_for_every_boot_and_gone_after_it(gateways: Callable[..., Gateway]) -> None:
-    first = gateways(WORKERS="2", PROMETHEUS_MULTIPROC_DIR="/nowhere")
+    first = gateways(WORKERS="2", LLM_GATEWAY_METRICS_DIRECTORY="/nowhere")
     url = first.start()
     run = first.data_dir / "run"
     (killed,) = run.glob("metrics-*")
-    assert get(f"{url}/environment").json()["PROMETHEUS_MULTIPROC_DIR"] == str(killed)
+    assert get(f"{url}/environment").json()["LLM_GATEWAY_METRICS_DIRECTORY"] == str(killed)
     second = gateways(WORKERS="2", DATA_DIR=str(first.data_dir))
     second.start()
     assert len(list(run.glob("metrics-*"))) == 2

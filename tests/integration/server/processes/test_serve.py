@@ -24,8 +24,8 @@ def test_as_many_files_may_be_open_as_the_system_allows(gateways: Callable[..., 
 
 
 def test_one_process_counts_by_itself(gateways: Callable[..., Gateway]) -> None:
-    gateway = gateways(PROMETHEUS_MULTIPROC_DIR="/nowhere")
-    assert "PROMETHEUS_MULTIPROC_DIR" not in get(f"{gateway.start()}/environment").json()
+    gateway = gateways(LLM_GATEWAY_METRICS_DIRECTORY="/nowhere")
+    assert "LLM_GATEWAY_METRICS_DIRECTORY" not in get(f"{gateway.start()}/environment").json()
 
 
 @WORKERS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable
 
 import httpx
@@ -62,6 +63,7 @@ def test_a_second_sigterm_forces(gateways: Callable[..., Gateway], workers: str)
     stream = Stream(gateway.start(), "/endless")
     gateway.signal(signal.SIGTERM)
     until(lambda: "finishing open requests" in gateway.log(), gateway)
+    time.sleep(1.1)
     gateway.signal(signal.SIGTERM)
     assert gateway.wait() == 128 + signal.SIGTERM
     assert "end" not in stream.end()

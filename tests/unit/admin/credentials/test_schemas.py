@@ -94,7 +94,7 @@ def test_a_bad_field_is_named(body: dict[str, Any], field: str) -> None:
 
 def test_a_stored_credential_is_shown_with_its_prefix_and_iso_times() -> None:
     view = CredentialView.model_validate(shown(ROW, []), from_attributes=True)
-    assert view.model_dump() == {
+    assert view.model_dump(exclude_unset=True) == {
         "id": 7,
         "name": "app",
         "key_prefix": "sk-abc",
@@ -102,6 +102,16 @@ def test_a_stored_credential_is_shown_with_its_prefix_and_iso_times() -> None:
         "rate_limit": 5,
         "is_enabled": True,
         "cache": {"is_enabled": True, "ttl": 9, "is_shared": False},
+        "tenant": None,
+        "project": None,
+        "limits": None,
+        "agent_limits": None,
+        "user_limits": None,
+        "trusts_attribution": False,
+        "require_pricing": False,
+        "expires_at": None,
+        "previous_key_expires_at": None,
+        "revoked_at": None,
         "created_at": "1970-01-01T00:00:01.000001Z",
         "updated_at": "1970-01-01T00:00:02.000000Z",
     }

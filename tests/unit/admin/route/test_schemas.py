@@ -12,9 +12,7 @@ def test_the_answer_is_described_field_by_field() -> None:
     answer = document["paths"]["/route/explain"]["post"]["responses"]["200"]["content"]["application/json"]
     assert answer["schema"] == {"$ref": "#/components/schemas/Explanation"}
     schemas = document["components"]["schemas"]
-    assert {"order", "routes", "refused", "price", "price_note"} <= schemas["Explanation"][
-        "properties"
-    ].keys()
+    assert {"order", "routes", "refused"} <= schemas["Explanation"]["properties"].keys()
     assert schemas["Explanation"]["properties"]["rate_limit"]["description"]
     assert schemas["ExplainedRoute"]["properties"]["role"]["enum"][0] == "asked"
     assert schemas["ExplainedCandidate"]["properties"]["trial_in"]["description"].startswith("Seconds")

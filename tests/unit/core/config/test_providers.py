@@ -8,6 +8,7 @@ import pytest
 
 from llm_gateway.core.config.providers import ClientCredentials, Kind, Provider, provider_faults
 from llm_gateway.core.secret import Secret
+from tests.fakes.price_books import price_book
 
 KINDS = {"openai": Kind(name="openai")}
 NAN = float("nan")
@@ -70,3 +71,14 @@ def test_bad_newer_fields_of_a_provider_are_named_and_their_secrets_are_not(
     assert fault.message.startswith(says)
     assert fault.message.startswith(fault.field)
     assert "hunter2" not in str(fault)
+
+
+def test_a_price_provider_must_be_in_the_price_book() -> None:
+    book = price_book()
+    for name in (None, "acme", "ACME "):
+        assert provider_faults(provider(price_provider=name), KINDS, book) == []
+    (fault,) = provider_faults(provider(price_provider="acmee"), KINDS, book)
+    assert fault.field == "price_provider"
+    assert fault.message.startswith("price_provider 'acmee' is not in the price book; similar names are acme")
+    # Without a price book nobody can tell.
+    assert provider_faults(provider(price_provider="acmee"), KINDS) == []

@@ -36,7 +36,7 @@ def test_c29_another_deployment_is_preferred_to_waiting_for_the_same() -> None:
     assert decide(untried=True, retries=99, ready_in=None) is FAILOVER
 
 
-def test_s3_12_waits_grow_are_capped_and_jittered() -> None:
+def test_s3_12_s3_17_waits_grow_are_capped_and_jittered() -> None:
     waits = [decide(retries=k, policy=RetryPolicy(max_retries=10)) for k in range(7)]
     assert waits == [Retry(after) for after in (1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0)]
     assert decide(draw=0.0) == Retry(0.9)

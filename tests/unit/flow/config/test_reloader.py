@@ -1,12 +1,16 @@
-"""Load, build, swap: coalesced, one at a time, and never away from the last good configuration."""
+"""Load, build, swap: coalesced, one at a time, and every valid row of the newest configuration is in force."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
+import msgspec
 import pytest
 
 from llm_gateway.core.config.catalog import Catalog
+from llm_gateway.core.config.credentials import Credential
+from llm_gateway.core.config.faults import Fault
 from llm_gateway.core.config.providers import Provider
 from llm_gateway.core.config.snapshot import Snapshot, build_snapshot
 from llm_gateway.flow.config.reloader import Reloader, SnapshotHolder
@@ -53,9 +57,11 @@ class Source:
 class LastGood(LastGoodStore):
     def __init__(self, saved: Catalog | None = None) -> None:
         self.saved = saved
+        self.faults: tuple[Fault, ...] = ()
 
-    def save(self, catalog: Catalog) -> None:
+    def save(self, catalog: Catalog, faults: Sequence[Fault] = ()) -> None:
         self.saved = catalog
+        self.faults = tuple(faults)
 
     async def load(self) -> Catalog | None:
         return self.saved
@@ -73,6 +79,9 @@ class Listener(ReloadListener):
 
     def failed(self, reason: str) -> None:
         self.told.append(reason)
+
+    def went_back(self, version: int, before: int) -> None:
+        self.told.append(("went back", version, before))
 
 
 class ReloaderBench:
@@ -167,29 +176,76 @@ async def test_reload_if_newer_loads_only_what_was_not_judged_before() -> None:
     bench.source.change(BROKEN)
     for _ in range(3):
         await bench.reloader.reload_if_newer()
-    assert bench.source.loads == 2, "a refused catalog is judged once"
-    # A restored backup has an older version, and counts.
-    bench.source.stored = Catalog(version=1)
-    await bench.reloader.reload_if_newer()
-    assert (bench.source.loads, bench.holder.status.refused) == (3, None)
+    assert bench.source.loads == 2, "a catalog with faults is loaded once"
 
 
-async def test_design_4_2_a_bad_catalog_leaves_the_last_good_one() -> None:
+async def test_an_older_catalog_than_the_one_in_force_is_refused_until_it_is_gone() -> None:
     bench = ReloaderBench()
-    bench.source.change(provider("good"))
     await bench.reloader.start()
-    good = bench.holder.current
-    bench.source.change(provider("good"), BROKEN)
+    bench.source.change(provider("a"))
+    await bench.reloader.reload_if_newer()
+    bench.source.stored = Catalog(version=1)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable, match="went back from configuration version 2 to 1"):
+            await bench.reloader.reload_if_newer()
+    assert bench.source.loads == 3, "known without reading it again"
+    with pytest.raises(StoreUnavailable, match="Restart the gateway"):
+        await bench.reloader.reload()
+    with pytest.raises(StoreUnavailable, match="went back"):
+        bench.reloader.check_version(1)
+    assert bench.served == 2
+    assert bench.reloader.went_back == bench.holder.status.error
+    # Another one that was restored, and is not older.
+    bench.source.stored = Catalog(version=2)
+    await bench.reloader.reload_if_newer()
+    assert (bench.reloader.went_back, bench.holder.status.error) == (None, None)
+    bench.reloader.check_version(2)
+
+
+async def test_a_start_names_an_older_catalog_than_the_one_in_force_before() -> None:
+    bench = ReloaderBench(Catalog(version=7))
+    await bench.reloader.start()
+    assert bench.served == 1
+    assert ("went back", 1, 7) in bench.listener.told
+    same = ReloaderBench(Catalog(version=1))
+    await same.reloader.start()
+    assert same.listener.told == [1]
+
+
+async def test_after_a_start_from_the_file_an_older_catalog_is_refused() -> None:
+    bench = ReloaderBench(Catalog(version=7))
+    bench.source.failure = StoreUnavailable("down")
+    await bench.reloader.start()
+    bench.source.failure = None
+    with pytest.raises(StoreUnavailable, match="went back"):
+        await bench.reloader.reload_if_newer()
+    assert (bench.served, bench.holder.status.source) == (7, "last_good_file")
+
+
+async def test_a_faulty_row_stays_as_it_was_and_the_others_are_applied() -> None:
+    bench = ReloaderBench()
+    good, other = provider("broken"), provider("other", id=2)
+    bench.source.change(good, other)
+    await bench.reloader.start()
+    disabled = Credential(id=1, name="leaked", key_hash=b"k", is_enabled=False)
+    bench.source.change(BROKEN, provider("other", id=2, weight=7), provider("new", id=3))
+    bench.source.stored = msgspec.structs.replace(bench.source.stored, credentials=(disabled,))
     status = await bench.reloader.reload()
-    assert bench.holder.current is good
-    assert status.version == 2
+    current = bench.holder.current
+    assert current is not None
+    served = {key: each.provider for key, each in current.by_key.items()}
+    assert (served["broken"], served["other"].weight, "new" in served) == (good, 7, True)
+    account = current.account(b"k")
+    assert account is not None
+    assert not account.credential.is_enabled, "a key that was disabled does not wait for the repair"
+    assert (status.version, status.source) == (3, "database")
     assert status.refused is not None
-    assert status.refused.version == 3
+    assert (status.refused.version, status.refused.kept) == (3, ("provider 'broken'",))
     assert "provider 'broken': api_base" in str(status.refused.faults[0])
-    assert bench.worker_registry.published == [2]
-    assert bench.last_good.saved is not None
-    assert bench.last_good.saved.version == 2
-    bench.source.change(provider("good"))
+    assert bench.worker_registry.published == [2, 3]
+    assert bench.last_good.faults == status.refused.faults
+    assert bench.listener.told == [2, 3, status.refused]
+    bench.source.change(good)
     status = await bench.reloader.reload()
     assert (status.version, status.refused) == (4, None)
 
@@ -216,33 +272,52 @@ async def test_design_4_2_a_start_without_a_database_takes_the_saved_copy() -> N
     status = bench.holder.status
     assert (bench.served, status.version, status.source, status.error) == (9, 9, "last_good_file", "gone")
     bench.source.failure = None
+    bench.source.stored = Catalog(version=9)
     await bench.reloader.reload_if_newer()
-    assert (bench.served, bench.holder.status.source) == (1, "database")
+    assert (bench.served, bench.holder.status.source) == (9, "database")
 
 
-async def test_a_start_with_a_refused_catalog_takes_the_saved_copy_too() -> None:
-    bench = ReloaderBench(saved=Catalog(version=1, providers=(provider("saved"),)))
-    bench.source.change(BROKEN)
+async def test_a_start_with_a_faulty_row_serves_the_rest() -> None:
+    bench = ReloaderBench()
+    bench.source.change(BROKEN, provider("good", id=2))
     await bench.reloader.start()
-    assert bench.served == 1
-    assert bench.holder.status.refused is not None
-    assert bench.holder.status.refused.version == 2
+    status = bench.holder.status
+    assert bench.holder.current is not None
+    assert list(bench.holder.current.by_key) == ["good"]
+    assert (status.version, status.source, status.error) == (2, "database", None)
+    assert status.refused is not None
+    assert status.refused.kept == ()
     await bench.reloader.reload_if_newer()
     assert bench.source.loads == 1
 
 
-@pytest.mark.parametrize("saved", [None, Catalog(version=9, providers=(BROKEN,))])
-async def test_a_start_with_nothing_at_all_fails_or_waits(saved: Catalog | None) -> None:
-    bench = ReloaderBench(saved=saved)
+async def test_a_start_knows_from_the_saved_copy_what_a_faulty_row_was() -> None:
+    was = provider("broken", weight=3)
+    bench = ReloaderBench(saved=Catalog(version=1, providers=(was, provider("deleted since", id=2))))
+    bench.source.change(BROKEN)
+    await bench.reloader.start()
+    assert bench.holder.current is not None
+    assert [each.provider for each in bench.holder.current.providers] == [was]
+    assert (bench.served, bench.holder.status.source) == (2, "database")
+
+
+async def test_a_start_with_nothing_at_all_fails() -> None:
+    bench = ReloaderBench()
     bench.source.failure = StoreUnavailable("gone")
     with pytest.raises(StoreUnavailable):
         await bench.reloader.start()
-    bench = ReloaderBench(saved=saved)
-    bench.source.change(BROKEN)
-    await bench.reloader.start()
     assert bench.served is None
-    assert bench.holder.status.refused is not None
-    assert bench.holder.status.refused.version == 2
+
+
+async def test_a_saved_copy_with_a_faulty_row_serves_the_rest() -> None:
+    bench = ReloaderBench(saved=Catalog(version=9, providers=(BROKEN, provider("good", id=2))))
+    bench.source.failure = StoreUnavailable("gone")
+    await bench.reloader.start()
+    status = bench.holder.status
+    assert (status.version, status.source, status.error) == (9, "last_good_file", "gone")
+    assert status.refused is not None
+    assert bench.holder.current is not None
+    assert list(bench.holder.current.by_key) == ["good"]
 
 
 async def test_an_edit_is_adopted_unless_something_newer_is_served() -> None:

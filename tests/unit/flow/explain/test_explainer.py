@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_gateway.core.config.accounts import Tenant
 from llm_gateway.core.config.models import RetryRules, Timeouts
+from llm_gateway.core.config.prices import PriceOverride
 from llm_gateway.core.config.providers import Kind
 from llm_gateway.core.config.task_types import TaskType
 from llm_gateway.core.errors import BadRequest, GatewayError, NotFound
@@ -21,8 +23,8 @@ from llm_gateway.flow.explain.explainer import explain
 from llm_gateway.flow.gateway import Options
 from llm_gateway.flow.request.pipeline import handle
 from llm_gateway.flow.routing.selector import Selector
-from llm_gateway.surfaces.openai.parsing import parse_chat
 from tests.fakes.in_memory import FakeGateway, Fixed, ScriptedUpstream, credential, provider
+from tests.fakes.price_books import price_book
 from tests.fakes.routing import model, refusing, snapshot_of, trip, weighted, whole
 
 
@@ -43,9 +45,9 @@ async def live(bench: FakeGateway, **fields: Any) -> list[str]:
     """Return who is asked when everyone fails."""
     body = msgspec.json.encode({"model": "m", "messages": [], **fields})
 
-    async def read(_: object) -> Any:
+    async def read() -> bytes:
         await asyncio.sleep(0)
-        return parse_chat(body)
+        return body
 
     before = len(bench.upstream.hosts)
     with pytest.raises(GatewayError):
@@ -185,10 +187,18 @@ def test_what_is_in_force_is_shown() -> None:
 
 def test_what_a_client_would_be_refused_with_is_said() -> None:
     disabled = credential("k2", 2, name="off", is_enabled=False)
-    bench = bench_of(*weighted({"a": 1}), credentials=(credential(allowed_models=("n",)), disabled))
+    expired = credential("k3", 3, name="past", expires_at=1)
+    shut = credential("k4", 4, name="shut", tenant="acme")
+    bench = bench_of(
+        *weighted({"a": 1}),
+        credentials=(credential(allowed_models=("n",)), disabled, expired, shut),
+        tenants=(Tenant(id=1, name="acme", is_enabled=False),),
+    )
     questions = (
         Question(model="m", credential="tester"),
         Question(model="m", credential="off"),
+        Question(model="m", credential="past"),
+        Question(model="m", credential="shut"),
         Question(model="unknown"),
         Question(model="m"),
     )
@@ -196,6 +206,8 @@ def test_what_a_client_would_be_refused_with_is_said() -> None:
     assert [refused and (refused.status, refused.code) for refused in refusals] == [
         (403, "model_not_allowed"),
         (401, "invalid_api_key"),
+        (401, "expired_api_key"),
+        (403, "tenant_disabled"),
         (404, "model_not_found"),
         None,
     ]
@@ -245,3 +257,38 @@ def test_explaining_needs_no_earlier_request() -> None:
     bench.upstream.answers["a"] = [whole]
     assert sorted(order(bench)) == ["a", "b"]
     assert bench.gateway.selector._explicit == {}
+
+
+def test_prices_in_force_are_shown_and_who_is_left_out_without_them() -> None:
+    mapping = {"model_mapping": {"m": "cheap"}}
+    override = PriceOverride(
+        id=3, provider="over", upstream_model="cheap", prices={"input_tokens": "1"}, valid_until=10**18
+    )
+    snapshot = snapshot_of(
+        provider("known", 1, price_provider="acme", **mapping),
+        provider("over", 2, **mapping),
+        provider("not", 3, **mapping),
+        provider("not-either", 4, model_mapping={"n": "cheap"}),
+        models=(model(fallbacks=("n",)),),
+        credentials=(credential(require_pricing=True),),
+        prices=price_book(),
+        overrides=(override,),
+    )
+    bench = bench_of(provider("good"))
+    object.__setattr__(bench.gateway, "snapshots", Fixed(snapshot))
+    (asked, fallback) = explain(bench.gateway, Question(model="m")).routes
+    shown = {each.provider: each.prices for each in asked.candidates}
+    assert (shown["known"].source, shown["known"].version) == ("catalog", "book-1")
+    assert shown["known"].prices == {"output_tokens": "1.5", "input_tokens": "0.5"}
+    assert (shown["over"].source, shown["over"].version) == ("override", override.version)
+    assert (shown["not"].source, shown["not"].unknown) == ("none", "unknown_provider")
+    assert fallback.passed_over is None
+
+    strict = explain(bench.gateway, Question(model="m", credential="tester"))
+    assert sorted(stop.provider for stop in strict.order) == ["known", "over"]
+    left_out = {(left.provider, left.reason) for left in strict.routes[0].left_out}
+    assert ("not", "not_priced") in left_out
+    assert strict.routes[1].passed_over is not None
+    refused = explain(bench.gateway, Question(model="n", credential="tester")).refused
+    assert refused is not None
+    assert (refused.status, refused.code) == (403, "model_not_priced")

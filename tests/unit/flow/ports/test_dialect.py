@@ -25,6 +25,7 @@ from llm_gateway.surfaces.openai.routes import OPENAI
 from tests.fakes.caching_gateway import CachingGateway
 from tests.fakes.in_memory import KEY, FakeReply, ScriptedUpstream
 from tests.fakes.shouting_surface import PATH, SHOUTING, SURFACE
+from tests.fakes.usage_reader import surface_services
 from tests.fakes.worker_registry import FakeWorkerRegistry
 
 REPLY = (
@@ -57,7 +58,8 @@ class App:
             gateway=gateway, bodies=bodies, worker_registry=FakeWorkerRegistry(), max_concurrency=10
         )
         prober = Prober(gateway, ttl=60)
-        tables = [surface.routes(plane, prober) for surface in (OPENAI, SURFACE)]
+        services = surface_services(plane, prober)
+        tables = [surface.routes(services) for surface in (OPENAI, SURFACE)]
         self.unmetered: list[Any] = []
         self.app = Dispatcher(
             tables, self.nowhere, guards, OPENAI_ERRORS, lambda: "an-id", self.unmetered.append
@@ -160,7 +162,7 @@ async def test_errors_have_the_surfaces_shape_and_are_counted(key: str, code: in
 
 async def test_paths_below_the_surface_answer_in_its_shape() -> None:
     app = App(FakeReply(REPLY))
-    assert (await app.ask("/shout/other")).body == b"NO (an-id): internal_error"
+    assert (await app.ask("/shout/other")).body == b"NO (an-id): not_found"
     assert (await app.ask(method="GET")).body == b"NO (an-id): method_not_allowed"
     assert b'"error"' in (await app.ask("/other")).body
 
@@ -185,7 +187,7 @@ async def test_what_a_client_got_before_it_left_is_counted_as_sent() -> None:
     app = App(streaming(*STREAM[:2]))
     call = app.bench.call(dialect=SHOUTING)
     asked = msgspec.json.encode({**ASKED, "live": True})
-    reply = await handle(app.bench.gateway, call, lambda call: SHOUTING.read(asked, call.headers)[0])
+    reply = await handle(app.bench.gateway, call, lambda: asked)
     assert not isinstance(reply, WholeReply)
     received = bytearray()
     data, _ = await reply.next()
@@ -204,6 +206,8 @@ async def test_what_a_client_got_before_it_left_is_counted_as_sent() -> None:
 
 
 def test_a_request_says_on_whose_behalf_it_is_sent() -> None:
-    _, attribution = SHOUTING.read(msgspec.json.encode(ASKED), [(b"x-shout-agent", b"smith")])
+    call = App(FakeReply()).bench.call()
+    call.headers = [(b"x-shout-agent", b"smith")]
+    _, attribution = SHOUTING.read(msgspec.json.encode(ASKED), call)
     assert attribution == Attribution(agent="smith")
-    assert CHAT.read(b'{"model":"m","messages":[]}', [])[1] is NO_ATTRIBUTION
+    assert CHAT.read(b'{"model":"m","messages":[]}', call)[1] is NO_ATTRIBUTION

@@ -121,3 +121,38 @@ async def test_a_provider_with_oauth2_receives_a_token() -> None:
     probe = await Prober(bench.gateway, ttl=5.0).probe(snapshot.providers[0])
     assert (probe.status, probe.models) == ("healthy", ("up",))
     assert bench.upstream.requests[0].headers["authorization"] == "Bearer token-0-of-1"
+
+
+async def test_a_failure_of_the_operators_proxy_says_nothing_about_the_providers_health() -> None:
+    heard: list[tuple[str, bool]] = []
+    bench = bench_of(provider("a", 1), a=TransportError("proxy", "the proxy refused the connection"))
+    snapshot = bench.gateway.snapshots.current
+    assert snapshot is not None
+    prober = Prober(bench.gateway, ttl=5.0, on_answer=lambda key, good: heard.append((key, good)))
+    probe = await prober.probe(snapshot.providers[0])
+    assert (probe.status, probe.error, heard) == ("unhealthy", "the proxy refused the connection", [])
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405, 410, 429, 501])
+async def test_a_provider_without_a_model_list_is_not_called_unhealthy(status: int) -> None:
+    heard: list[tuple[str, bool]] = []
+    bench = bench_of(provider("a", 1), a=lambda _: FakeReply(b"", status=status))
+    prober = Prober(bench.gateway, ttl=5.0, on_answer=lambda key, good: heard.append((key, good)))
+    snapshot = bench.gateway.snapshots.current
+    assert snapshot is not None
+    probe = (await prober.probe_all(snapshot))["a"]
+    assert (probe.status, probe.models) == ("healthy", ())
+    assert probe.error == f"the provider shows no list of models (status {status})"
+    # The gauge stays what the last request made it.
+    assert heard == []
+
+
+@pytest.mark.parametrize("status", [302, 401, 402, 500, 502, 503, 504])
+async def test_a_provider_that_fails_is_called_unhealthy(status: int) -> None:
+    heard: list[tuple[str, bool]] = []
+    bench = bench_of(provider("a", 1), a=lambda _: FakeReply(b"", status=status))
+    prober = Prober(bench.gateway, ttl=5.0, on_answer=lambda key, good: heard.append((key, good)))
+    snapshot = bench.gateway.snapshots.current
+    assert snapshot is not None
+    assert (await prober.probe_all(snapshot))["a"].status == "unhealthy"
+    assert heard == [("a", False)]

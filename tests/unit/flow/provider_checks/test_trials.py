@@ -13,7 +13,8 @@ from llm_gateway.core.secret import Secret
 from llm_gateway.flow.ports.listeners import ProviderTest
 from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.provider_checks.trials import ProviderTester
-from llm_gateway.providers.registry import KINDS
+from llm_gateway.providers.registry import ADAPTERS, KINDS
+from llm_gateway.wire.errors import BadReply
 from tests.fakes.in_memory import FakeGateway, FakeReply, ScriptedUpstream, provider
 
 GRANT = ClientCredentials(token_url="https://sso.test/token", client_id="c")
@@ -135,6 +136,7 @@ async def test_a_refusal_comes_in_the_providers_words_with_what_to_do(status: in
     ("answer", "error", "advice"),
     [
         (TransportError("connect", "no connection"), "No connection.", "api_base"),
+        (TransportError("proxy", "the proxy refused the connection"), "The proxy refused", "HTTP_PROXY"),
         (TransportError("timeout", "no reply in time"), "No reply in time.", "again"),
         (TransportError("cut", "the connection ended"), "The connection ended.", "reach"),
         (TransportError("protocol", "the reply is not HTTP"), "The reply is not HTTP.", "provider_type"),
@@ -147,7 +149,7 @@ async def test_a_refusal_comes_in_the_providers_words_with_what_to_do(status: in
             "later",
         ),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 async def test_what_is_no_reply_is_told(answer: Any, error: str, advice: str) -> None:
     result = await Trials(answer).test("m")
@@ -158,10 +160,15 @@ async def test_what_is_no_reply_is_told(answer: Any, error: str, advice: str) ->
     assert advice in result.advice
 
 
-@pytest.mark.parametrize("reply", [said(None), said("x", choices=[]), said("x", choices="odd")], ids=range(3))
-async def test_a_reply_without_text_is_a_reply(reply: FakeReply) -> None:
-    result = await Trials(reply).test("m")
+async def test_a_reply_without_text_is_a_reply() -> None:
+    result = await Trials(said(None)).test("m")
     assert (result.ok, result.text) == (True, None)
+
+
+@pytest.mark.parametrize("choices", [[], None, "odd"])
+async def test_a_reply_without_an_answer_is_none(choices: Any) -> None:
+    result = await Trials(said("x", choices=choices)).test("m")
+    assert not result.ok
 
 
 async def test_a_long_text_is_cut_and_a_secret_in_it_taken_out() -> None:
@@ -245,6 +252,16 @@ async def test_a_list_that_cannot_be_had_is_an_error(answer: Any, error: type[Ex
     with pytest.raises(error) as caught:
         await Trials(answer).tester.models(provider("p"))
     assert told in str(caught.value)
+
+
+async def test_a_list_that_a_plugin_cannot_ask_for_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: object) -> None:
+        raise BadReply("the plug-in failed")
+
+    trials = Trials()
+    monkeypatch.setattr(type(ADAPTERS["openai"]), "models_request", failing)
+    with pytest.raises(UpstreamFailed, match="The models could not be asked for: the plug-in failed"):
+        await trials.tester.models(provider("p"))
 
 
 async def test_a_row_that_cannot_be_used_is_told_as_one() -> None:

@@ -25,6 +25,7 @@ USAGE = Usage(
     cached_tokens=1,
     reasoning_tokens=1,
     source="counted",
+    cache_write_tokens=2,
 )
 REPLY = CachedReply(
     body=b"\x00{}",
@@ -41,6 +42,13 @@ REPLY = CachedReply(
 def test_an_entry_is_read_as_it_was_written(usage: Usage | None) -> None:
     reply = msgspec.structs.replace(REPLY, usage=usage)
     assert from_bytes(to_bytes(reply)) == reply
+
+
+def test_an_entry_of_an_older_version_is_read() -> None:
+    old = msgspec.msgpack.decode(to_bytes(REPLY))
+    del old[3]["cache_write_tokens"]
+    read = from_bytes(msgspec.msgpack.encode(old))
+    assert read == msgspec.structs.replace(REPLY, usage=msgspec.structs.replace(USAGE, cache_write_tokens=0))
 
 
 @pytest.mark.parametrize(
@@ -76,6 +84,9 @@ def test_an_entry_has_the_facts_of_the_record_and_no_headers_of_the_request() ->
             cached_tokens=1,
             reasoning_tokens=1,
             usage_source="counted",
+            cache_write_tokens=2,
+            served_tier="flex",
+            cost_nano_usd=5,
         ),
         123_456_789,
     )

@@ -6,9 +6,11 @@ import msgspec
 import pytest
 
 from llm_gateway.core.errors import (
+    UpstreamFailed,
     UpstreamRefused,
     UpstreamTimedOut,
 )
+from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.request.pipeline import handle
 from llm_gateway.flow.request.reply import StreamReply
 from tests.fakes.chat_requests import (
@@ -85,12 +87,13 @@ async def test_a_slow_model_is_committed_after_the_commit_hold() -> None:
     assert bench.recorder.record.ttft_ms == 30_000.0
 
 
-async def test_held_comments_are_sent_after_the_commit_hold() -> None:
+async def test_held_events_are_sent_after_the_commit_hold_without_comments() -> None:
     bench = one(FakeReply(), max_retries=0, llm_timeout=10.0, commit_hold=2.0)
-    reply = await begin_stream(bench, Pinging(bench.clock, seconds=0.5))
+    reply = await begin_stream(bench, Pinging(bench.clock, ROLE, seconds=0.5))
     assert bench.clock.now == 1002.5
     out = await consume(reply)
-    assert out.startswith(PING)
+    assert out.startswith(ROLE)
+    assert PING not in out
     assert b"upstream_timeout" in out
     assert bench.clock.now <= 1011.0
 
@@ -100,3 +103,14 @@ async def test_comments_before_the_commit_do_not_extend_the_time() -> None:
     with pytest.raises(UpstreamTimedOut):
         await begin_stream(bench, Pinging(bench.clock, seconds=0.5))
     assert bench.clock.now <= 1011.0
+
+
+async def test_a_failure_of_the_operators_proxy_opens_no_breaker() -> None:
+    upstream = ScriptedUpstream(a=TransportError("proxy", "the proxy refused the connection"))
+    bench = FakeGateway(provider("a"), upstream=upstream)
+    for _ in range(30):
+        with pytest.raises(UpstreamFailed) as caught:
+            await ask(bench)
+        assert caught.value.code == "proxy_failed"
+    assert bench.gateway.selector.open_breakers() == {}
+    assert bench.recorder.failed[0].reason == "proxy"

@@ -12,6 +12,7 @@ from llm_gateway.core.config.models import Model
 from llm_gateway.core.errors import BadRequest, GatewayError, RateLimited
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.gateway import Options
+from llm_gateway.flow.ports.dialect import CostHeaders
 from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.request.reply import WholeReply
 from llm_gateway.providers.base import UpstreamRequest
@@ -75,6 +76,8 @@ async def test_a_hit_gives_the_bytes_of_the_miss_and_a_row_that_says_so(stream: 
         b"x-llm-gateway-cache": b"hit",
         b"age": b"12",
         b"x-llm-gateway-model": b"m",
+        # The row says so, too. Of a stream the head has gone before its cost is known.
+        **({} if stream else {b"x-llm-gateway-cost-usd": b"0"}),
     }
     assert len(bench.upstream.requests) == len(bench.recorder.begun) == 1
     made, hit = bench.recorder.records
@@ -85,7 +88,7 @@ async def test_a_hit_gives_the_bytes_of_the_miss_and_a_row_that_says_so(stream: 
         "response_bytes", "outcome", "status_code", "credential", "stream",
     )  # fmt: skip
     assert [getattr(hit, name) for name in same] == [getattr(made, name) for name in same]
-    assert hit.outcome == "ok"
+    assert (hit.outcome, hit.cost_nano_usd, hit.cost_source, hit.unpriced) == ("ok", 0, "catalog", None)
     assert bench.recorder.journalled == bench.recorder.records
     assert bench.results == {"miss": 1, "hit": 1}
 
@@ -269,7 +272,6 @@ async def test_a_stream_whose_client_leaves_is_not_cached() -> None:
     "reply",
     [
         body(end="content_filter"),
-        body(end="error"),
         body(error={"message": "half an answer"}),
         body("x" * LARGEST),
     ],
@@ -324,3 +326,39 @@ async def test_a_prefix_that_is_stripped_makes_no_difference() -> None:
     bench = CachingGateway(numbered(), options=Options(provider_suffix="Proxy"))
     assert await verdicts(bench, "on", model="Proxy/m") == ["miss"]
     assert await verdicts(bench, "on", model="m") == ["hit"]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"{}",
+        b'{"choices":[]}',
+        b'{"code":401,"msg":"insufficient balance"}',
+        body(end="error"),
+        b"data: [DONE]\n\n",
+    ],
+)
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_2xx_without_an_answer_is_not_cached(reply: bytes, stream: bool) -> None:
+    good = b"".join((HELLO, STOP, DONE)) if stream else body()
+    upstream = ScriptedUpstream(a=[FakeReply(reply), FakeReply(good)])
+    bench = CachingGateway(upstream, options=Options(max_retries=0))
+    with pytest.raises(GatewayError):
+        await bench.ask("on", stream=stream)
+    assert await verdicts(bench, "on", stream=stream) == ["miss"]
+
+
+async def test_a_cached_stream_says_that_it_cost_nothing() -> None:
+    bench = CachingGateway(numbered())
+    usage: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+    await consume(await bench.ask("on", **usage))
+    replayed = await consume(await bench.ask("on", costs=CostHeaders(in_usage="on"), **usage))
+    assert b'"total_tokens":5,"cost_usd":"0"}' in replayed
+
+
+async def test_what_a_cached_stream_cost_its_first_client_is_not_in_it() -> None:
+    bench = CachingGateway(numbered())
+    usage: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+    told = await consume(await bench.ask("on", costs=CostHeaders(in_usage="on"), **usage))
+    replayed = await consume(await bench.ask("on", **usage))
+    assert told.replace(b',"cost_usd":null', b"") == replayed != told

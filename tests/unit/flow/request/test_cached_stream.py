@@ -9,6 +9,7 @@ from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.accounting.meter import Meter
+from llm_gateway.flow.accounting.reply_facts import MeteredReply
 from llm_gateway.flow.ports.dialect import Dialect
 from llm_gateway.flow.reply_cache.entry import CachedReply
 from llm_gateway.flow.request.cached_stream import RecordingStream, ReplayedStream
@@ -104,7 +105,9 @@ class Replay:
             upstream_model="up",
             stored_at=0,
         )
-        self.stream = ReplayedStream(cached, request, dialect, self.meter)
+        self.stream = ReplayedStream(
+            cached, request, dialect, self.meter, MeteredReply(self.meter, USAGE, None, "m", 0.0)
+        )
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
+from llm_gateway.core.config.providers import ClientCredentials
 from llm_gateway.core.errors import GatewayError, UpstreamFailed
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.flow.call import Call
 from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.request.pipeline import handle
 from llm_gateway.flow.request.reply import StreamReply, WholeReply
@@ -42,11 +42,11 @@ def stream(*pieces: bytes | TransportError | float, **more: Any) -> FakeReply:
 
 
 def read(parse: Parse, fields: dict[str, Any]) -> Any:
-    async def read_request(call: Call) -> ModelRequest:
+    async def read_body() -> bytes:
         await asyncio.sleep(0)
-        return parse(msgspec.json.encode(fields))
+        return msgspec.json.encode(fields)
 
-    return read_request
+    return read_body
 
 
 async def ask(bench: FakeGateway, parse: Parse, **fields: Any) -> bytes:
@@ -93,7 +93,7 @@ async def test_embeddings_pass_and_are_metered() -> None:
     [("one two", 2), (["one", "two three"], 3), ([5, 6, 7], 3), ([[5, 6], [7]], 3), ([], 0), ([None], 0)],
 )
 async def test_embeddings_are_counted_when_the_provider_does_not(given: Any, tokens: int) -> None:
-    bench = one(FakeReply(b'{"object":"list","data":[]}'))
+    bench = one(FakeReply(b'{"object":"list","data":[{"embedding":[0.5]}]}'))
     await ask(bench, parse_embedding, input=given)
     record = bench.recorder.record
     assert (record.prompt_tokens, record.completion_tokens) == (tokens, 0)
@@ -169,15 +169,16 @@ async def test_a_count_of_what_the_provider_keeps_is_an_estimate() -> None:
 
 
 @pytest.mark.parametrize("end", [CUT, None, TransportError("timeout", "silent")])
-async def test_a_cut_response_ends_with_its_own_error_event(end: TransportError | None) -> None:
+async def test_a_cut_response_ends_with_its_own_error_events(end: TransportError | None) -> None:
     pieces = events()[:6]
     bench = one(stream(*pieces, *([end] if end else [])))
     out = await ask(bench, parse_response, stream=True)
     last = out.removeprefix(b"".join(pieces))
-    assert last.startswith(b"event: error\ndata: {")
+    assert last.startswith(b"event: response.failed\ndata: {")
+    assert b"\n\nevent: error\ndata: {" in last
     assert b"[DONE]" not in out
-    data = msgspec.json.decode(last.split(b"data: ")[1])
-    assert (data["type"], data["sequence_number"]) == ("error", 6)
+    data = msgspec.json.decode(last.split(b"data: ")[2])
+    assert (data["type"], data["sequence_number"]) == ("error", 7)
     assert data["error"]["code"] in {"upstream_cut", "upstream_timeout"}
     record = bench.recorder.record
     assert (record.outcome, record.status_code, record.completion_tokens) == ("error", 200, 2)
@@ -272,3 +273,22 @@ def test_input_may_be_left_out_beside_what_is_kept_at_the_provider(state: str) -
     assert (
         parse_response(msgspec.json.encode({"model": "m", "input": [], state: None})).stateful_field is None
     )
+
+
+async def test_a_failed_response_tells_no_access_token_in_any_of_its_fields() -> None:
+    value = {
+        "status": "failed",
+        "error": {"code": "server_error", "message": "token-0-of-1 broke"},
+        "incomplete_details": {"reason": "token-0-of-1"},
+        "output": [{"type": "message", "content": [{"text": "sk-secret-of-a"}]}],
+    }
+    event = {"type": "response.failed", "sequence_number": 9, "response": value, "detail": "token-0-of-1"}
+    block = b"event: response.failed\ndata: " + msgspec.json.encode(event) + b"\n\n"
+    grant = ClientCredentials(token_url="https://id.test/token", client_id="me")
+    upstream = ScriptedUpstream(a=[stream(*events()[:5], block)])
+    bench = FakeGateway(provider("a", oauth2=grant), upstream=upstream)
+    sent = await ask(bench, parse_response, stream=True)
+    assert b"response.failed" in sent
+    assert sent.count(b"[secret]") >= 3
+    assert b"token-0-of-1" not in sent
+    assert b"sk-secret-of-a" not in sent

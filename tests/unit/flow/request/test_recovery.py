@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.config.models import Model, RetryRules, Timeouts
 from llm_gateway.core.config.providers import ClientCredentials, Provider
-from llm_gateway.core.config.snapshot import Deployment
 from llm_gateway.core.errors import BadRequest, GatewayError, ModelNotFound, UpstreamRefused
+from llm_gateway.core.ledger.records import AttemptEnded
 from llm_gateway.flow.gateway import Options
 from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.request.pipeline import handle
@@ -20,7 +21,6 @@ from llm_gateway.flow.routing.selector import Selector
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.providers.openai.adapter import OpenAIAdapter
 from llm_gateway.providers.registry import ADAPTERS, KINDS
-from llm_gateway.surfaces.openai.parsing import parse_chat
 from tests.fakes.in_memory import Answer, FakeGateway, FakeReply, ScriptedUpstream, credential, provider
 from tests.fakes.routing import DONE, HELLO, STOP, model, refusing, whole
 
@@ -30,11 +30,11 @@ CUT = TransportError("cut", "cut")
 def reader(**fields: Any) -> Any:
     body = msgspec.json.encode({"model": "m", "messages": [{"role": "user", "content": "a"}], **fields})
 
-    async def read_request(_: object) -> Any:
+    async def read_body() -> bytes:
         await asyncio.sleep(0)
-        return parse_chat(body)
+        return body
 
-    return read_request
+    return read_body
 
 
 async def ask(bench: FakeGateway, **fields: Any) -> WholeReply:
@@ -453,7 +453,7 @@ async def test_a_retry_after_in_the_body_is_heard() -> None:
 
 
 @pytest.mark.parametrize("status", [401, 402])
-async def test_c32_the_operators_key_and_bill_are_another_deployments_turn(status: int) -> None:
+async def test_s4_62_c32_the_operators_key_and_bill_are_another_deployments_turn(status: int) -> None:
     bench = bench_of(a=refusing(status), b=whole)
     await ask(bench)
     assert [(failed.status, failed.next_step) for failed in bench.recorder.failed] == [(status, "failover")]
@@ -505,6 +505,7 @@ async def test_each_failed_attempt_is_a_fact_in_the_journal() -> None:
     assert bench.recorder.failed == bench.recorder.ended_attempts
     first, second = bench.recorder.ended_attempts
     assert msgspec.structs.asdict(first) == {
+        **{field.name: field.default for field in msgspec.structs.fields(AttemptEnded) if not field.required},
         "request_id": "0190-test",
         "attempt": 1,
         "started_at": bench.recorder.begun[0].created_at,
@@ -519,7 +520,8 @@ async def test_each_failed_attempt_is_a_fact_in_the_journal() -> None:
         "latency_ms": 0.0,
         "ttft_ms": None,
         **dict.fromkeys(("prompt_tokens", "completion_tokens", "total_tokens", "cached_tokens")),
-        **dict.fromkeys(("reasoning_tokens", "usage_source")),
+        **dict.fromkeys(("reasoning_tokens", "usage_source", "cache_write_tokens", "served_tier")),
+        **dict.fromkeys(("cost_nano_usd", "cost_source", "unpriced", "cost_breakdown", "price_version")),
     }
     assert (second.attempt, second.provider, second.reason, second.status) == (2, "b", "cut", None)
     assert bench.recorder.record.attempt_started_at == bench.recorder.begun[2].started_at
@@ -556,3 +558,164 @@ async def test_what_the_client_did_wrong_is_a_fact_but_no_failure_of_the_provide
     assert bench.recorder.failed == []
     [ended] = bench.recorder.ended_attempts
     assert (ended.attempt, ended.status, ended.next_step) == (1, 400, "give_up")
+
+
+def erring(status: int, body: object) -> Any:
+    return lambda _: FakeReply(msgspec.json.encode(body), status=status)
+
+
+def in_a_stream(body: object, *, typed: str | None = None) -> Any:
+    head = b"" if typed is None else f"event: {typed}\n".encode()
+    event = head + b"data: " + msgspec.json.encode(body) + b"\n\n"
+    return lambda _: FakeReply(event, content_type="text/event-stream")
+
+
+_LOW = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing."
+_QUOTA = "You exceeded your current quota, please check your plan and billing details."
+BILLS = {
+    "anthropic 400": ("anthropic", 400, {"error": {"type": "invalid_request_error", "message": _LOW}}),
+    "anthropic 402": ("anthropic", 402, {"type": "error", "error": {"type": "billing_error", "message": "x"}}),
+    "openai 400": ("openai", 400, {"error": {"message": "Secret limit", "code": "billing_hard_limit_reached"}}),
+    "openai 429": ("openai", 429, {"error": {"message": _QUOTA, "type": "insufficient_quota"}}),
+    "openai inactive": ("openai", 429, {"error": {"message": "Secret", "code": "billing_not_active"}}),
+    "deepseek 402": ("deepseek", 402, {"error": {"message": "Insufficient Balance", "type": "unknown_error"}}),
+    "openrouter 402": ("openrouter", 402, {"error": {"message": "Insufficient credits. Secret", "code": 402}}),
+    "openrouter in band": ("openrouter", 200, {"error": {"message": "Secret", "code": 402}}),
+    "xai 403": ("xai", 403, {"code": "c", "error": "Your team secret has either used all available credits or more"}),
+    "gemini 400": ("gemini", 400, {"error": {"code": 400, "status": "FAILED_PRECONDITION",
+                   "message": "Gemini API free tier is not available in your country. Please enable billing."}}),
+    "gemini 403": ("gemini", 403, {"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "Secret project",
+                   "details": [{"reason": "BILLING_DISABLED"}]}}),
+    "groq 400": ("groq", 400, {"error": {"message": "Secret", "code": "blocked_api_access"}}),
+    "html 402": ("openai", 402, "<html>Secret</html>"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("bill", BILLS)
+async def test_the_operators_bill_is_another_providers_turn_and_no_client_reads_it(
+    bill: str, stream: bool
+) -> None:
+    kind, status, body = BILLS[bill]
+    unpaid = provider("a", 1, provider_type=kind, model_mapping={"m": "up"})
+    bench = bench_of(providers=(unpaid,), a=erring(status, body))
+    error = await told(bench, stream=stream)
+    assert (error.status, error.code, error.outcome) == (502, "upstream_account_refused", "error")
+    for word in ("Secret", "secret", "credit balance", "Billing", "Insufficient", "free tier"):
+        assert word not in error.message
+    # It is asked once, and an administrator hears of it.
+    assert (len(bench.upstream.requests), bench.slept) == (1, [])
+    assert [each.reason for each in bench.recorder.failed] == ["account"]
+
+    def good(_: object) -> FakeReply:
+        return FakeReply(HELLO + STOP + DONE, content_type="text/event-stream") if stream else whole()
+
+    both = bench_of(
+        providers=(unpaid, provider("b", 2, model_mapping={"m": "up"})), a=erring(status, body), b=good
+    )
+    reply = await handle(both.gateway, both.call(), reader(stream=stream))
+    assert isinstance(reply, WholeReply | StreamReply)
+    assert header(reply, "x-llm-gateway-attempts") == "2"
+    if isinstance(reply, StreamReply):
+        reply.close()
+
+
+async def test_a_bill_opens_the_breaker_as_a_402_does() -> None:
+    mapping = {"model_mapping": {"m": "up"}}
+    low = erring(400, {"error": {"message": "x", "code": "billing_hard_limit_reached"}})
+    bench = bench_of(providers=(provider("a", 1, **mapping), provider("b", 2, **mapping)), a=low, b=whole)
+    for _ in range(20):
+        await ask(bench)
+    assert bench.upstream.hosts.count("a") == 5
+
+
+@pytest.mark.parametrize(
+    ("kind", "event", "typed"),
+    [
+        ("openai", {"error": {"message": "Secret", "code": "insufficient_quota"}}, None),
+        ("openrouter", {"error": {"message": "Secret", "code": 402}}, None),
+        ("anthropic", {"type": "error", "error": {"type": "billing_error", "message": "Secret"}}, "error"),
+        (
+            "gemini",
+            {"error": {"code": 402, "status": "FAILED_PRECONDITION", "message": "Please enable billing"}},
+            None,
+        ),
+    ],
+)
+async def test_a_bill_inside_a_stream_is_another_providers_turn(
+    kind: str, event: Any, typed: str | None
+) -> None:
+    unpaid = provider("a", 1, provider_type=kind, model_mapping={"m": "up"})
+    error = await told(bench_of(providers=(unpaid,), a=in_a_stream(event, typed=typed)), stream=True)
+    assert (error.code, "Secret" in error.message) == ("upstream_account_refused", False)
+    good = FakeReply(HELLO + STOP + DONE, content_type="text/event-stream")
+    bench = bench_of(
+        providers=(unpaid, provider("b", 2, model_mapping={"m": "up"})),
+        a=in_a_stream(event, typed=typed), b=good,
+    )  # fmt: skip
+    reply = await handle(bench.gateway, bench.call(), reader(stream=True))
+    assert isinstance(reply, StreamReply)
+    reply.close()
+    assert [(each.reason, each.next_step) for each in bench.recorder.failed] == [("account", "failover")]
+
+
+async def test_a_bill_after_the_commit_is_told_to_the_administrator_and_not_to_the_client() -> None:
+    event = b'data: {"error":{"message":"Secret bill","code":"insufficient_quota"}}\n\n'
+    bench = bench_of(a=lambda _: FakeReply(HELLO, event, content_type="text/event-stream"))
+    reply = await handle(bench.gateway, bench.call(), reader(stream=True))
+    assert isinstance(reply, StreamReply)
+    seen, last = b"", False
+    while not last:
+        data, last = await reply.next()
+        seen += data
+    reply.close()
+    assert b"upstream_account_refused" in seen
+    assert b"Secret" not in seen
+    assert [each.reason for each in bench.recorder.failed] == ["account"]
+    assert bench.recorder.record.error_type == "upstream_account_refused"
+    assert bench.recorder.ended_attempts == []
+
+
+async def test_a_token_refused_inside_a_2xx_reply_is_renewed() -> None:
+    grant = ClientCredentials(token_url="https://id.test/token", client_id="me")
+    secured = provider("a", 1, oauth2=grant, model_mapping={"m": "up"})
+    expired = FakeReply(b'{"error":{"message":"Secret","code":401}}')
+    bench = bench_of(providers=(secured,), a=[expired, whole])
+    await ask(bench)
+    assert len(bench.tokens.forgotten) == 1
+
+
+STATED = {"input_tokens": 100_025, "output_tokens": 1}
+BEGUN = b"data: " + msgspec.json.encode({"type": "message_start", "message": {"usage": STATED}}) + b"\n\n"
+OVERLOADED = b'data: {"type":"error","error":{"type":"overloaded_error","message":"full"}}\n\n'
+
+
+@pytest.mark.parametrize(
+    "pieces", [(BEGUN,), (BEGUN, CUT), (BEGUN, OVERLOADED), (BEGUN, b"data: {broken\n\n")]
+)
+async def test_a_prompt_that_was_stated_before_the_failure_is_in_the_row(pieces: tuple[Any, ...]) -> None:
+    asked = provider("a", 1, provider_type="anthropic", model_mapping={"m": "up"})
+    bench = bench_of(providers=(asked,), a=lambda _: FakeReply(*pieces, content_type="text/event-stream"))
+    assert (await told(bench, stream=True)).outcome == "error"
+    record = bench.recorder.record
+    assert (record.prompt_tokens, record.completion_tokens) == (100_025, 0)
+    assert record.usage_source == "provider/estimated"
+
+
+async def test_a_failed_reply_keeps_the_usage_that_it_states() -> None:
+    body = b'{"choices":[{"message":{},"finish_reason":"error"}],"usage":{"prompt_tokens":7,"completion_tokens":2}}'
+    bench = bench_of(a=lambda _: FakeReply(body))
+    await told(bench)
+    record = bench.recorder.record
+    assert (record.prompt_tokens, record.completion_tokens, record.usage_source) == (7, 2, "provider")
+
+
+async def test_the_row_has_no_tokens_of_an_attempt_before_the_last() -> None:
+    mapping = {"model_mapping": {"m": "up"}}
+    first = provider("a", 1, provider_type="anthropic", **mapping)
+    stated = lambda _: FakeReply(BEGUN, CUT, content_type="text/event-stream")  # noqa: E731
+    both = (first, provider("b", 2, **mapping))
+    bench = bench_of(model(retry=RetryRules(max_retries=0)), providers=both, a=stated, b=erring(500, {}))
+    await told(bench, stream=True)
+    assert bench.upstream.hosts == ["a", "b"]
+    assert bench.recorder.record.prompt_tokens is None

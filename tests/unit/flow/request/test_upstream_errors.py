@@ -6,7 +6,7 @@ from email.utils import formatdate
 
 import pytest
 
-from llm_gateway.core.config.snapshot import Deployment
+from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.errors import (
     GatewayError,
     UpstreamFailed,
@@ -41,7 +41,7 @@ def deployment() -> Deployment:
     [
         (400, UpstreamRefused, 400, None),
         (401, UpstreamFailed, 502, "upstream_key_refused"),
-        (404, UpstreamRefused, 404, None),
+        (409, UpstreamRefused, 409, None),
         (429, UpstreamRefused, 429, "rate_limit_exceeded"),
         (500, UpstreamFailed, 502, "upstream_error"),
         (503, UpstreamUnavailable, 503, "upstream_unavailable"),
@@ -118,6 +118,7 @@ def test_an_error_in_a_2xx_reply_is_redacted(deployment: Deployment) -> None:
     [
         (TransportError("timeout", "late"), UpstreamTimedOut, "upstream_timeout"),
         (TransportError("connect", "refused"), UpstreamFailed, "upstream_unreachable"),
+        (TransportError("proxy", "refused"), UpstreamFailed, "proxy_failed"),
         (TransportError("cut", "reset"), UpstreamFailed, "upstream_cut"),
         (TransportError("protocol", "no HTTP"), UpstreamFailed, "upstream_bad_reply"),
     ],

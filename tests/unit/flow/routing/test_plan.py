@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.core.config.snapshot import Deployment, Route
+from llm_gateway.core.config.accounts import ANONYMOUS
+from llm_gateway.core.config.deployments import Deployment
+from llm_gateway.core.config.snapshot import Route
 from llm_gateway.core.errors import BadRequest, ModelNotFound
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.flow.request.admission import ANONYMOUS
 from llm_gateway.flow.routing.plan import Plan, make_plan
 from llm_gateway.flow.routing.selector import Selector
 from llm_gateway.surfaces.openai.parsing import parse_response

@@ -18,7 +18,7 @@ from llm_gateway.infra.journal.files import journal_path, read_folder
 from llm_gateway.infra.journal.shipper import Shipper
 from llm_gateway.infra.journal.writer import FileJournal
 from llm_gateway.infra.json_lines import to_line
-from tests.fakes.usage_records import InMemoryUsageStore, attempt, failed_attempt, record
+from tests.fakes.usage_records import InMemoryUsageStore, attempt, event, failed_attempt, record
 
 MB = 1024 * 1024
 
@@ -54,6 +54,28 @@ async def test_lines_that_cannot_be_read_are_set_aside(
     assert await shipper.flush()
     assert store.rows["c"].outcome == "interrupted"
     assert shipper.rejected == 4
+
+
+async def test_events_of_live_and_dead_processes_come_once_and_leave_open_attempts_alone(
+    shipper: Shipper, journal: FileJournal, store: InMemoryUsageStore, folder: Path
+) -> None:
+    # The same id as an attempt's: an event does not end a request.
+    journal.begin(attempt("a"))
+    journal.event(event("a", request_id="a"))
+    assert await shipper.flush()
+    assert store.events == {"a": event("a", request_id="a")}
+    assert store.rows == {}
+    journal.event(event("b"))
+    [file] = read_folder(folder).files()
+    with (folder / file.name).open("ab") as raw:
+        raw.write(b'{"t":"event","event_id":"torn","attributes":' + b'{"a":' * 50_000 + b"\n")
+        raw.write(b'{"t":"event","event_id":"torn"}\n')
+    journal.close()
+    assert await shipper.flush()
+    assert store.events.keys() == {"a", "b"}
+    assert store.rows["a"].outcome == "interrupted"
+    assert shipper.rejected == 2
+    assert not read_folder(folder).incarnations
 
 
 async def test_a_torn_last_line_waits_while_its_process_lives(

@@ -106,7 +106,7 @@ async def test_a_database_that_is_away_only_makes_the_journal_grow(
 async def test_a_poison_record_does_not_stop_the_others(
     shipper: Shipper, journal: FileJournal, store: InMemoryUsageStore, folder: Path
 ) -> None:
-    store.refuses = lambda one: one.model == "poison"
+    store.refuses = lambda one: getattr(one, "model", None) == "poison"
     for number in range(100):
         journal.end(record(str(number), model="poison" if number in {13, 77} else "m"))
     assert await shipper.flush()

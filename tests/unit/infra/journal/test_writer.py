@@ -5,19 +5,22 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from loguru import logger
 
 from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord
+from llm_gateway.core.ledger.telemetry import MOST_ATTRIBUTE_BYTES, TelemetryEvent
 from llm_gateway.infra.journal.files import is_dead, read_folder, used_bytes
 from llm_gateway.infra.journal.writer import FileJournal
 from llm_gateway.infra.json_lines import MAX_LINE, to_line
 from tests.fakes.in_memory import FakeClock
-from tests.fakes.usage_records import attempt, failed_attempt, record
+from tests.fakes.usage_records import attempt, event, failed_attempt, record
 
 MB = 1024 * 1024
 
@@ -42,8 +45,11 @@ def journal(tmp_path: Path, clock: FakeClock) -> Iterator[FileJournal]:
     journal.close()
 
 
-def facts(folder: Path) -> list[AttemptBegun | AttemptEnded | UsageRecord]:
-    decode = msgspec.json.Decoder(AttemptBegun | AttemptEnded | UsageRecord).decode
+Fact = AttemptBegun | AttemptEnded | UsageRecord | TelemetryEvent
+
+
+def facts(folder: Path) -> list[Fact]:
+    decode = msgspec.json.Decoder(Fact).decode
     data = b"".join((folder / file.name).read_bytes() for file in read_folder(folder).files())
     assert data == b"" or data.endswith(b"\n")
     return [decode(line) for line in data.splitlines()]
@@ -55,6 +61,37 @@ def test_facts_are_in_the_file_when_the_call_returns(journal: FileJournal, tmp_p
     journal.end(record("a"))
     journal.attempt_ended(failed_attempt("b"))
     assert facts(tmp_path / "journal") == [attempt("a"), record("a"), failed_attempt("b")]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"attributes": {"a": '\n{"t":"end","request_id":"forged"}\n'}, "soeid": "\n\r\0"},
+        {"attributes": {"half": "\ud800"}, "event_type": "\ud800"},
+        {"attributes": {"large": "x" * MOST_ATTRIBUTE_BYTES}},
+        {"attributes": {"deep": [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]}},
+        {"attributes": {"what": object()}},
+        {"endpoint": "/" * 100_000, "method": "\x01" * 100_000},
+        {"latency_ms": float("inf"), "status_code": 10**40, "request_bytes": -(10**40)},
+        {"latency_ms": float("nan"), "attributes": {"n": [float("nan"), 10**400]}},
+    ],
+)
+def test_whatever_a_client_reports_is_one_line_of_its_own_s0_38(
+    journal: FileJournal, tmp_path: Path, odd: dict[str, Any]
+) -> None:
+    journal.event(event("e", **odd))
+    journal.end(record("a"))
+    assert journal.lost == 0
+    [kept, ended] = facts(tmp_path / "journal")
+    assert isinstance(kept, TelemetryEvent)
+    assert kept.event_id == "e"
+    assert ended == record("a")
+
+
+def test_events_are_kept_as_they_came(journal: FileJournal, tmp_path: Path) -> None:
+    one = event("e", attributes={"client_id": "web", "n": [1.5, None, {"é": True}]}, latency_ms=1.25)
+    journal.event(one)
+    assert facts(tmp_path / "journal") == [one]
 
 
 def test_each_fact_is_one_write(journal: FileJournal, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,6 +315,29 @@ def test_a_rotation_that_fails_keeps_the_old_file(
     assert len(read_folder(tmp_path).files()) == 2
     assert facts(tmp_path)[-2:] == [attempt("open"), record("after")]
     assert not list(tmp_path.glob("*.new"))
+    journal.close()
+
+
+@pytest.mark.parametrize("what", ["folder", "file"])
+def test_a_journal_that_was_deleted_is_begun_again(
+    tmp_path: Path, clock: FakeClock, said: list[str], what: str
+) -> None:
+    """Deleted by hand to make room: the file would be written to, and read by nobody, until the next start."""
+    journal = FileJournal(tmp_path / "journal", MB, clock)
+    journal.begin(attempt("open"))
+    if what == "folder":
+        shutil.rmtree(tmp_path / "journal")
+    else:
+        for file in (tmp_path / "journal").glob("*.jsonl"):
+            file.unlink()
+    for number in range(100):
+        journal.end(record(str(number)))
+    kept = facts(tmp_path / "journal")
+    assert attempt("open") in kept
+    assert record("99") in kept
+    folder = read_folder(tmp_path / "journal")
+    assert not all(is_dead(tmp_path / "journal", incarnation) for incarnation in folder.incarnations)
+    assert [line for line in said if "was deleted" in line]
     journal.close()
 
 

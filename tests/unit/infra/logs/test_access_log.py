@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,7 +55,7 @@ async def test_a_line_says_what_happened_and_no_more(output: int) -> None:
         output,
         record(
             "id", created_at=1_750_000_000_123_456, client_request_id="theirs", client_ip="10.0.0.1",
-            ttft_ms=3.25, request_bytes=7, response_bytes=8,
+            ttft_ms=3.25, request_bytes=7, response_bytes=8, cost_nano_usd=420_000,
         ),
     )  # fmt: skip
     assert written(output) == [
@@ -75,6 +76,7 @@ async def test_a_line_says_what_happened_and_no_more(output: int) -> None:
             "attempts": 1,
             "prompt_tokens": 3,
             "completion_tokens": 2,
+            "cost_usd": "0.00042",
             "latency_ms": 12.5,
             "ttft_ms": 3.25,
             "request_bytes": 7,
@@ -244,3 +246,41 @@ async def test_a_standard_output_that_was_closed_is_left_alone(monkeypatch: pyte
     monkeypatch.setattr("sys.stdout", None)
     log = await log_of(1, record("a"))
     assert log.dropped == 1
+
+
+DANGEROUS = "\x7f\x85\x9b\u2028\u2029\u202e\u2066\u200b\ufeff\U000e0041"
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "request_id",
+        "client_request_id",
+        "client_ip",
+        "endpoint",
+        "error_type",
+        "credential",
+        "provider",
+        "model",
+    ],
+)
+async def test_no_field_can_forge_or_hide_a_part_of_a_line(output: int, field: str) -> None:
+    text = f"a{DANGEROUS}\r\n\x1b[31m\u4e2d"
+    changed = record("x", **{field: text}) if field != "request_id" else record(text)
+    await log_of(output, record("before"), changed, record("after"))
+    raw = os.pread(output, 100_000, 0).decode()
+    assert not set(raw) & set(DANGEROUS + "\r\x1b")
+    assert "\u4e2d" in raw
+    assert len(raw.split("\n")) == 4
+    assert written(output)[1][field] == text
+
+
+async def test_a_line_is_never_longer_than_an_atomic_write(output: int) -> None:
+    names = ("model", "endpoint", "credential", "provider", "error_type")
+    texts = dict.fromkeys(names, "\U000e0041\u202e\x7f" * 5000)
+    long = record("long", client_request_id="\ud800" * 9000, client_ip="x" * 9000, **texts)
+    await log_of(output, record("before"), long, record("long too", model="m" * 5000), record("after"))
+    lines = os.pread(output, 100_000, 0).splitlines(keepends=True)
+    assert [json.loads(line)["request_id"] for line in lines] == ["before", "long", "long too", "after"]
+    assert max(map(len, lines)) < select.PIPE_BUF
+    assert json.loads(lines[2])["model"] == "m" * 512

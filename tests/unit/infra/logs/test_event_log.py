@@ -70,13 +70,30 @@ def test_an_opened_breaker_says_for_how_long(lines: list[str]) -> None:
     assert lines == ["WARNING Circuit breaker opened: provider 'main', model 'up', no requests for 5 s."]
 
 
-def test_each_reason_of_an_invalid_configuration_is_a_line(lines: list[str]) -> None:
-    faults = (Fault("provider", "a", "weight", "one"), Fault("model", "m", "fallbacks", "two"))
-    ReloadLog().refused(ConfigRejection(version=3, faults=faults, at=0))
-    ReloadLog().failed("the database is down")
+def test_each_fault_of_a_configuration_is_a_line_that_says_what_it_leads_to(lines: list[str]) -> None:
+    faults = (
+        Fault("provider", "a", "weight", "one"),
+        Fault("provider", "b", "weight", "two"),
+        Fault("model", "m", "fallbacks", "three"),
+        Fault("credential", "c", "key", "four"),
+    )
+    ReloadLog().refused(ConfigRejection(version=3, faults=faults, kept=("provider 'b'",), at=0))
+    begin = "ERROR Configuration version 3 is in force except for a faulty row, which "
     assert lines == [
-        "ERROR Configuration version 3 is invalid and not in force: provider 'a': one",
-        "ERROR Configuration version 3 is invalid and not in force: model 'm': two",
+        begin + "is left out: provider 'a': one.",
+        begin + "stays as it was: provider 'b': two.",
+        begin + "has the default there: model 'm': three.",
+        begin + "is refused: credential 'c': four.",
+    ]
+
+
+def test_a_load_that_keeps_failing_for_one_reason_is_logged_once(lines: list[str]) -> None:
+    log = ReloadLog()
+    for reason in ("the database is down", "the database is down", "another", "the database is down"):
+        log.failed(reason)
+    assert lines == [
+        "WARNING Could not load the configuration; the current one stays in force: the database is down",
+        "WARNING Could not load the configuration; the current one stays in force: another",
         "WARNING Could not load the configuration; the current one stays in force: the database is down",
     ]
 
@@ -89,3 +106,11 @@ def test_a_provider_test_logs_its_result(lines: list[str]) -> None:
         "INFO Test of provider 'main' with model 'up': ok in 12.5 ms, tokens: unknown.",
         "WARNING Test of provider 'main' with model None failed: status 500",
     ]
+
+
+def test_a_refused_account_is_an_error_that_says_what_to_check(lines: list[str]) -> None:
+    AttemptLog().attempt_failed(failed(reason="account", status=400, detail="status 400: refused"))
+    (line,) = lines
+    assert line.startswith(
+        "ERROR Provider 'main' refuses the gateway's account (status 400: refused): check its credit"
+    )

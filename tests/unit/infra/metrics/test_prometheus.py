@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,8 @@ from llm_gateway.infra.metrics.prometheus import Metrics
 
 @pytest.fixture
 def metrics(monkeypatch: pytest.MonkeyPatch) -> Metrics:
-    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
-    return Metrics(lambda model: model == "listed")
+    monkeypatch.delenv("LLM_GATEWAY_METRICS_DIRECTORY", raising=False)
+    return Metrics(lambda model: model == "listed", lambda: {"a", "b"})
 
 
 def record(model: str | None, status: int = 200, **changes: Any) -> UsageRecord:
@@ -175,3 +176,48 @@ def test_only_new_losses_of_records_are_added(metrics: Metrics) -> None:
     read = metrics.registry.get_sample_value
     assert read(metric_catalogue.LOST_RECORDS.name) == 5
     assert read(metric_catalogue.REJECTED_RECORDS.name) == 1
+
+
+def test_gauges_of_providers_that_are_not_enabled_are_not_shown(metrics: Metrics) -> None:
+    for provider in ("a", "gone"):
+        metrics.finished(record("listed", provider=provider))
+        metrics.set_open_breakers({provider: 1})
+    text = metrics.render({}).decode()
+    assert 'llm_proxy_provider_health{provider="a"} 1.0' in text
+    assert 'llm_proxy_provider_health{provider="gone"}' not in text
+    assert 'llm_gateway_open_breakers{provider="gone"}' not in text
+
+
+def test_a_broken_file_of_another_worker_is_skipped_and_counted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LLM_GATEWAY_METRICS_DIRECTORY", str(tmp_path))
+    metrics = Metrics(lambda _: True, lambda: {"a"})
+    metrics.finished(record("listed"))
+    for number, name in enumerate(("counters", "events", "gauges", "live")):
+        (tmp_path / f"{name}-1-1").write_bytes(b"\xff" * 99 * number)
+    text = metrics.render({}).decode()
+    assert "llm_gateway_unreadable_metrics_files 4.0" in text
+    assert 'model="listed",provider="a",status_code="200"} 1.0' in text
+
+
+def test_a_folder_that_cannot_be_written_costs_no_metric_of_this_worker(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LLM_GATEWAY_METRICS_DIRECTORY", str(tmp_path / "removed"))
+    metrics = Metrics(lambda _: True, lambda: {"a"})
+    metrics.finished(record("listed"))
+    metrics.cache_failed()
+    metrics.set_open_breakers({"a": 1})
+    metrics.configuration_changed()
+    text = metrics.render({}).decode()
+    assert 'model="listed",provider="a",status_code="200"} 1.0' in text
+    assert "llm_gateway_cache_failures_total 1.0" in text
+    assert 'llm_proxy_provider_health{provider="a"} 1.0' in text
+
+
+def test_dropped_lines_are_counted_once(metrics: Metrics) -> None:
+    metrics.set_dropped_log_lines(2)
+    metrics.set_dropped_log_lines(5)
+    metrics.set_dropped_log_lines(5)
+    assert metrics.registry.get_sample_value(metric_catalogue.DROPPED_LOG_LINES.name) == 5

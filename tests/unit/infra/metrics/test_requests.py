@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from prometheus_client.core import Metric as Family
 
 from llm_gateway.core import metric_catalogue as catalogue
+from llm_gateway.core.pricing.cost import UnknownCost
 from llm_gateway.infra.metrics.requests import NONE, RequestMetrics, count
 from tests.fakes.usage_records import record
 
@@ -48,6 +49,47 @@ def test_a_duration_falls_into_the_first_bucket_whose_bound_it_does_not_exceed(m
     assert value(metrics, f"{name}_sum") == ms / 1000
 
 
+def shown(metrics: RequestMetrics, metric: catalogue.Metric) -> dict[tuple[str, ...], float]:
+    family = families(metrics)[metric.name.removesuffix("_total")]
+    return {
+        tuple(sample.labels[label] for label in metric.labels): sample.value
+        for sample in family.samples
+        if sample.name == metric.name
+    }
+
+
+def test_costs_are_summed_by_model_and_provider_without_loss() -> None:
+    metrics = RequestMetrics(None)
+    for status in (200, 499):
+        cells = metrics.cells("POST", "/e", "m", "p", status)
+        for _ in range(1000):
+            count(cells, record("r", cost_nano_usd=123_456_789), called=True)
+    count(metrics.cells("POST", "/e", "m", "q", 200), record("r", cost_nano_usd=1), called=True)
+    # A sum of 2,000 floats of 0.123456789 is 246.91357800000188.
+    assert shown(metrics, catalogue.COST) == {("m", "p"): 246.913578, ("m", "q"): 1e-9}
+
+
+def test_unpriced_requests_are_counted_by_reason() -> None:
+    metrics = RequestMetrics(None)
+    cells = metrics.cells("POST", "/e", "m", "p", 200)
+    for reason in get_args(UnknownCost):
+        count(cells, record("r", unpriced=reason), called=True)
+    count(cells, record("r", unpriced="no_price"), called=True)
+    assert shown(metrics, catalogue.UNPRICED_REQUESTS) == {
+        ("m", "p", reason): 2.0 if reason == "no_price" else 1.0 for reason in get_args(UnknownCost)
+    }
+    assert shown(metrics, catalogue.COST) == {}
+
+
+def test_a_request_without_tokens_or_without_a_price_to_pay_adds_no_series() -> None:
+    metrics = RequestMetrics(None)
+    cells = metrics.cells("POST", "/e", "m", "p", 200)
+    count(cells, record("r", prompt_tokens=None), called=True)
+    count(cells, record("r", cost_nano_usd=0, cost_source="override"), called=True)
+    count(metrics.cells("POST", "/e", "m", NONE, 200), record("r", cost_nano_usd=0), called=False)
+    assert shown(metrics, catalogue.COST) == shown(metrics, catalogue.UNPRICED_REQUESTS) == {}
+
+
 def test_a_request_without_provider_counts_no_tokens_and_no_latency() -> None:
     metrics = RequestMetrics(None)
     cached = record("r", cache_hit=True, upstream_latency_ms=5.0, ttft_ms=1.0)
@@ -82,3 +124,16 @@ def test_the_counts_of_all_processes_are_summed_over_the_labels_that_a_metric_le
     assert value(workers[0], catalogue.REQUESTS.name, status_code="500") == 2
     assert value(workers[0], f"{catalogue.REQUEST_DURATION.name}_count", model="m") == 4
     assert value(workers[1], catalogue.TOKENS.name, token_type="prompt") == 12
+
+
+def test_streams_that_broke_after_their_first_content_are_counted() -> None:
+    metrics = RequestMetrics(None)
+    cells = metrics.cells("POST", "/v1", "m", "p", 200)
+    for outcome in ("ok", "error", "error", "aborted"):
+        count(cells, record("r", outcome=outcome), called=True)
+    refused = metrics.cells("POST", "/v1", "m", "p", 502)
+    count(refused, record("r", outcome="error", status_code=502), called=True)
+    [family] = [one for one in metrics.collect() if one.name == "llm_gateway_broken_streams"]
+    assert [(sample.labels, sample.value) for sample in family.samples] == [
+        ({"model": "m", "provider": "p"}, 2)
+    ]

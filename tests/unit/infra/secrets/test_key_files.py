@@ -12,7 +12,7 @@ from llm_gateway.infra.secrets.key_files import find_admin_key, find_key_ring
 from llm_gateway.infra.startup_error import StartupError
 
 
-def test_c22_an_admin_key_is_made_once_and_kept(data_dir: Path) -> None:
+def test_s4_17_c22_an_admin_key_is_made_once_and_kept(data_dir: Path) -> None:
     first = find_admin_key(None, data_dir / "new", is_postgres=False)
     assert first.path == data_dir / "new" / "admin_key"
     assert first.made
@@ -25,7 +25,7 @@ def test_c22_an_admin_key_is_made_once_and_kept(data_dir: Path) -> None:
     assert list((data_dir / "new").iterdir()) == [first.path]
 
 
-def test_c22_postgres_needs_an_admin_key(data_dir: Path) -> None:
+def test_s4_17_c22_postgres_needs_an_admin_key(data_dir: Path) -> None:
     with pytest.raises(StartupError, match="ADMIN_KEY"):
         find_admin_key(None, data_dir, is_postgres=True)
     assert list(data_dir.iterdir()) == []

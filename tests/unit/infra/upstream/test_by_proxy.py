@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
 from llm_gateway.flow.ports.upstream import Upstream
-from llm_gateway.infra.upstream.by_proxy import UpstreamByProxy, needs_proxy
+from llm_gateway.infra.upstream.by_proxy import UpstreamByProxy
+from llm_gateway.infra.upstream.proxies import ProxySettings
 from llm_gateway.providers.base import UpstreamRequest
 from tests.fakes.in_memory import FakeReply
-
-
-@pytest.mark.parametrize(
-    ("environ", "needed"),
-    [
-        ({}, False),
-        ({"HTTP_PROXY": ""}, False),
-        ({"NO_PROXY": "a"}, False),
-        ({"HTTP_PROXY": "http://p:1"}, True),
-        ({"https_proxy": "http://p:1"}, True),
-        ({"HTTPS_PROXY": "http://p:1", "https_proxy": ""}, False),
-    ],
-)
-def test_whether_a_proxy_is_needed(environ: dict[str, str], needed: bool) -> None:
-    assert needs_proxy(environ) is needed
 
 
 class SpyUpstream(Upstream):
@@ -43,7 +27,7 @@ class SpyUpstream(Upstream):
 async def test_each_request_goes_its_way() -> None:
     direct, proxied = SpyUpstream(), SpyUpstream()
     environ = {"HTTPS_PROXY": "http://p:1", "NO_PROXY": "localhost, .inside.test,b.test:8443"}
-    upstream = UpstreamByProxy(direct=direct, proxied=proxied, environ=environ)
+    upstream = UpstreamByProxy(direct=direct, proxied=proxied, proxies=ProxySettings(environ))
     through = ["https://a.test/v1", "https://b.test/v1", "https://localhost.test/"]
     past = [
         "http://a.test/v1",
@@ -62,6 +46,6 @@ async def test_each_request_goes_its_way() -> None:
 async def test_no_proxy_for_anything() -> None:
     direct, proxied = SpyUpstream(), SpyUpstream()
     environ = {"http_proxy": "http://p:1", "no_proxy": "*"}
-    upstream = UpstreamByProxy(direct=direct, proxied=proxied, environ=environ)
+    upstream = UpstreamByProxy(direct=direct, proxied=proxied, proxies=ProxySettings(environ))
     await upstream.send(UpstreamRequest(url="http://a.test/", headers={}), 1.0)
     assert (len(proxied.urls), len(direct.urls)) == (0, 1)

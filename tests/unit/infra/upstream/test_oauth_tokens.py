@@ -295,3 +295,27 @@ async def test_closing_ends_what_is_on_its_way(bench: TokenBench) -> None:
     await bench.tokens.close()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_all_secrets_of_a_provider_are_known_also_former_ones(bench: TokenBench) -> None:
+    bench.endpoint.life = 10
+    for _ in range(3):
+        await bench.token()
+        bench.clock.now += 20
+    await bench.token(secret=Secret("rotated"))
+    await bench.token(provider=2, secret=Secret("another's"))
+    shown = {secret.reveal() for secret in bench.tokens.secrets(1)}
+    assert shown == {"s3cret+/&=", "token-1", "token-2", "token-3", "rotated", "token-4"}
+    assert {secret.reveal() for secret in bench.tokens.secrets(2)} == {"another's", "token-5"}
+    assert bench.tokens.secrets(3) == ()
+
+
+async def test_only_so_many_former_secrets_are_remembered(bench: TokenBench) -> None:
+    bench.endpoint.life = 10
+    for _ in range(100):
+        await bench.token()
+        bench.clock.now += 20
+    known = [secret.reveal() for secret in bench.tokens.secrets(1)]
+    assert known[0] == "s3cret+/&="
+    assert known[-1] == "token-100"
+    assert len(known) <= 32

@@ -25,6 +25,7 @@ def test_public_addresses(address: str) -> None:
         "127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0",
         "224.0.0.1", "255.255.255.255", "::", "::1", "fe80::1", "fe80::1%eth0", "fd00::1", "ff02::1",
         "::ffff:10.0.0.1", "::ffff:127.0.0.1", "64:ff9b::a00:1", "2002:7f00:1::", "64:ff9b:1::1",
+        "::127.0.0.1", "::ffff:0:127.0.0.1", "fec0::1", "100::1", "2001:db8::1", "5f00::1",
     ],
 )  # fmt: skip
 def test_addresses_that_lead_inside(address: str) -> None:
@@ -91,3 +92,17 @@ async def test_closing_gives_up_what_is_asked(monkeypatch: pytest.MonkeyPatch) -
     resolver.close()
     with pytest.raises(asyncio.CancelledError):
         await asking
+
+
+async def test_what_somebody_else_connects_to_must_be_public_altogether(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    _names(monkeypatch, good=["8.8.8.8", "1.1.1.1"], either=["8.8.8.8", "10.0.0.1"])
+    resolver = Resolver(allow_private=False)
+    await resolver.require_public("good", 443)
+    await resolver.require_public("8.8.8.8", 443)
+    for host in ("either", "10.0.0.1"):
+        with pytest.raises(TransportError, match="ALLOW_PRIVATE_UPSTREAMS"):
+            await resolver.require_public(host, 443)
+    with pytest.raises(OSError, match="no such name"):
+        await resolver.require_public("unknown", 443)

@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from llm_gateway.core.config.deployments import EnabledProvider
 from llm_gateway.core.config.providers import ClientCredentials, Provider
-from llm_gateway.core.config.snapshot import EnabledProvider
 from llm_gateway.core.secret import Secret
 from llm_gateway.providers.anthropic.adapter import AnthropicAdapter
 from llm_gateway.providers.anthropic.kind import ANTHROPIC

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from llm_gateway.providers.anthropic.adapter import AnthropicAdapter
-from llm_gateway.providers.anthropic.decoding import events_of, is_empty, read_reply
+from llm_gateway.providers.anthropic.decoding import events_of, read_reply
 from llm_gateway.wire.errors import BadReply
-from llm_gateway.wire.openai_chat.reply_writer import Delta, FunctionCallDelta, ToolCallDelta
+from llm_gateway.wire.openai_chat.reply_writer import Delta, FunctionCallDelta, ToolCallDelta, is_empty
 from tests.fakes.anthropic_replies import ASKED, LEGACY, chunks, message
+from tests.fakes.anthropic_wire import WHOLE, Recording, recording
 from tests.fakes.whole_replies import read_whole_reply
 
 ADAPTER = AnthropicAdapter()
@@ -20,6 +21,20 @@ ADAPTER = AnthropicAdapter()
 def choice(body: bytes, request: Any = ASKED) -> dict[str, Any]:
     made: dict[str, Any] = json.loads(ADAPTER.decode(body, request).body)["choices"][0]
     return made
+
+
+def parsed(body: bytes) -> Any:
+    """Parse a reply, with the arguments of its calls."""
+    reply = json.loads(body)
+    for call in reply["choices"][0].get("message", {}).get("tool_calls", ()):
+        call["function"]["arguments"] = json.loads(call["function"]["arguments"])
+    return reply
+
+
+def text_of(events: bytes) -> str:
+    """Return the text of a stream's only choice."""
+    said = [one["choices"][0]["delta"] for one in chunks(events) if one["choices"]]
+    return "".join(delta.get("content") or "" for delta in said)
 
 
 def test_a_refusal_has_its_explanation_or_a_default() -> None:
@@ -90,11 +105,15 @@ def test_a_message_becomes_the_events_of_a_stream() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b"", b"[]", b"{}", b"{", b"\xff", b'{"choices": []}', message()[:-1],
-        b'{"type": "error", "error": {"type": "api_error", "message": "x"}}', b"[" * 100_000,
+        b"", b"[]", b"{}", b"{", b"\xff", b'{"choices": []}', message()[:-1], b"[" * 100_000,
+        b'{"type": "message"}', b'{"type": "message", "content": null, "stop_reason": "end_turn"}',
+        b'{"type": "message", "content": [{"type": "text", "text": ""}]}',
+        b'{"type": "message", "content": []}', b'{"type": "message", "content": [], "stop_reason": ""}',
+        b'{"code": 401, "msg": "insufficient balance"}', b'{"object": "error", "message": "busy"}',
+        b'{"type": "message", "content": "text", "stop_reason": "end_turn"}', b"data: [DONE]\n\n", b": ping\n\n",
     ],
 )  # fmt: skip
-def test_a_body_that_is_not_a_message_is_a_bad_reply(body: bytes) -> None:
+def test_a_body_without_an_answer_is_a_bad_reply(body: bytes) -> None:
     with pytest.raises(BadReply):
         ADAPTER.decode(body, ASKED)
     with pytest.raises(BadReply):
@@ -107,3 +126,91 @@ def test_a_legacy_completion_has_its_own_shape() -> None:
     events, _ = read_whole_reply(ADAPTER, body, LEGACY)
     assert [one["choices"][0]["text"] for one in chunks(events) if one["choices"]] == ["Yes", ""]
     assert {one["object"] for one in chunks(events)} == {"text_completion"}
+
+
+@pytest.mark.parametrize(
+    ("body", "message_text"),
+    [
+        (b'{"type": "error", "error": {"type": "api_error", "message": "x"}}', "x"),
+        (b'{"error": {"type": "billing_error", "message": "no balance"}}', "no balance"),
+        (message({"type": "text", "text": "Hel"}, error={"type": "api_error", "message": "x"}), "x"),
+        (
+            message({"type": "text", "text": "Hel"}, stop_reason="error"),
+            "The model failed while it answered.",
+        ),
+    ],
+)
+def test_a_failure_with_a_success_status_is_a_refusal(body: bytes, message_text: str) -> None:
+    refusal = ADAPTER.decode(body, ASKED).refusal
+    assert refusal is not None
+    assert refusal.message == message_text
+    stream = ADAPTER.stream(ASKED, event_limit=1 << 16)
+    assert stream.whole(body) == b""
+    assert stream.refusal == refusal
+    assert not stream.done
+
+
+@pytest.mark.parametrize("nothing", [None, False, 0, "", {}, [], "null"])
+def test_an_error_that_says_nothing_is_no_failure(nothing: Any) -> None:
+    body = message({"type": "text", "text": "Yes"}, error=nothing)
+    assert choice(body)["message"]["content"] == "Yes"
+    assert text_of(read_whole_reply(ADAPTER, body, ASKED)[0]) == "Yes"
+
+
+ODD: list[dict[str, Any]] = [
+    {"usage": []},
+    {"usage": {"input_tokens": "3", "output_tokens_details": 7}},
+    {"id": None},
+    {"model": 7},
+    {"stop_details": "text"},
+    {"stop_reason": None},
+    {"stop_reason": ""},
+    {"stop_reason": "null"},
+    {"type": None},
+    {"content": [{"type": "text", "text": 7}, 7, None, {"type": "text", "text": "Yes", "citations": 7}]},
+    {"content": [{"type": "text", "text": "Yes", "signature": 7}]},
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=str)
+def test_one_odd_field_hides_nothing_else(odd: dict[str, Any]) -> None:
+    body = json.dumps(json.loads(message({"type": "text", "text": "Yes"})) | odd).encode()
+    assert choice(body)["message"]["content"] == "Yes"
+    assert choice(body)["finish_reason"] == "stop"
+    made = json.loads(ADAPTER.decode(body, ASKED).body)
+    assert (made["id"] in {"msg_1", "chatcmpl-1700000000"}, made["model"] in {"claude", "m"}) == (True, True)
+    assert text_of(read_whole_reply(ADAPTER, body, ASKED)[0]) == "Yes"
+
+
+def test_a_surrogate_without_its_partner_is_replaced() -> None:
+    body = rb'{"type":"message","content":[{"type":"text","text":"a\ud83d b\ude00 \ud83d\ude00 \\ud83d"}]}'
+    assert choice(body)["message"]["content"] == "a\ufffd b\ufffd \U0001f600 \\ud83d"
+
+
+def test_a_call_without_a_name_is_a_bad_reply_and_one_without_an_id_gets_one() -> None:
+    call = {"type": "tool_use", "id": "t", "name": "f", "input": None}
+    with pytest.raises(BadReply):
+        ADAPTER.decode(message(call | {"name": None}), ASKED)
+    (made,) = choice(message(call | {"id": ""}))["message"]["tool_calls"]
+    assert made["id"] == "call_0"
+    assert made["function"] == {"name": "f", "arguments": "{}"}
+
+
+@pytest.mark.parametrize("one", WHOLE, ids=lambda one: one.name)
+@pytest.mark.parametrize("asked", [ASKED, LEGACY], ids=["chat", "legacy"])
+def test_a_stream_in_reply_to_a_unary_request_says_the_same(one: Recording, asked: Any) -> None:
+    assert one.response is not None
+    wanted = ADAPTER.decode(one.response, asked)
+    for body in (one.stream, b"\n: ping\n\n" + one.stream, one.stream + b"data: [DONE]\n\n"):
+        given = ADAPTER.decode(body, asked)
+        assert parsed(given.body) == parsed(wanted.body)
+        assert given.usage == wanted.usage
+
+
+def test_a_truncated_stream_in_reply_to_a_unary_request_is_a_bad_reply() -> None:
+    stream = recording("text").stream
+    with pytest.raises(BadReply):
+        ADAPTER.decode(stream[: stream.index(b"event: message_delta")], ASKED)
+    refusal = ADAPTER.decode(recording("broken_off").stream, ASKED).refusal
+    assert refusal is not None
+    assert refusal.message == "Overloaded"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -48,7 +49,7 @@ def test_tools_keep_their_schema_and_strictness() -> None:
             "name": "weather",
             "description": "Tells.",
             "strict": True,
-            "input_schema": {"type": "object"} | schema,
+            "input_schema": {"type": "object", "additionalProperties": False} | schema,
         },
         {"name": "weather", "input_schema": {"type": "object", "properties": {}}},
     ]
@@ -197,3 +198,35 @@ def test_a_prompt_becomes_one_user_turn() -> None:
         "messages": [{"role": "user", "content": [{"type": "text", "text": "Once upon a time"}]}],
         "stop_sequences": ["END"],
     }
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "jane@example.com",
+        "Jane <jane@example.com>",
+        "+49 170 1234567",
+        "(555) 123-4567",
+        "tel:+15551234567",
+        "x" * 300,
+    ],
+)
+@pytest.mark.parametrize("name", ["user", "safety_identifier"])
+def test_a_user_id_that_anthropic_rejects_is_sent_as_its_hash_and_named(name: str, given: str) -> None:
+    body = sent(**{name: given})
+    assert body["metadata"] == {"user_id": hashlib.sha256(given.encode()).hexdigest()}
+    assert encoded(**{name: given}).ignored_fields == (name,)
+
+
+@pytest.mark.parametrize("given", ["user-1", "d9428888-122b-11e1-b85c-61cd3cbb3210", "u" * 256, "42"])
+def test_an_opaque_user_id_is_unchanged(given: str) -> None:
+    assert sent(user=given)["metadata"] == {"user_id": given}
+    assert encoded(user=given).ignored_fields == ()
+
+
+@pytest.mark.parametrize(
+    "name", ["prompt_cache_options", "prompt_cache_key", "prompt_cache_retention", "verbosity", "prediction"]
+)
+def test_hints_of_openais_are_ignored(name: str) -> None:
+    fields: dict[str, Any] = {name: {"mode": "explicit"}}
+    assert encoded(**fields).ignored_fields == (name,)

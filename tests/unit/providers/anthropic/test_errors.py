@@ -18,10 +18,10 @@ from tests.fakes.anthropic_wire import FOLDER
         ("400_invalid_request", "invalid_request_error", None, None),
         ("400_prompt_too_long", "invalid_request_error", "context_length_exceeded", "context_length"),
         ("400_content_filter", "invalid_request_error", "content_policy_violation", "content_policy"),
-        ("401_authentication", "authentication_error", "invalid_api_key", None),
-        ("402_billing", "insufficient_quota", "insufficient_quota", None),
+        ("401_authentication", "authentication_error", "invalid_api_key", "own_secret"),
+        ("402_billing", "insufficient_quota", "insufficient_quota", "account"),
         ("403_permission", "permission_error", "permission_denied", None),
-        ("404_not_found", "invalid_request_error", "model_not_found", None),
+        ("404_not_found", "invalid_request_error", "model_not_found", "unserved"),
         ("429_rate_limit", "rate_limit_error", "rate_limit_exceeded", None),
         ("500_api", "server_error", "api_error", None),
         ("504_timeout", "server_error", "timeout", None),
@@ -52,6 +52,16 @@ def test_anthropics_error_codes_and_unknown_types_are_kept() -> None:
         ("Output blocked by content filtering policy", "content_policy"),
         ("This request violates our Usage Policy", "content_policy"),
         ("max_tokens: must be positive", None),
+        (
+            "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing.",
+            "account",
+        ),
+        (
+            "You have reached your specified API usage limits. You will regain access on 2026-12-01.",
+            "account",
+        ),
+        ("This organization has been disabled.", "account"),
+        ("messages.0.role: Input should be 'user', not 'Your credit balance is too low'", None),
     ],
 )
 def test_the_cause_is_read_from_the_message(message: str, about: str | None) -> None:
@@ -73,3 +83,10 @@ def test_an_error_without_type_and_message_is_empty() -> None:
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error": 5}', b"\xff\xfe"])
 def test_unreadable_error_bodies_are_empty(body: bytes) -> None:
     assert error_body_from(body) == UpstreamErrorBody()
+
+
+@pytest.mark.parametrize("message", ["File not found: file_011CNha8iCJcU1wXNR6q4V8w", "Not found"])
+def test_not_found_is_about_a_model_only_when_it_says_so(message: str) -> None:
+    error = {"type": "not_found_error", "message": message}
+    told = error_body_from(json.dumps({"error": error}).encode())
+    assert (told.code, told.about) == ("not_found", None)

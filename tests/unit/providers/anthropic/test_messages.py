@@ -181,3 +181,84 @@ def test_a_tool_loop_begun_without_thinking_is_found(
     turns: list[dict[str, Any]], *, is_without: bool
 ) -> None:
     assert called_without_thinking(turns) is is_without
+
+
+EPHEMERAL: dict[str, Any] = {"type": "ephemeral", "ttl": "1h"}
+CALLS = [
+    {"id": f"c{at}", "type": "function", "function": {"name": "f", "arguments": "{}"}} for at in range(2)
+]
+
+
+def marked(found: list[dict[str, Any]]) -> list[Any]:
+    return [block.get("cache_control") for block in found]
+
+
+@pytest.mark.parametrize("role", ["user", "assistant", "system", "developer"])
+@pytest.mark.parametrize(
+    ("content", "marks"),
+    [
+        ("text", [EPHEMERAL]),
+        ([{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], [None, EPHEMERAL]),
+        ([{"type": "text", "text": "a"}, {"type": "text", "text": " "}], [EPHEMERAL]),
+    ],
+)
+def test_cache_control_on_a_message_is_on_its_last_block(role: str, content: Any, marks: list[Any]) -> None:
+    message = {"role": role, "content": content, "cache_control": EPHEMERAL}
+    body = sent(messages=[message, USER] if role in {"system", "developer"} else [USER, message])
+    found = body["system"] if "system" in body else body["messages"][-1]["content"]
+    assert marked(found[-len(marks) :]) == marks
+    assert encoded(messages=[USER, message, USER]).ignored_fields == ()
+
+
+def test_cache_control_on_a_tool_message_is_on_its_result() -> None:
+    messages = [
+        USER,
+        {"role": "assistant", "tool_calls": CALLS},
+        {"role": "tool", "tool_call_id": "c0", "content": "r0"},
+        {"role": "tool", "tool_call_id": "c1", "content": "r1", "cache_control": EPHEMERAL},
+    ]
+    found = sent(messages=messages)["messages"][-1]["content"]
+    assert [block["type"] for block in found] == ["tool_result"] * 2
+    assert marked(found) == [None, EPHEMERAL]
+    empty = [*messages[:2], {"role": "tool", "tool_call_id": "c0", "content": "", "cache_control": EPHEMERAL}]
+    assert marked(sent(messages=empty)["messages"][-1]["content"]) == [EPHEMERAL]
+
+
+@pytest.mark.parametrize("at", [0, 1])
+def test_cache_control_on_a_tool_call_is_on_its_messages_last_block(at: int) -> None:
+    calls = [call | ({"cache_control": EPHEMERAL} if index == at else {}) for index, call in enumerate(CALLS)]
+    found = blocks(role="assistant", content="Let me look.", tool_calls=calls)
+    assert [block["type"] for block in found] == ["text", "tool_use", "tool_use"]
+    assert marked(found) == [None, None, EPHEMERAL]
+
+
+def test_cache_control_of_a_part_wins_and_thinking_has_none() -> None:
+    part = {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}
+    assert marked(blocks(role="user", content=[part], cache_control=EPHEMERAL)) == [{"type": "ephemeral"}]
+    detail = {"type": "reasoning.text", "text": "Hm", "signature": "s", "format": "anthropic-claude-v1"}
+    message = {"role": "assistant", "content": "a", "reasoning_details": [detail], "cache_control": EPHEMERAL}
+    assert marked(blocks(**message)) == [None, EPHEMERAL]
+    last = message | {"reasoning_details": [detail | {"after_text": 1}]}
+    assert marked(blocks(**last)) == [EPHEMERAL, None]
+    alone = {"role": "assistant", "reasoning_details": [detail], "cache_control": EPHEMERAL}
+    assert encoded(messages=[USER, alone, USER]).ignored_fields == ("messages[1].cache_control",)
+
+
+def test_cache_control_of_a_blank_text_is_on_the_last_block() -> None:
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "", "cache_control": EPHEMERAL}]
+    assert marked(blocks(role="user", content=parts)) == [EPHEMERAL]
+
+
+@pytest.mark.parametrize("role", ["user", "assistant", "system"])
+def test_results_follow_their_calls_whatever_is_between(role: str) -> None:
+    between = {"role": role, "content": "Wait."}
+    results = [{"role": "tool", "tool_call_id": f"c{at}", "content": f"r{at}"} for at in range(2)]
+    calls = {"role": "assistant", "tool_calls": CALLS}
+    for messages in ([between, *results], [results[0], between, results[1]], [*results, between]):
+        turns = sent(messages=[USER, calls, *messages, USER])["messages"]
+        assert [turn["role"] for turn in turns[:3]] == ["user", "assistant", "user"]
+        found = [block["tool_use_id"] for block in turns[2]["content"] if block["type"] == "tool_result"]
+        assert found == ["c0", "c1"]
+        assert turns[2]["content"][0]["type"] == "tool_result"
+        told = [block for turn in turns for block in turn["content"] if block["type"] == "tool_result"]
+        assert len(told) == 2

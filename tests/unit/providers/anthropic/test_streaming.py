@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from llm_gateway.core.ledger.usage import StatedUsage, Usage
 from llm_gateway.providers.anthropic.streaming import AnthropicStream
 from llm_gateway.providers.base import UpstreamErrorBody
 from llm_gateway.wire.errors import BadReply
@@ -22,11 +23,12 @@ def test_content_is_seen_with_the_first_text() -> None:
     stream = reader()
     opening = stream.feed(START + TEXT + event("ping"))
     assert chunks(opening)[0]["choices"][0]["delta"] == {"role": "assistant"}
-    assert opening.endswith(b": ping\n\n")
+    assert b"ping" not in opening
+    assert opening.count(b"\n\n") == 1
     assert (stream.content_seen, stream.done) == (False, False)
     assert chunks(stream.feed(HELLO))[0]["choices"][0]["delta"] == {"content": "Hello"}
     assert stream.content_seen
-    assert (stream.finished, stream.done, stream.usage) == (False, False, None)
+    assert (stream.finished, stream.done, stream.usage) == (False, False, StatedUsage(3))
     ending = chunks(stream.feed(STOP + DELTA))
     assert ending[0]["choices"][0]["finish_reason"] == "stop"
     assert ending[1]["choices"] == []
@@ -85,7 +87,7 @@ def test_unknown_events_blocks_and_deltas_are_skipped() -> None:
     assert not stream.content_seen
 
 
-@pytest.mark.parametrize("data", [b"data: nonsense\n\n", b'data: {"type": "message_delta", "delta": 7}\n\n'])
+@pytest.mark.parametrize("data", [b"data: nonsense\n\n", b"data: 7\n\n", b"data: [\n\n"])
 def test_unreadable_events_are_a_bad_reply(data: bytes) -> None:
     with pytest.raises(BadReply):
         reader().feed(data)
@@ -172,10 +174,185 @@ def test_a_legacy_stream_has_only_text() -> None:
     assert stream.usage is not None
 
 
-def test_the_sample_is_dropped_when_the_usage_is_known() -> None:
+def test_the_sample_stays_when_the_usage_is_known() -> None:
     stream = reader()
     out = stream.feed(START + TEXT + HELLO)
     assert stream.sample().total_bytes == len(out)
     assert b"".join(stream.sample().blocks) == out
-    stream.feed(STOP + DELTA)
-    assert stream.sample().blocks == ()
+    out += stream.feed(STOP + DELTA)
+    # The counts may turn out to be zero beside words.
+    assert b"".join(stream.sample().blocks) == out
+
+
+@pytest.mark.parametrize("reason", [None, "", " ", "null", "NULL", "None", "unspecified", 7, []])
+def test_a_stop_reason_that_says_nothing_is_not_the_end(reason: Any) -> None:
+    stream = reader()
+    stream.feed(START + TEXT + HELLO + STOP + event("message_delta", delta={"stop_reason": reason}) + END)
+    assert stream.end() == b""
+    assert (stream.content_seen, stream.finished, stream.done, stream.refusal) == (True, False, False, None)
+
+
+def test_a_stop_reason_that_says_nothing_is_no_content() -> None:
+    stream = reader()
+    stream.feed(START + event("message_delta", delta={"stop_reason": ""}))
+    assert not stream.content_seen
+
+
+@pytest.mark.parametrize("reason", ["error", "Error", "abort", "cancelled", "failed"])
+def test_an_error_as_stop_reason_is_a_failure(reason: str) -> None:
+    stream = reader()
+    out = chunks(
+        stream.feed(START + TEXT + HELLO + event("message_delta", delta={"stop_reason": reason}) + END)
+    )
+    assert out[-1]["choices"][0]["finish_reason"] is None
+    assert stream.refusal is not None
+    assert not stream.finished
+
+
+@pytest.mark.parametrize(
+    "noise",
+    [
+        b"data:\n\n", b"data: \n\n", b"data:   \r\n\r\n", b": keep-alive\n\n", b"event: ping\n\n", b"data: {}\n\n",
+        b"data: [DONE]\n\n", b'data: {"type": null}\n\n', b'data: {"error": false}\n\n', b'data: {"error": null}\n\n',
+        b"id: 7\n\n", b"data: [PING]\n\n", b"data: keep-alive\n\n", event("ping"), event("ping", error={}),
+    ],
+)  # fmt: skip
+def test_noise_ends_no_good_answer(noise: bytes) -> None:
+    stream = reader()
+    for sent in (START, TEXT, HELLO, STOP, DELTA, END):
+        stream.feed(noise)
+        stream.feed(sent)
+        stream.feed(noise)
+    assert (stream.finished, stream.done, stream.refusal) == (True, True, None)
+
+
+def test_openais_end_marker_ends_only_a_complete_message() -> None:
+    done = b"data: [DONE]\n\n"
+    states = []
+    stream = reader()
+    for sent in (START + TEXT + HELLO, STOP + DELTA):
+        stream.feed(sent + done)
+        states.append(stream.done)
+    assert states == [False, True]
+    alone = reader()
+    assert alone.feed(b"data: [DONE]\n\n") + alone.end() == b""
+    assert (alone.content_seen, alone.done) == (False, False)
+
+
+@pytest.mark.parametrize(
+    ("kind", "odd"),
+    [
+        ("message_start", {"message": {"id": None, "model": "claude", "usage": []}}),
+        (
+            "content_block_start",
+            {"index": "0", "content_block": {"type": "text", "text": 7, "citations": {}}},
+        ),
+        (
+            "content_block_delta",
+            {"index": None, "usage": [], "delta": {"type": 7, "text": "Hello", "signature": 7}},
+        ),
+        (
+            "message_delta",
+            {"index": [], "usage": [], "delta": {"stop_reason": "end_turn", "stop_details": "text"}},
+        ),
+    ],
+)
+def test_one_odd_field_hides_nothing_else_in_an_event(kind: str, odd: dict[str, Any]) -> None:
+    events = {
+        "message_start": START, "content_block_start": TEXT, "content_block_delta": HELLO, "message_delta": DELTA,
+    }  # fmt: skip
+    stream = reader()
+    out = chunks(stream.feed(b"".join((events | {kind: event(kind, **odd)}).values()) + END))
+    said = [one["choices"][0] for one in out if one["choices"]]
+    assert "".join(one["delta"].get("content") or "" for one in said) == "Hello"
+    assert said[-1]["finish_reason"] == "stop"
+    assert stream.done
+
+
+def test_a_surrogate_without_its_partner_is_replaced_in_a_stream() -> None:
+    (chunk,) = chunks(reader().feed(HELLO.replace(b"Hello", rb"a\ud83d")))
+    assert chunk["choices"][0]["delta"]["content"] == "a\ufffd"
+
+
+@pytest.mark.parametrize("name", ["text", "tool_use", "thinking"])
+@pytest.mark.parametrize("tail", [b"", b"\n", b"\n\n"])
+def test_a_message_in_place_of_a_stream_is_read_whatever_its_content_type(name: str, tail: bytes) -> None:
+    response = recording(name).response
+    assert response is not None
+    wanted = reader()
+    events = wanted.whole(response)
+    fed = reader()
+    assert fed.feed(response + tail) + fed.end() == events
+    assert (fed.content_seen, fed.finished, fed.done, fed.usage) == (True, True, True, wanted.usage)
+
+
+@pytest.mark.parametrize("name", ["text", "tool_use", "thinking"])
+def test_a_stream_labelled_as_json_is_read_as_a_stream(name: str) -> None:
+    sent = recording(name).stream
+    wanted = reader()
+    events = wanted.feed(sent)
+    labelled = reader()
+    assert labelled.whole(sent) == events
+    assert (labelled.content_seen, labelled.finished, labelled.done) == (True, True, True)
+    with pytest.raises(BadReply):
+        reader().whole(sent[: sent.index(b"event: message_delta")])
+    failed = reader()
+    failed.whole(recording("broken_off").stream)
+    assert (failed.refusal is not None, failed.done) == (True, False)
+
+
+LONG_START = event(
+    "message_start",
+    message={
+        "id": "msg_1",
+        "model": "claude",
+        "usage": {"input_tokens": 25, "cache_read_input_tokens": 100_000, "output_tokens": 1},
+    },
+)
+STATED = StatedUsage(100_025, None, None, 100_000)
+
+
+def ending(**usage: Any) -> bytes:
+    return event("message_delta", delta={"stop_reason": "end_turn"}, usage=usage)
+
+
+@pytest.mark.parametrize(
+    ("rest", "expected"),
+    [
+        # The stream is cut, or the client leaves: the prompt is known, the output is to be counted.
+        (b"", STATED),
+        (TEXT + HELLO, STATED),
+        (TEXT + HELLO + event("error", error={"type": "overloaded_error", "message": "no"}), STATED),
+        (TEXT + HELLO + STOP + event("message_delta", delta={"stop_reason": "end_turn"}), STATED),
+        (TEXT + HELLO + STOP + ending(output_tokens=7), Usage(100_025, 7, 100_032, 100_000)),
+        (TEXT + HELLO + STOP + ending(output_tokens=7.0), Usage(100_025, 7, 100_032, 100_000)),
+        # Zeros and nonsense do not replace what was stated.
+        (
+            TEXT + HELLO + STOP + ending(input_tokens=0, cache_read_input_tokens=0, output_tokens=7),
+            Usage(100_025, 7, 100_032, 100_000),
+        ),
+        (TEXT + HELLO + STOP + ending(output_tokens=0), StatedUsage(100_025, 0, None, 100_000)),
+        (TEXT + HELLO + STOP + ending(output_tokens=[]), STATED),
+        (
+            TEXT + HELLO + STOP + ending(output_tokens=7) + ending(output_tokens=0),
+            Usage(100_025, 7, 100_032, 100_000),
+        ),
+        # Words after the count make it out of date.
+        (ending(output_tokens=7) + TEXT + HELLO, STATED),
+    ],
+)
+def test_what_a_stream_states_is_kept_and_only_the_rest_is_open(
+    rest: bytes, expected: Usage | StatedUsage
+) -> None:
+    stream = reader()
+    stream.feed(LONG_START + rest)
+    assert stream.usage == expected
+
+
+@pytest.mark.parametrize("odd", [[], "none", 5, None])
+def test_an_odd_usage_does_not_break_a_stream(odd: Any) -> None:
+    stream = reader()
+    start = event("message_start", message={"id": "msg_1", "model": "claude", "usage": odd})
+    stream.feed(start + TEXT + HELLO + STOP)
+    stream.feed(event("message_delta", delta={"stop_reason": "end_turn"}, usage=odd) + END)
+    assert (stream.refusal, stream.done, stream.usage) == (None, True, None)

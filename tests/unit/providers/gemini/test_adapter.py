@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from llm_gateway.core.config.deployments import EnabledProvider
 from llm_gateway.core.config.providers import ClientCredentials, Provider
-from llm_gateway.core.config.snapshot import EnabledProvider
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.secret import Secret
 from llm_gateway.providers.base import UpstreamRequest

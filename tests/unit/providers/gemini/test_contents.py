@@ -125,8 +125,7 @@ def test_thought_signatures_return_to_the_part_they_came_with() -> None:
     silent = {"role": "assistant", "content": "", "extra_content": {"google": {"thought_signature": "eA=="}}}
     messages = [*user({"type": "text", "text": "?"}), said, silent]
     assert [content["parts"] for content in encode_body(messages=messages)["contents"][1:]] == [
-        [{"text": "Hi", "thoughtSignature": "c2ln"}],
-        [{"text": "", "thoughtSignature": "eA=="}],
+        [{"text": "Hi", "thoughtSignature": "c2ln"}, {"text": "", "thoughtSignature": "eA=="}]
     ]
 
 
@@ -191,10 +190,38 @@ def test_a_result_that_is_an_object_or_a_list_stays_json(text: str, output: Any)
     assert result["functionResponse"]["response"] == {"output": output}
 
 
-def test_a_user_message_separates_the_results_of_two_turns() -> None:
+WAIT = {"role": "user", "content": "Wait."}
+SYSTEM = {"role": "system", "content": "Be brief."}
+
+
+@pytest.mark.parametrize("between", [WAIT, SYSTEM, {"role": "assistant", "content": "One moment."}])
+def test_results_follow_their_calls_in_one_content_whatever_is_between(between: dict[str, Any]) -> None:
     first, second = RESULTS
-    parts = parts_of(CALLED, first, {"role": "user", "content": "Wait."}, second)
-    assert [len(content) for content in parts] == [2, 1, 1, 1]
+    for messages in ((between, first, second), (first, between, second), (first, second, between)):
+        contents = encode_body(messages=[{"role": "user", "content": "?"}, CALLED, *messages])["contents"]
+        at = next(i for i, one in enumerate(contents) if any("functionCall" in part for part in one["parts"]))
+        assert [list(part) for part in contents[at + 1]["parts"]] == [["functionResponse"]] * 2
+        assert contents[at + 1]["role"] == "user"
+        said = [part["text"] for one in contents for part in one["parts"] if "text" in part]
+        assert said == ["?"] if between is SYSTEM else ["?", between["content"]]
+
+
+def test_a_call_turn_after_an_assistants_text_is_one_content_with_it() -> None:
+    said = {"role": "assistant", "content": "Let me look."}
+    contents = encode_body(messages=[WAIT, said, said, CALLED, *RESULTS])["contents"]
+    assert [content["role"] for content in contents] == ["user", "model", "user"]
+    assert [next(iter(part)) for part in contents[1]["parts"]] == ["text", "text", *["functionCall"] * 2]
+    again = encode_body(messages=[WAIT, CALLED, *RESULTS, said, CALLED, *RESULTS])["contents"]
+    assert [content["role"] for content in again] == ["user", "model", "user", "model", "user"]
+
+
+def test_calls_without_results_leave_no_empty_content() -> None:
+    assert [content["role"] for content in encode_body(messages=[WAIT, CALLED])["contents"]] == [
+        "user",
+        "model",
+    ]
+    contents = encode_body(messages=[WAIT, {"role": "assistant", "content": ""}, WAIT])["contents"]
+    assert [content["role"] for content in contents] == ["user", "user"]
 
 
 def test_names_and_reasoning_details_are_reported_as_ignored() -> None:
@@ -204,3 +231,23 @@ def test_names_and_reasoning_details_are_reported_as_ignored() -> None:
     ]
     _, ignored_fields = write_body(request(messages=messages), "gemini-2.5-flash")
     assert ignored_fields == ("messages[0].name", "messages[1].reasoning_details")
+
+
+def test_cache_control_on_messages_and_calls_is_reported() -> None:
+    control = {"type": "ephemeral"}
+    call = {
+        "id": "c",
+        "type": "function",
+        "function": {"name": "f", "arguments": "{}"},
+        "cache_control": control,
+    }
+    asked = request(
+        messages=[
+            {"role": "user", "content": "q", "cache_control": control},
+            {"role": "assistant", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "c", "content": "r", "cache_control": control},
+        ]
+    )
+    assert write_body(asked, "gemini-2.5-flash")[1] == (
+        "messages[0].cache_control", "messages[1].tool_calls[0].cache_control", "messages[2].cache_control",
+    )  # fmt: skip

@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.providers.gemini.decoding import CandidateReader, logprobs, usage_from_wire
+from llm_gateway.core.ledger.usage import StatedUsage, Usage
+from llm_gateway.providers.gemini.decoding import CandidateReader, logprobs
+from llm_gateway.providers.gemini.names import FunctionNames
 from llm_gateway.providers.gemini.whole import complete
 from llm_gateway.wire.gemini.contents import (
     WireCandidate,
@@ -21,11 +23,14 @@ from llm_gateway.wire.gemini.contents import (
     WireUsage,
     read_reply,
 )
+from llm_gateway.wire.gemini.usage import usage_from_wire
 from tests.fakes.gemini_wire import (
     complete_recording,
     request,
     unary,
 )
+
+NAMES = FunctionNames(request())
 
 
 def message(name: str) -> dict[str, Any]:
@@ -136,7 +141,7 @@ def test_log_probabilities_of_each_token() -> None:
 
 
 def read(*candidates: WireCandidate) -> CandidateReader:
-    reader = CandidateReader("id", 0)
+    reader = CandidateReader("id", 0, NAMES)
     for candidate in candidates:
         reader.take(candidate)
     return reader
@@ -164,7 +169,7 @@ def test_a_refusal_has_googles_message_if_there_is_one() -> None:
 
 
 def test_a_blocked_prompt_has_googles_message_if_there_is_one() -> None:
-    reader = CandidateReader("id", 0)
+    reader = CandidateReader("id", 0, NAMES)
     reader.block(WirePromptFeedback(block_reason="OTHER", block_reason_message="Not this."))
     assert (reader.finish_reason, reader.refusal) == ("content_filter", "Not this.")
 
@@ -178,7 +183,7 @@ def test_media_in_an_answer_is_a_fault() -> None:
 
 def test_a_call_with_null_arguments_has_empty_ones() -> None:
     call = WirePart(function_call=WireFunctionCall(name="f", args=msgspec.Raw(b"null")))
-    delta = CandidateReader("id", 2).take(WireCandidate(content=WireContent(parts=[call])))
+    delta = CandidateReader("id", 2, NAMES).take(WireCandidate(content=WireContent(parts=[call])))
     assert delta.tool_calls is not None
     assert delta.tool_calls[0].function.arguments == "{}"
     assert delta.tool_calls[0].id == "call_id_2_0"
@@ -198,3 +203,29 @@ def test_more_cached_tokens_than_the_prompt_has_are_capped() -> None:
     )
     assert usage is not None
     assert usage.cached_tokens == 5
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ({"candidatesTokenCount": 25}, StatedUsage(None, 25)),
+        ({"promptTokenCount": 9}, StatedUsage(9)),
+        # Google's JSON leaves out zeros.
+        ({"promptTokenCount": 9, "totalTokenCount": 9}, StatedUsage(9, 0, 9)),
+        ({"promptTokenCount": -1, "candidatesTokenCount": 4}, StatedUsage(None, 4)),
+        ({"promptTokenCount": 2**50, "candidatesTokenCount": 4}, StatedUsage(None, 4)),
+        ({"promptTokenCount": "5", "candidatesTokenCount": 4.0}, Usage(5, 4, 9)),
+        ({"promptTokenCount": 5, "candidatesTokenCount": 4, "cachedContentTokenCount": []}, Usage(5, 4, 9)),
+        # Thoughts are no answer, unless the total says so.
+        ({"promptTokenCount": 5, "thoughtsTokenCount": 3}, StatedUsage(5, None, None, 0, 3)),
+        (
+            {"promptTokenCount": 5, "thoughtsTokenCount": 3, "totalTokenCount": 8},
+            Usage(5, 3, 8, reasoning_tokens=3),
+        ),
+        ([], None),
+        ("none", None),
+    ],
+)
+def test_each_count_is_judged_by_itself(counts: Any, expected: Usage | StatedUsage | None) -> None:
+    reply = json.loads(unary("text")) | {"usageMetadata": counts}
+    assert complete(read_reply(json.dumps(reply).encode()), request()).usage == expected

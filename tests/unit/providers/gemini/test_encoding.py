@@ -123,7 +123,7 @@ def test_an_invalid_field_is_named(fields: dict[str, Any], param: str) -> None:
     assert encoding_error(**fields).param == param
 
 
-@pytest.mark.parametrize("value", [b"1e400", b"[" * 3000 + b"]" * 3000])
+@pytest.mark.parametrize("value", [b"1e", b"[" * 3000 + b"]" * 3000])
 def test_an_unreadable_schema_is_rejected(value: bytes) -> None:
     given = request(tools=[WEATHER])
     given.fields["tools"] = msgspec.Raw(

@@ -86,3 +86,30 @@ def test_only_the_first_of_several_errors_is_read() -> None:
 def test_each_status_has_a_type_and_a_code(status: str | None, kind: str, code: str | None) -> None:
     read = error_body_from(json.dumps({"error": {"message": "x", "status": status}}).encode())
     assert (read.type, read.code) == (kind, code)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "message", "reason", "about"),
+    [
+        (404, "NOT_FOUND", "models/g-0 is not found for API version v1beta", None, "unserved"),
+        (404, "NOT_FOUND", "Publisher Model `projects/p/locations/l/publishers/google/models/g` was not found", None,
+         "unserved"),
+        (404, "NOT_FOUND", "CachedContent not found (or permission denied)", None, None),
+        (400, "FAILED_PRECONDITION", "User location is not supported for the API use.", None, "account"),
+        (400, "FAILED_PRECONDITION", "Gemini API free tier is not available in your country.", None, "account"),
+        (400, "FAILED_PRECONDITION", "Quota is used up. Please enable billing on your project.", None, "account"),
+        (400, "FAILED_PRECONDITION", "The File x is not in an ACTIVE state.", None, None),
+        (403, "PERMISSION_DENIED", "This API method requires billing to be enabled.", "BILLING_DISABLED", "account"),
+        (403, "PERMISSION_DENIED", "Generative Language API has not been used", "SERVICE_DISABLED", "account"),
+        (429, "RESOURCE_EXHAUSTED", "Your prepayment credits are depleted. Please go to AI Studio.", None, "account"),
+        (429, "RESOURCE_EXHAUSTED", "You exceeded your current quota, please check your plan and billing details.",
+         None, None),
+        (401, "UNAUTHENTICATED", "Request had invalid authentication credentials.", None, "own_secret"),
+    ],
+)  # fmt: skip
+def test_a_refusal_is_about_the_account_a_model_or_the_request(
+    code: int, status: str, message: str, reason: str | None, about: str | None
+) -> None:
+    details = [] if reason is None else [{"reason": reason}]
+    error = {"code": code, "status": status, "message": message, "details": details}
+    assert error_body_from(json.dumps({"error": error}).encode()).about == about

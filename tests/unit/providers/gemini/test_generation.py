@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from llm_gateway.providers.gemini.encoding import write_body
 from llm_gateway.providers.gemini.generation import carried, thinks_by_level
-from tests.fakes.gemini_wire import encode_body, encoding_error
+from tests.fakes.gemini_wire import encode_body, encoding_error, request
 
 
 def test_sampling_and_limits() -> None:
@@ -115,3 +116,27 @@ def test_gemini_3_and_later_think_by_level(model: str, by_level: bool) -> None:
 
 def test_only_a_chat_carries_log_probabilities() -> None:
     assert set(carried(is_chat=True)) - set(carried(is_chat=False)) == {"logprobs", "top_logprobs"}
+
+
+@pytest.mark.parametrize("name", ["frequency_penalty", "presence_penalty"])
+def test_a_penalty_of_zero_is_not_sent(name: str) -> None:
+    zeros: list[Any] = [0, 0.0, -0.0, None]
+    for zero in zeros:
+        assert "generationConfig" not in encode_body(**{name: zero})
+    half: dict[str, Any] = {name: 0.5}
+    written = encode_body(**half)["generationConfig"]
+    assert list(written.values()) == [0.5]
+
+
+@pytest.mark.parametrize("model", ["gemini-2.5-flash", "gemini-3-pro"])
+def test_the_highest_effort_is_geminis_highest_and_named(model: str) -> None:
+    written = encode_body(model, reasoning_effort="max")
+    assert written == encode_body(model, reasoning_effort="xhigh")
+    assert write_body(request(reasoning_effort="max"), model)[1] == ("reasoning_effort",)
+
+
+def test_a_seed_of_more_than_32_bits_is_ignored_and_named() -> None:
+    for seed in (2**31, -(2**31) - 1, 2**63):
+        assert "generationConfig" not in encode_body(seed=seed)
+        assert write_body(request(seed=seed), "gemini-2.5-flash")[1] == ("seed",)
+    assert encode_body(seed=2**31 - 1)["generationConfig"] == {"seed": 2**31 - 1}

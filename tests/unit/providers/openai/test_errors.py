@@ -32,7 +32,74 @@ def test_recorded_error_bodies_are_classified(path: Path) -> None:
 
 def test_the_recordings_cover_every_class() -> None:
     seen = {path.values[0].name.split(".")[1] for path in ERRORS}  # type: ignore[union-attr]
-    assert seen == {"context_length", "content_policy", "none"}
+    assert seen == {"context_length", "content_policy", "own_secret", "unserved", "none"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "You exceeded your current quota.", "type": "insufficient_quota", "code": "insufficient_quota"},
+        {"message": "Billing hard limit has been reached", "type": "invalid_request_error", "code": None},
+        {"message": "x", "type": "invalid_request_error", "code": "billing_hard_limit_reached"},
+        {"message": "Your account is not active, please check your billing details on our website.",
+         "type": "billing_not_active", "code": "billing_not_active"},
+        {"message": "Insufficient Balance", "type": "unknown_error", "code": "invalid_request_error"},
+        {"message": "Country, region, or territory not supported", "code": "unsupported_country_region_territory"},
+        {"message": "Credit limit exceeded", "type": "credit_limit"},
+        {"message": "Organization has been restricted.", "code": "organization_restricted"},
+        {"message": "Provider returned error", "metadata": {"raw": "Your credit balance is too low to access"}},
+        {"message": "Insufficient credits", "code": 402},
+        {"message": "Account fireworks/x is suspended, possibly due to reaching the monthly spending limit"},
+    ],
+)  # fmt: skip
+def test_the_operators_bill_is_about_the_account(error: dict[str, Any]) -> None:
+    assert error_body_from({"error": error}).about == "account"
+
+
+def test_xais_bill_and_key_have_texts_and_no_codes() -> None:
+    spent = "Your team 0f1e-77 has either used all available credits or reached its monthly spending limit."
+    code = "The caller does not have permission to execute the specified operation"
+    assert error_body_from({"code": code, "error": spent}).about == "account"
+    wrong = {"code": "Client specified an invalid argument", "error": "Incorrect API key provided: xa***bc."}
+    assert error_body_from(wrong).about == "own_secret"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "The model `gpt-x` does not exist or you do not have access to it.", "code": "model_not_found"},
+        {"message": "The model `m` does not exist.", "type": "NotFoundError", "code": 404},
+        {"message": 'model "m" not found, try pulling it first', "type": "api_error"},
+        {"message": "Model Not Exist", "type": "invalid_request_error"},
+        {"message": "Model does not exist. Please check it carefully.", "code": 20012},
+        {"message": "model not found", "type": "invalid_request_error"},
+        {"message": "Model was not found", "code": 400},
+        {"message": "No such model: m"},
+        {"message": "Invalid model: m", "type": "invalid_model", "code": "1500"},
+        {"message": "a/b is not a valid model ID", "code": 400},
+        {"message": "The model `m` has been decommissioned", "code": "model_decommissioned"},
+        {"message": "This model is only supported in v1/responses and not in v1/chat/completions.", "param": "model"},
+        {"message": "This is not a chat model and thus not supported in the v1/chat/completions endpoint."},
+        {"message": "The operation does not work with the specified model", "code": "OperationNotSupported"},
+        "Unexpected endpoint or method. (POST /v1/responses). Returning 200 anyway",
+    ],
+)  # fmt: skip
+def test_what_a_server_does_not_have_is_unserved(error: Any) -> None:
+    assert error_body_from({"error": error}).about == "unserved"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Invalid value: 'Your credit balance is too low'. Supported values are: 'user'.",
+        "Invalid value: 'the model `m` does not exist'.",
+        "messages[0]: Incorrect API key provided",
+        "Rate limit reached for gpt-4o in organization org-x on tokens per min.",
+        "You exceeded your current quota, please check your plan and billing details.",
+    ],
+)
+def test_a_message_that_quotes_the_client_or_asks_to_wait_is_neither(message: str) -> None:
+    assert error_body_from({"error": {"message": message, "type": "invalid_request_error"}}).about is None
 
 
 def test_validation_errors_become_one_line() -> None:

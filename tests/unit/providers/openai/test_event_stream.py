@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from llm_gateway.core.ledger.usage import StatedUsage, Usage
 from llm_gateway.providers.openai.event_stream import OpenAIReplyStream
 from llm_gateway.wire.errors import BadReply
 
@@ -141,7 +142,8 @@ def test_an_unreadable_event_after_the_first_content_ends_the_stream(
         out.append(stream.feed(data))
         if stream.refusal is not None:
             break
-    assert b"".join(out) == b"".join(sent[:4])
+    # All but the comment.
+    assert b"".join(out) == b"".join([*sent[:2], sent[3]])
     assert stream.refusal is not None
     assert stream.refusal.code == "upstream_bad_reply"
     assert not stream.finished
@@ -183,3 +185,281 @@ def test_a_last_event_without_its_blank_line_is_relayed_and_half_an_event_is_not
     stream = reader()
     stream.feed(event(piece("a")) + b'data: {"choices":[{"ind')
     assert stream.end() == b""
+
+
+NOT_FINISHED = ["", "null", "NULL", " ", "None", "not_finished", False, 0, {}, []]
+
+
+@pytest.mark.parametrize("reason", NOT_FINISHED)
+@pytest.mark.parametrize("style", STYLES)
+def test_a_finish_reason_that_names_none_does_not_finish(reason: Any, style: tuple[str, str]) -> None:
+    stream = reader()
+    role = event({"choices": [{"index": 0, "delta": {"role": "assistant"}, "finish_reason": reason}]}, style)
+    assert stream.feed(role) == role
+    assert (stream.content_seen, stream.finished) == (False, False)
+    said = [event(piece(text, reason), style) for text in "abc"]
+    assert b"".join(map(stream.feed, said)) == b"".join(said)
+    assert (stream.content_seen, stream.finished) == (True, False)
+    stream.feed(event(piece(None, "stop"), style))
+    assert stream.finished
+
+
+@pytest.mark.parametrize("reason", ["", "null"])
+def test_chunks_with_an_empty_finish_reason_are_relayed_without_parsing(reason: str) -> None:
+    stream = reader()
+    stream.feed(event(piece("a", reason)))
+    assert stream._is_quiet(event(piece("b", reason)) + event(piece("c", reason)))
+    assert not stream._is_quiet(event(piece("d", "stop")))
+
+
+@pytest.mark.parametrize(
+    "reason", ["stop", "length", "tool_calls", "content_filter", "function_call", "eos", "STOP", "max_tokens"]
+)
+def test_any_other_finish_reason_finishes(reason: str) -> None:
+    stream = reader()
+    stream.feed(event(piece(None, reason)))
+    assert (stream.content_seen, stream.finished, stream.refusal) == (True, True, None)
+
+
+@pytest.mark.parametrize(
+    "reason", ["error", "ERROR", "network_error", "abort", "failed", "insufficient_system_resource"]
+)
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_finish_reason_that_reports_a_failure_is_a_refusal(reason: str, begun: bool) -> None:
+    stream = reader()
+    said = event(piece("a")) if begun else b""
+    assert stream.feed(said + event(piece(None, reason)) + b"data: [DONE]\n\n") == said
+    assert stream.refusal is not None
+    assert reason in (stream.refusal.message or "")
+    assert not stream.finished
+    assert not stream.done
+
+
+@pytest.mark.parametrize(
+    "failed",
+    [
+        {
+            "error": {"message": "overloaded", "code": 502},
+            "choices": [{"delta": {}, "finish_reason": "error"}],
+        },
+        {"choices": [{"delta": {}, "finish_reason": None, "error": {"message": "overloaded", "code": 502}}]},
+        {"object": "error", "message": "overloaded", "type": "InternalServerError", "code": 502},
+        {"type": "error", "error": {"message": "overloaded", "code": 502}},
+        {"code": 502, "msg": "overloaded"},
+        {"detail": "overloaded"},
+        {"error": "overloaded"},
+    ],
+)
+@pytest.mark.parametrize("begun", [True, False])
+@pytest.mark.parametrize("bare", [True, False])
+def test_an_error_of_any_shape_is_a_refusal(failed: dict[str, Any], begun: bool, bare: bool) -> None:
+    stream = reader()
+    said = event(piece("a")) if begun else b""
+    event_of_error = event(failed).removeprefix(b"data: ") if bare else event(failed)
+    assert stream.feed(said + event_of_error + b"data: [DONE]\n\n") == said
+    assert stream.refusal is not None
+    assert stream.refusal.message == "overloaded"
+    assert not stream.done
+
+
+@pytest.mark.parametrize(
+    "lines", ["event: error\n", "id: 7\nevent: error\n", "event:error\r\n", ": note\nevent: error\n"]
+)
+def test_an_event_named_error_is_a_refusal(lines: str) -> None:
+    stream = reader()
+    stream.feed(event(piece("a")))
+    assert stream.feed(lines.encode() + event({"message": "no", "choices": []})) == b""
+    assert stream.refusal is not None
+    assert stream.refusal.message == "no"
+
+
+@pytest.mark.parametrize("error", [None, False, 0, "", [], {}, "null", {"message": None}, {"code": 0}])
+@pytest.mark.parametrize("style", STYLES)
+def test_an_error_field_that_says_nothing_is_no_error(error: Any, style: tuple[str, str]) -> None:
+    said = [event(piece("a", error=error), style), event(piece("b", "stop", error=error), style)]
+    stream = reader()
+    assert b"".join(map(stream.feed, said)) == b"".join(said)
+    assert (stream.refusal, stream.finished) == (None, True)
+
+
+ODD = {
+    "index": {"index": None},
+    "index as text": {"index": "0"},
+    "index as float": {"index": 0.0},
+    "text": {"text": []},
+    "delta field": {"logprobs": "none"},
+}
+ODD_CHUNKS = {
+    "usage as list": {"usage": []},
+    "usage as text": {"usage": "none"},
+    "usage details": {"usage": {"prompt_tokens": "3", "completion_tokens_details": []}},
+    "odd choices beside": {"id": 5, "created": "now", "object": None},
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD.keys())
+@pytest.mark.parametrize("odd_chunk", [{}, *ODD_CHUNKS.values()], ids=["usual", *ODD_CHUNKS.keys()])
+def test_an_unreadable_field_hides_no_other(odd: dict[str, Any], odd_chunk: dict[str, Any]) -> None:
+    def chunk(text: str, finish: str | None) -> bytes:
+        choice = {"index": 0, "delta": {"content": text}, "finish_reason": finish, **odd}
+        return event({"choices": [choice], **odd_chunk})
+
+    stream = reader()
+    stream.feed(event({"choices": [{"delta": {"role": "assistant", "content": ""}, **odd}], **odd_chunk}))
+    assert not stream.content_seen
+    assert stream.feed(chunk("a", None)) == chunk("a", None)
+    assert (stream.content_seen, stream.finished) == (True, False)
+    assert stream.feed(chunk("", "stop")) == chunk("", "stop")
+    assert stream.finished
+
+
+def test_an_unreadable_index_is_the_place_of_its_choice() -> None:
+    choices: list[Any] = [{"index": None, "delta": {}, "finish_reason": "stop"} for _ in range(2)]
+    stream = reader(choices=2)
+    stream.feed(event({"choices": choices}))
+    assert stream.finished
+
+
+def test_an_unreadable_choice_hides_no_other() -> None:
+    stream = reader()
+    stream.feed(event({"choices": [5, {"index": 0, "delta": 5, "text": "a", "finish_reason": "stop"}]}))
+    assert (stream.content_seen, stream.finished) == (True, True)
+
+
+@pytest.mark.parametrize("odd", ["\\ud83d", "\\udc00 \\ud83d"])
+def test_a_lone_surrogate_does_not_end_a_stream(odd: str) -> None:
+    def chunk(finish: str) -> bytes:
+        return b'data: {"choices":[{"delta":{"content":"%b"},"finish_reason":%b}]}\n\n' % (
+            odd.encode(),
+            finish.encode(),
+        )
+
+    said = [chunk("null"), chunk("null"), chunk('"stop"')]
+    stream = reader()
+    assert b"".join(map(stream.feed, said)) == b"".join(said)
+    assert (stream.finished, stream.refusal) == (True, None)
+
+
+def test_numbers_that_are_not_json_do_not_end_a_stream() -> None:
+    said = [
+        b'data: {"choices":[{"delta":{"content":"a"},"logprobs":[-Infinity, NaN],"finish_reason":"stop"}]}\n\n'
+    ]
+    stream = reader()
+    assert b"".join(map(stream.feed, said)) == b"".join(said)
+    assert stream.finished
+
+
+@pytest.mark.parametrize("heartbeat", [b"data:\n\n", b"data: \n\n", b"event: ping\ndata:\n\n"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_heartbeat_without_data_is_dropped(heartbeat: bytes, end: bytes, together: bool) -> None:
+    beat, *said, done = (
+        one.replace(b"\n", end)
+        for one in [
+            heartbeat,
+            event(piece("a")),
+            event(piece("b")),
+            event(piece(None, "stop")),
+            b"data: [DONE]\n\n",
+        ]
+    )
+    sent = [beat, said[0], beat, said[1], beat, said[2], beat, done]
+    stream = reader()
+    assert b"".join(map(stream.feed, [b"".join(sent)] if together else sent)) == b"".join(said)
+    assert (stream.refusal, stream.done) == (None, True)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"",
+        b": ping\n\n",
+        b"data: {}\n\n",
+        event({"choices": []}),
+        event({"choices": [], "prompt_filter_results": []}),
+        event(
+            {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}]}
+        ),
+        event({"choices": [], "usage": USAGE}),
+    ],
+)
+def test_a_stream_of_its_end_alone_is_no_answer(before: bytes) -> None:
+    stream = reader()
+    stream.feed(before + b"data: [DONE]\n\n")
+    assert stream.refusal is not None
+    assert not stream.done
+
+
+@pytest.mark.parametrize("bare", [True, False])
+def test_a_whole_reply_in_a_stream_becomes_chunks(bare: bool) -> None:
+    choice = {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}
+    sent = event({"object": "chat.completion", "choices": [choice], "usage": USAGE})
+    stream = reader()
+    out = stream.feed((sent.removeprefix(b"data: ") if bare else sent) + b"data: [DONE]\n\n")
+    assert out.count(b"\n\n") == 1
+    assert b'"delta":{"role":"assistant","content":"Hi"}' in out
+    assert (stream.finished, stream.done) == (True, True)
+    assert stream.usage is not None
+
+
+WORDS = event(piece("one two"))
+
+
+def stated(**counts: Any) -> bytes:
+    return event({"choices": [], "usage": counts})
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        # Usage on the first chunk alone, though words follow: only the prompt is not out of date.
+        ([event(piece("", usage=USAGE)), WORDS, WORDS], StatedUsage(1)),
+        ([event(piece("a", usage=USAGE)), WORDS], StatedUsage(1)),
+        # Usage on every chunk includes the chunk's own words.
+        ([event(piece("a", usage=USAGE)), event(piece("b", usage=USAGE))], Usage(1, 2, 3)),
+        # A finish reason is not content.
+        ([WORDS, stated(**USAGE), event(piece(None, "stop"))], Usage(1, 2, 3)),
+        # Zeros at the end do not replace what was stated.
+        ([event(piece("a", usage=USAGE)), stated(prompt_tokens=0, completion_tokens=0)], Usage(1, 2, 3)),
+        ([WORDS, stated(prompt_tokens=0, completion_tokens=0, total_tokens=0)], StatedUsage(0, 0, 0)),
+        ([WORDS, stated(completion_tokens=25)], StatedUsage(None, 25)),
+        ([WORDS, stated(prompt_tokens=1.0, completion_tokens="2", prompt_tokens_details=[])], Usage(1, 2, 3)),
+        ([WORDS, event(piece(None, usage=[]))], None),
+        # Places of their own: Moonshot's and Groq's.
+        (
+            [WORDS, event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop", "usage": USAGE}]})],
+            Usage(1, 2, 3),
+        ),
+        ([WORDS, event(piece(None, "stop", x_groq={"id": "r", "usage": USAGE}))], Usage(1, 2, 3)),
+        ([WORDS, event(piece(None, "stop", x_groq=5)), stated(**USAGE)], Usage(1, 2, 3)),
+    ],
+)
+def test_the_usage_of_a_stream_is_the_last_that_no_words_follow(
+    events: list[bytes], together: bool, expected: Usage | StatedUsage | None
+) -> None:
+    stream = reader()
+    for data in [b"".join(events)] if together else events:
+        stream.feed(data)
+    assert stream.usage == expected
+    assert stream.sample().total_bytes == stream.sample().sampled_bytes > 0
+
+
+def test_an_odd_usage_does_not_hide_the_rest_of_its_chunk() -> None:
+    stream = reader()
+    stream.feed(event(piece("a", usage=[])))
+    assert stream.content_seen
+    stream.feed(event(piece(None, "stop", usage="none")))
+    assert stream.finished
+
+
+@pytest.mark.parametrize("noise", [b"ping", b"[PING]", b"keep-alive", b"[done]", b"DONE"])
+@pytest.mark.parametrize("together", [True, False])
+def test_noise_that_is_not_json_is_dropped(noise: bytes, together: bool) -> None:
+    said = b"data: " + noise + b"\n\n"
+    relayed = [event(piece("a")), event(piece("b")), event(piece(None, "stop"))]
+    sent = [said, relayed[0], said, relayed[1], said, relayed[2], said]
+    stream = reader()
+    out = b"".join(map(stream.feed, [b"".join(sent)] if together else sent)) + stream.end()
+    assert out == b"".join(relayed)
+    assert (stream.finished, stream.refusal) == (True, None)

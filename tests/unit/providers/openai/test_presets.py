@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from llm_gateway.core.ledger.usage import StatedUsage, Usage, UsageDetails
 from llm_gateway.core.secret import Secret
 from llm_gateway.providers.openai.presets import OPENAI, PRESETS
 from llm_gateway.providers.registry import ADAPTERS
@@ -86,3 +88,68 @@ def test_usage_is_read_wherever_a_provider_reports_it(
     assert (usage.prompt_tokens, usage.completion_tokens) == tokens
     assert (usage.cached_tokens, usage.reasoning_tokens) == (cached, reasoning)
     assert reader.finished
+
+
+def priced(kind: str, usage: dict[str, Any], **fields: Any) -> Usage | StatedUsage | None:
+    """Return what a stream of a chat states that ends with `usage`."""
+    reader = ADAPTERS[kind].stream(model_request(stream=True, **fields), event_limit=1 << 20)
+    choice = {"index": 0, "delta": {"content": "a"}, "finish_reason": "stop"}
+    for event in ({"choices": [choice]}, {"choices": [], "usage": usage, "service_tier": "default"}):
+        reader.feed(b"data: " + msgspec.json.encode(event) + b"\n\n")
+    return reader.usage
+
+
+COUNTS = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+
+
+@pytest.mark.parametrize(
+    ("kind", "stated", "nano_usd"),
+    [
+        ("openrouter", {"cost": 0.1000000005}, 100_000_000),
+        ("xai", {"cost_in_usd_ticks": 37_756_000}, 3_775_600),
+        # A field named `cost` is not money wherever it is.
+        ("openrouter", {"cost_in_usd_ticks": 37_756_000}, None),
+        ("xai", {"cost": 0.5}, None),
+        *(
+            (kind, {"cost": 0.5, "cost_in_usd_ticks": 5000}, None)
+            for kind in ("openai", "vllm", "groq", "azure")
+        ),
+    ],
+)
+def test_only_providers_that_are_known_to_state_costs_are_believed(
+    kind: str, stated: dict[str, Any], nano_usd: int | None
+) -> None:
+    details = None if nano_usd is None else UsageDetails(cost_nano_usd=nano_usd)
+    expected = Usage(10, 5, 15, details=details)
+    assert priced(kind, {**COUNTS, **stated}) == expected
+    choice = {"index": 0, "message": {"role": "assistant", "content": "a"}, "finish_reason": "stop"}
+    whole = {"choices": [choice], "usage": {**COUNTS, **stated}, "service_tier": "default"}
+    for text in (msgspec.json.encode(whole), b"data: " + msgspec.json.encode(whole) + b"\n\n"):
+        assert ADAPTERS[kind].decode(text, model_request()).usage == expected
+
+
+def test_a_stream_shows_which_tier_served_a_request_for_another() -> None:
+    assert priced("openai", COUNTS) == Usage(10, 5, 15)
+    details = UsageDetails(served_tier="default")
+    assert priced("openai", COUNTS, service_tier="priority") == Usage(10, 5, 15, details=details)
+
+
+def test_perplexitys_agent_api_states_its_cost_and_searches() -> None:
+    usage = {
+        "input_tokens": 100,
+        "output_tokens": 20,
+        "total_tokens": 120,
+        "input_tokens_details": {"cache_read_input_tokens": 40, "cache_creation_input_tokens": 30},
+        "tool_calls_details": {"search_web": {"invocation": 3}},
+        "cost": {"currency": "USD", "input_cost": 0.0001, "tool_calls_cost": 0.015, "total_cost": 0.0152},
+    }
+    response = {"status": "completed", "output": [{"type": "message"}], "usage": usage}
+    asked = model_request("responses", input="a")
+    searches: dict[str, int | float] = {"web_searches": 3}
+    details = UsageDetails(quantities=searches, cost_nano_usd=15_200_000)
+    expected = Usage(100, 20, 120, 40, 0, "provider", 30, details)
+    perplexity = ADAPTERS["perplexity"]
+    assert perplexity.decode(msgspec.json.encode(response), asked).usage == expected
+    reader = perplexity.stream(asked, event_limit=1 << 20)
+    reader.whole(msgspec.json.encode(response))
+    assert reader.usage == expected

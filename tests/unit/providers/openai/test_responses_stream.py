@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from llm_gateway.core.errors import UpstreamFailed, UpstreamRefused
+from llm_gateway.core.ledger.usage import StatedUsage, Usage
 from llm_gateway.providers.openai import responses_stream
 from llm_gateway.providers.openai.responses import read_response
 from llm_gateway.providers.openai.responses_stream import ResponsesStream
@@ -60,7 +61,8 @@ def test_a_response_is_relayed_unchanged(plan: Script, named: bool, together: bo
     assert usage is not None
     assert (usage.prompt_tokens, usage.completion_tokens, usage.total_tokens) == (9, 4, 13)
     assert (usage.cached_tokens, usage.reasoning_tokens) == (2, 1)
-    assert stream.sample().blocks == ()
+    # The counts might have been zero beside words.
+    assert b"".join(stream.sample().blocks) == out
 
 
 def test_deltas_are_relayed_without_parsing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,7 +95,6 @@ def test_deltas_are_relayed_without_parsing(monkeypatch: pytest.MonkeyPatch) -> 
         event("response.reasoning_summary_part.added", part={"type": "summary_text", "text": ""}),
         event("response.output_text.delta", delta=""),
         event("keepalive"),
-        b": ping\n\n",
     ],
 )
 def test_events_without_content_do_not_commit(empty: bytes) -> None:
@@ -114,7 +115,7 @@ def test_events_without_content_do_not_commit(empty: bytes) -> None:
         event("response.output_item.added", item={"type": "message", "content": [{"text": "x"}]}),
         event("response.content_part.added", part={"type": "output_text", "text": "x"}),
         event("response.something_new", what=1),
-        event("response.incomplete", response={"status": "incomplete"}),
+        event("response.incomplete", response={"status": "incomplete", "output": []}),
     ],
 )
 def test_events_with_content_of_any_kind_commit(full: bytes) -> None:
@@ -183,41 +184,139 @@ def test_text_that_looks_like_a_failure_is_text() -> None:
     assert (stream.refusal, stream.done) == (None, False)
 
 
-def test_the_error_event_continues_the_numbering() -> None:
+def ended(stream: ResponsesStream, error: UpstreamFailed | UpstreamRefused) -> tuple[Any, Any]:
+    """Return the data of the two events that end a failed stream."""
+    events = RESPONSE.stream_error(error, stream.tail).decode().split("\n\n")
+    assert events.pop() == ""
+    for one, name in zip(events, ["response.failed", "error"], strict=True):
+        assert one.startswith(f"event: {name}\ndata: {{")
+    failed, last = (json.loads(one.partition("data: ")[2]) for one in events)
+    assert (failed["type"], last["type"]) == ("response.failed", "error")
+    return failed, last
+
+
+def test_the_last_events_continue_the_numbering_and_have_the_response() -> None:
     stream = reader()
+    stream.feed(event("response.created", response={"id": "resp_1", "model": "m", "status": "in_progress"}))
     stream.feed(piece("a", 7))
     stream.feed(piece('"sequence_number":99', 8))
-    ended = RESPONSE.stream_error(UpstreamFailed("It broke.", code="upstream_cut"), stream.tail).decode()
-    assert ended.startswith("event: error\ndata: {")
-    assert ended.endswith("}\n\n")
-    data = json.loads(ended.partition("data: ")[2])
+    failed, last = ended(stream, UpstreamFailed("It broke.", code="upstream_cut"))
     said = {"message": "It broke.", "code": "upstream_cut", "param": None}
-    assert data == {
-        **said,
-        "type": "error",
+    error = {**said, "type": "upstream_error"}
+    assert last == {**said, "type": "error", "sequence_number": 10, "error": error}
+    assert failed == {
+        "type": "response.failed",
         "sequence_number": 9,
-        "error": {**said, "type": "upstream_error"},
+        "response": {"id": "resp_1", "model": "m", "status": "failed", "error": error},
     }
 
 
 def test_a_failed_response_keeps_all_but_the_providers_message() -> None:
-    failed = {
+    response_ = {
         "id": "resp_1",
         "status": "failed",
         "error": {"code": "server_error", "message": "sk-secret at host", "trace": "sk-secret"},
         "usage": {"input_tokens": 1, "output_tokens": 2, "total_tokens": 3},
     }
     stream = reader()
-    stream.feed(piece("a") + event("response.failed", response=failed, sequence_number=5))
+    stream.feed(piece("a") + event("response.failed", response=response_, sequence_number=5))
     assert stream.usage is not None
     error = UpstreamRefused("[secret] at [provider]", status=200, type="server_error", code="server_error")
-    ended = RESPONSE.stream_error(error, stream.tail)
-    assert ended.startswith(b"event: response.failed\n")
-    assert b"sk-secret" not in ended
-    data = json.loads(ended.partition(b"data: ")[2])
-    assert (data["type"], data["sequence_number"]) == ("response.failed", 5)
-    assert data["response"]["id"] == "resp_1"
-    assert data["response"]["error"]["message"] == "[secret] at [provider]"
+    failed, last = ended(stream, error)
+    assert "sk-secret" not in str((failed, last))
+    assert (failed["sequence_number"], last["sequence_number"]) == (5, 6)
+    assert failed["response"]["id"] == "resp_1"
+    assert failed["response"]["error"]["message"] == last["message"] == "[secret] at [provider]"
+
+
+@pytest.mark.parametrize("heartbeat", [b"data:\n\n", b"event: keepalive\ndata: \n\n"])
+def test_a_heartbeat_without_data_is_dropped(heartbeat: bytes) -> None:
+    sent = sent_events(Script())
+    stream = reader()
+    assert b"".join(stream.feed(heartbeat + one) for one in sent) == b"".join(sent)
+    assert stream.done
+
+
+ODD: list[dict[str, Any]] = [
+    {"item": 5},
+    {"part": []},
+    {"response": 5},
+    {"item": {"type": 5, "content": "x"}},
+]
+
+
+@pytest.mark.parametrize("odd", [*ODD, {"usage": []}, {"error": False}, {"error": None}])
+def test_an_unreadable_field_hides_no_other(odd: dict[str, Any]) -> None:
+    stream = reader()
+    full = event("response.output_text.delta", delta="x", **odd)
+    assert stream.feed(full) == full
+    assert (stream.content_seen, stream.refusal) == (True, None)
+
+
+@pytest.mark.parametrize("odd", ["\ud83d", float("nan")])
+def test_what_strict_json_forbids_does_not_end_a_stream(odd: Any) -> None:
+    sent = [event(one.pop("type"), odd=odd, **one) for one in response_events(1, Script(), REQUEST, "fake")]
+    stream = reader()
+    assert b"".join(map(stream.feed, sent)) == b"".join(sent)
+    assert (stream.done, stream.refusal) == (True, None)
+    assert stream.usage is not None
+
+
+def test_an_unreadable_usage_does_not_hide_the_end() -> None:
+    stream = reader()
+    stream.feed(event("response.completed", response={"status": "completed", "output": [], "usage": []}))
+    assert (stream.done, stream.usage) == (True, None)
+
+
+@pytest.mark.parametrize(
+    "response_",
+    [
+        None,
+        {},
+        {"status": "completed"},
+        {"output": []},
+        {"status": "failed"},
+        {"status": "cancelled", "output": []},
+    ],
+)
+def test_an_end_without_an_answer_is_a_refusal(response_: Any) -> None:
+    stream = reader()
+    assert stream.feed(event("response.completed", response=response_)) == b""
+    assert stream.refusal is not None
+    assert not stream.done
+
+
+@pytest.mark.parametrize("status", ["failed", "cancelled"])
+def test_an_end_that_says_failed_is_a_refusal_after_content_too(status: str) -> None:
+    stream = reader()
+    stream.feed(piece("a"))
+    assert stream.feed(event("response.completed", response={"status": status, "output": [{}]})) == b""
+    assert stream.refusal is not None
+
+
+def test_an_end_without_its_response_is_one_after_content() -> None:
+    stream = reader()
+    stream.feed(piece("a"))
+    stream.feed(event("response.completed"))
+    assert stream.done
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"error": {"message": "boom"}},
+        {"error": "boom"},
+        {"object": "error", "message": "boom"},
+        {"code": 5, "msg": "boom"},
+    ],
+)
+@pytest.mark.parametrize("bare", [True, False])
+def test_an_error_of_any_shape_is_a_refusal(error: Any, bare: bool) -> None:
+    stream = reader()
+    stream.feed(piece("a"))
+    assert stream.feed((b"" if bare else b"data: ") + json.dumps(error).encode() + b"\n\n") == b""
+    assert stream.refusal is not None
+    assert stream.refusal.message == "boom"
 
 
 def test_events_of_an_unknown_shape_are_relayed() -> None:
@@ -309,3 +408,44 @@ def test_a_json_reply_of_a_failed_response_is_a_refusal() -> None:
 def test_a_json_reply_that_is_no_response_is_a_bad_reply(body: bytes) -> None:
     with pytest.raises(BadReply):
         reader().whole(body)
+
+
+@pytest.mark.parametrize("kind", ["response.created", "response.in_progress"])
+@pytest.mark.parametrize("last", [None, "response.completed", "response.failed"])
+def test_a_prompt_that_is_stated_at_the_start_is_kept(kind: str, last: str | None) -> None:
+    stated = {"input_tokens": 100_025, "output_tokens": 1, "input_tokens_details": {"cached_tokens": 9}}
+    stream = reader()
+    stream.feed(event(kind, response={"usage": stated}) + piece("a b c"))
+    if last is not None:
+        stream.feed(
+            event(last, response={"status": last.removeprefix("response."), "output": [], "usage": None})
+        )
+    assert stream.usage == StatedUsage(100_025, None, None, 9, 0)
+
+
+def test_the_last_usage_replaces_that_of_the_start() -> None:
+    stream = reader()
+    stream.feed(event("response.created", response={"usage": {"input_tokens": 5}}) + piece("a"))
+    usage = {"input_tokens": 7, "output_tokens": 2, "total_tokens": 9}
+    stream.feed(event("response.completed", response={"status": "completed", "output": [], "usage": usage}))
+    assert stream.usage == Usage(7, 2, 9)
+
+
+def test_noise_that_is_not_json_is_dropped() -> None:
+    said = b"data: [PING]\n\n"
+    last = event("response.completed", response={"status": "completed", "output": []})
+    stream = reader()
+    assert stream.feed(said + piece("a") + said + last) == piece("a") + last
+    assert (stream.done, stream.refusal) == (True, None)
+
+
+@pytest.mark.parametrize(("size", "is_repeated"), [(1000, True), (1 << 20, False)])
+def test_the_last_event_repeats_no_huge_response(size: int, is_repeated: bool) -> None:
+    """It would have to be redacted."""
+    stream = reader(1 << 22)
+    stream.feed(piece("a"))
+    failed = {"id": "resp_1", "status": "failed", "error": {"message": "boom"}, "instructions": "x" * size}
+    stream.feed(event("response.failed", response=failed))
+    assert stream.refusal is not None
+    assert stream.refusal.message == "boom"
+    assert (stream.tail.failed_event is not None) == is_repeated

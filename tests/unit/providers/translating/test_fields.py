@@ -31,6 +31,11 @@ def test_a_field_that_changes_the_answer_is_rejected_by_name() -> None:
     )
 
 
+@pytest.mark.parametrize("zero", [b"0", b"0.0", b"-0", b"-0.0"])
+def test_a_penalty_of_zero_is_none(zero: bytes) -> None:
+    assert check_unsupported("X", conversation(frequency_penalty=zero, presence_penalty=zero)) == ()
+
+
 def test_default_values_and_carried_fields_are_neither() -> None:
     asked = conversation(logit_bias=b"{ }", logprobs=b"false", top_k=b"5")
     assert check_unsupported("X", asked, carried={"top_k"}) == ()

@@ -37,8 +37,8 @@ def test_events_are_translated_when_complete() -> None:
     assert stream.feed(b'"\n\n') == b'"B"'
 
 
-def test_comments_are_relayed_and_bare_json_is_translated() -> None:
-    assert reader().feed(b': ping\n\n{"a": 1}\n\nevent: x\n\n') == b': ping\n\n{"A": 1}'
+def test_comments_are_left_out_and_bare_json_is_translated() -> None:
+    assert reader().feed(b': ping\n\n{"a": 1}\n\nevent: x\n\n:\n\n') == b'{"A": 1}'
 
 
 @pytest.mark.parametrize("last", [b'"end"', b'"no"'])
@@ -83,3 +83,17 @@ def test_the_sample_holds_what_was_relayed() -> None:
     out = stream.feed(b'data: "a"\n\n')
     assert stream.sample().blocks == (out,)
     assert stream.sample().total_bytes == len(out)
+
+
+def test_noise_that_is_not_json_is_left_out() -> None:
+    class Strict(Upper):
+        """Takes JSON alone."""
+
+        def take(self, data: bytes) -> bytes:
+            if not data.startswith(b'"'):
+                raise BadReply
+            return super().take(data)
+
+    stream = Strict(ASKED, event_limit=1000)
+    assert stream.feed(b'data: [PING]\n\ndata: "a"\n\ndata: keep-alive\n\ndata: "b"\n\n') == b'"A""B"'
+    assert stream.refusal is None

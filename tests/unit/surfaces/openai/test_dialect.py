@@ -9,10 +9,16 @@ import pytest
 
 from llm_gateway.core.errors import Forbidden, UpstreamFailed
 from llm_gateway.core.sse import DONE
+from llm_gateway.flow.call import Call
 from llm_gateway.flow.ports.dialect import NO_ATTRIBUTION, Dialect
 from llm_gateway.providers.base import NO_TAIL, StreamTail
-from llm_gateway.surfaces.openai.dialect import CHAT, COMPLETION, EMBEDDING, RESPONSE, identify
-from tests.fakes.in_memory import PlainHasher
+from llm_gateway.surfaces.openai.dialect import CHAT, COMPLETION, EMBEDDING, RESPONSE
+from tests.fakes.in_memory import FakeGateway, PlainHasher, ScriptedUpstream
+
+
+def call() -> Call:
+    return FakeGateway(upstream=ScriptedUpstream()).call()
+
 
 ERROR = UpstreamFailed("it broke", code="upstream_cut")
 FIELDS = {"message": "it broke", "type": "upstream_error", "param": None, "code": "upstream_cut"}
@@ -26,35 +32,30 @@ def event(data: bytes) -> tuple[str | None, Any]:
     return name, msgspec.json.decode(last.removeprefix(b"data: "))
 
 
-@pytest.mark.parametrize(
-    ("headers", "key"),
-    [
-        ({b"authorization": b"Bearer sk-1"}, "sk-1"),
-        ({b"authorization": b"Basic sk-1"}, None),
-        ({b"x-api-key": b"sk-1"}, None),
-        ({}, None),
-    ],
-)
-def test_the_key_is_a_bearer_token(headers: dict[bytes, bytes], key: str | None) -> None:
-    found = identify(headers)
-    assert (found and found.digest(PlainHasher())) == (key and PlainHasher().hash(key))
-    assert (CHAT.identify(headers) is None) == (key is None)
+@ALL
+def test_a_key_is_found(dialect: Dialect) -> None:
+    found = dialect.identify({b"authorization": b"Bearer sk-1"})
+    assert found is not None
+    assert found.digest(PlainHasher()) == PlainHasher().hash("sk-1")
+    assert dialect.identify({}) is None
 
 
 @ALL
 def test_nothing_is_translated(dialect: Dialect) -> None:
     body = b'{"model":"m","messages":[],"prompt":"x","input":"x"}'
-    request, attribution = dialect.read(body, [])
+    request, attribution = dialect.read(body, call())
     assert request.model == "m"
     assert attribution is NO_ATTRIBUTION
     assert dialect.encode_reply is None
-    assert dialect.open_stream(request) is None
+    assert dialect.open_stream(request, None) is None
     assert dict(dialect.reply_headers) == {b"content-type": b"application/json"}
 
 
 def test_each_dialect_reads_its_own_endpoint() -> None:
     body = b'{"model":"m","messages":[],"prompt":"x","input":"x"}'
-    endpoints = [dialect.read(body, [])[0].endpoint for dialect in (CHAT, COMPLETION, EMBEDDING, RESPONSE)]
+    endpoints = [
+        dialect.read(body, call())[0].endpoint for dialect in (CHAT, COMPLETION, EMBEDDING, RESPONSE)
+    ]
     assert endpoints == ["chat/completions", "completions", "embeddings", "responses"]
 
 
@@ -76,11 +77,16 @@ def test_a_failed_stream_ends_with_a_bare_error() -> None:
     assert event(CHAT.stream_error(ERROR, NO_TAIL)) == (None, {"error": FIELDS})
 
 
-def test_a_failed_response_ends_with_a_numbered_error_event() -> None:
-    name, data = event(RESPONSE.stream_error(ERROR, StreamTail(sequence_number=7)))
+def test_a_failed_response_ends_with_two_numbered_events() -> None:
+    failed, last, rest = RESPONSE.stream_error(ERROR, StreamTail(sequence_number=7)).split(b"\n\n")
+    assert rest == b""
+    name, data = event(last + b"\n\n")
     assert name == "error"
     # `type` is the event's, not the error's; the error's own is below `error`.
-    assert data == {**FIELDS, "type": "error", "sequence_number": 7, "error": FIELDS}
+    assert data == {**FIELDS, "type": "error", "sequence_number": 8, "error": FIELDS}
+    name, data = event(failed + b"\n\n")
+    assert (name, data["type"], data["sequence_number"]) == ("response.failed", "response.failed", 7)
+    assert (data["response"]["status"], data["response"]["error"]) == ("failed", FIELDS)
 
 
 def test_the_providers_own_failure_event_keeps_all_but_its_error() -> None:
@@ -90,6 +96,7 @@ def test_the_providers_own_failure_event_keeps_all_but_its_error() -> None:
         "response": {"id": "r", "status": "failed", "error": {"code": "x", "message": "sk-secret"}},
     }
     tail = StreamTail(sequence_number=9, failed_event=msgspec.json.encode(failed))
-    name, data = event(RESPONSE.stream_error(ERROR, tail))
+    first, _, _ = RESPONSE.stream_error(ERROR, tail).split(b"\n\n")
+    name, data = event(first + b"\n\n")
     assert name == "response.failed"
     assert data == {**failed, "response": {"id": "r", "status": "failed", "error": FIELDS}}

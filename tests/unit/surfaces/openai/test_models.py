@@ -63,7 +63,7 @@ async def test_s4_26_the_list_has_the_models_that_the_key_may_use() -> None:
     ("path", "name"), [("gpt", "gpt"), ("meta/llama", "meta/llama"), ("meta%2Fllama", "meta/llama")]
 )
 async def test_s4_26_a_model_is_described(path: str, name: str) -> None:
-    expected = {"id": name, "object": "model", "created": 0, "owned_by": "llm-gateway"}
+    expected = {"id": name, "object": "model", "created": 1_677_610_602, "owned_by": "llm-gateway"}
     assert await Surface().ask(path) == expected
     assert expected in (await Surface().ask())["data"]
 

@@ -16,6 +16,7 @@ from llm_gateway.surfaces.openai.routes import OPENAI
 from tests.fakes.asgi import Wire, http_scope
 from tests.fakes.in_memory import KEY, FakeGateway, FakeReply, ScriptedUpstream, provider
 from tests.fakes.shouting_surface import SHOUTING
+from tests.fakes.usage_reader import surface_services
 from tests.fakes.worker_registry import FakeWorkerRegistry
 
 
@@ -27,7 +28,7 @@ def make_table() -> RouteTable:
         worker_registry=FakeWorkerRegistry(),
         max_concurrency=1,
     )
-    return OPENAI.routes(plane, Prober(bench.gateway, ttl=60))
+    return OPENAI.routes(surface_services(plane, Prober(bench.gateway, ttl=60)))
 
 
 async def fallback(scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,8 +83,9 @@ def document() -> dict[str, Any]:
 
 def test_the_document_has_every_route_but_those_of_stored_responses() -> None:
     table = make_table()
+    single = {"/v1/models/": "{model}", "/v1/usage/": "{request_id}"}
     served = {(method, path) for method, path in (*table.metered, *table.exact)} | {
-        (method, f"{path}{{model}}") for method, path in table.prefix if path == "/v1/models/"
+        (method, path + single[path]) for method, path in table.prefix if path in single
     }
     assert {(method.upper(), path) for path, methods in document().items() for method in methods} == served
 

@@ -10,7 +10,7 @@ from openai.types import Completion
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from llm_gateway.core.endpoints import EndpointName
-from llm_gateway.core.ledger.usage import Usage
+from llm_gateway.core.ledger.usage import Usage, UsageDetails
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.wire.openai_chat.reply_writer import (
     Choice,
@@ -139,3 +139,34 @@ def test_id_and_model_may_be_set_before_the_first_write() -> None:
     late.reply_id, late.model = "id-2", "other"
     found = data(late.chunk(Delta(content="a")))
     assert (found["id"], found["model"]) == ("id-2", "other")
+
+
+def test_usage_has_the_parts_that_openai_has_a_place_for() -> None:
+    quantities: dict[str, int | float] = {
+        "input_audio_tokens": 7,
+        "input_image_tokens": 8,
+        "output_audio_tokens": 9,
+        "input_video_tokens": 5,
+        "web_searches": 1,
+    }
+    details = UsageDetails(quantities=quantities, served_tier="flex", cost_nano_usd=5)
+    usage = Usage(50, 20, 70, 1, 1, "provider", 4, details)
+    body = writer().whole(Delta(content="Hi"), "stop", usage)
+    assert msgspec.json.decode(body)["usage"] == {
+        "prompt_tokens": 50,
+        "completion_tokens": 20,
+        "total_tokens": 70,
+        "prompt_tokens_details": {
+            "cached_tokens": 1,
+            "cache_write_tokens": 4,
+            "audio_tokens": 7,
+            "image_tokens": 8,
+        },
+        "completion_tokens_details": {"reasoning_tokens": 1, "audio_tokens": 9},
+    }
+    read = ChatCompletion.model_validate_json(body, strict=True).usage
+    assert read is not None
+    assert read.prompt_tokens_details is not None
+    assert not read.prompt_tokens_details.model_extra
+    assert read.completion_tokens_details is not None
+    assert not read.completion_tokens_details.model_extra

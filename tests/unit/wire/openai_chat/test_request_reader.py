@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import time
+import tracemalloc
 from typing import Any
 
 import msgspec
@@ -10,7 +13,7 @@ import pytest
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.wire.openai_chat.conversation import Conversation, Message, TextPart
 from llm_gateway.wire.openai_chat.request_reader import read_conversation
-from tests.fakes.openai_requests import model_request
+from tests.fakes.openai_requests import encoded, model_request
 
 USER = {"role": "user", "content": "Hi"}
 
@@ -156,3 +159,80 @@ def test_fields_inside_a_json_schema_are_not_unknown() -> None:
     parameters = {"type": "object", "properties": {"a": {"title": "A"}}}
     tool = {"type": "function", "function": {"name": "f", "parameters": parameters}}
     assert chat(tools=[tool]).unknown == ()
+
+
+HOSTILE = " - at `$" * 40_000
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"tool_choice": HOSTILE}, "tool_choice"),
+        ({"messages": [{"role": HOSTILE}]}, "messages[0].role"),
+        ({"messages": [{"role": "user", "content": [{"type": HOSTILE}]}]}, "messages[0].content[0].type"),
+        ({"response_format": {"type": HOSTILE}}, "response_format.type"),
+        ({"tool_choice": {}}, "tool_choice"),
+        ({"response_format": {}}, "response_format"),
+    ],
+)
+def test_an_error_quotes_little_of_the_request_and_is_found_in_linear_time(fields: Any, param: str) -> None:
+    body = {"messages": [{"role": "user", "content": "x"}]} | fields
+    begun = time.process_time()
+    with pytest.raises(BadRequest) as caught:
+        read_conversation(model_request(**body))
+    assert time.process_time() - begun < 2
+    assert caught.value.param == param
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize("unicode", ["", "\U0001f600"])
+def test_a_large_text_is_decoded_once(unicode: str) -> None:
+    text = unicode + "a" * 4_000_000
+    asked = model_request(messages=[{"role": "user", "content": text, "new": 1}])
+    tracemalloc.start()
+    conversation = read_conversation(asked)
+    assert tracemalloc.get_traced_memory()[1] < sys.getsizeof(text) * 1.5
+    tracemalloc.stop()
+    assert conversation.unknown == ("messages[0].new",)
+
+
+@pytest.mark.parametrize("kind", ["anthropic", "gemini"])
+def test_translation_takes_linear_time_and_memory(kind: str) -> None:
+    def call(number: int, arguments: str = "{}") -> dict[str, Any]:
+        return {"id": f"c{number}", "type": "function", "function": {"name": "f", "arguments": arguments}}
+
+    count = 5_000
+    numbers = "[" + "1," * 500_000 + "1]"
+    requests: list[list[Any]] = [
+        [{"role": "user", "content": "a"}] * count * 4,
+        [{"role": "user", "name": "n", "x": 1, "content": [{"type": "text", "text": "a"}] * 2}] * count,
+        [
+            {"role": "user", "content": "q"},
+            *(one for i in range(count) for one in (
+                {"role": "assistant", "tool_calls": [call(i)]},
+                {"role": "tool", "tool_call_id": f"c{i}", "content": "r"},
+            )),
+        ],
+        [
+            {"role": "user", "content": "q"},
+            {"role": "assistant", "tool_calls": [call(1)]},
+            {"role": "tool", "tool_call_id": "c1", "content": numbers},
+            {"role": "assistant", "tool_calls": [call(2, f'{{"a":{numbers}}}')]},
+            {"role": "tool", "tool_call_id": "c2", "content": "r"},
+        ],
+        [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x/" + "a/" * 500_000}}]}],
+        [{"role": "user", "content": [
+            {"type": "image_url", "image_url": {"url": "data:image/png" + ";a" * 500_000 + ";base64,AA=="}},
+        ]}],
+    ]  # fmt: skip
+    for messages in requests:
+        asked = model_request(messages=messages)
+        size = len(bytes(asked.fields["messages"]))
+        begun = time.process_time()
+        encoded(kind, asked)
+        assert time.process_time() - begun < 3
+        tracemalloc.start()
+        encoded(kind, asked)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < max(size, 500_000) * 30

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.wire.openai_chat.texts import choice_texts, message_texts, prompt_texts
+from llm_gateway.wire.openai_chat.texts import choice_texts, message_texts, prompt_texts, schema_texts
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,8 @@ def test_a_messages_texts_and_its_overhead(messages: Any, texts: list[str], over
             ["", "", "", "f", "{}"],
         ),
         ({"function_call": {"name": "f"}}, ["", "", "", "f", ""]),
+        ({"tool_calls": [{"custom": {"name": "f", "input": "x"}}]}, ["", "", "", "f", "x"]),
+        ({"content": [{"type": "refusal", "refusal": "no"}, {"text": 5}]}, ["no", "", ""]),
     ],
 )
 def test_all_kinds_of_text_in_a_message_are_found(message: dict[str, Any], texts: list[str]) -> None:
@@ -97,3 +99,28 @@ def test_replies_of_an_unknown_shape_have_no_text(reply: object) -> None:
 def test_a_choices_index_may_be_of_any_type() -> None:
     chunks = [{"choices": [{"index": [0], "text": "a"}, {"index": {}, "text": "b"}, {"text": "c"}]}]
     assert choice_texts(chunks, "delta") == ["a", "b", "c"]
+
+
+FUNCTION = {"name": "f", "parameters": {"type": "object"}}
+AS_TEXT = '{"name":"f","parameters":{"type":"object"}}'
+
+
+@pytest.mark.parametrize(
+    ("tools", "functions", "response_format", "texts"),
+    [
+        ([{"type": "function", "function": FUNCTION}], None, None, [AS_TEXT]),
+        ([{"type": "custom", "custom": FUNCTION}], None, None, [AS_TEXT]),
+        # The Responses API's tools have no inner object.
+        ([{"type": "web_search"}], None, None, ['{"type":"web_search"}']),
+        (None, [FUNCTION], None, [AS_TEXT]),
+        (None, None, {"type": "json_schema", "json_schema": FUNCTION}, [AS_TEXT]),
+        (None, None, {"type": "json_schema", "schema": {}}, ['{"type":"json_schema","schema":{}}']),
+        (None, None, {"type": "json_object"}, []),
+        ([5, {"type": 5}], "f", "json", ["5", '{"type":5}']),
+        ({}, {}, [], []),
+    ],
+)
+def test_what_the_model_may_call_and_has_to_follow_is_text(
+    tools: Any, functions: Any, response_format: Any, texts: list[str]
+) -> None:
+    assert schema_texts(tools, functions, response_format) == texts

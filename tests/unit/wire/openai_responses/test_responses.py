@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.core.ledger.usage import Usage
+from llm_gateway.core.ledger.usage import StatedUsage, Usage
 from llm_gateway.wire.errors import BadReply
 from llm_gateway.wire.openai_chat.usage import CompletionDetails, PromptDetails
 from llm_gateway.wire.openai_responses.responses import (
@@ -42,9 +42,26 @@ def test_usage_is_read_under_this_apis_names() -> None:
     )
 
 
-@pytest.mark.parametrize("wire", [None, ResponsesUsage(), ResponsesUsage(input_tokens=-1, output_tokens=2)])
-def test_usage_without_credible_counts_is_unknown(wire: ResponsesUsage | None) -> None:
+@pytest.mark.parametrize(
+    "wire", [None, [], "none", 5, True, ResponsesUsage(), ResponsesUsage(input_tokens=-1)]
+)
+def test_usage_without_credible_counts_states_nothing(wire: Any) -> None:
     assert responses_usage(wire) is None
+
+
+@pytest.mark.parametrize(
+    ("wire", "expected"),
+    [
+        (ResponsesUsage(input_tokens=-1, output_tokens=2), StatedUsage(None, 2)),
+        (ResponsesUsage(output_tokens=25), StatedUsage(None, 25)),
+        (ResponsesUsage(input_tokens=0, output_tokens=0, total_tokens=0), StatedUsage(0, 0, 0)),
+        (ResponsesUsage(input_tokens=5.0, output_tokens="4", input_tokens_details=[]), Usage(5, 4, 9)),
+    ],
+)
+def test_each_count_of_a_response_is_judged_by_itself(
+    wire: ResponsesUsage, expected: Usage | StatedUsage
+) -> None:
+    assert responses_usage(wire) == expected
 
 
 def test_a_message_becomes_numbered_events_around_its_text() -> None:
@@ -107,7 +124,7 @@ def test_the_last_event_says_how_the_response_ended(status: str | None, last: st
 @pytest.mark.parametrize(
     "body",
     [
-        b"{}", b"[]", b"nonsense", b"\xff", b'{"output":[5]}', b'{"output":[{"type":"message"}]}',
+        b"{}", b"[]", b"nonsense", b"\xff", b'{"output":[5]}', b'{"output":null}',
         # A response that is not there yet.
         b'{"status":"queued","output":[]}',
     ],

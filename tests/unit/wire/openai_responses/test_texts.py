@@ -19,6 +19,7 @@ CALL = {"type": "function_call", "name": "f", "arguments": "{}"}
         ("be kind", "hi", ["system", "be kind", "user", "hi"], 3 + 3 * 2),
         ("be kind", None, ["system", "be kind"], 3 + 3),
         (None, [{"role": "user", "content": "a"}, CALL], ["user", "a", "f", "{}"], 3 + 3 * 2),
+        ([{"role": "system", "content": "be kind"}], "hi", ["system", "be kind", "user", "hi"], 3 + 3 * 2),
         # The provider will reject these.
         (5, 5, [], 3),
         (None, [5, None], [], 3),
@@ -42,6 +43,9 @@ def test_the_texts_of_a_request_and_its_overhead(
         ({"type": "function_call_output", "output": [{"text": "three"}]}, ["three"]),
         ({"type": "reasoning", "summary": [{"text": "so"}], "content": [{"text": "long"}]}, ["long", "so"]),
         ({"arguments": {"a": 1}, "content": 5}, []),
+        ({"type": "code_interpreter_call", "code": "1 + 1"}, ["1 + 1"]),
+        ({"type": "shell_call", "action": {"commands": ["ls"]}}, ['{"commands":["ls"]}']),
+        ({"type": "mcp_list_tools", "tools": [{"name": "f"}]}, ['[{"name":"f"}]']),
     ],
 )
 def test_all_kinds_of_text_in_an_item_are_found(item: dict[str, Any], texts: list[str]) -> None:

@@ -10,16 +10,16 @@ import msgspec
 class StoredRow(msgspec.Struct, frozen=True, kw_only=True):
     """A stored row as an admin sees it. Times are Unix microseconds.
 
-    A stored JSON value that cannot be read (someone broke it with SQL) is UNSET: every value differs from it, so
-    that setting one repairs the row.
+    A stored value that cannot be read (someone broke it with SQL) is UNSET: every value differs from it, so that
+    setting one repairs the row.
     """
 
     # What such a row is called in messages.
     resource: ClassVar[str]
 
     id: int
-    created_at: int
-    updated_at: int
+    created_at: int | msgspec.UnsetType
+    updated_at: int | msgspec.UnsetType
 
     @property
     def name_or_key(self) -> str:

@@ -7,9 +7,9 @@ import msgspec
 from llm_gateway.flow.config.rows.base import StoredRow
 
 # How notes call the fields that have another name in the admin API.
-_API_NAMES = {"secret": "api_key", "key_hash": "key"}
-# Changes along with `key_hash`.
-_IMPLIED = frozenset({"key_prefix"})
+_API_NAMES = {"secret": "api_key", "key_hash": "key", "amount_nano_usd": "amount_usd"}
+# Changes along with `key_hash`, or with `previous_key_expires_at`.
+_IMPLIED = frozenset({"key_prefix", "previous_key_hash"})
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +25,10 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     # The changed fields of an update, under their names in the admin API. Not derived from the rows: two secrets
     # may look alike when masked.
     fields: tuple[str, ...] = ()
+    # What an update is called that is more than its fields: "rotated".
+    verb: str | None = None
+    # What an admin should know about it, as sentences.
+    warnings: tuple[str, ...] = ()
 
     def note(self) -> str:
         """Return the change as a sentence: "updated provider 'x': weight"."""
@@ -32,6 +36,8 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
             return f"created {_label(self.after)}"
         if self.after is None:
             return f"deleted {_label(self.before)}"
+        if self.verb is not None:
+            return f"{self.verb} {_label(self.before)}"
         return f"updated {_label(self.before)}: {', '.join(self.fields)}"
 
 

@@ -25,12 +25,13 @@ class StoredProvider(StoredRow, frozen=True, kw_only=True):
     # Masked, or `env:NAME`; None when it has none.
     api_key: str | None
     model_mapping: dict[str, str] | UnsetType
-    weight: int
-    is_enabled: bool
+    weight: int | UnsetType
+    is_enabled: bool | UnsetType
     oauth2: ClientCredentials | UnsetType | None = None
     api_version: str | None = None
-    stream_usage: bool | None = None
-    probe_interval: float | None = None
+    stream_usage: bool | UnsetType | None = None
+    probe_interval: float | UnsetType | None = None
+    price_provider: str | None = None
 
     @property
     def name_or_key(self) -> str:
@@ -54,6 +55,7 @@ class ProviderUpdate(RowUpdate[StoredProvider], frozen=True, kw_only=True):
     api_version: str | UnsetType | None = UNSET
     stream_usage: bool | UnsetType | None = UNSET
     probe_interval: float | UnsetType | None = UNSET
+    price_provider: str | UnsetType | None = UNSET
 
 
 def prepare_new_provider(update: ProviderUpdate, kinds: Mapping[str, Kind]) -> ProviderUpdate:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
 from llm_gateway.core.config.catalog import Catalog
+from llm_gateway.core.config.faults import Fault
 from llm_gateway.flow.config.rows.base import Row, RowUpdate, StoredRow
 from llm_gateway.flow.config.rows.change import Change
 
@@ -31,6 +32,9 @@ class CatalogEdit(Protocol):
     async def version(self) -> int:
         """Return the catalog's version in this transaction; no other editor can raise it before the end."""
 
+    def now(self) -> int:
+        """Return the time of this edit, which rows are stamped with, in Unix microseconds."""
+
     async def find(self, stored: type[Row], ref: int | str) -> Row | None:
         """Return the row with this id (int), or with this name or provider_key (str); credentials go by id."""
 
@@ -46,8 +50,17 @@ class CatalogEdit(Protocol):
     async def catalog(self) -> Catalog:
         """Return the whole catalog as it would be after this transaction, with the version it would have."""
 
-    async def note(self, version: int, change: Change) -> None:
-        """Record who did what."""
+    async def note(self, version: int, *changes: Change) -> None:
+        """Record who did what; a transaction is noted once, with all of its changes."""
+
+    async def first_fill(self) -> str | None:
+        """Return what this database's catalog was first filled from, None if nothing has filled it yet."""
+
+    async def had_providers(self) -> bool:
+        """Tell whether there was ever a provider that an editor knew of, even if it is deleted by now."""
+
+    async def mark_filled(self, source: str) -> None:
+        """Record what the catalog was first filled from, unless that is known already."""
 
 
 class CatalogStore(Protocol):
@@ -71,8 +84,11 @@ class CatalogStore(Protocol):
 class LastGoodStore(Protocol):
     """Keeps the last good catalog where it can be read while the database cannot."""
 
-    def save(self, catalog: Catalog) -> None:
-        """Save `catalog`, which came from a CatalogSource or a CatalogEdit. Returns at once, never raises."""
+    def save(self, catalog: Catalog, faults: Sequence[Fault] = ()) -> None:
+        """Save `catalog`, which came from a CatalogSource or a CatalogEdit. Returns at once, never raises.
+
+        Of rows with `faults`, other than credentials, what was saved before stays.
+        """
 
     async def load(self) -> Catalog | None:
         """Return what was saved last, or None when there is nothing or it cannot be read."""

@@ -7,21 +7,26 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_gateway.flow.config.rows.base import Row, StoredRow
+from llm_gateway.infra.database.catalog.accounts import BUDGETS, PROJECTS, TENANTS
 from llm_gateway.infra.database.catalog.credentials import CREDENTIALS
 from llm_gateway.infra.database.catalog.models import MODELS
+from llm_gateway.infra.database.catalog.prices import PRICES
 from llm_gateway.infra.database.catalog.providers import PROVIDERS, secret_associated_data
-from llm_gateway.infra.database.catalog.resource import Resource, as_stored
+from llm_gateway.infra.database.catalog.resource import Resource, as_stored, read_flag, read_text
 from llm_gateway.infra.database.catalog.task_types import TASK_TYPES
 from llm_gateway.infra.secrets.env_references import is_reference, mask
 from llm_gateway.infra.secrets.vault import SealBroken, Vault
 
 _RESOURCES: Mapping[type[StoredRow], Resource] = {
-    resource.stored: resource for resource in (PROVIDERS, CREDENTIALS, MODELS, TASK_TYPES)
+    resource.stored: resource
+    for resource in (PROVIDERS, CREDENTIALS, MODELS, TASK_TYPES, TENANTS, PROJECTS, BUDGETS, PRICES)
 }
+
+_STAMPS = ("created_at", "updated_at")
 
 
 def table_of(stored: type[StoredRow]) -> sa.Table:
@@ -53,21 +58,45 @@ async def find_row(
 def _query(stored: type[StoredRow]) -> sa.Select[Any]:
     table = _RESOURCES[stored].table
     names = [name for name in (*stored.__struct_fields__, "secret") if name in table.c]
-    return sa.select(*(as_stored(table.c[name]).label(name) for name in names))
+    return sa.select(*(_as_shown(table.c[name]).label(name) for name in names))
+
+
+def _as_shown(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    """Return `column` as it is stored. SQLAlchemy takes every text in a column of booleans for true."""
+    if isinstance(column.type, sa.Boolean):
+        return sa.type_coerce(column, sa.Integer)
+    return column if column.name in _STAMPS else as_stored(column)
 
 
 def _read(stored: type[Row], row: sa.Row[Any], vault: Vault) -> Row:
     values: dict[str, Any] = dict(row._mapping)  # noqa: SLF001 - public, and named so by SQLAlchemy
-    for name, column in _RESOURCES[stored].columns.items():
-        if column.numbers or values[name] is None:
+    resource = _RESOURCES[stored]
+    for name, column in resource.columns.items():
+        if values[name] is None or type(values[name]) in column.numbers:
             continue
         try:
             values[name] = column.read(values[name])
         except msgspec.DecodeError:
             values[name] = UNSET
+    for name in resource.flags:
+        if values[name] is not None:
+            values[name] = _flag(values[name])
+    for name in resource.texts:
+        if values.get(name) is not None:
+            values[name] = read_text(values[name])
+    for name in _STAMPS:
+        if values[name] is None:
+            values[name] = UNSET
     if "secret" in values:
         values["api_key"] = _masked(row.id, values.pop("secret"), vault)
     return stored(**values)
+
+
+def _flag(stored: object) -> bool | UnsetType:
+    try:
+        return read_flag(stored)
+    except ValueError:
+        return UNSET
 
 
 def _masked(provider_id: int, secret: str | None, vault: Vault) -> str | None:

@@ -12,7 +12,12 @@ from loguru import logger
 from llm_gateway.flow.ports.catalog import CatalogSource, StoreUnavailable
 from llm_gateway.flow.ports.workers import WorkerRegistry
 from llm_gateway.infra.database.address import PostgresAddress, StoreAddress
-from llm_gateway.infra.database.engine import CONNECT_TIMEOUT, connect_postgres, naming_outages
+from llm_gateway.infra.database.engine import (
+    CONNECT_TIMEOUT,
+    DatabaseIdentity,
+    connect_postgres,
+)
+from llm_gateway.infra.database.outages import naming_outages
 from llm_gateway.infra.database.tables import CONFIG_CHANNEL
 
 POSTGRES_POLL = 0.5
@@ -42,6 +47,7 @@ class ChangeFeed:
         worker_registry: WorkerRegistry,
         follower: Follower,
         *,
+        identity: DatabaseIdentity | None = None,
         postgres_poll: float = POSTGRES_POLL,
         sqlite_poll: float = SQLITE_POLL,
         poll_timeout: float = POLL_TIMEOUT,
@@ -49,8 +55,9 @@ class ChangeFeed:
     ) -> None:
         """Follow `address`: SQLite through `source`, PostgreSQL over a connection of the feed's own.
 
-        Times are in seconds.
+        With an `identity`, no other database is followed. Times are in seconds.
         """
+        self._identity = identity
         self._postgres_poll = postgres_poll
         self._sqlite_poll = sqlite_poll
         self._poll_timeout = poll_timeout
@@ -60,7 +67,8 @@ class ChangeFeed:
         self._worker_registry = worker_registry
         self._follower = follower
         self._hint = asyncio.Event()
-        self._blind = False
+        # Why changes cannot be seen; None while they are.
+        self._blind: str | None = None
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -80,16 +88,16 @@ class ChangeFeed:
             await asyncio.sleep(_RETRY_DELAY)
 
     def _say_once(self, reason: str) -> None:
-        if not self._blind:
+        if reason != self._blind:
             logger.warning(
                 "Configuration changes cannot be seen, the configuration in force stays: {}", reason
             )
-        self._blind = True
+        self._blind = reason
 
     def _sees(self) -> None:
-        if self._blind:
+        if self._blind is not None:
             logger.info("Configuration changes are seen again")
-        self._blind = False
+        self._blind = None
 
     async def _follow_registry(self) -> None:
         seen = 0
@@ -110,14 +118,21 @@ class ChangeFeed:
             await asyncio.sleep(self._sqlite_poll)
 
     async def _follow_postgres(self, address: PostgresAddress) -> None:
-        """Poll and listen on one connection, so that a failing poll reveals a dead LISTEN."""
+        """Poll and listen on one connection, so that a failing poll reveals a dead LISTEN.
+
+        Behind a pooler there is no LISTEN: it would stay with a server that other clients get.
+        """
         with naming_outages():
             connection = await connect_postgres(
-                address, command_timeout=self._poll_timeout, connect_timeout=self._connect_timeout
+                address,
+                command_timeout=self._poll_timeout,
+                connect_timeout=self._connect_timeout,
+                identity=self._identity,
             )
         try:
-            with naming_outages():
-                await connection.add_listener(CONFIG_CHANNEL, self._hinted)
+            if not address.is_pooled:
+                with naming_outages():
+                    await connection.add_listener(CONFIG_CHANNEL, self._hinted)
             while True:
                 self._hint.clear()
                 with naming_outages():

@@ -6,9 +6,17 @@ import msgspec
 import sqlalchemy as sa
 
 from llm_gateway.core.config.cache_rules import CacheRules
+from llm_gateway.core.config.limits import Limits
 from llm_gateway.flow.config.rows.credentials import StoredCredential
-from llm_gateway.infra.database.catalog.resource import CACHE_RULES, MODEL_NAMES, Column, Resource
-from llm_gateway.infra.database.tables import JSON, id_column, metadata, time_columns
+from llm_gateway.infra.database.catalog.resource import (
+    CACHE_RULES,
+    LIMITS,
+    MODEL_NAMES,
+    Column,
+    Resource,
+    TimeColumn,
+)
+from llm_gateway.infra.database.tables import JSON, UnixMicros, id_column, metadata, time_columns
 
 table = sa.Table(
     "credentials",
@@ -25,6 +33,20 @@ table = sa.Table(
     *time_columns(),
     # {"is_enabled", "ttl", "is_shared"}; NULL = the model's rules.
     sa.Column("cache", JSON, nullable=True),
+    # Names.
+    sa.Column("tenant", sa.Text, nullable=True),
+    sa.Column("project", sa.Text, nullable=True),
+    # See `core.config.limits.Limits`; NULL = unlimited.
+    sa.Column("limits", JSON, nullable=True),
+    sa.Column("agent_limits", JSON, nullable=True),
+    sa.Column("user_limits", JSON, nullable=True),
+    sa.Column("trusts_attribution", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("require_pricing", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("expires_at", UnixMicros, nullable=True),
+    # Of the key before the last rotation, which is accepted until then.
+    sa.Column("previous_key_hash", sa.LargeBinary, nullable=True),
+    sa.Column("previous_key_expires_at", UnixMicros, nullable=True),
+    sa.Column("revoked_at", UnixMicros, nullable=True),
 )
 
 
@@ -38,6 +60,17 @@ class CredentialRow(msgspec.Struct, frozen=True, array_like=True):
     rate_limit: int | None
     is_enabled: bool | int
     cache: str | None
+    tenant: str | None = None
+    project: str | None = None
+    limits: str | None = None
+    agent_limits: str | None = None
+    user_limits: str | None = None
+    trusts_attribution: bool | int = False
+    require_pricing: bool | int = False
+    expires_at: int | str | None = None
+    previous_key_hash: bytes | None = None
+    previous_key_expires_at: int | str | None = None
+    revoked_at: int | str | None = None
 
 
 CREDENTIALS = Resource(
@@ -49,5 +82,11 @@ CREDENTIALS = Resource(
         "allowed_models": Column(tuple[str, ...] | None, (), f"{MODEL_NAMES}, or null"),
         "cache": Column(CacheRules | None, None, CACHE_RULES),
         "rate_limit": Column(int, None, "a whole number, or null", (int,)),
+        "limits": Column(Limits | None, None, LIMITS),
+        "agent_limits": Column(Limits | None, None, LIMITS),
+        "user_limits": Column(Limits | None, None, LIMITS),
+        "expires_at": TimeColumn(None),
+        "previous_key_expires_at": TimeColumn(0),
+        "revoked_at": TimeColumn(0),
     },
 )

@@ -30,6 +30,8 @@ table = sa.Table(
     sa.Column("stream_usage", sa.Boolean, nullable=True),
     # Seconds, NULL = no probes.
     sa.Column("probe_interval", sa.Double, nullable=True),
+    # Whose prices apply; NULL = the kind's.
+    sa.Column("price_provider", sa.Text, nullable=True),
 )
 
 
@@ -48,6 +50,7 @@ class ProviderRow(msgspec.Struct, frozen=True, array_like=True):
     api_version: str | None
     stream_usage: bool | int | None
     probe_interval: float | None
+    price_provider: str | None = None
 
 
 PROVIDERS = Resource(

@@ -9,10 +9,13 @@ import msgspec
 import sqlalchemy as sa
 
 from llm_gateway.core.config.faults import Fault
+from llm_gateway.core.config.limits import Limits
 from llm_gateway.flow.config.rows.base import StoredRow
+from llm_gateway.infra.database.tables import StoredMicros, UnixMicros, read_time
 
 MODEL_NAMES = "a list of model names"
 CACHE_RULES = "an object of is_enabled, ttl and is_shared, or null"
+LIMITS = f"an object of {', '.join(Limits.__struct_fields__)}, or null"
 
 
 class Column:
@@ -33,10 +36,25 @@ class Column:
         return self._decoder.decode(str(stored))
 
 
+class TimeColumn(Column):
+    """A column of times, which a load reads as Unix microseconds, and SQLite may hold as text."""
+
+    __slots__ = ()
+
+    def __init__(self, stand_in: int | None) -> None:
+        super().__init__(int, stand_in, "a time", (int,))
+
+    def read(self, stored: object) -> int:
+        moment = read_time(str(stored))
+        if moment is None:
+            raise msgspec.DecodeError("no time")
+        return moment
+
+
 class Resource:
     """How one resource of the catalog is stored."""
 
-    __slots__ = ("_checked", "_flags", "columns", "name", "query", "row", "stored", "table")
+    __slots__ = ("_checked", "columns", "flags", "name", "query", "row", "stored", "table", "texts")
 
     def __init__(
         self,
@@ -62,13 +80,17 @@ class Resource:
         )
         # (field, column, types that need no decoding), ready for ten thousand rows at a time.
         self._checked = tuple((field, column, column.numbers) for field, column in columns.items())
-        self._flags = tuple(
-            field for field in row.__struct_fields__ if isinstance(table.c[field].type, sa.Boolean)
+        self.flags = tuple(column.name for column in table.c if isinstance(column.type, sa.Boolean))
+        self.texts = tuple(
+            column.name
+            for column in table.c
+            if isinstance(column.type, sa.Text) and column.name not in columns
         )
 
     def read(self, row: msgspec.Struct, label: str, faults: list[Fault]) -> dict[str, Any]:
         """Return a row's values; add a Fault about the row named `label` for each that cannot be read."""
         values = msgspec.structs.asdict(row)
+        label = read_text(label)
         for field, column, numbers in self._checked:
             stored = values[field]
             if stored is None or type(stored) in numbers:
@@ -76,16 +98,53 @@ class Resource:
             try:
                 values[field] = column.read(stored)
             except msgspec.DecodeError:
-                faults.append(Fault(self.stored.resource, label, field, f"{field} must be {column.wanted}"))
+                message = f"{field} must be {column.wanted}"
+                faults.append(Fault(self.stored.resource, label, field, message, values["id"]))
                 values[field] = column.stand_in
-        for field in self._flags:
-            # SQLite has integers.
+        for field in self.flags:
             flag = values[field]
-            if type(flag) is int:
-                values[field] = flag != 0
+            if flag is None or type(flag) is bool:
+                continue
+            try:
+                values[field] = read_flag(flag)
+            except ValueError:
+                message = f"{field} must be true or false"
+                faults.append(Fault(self.stored.resource, label, field, message, values["id"]))
+                values[field] = None if self.table.c[field].nullable else False
+        for field in self.texts:
+            text = values.get(field)
+            if text is not None and type(text) is not str:
+                message = f"{field} must be text"
+                faults.append(Fault(self.stored.resource, label, field, message, values["id"]))
+                values[field] = read_text(text)
         return values
 
 
 def as_stored(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
-    """Return `column` as it is read: JSON as text, so that a broken value is a fault and not an exception."""
+    """Return `column` as it is read: JSON as text, so that a broken value is a fault and not an exception.
+
+    Times are read as Unix microseconds.
+    """
+    if isinstance(column.type, UnixMicros):
+        return StoredMicros(column)
     return sa.cast(column, sa.Text) if isinstance(column.type, sa.JSON) else column
+
+
+# What PostgreSQL takes for a boolean, in any case and with blanks around it.
+_TRUE = frozenset({"t", "tr", "tru", "true", "y", "ye", "yes", "on", "1"})
+_FALSE = frozenset({"f", "fa", "fal", "fals", "false", "n", "no", "of", "off", "0"})
+
+
+def read_flag(stored: object) -> bool:
+    """Return what SQLite stores in a column of booleans, where any value may be; raise ValueError."""
+    if isinstance(stored, int):
+        return stored != 0
+    word = stored.strip().lower() if isinstance(stored, str) else ""
+    if word in _TRUE or word in _FALSE:
+        return word in _TRUE
+    raise ValueError("no boolean")
+
+
+def read_text(stored: object) -> str:
+    """Return what is stored as text, whatever SQLite has there."""
+    return stored.decode("utf-8", "replace") if isinstance(stored, bytes) else str(stored)

@@ -48,7 +48,7 @@ def open_pepper(vault: Vault, sealed: SealedSettings, ring: KeyRing) -> bytes:
         pass
     raise StartupError(
         f"{ring.source} is not the key that this database's secrets were sealed with. Bring the old key back"
-        " (to change it: SECRET_KEY=<new key>,<old key> for one start)."
+        " (to change it, see docs/how-to/rotate-secrets.md)."
         + (" The old key is the ADMIN_KEY of before." if ring.source == "ADMIN_KEY" else "")
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -11,10 +11,21 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_gateway.core.config.catalog import Catalog
+from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.infra.database import tables
+from llm_gateway.infra.database.catalog.accounts import (
+    BUDGETS,
+    PROJECTS,
+    TENANTS,
+    BudgetRow,
+    ProjectRow,
+    TenantRow,
+)
 from llm_gateway.infra.database.catalog.credentials import CREDENTIALS, CredentialRow
 from llm_gateway.infra.database.catalog.models import MODELS, ModelRow
+from llm_gateway.infra.database.catalog.prices import PRICES, PriceRow
 from llm_gateway.infra.database.catalog.providers import PROVIDERS, ProviderRow
+from llm_gateway.infra.database.catalog.resource import Resource
 from llm_gateway.infra.database.catalog.task_types import TASK_TYPES, TaskTypeRow
 
 
@@ -29,6 +40,10 @@ class StoredCatalog(msgspec.Struct, frozen=True, kw_only=True):
     credentials: tuple[CredentialRow, ...]
     models: tuple[ModelRow, ...]
     task_types: tuple[TaskTypeRow, ...]
+    tenants: tuple[TenantRow, ...] = ()
+    projects: tuple[ProjectRow, ...] = ()
+    budgets: tuple[BudgetRow, ...] = ()
+    prices: tuple[PriceRow, ...] = ()
 
 
 class LoadedCatalog(Catalog, frozen=True, kw_only=True):
@@ -37,22 +52,37 @@ class LoadedCatalog(Catalog, frozen=True, kw_only=True):
     stored: StoredCatalog
 
 
-_RESOURCES = (PROVIDERS, CREDENTIALS, MODELS, TASK_TYPES)
+# By their fields in StoredCatalog.
+_RESOURCES: Mapping[str, Resource] = {
+    "providers": PROVIDERS,
+    "credentials": CREDENTIALS,
+    "models": MODELS,
+    "task_types": TASK_TYPES,
+    "tenants": TENANTS,
+    "projects": PROJECTS,
+    "budgets": BUDGETS,
+    "prices": PRICES,
+}
 _VERSION = sa.select(tables.config_state.c.version)
 
 
 async def read_version(connection: AsyncConnection) -> int:
-    """Return the version of the catalog in this transaction."""
-    return int((await connection.execute(_VERSION)).scalar_one())
+    """Return the version of the catalog in this transaction; raise StoreUnavailable if its row is gone."""
+    version = (await connection.execute(_VERSION)).scalar_one_or_none()
+    if version is None:
+        raise StoreUnavailable(
+            "The table config_state must hold one row, with the id 1 and a version higher than any before: restore it"
+        )
+    return int(version)
 
 
 async def read_stored(connection: AsyncConnection) -> StoredCatalog:
     """Read all rows; the caller's transaction makes it one state of the database."""
     # The first statement also opens the transaction that the driver's own calls below are part of.
     version = await read_version(connection)
-    rows = [await _fetch(connection, resource.query) for resource in _RESOURCES]
+    rows = {name: await _fetch(connection, resource.query) for name, resource in _RESOURCES.items()}
     # Ten thousand rows take a tenth of a second: other requests go on meanwhile.
-    return await asyncio.to_thread(_stored, version, *rows)
+    return await asyncio.to_thread(_stored, version, rows)
 
 
 async def _fetch(connection: AsyncConnection, statement: sa.ClauseElement) -> Sequence[Any]:
@@ -67,17 +97,8 @@ async def _fetch(connection: AsyncConnection, statement: sa.ClauseElement) -> Se
     return rows
 
 
-def _stored(
-    version: int,
-    providers: Sequence[Any],
-    credentials: Sequence[Any],
-    models: Sequence[Any],
-    task_types: Sequence[Any],
-) -> StoredCatalog:
-    return StoredCatalog(
-        version=version,
-        providers=tuple([ProviderRow(*row) for row in providers]),
-        credentials=tuple([CredentialRow(*row) for row in credentials]),
-        models=tuple([ModelRow(*row) for row in models]),
-        task_types=tuple([TaskTypeRow(*row) for row in task_types]),
-    )
+def _stored(version: int, rows: Mapping[str, Sequence[Any]]) -> StoredCatalog:
+    made: dict[str, Any] = {
+        name: tuple([_RESOURCES[name].row(*row) for row in found]) for name, found in rows.items()
+    }
+    return StoredCatalog(version=version, **made)

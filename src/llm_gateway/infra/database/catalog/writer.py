@@ -26,8 +26,12 @@ from llm_gateway.infra.database.catalog.decoding import CatalogDecoder
 from llm_gateway.infra.database.catalog.providers import secret_associated_data
 from llm_gateway.infra.database.catalog.stored_catalog import read_stored, read_version
 from llm_gateway.infra.database.engine import reading, writing
+from llm_gateway.infra.database.first_fill import had_providers, read_first_fill
 from llm_gateway.infra.secrets.env_references import is_reference
 from llm_gateway.infra.secrets.vault import Vault
+
+# Changes of one transaction that its note names.
+_MOST_NOTED = 100
 
 
 class CatalogRows(CatalogStore):
@@ -83,6 +87,9 @@ class _Edit(CatalogEdit):
     async def version(self) -> int:
         return await read_version(self._connection)
 
+    def now(self) -> int:
+        return self._now
+
     async def find(self, stored: type[Row], ref: int | str) -> Row | None:
         return await find_row(self._connection, stored, ref, self._vault)
 
@@ -105,9 +112,23 @@ class _Edit(CatalogEdit):
     async def catalog(self) -> Catalog:
         return await asyncio.to_thread(self._decoder.decode, await read_stored(self._connection))
 
-    async def note(self, version: int, change: Change) -> None:
-        row = {"version": version, "created_at": self._now, "actor": change.actor, "action": change.note()}
+    async def note(self, version: int, *changes: Change) -> None:
+        action = "; ".join(change.note() for change in changes[:_MOST_NOTED])
+        if len(changes) > _MOST_NOTED:
+            action += f"; and {len(changes) - _MOST_NOTED} more"
+        row = {"version": version, "created_at": self._now, "actor": changes[0].actor, "action": action}
         await self._connection.execute(sa.insert(tables.config_versions).values(row))
+
+    async def first_fill(self) -> str | None:
+        return await read_first_fill(self._connection)
+
+    async def had_providers(self) -> bool:
+        return await had_providers(self._connection)
+
+    async def mark_filled(self, source: str) -> None:
+        if await self.first_fill() is None:
+            row = {"id": 1, "filled_at": self._now, "source": source}
+            await self._connection.execute(sa.insert(tables.first_fill).values(row))
 
     def _values(self, table: sa.Table, row_id: int, update: RowUpdate[Any]) -> dict[str, Any]:
         """Return what is set in `update` as the columns take it: secrets sealed, JSON as plain values."""

@@ -1,79 +1,58 @@
-"""Stores usage records and attempts in batches, and reads them back."""
+"""Stores usage records, attempts and events in batches, and reads the first two back."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any
 
-import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord, last_attempt
+from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
 from llm_gateway.flow.ports.ledger import RecordsRejected, UsageStore
-from llm_gateway.flow.ports.usage import UsageFilter, UsagePlace, UsageReader
+from llm_gateway.flow.ports.usage import (
+    SummaryQuery,
+    UsageFilter,
+    UsageOrder,
+    UsagePlace,
+    UsageReader,
+    UsageSummary,
+    UseTotals,
+)
 from llm_gateway.infra.database import tables
 from llm_gateway.infra.database.engine import reading, writing
-from llm_gateway.infra.database.usage.statements import (
-    ATTEMPT_COLUMNS,
-    POSTGRES_ATTEMPTS,
-    POSTGRES_ROWS,
-    ROW_COLUMNS,
-    SQLITE_ATTEMPTS,
-    SQLITE_ROWS,
-    TEXT_LIMIT,
-)
-
-_INT_LIMIT = 2**63 - 1
-# How msgspec starts the line of an attempt; all others end a request.
-_ATTEMPT = b'{"t":"attempt"'
-
-_row_values = attrgetter(*ROW_COLUMNS)
-_attempt_values = attrgetter(*ATTEMPT_COLUMNS)
-_encode = msgspec.json.Encoder().encode
-_decode_record = msgspec.json.Decoder(UsageRecord).decode
-_decode_attempt = msgspec.json.Decoder(AttemptEnded).decode
-_Fact = TypeVar("_Fact", UsageRecord, AttemptEnded)
+from llm_gateway.infra.database.facts.reading import read_fact, readable_columns
+from llm_gateway.infra.database.postings import UsagePosting
+from llm_gateway.infra.database.telemetry.storing import store_events
+from llm_gateway.infra.database.usage.filtering import conditions
+from llm_gateway.infra.database.usage.lines import read_lines
+from llm_gateway.infra.database.usage.statements import ATTEMPT_COLUMNS, ROW_COLUMNS
+from llm_gateway.infra.database.usage.storing import store_batch
+from llm_gateway.infra.database.usage.summary import summarize
+from llm_gateway.infra.database.usage.use_totals import add_up
 
 
 class UsageRepository(UsageStore, UsageReader):
-    """The tables `usage` and `usage_attempts`."""
+    """The tables `usage` and `usage_attempts`; what the journal has besides them goes to `telemetry_events`."""
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    def __init__(self, engine: AsyncEngine, postings: Sequence[UsagePosting] = ()) -> None:
+        """Each of `postings` is told of the rows in the transaction that stores them, in this order."""
         self._engine = engine
+        self._postings = tuple(postings)
 
     async def upsert(self, facts: Sequence[bytes]) -> None:
         """Store all or none; raise RecordsRejected or StoreUnavailable. Bounded by the engine's time limits."""
-        attempts = [fact for fact in facts if fact.startswith(_ATTEMPT)]
-        ends = [fact for fact in facts if not fact.startswith(_ATTEMPT)] if attempts else facts
-        if self._engine.dialect.name != "postgresql":
-            records, ended = _readable(ends, attempts)
-            await self._insert(
-                (SQLITE_ATTEMPTS, [_storable(_attempt_values(one)) for one in ended]),
-                (SQLITE_ROWS, [_storable(_row_values(record)) for record in records]),
-            )
+        if not facts:
             return
-        try:
-            # Nearly always: the lines go to the server as they are, and cost this process next to nothing.
-            await self._insert(*_postgres_statements(ends, attempts))
-        except (UnicodeDecodeError, RecordsRejected):
-            records, ended = _readable(ends, attempts)
-            lines = [_encode(record) for record in records], [_encode(one) for one in ended]
-            await self._insert(*_postgres_statements(*lines))
-
-    async def _insert(self, *statements: tuple[str, Any]) -> None:
-        """Run each statement that has parameters (one row, or a list of rows) in one transaction.
-
-        Attempts come first: one that failed has a fact of its own, which takes precedence over what its request's
-        record says of it.
-        """
+        batch = await read_lines(facts)
         try:
             async with writing(self._engine) as connection:
-                for statement, parameters in statements:
-                    if parameters:
-                        await connection.exec_driver_sql(statement, parameters)
+                changes = await store_batch(connection, batch)
+                await store_events(connection, batch.events)
+                if changes:
+                    for posting in self._postings:
+                        await posting.post(connection, changes)
         except DBAPIError as error:
             if not _is_about_values(error):
                 raise
@@ -81,26 +60,31 @@ class UsageRepository(UsageStore, UsageReader):
                 f"The usage tables refused these values ({type(error).__name__})"
             ) from error
 
-    async def list(self, wanted: UsageFilter, after: UsagePlace | None, limit: int) -> list[UsageRecord]:
+    async def list(
+        self, wanted: UsageFilter, after: UsagePlace | None, limit: int, order: UsageOrder = "created_at"
+    ) -> list[UsageRecord]:
         async with reading(self._engine) as connection:
-            rows = await connection.execute(_select(wanted, after, limit))
-            return [UsageRecord(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name for it
+            rows = await connection.execute(_select(wanted, after, limit, order))
+            return [read_fact(row._asdict(), UsageRecord) for row in rows]
 
     async def attempts(self, request_id: str) -> Sequence[AttemptEnded]:
-        columns = tables.usage_attempts.c
+        table = tables.usage_attempts
         statement = (
-            sa.select(tables.usage_attempts).where(columns.request_id == request_id).order_by(columns.attempt)
+            sa.select(*readable_columns(table, ATTEMPT_COLUMNS))
+            .where(table.c.request_id == request_id)
+            .order_by(table.c.attempt)
         )
         async with reading(self._engine) as connection:
             rows = await connection.execute(statement)
-            return [AttemptEnded(**row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name for it
+            return [read_fact(row._asdict(), AttemptEnded) for row in rows]
 
+    async def summarize(self, query: SummaryQuery) -> UsageSummary:
+        async with reading(self._engine) as connection:
+            return await summarize(connection, query)
 
-def _postgres_statements(ends: Sequence[bytes], attempts: Sequence[bytes]) -> list[tuple[str, Any]]:
-    return [
-        (POSTGRES_ATTEMPTS, (_as_json(attempts),) if attempts else None),
-        (POSTGRES_ROWS, (_as_json(ends),) if ends else None),
-    ]
+    async def totals(self, wanted: UsageFilter) -> UseTotals:
+        async with reading(self._engine) as connection:
+            return await add_up(connection, wanted)
 
 
 def _is_about_values(error: DBAPIError) -> bool:
@@ -112,84 +96,17 @@ def _is_about_values(error: DBAPIError) -> bool:
     return isinstance(error, (DataError, IntegrityError)) or str(state)[:2] in {"21", "22", "23"}
 
 
-def _readable(
-    ends: Sequence[bytes], attempts: Sequence[bytes]
-) -> tuple[list[UsageRecord], list[AttemptEnded]]:
-    """Return one record per request and all their attempts, fit for the database; raise RecordsRejected."""
-    try:
-        records = [_fitted(_decode_record(fact)) for fact in ends]
-        ended = [_fitted(_decode_attempt(fact)) for fact in attempts]
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise RecordsRejected(f"A usage record cannot be read ({error})") from None
-    ended += [last for record in records if (last := last_attempt(record)) is not None]
-    return _one_per_request(records), _one_per_attempt(ended)
-
-
-def _one_per_request(records: Sequence[UsageRecord]) -> list[UsageRecord]:
-    """Keep one record per request, since a statement may touch a row once: a true end before an interruption."""
-    chosen: dict[str, UsageRecord] = {}
-    for record in records:
-        known = chosen.get(record.request_id)
-        if known is None or (known.outcome == "interrupted" and _beats(record, known)):
-            chosen[record.request_id] = record
-    return list(chosen.values())
-
-
-def _beats(record: UsageRecord, interrupted: UsageRecord) -> bool:
-    return record.outcome != "interrupted" or record.attempts > interrupted.attempts
-
-
-def _one_per_attempt(attempts: Sequence[AttemptEnded]) -> list[AttemptEnded]:
-    """Keep one fact per attempt: the first, unless it is an interruption."""
-    chosen: dict[tuple[str, int], AttemptEnded] = {}
-    for attempt in attempts:
-        key = attempt.request_id, attempt.attempt
-        known = chosen.get(key)
-        if known is None or (known.outcome == "interrupted" and attempt.outcome != "interrupted"):
-            chosen[key] = attempt
-    return list(chosen.values())
-
-
-def _as_json(facts: Sequence[bytes]) -> str:
-    """Return the batch as one document. PostgreSQL's text holds no NUL, which a client may have sent."""
-    return (b"[" + b",".join(facts) + b"]").replace(b"\\u0000", b"\\ufffd").decode()
-
-
-def _fitted(fact: _Fact) -> _Fact:
-    """Clip numbers, which a provider may have chosen, to what 64 bits hold."""
-    changed = {
-        name: max(-_INT_LIMIT, min(value, _INT_LIMIT))
-        for name in fact.__struct_fields__
-        if type(value := getattr(fact, name)) is int and not -_INT_LIMIT <= value <= _INT_LIMIT
-    }
-    return msgspec.structs.replace(fact, **changed) if changed else fact
-
-
-def _storable(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Cut and clean the texts among the values, some of which a client chooses."""
-    if any(type(value) is str and (len(value) > TEXT_LIMIT or "\0" in value) for value in values):
-        return tuple(
-            [value[:TEXT_LIMIT].replace("\0", "\ufffd") if type(value) is str else value for value in values]
-        )
-    return values
-
-
-def _select(wanted: UsageFilter, after: UsagePlace | None, limit: int) -> sa.Select[Any]:
+def _select(wanted: UsageFilter, after: UsagePlace | None, limit: int, order: UsageOrder) -> sa.Select[Any]:
     usage = tables.usage.c
-    statement = (
-        sa.select(tables.usage).order_by(usage.created_at.desc(), usage.request_id.desc()).limit(limit)
-    )
-    for name in ("credential", "provider", "model", "outcome", "request_id"):
-        value = getattr(wanted, name)
-        if value is not None:
-            statement = statement.where(usage[name] == value)
-    if wanted.since is not None:
-        statement = statement.where(usage.created_at >= wanted.since)
-    if wanted.until is not None:
-        statement = statement.where(usage.created_at < wanted.until)
+    by = usage[order]
+    columns = readable_columns(tables.usage, ROW_COLUMNS)
+    if order == "created_at":
+        statement = sa.select(*columns).order_by(by.desc(), usage.request_id.desc()).limit(limit)
+    else:
+        statement = sa.select(*columns).order_by(by, usage.request_id).limit(limit)
+    statement = statement.where(*conditions(wanted))
     if after is not None:
-        place = sa.tuple_(usage.created_at, usage.request_id)
-        statement = statement.where(
-            place < sa.tuple_(sa.bindparam(None, after.created_at, tables.UnixMicros), after.request_id)
-        )
+        place = sa.tuple_(by, usage.request_id)
+        known = sa.tuple_(sa.bindparam(None, after.at, tables.UnixMicros), after.request_id)
+        statement = statement.where(place < known if order == "created_at" else place > known)
     return statement

@@ -5,26 +5,30 @@ from __future__ import annotations
 import asyncio
 import io
 import ipaddress
-import os
 import socket
 import ssl
 from collections.abc import Callable
-from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
-from llm_gateway.flow.ports.upstream import TransportError
-from llm_gateway.infra.upstream.address import InvalidRequest, parse_url
-from llm_gateway.infra.upstream.aiohttp.connections import StrictConnector
-from llm_gateway.infra.upstream.by_proxy import needs_proxy
+from llm_gateway.flow.ports.upstream import OversizedReply, TransportError
+from llm_gateway.infra.upstream.address import InvalidRequest, ServerAddress, parse_url
+from llm_gateway.infra.upstream.aiohttp.connections import StrictConnector, StrictHandler
+from llm_gateway.infra.upstream.aiohttp.errors import (
+    connect_timeout_error,
+    cut_before_reply,
+    proxy_refusal,
+    transport_error,
+)
+from llm_gateway.infra.upstream.certificates import default_tls
 from llm_gateway.infra.upstream.content_coding import Inflater, Undecodable, inflater_for
-from llm_gateway.infra.upstream.dialer import connect_error
 from llm_gateway.infra.upstream.http11.messages import encode_head
-from llm_gateway.infra.upstream.resolver import is_public, private_address_error
+from llm_gateway.infra.upstream.proxies import Proxy, ProxySettings
+from llm_gateway.infra.upstream.resolver import Resolver, is_public, private_address_error
 from llm_gateway.providers.base import UpstreamRequest
 
 _KEEPALIVE = 30.0
@@ -34,12 +38,14 @@ _FINISH_SECONDS = 0.5
 _LINGERING: set[asyncio.Task[None]] = set()
 # Larger bodies go out piece by piece.
 _ONE_PIECE = 256 * 1024
+_PROXY_AUTHENTICATION = 407
+_PROXY_AUTHORIZATION = "proxy-authorization"
 # aiohttp would add these by itself.
 _NOT_OURS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
 class AiohttpUpstream:
-    """The `Upstream` port over one aiohttp session with keep-alive."""
+    """The `Upstream` port over aiohttp sessions with keep-alive."""
 
     def __init__(
         self,
@@ -47,13 +53,16 @@ class AiohttpUpstream:
         connect_timeout: float,
         allow_private: bool = True,
         ssl_context: ssl.SSLContext | None = None,
+        proxies: ProxySettings | None = None,
     ) -> None:
         """Open nothing yet; `connect_timeout` is in seconds."""
         self._connect_timeout = connect_timeout
         self._allow_private = allow_private
         self._ssl_context = ssl_context
-        self._session: aiohttp.ClientSession | None = None
-        self._unpooled: aiohttp.ClientSession | None = None
+        self._find_proxy = (proxies or ProxySettings({})).find
+        self._resolver = Resolver(allow_private=allow_private)
+        # By whether their connections are reused, and whether they lead to a proxy.
+        self._sessions: dict[tuple[bool, bool], aiohttp.ClientSession] = {}
 
     async def send(self, request: UpstreamRequest, timeout: float) -> AiohttpReply:
         """Send and wait for the reply's head.
@@ -67,86 +76,139 @@ class AiohttpUpstream:
             encode_head(request, target)
         except InvalidRequest as unfit:
             raise TransportError("protocol", str(unfit)) from None
-        if not self._allow_private:
-            _refuse_private_literal(target.server.host)
+        proxy = self._find_proxy(request.url)
+        progress = _Progress(target.url, proxy)
         try:
             async with asyncio.timeout(timeout):
-                return AiohttpReply(await self._send(request))
+                if not self._allow_private:
+                    await self._refuse_private(target.server, proxy)
+                return AiohttpReply(await self._send(request, progress), proxy)
         except TimeoutError as error:
             if isinstance(error, aiohttp.ConnectionTimeoutError):
-                raise TransportError("connect", "could not connect to the provider in time") from None
+                raise connect_timeout_error(proxy) from None
             raise TransportError("timeout", "the provider did not reply in time") from None
-        except aiohttp.ClientHttpProxyError:
-            raise TransportError("connect", "the proxy refused to connect to the provider") from None
-        except aiohttp.ClientConnectorError as error:
-            raise connect_error(error.__cause__) from None
-        except (aiohttp.ClientConnectionError, ConnectionError, OSError):
-            raise TransportError("cut", "the provider closed the connection before it replied") from None
-        except (aiohttp.InvalidURL, UnicodeError):
+        except aiohttp.ClientError as error:
+            raise transport_error(error, proxy, connected=progress.connected) from None
+        except UnicodeError:
             raise TransportError("connect", "the provider's host name does not resolve") from None
-        except (aiohttp.ClientError, ValueError):
+        except ValueError:
             raise TransportError("protocol", "the provider's reply is not valid HTTP") from None
+        except OSError:
+            raise cut_before_reply(proxy, connected=progress.connected) from None
 
     async def close(self) -> None:
         """Drop every connection."""
-        for session in (self._session, self._unpooled):
-            if session is not None:
-                await session.close()
-        self._session = self._unpooled = None
+        self._resolver.close()
+        sessions = list(self._sessions.values())
+        self._sessions.clear()
+        for session in sessions:
+            await session.close()
 
-    async def _send(self, request: UpstreamRequest) -> aiohttp.ClientResponse:
-        if self._session is None:
-            self._session = self._open(force_close=False)
-        seen = SimpleNamespace(reused=False)
+    async def _refuse_private(self, server: ServerAddress, proxy: Proxy | None) -> None:
+        """Raise TransportError for a provider at a private address; a proxy would connect to any."""
+        if proxy is None:
+            _refuse_private_literal(server.host)
+            return
         try:
-            return await self._request(self._session, request, seen)
+            await self._resolver.require_public(server.host, server.port)
+        except (OSError, UnicodeError):
+            raise TransportError(
+                "connect",
+                "the provider's host name does not resolve here, so that its addresses cannot be checked, and "
+                "ALLOW_PRIVATE_UPSTREAMS is false",
+            ) from None
+
+    async def _send(self, request: UpstreamRequest, progress: _Progress) -> aiohttp.ClientResponse:
+        proxied = progress.proxy is not None
+        try:
+            return await self._request(self._session(reuse=True, proxied=proxied), request, progress)
         except (aiohttp.ServerDisconnectedError, ConnectionResetError, aiohttp.ClientOSError) as error:
-            if not seen.reused or isinstance(error, aiohttp.ClientConnectorError):
+            if not progress.reused or isinstance(error, aiohttp.ClientConnectorError):
                 raise
-        if self._unpooled is None:
-            self._unpooled = self._open(force_close=True)
-        return await self._request(self._unpooled, request, seen)
+        progress.connected = progress.reused = False
+        return await self._request(self._session(reuse=False, proxied=proxied), request, progress)
 
     async def _request(
-        self, session: aiohttp.ClientSession, request: UpstreamRequest, seen: SimpleNamespace
+        self, session: aiohttp.ClientSession, request: UpstreamRequest, progress: _Progress
     ) -> aiohttp.ClientResponse:
         body = request.body
         own: dict[str, Any] = {}
         if request.connect_timeout is not None:
-            own["timeout"] = aiohttp.ClientTimeout(total=None, sock_connect=request.connect_timeout)
-        return await session.request(
+            own["timeout"] = _timeout(request.connect_timeout)
+        headers = request.headers
+        if progress.proxy is not None:
+            own["proxy"] = URL(progress.proxy.url)
+            if (authorization := progress.proxy.authorization()) is not None:
+                if progress.url.startswith("https:"):
+                    # For the proxy alone, when it opens the tunnel.
+                    own["proxy_headers"] = {_PROXY_AUTHORIZATION: authorization}
+                else:
+                    headers = {**headers, _PROXY_AUTHORIZATION: authorization}
+        response = await session.request(
             request.method,
-            URL(request.url, encoded=True),
+            URL(progress.url, encoded=True),
             data=(body if len(body) <= _ONE_PIECE else io.BytesIO(body)) or None,
-            headers=request.headers,
+            headers=headers,
             allow_redirects=False,
-            trace_request_ctx=seen,
+            trace_request_ctx=progress,
             **own,
         )
+        if response._writer is not None and response.connection is not None:  # noqa: SLF001 - no other tells it
+            # Part of the request is still to be sent.
+            cast("StrictHandler", response.connection.protocol).force_close()
+        return response
 
-    def _open(self, *, force_close: bool) -> aiohttp.ClientSession:
+    def _session(self, *, reuse: bool, proxied: bool) -> aiohttp.ClientSession:
+        session = self._sessions.get((reuse, proxied))
+        if session is None:
+            session = self._sessions[reuse, proxied] = self._open(reuse=reuse, proxied=proxied)
+        return session
+
+    def _open(self, *, reuse: bool, proxied: bool) -> aiohttp.ClientSession:
         trace = aiohttp.TraceConfig()
         trace.on_connection_reuseconn.append(_note_reuse)
+        trace.on_connection_create_end.append(_note_connection)
         connector = StrictConnector(
             limit=0,
-            force_close=force_close,
-            keepalive_timeout=None if force_close else _KEEPALIVE,
-            resolver=None if self._allow_private else _PublicResolver(),
-            ssl=self._ssl_context or True,
+            force_close=not reuse,
+            keepalive_timeout=_KEEPALIVE if reuse else None,
+            # The operator has chosen the proxy, wherever it is.
+            resolver=None if self._allow_private or proxied else _PublicResolver(),
+            ssl=self._ssl_context or default_tls(),
         )
         return aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
-            trace_configs=[] if force_close else [trace],
+            timeout=_timeout(self._connect_timeout),
+            trace_configs=[trace],
             skip_auto_headers=_NOT_OURS,
             auto_decompress=False,
-            trust_env=needs_proxy(os.environ),
         )
 
 
+class _Progress:
+    """Where a request goes, and how far it has come: its connection is open, and was used before."""
+
+    __slots__ = ("connected", "proxy", "reused", "url")
+
+    def __init__(self, url: str, proxy: Proxy | None) -> None:
+        self.url = url
+        self.proxy = proxy
+        self.connected = False
+        self.reused = False
+
+
+def _timeout(seconds: float) -> aiohttp.ClientTimeout:
+    """Limit DNS, TCP, TLS and the proxy's tunnel together."""
+    return aiohttp.ClientTimeout(total=None, connect=seconds, sock_connect=seconds)
+
+
+async def _note_connection(_session: object, context: Any, _params: object) -> None:  # noqa: ANN401 - aiohttp's shape
+    context.trace_request_ctx.connected = True
+
+
 async def _note_reuse(_session: object, context: Any, _params: object) -> None:  # noqa: ANN401 - aiohttp's shape
-    context.trace_request_ctx.reused = True
+    context.trace_request_ctx.connected = context.trace_request_ctx.reused = True
 
 
 class AiohttpReply:
@@ -154,8 +216,8 @@ class AiohttpReply:
 
     __slots__ = ("_content", "_inflater", "_released", "_response", "status")
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
-        """Own `response` until `close`; TransportError for one that is no reply to us."""
+    def __init__(self, response: aiohttp.ClientResponse, proxy: Proxy | None) -> None:
+        """Own `response` until `close`; TransportError for one that is no reply of the provider."""
         self._response = response
         self._content = response.content
         self._released = False
@@ -164,6 +226,8 @@ class AiohttpReply:
         try:
             if response.status < 200:
                 raise TransportError("protocol", "the provider switched to another protocol")
+            if response.status == _PROXY_AUTHENTICATION and proxy is not None:
+                raise proxy_refusal(response.status)
             self._inflater = inflater_for(response.headers.get("content-encoding"))
         except Undecodable:
             response.close()
@@ -186,7 +250,7 @@ class AiohttpReply:
         """Return the body."""
         length = self._response.content_length
         if length is not None and length > limit:
-            raise TransportError("protocol", "the provider's reply is too large")
+            raise OversizedReply
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout
         parts: list[bytes] = []
@@ -196,7 +260,7 @@ class AiohttpReply:
         ):
             size += len(data)
             if size > limit:
-                raise TransportError("protocol", "the provider's reply is too large")
+                raise OversizedReply
             parts.append(data)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -14,6 +14,7 @@ from llm_gateway.infra.upstream.http11.messages import (
     is_between_chunks,
     whole_chunk,
 )
+from llm_gateway.infra.upstream.socket_state import Poll, has_unsent, input_poll, is_tls
 
 # Unread bytes of a reply above which reading from the socket pauses.
 READ_AHEAD = 256 * 1024
@@ -54,13 +55,16 @@ class Connection(asyncio.Protocol):
         "_timer_at",
         "_transport",
         "_unread",
+        "_uploads",
         "_waiter",
         "_writing_paused",
         "busy",
         "ended",
         "error",
         "idle_until",
+        "is_tls",
         "parser",
+        "poll",
         "reply_begun",
         "sent",
     )  # fmt: skip
@@ -87,13 +91,19 @@ class Connection(asyncio.Protocol):
         self.ended = False
         # The whole request was passed to the transport.
         self.sent = True
+        # The reply to a large request has not begun yet.
+        self._uploads = False
         # The first byte of this exchange's reply has arrived.
         self.reply_begun = False
         # The parser is between two chunks of the body (only maintained by `relay_body`).
         self._between_chunks = False
         # Why the rest of the reply cannot arrive.
         self.error: TransportError | None = None
+        # Loop time; 0 once the connection cannot be reused.
         self.idle_until = 0.0
+        # Tells what has arrived on the socket and was not read yet; None without a socket. Only while not `ended`.
+        self.poll: Poll | None = None
+        self.is_tls = False
 
     # --- one exchange ---
 
@@ -108,7 +118,9 @@ class Connection(asyncio.Protocol):
             return
         if len(body) <= _MAX_JOINED:
             self._transport.write(head + body)
-        elif self.sent:
+            return
+        self._uploads = True
+        if self.sent:
             self._transport.writelines((head, body))
         else:
             self._transport.write(head)
@@ -168,7 +180,7 @@ class Connection(asyncio.Protocol):
     def release(self) -> None:
         """Return the connection to the pool if it can be reused, else drop it."""
         parser = self.parser
-        if parser.keep_alive and self.sent and not parser.surplus and not self.ended:
+        if parser.keep_alive and self.sent and not parser.ambiguous and not self.ended:
             self.busy = self._discarding = False
             self._unread = 0
             if self._reading_paused:
@@ -181,6 +193,7 @@ class Connection(asyncio.Protocol):
         """Close the socket at once."""
         self.busy = self._discarding = False
         self.ended = True
+        self.idle_until = 0.0
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -190,6 +203,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self.poll = input_poll(transport)
+        self.is_tls = is_tls(transport)
         self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -204,6 +219,11 @@ class Connection(asyncio.Protocol):
                 self._relay_piece(sink, content)
                 return
         self.reply_begun = True
+        if self._uploads:
+            self._uploads = False
+            if not self.sent or has_unsent(self._transport):
+                # The server may not read the rest, and take it for the next request.
+                self.parser.ambiguous = True
         parser = self.parser
         try:
             parser.feed(data)
@@ -229,6 +249,7 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> None:
         self.ended = True
         if not self.busy:
+            self.idle_until = 0.0
             return
         if self.parser.complete or (self._closed_cleanly() and self.parser.end()):
             self._wake()

@@ -84,8 +84,8 @@ class ReplyParser:
     """
 
     __slots__ = (
-        "_overhead", "_parser", "_raw", "complete", "headers", "keep_alive", "on_body", "on_header", "pieces",
-        "status", "surplus",
+        "_overhead", "_parser", "_raw", "ambiguous", "complete", "headers", "keep_alive", "on_body", "on_header",
+        "pieces", "status",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -105,8 +105,9 @@ class ReplyParser:
         self.complete = False
         # The connection may carry another request; known when complete.
         self.keep_alive = False
-        # Bytes followed the reply: nothing else on this connection can be trusted.
-        self.surplus = False
+        # Bytes followed the reply, or it began before the request was sent: what comes next on this connection may
+        # not belong to the next request.
+        self.ambiguous = False
         self._overhead = 0
         self.pieces.clear()
 
@@ -117,7 +118,7 @@ class ReplyParser:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
             if self.complete:
-                self.surplus = True
+                self.ambiguous = True
                 return
             raise MalformedReply("the provider's reply is not valid HTTP") from None
         if len(self.pieces) > before or self.complete:

@@ -48,16 +48,41 @@ class Origin:
         """Whether no connection is open or being opened."""
         return not self._open and not self._dialing
 
+    @property
+    def busy(self) -> int:
+        """How many connections serve a request, or are being opened."""
+        return len(self._open) - len(self._idle) + self._dialing
+
+    @property
+    def idle(self) -> int:
+        """How many connections wait for a request."""
+        return len(self._idle)
+
     def take(self) -> Connection | None:
-        """Return the idle connection that was used last, or None."""
+        """Return the idle connection that was used last, or None.
+
+        A connection with unread input is not used: while the event loop was busy the server has closed it, or sent
+        bytes that the next request would take for its reply (RFC 9112, 9.2).
+        """
         while self._idle:
             connection, _ = self._idle.popitem()
-            if connection.ended:
-                continue
             if connection.idle_until > self.loop.time():
-                return connection
+                poll = connection.poll
+                if poll is None or not poll(0):
+                    return connection
+                if connection.is_tls:
+                    return self._take_past(connection)
             connection.abort()
         return None
+
+    def _take_past(self, unread: Connection) -> Connection | None:
+        """Return the next idle connection after one that has unread input over TLS.
+
+        The input may be a session ticket: the connection stays idle, and the event loop reads it.
+        """
+        taken = self.take()
+        self._idle[unread] = None
+        return taken
 
     async def connect(self, deadline: float, connect_timeout: float | None = None) -> Connection:
         """Open a connection by `deadline` (loop time) and within the connect timeout; raise TransportError."""

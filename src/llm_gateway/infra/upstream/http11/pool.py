@@ -73,6 +73,11 @@ class PooledUpstream(Upstream):
                 raise _missing_head_error(connection)
             connection, reused = None, False
 
+    def connections(self) -> dict[str, int]:
+        """Return how many connections are busy and idle, of all origins."""
+        origins = self._origins.values()
+        return {"busy": sum(one.busy for one in origins), "idle": sum(one.idle for one in origins)}
+
     async def close(self) -> None:
         self._dialer.close()
         if self._sweeper is not None:

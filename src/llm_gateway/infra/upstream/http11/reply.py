@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from llm_gateway.flow.ports.upstream import TransportError
+from llm_gateway.flow.ports.upstream import OversizedReply, TransportError
 from llm_gateway.infra.upstream.content_coding import Inflater, Undecodable, inflater_for
 from llm_gateway.infra.upstream.http11.connection import Connection
 
@@ -52,12 +52,12 @@ class PooledReply:
     async def read_all(self, limit: int, timeout: float) -> bytes:
         connection = self._current()
         if int(self._headers.get(b"content-length", 0)) > limit:
-            raise _too_large()
+            raise OversizedReply
         if connection.parser.complete and self._inflater is None:
             # The whole body has arrived already, as that of a short reply does.
             whole = connection.take()
             if len(whole) > limit:
-                raise _too_large()
+                raise OversizedReply
             return whole
         deadline = self._loop.time() + timeout
         parts: list[bytes] = []
@@ -66,7 +66,7 @@ class PooledReply:
             while data := self._take(connection):
                 size += len(data)
                 if size > limit:
-                    raise _too_large()
+                    raise OversizedReply
                 parts.append(data)
             if connection.parser.complete:
                 return parts[0] if len(parts) == 1 else b"".join(parts)
@@ -123,7 +123,3 @@ class PooledReply:
             raise TransportError(error.kind, str(error))
         if not await connection.wait(deadline):
             raise TransportError("timeout", late)
-
-
-def _too_large() -> TransportError:
-    return TransportError("protocol", "the provider's reply is too large")

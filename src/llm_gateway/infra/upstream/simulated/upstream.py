@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from llm_gateway.core.sse import DONE
-from llm_gateway.flow.ports.upstream import TransportError, Upstream, UpstreamReply
+from llm_gateway.flow.ports.upstream import OversizedReply, TransportError, Upstream, UpstreamReply
 from llm_gateway.infra.upstream.simulated.bodies import embeddings, response, response_events
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.wire.openai_responses.responses import event_bytes
@@ -99,7 +99,7 @@ class SimulatedReply(UpstreamReply):
         while data := await self.read(max(deadline - time.monotonic(), 0.0)):
             parts.append(data)
             if sum(map(len, parts)) > limit:
-                raise TransportError("protocol", "the provider's reply is too large")
+                raise OversizedReply
         return b"".join(parts)
 
     async def relay(self, take: Callable[[bytes], bool], patience: float) -> None:

@@ -62,7 +62,7 @@ def test_null_stays_none_in_every_column() -> None:
 def test_a_broken_value_is_a_fault_and_gets_its_stand_in(names: Any) -> None:
     values, faults = read(names=names)
     assert values["names"] == ()
-    assert faults == [Fault("task type", "x", "names", "names must be a list of names")]
+    assert faults == [Fault("task type", "x", "names", "names must be a list of names", 1)]
 
 
 @pytest.mark.parametrize("size", ["many", "1.5", 1.5, ""])
@@ -80,9 +80,25 @@ def test_every_broken_value_is_named() -> None:
     assert [fault.field for fault in faults] == ["names", "size"]
 
 
-@pytest.mark.parametrize(("stored", "flag"), [(0, False), (1, True), (2, True), (False, False)])
-def test_sqlites_integers_are_flags(stored: Any, flag: bool) -> None:
+@pytest.mark.parametrize(
+    ("stored", "flag"),
+    [(0, False), (1, True), (2, True), (False, False), ("false", False), (" OFF ", False), ("Yes", True)],
+)
+def test_sqlites_integers_and_postgresqls_words_are_flags(stored: Any, flag: bool) -> None:
     assert read(is_on=stored)[0]["is_on"] is flag
+
+
+@pytest.mark.parametrize("stored", ["", "maybe", "o", 0.5, b"1"])
+def test_what_is_no_flag_is_a_fault_and_off(stored: Any) -> None:
+    values, faults = read(is_on=stored)
+    assert not values["is_on"]
+    assert [fault.field for fault in faults] == ["is_on"]
+
+
+def test_bytes_are_no_text() -> None:
+    values, faults = read(name=b"x\xff")
+    assert values["name"] == "x\ufffd"
+    assert [str(fault) for fault in faults] == ["task type 'x': name must be text"]
 
 
 def test_a_load_reads_json_as_text_in_the_order_of_ids() -> None:

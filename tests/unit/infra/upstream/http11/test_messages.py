@@ -48,7 +48,7 @@ CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
     ],
 )
 def test_a_url_is_taken_apart(url: str, server: ServerAddress, head_start: str) -> None:
-    assert parse_url(url) == (server, head_start)
+    assert parse_url(url)[:2] == (server, head_start)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,7 @@ def test_one_parser_reads_reply_after_reply() -> None:
     parser = ReplyParser()
     for data, body, complete in [WIRES[1], WIRES[0], WIRES[2], WIRES[0]]:
         assert _read(parser, data) == (200, body, complete)
-        assert (parser.keep_alive, parser.surplus) == (True, False)
+        assert (parser.keep_alive, parser.ambiguous) == (True, False)
 
 
 def test_headers_have_lower_case_names_and_trailers_are_none() -> None:
@@ -164,14 +164,14 @@ def test_headers_of_interim_replies_are_not_the_replys() -> None:
 def test_what_follows_a_reply_is_noted_and_not_read(surplus: bytes, together: bool) -> None:
     parser = ReplyParser()
     assert _read(parser, *([HELLO + surplus] if together else [HELLO, surplus])) == (200, b"hello", True)
-    assert parser.surplus
+    assert parser.ambiguous
     assert parser.headers == {b"content-length": b"5"}
 
 
 def test_what_follows_a_last_reply_is_noted_too() -> None:
     parser = ReplyParser()
     assert _read(parser, OK + b"connection: close\r\ncontent-length: 2\r\n\r\nhixx")[1] == b"hi"
-    assert (parser.keep_alive, parser.surplus) == (False, True)
+    assert (parser.keep_alive, parser.ambiguous) == (False, True)
 
 
 @pytest.mark.parametrize(

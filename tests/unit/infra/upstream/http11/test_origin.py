@@ -141,3 +141,26 @@ async def test_a_closed_origin_takes_no_connection_back() -> None:
     server.origin.close()
     assert not server.origin.put_idle(connection)
     assert server.idle_calls == 1
+
+
+async def test_a_connection_with_unread_input_is_not_used() -> None:
+    server = OriginBench()
+    good, bad = server.open(), server.open()
+    bad.poll = lambda _timeout: [(3, 1)]
+    assert server.origin.take() is good
+    assert bad.ended
+
+
+async def test_over_tls_unread_input_may_be_a_session_ticket_so_the_connection_stays_idle() -> None:
+    server = OriginBench()
+    first, second, third = (server.open() for _ in range(3))
+    unread = [(3, 1)]
+    for connection in (second, third):
+        connection.is_tls = True
+        connection.poll = lambda _timeout: list(unread)
+    assert server.origin.take() is first
+    assert server.origin.take() is None
+    # The event loop has read the tickets.
+    unread.clear()
+    assert server.origin.take() is third
+    assert server.origin.take() is second

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from llm_gateway.flow.ports.upstream import TransportError
+from llm_gateway.flow.ports.upstream import OversizedReply, TransportError
 from llm_gateway.infra.upstream.http11.connection import Connection
 from llm_gateway.infra.upstream.http11.reply import PooledReply
 from tests.fakes.transports import Clockwork, ConnectionOwner, Notes
@@ -63,7 +63,7 @@ async def test_a_read_ends_after_its_timeout() -> None:
     ids=["announced", "complete", "begun"],
 )
 async def test_a_body_over_the_limit_is_refused(data: bytes) -> None:
-    with pytest.raises(TransportError, match="too large") as caught:
+    with pytest.raises(OversizedReply, match="too large") as caught:
         await ReplyBench(data).reply.read_all(5, 1)
     assert caught.value.kind == "protocol"
 

@@ -1,0 +1,1 @@
+"""What SREs watch, as Python: dashboards, and the checks that hold them to the metrics' catalogue."""

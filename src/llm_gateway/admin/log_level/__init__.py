@@ -1,0 +1,1 @@
+"""The level of the log, while the gateway runs."""

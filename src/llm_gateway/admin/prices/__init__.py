@@ -1,0 +1,1 @@
+"""Prices that administrators set, and prices in force."""

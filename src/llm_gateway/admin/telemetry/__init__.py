@@ -1,0 +1,1 @@
+"""Events that clients reported of themselves."""

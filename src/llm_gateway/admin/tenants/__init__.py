@@ -1,0 +1,1 @@
+"""Tenants: whose the clients are."""

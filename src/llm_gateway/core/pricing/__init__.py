@@ -1,0 +1,1 @@
+"""Prices of models, and what a request costs: pure values and rules, in integer nano-USD."""

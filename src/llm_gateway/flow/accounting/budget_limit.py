@@ -1,0 +1,189 @@
+"""Holds requests to budgets of money: each holds what it may cost, until its cost is known."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import tzinfo
+from typing import Final, Literal
+
+from llm_gateway.core.config.accounts import CLAIMING_PROJECTS
+from llm_gateway.core.config.budgets import Covered, Spender, covers_model
+from llm_gateway.core.config.limits import BudgetScope
+from llm_gateway.core.config.snapshot import Principal
+from llm_gateway.core.errors import GatewayError, QuotaExceeded, Unavailable
+from llm_gateway.core.ledger.records import UsageRecord
+from llm_gateway.core.money import usd_text
+from llm_gateway.flow.accounting.holds import TokenEstimator
+from llm_gateway.flow.accounting.pricing import price_quantities, requested_tier_of
+from llm_gateway.flow.ports.budgets import BudgetShares, Hold, Shortage, ShortageReason
+from llm_gateway.flow.ports.dialect import Attribution
+from llm_gateway.flow.ports.limits import NOT_LIMITED, Demand, Limit, Reservation, Verdict
+
+# Told of every refusal: the scope of the budget, and the reason.
+OnRefusal = Callable[[BudgetScope, ShortageReason], None]
+# Seconds that a request waits at most until the machine has borrowed more.
+_PATIENCE: Final = 2.0
+# Deployments whose prices are looked at; the dearest counts.
+_MOST_DEPLOYMENTS: Final = 8
+# Models of which it is remembered what they cost.
+_MOST_STATED: Final = 2048
+# More than any budget, and still a sum of 64 bits.
+_MOST: Final = 2**60
+
+_OF: Final = {
+    "all": "of this gateway",
+    "credential": "of this API key",
+    "tenant": "of the tenant of this API key",
+    "project": "of the project of this API key",
+    "agent": "of this agent",
+    "user": "of this user",
+}
+_PERIODS: Final = {"day": "a day", "month": "a month", "total": "in total"}
+
+
+class BudgetLimit(Limit):
+    """Reserves on all budgets that cover a request, or on none. Never waits for the database."""
+
+    __slots__ = ("_estimator", "_fail", "_on_refusal", "_shares", "_stated", "_zone")
+
+    def __init__(
+        self,
+        shares: BudgetShares,
+        estimator: TokenEstimator,
+        zone: tzinfo,
+        *,
+        fail: Literal["open", "closed"] = "closed",
+        on_refusal: OnRefusal = lambda _scope, _reason: None,
+    ) -> None:
+        """`fail` says whether requests are admitted while nobody knows what is left of a budget."""
+        self._shares = shares
+        self._estimator = estimator
+        self._zone = zone
+        self._fail = fail
+        self._on_refusal = on_refusal
+        # What requests cost lately according to providers that state it, by provider and upstream model.
+        self._stated: dict[tuple[str, str], int] = {}
+
+    def check(self, account: Principal, /) -> None:
+        """Refuse nothing: what a request may cost is known only with its body."""
+
+    def reserve(self, account: Principal, demand: Demand, /) -> Verdict | Awaitable[Verdict]:
+        if not account.budgets:
+            return NOT_LIMITED
+        windows = covering(account, demand, self._zone)
+        if not windows:
+            return NOT_LIMITED
+        amount = self.amount_of(demand)
+        answer = self._shares.try_hold(windows, amount)
+        if answer is None or (isinstance(answer, Shortage) and answer.reason == "short"):
+            return self._reserve_later(windows, amount)
+        return self._verdict(windows, amount, answer)
+
+    def amount_of(self, demand: Demand) -> int:
+        """Return what a request may cost, in nano-USD.
+
+        A deployment without a known price counts with what its provider said that the last request cost. 0 if
+        nothing is known of any deployment that may serve it.
+        """
+        expected = self._estimator.expect(demand)
+        quantities = {"input_tokens": expected.prompt, "output_tokens": expected.completion}
+        stated = demand.request.fields.get("service_tier")
+        tier = None if stated is None else requested_tier_of(stated)
+        most = 0
+        for one in demand.deployments[:_MOST_DEPLOYMENTS]:
+            cost = None
+            if one.prices is not None:
+                cost = price_quantities(quantities, one.prices, demand.created_at, tier).cost_nano_usd
+            if cost is None:
+                cost = self._stated.get((one.provider_key, one.upstream_model), 0)
+            most = max(most, cost)
+        return min(most, _MOST)
+
+    def learn(self, record: UsageRecord) -> None:
+        """Remember what a provider said that a request cost."""
+        cost, provider, model = record.cost_nano_usd, record.provider, record.upstream_model
+        if record.cost_source != "provider" or cost is None or provider is None or model is None:
+            return
+        if len(self._stated) >= _MOST_STATED:
+            self._stated.clear()
+        self._stated[provider, model] = cost
+
+    async def _reserve_later(self, windows: Sequence[Covered], amount: int) -> Verdict:
+        return self._verdict(windows, amount, await self._shares.hold(windows, amount, _PATIENCE))
+
+    def _verdict(self, windows: Sequence[Covered], amount: int, answer: Hold | Shortage) -> Verdict:
+        if isinstance(answer, Shortage):
+            if answer.reason == "spent" or self._fail == "closed":
+                self._on_refusal(answer.covered.budget.scope, answer.reason)
+                raise refusal(answer, amount)
+            answer = self._shares.hold_nothing(windows)
+        return Verdict(True, 0, 0, 0.0, 0.0, _Reserved(self, self._estimator, answer))
+
+
+class _Reserved(Reservation):
+    __slots__ = ("_estimator", "_hold", "_limit")
+
+    def __init__(self, limit: BudgetLimit, estimator: TokenEstimator, hold: Hold) -> None:
+        self._limit = limit
+        self._estimator = estimator
+        self._hold = hold
+
+    def settle(self, record: UsageRecord) -> None:
+        self._estimator.learn(record)
+        self._limit.learn(record)
+        self._hold.settle(record.cost_nano_usd or 0)
+
+    def release(self) -> None:
+        self._hold.release()
+
+
+def covering(account: Principal, demand: Demand, zone: tzinfo) -> list[Covered]:
+    """Return the windows that a request counts in, as its usage row will."""
+    spender = spender_of(account, demand.attribution)
+    model, at = demand.request.model, demand.created_at
+    return [
+        covered
+        for one in account.budgets
+        if covers_model(one, model) and (covered := one.covered(spender, at, zone)) is not None
+    ]
+
+
+def spender_of(account: Principal, attribution: Attribution) -> Spender:
+    """Return on whose behalf a request is sent; the credential's own tenant and project come first."""
+    name = account.credential.name
+    if not attribution.is_trusted:
+        return Spender(name, account.tenant, account.project)
+    return Spender(
+        name,
+        account.tenant or attribution.tenant,
+        account.project or (None if name == CLAIMING_PROJECTS else attribution.project),
+        attribution.agent,
+        attribution.user,
+    )
+
+
+def refusal(shortage: Shortage, amount: int) -> GatewayError:
+    """Return the error for a request that may cost `amount`."""
+    budget = shortage.covered.budget
+    if shortage.reason != "spent":
+        return Unavailable(
+            f"The gateway cannot tell what is left of the budget '{budget.name}'. Try again shortly.",
+            code="budget_unavailable",
+            retry_after=1.0,
+        )
+    limit = usd_text(budget.amount_nano_usd)
+    used, held = usd_text(shortage.spent), usd_text(shortage.held)
+    left = budget.amount_nano_usd - shortage.spent - shortage.held
+    name = f"the budget '{budget.name}' {_OF[budget.scope]}"
+    sums = f"{limit} USD {_PERIODS[budget.period]}, {used} USD used, {held} USD held by open requests"
+    if left > 0:
+        message = (
+            f"This request may cost {usd_text(amount)} USD, and {usd_text(left)} USD is left of {name} ({sums}). "
+            "Shorten the prompt, send a lower max_tokens, or ask the gateway administrator for a larger budget."
+        )
+    else:
+        until = "" if shortage.covered.end is None else f" It is free again when the {budget.period} ends."
+        message = f"T{name[1:]} is used up: {sums}.{until} Ask the gateway administrator for a larger budget."
+    return QuotaExceeded(
+        message, scope=budget.scope, limit=limit, used=used, held=held, reset_at=shortage.covered.end
+    )

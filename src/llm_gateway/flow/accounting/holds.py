@@ -1,0 +1,229 @@
+"""Estimates the tokens of a request before a provider is called: what limits and budgets hold for it meanwhile."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from llm_gateway.core.endpoints import EndpointName
+from llm_gateway.core.ledger.records import UsageRecord
+from llm_gateway.core.model_request import ModelRequest
+from llm_gateway.flow.ports.limits import Demand
+
+_BYTES_PER_TOKEN = 4
+# What surrounds any prompt, so that no estimate is 0.
+_FRAME_TOKENS = 3
+# Smaller values are not searched for media.
+_SMALL = 4096
+# An image of 1024 x 1024 pixels at OpenAI; base64 bytes of a document per token.
+_IMAGE_TOKENS, _DOCUMENT_BYTES = 765, 50
+# More media than this in one value are counted as text, so that finding them takes no time that others wait for.
+_MOST_MEDIA = 1000
+# No model writes more; a client that states more is taken to state nothing.
+_MOST_STATED = 1_000_000
+_MOST_CHOICES = 128
+# No more digits are read: a number of a megabyte must cost nothing.
+_DIGITS = 8
+# Replies before the history of a model is believed, and after which the older half of it is forgotten.
+_ENOUGH, _MANY = 100, 10_000
+# Buckets for each doubling, up to 2^24 tokens: a quantile is at most 9.1 % too high.
+_STEPS, _BUCKETS = 8, 8 * 24 + 2
+# Models that one worker remembers.
+_MOST_MODELS = 2048
+
+_PROMPT_FIELDS: Final[Mapping[EndpointName, tuple[str, ...]]] = {
+    "chat/completions": ("messages", "tools", "functions", "response_format"),
+    "completions": ("prompt", "suffix"),
+    "embeddings": ("input",),
+    "responses": ("input", "instructions", "tools", "text", "prompt"),
+}
+_OUTPUT_FIELDS: Final[Mapping[EndpointName, tuple[str, ...]]] = {
+    "chat/completions": ("max_completion_tokens", "max_tokens"),
+    "completions": ("max_tokens",),
+    "embeddings": (),
+    "responses": ("max_output_tokens",),
+}
+
+
+class ExpectedTokens(msgspec.Struct, frozen=True, gc=False):
+    """What a request is taken to use until that is known."""
+
+    prompt: int
+    completion: int
+    # Whether the request itself bounds the completion; else it is a guess.
+    is_stated: bool = False
+
+    @property
+    def total(self) -> int:
+        return self.prompt + self.completion
+
+
+class OutputHistory:
+    """How many tokens the latest replies of one model had: a histogram with fixed buckets, merged by addition."""
+
+    __slots__ = ("_counts", "_p99", "_recount_at", "samples")
+
+    def __init__(self) -> None:
+        self._counts = [0] * _BUCKETS
+        self.samples = 0
+        self._p99 = 0
+        # The number of samples at which the quantile is computed again.
+        self._recount_at = 0
+
+    def add(self, tokens: int) -> None:
+        bucket = 0 if tokens <= 0 else 1 + math.ceil(_STEPS * math.log2(tokens))
+        self._counts[min(bucket, _BUCKETS - 1)] += 1
+        self.samples += 1
+        if self.samples >= _MANY:
+            self._counts = [count // 2 for count in self._counts]
+            self.samples = sum(self._counts)
+            self._recount_at = 0
+
+    def merge(self, other: OutputHistory) -> None:
+        """Add the replies of `other`."""
+        self._counts = [ours + theirs for ours, theirs in zip(self._counts, other._counts, strict=True)]
+        self.samples += other.samples
+        self._recount_at = 0
+
+    def p99(self) -> int:
+        """Return a number of tokens that 99 of 100 replies do not exceed; it may lag behind the latest hundredth."""
+        if self.samples >= self._recount_at:
+            self._recount_at = self.samples + max(self.samples // 100, 1)
+            self._p99 = self._quantile(0.99)
+        return self._p99
+
+    def _quantile(self, part: float) -> int:
+        below = math.ceil(part * self.samples)
+        for bucket, count in enumerate(self._counts):
+            below -= count
+            if below <= 0:
+                return 0 if bucket == 0 else math.ceil(2 ** ((bucket - 1) / _STEPS))
+        return 0
+
+
+class TokenEstimator:
+    """Estimates a request from its bytes, from `max_tokens`, and from the replies that its model gave before.
+
+    The estimate is never based on the context window or on an absurd `max_tokens`, which would starve all others.
+    What is estimated too low is made good when the request is settled. Use it from one thread.
+    """
+
+    __slots__ = ("_default_output", "_histories", "_learnt")
+
+    def __init__(self, default_output: int) -> None:
+        """`default_output` is the number of tokens of a completion before a model has given enough replies."""
+        self._default_output = default_output
+        # By provider and upstream model, and by public model alone. The one used last comes last.
+        self._histories: dict[tuple[str, str] | str, OutputHistory] = {}
+        self._learnt: UsageRecord | None = None
+
+    def expect(self, demand: Demand) -> ExpectedTokens:
+        """Return the tokens that a request is expected to use."""
+        request = demand.request
+        prompt = _prompt_tokens(request)
+        if request.endpoint == "embeddings":
+            return ExpectedTokens(prompt, 0, True)
+        fields = request.fields
+        stated = max(
+            (_whole(fields, name, _MOST_STATED) for name in _OUTPUT_FIELDS[request.endpoint]), default=0
+        )
+        completion = stated or self._usual_output(demand)
+        if "n" in fields or "best_of" in fields:
+            completion *= max(_choices(fields, "n"), _choices(fields, "best_of"))
+        return ExpectedTokens(prompt, completion, stated > 0)
+
+    def learn(self, record: UsageRecord) -> None:
+        """Remember how long a reply was. All limits of a request may call this; the first call counts."""
+        tokens = record.completion_tokens
+        if record is self._learnt or record.outcome != "ok" or not tokens or record.model is None:
+            return
+        self._learnt = record
+        self._history(record.model).add(tokens)
+        if record.provider is not None and record.upstream_model is not None:
+            self._history((record.provider, record.upstream_model)).add(tokens)
+
+    def history(self, key: tuple[str, str] | str) -> OutputHistory | None:
+        """Return the history of (provider_key, upstream model), or of a public model."""
+        return self._histories.get(key)
+
+    def _usual_output(self, demand: Demand) -> int:
+        """Return the 99th percentile of the deployment, else of the model, else the default."""
+        deployment = demand.deployment
+        if deployment is not None:
+            found = self._histories.get((deployment.provider_key, deployment.upstream_model))
+            if found is not None and found.samples >= _ENOUGH:
+                return found.p99()
+        found = self._histories.get(demand.request.model)
+        if found is not None and found.samples >= _ENOUGH:
+            return found.p99()
+        return self._default_output
+
+    def _history(self, key: tuple[str, str] | str) -> OutputHistory:
+        histories = self._histories
+        found = histories.pop(key, None)
+        if found is None:
+            found = OutputHistory()
+            if len(histories) >= _MOST_MODELS:
+                del histories[next(iter(histories))]
+        histories[key] = found
+        return found
+
+
+def _prompt_tokens(request: ModelRequest) -> int:
+    fields = request.fields
+    tokens = _FRAME_TOKENS
+    for name in _PROMPT_FIELDS[request.endpoint]:
+        raw = fields.get(name)
+        if raw is None:
+            continue
+        size = memoryview(raw).nbytes
+        if size <= _SMALL:
+            tokens += -(-size // _BYTES_PER_TOKEN)
+        else:
+            tokens += _large_value_tokens(bytes(raw))
+    return tokens
+
+
+def _large_value_tokens(raw: bytes) -> int:
+    """Return the tokens of a large JSON value; media in it are not text, and count for less."""
+    media_bytes = tokens = 0
+    for mark in (b";base64,", b'"data":"', b'"data": "', b'"file_data":"', b'"file_data": "'):
+        at, found = raw.find(mark), 0
+        while at >= 0 and found < _MOST_MEDIA:
+            found += 1
+            start = at + len(mark)
+            end = raw.find(b'"', start)
+            size = (len(raw) if end < 0 else end) - start
+            # A data URL in one of the other fields is counted once, at its own mark.
+            if mark[0] == 0x3B or raw[start : start + 5] != b"data:":
+                media_bytes += size
+                is_image = raw.rfind(b"data:image/", max(at - 64, 0), at) >= 0
+                tokens += min(
+                    _IMAGE_TOKENS if is_image else size // _DOCUMENT_BYTES, size // _BYTES_PER_TOKEN
+                )
+            at = raw.find(mark, start + size)
+    return tokens + -(-max(len(raw) - media_bytes, 0) // _BYTES_PER_TOKEN)
+
+
+def _choices(fields: Mapping[str, msgspec.Raw], name: str) -> int:
+    """Return how many replies a field asks for: at least 1, and no more than any provider gives."""
+    raw = fields.get(name)
+    text = b"" if raw is None else bytes(raw).strip()
+    if not text.isdigit():
+        return 1
+    return _MOST_CHOICES if len(text) > _DIGITS else min(max(int(text), 1), _MOST_CHOICES)
+
+
+def _whole(fields: Mapping[str, msgspec.Raw], name: str, most: int) -> int:
+    """Return a field's value if it is a whole number from 1 to `most`, else 0."""
+    raw = fields.get(name)
+    if raw is None:
+        return 0
+    text = bytes(raw).strip()
+    if len(text) > _DIGITS or not text.isdigit():
+        return 0
+    value = int(text)
+    return value if value <= most else 0

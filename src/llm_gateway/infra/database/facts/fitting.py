@@ -1,0 +1,76 @@
+"""Makes what lines of the journal say fit for the database: clients chose some of it, providers the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from operator import attrgetter
+from typing import Any, Final, Generic, NamedTuple, TypeVar, get_args
+
+import msgspec
+
+# Longest text that is stored; an index entry of PostgreSQL holds some 2,700 bytes.
+TEXT_LIMIT: Final = 256
+# Longest duration that is stored and shown.
+LONGEST_MS: Final = 1e13
+_INT_LIMIT: Final = 2**63 - 1
+_NUL: Final = b"\\u0000"
+
+# What a line that the journal did not write may raise when it is decoded.
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+Fact = TypeVar("Fact", bound=msgspec.Struct)
+_encode = msgspec.json.Encoder().encode
+
+
+class Line(NamedTuple, Generic[Fact]):
+    """A fact, and the line of JSON that says the same."""
+
+    fact: Fact
+    json: bytes
+
+
+class LineReader(Generic[Fact]):
+    """Reads facts of one kind. Texts are cut, and whole numbers clipped to what 64 bits hold."""
+
+    def __init__(self, kind: type[Fact]) -> None:
+        self._decode: Callable[[bytes], Fact] = msgspec.json.Decoder(kind).decode
+        self._text_names = _names(kind, str)
+        self._int_names = _names(kind, int)
+        self._texts: Callable[[Fact], tuple[str | None, ...]] = attrgetter(*self._text_names)
+        self._ints: Callable[[Fact], tuple[int | None, ...]] = attrgetter(*self._int_names)
+
+    def read(self, lines: Sequence[bytes]) -> list[Line[Fact]]:
+        """Return what the lines say; raise one of UNREADABLE."""
+        read = []
+        for line in lines:
+            # PostgreSQL's text holds no NUL.
+            clean = line.replace(_NUL, b"\\ufffd") if _NUL in line else line
+            fact = self._decode(clean)
+            if not self.is_fit(fact):
+                fact = msgspec.structs.replace(fact, **self.fitted(fact))
+                clean = _encode(fact)
+            read.append(Line(fact, clean))
+        return read
+
+    def is_fit(self, fact: Fact) -> bool:
+        """Return whether the fact can be stored as it is."""
+        if max(map(len, filter(None, self._texts(fact))), default=0) > TEXT_LIMIT:
+            return False
+        numbers = [*filter(None, self._ints(fact)), 0]
+        return max(numbers) <= _INT_LIMIT and min(numbers) >= -_INT_LIMIT
+
+    def fitted(self, fact: Fact) -> dict[str, Any]:
+        """Return the fields of a fact that is not fit as they can be stored."""
+        changed: dict[str, Any] = {}
+        for name in self._text_names:
+            text = getattr(fact, name)
+            changed[name] = None if text is None else text[:TEXT_LIMIT]
+        for name in self._int_names:
+            number = getattr(fact, name)
+            changed[name] = None if number is None else max(-_INT_LIMIT, min(number, _INT_LIMIT))
+        return changed
+
+
+def _names(kind: type[msgspec.Struct], wanted: type) -> tuple[str, ...]:
+    fields = msgspec.structs.fields(kind)
+    return tuple(field.name for field in fields if wanted in (field.type, *get_args(field.type)))

@@ -1,0 +1,1 @@
+"""Events that clients report of themselves, in the database."""

@@ -1,0 +1,1 @@
+"""Traces in OpenTelemetry's form; its packages are imported only where requests are traced."""

@@ -1,0 +1,162 @@
+"""The accounts of a ledger of use: where each has its counts, and which of its days is which."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection
+from typing import Final, NamedTuple
+
+from llm_gateway.infra.use_limits.memory import (
+    ACCOUNT_CELLS,
+    ACCOUNT_CHUNK,
+    ACCOUNTS,
+    CHUNK_CELLS,
+    CHUNKS,
+    HAND,
+    KEYS,
+    KINDS,
+    MAX_CHUNKS,
+    OPEN,
+    Memory,
+    new_chunk,
+)
+from llm_gateway.infra.use_limits.windows import CELLS, MINUTE_CELL, ROW, SECOND_CELL
+
+# An account: two calendar days, and the windows of requests and tokens.
+_DAYS: Final = (0, 3)
+# Of a day: its start (Unix microseconds), the requests and the tokens that were used.
+REQUESTS_OF_DAY, TOKENS_OF_DAY = 1, 2
+SECOND, MINUTE, TOKENS = 8, 8 + ROW, 8 + 2 * ROW
+_EMPTY_ACCOUNT: Final = memoryview(bytes(ACCOUNT_CELLS * 8)).cast("q")
+_EMPTY_WINDOWS: Final = memoryview(bytes(3 * ROW * 8)).cast("q")
+# How many accounts one search for an idle one looks at, before and after the memory has its full size.
+_SEARCH, _LAST_SEARCH = 8, 512
+
+
+class Place(NamedTuple):
+    """Where an account is: its number, the integers that it is in, and where among them it begins."""
+
+    account: int
+    row: memoryview[int]
+    at: int
+
+
+class AccountTable:
+    """Finds accounts by their keys; an account that was idle for long makes room for another."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._head = memory.head
+        self._known: dict[int, Place] = {}
+
+    def known(self, key: int) -> Place | None:
+        """Return the account with this key if this process has used it; needs no lock."""
+        place = self._known.get(key)
+        return place if place is not None and self._head[KEYS + place[0]] == key else None
+
+    def is_of(self, account: int, key: int) -> bool:
+        """Tell whether the account still has this key."""
+        return self._head[KEYS + account] == key
+
+    def find(self, key: int, now: int, today: int, others: Collection[Place] = ()) -> Place:
+        """Return the account with this key; give it a place, none of `others`, if it has none.
+
+        `now` is monotonic nanoseconds, `today` the start of the calendar day. Raises OSError without room.
+        """
+        place = self._known.get(key)
+        if place is not None and self._head[KEYS + place[0]] == key:
+            return place
+        account = self._search(key)
+        is_new = account is None
+        if account is None:
+            account = self._claim(now, today, {other.account for other in others})
+        place = self._place(account)
+        if is_new:
+            place.row[place.at : place.at + ACCOUNT_CELLS] = _EMPTY_ACCOUNT
+            self._head[KEYS + account] = key
+        if len(self._known) > 2 * MAX_CHUNKS * ACCOUNTS:
+            self._known.clear()
+        self._known[key] = place
+        return place
+
+    def _place(self, account: int) -> Place:
+        number, offset = divmod(account, ACCOUNTS)
+        return Place(account, self._memory.chunk(number), offset * ACCOUNT_CELLS)
+
+    def forget_windows(self) -> None:
+        """Empty the windows of all accounts, whose times are those of another boot; days stay."""
+        for number in range(self._head[CHUNKS]):
+            if self._head[KINDS + number] == ACCOUNT_CHUNK:
+                chunk = self._memory.chunk(number)
+                for at in range(0, CHUNK_CELLS, ACCOUNT_CELLS):
+                    chunk[at + SECOND : at + SECOND + 3 * ROW] = _EMPTY_WINDOWS
+
+    def _search(self, key: int) -> int | None:
+        keys = self._head[KEYS : KEYS + self._head[CHUNKS] * ACCOUNTS].tobytes()
+        wanted = key.to_bytes(8, sys.byteorder)
+        at = keys.find(wanted)
+        while at >= 0:
+            if at % 8 == 0:
+                return at // 8
+            at = keys.find(wanted, at + 1)
+        return None
+
+    def _claim(self, now: int, today: int, others: Collection[int]) -> int:
+        head, count = self._head, self._head[CHUNKS]
+        places = count * ACCOUNTS
+        looks = _LAST_SEARCH if count == MAX_CHUNKS else _SEARCH
+        # Chunks without accounts are skipped as a whole.
+        for _ in range(looks + count if places else 0):
+            account = head[HAND] % places
+            if head[KINDS + account // ACCOUNTS] != ACCOUNT_CHUNK:
+                head[HAND] = (account // ACCOUNTS + 1) * ACCOUNTS
+                continue
+            head[HAND] = account + 1
+            if account not in others and self._is_idle(account, now, today):
+                # Its former owner looks for another place from now on.
+                head[KEYS + account] = 0
+                return account
+            looks -= 1
+            if not looks:
+                break
+        account = new_chunk(self._memory, ACCOUNT_CHUNK) * ACCOUNTS
+        # The rest of the new chunk comes next.
+        head[HAND] = account + 1
+        return account
+
+    def _is_idle(self, account: int, now: int, today: int) -> bool:
+        if self._head[OPEN + account]:
+            return False
+        _, row, at = self._place(account)
+        cell = now // MINUTE_CELL
+        return (
+            abs(cell - row[at + MINUTE]) >= CELLS
+            and abs(cell - row[at + TOKENS]) >= CELLS
+            and abs(cell - row[at + SECOND] * SECOND_CELL // MINUTE_CELL) >= CELLS
+            and all(
+                row[at + day] < today
+                or not (row[at + day + REQUESTS_OF_DAY] or row[at + day + TOKENS_OF_DAY])
+                for day in _DAYS
+            )
+        )
+
+
+def find_day(row: memoryview[int], at: int, day: int) -> int | None:
+    """Return where the counts of a day are in the row of the account that begins `at`; None if it has none."""
+    return next((at + entry for entry in _DAYS if row[at + entry] == day), None)
+
+
+def open_day(row: memoryview[int], at: int, today: int) -> int:
+    """Return where the counts of a day are, in place of those of the older of two days if it is new.
+
+    Two days are kept: a clock that is set back over midnight finds what was used of the day before.
+    """
+    entry = find_day(row, at, today)
+    if entry is None:
+        entry = at + min(_DAYS, key=lambda day: row[at + day])
+        # In this order, so that a killed process leaves no counts under the name of another day.
+        row[entry] = 0
+        row[entry + REQUESTS_OF_DAY] = 0
+        row[entry + TOKENS_OF_DAY] = 0
+        row[entry] = today
+    return entry

@@ -1,0 +1,54 @@
+"""Which processes own holds: each has a number while it lives, by a lock that the kernel releases when it exits."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+_MOST = 256
+
+
+class Owners:
+    """The numbers of the live processes of one folder. Create it in the process that uses it."""
+
+    def __init__(self, folder: Path, *, most: int = _MOST) -> None:
+        """Take the lowest free number. Raises OSError if the folder cannot be used or all numbers are taken."""
+        self._folder = folder
+        self._locks: dict[int, int] = {}
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            for number in range(most):
+                if self._lock(number):
+                    self.number = number
+                    return
+            raise OSError(errno.EMFILE, f"{most} processes share {folder} already")
+        except BaseException:
+            self.close()
+            raise
+
+    def is_live(self, number: int) -> bool:
+        """Tell whether a process has this number. Its number is not given to another one meanwhile."""
+        if number == self.number:
+            return True
+        if self._lock(number):
+            fcntl.flock(self._locks[number], fcntl.LOCK_UN)
+            return False
+        return True
+
+    def close(self) -> None:
+        for descriptor in self._locks.values():
+            os.close(descriptor)
+        self._locks.clear()
+
+    def _lock(self, number: int) -> bool:
+        descriptor = self._locks.get(number)
+        if descriptor is None:
+            path = self._folder / f"owner-{number}.lock"
+            descriptor = self._locks[number] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True

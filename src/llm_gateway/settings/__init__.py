@@ -1,0 +1,27 @@
+"""All settings, read from the environment; only app, cli and server import this room."""
+
+from __future__ import annotations
+
+from llm_gateway.settings.client_apis import ClientApiSettings
+from llm_gateway.settings.first_start import FirstStartSettings
+from llm_gateway.settings.observing import ObservingSettings
+from llm_gateway.settings.requests import RequestSettings
+from llm_gateway.settings.serving import ServingSettings
+from llm_gateway.settings.storage import StorageSettings
+from llm_gateway.settings.usage import UsageSettings
+from llm_gateway.settings.values import CleanSettings
+
+__all__ = ["Settings"]
+
+
+class Settings(
+    CleanSettings,
+    FirstStartSettings,
+    ClientApiSettings,
+    ObservingSettings,
+    UsageSettings,
+    RequestSettings,
+    StorageSettings,
+    ServingSettings,
+):
+    """One field per environment variable; docs/settings.md lists them."""

@@ -1,0 +1,1 @@
+"""What the surfaces share that translate: strict bodies in, the text of chat replies out."""

@@ -1,0 +1,49 @@
+"""How the transport to providers is put together from the settings and the environment."""
+
+from __future__ import annotations
+
+import pytest
+
+from llm_gateway.app.wiring import _upstream
+from llm_gateway.infra.startup_error import StartupError
+from llm_gateway.infra.upstream.http11.pool import PooledUpstream
+from llm_gateway.settings import Settings
+
+VARIABLES = ("http_proxy", "https_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir")
+
+
+@pytest.fixture(autouse=True)
+def environ(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in VARIABLES:
+        for each in (name, name.upper()):
+            monkeypatch.delenv(each, raising=False)
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTP_PROXY", "socks5://me:hush@proxy:1080"),
+        ("https_proxy", "http://me:hush@proxy:many"),
+        ("SSL_CERT_FILE", "/nowhere/hush.pem"),
+        ("SSL_CERT_DIR", "/nowhere"),
+    ],
+)
+async def test_a_proxy_or_certificates_that_cannot_be_used_stop_the_start(
+    environ: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    environ.setenv(name, value)
+    with pytest.raises(StartupError, match=name.upper()) as caught:
+        _upstream(Settings(), PooledUpstream(connect_timeout=1.0))
+    assert "me:hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("transport", ["pool", "aiohttp"])
+@pytest.mark.parametrize("proxy", [None, "proxy.test:3128"])
+async def test_every_transport_starts_with_and_without_a_proxy(
+    environ: pytest.MonkeyPatch, transport: str, proxy: str | None
+) -> None:
+    if proxy is not None:
+        environ.setenv("HTTPS_PROXY", proxy)
+    environ.setenv("UPSTREAM_TRANSPORT", transport)
+    await _upstream(Settings(), PooledUpstream(connect_timeout=1.0)).close()

@@ -1,0 +1,255 @@
+"""Requests hold what they may cost on all budgets that cover them, and are refused with the numbers that count."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC
+from typing import Any
+
+import msgspec
+import pytest
+
+from llm_gateway.core.config.accounts import PING_ACCOUNT, Principal
+from llm_gateway.core.config.budgets import BudgetIndex, BudgetWindow, Covered, Spender
+from llm_gateway.core.config.deployments import Deployment
+from llm_gateway.core.config.limits import Budget
+from llm_gateway.core.errors import QuotaExceeded, Unavailable
+from llm_gateway.core.model_request import ModelRequest
+from llm_gateway.flow.accounting.budget_limit import BudgetLimit, refusal, spender_of
+from llm_gateway.flow.accounting.holds import TokenEstimator
+from llm_gateway.flow.ports.budgets import BudgetShares, Hold, Shortage, ShortageReason
+from llm_gateway.flow.ports.dialect import NO_ATTRIBUTION, Attribution
+from llm_gateway.flow.ports.limits import NOT_LIMITED, Demand, Verdict
+from tests.fakes.in_memory import credential
+from tests.fakes.prices import CHEAP, DEAR, prices_of, unknown
+from tests.fakes.usage_records import record
+
+USD = 1_000_000_000
+NOW = 1_795_910_400_000_000
+
+
+class Shares(BudgetShares, Hold):
+    """Answers every request with `answers` in turn, then with itself as the hold."""
+
+    def __init__(self, *answers: Shortage | None) -> None:
+        self.answers = list(answers)
+        self.asked: list[tuple[tuple[BudgetWindow, ...], int]] = []
+        self.waited: list[float] = []
+        self.blind: list[tuple[BudgetWindow, ...]] = []
+        self.ends: list[int | None] = []
+
+    def try_hold(self, windows: Sequence[Covered], amount: int) -> Hold | Shortage | None:
+        self.asked.append((keys(windows), amount))
+        return self.answers.pop(0) if self.answers else self
+
+    async def hold(self, windows: Sequence[Covered], amount: int, timeout: float) -> Hold | Shortage:
+        self.waited.append(timeout)
+        answer = self.try_hold(windows, amount)
+        assert answer is not None
+        return answer
+
+    def hold_nothing(self, windows: Sequence[Covered]) -> Hold:
+        self.blind.append(keys(windows))
+        return self
+
+    def settle(self, cost_nano_usd: int) -> None:
+        self.ends.append(cost_nano_usd)
+
+    def release(self) -> None:
+        self.ends.append(None)
+
+
+def keys(windows: Sequence[Covered]) -> tuple[BudgetWindow, ...]:
+    return tuple(covered.window for covered in windows)
+
+
+def budget(**changes: Any) -> Budget:
+    values: dict[str, Any] = {
+        "id": 1,
+        "name": "team",
+        "scope": "all",
+        "amount_nano_usd": 2_500_000_000,
+        "period": "day",
+        "counts_from": 0,
+    }
+    return Budget(**{**values, **changes})
+
+
+def account(*budgets: Budget, **fields: Any) -> Principal:
+    one = credential(**fields)
+    index = BudgetIndex(budgets)
+    spender = Spender(one.name, one.tenant, one.project)
+    return Principal(one, budgets=index.candidates(spender, any_name=one.trusts_attribution))
+
+
+def deployment(prices: Any) -> Deployment:
+    return Deployment(
+        provider_id=1,
+        provider_key="p",
+        kind="openai",
+        base_url="http://x",
+        secret=None,
+        upstream_model="u",
+        weight=1,
+        stream_usage=False,
+        prices=prices,
+    )
+
+
+def demand(*prices: Any, attribution: Attribution = NO_ATTRIBUTION, **fields: Any) -> Demand:
+    fields = {"messages": [{"role": "user", "content": "x" * 100}], "max_tokens": 10, **fields}
+    raw = {name: msgspec.Raw(msgspec.json.encode(value)) for name, value in fields.items()}
+    able = tuple(map(deployment, prices or (prices_of(CHEAP),)))
+    request = ModelRequest("chat/completions", "m", False, False, raw)
+    return Demand(request, NOW, 0, attribution, able[0], able)
+
+
+def limit(shares: Shares, fail: Any = "closed", refusals: Any = None) -> BudgetLimit:
+    told = refusals if refusals is not None else []
+    return BudgetLimit(shares, TokenEstimator(1000), UTC, fail=fail, on_refusal=lambda *one: told.append(one))
+
+
+def reserve(one: BudgetLimit, who: Principal, what: Demand) -> Verdict:
+    answer = one.reserve(who, what)
+    assert isinstance(answer, Verdict)
+    return answer
+
+
+def test_an_account_without_a_budget_asks_nobody() -> None:
+    shares = Shares()
+    assert limit(shares).reserve(account(), demand()) is NOT_LIMITED
+    assert limit(shares).reserve(account(budget(models=("other",))), demand()) is NOT_LIMITED
+    assert shares.asked == []
+
+
+def test_all_budgets_that_cover_a_request_are_asked_together() -> None:
+    shares = Shares()
+    who = account(
+        budget(id=1), budget(id=2, scope="tenant", subject="t"), budget(id=3, scope="agent"),
+        budget(id=4, scope="credential", subject="another"), tenant="t", trusts_attribution=True,
+    )  # fmt: skip
+    reserve(limit(shares), who, demand(attribution=Attribution(agent="a", is_trusted=True)))
+    assert [(window.budget_id, window.subject) for window in shares.asked[0][0]] == [
+        (1, ""),
+        (2, ""),
+        (3, "a"),
+    ]
+    # A name that nobody vouches for opens no budget.
+    reserve(limit(shares), who, demand(attribution=Attribution(agent="a")))
+    assert [window.budget_id for window in shares.asked[1][0]] == [1, 2]
+
+
+def test_the_dearest_deployment_is_held() -> None:
+    one = limit(Shares())
+    cheap, dear = one.amount_of(demand(prices_of(CHEAP))), one.amount_of(demand(prices_of(DEAR)))
+    assert dear == 10 * cheap > 0
+    assert one.amount_of(demand(prices_of(CHEAP), prices_of(DEAR), unknown(), None)) == dear
+    assert one.amount_of(demand(unknown(), None)) == 0
+
+
+def test_a_dearer_tier_is_held() -> None:
+    one = limit(Shares())
+    tiered = prices_of(CHEAP, tiers={"priority": DEAR})
+    plain, priority = one.amount_of(demand(tiered)), one.amount_of(demand(tiered, service_tier="priority"))
+    assert priority == 10 * plain
+
+
+@pytest.mark.parametrize("stated", [-5, 0, 10**30, None, "many", 1.5])
+def test_a_senseless_max_tokens_is_as_good_as_none(stated: Any) -> None:
+    one = limit(Shares())
+    without = one.amount_of(demand(max_tokens=None))
+    assert one.amount_of(demand(max_tokens=stated)) == without > one.amount_of(demand())
+
+
+def test_a_request_settles_with_its_cost_or_gives_everything_back() -> None:
+    shares = Shares()
+    one = limit(shares)
+    reserve(one, account(budget()), demand()).reservation.settle(record("r", cost_nano_usd=42))
+    reserve(one, account(budget()), demand()).reservation.settle(record("s", cost_nano_usd=None))
+    reserve(one, account(budget()), demand()).reservation.release()
+    assert shares.ends == [42, 0, None]
+
+
+def shortage(reason: ShortageReason, one: Budget) -> Shortage:
+    day = 86_400_000_000
+    return Shortage(Covered(one, BudgetWindow(1, "", NOW), NOW + day), reason, 2_400_000_000, 90_000_000)
+
+
+def test_a_used_up_budget_is_a_quota() -> None:
+    refusals: list[Any] = []
+    one = budget(scope="tenant", subject="t")
+    with pytest.raises(QuotaExceeded) as caught:
+        limit(Shares(shortage("spent", one)), "open", refusals).reserve(account(one, tenant="t"), demand())
+    error = caught.value
+    assert error.details == {
+        "scope": "tenant", "limit": "2.5", "used": "2.4", "held": "0.09", "reset_at": "2026-11-30T00:00:00Z",
+    }  # fmt: skip
+    assert error.status == 429
+    assert error.waiting_helps is False
+    assert "'team'" in error.message
+    assert refusals == [("tenant", "spent")]
+
+
+def told(spent: int, held: int, may_cost: int, end: int | None = None, **changes: Any) -> str:
+    one = budget(amount_nano_usd=100 * USD, scope="credential", subject="k", **changes)
+    window = Covered(one, BudgetWindow(1, "", 0), end)
+    return refusal(Shortage(window, "spent", spent, held), may_cost).message
+
+
+def test_a_request_that_is_too_dear_is_told_what_is_left() -> None:
+    assert told(97 * USD, 2 * USD, 3 * USD, period="total") == (
+        "This request may cost 3 USD, and 1 USD is left of the budget 'team' of this API key (100 USD in total, "
+        "97 USD used, 2 USD held by open requests). Shorten the prompt, send a lower max_tokens, or ask the gateway "
+        "administrator for a larger budget."
+    )
+
+
+@pytest.mark.parametrize(("spent", "held"), [(100, 0), (98, 2), (130, 0)])
+def test_a_budget_that_is_used_up_is_called_so(spent: int, held: int) -> None:
+    assert told(spent * USD, held * USD, 1, end=1, period="month") == (
+        f"The budget 'team' of this API key is used up: 100 USD a month, {spent} USD used, {held} USD held by open "
+        "requests. It is free again when the month ends. Ask the gateway administrator for a larger budget."
+    )
+    assert "again" not in told(spent * USD, held * USD, 1, period="total")
+
+
+def test_a_model_without_a_price_holds_what_its_provider_said_last() -> None:
+    one = limit(Shares())
+    reserved = reserve(one, account(budget()), demand(None)).reservation
+    names = {"provider": "p", "upstream_model": "u"}
+    one.learn(record("r", cost_nano_usd=9, cost_source="catalog", **names))
+    one.learn(record("r", cost_nano_usd=None, cost_source="provider", **names))
+    assert one.amount_of(demand(None)) == 0
+    reserved.settle(record("r", cost_nano_usd=7, cost_source="provider", **names))
+    assert one.amount_of(demand(None)) == one.amount_of(demand(unknown())) == 7
+    one.learn(record("r", cost_nano_usd=5, cost_source="provider", **names))
+    assert one.amount_of(demand(None)) == 5
+
+
+async def test_a_short_share_is_waited_for() -> None:
+    for first in (None, shortage("short", budget())):
+        shares = Shares(first)
+        answer = limit(shares).reserve(account(budget()), demand())
+        assert not isinstance(answer, Verdict)
+        assert (await answer).allowed
+        assert shares.waited == [2.0]
+
+
+def test_while_nobody_knows_what_is_left_the_setting_decides() -> None:
+    one = budget()
+    with pytest.raises(Unavailable) as caught:
+        limit(Shares(shortage("unavailable", one))).reserve(account(one), demand())
+    assert (caught.value.status, caught.value.code) == (503, "budget_unavailable")
+    shares = Shares(shortage("unavailable", one))
+    verdict = reserve(limit(shares, "open"), account(one), demand())
+    verdict.reservation.settle(record("r", cost_nano_usd=7))
+    assert (len(shares.blind), shares.ends) == (1, [7])
+
+
+def test_s1_19_a_project_that_a_user_names_is_no_budget_s() -> None:
+    stated = Attribution(project="web", user="ada", is_trusted=True)
+    assert spender_of(Principal(PING_ACCOUNT), stated) == Spender("surface:ping", user="ada")
+    own = msgspec.structs.replace(PING_ACCOUNT, project="ours")
+    assert spender_of(Principal(own), stated) == Spender("surface:ping", project="ours", user="ada")
+    other = msgspec.structs.replace(PING_ACCOUNT, name="trusting")
+    assert spender_of(Principal(other), stated).project == "web"

@@ -1,0 +1,71 @@
+"""What fills a catalog, and services as JSON."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from llm_gateway.settings.first_start import FirstStartSettings
+
+
+def settings(**values: Any) -> FirstStartSettings:
+    return FirstStartSettings(_env_file=None, **values)
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in FirstStartSettings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "fills"),
+    [
+        ("config_file", True),
+        ("openai_api_key", True),
+        ("claude_api_key", True),
+        ("api_endpoint", True),
+        ("surl", True),
+        ("openai_base_url", False),
+        ("model", False),
+        ("client_secret", False),
+    ],
+)
+def test_some_variables_make_rows(name: str, fills: bool) -> None:
+    assert settings(**{name: "x"}).fills_catalog is fills
+
+
+def test_nothing_is_made_by_default() -> None:
+    assert not settings().fills_catalog
+
+
+def test_s0_26_services_are_json() -> None:
+    made = settings(downstream_services='{"llm": "http://llm:8080", " b ": "http://b"}')
+    assert made.downstream_services == {"llm": "http://llm:8080", "b": "http://b"}
+    assert made.fills_catalog
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "{",
+        "[]",
+        '"x"',
+        '{"a": 1}',
+        '{"a": ""}',
+        '{"": "http://x"}',
+        '{"a": null}',
+        "[" * 100_000,
+        "llm=http://x",
+    ],
+)
+def test_other_text_is_refused(value: str) -> None:
+    with pytest.raises(ValidationError, match="JSON object of names and URLs"):
+        settings(downstream_services=value)
+
+
+def test_a_service_is_named_once() -> None:
+    with pytest.raises(ValidationError, match="has the service 'a' twice"):
+        settings(downstream_services='{"a": "http://x", "a": "http://y"}')
