@@ -9,8 +9,8 @@ import pytest
 from msgspec import UNSET
 from pydantic import ValidationError
 
-from llm_gateway.admin.task_types.schemas import NewTaskType, TaskTypeChange, TaskTypeView, shown
 from llm_gateway.flow.config.rows.task_types import StoredTaskType, TaskTypeUpdate
+from llm_gateway.resources.task_types import NewTaskType, TaskTypeChange, TaskTypeView, shown
 
 ROW = StoredTaskType(id=2, created_at=1, updated_at=2, name="summary", models=("b", "a"))
 

@@ -9,10 +9,10 @@ import pytest
 from msgspec import UNSET
 from pydantic import ValidationError
 
-from llm_gateway.admin.credentials.schemas import CredentialChange, CredentialView, NewCredential, shown
 from llm_gateway.core.config.cache_rules import CacheRules
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.config.rows.credentials import CredentialUpdate, StoredCredential
+from llm_gateway.resources.credentials import CredentialChange, CredentialView, NewCredential, shown
 
 ROW = StoredCredential(
     id=7,

@@ -1,11 +1,10 @@
-"""Shapes that all resources share: strict request bodies, paging parameters, and the response to a write."""
+"""Shapes that all resources share: strict bodies, and the answer to a write."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 import msgspec
-from fastapi import Query
 from msgspec import UnsetType
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
 
@@ -17,18 +16,10 @@ from llm_gateway.flow.config.editor import Edited
 from llm_gateway.flow.config.rows.base import RowUpdate
 from llm_gateway.flow.paging import ID_DIGITS, ID_LIMIT
 
-PAGE_SIZE = 100
 # The largest value of an integer column in both databases.
 INT_LIMIT = 2**31 - 1
 # Far above any use, and exact in every reader of JSON.
 MOST_TOKENS = 10**15
-
-Limit = Annotated[int, Query(ge=1, le=1000, description="Rows per page, at most.")]
-Cursor = Annotated[
-    str | None,
-    Query(max_length=1000, description="`next_cursor` of the previous page; omit it for the first page."),
-]
-
 
 # Validation of the whole configuration checks the bounds.
 Seconds = Annotated[float, Field(allow_inf_nan=False)]

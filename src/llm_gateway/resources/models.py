@@ -8,7 +8,9 @@ import msgspec
 from msgspec import UNSET
 from pydantic import BaseModel, Field
 
-from llm_gateway.admin.shapes import (
+from llm_gateway.core.config.models import Model, RetryRules, Strategy, Timeouts
+from llm_gateway.flow.config.rows.models import ModelUpdate, StoredModel
+from llm_gateway.resources.shapes import (
     INT_LIMIT,
     Body,
     CacheBody,
@@ -19,9 +21,7 @@ from llm_gateway.admin.shapes import (
     WriteAnswer,
     shown_cache,
 )
-from llm_gateway.admin.times import shown_time
-from llm_gateway.core.config.models import Model, RetryRules, Strategy, Timeouts
-from llm_gateway.flow.config.rows.models import ModelUpdate, StoredModel
+from llm_gateway.resources.times import shown_time
 
 _Weights = Annotated[
     dict[

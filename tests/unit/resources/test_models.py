@@ -9,10 +9,10 @@ import pytest
 from msgspec import UNSET
 from pydantic import ValidationError
 
-from llm_gateway.admin.models.schemas import ModelChange, ModelView, NewModel, shown
 from llm_gateway.core.config.cache_rules import CacheRules
 from llm_gateway.core.config.models import Model, RetryRules, Timeouts
 from llm_gateway.flow.config.rows.models import ModelUpdate, StoredModel
+from llm_gateway.resources.models import ModelChange, ModelView, NewModel, shown
 
 ROW = StoredModel(
     id=3,

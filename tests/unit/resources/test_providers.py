@@ -9,10 +9,10 @@ import pytest
 from msgspec import UNSET
 from pydantic import ValidationError
 
-from llm_gateway.admin.providers.schemas import NewProvider, ProviderChange, ProviderView, shown
 from llm_gateway.core.config.providers import ClientCredentials
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.config.rows.providers import ProviderUpdate, StoredProvider
+from llm_gateway.resources.providers import NewProvider, ProviderChange, ProviderView, shown
 
 OAUTH2 = ClientCredentials(token_url="https://login.example/token", client_id="me", scope="a b")
 ROW = StoredProvider(

@@ -1,4 +1,4 @@
-"""A provider as the admin API takes it and shows it."""
+"""A provider as the admin API and the console take it and show it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import msgspec
 from msgspec import UNSET
 from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
-from llm_gateway.admin.shapes import (
+from llm_gateway.core.config.providers import ClientCredentials
+from llm_gateway.core.secret import Secret
+from llm_gateway.flow.config.rows.providers import ProviderUpdate, StoredProvider
+from llm_gateway.resources.shapes import (
     INT_LIMIT,
     Body,
     ModelName,
@@ -20,10 +23,7 @@ from llm_gateway.admin.shapes import (
     printable,
     printable_secret,
 )
-from llm_gateway.admin.times import shown_time
-from llm_gateway.core.config.providers import ClientCredentials
-from llm_gateway.core.secret import Secret
-from llm_gateway.flow.config.rows.providers import ProviderUpdate, StoredProvider
+from llm_gateway.resources.times import shown_time
 
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*")
 

@@ -1,4 +1,4 @@
-"""Times of stored rows as the admin API shows them."""
+"""Times of stored rows as they are shown."""
 
 from __future__ import annotations
 

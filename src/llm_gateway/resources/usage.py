@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from fastapi import Query
 from pydantic import BaseModel, Field
 
-from llm_gateway.admin.filters import TIME, storable, time_of
 from llm_gateway.core.ledger.records import (
     AttemptEnded,
     CostSource,
@@ -21,24 +19,8 @@ from llm_gateway.core.ledger.records import (
 from llm_gateway.core.ledger.usage import UsageSource
 from llm_gateway.core.money import usd_text
 from llm_gateway.core.times import iso_time
-from llm_gateway.flow.ports.usage import UsageFilter, UsageOrder
-
-Since = Annotated[str | None, Query(max_length=64, description=f"Requests from this time on: {TIME}.")]
-Until = Annotated[str | None, Query(max_length=64, description=f"Requests before this time: {TIME}.")]
-FinishedSince = Annotated[
-    str | None, Query(max_length=64, description=f"Requests that ended at this time or later: {TIME}.")
-]
-FinishedUntil = Annotated[
-    str | None, Query(max_length=64, description=f"Requests that ended before this time: {TIME}.")
-]
-Order = Annotated[
-    UsageOrder,
-    Query(
-        description="created_at: newest first. finished_at: oldest first, by the time a request ended, with a "
-        "next_cursor on every page; an export continues from its last one."
-    ),
-]
-
+from llm_gateway.flow.ports.usage import UsageFilter
+from llm_gateway.resources.filters import storable, time_of
 
 _SOURCE = (
     "Where the token counts come from: `provider` (stated), `counted` (with a tokenizer) or `estimated` (from "

@@ -8,7 +8,13 @@ import pytest
 from msgspec import UNSET
 from pydantic import SecretStr, ValidationError
 
-from llm_gateway.admin.shapes import (
+from llm_gateway.core.config.cache_rules import CacheRules
+from llm_gateway.core.config.faults import Fault
+from llm_gateway.core.errors import NotFound
+from llm_gateway.core.secret import Secret
+from llm_gateway.flow.config.editor import Edited
+from llm_gateway.flow.config.rows.task_types import StoredTaskType
+from llm_gateway.resources.shapes import (
     Body,
     CacheBody,
     outcome,
@@ -18,12 +24,6 @@ from llm_gateway.admin.shapes import (
     read_ref,
     shown_cache,
 )
-from llm_gateway.core.config.cache_rules import CacheRules
-from llm_gateway.core.config.faults import Fault
-from llm_gateway.core.errors import NotFound
-from llm_gateway.core.secret import Secret
-from llm_gateway.flow.config.editor import Edited
-from llm_gateway.flow.config.rows.task_types import StoredTaskType
 
 ROW = StoredTaskType(id=1, created_at=0, updated_at=0, name="t", models=("m",))
 

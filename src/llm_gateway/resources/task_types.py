@@ -1,4 +1,4 @@
-"""A task type as the admin API takes it and shows it."""
+"""A task type as the admin API and the console take it and show it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from msgspec import UNSET
 from pydantic import BaseModel, Field
 
-from llm_gateway.admin.shapes import ModelName, Name, RowView, UpdateBody, WriteAnswer
-from llm_gateway.admin.times import shown_time
 from llm_gateway.flow.config.rows.task_types import StoredTaskType, TaskTypeUpdate
+from llm_gateway.resources.shapes import ModelName, Name, RowView, UpdateBody, WriteAnswer
+from llm_gateway.resources.times import shown_time
 
 _Models = Annotated[
     list[ModelName], Field(min_length=1, max_length=100, description="Public models, best first.")

@@ -7,19 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.admin.usage.schemas import (
-    AttemptRow,
-    UsageRow,
-    detail,
-    row,
-    wanted,
-)
 from llm_gateway.core.errors import Unprocessable
 from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord, finished_at
 from llm_gateway.core.times import iso_time
 from llm_gateway.flow.paging import make_cursor
 from llm_gateway.flow.ports.usage import UsageFilter, UsagePlace
 from llm_gateway.flow.usage_pages import place_after, place_cursor
+from llm_gateway.resources.usage import AttemptRow, UsageRow, detail, row, wanted
 from tests.fakes.usage_records import failed_attempt, record
 
 ALL: dict[str, Any] = dict.fromkeys(

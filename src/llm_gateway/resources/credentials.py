@@ -1,4 +1,4 @@
-"""A credential as the admin API takes it and shows it."""
+"""A credential as the admin API and the console take it and show it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from pydantic import AfterValidator, BaseModel, Field, SecretStr
 
-from llm_gateway.admin.shapes import (
+from llm_gateway.core.secret import Secret
+from llm_gateway.core.times import read_time
+from llm_gateway.flow.config.rows.credentials import (
+    DEFAULT_OVERLAP,
+    LONGEST_OVERLAP,
+    CredentialUpdate,
+    StoredCredential,
+)
+from llm_gateway.resources.shapes import (
     INT_LIMIT,
     READ_ONLY_TEXT,
     Body,
@@ -24,15 +32,7 @@ from llm_gateway.admin.shapes import (
     shown_cache,
     shown_limits,
 )
-from llm_gateway.admin.times import shown_time
-from llm_gateway.core.secret import Secret
-from llm_gateway.core.times import read_time
-from llm_gateway.flow.config.rows.credentials import (
-    DEFAULT_OVERLAP,
-    LONGEST_OVERLAP,
-    CredentialUpdate,
-    StoredCredential,
-)
+from llm_gateway.resources.times import shown_time
 
 _Key = Annotated[
     SecretStr,

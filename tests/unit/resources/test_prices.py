@@ -8,8 +8,8 @@ import pytest
 from msgspec import UNSET
 from pydantic import ValidationError
 
-from llm_gateway.admin.prices.schemas import NewPrice, PriceChange, shown
 from llm_gateway.flow.config.rows.prices import PriceUpdate, StoredPrice
+from llm_gateway.resources.prices import NewPrice, PriceChange, shown
 
 BODY: dict[str, Any] = {"provider": "p", "upstream_model": "m", "prices": {"input_tokens": "2.5"}}
 

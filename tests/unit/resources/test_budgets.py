@@ -7,8 +7,8 @@ import pytest
 from msgspec import UNSET
 from pydantic import ValidationError
 
-from llm_gateway.admin.budgets.schemas import BudgetChange, BudgetView, NewBudget, shown
 from llm_gateway.flow.config.rows.budgets import BudgetUpdate, StoredBudget
+from llm_gateway.resources.budgets import BudgetChange, BudgetView, NewBudget, shown
 
 ROW = StoredBudget(
     id=2,

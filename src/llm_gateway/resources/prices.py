@@ -1,4 +1,4 @@
-"""A price override as the admin API takes it and shows it."""
+"""A price override as the admin API and the console take it and show it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ from typing import Annotated, Any
 from msgspec import UNSET
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema
 
-from llm_gateway.admin.shapes import (
+from llm_gateway.core.config.prices import PriceOverride
+from llm_gateway.core.pricing.price_list import decimal_text
+from llm_gateway.core.times import read_time
+from llm_gateway.flow.config.rows.prices import PriceUpdate, StoredPrice
+from llm_gateway.resources.shapes import (
     READ_ONLY_TEXT,
     ModelName,
     RowView,
@@ -17,11 +21,7 @@ from llm_gateway.admin.shapes import (
     WriteAnswer,
     printable,
 )
-from llm_gateway.admin.times import shown_time
-from llm_gateway.core.config.prices import PriceOverride
-from llm_gateway.core.pricing.price_list import decimal_text
-from llm_gateway.core.times import read_time
-from llm_gateway.flow.config.rows.prices import PriceUpdate, StoredPrice
+from llm_gateway.resources.times import shown_time
 
 # Digits of a JSON number that every reader keeps.
 _EXACT_DIGITS = 15

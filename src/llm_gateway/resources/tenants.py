@@ -1,4 +1,4 @@
-"""A tenant as the admin API takes it and shows it."""
+"""A tenant as the admin API and the console take it and show it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from llm_gateway.admin.shapes import LimitsBody, Name, RowView, UpdateBody, WriteAnswer, shown_limits
-from llm_gateway.admin.times import shown_time
 from llm_gateway.flow.config.rows.tenants import StoredTenant, TenantUpdate
+from llm_gateway.resources.shapes import LimitsBody, Name, RowView, UpdateBody, WriteAnswer, shown_limits
+from llm_gateway.resources.times import shown_time
 
 
 class TenantChange(UpdateBody):

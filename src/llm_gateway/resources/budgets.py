@@ -1,4 +1,4 @@
-"""A budget as the admin API takes it and shows it."""
+"""A budget as the admin API and the console take it and show it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import Annotated, Any
 from msgspec import UNSET
 from pydantic import BaseModel, BeforeValidator, Field, WithJsonSchema
 
-from llm_gateway.admin.services import AdminServices
-from llm_gateway.admin.shapes import READ_ONLY_TEXT, ModelName, Name, RowView, UpdateBody, WriteAnswer
-from llm_gateway.admin.times import shown_time
 from llm_gateway.core.config.limits import BudgetPeriod, BudgetScope
 from llm_gateway.core.money import read_usd, usd_text
 from llm_gateway.flow.config.rows.budgets import BudgetUpdate, StoredBudget
-from llm_gateway.flow.ports.budgets import BudgetBalance
+from llm_gateway.flow.ports.budgets import BalanceReader, BudgetBalance
 from llm_gateway.flow.ports.catalog import StoreUnavailable
+from llm_gateway.resources.shapes import READ_ONLY_TEXT, ModelName, Name, RowView, UpdateBody, WriteAnswer
+from llm_gateway.resources.times import shown_time
 
 
 def _nano_usd(amount: object) -> int:
@@ -143,10 +142,10 @@ def shown(row: StoredBudget, warnings: list[str]) -> dict[str, Any]:
     }
 
 
-async def balances_of(services: AdminServices, rows: Sequence[StoredBudget]) -> Sequence[dict[str, Any]]:
+async def balances_of(reader: BalanceReader, rows: Sequence[StoredBudget]) -> Sequence[dict[str, Any]]:
     """Return what is spent and held of each budget, as it is enforced."""
     try:
-        balances = await services.balances.current([row.id for row in rows])
+        balances = await reader.current([row.id for row in rows])
     except StoreUnavailable:
         balances = {}
     return [_shown_balance(balances.get(row.id)) for row in rows]
