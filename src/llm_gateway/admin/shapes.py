@@ -13,6 +13,7 @@ from llm_gateway.core.config.cache_rules import CacheRules
 from llm_gateway.core.config.limits import Limits
 from llm_gateway.core.errors import NotFound, Unprocessable
 from llm_gateway.core.times import read_time
+from llm_gateway.flow.config.browser import LONGEST_SEARCH
 from llm_gateway.flow.config.editor import Edited
 from llm_gateway.flow.config.rows.base import RowUpdate
 from llm_gateway.flow.paging import ID_DIGITS, ID_LIMIT
@@ -27,6 +28,13 @@ Limit = Annotated[int, Query(ge=1, le=1000, description="Rows per page, at most.
 Cursor = Annotated[
     str | None,
     Query(max_length=1000, description="`next_cursor` of the previous page; omit it for the first page."),
+]
+Search = Annotated[
+    str | None,
+    Query(
+        max_length=LONGEST_SEARCH,
+        description="Only rows that hold this text, in either case, in their name or another column they go by.",
+    ),
 ]
 
 
