@@ -11,10 +11,14 @@ from llm_gateway.core.errors import NotFound, Unprocessable
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.config.browser import CatalogBrowser
 from llm_gateway.flow.config.reloader import SnapshotHolder
+from llm_gateway.flow.config.rows.base import StoredRow
+from llm_gateway.flow.config.rows.budgets import BudgetUpdate, StoredBudget
 from llm_gateway.flow.config.rows.credentials import StoredCredential
 from llm_gateway.flow.config.rows.models import ModelUpdate, StoredModel
+from llm_gateway.flow.config.rows.prices import PriceUpdate, StoredPrice
 from llm_gateway.flow.config.rows.providers import StoredProvider
 from llm_gateway.flow.config.rows.task_types import StoredTaskType, TaskTypeUpdate
+from llm_gateway.flow.config.rows.tenants import ProjectUpdate, StoredProject, StoredTenant, TenantUpdate
 from tests.fakes.stores import Store, opened
 
 ENVIRON = {"PRESENT": "sk-from-env"}
@@ -39,6 +43,74 @@ async def test_pages_hold_every_row_once_and_the_last_has_no_cursor(store: Store
     with pytest.raises(Unprocessable) as error:
         await store.browser.page(StoredCredential, "!", 2)
     assert error.value.param == "cursor"
+
+
+async def _found(store: Store, stored: type[StoredRow], search: str | None) -> list[int]:
+    return [row.id for row in (await store.browser.page(stored, None, 100, search)).value.items]
+
+
+async def test_a_search_looks_in_what_an_admin_knows_a_row_by(store: Store) -> None:
+    await store.add_provider("East-1", api_base="https://api.example.com/v1")
+    await store.add_provider("west", provider_type="plain", api_base="http://127.0.0.1:9")
+    assert await _found(store, StoredProvider, "eAST") == [1]
+    assert await _found(store, StoredProvider, "EXAMPLE.com") == [1]
+    assert await _found(store, StoredProvider, "plain") == [2]
+    assert await _found(store, StoredProvider, "st") == [1, 2]
+    assert await _found(store, StoredProvider, "nowhere") == []
+    await store.editor.create(TenantUpdate(name="acme"))
+    await store.editor.create(ProjectUpdate(name="apollo", tenant="acme"))
+    await store.add_credential("batch", key="sk-begins-so-and-goes-on-like-this", tenant="acme")
+    await store.add_credential("chat", key="other-key-with-enough-letters", tenant="acme", project="apollo")
+    assert await _found(store, StoredCredential, "SK-BEG") == [1]
+    assert await _found(store, StoredCredential, "apol") == [2]
+    assert await _found(store, StoredCredential, "acme") == [1, 2]
+    assert await _found(store, StoredTenant, "cm") == [1]
+    assert await _found(store, StoredProject, "acme") == []
+    budget = BudgetUpdate(name="spring", scope="tenant", subject="acme", amount_nano_usd=1, period="month")
+    await store.editor.create(budget)
+    assert await _found(store, StoredBudget, "ACME") == await _found(store, StoredBudget, "ring") == [1]
+    await store.editor.create(ModelUpdate(name="gpt-4o"))
+    await store.editor.create(TaskTypeUpdate(name="code", models=("gpt-4o",)))
+    assert await _found(store, StoredModel, "4O") == [1]
+    assert await _found(store, StoredTaskType, "4o") == []
+    price = PriceUpdate(provider="west", upstream_model="m/large", prices={"input_tokens": "1"})
+    await store.editor.create(price)
+    assert await _found(store, StoredPrice, "/LARGE") == await _found(store, StoredPrice, "west") == [1]
+
+
+async def test_a_search_has_no_wildcards(store: Store) -> None:
+    for name in ("50%", "a_b", "axb", "c/d", "c\\d", "it's"):
+        await store.add_credential(name)
+    for search, ids in {"%": [1], "a_b": [2], "/": [4], "\\": [5], "'": [6], "*": [], "?": []}.items():
+        assert (search, await _found(store, StoredCredential, search)) == (search, ids)
+
+
+async def test_a_blank_search_finds_everything_and_an_unprintable_one_is_refused(store: Store) -> None:
+    await store.add_credential("spaced out")
+    for search in (None, "", "   ", " spaced ", "d o"):
+        assert await _found(store, StoredCredential, search) == [1]
+    for search in ("a\0b", "a\nb", "\ud800", "x" * 257):
+        with pytest.raises(Unprocessable, match="search: must be") as error:
+            await _found(store, StoredCredential, search)
+        assert error.value.param == "search"
+
+
+async def test_the_pages_of_a_search_hold_every_row_once(store: Store) -> None:
+    ids = [await store.add_credential(f"{'even' if n % 2 == 0 else 'odd'}-{n}") for n in range(10)]
+    seen: list[int] = []
+    cursor: str | None = None
+    for _ in range(3):
+        page = await store.browser.page(StoredCredential, cursor, 2, "even")
+        seen += [row.id for row in page.value.items]
+        cursor = page.value.next_cursor
+    assert (seen, cursor) == (ids[::2], None)
+
+
+async def test_a_row_that_was_broken_by_sql_is_found(store: Store) -> None:
+    await store.add_provider("broken")
+    cast = "CAST('7' AS json)" if store.is_postgres else "'7'"
+    await store.sql(f"UPDATE providers SET model_mapping = {cast}")
+    assert await _found(store, StoredProvider, "roke") == [1]
 
 
 async def test_an_empty_list_is_one_empty_page(store: Store) -> None:

@@ -56,6 +56,38 @@ async def test_the_list_of_every_resource_continues_after_its_cursor(data_dir: P
                 assert error["param"] == "cursor"
 
 
+async def test_every_list_can_be_searched(store_url: str | None, data_dir: Path) -> None:
+    async with opened(store_url, data_dir) as store, admin_client(store) as desk:
+        await desk.ask("POST", "/tenants", 201, json={"name": "acme"})
+        budget = {"scope": "tenant", "subject": "acme", "amount_usd": "5", "period": "month"}
+        rows: dict[str, tuple[dict[str, Any], str]] = {
+            "/providers": ({"provider_key": "hay", "provider_type": "openai", "api_base": "http://x"}, "HA"),
+            "/models": ({"name": "hay"}, "ay"),
+            "/task-types": ({"name": "hay", "models": ["m"]}, "hay"),
+            "/prices": (
+                {
+                    "provider": "p",
+                    "upstream_model": "hay",
+                    "prices": {"input_tokens": 1},
+                    "confirm_magnitude": True,
+                },
+                "hAy",
+            ),
+            "/credentials": ({"name": "hay"}, "ha"),
+            "/tenants": ({"name": "hay"}, "ha"),
+            "/projects": ({"name": "hay"}, "ha"),
+            "/budgets": ({"name": "hay", **budget}, "ha"),
+        }
+        for path, (body, search) in rows.items():
+            made = await desk.ask("POST", path, 201, json=body)
+            page = await desk.ask("GET", path, params={"search": search})
+            assert [row["id"] for row in page["data"]] == [made["id"]]
+            assert (await desk.ask("GET", path, params={"search": "needle"}))["data"] == []
+            for bad in ("a\0", "x" * 257):
+                error = await desk.refused("GET", path, params={"search": bad})
+                assert error["param"] == "search"
+
+
 async def test_c21_stale_workers_are_named(store_url: str | None, data_dir: Path) -> None:
     provider = {"provider_key": "p", "provider_type": "openai", "api_base": "http://x"}
     async with opened(store_url, data_dir, barrier_timeout=0.05) as store, admin_client(store) as desk:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from llm_gateway.flow.ports.workers import WorkerRegistry
@@ -40,6 +42,16 @@ def test_a_worker_is_stale_until_it_serves_the_version(registry: WorkerRegistry)
     assert len(registry.stale_workers(5)) == 1
     registry.publish_version(5)
     assert registry.stale_workers(5) == ()
+
+
+def test_a_worker_is_listed_with_what_it_serves(registry: WorkerRegistry) -> None:
+    (worker,) = registry.workers()
+    assert (worker.pid, worker.version, worker.active) == (os.getpid(), None, 0)
+    assert worker.started_at is not None
+    registry.publish_version(0)
+    registry.try_enter(1)
+    (served,) = registry.workers()
+    assert served == msgspec.structs.replace(worker, version=0, active=1)
 
 
 def test_requests_enter_up_to_the_limit(registry: WorkerRegistry) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from llm_gateway.flow.ports.workers import WorkerRegistry
+from llm_gateway.flow.ports.workers import LiveWorker, WorkerRegistry
 
 
 class FakeWorkerRegistry(WorkerRegistry):
@@ -29,6 +29,14 @@ class FakeWorkerRegistry(WorkerRegistry):
         if self.published:
             served[os.getpid()] = self.published[-1]
         return tuple(pid for pid, one in served.items() if one < version)
+
+    def workers(self) -> tuple[LiveWorker, ...]:
+        others = [
+            LiveWorker(pid=pid, started_at=None, version=version, active=0)
+            for pid, version in self.others.items()
+        ]
+        version = self.published[-1] if self.published else None
+        return (*others, LiveWorker(pid=os.getpid(), started_at=1, version=version, active=self.inside))
 
     def try_enter(self, limit: int) -> bool:
         if self.inside >= limit:

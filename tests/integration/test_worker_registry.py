@@ -117,6 +117,35 @@ def test_c21_laggards_are_the_live_workers_that_serve_an_older_version(
     assert registry.stale_workers(8) == (os.getpid(),)
 
 
+def test_the_live_workers_are_listed_oldest_first(registry: FileWorkerRegistry, start: Start) -> None:
+    one, two = start(), start()
+    one.ask("publish_version", 7)
+    one.ask("try_enter", 5)
+    workers = registry.workers()
+    assert [(worker.pid, worker.version, worker.active) for worker in workers] == [
+        (os.getpid(), None, 0),
+        (one.pid, 7, 1),
+        (two.pid, None, 0),
+    ]
+    started = [worker.started_at or 0 for worker in workers]
+    assert started == sorted(started)
+    assert time.time() - 600 < started[0] / 1e6 < started[-1] / 1e6 <= time.time()
+    one.kill()
+    assert [worker.pid for worker in registry.workers()] == [os.getpid(), two.pid]
+    again = start()
+    assert [(worker.pid, worker.version) for worker in registry.workers()] == [
+        (os.getpid(), None),
+        (two.pid, None),
+        (again.pid, None),
+    ]
+
+
+def test_a_closed_registry_lists_nobody(tmp_path: Path) -> None:
+    registry = FileWorkerRegistry(tmp_path)
+    registry.close()
+    assert registry.workers() == ()
+
+
 def test_a_worker_that_serves_version_0_can_be_late(registry: FileWorkerRegistry) -> None:
     assert registry.stale_workers(1) == ()
     registry.publish_version(0)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Generic
 from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel
 
-from llm_gateway.admin.filters import PAGE_SIZE, Cursor, Limit
+from llm_gateway.admin.filters import PAGE_SIZE, Cursor, Limit, Search
 from llm_gateway.admin.services import AdminServices, Services
 from llm_gateway.admin.write_options import Options, set_etag
 from llm_gateway.core.errors import Unprocessable
@@ -60,10 +60,16 @@ class Crud(Generic[Row]):
         return self.written(**self.shown(edited.row, warnings), **outcome(edited))
 
     async def read_page(
-        self, services: AdminServices, response: Response, cursor: str | None, limit: int
+        self,
+        services: AdminServices,
+        response: Response,
+        *,
+        cursor: str | None,
+        limit: int,
+        search: str | None,
     ) -> dict[str, Any]:
         """Return the values of one page."""
-        found = await services.catalog.page(self.stored, cursor, limit)
+        found = await services.catalog.page(self.stored, cursor, limit, search)
         set_etag(response, found.version)
         views = await self._views(found.value.items, services)
         return {"data": views, "next_cursor": found.value.next_cursor}
@@ -113,9 +119,14 @@ class Crud(Generic[Row]):
 
     def _add_list(self, router: APIRouter) -> None:
         async def list_rows(
-            services: Services, response: Response, cursor: Cursor = None, limit: Limit = PAGE_SIZE
+            services: Services,
+            response: Response,
+            cursor: Cursor = None,
+            limit: Limit = PAGE_SIZE,
+            search: Search = None,
         ) -> BaseModel:
-            return self.page(**await self.read_page(services, response, cursor, limit))
+            values = await self.read_page(services, response, cursor=cursor, limit=limit, search=search)
+            return self.page(**values)
 
         router.add_api_route(
             "",

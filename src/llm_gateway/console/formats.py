@@ -11,7 +11,7 @@ from markupsafe import Markup, escape
 from llm_gateway.core.money import usd_text
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_UNKNOWN: Final = "–"
+_UNKNOWN: Final = "\N{EN DASH}"
 _SIZES: Final = ("B", "kB", "MB", "GB", "TB")
 # Characters of a long text that a page shows at once.
 _LONGEST: Final = 20_000
@@ -67,7 +67,11 @@ def when(moment: int | str | None) -> Markup | str:
     if moment is None:
         return _UNKNOWN
     try:
-        at = _EPOCH + timedelta(microseconds=moment) if isinstance(moment, int) else datetime.fromisoformat(moment)
+        at = (
+            _EPOCH + timedelta(microseconds=moment)
+            if isinstance(moment, int)
+            else datetime.fromisoformat(moment)
+        )
     except (OverflowError, ValueError):
         return str(moment)
     at = at.astimezone(UTC)

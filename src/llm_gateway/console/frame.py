@@ -64,7 +64,9 @@ class Frame:
         if session is not None:
             with_session(request, session)
             if session.role == "viewer" and not is_safe and path not in _VIEWERS_MAY_SEND:
-                raise Forbidden("You are signed in to look, not to change. Sign in with the admin key to change it.")
+                raise Forbidden(
+                    "You are signed in to look, not to change. Sign in with the admin key to change it."
+                )
             return None
         if path.startswith(_OPEN):
             return None
@@ -112,4 +114,6 @@ def _error_page(request: Request, error: GatewayError) -> Response:
         return JSONResponse({"error": {"message": error.message, "code": error.code}}, error.status)
     headers = {} if error.retry_after is None else {"retry-after": str(max(int(error.retry_after), 1))}
     request_id = request_id_of(request.scope)
-    return page(request, "error.html", status=error.status, headers=headers, error=error, request_id=request_id)
+    return page(
+        request, "error.html", status=error.status, headers=headers, error=error, request_id=request_id
+    )

@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Callable
 from pathlib import Path
 
-from llm_gateway.flow.ports.workers import WorkerRegistry
+from llm_gateway.flow.ports.workers import LiveWorker, WorkerRegistry
 from llm_gateway.infra.shared_memory import CELL_BYTES, TAG_BYTES, map_cells, open_locked, tag
 from llm_gateway.infra.startup_error import StartupError
 
@@ -20,9 +20,9 @@ _USED = TAG_BYTES // CELL_BYTES
 # The number of the log level that is in force, counted from 1; 0 = that of each worker's own settings.
 _LOG_LEVEL = _USED + 1
 _SLOT_CELLS = 8
-# Layout of a slot: process id, served version plus one, requests in flight, and the highest version ever announced,
-# which outlives the worker. Only the worker that owns a slot writes to it.
-_PID, _VERSION, _IN_FLIGHT, _ANNOUNCED = range(4)
+# Layout of a slot: process id, served version plus one, requests in flight, the highest version ever announced, which
+# outlives the worker, and when the worker started, in Unix microseconds. Only the worker that owns a slot writes it.
+_PID, _VERSION, _IN_FLIGHT, _ANNOUNCED, _STARTED = range(5)
 _SLOTS = 256
 _BYTES = (_SLOTS + 1) * _SLOT_CELLS * CELL_BYTES
 # Seconds for which the set of live workers is cached, because each request needs it.
@@ -46,6 +46,7 @@ class FileWorkerRegistry(WorkerRegistry):
         namespace: str = "",
         clock: Callable[[], float] = time.monotonic,
         *,
+        unix_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         max_workers: int = _SLOTS,
     ) -> None:
         """Take a slot in the registry of `directory` and `namespace`, which names the database.
@@ -53,6 +54,7 @@ class FileWorkerRegistry(WorkerRegistry):
         Raises StartupError if the directory cannot be used, or if all slots are taken.
         """
         self._clock = clock
+        self._unix_us = unix_us
         self._max_workers = min(max_workers, _SLOTS)
         self._folder = directory / f"workers-{tag(namespace).hex()[:12]}"
         # The number of our requests in flight, and the cells with those of the other live workers.
@@ -94,6 +96,20 @@ class FileWorkerRegistry(WorkerRegistry):
             for slot in range(cells[_USED])
             if 0 < cells[_cell(slot, _VERSION)] <= version and self._is_live(slot)
         )
+
+    def workers(self) -> tuple[LiveWorker, ...]:
+        cells = self._cells
+        live = (
+            LiveWorker(
+                pid=cells[_cell(slot, _PID)],
+                started_at=cells[_cell(slot, _STARTED)] or None,
+                version=cells[_cell(slot, _VERSION)] - 1 if cells[_cell(slot, _VERSION)] else None,
+                active=cells[_cell(slot, _IN_FLIGHT)],
+            )
+            for slot in range(cells[_USED])
+            if self._is_live(slot)
+        )
+        return tuple(sorted(live, key=lambda worker: (worker.started_at or 0, worker.pid)))
 
     def try_enter(self, limit: int) -> bool:
         """Count a request in flight on this machine, unless there are already `limit`.
@@ -170,6 +186,7 @@ class FileWorkerRegistry(WorkerRegistry):
                 fcntl.flock(self._locks[other], fcntl.LOCK_UN)
             cells[_cell(slot, _VERSION)] = 0
             cells[_cell(slot, _IN_FLIGHT)] = 0
+            cells[_cell(slot, _STARTED)] = self._unix_us()
             cells[_cell(slot, _PID)] = os.getpid()
             cells[_USED] = max(cells[_USED], slot + 1)
             return cells, slot

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from llm_gateway.admin.crud import Crud
-from llm_gateway.admin.filters import PAGE_SIZE, Cursor, Limit
+from llm_gateway.admin.filters import PAGE_SIZE, Cursor, Limit, Search
 from llm_gateway.admin.services import Services
 from llm_gateway.flow.config.rows.models import StoredModel
 from llm_gateway.resources.models import ModelChange, ModelPage, ModelView, NewModel, WrittenModel, shown
@@ -41,10 +41,12 @@ async def list_models(
     response: Response,
     cursor: Cursor = None,
     limit: Limit = PAGE_SIZE,
+    search: Search = None,
     everything: _All = False,
 ) -> ModelPage:
     """List the models that have settings, by id."""
-    page = ModelPage(**await _CRUD.read_page(services, response, cursor, limit))
+    values = await _CRUD.read_page(services, response, cursor=cursor, limit=limit, search=search)
+    page = ModelPage(**values)
     if everything:
         page.unconfigured = services.catalog.unconfigured_models()
     return page

@@ -25,7 +25,7 @@ from llm_gateway.flow.config.reloader import Reloader, SnapshotHolder
 from llm_gateway.flow.config.rows.credentials import CredentialUpdate
 from llm_gateway.flow.config.rows.prices import PriceUpdate
 from llm_gateway.flow.config.rows.providers import ProviderUpdate, StoredProvider
-from llm_gateway.flow.ports.workers import WorkerRegistry
+from llm_gateway.flow.ports.workers import LiveWorker, WorkerRegistry
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.database.address import PostgresAddress, StoreAddress
 from llm_gateway.infra.database.migrating import (
@@ -230,6 +230,9 @@ class _NoWorkers(WorkerRegistry):
 
     def stale_workers(self, version: int) -> tuple[int, ...]:
         del version
+        return ()
+
+    def workers(self) -> tuple[LiveWorker, ...]:
         return ()
 
     def try_enter(self, limit: int) -> bool:

@@ -125,7 +125,9 @@ class ResourcePages(Generic[Row]):
         sent = await read_form(request)
         form = FilledForm.sent(self.fields(services, row), sent)
         if sent.get("updated_at", "") != str(row.updated_at):
-            form.add("", "Someone else has changed this since you opened it. What is stored now is below the form.")
+            form.add(
+                "", "Someone else has changed this since you opened it. What is stored now is below the form."
+            )
             return await self._form(request, form, row, status=409)
         body = form.body(self.change, sent)
         if body is None:
@@ -139,7 +141,9 @@ class ResourcePages(Generic[Row]):
     async def delete_page(self, request: Request) -> Response:
         row = await self.find(request)
         values = self.values(services_of(request), row)
-        return page(request, "catalog/delete.html", pages=self, row=values, label=row.name_or_key, problem=None)
+        return page(
+            request, "catalog/delete.html", pages=self, row=values, label=row.name_or_key, problem=None
+        )
 
     async def delete(self, request: Request) -> Response:
         row = await self.find(request)

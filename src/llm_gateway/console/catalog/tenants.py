@@ -15,7 +15,9 @@ from llm_gateway.resources.tenants import NewTenant, TenantChange, shown
 def _fields(services: ConsoleServices, row: StoredTenant | None) -> Sequence[Field]:
     del services, row
     return (
-        Field(name="name", label="Name", required=True, hint="Unique. Credentials, budgets and usage name it."),
+        Field(
+            name="name", label="Name", required=True, hint="Unique. Credentials, budgets and usage name it."
+        ),
         ENABLED,
         *limit_fields("limits", "Limits of all its credentials together"),
     )

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Kind = Literal["text", "secret", "number", "decimal", "flag", "choice", "optional_flag", "lines", "pairs", "json", "time"]
+Kind = Literal[
+    "text", "secret", "number", "decimal", "flag", "choice", "optional_flag", "lines", "pairs", "json", "time"
+]
 # What is between the two sides of a pair, one pair a line.
 _PAIR = "="
 _FLAGS = {"": None, "yes": True, "no": False}

@@ -103,6 +103,8 @@ def _nest(values: dict[str, Any], name: str, value: Any) -> None:  # noqa: ANN40
 def _without_empty_groups(values: dict[str, Any]) -> dict[str, Any]:
     """Return null in the place of each nested object of which nothing is given."""
     return {
-        name: None if isinstance(value, dict) and value and all(v is None or v is False for v in value.values()) else value
+        name: None
+        if isinstance(value, dict) and value and all(v is None or v is False for v in value.values())
+        else value
         for name, value in values.items()
     }

@@ -21,7 +21,9 @@ _FIELDS = (
 
 async def show_design(request: Request) -> Response:
     """Show every component once."""
-    form = FilledForm.of(_FIELDS, {"name": "main", "weight": "many", "models": ["gpt-4o"], "is_enabled": True})
+    form = FilledForm.of(
+        _FIELDS, {"name": "main", "weight": "many", "models": ["gpt-4o"], "is_enabled": True}
+    )
     form.add("weight", "must be a number")
     return page(request, "design.html", form=form)
 

@@ -35,7 +35,12 @@ async def sign_in(request: Request) -> Response:
     except (Unauthenticated, RateLimited) as error:
         headers = {} if error.retry_after is None else {"retry-after": f"{error.retry_after:.0f}"}
         return page(
-            request, "sign_in.html", status=error.status, headers=headers, problem=error.message, target=target
+            request,
+            "sign_in.html",
+            status=error.status,
+            headers=headers,
+            problem=error.message,
+            target=target,
         )
     path, _, query = target.partition("?")
     response = see_other(request, path)

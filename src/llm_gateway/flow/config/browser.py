@@ -40,9 +40,14 @@ class CatalogBrowser:
         self._snapshots = snapshots
         self._shared: tuple[Snapshot | None, frozenset[str]] = (None, frozenset())
 
-    async def page(self, stored: type[Row], cursor: str | None, limit: int) -> Versioned[Page[Row]]:
-        """Return up to `limit` rows by id, after `cursor`; raise Unprocessable for an invalid cursor."""
-        rows = await self._store.list(stored, id_after(cursor), limit + 1)
+    async def page(
+        self, stored: type[Row], cursor: str | None, limit: int, search: str | None = None
+    ) -> Versioned[Page[Row]]:
+        """Return up to `limit` rows by id, after `cursor`; only those that hold `search`, unless it is blank.
+
+        Raise Unprocessable for an invalid cursor or search.
+        """
+        rows = await self._store.list(stored, id_after(cursor), limit + 1, _searched(search))
         return Versioned(cut_page(rows.value, limit, lambda row: str(row.id)), rows.version)
 
     async def get(self, stored: type[Row], ref: int | str) -> Versioned[Row]:
@@ -131,4 +136,14 @@ class CatalogBrowser:
         return [name for name in snapshot.explicit_models if name not in snapshot.models]
 
 
+def _searched(search: str | None) -> str | None:
+    text = (search or "").strip()
+    if len(text) > LONGEST_SEARCH or not text.isprintable():
+        message = f"search: must be at most {LONGEST_SEARCH} printable characters"
+        raise Unprocessable(message, param="search")
+    return text or None
+
+
+# As long as a model's name, and far from the longest pattern that SQLite takes.
+LONGEST_SEARCH = 256
 _FALLBACKS = ("fallbacks", "context_fallbacks", "policy_fallbacks")

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import msgspec
+
 from llm_gateway.core.log_levels import LogLevel
+
+
+class LiveWorker(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker of this machine that runs now."""
+
+    pid: int
+    # Unix microseconds; None = not known.
+    started_at: int | None
+    # The config version that it serves; None = it serves none yet.
+    version: int | None
+    # Requests in flight.
+    active: int
 
 
 class WorkerRegistry(Protocol):
@@ -21,6 +35,9 @@ class WorkerRegistry(Protocol):
 
     def stale_workers(self, version: int) -> tuple[int, ...]:
         """Return the process ids of the live workers that serve an older version."""
+
+    def workers(self) -> tuple[LiveWorker, ...]:
+        """Return the live workers, oldest first."""
 
     def try_enter(self, limit: int) -> bool:
         """Count a request in flight on this machine; return False, uncounted, if there are already `limit`."""

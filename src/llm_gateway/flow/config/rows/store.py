@@ -74,8 +74,13 @@ class CatalogStore(Protocol):
         Editors wait for one another, across all machines.
         """
 
-    async def list(self, stored: type[Row], after: int, limit: int) -> Versioned[list[Row]]:
-        """Return up to `limit` rows with ids above `after`, by id."""
+    async def list(
+        self, stored: type[Row], after: int, limit: int, search: str | None = None
+    ) -> Versioned[list[Row]]:
+        """Return up to `limit` rows with ids above `after`, by id.
+
+        With `search`, only those that hold it, in either case, in what an admin knows them by.
+        """
 
     async def find(self, stored: type[Row], ref: int | str) -> Versioned[Row | None]:
         """Return the row with this id (int), or with this name or provider_key (str); credentials go by id."""

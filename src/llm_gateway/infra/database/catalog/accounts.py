@@ -89,6 +89,7 @@ TENANTS = Resource(
     stored=StoredTenant,
     table=tenants,
     row=TenantRow,
+    searched=("name",),
     name="name",
     columns={"limits": Column(Limits | None, None, LIMITS)},
 )
@@ -97,6 +98,7 @@ PROJECTS = Resource(
     stored=StoredProject,
     table=projects,
     row=ProjectRow,
+    searched=("name",),
     name="name",
     columns={"limits": Column(Limits | None, None, LIMITS)},
 )
@@ -105,6 +107,7 @@ BUDGETS = Resource(
     stored=StoredBudget,
     table=budgets,
     row=BudgetRow,
+    searched=("name", "subject"),
     name="name",
     columns={
         # SQLite stores any value, in number columns too.

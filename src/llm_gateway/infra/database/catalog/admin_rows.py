@@ -35,11 +35,24 @@ def table_of(stored: type[StoredRow]) -> sa.Table:
 
 
 async def list_rows(
-    connection: AsyncConnection, stored: type[Row], after: int, limit: int, vault: Vault
+    connection: AsyncConnection,
+    stored: type[Row],
+    after: int,
+    limit: int,
+    vault: Vault,
+    search: str | None = None,
 ) -> list[Row]:
-    """Return up to `limit` rows with ids above `after`, by id; `vault` opens secrets, to mask them."""
-    ids = _RESOURCES[stored].table.c.id
+    """Return up to `limit` rows with ids above `after`, by id; `vault` opens secrets, to mask them.
+
+    `search` is text that one of the searched columns holds.
+    """
+    resource = _RESOURCES[stored]
+    ids = resource.table.c.id
     chosen = _query(stored).where(ids > after).order_by(ids).limit(limit)
+    if search is not None:
+        chosen = chosen.where(
+            sa.or_(*(resource.table.c[name].icontains(search, autoescape=True) for name in resource.searched))
+        )
     return [_read(stored, row, vault) for row in await connection.execute(chosen)]
 
 

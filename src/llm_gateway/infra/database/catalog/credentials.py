@@ -77,6 +77,7 @@ CREDENTIALS = Resource(
     stored=StoredCredential,
     table=table,
     row=CredentialRow,
+    searched=("name", "key_prefix", "tenant", "project"),
     columns={
         # A credential whose list cannot be read may use no model.
         "allowed_models": Column(tuple[str, ...] | None, (), f"{MODEL_NAMES}, or null"),

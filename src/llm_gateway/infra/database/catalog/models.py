@@ -55,6 +55,7 @@ MODELS = Resource(
     stored=StoredModel,
     table=table,
     row=ModelRow,
+    searched=("name",),
     name="name",
     columns={
         "weights": Column(dict[str, int], {}, "an object of provider_keys and whole numbers"),

@@ -44,6 +44,7 @@ PRICES = Resource(
     stored=StoredPrice,
     table=table,
     row=PriceRow,
+    searched=("provider", "upstream_model"),
     columns={
         "prices": Column(dict[str, str], {}, "an object of units and decimal USD as text"),
         # A row whose times cannot be read does not apply.

@@ -57,6 +57,7 @@ PROVIDERS = Resource(
     stored=StoredProvider,
     table=table,
     row=ProviderRow,
+    searched=("provider_key", "api_base", "provider_type"),
     name="provider_key",
     columns={
         "model_mapping": Column(dict[str, str], {}, "an object of public names and upstream names"),

@@ -54,7 +54,18 @@ class TimeColumn(Column):
 class Resource:
     """How one resource of the catalog is stored."""
 
-    __slots__ = ("_checked", "columns", "flags", "name", "query", "row", "stored", "table", "texts")
+    __slots__ = (
+        "_checked",
+        "columns",
+        "flags",
+        "name",
+        "query",
+        "row",
+        "searched",
+        "stored",
+        "table",
+        "texts",
+    )
 
     def __init__(
         self,
@@ -63,13 +74,15 @@ class Resource:
         table: sa.Table,
         row: type[msgspec.Struct],
         columns: Mapping[str, Column],
+        searched: tuple[str, ...],
         name: str | None = None,
     ) -> None:
         """Describe the rows of `table`.
 
-        `row` is what a load reads of each, `columns` are those that need decoding, and `name` is the column that
-        finds a row beside its id.
+        `row` is what a load reads of each, `columns` are those that need decoding, `searched` are those that a search
+        of a list looks in, and `name` is the column that finds a row beside its id.
         """
+        self.searched = searched
         self.stored = stored
         self.table = table
         self.row = row

@@ -32,6 +32,7 @@ TASK_TYPES = Resource(
     stored=StoredTaskType,
     table=table,
     row=TaskTypeRow,
+    searched=("name",),
     name="name",
     columns={"models": Column(tuple[str, ...], (), MODEL_NAMES)},
 )

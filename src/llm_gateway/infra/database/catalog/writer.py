@@ -55,10 +55,12 @@ class CatalogRows(CatalogStore):
                 _Edit(connection, self._vault, self._decoder, self._clock.unix_us(), dry_run=dry_run)
             )
 
-    async def list(self, stored: type[Row], after: int, limit: int) -> Versioned[list[Row]]:
+    async def list(
+        self, stored: type[Row], after: int, limit: int, search: str | None = None
+    ) -> Versioned[list[Row]]:
         async with reading(self._engine) as connection:
             version = await read_version(connection)
-            return Versioned(await list_rows(connection, stored, after, limit, self._vault), version)
+            return Versioned(await list_rows(connection, stored, after, limit, self._vault, search), version)
 
     async def find(self, stored: type[Row], ref: int | str) -> Versioned[Row | None]:
         async with reading(self._engine) as connection:

@@ -36,6 +36,7 @@ EXAMPLES = Resource(
     table=TABLE,
     row=ExampleRow,
     name="name",
+    searched=("name",),
     columns={
         "names": Column(tuple[str, ...], (), "a list of names"),
         "size": Column(int, 0, "a whole number", (int,)),
@@ -111,5 +112,5 @@ def test_a_load_reads_json_as_text_in_the_order_of_ids() -> None:
 
 def test_a_resource_may_have_no_name() -> None:
     assert EXAMPLES.name is TABLE.c.name
-    nameless = Resource(stored=StoredTaskType, table=TABLE, row=ExampleRow, columns={})
+    nameless = Resource(stored=StoredTaskType, table=TABLE, row=ExampleRow, columns={}, searched=())
     assert nameless.name is None
