@@ -9,22 +9,13 @@ from typing import Annotated, Any, Generic
 from fastapi import APIRouter, Path, Response
 from pydantic import BaseModel
 
+from llm_gateway.admin.filters import PAGE_SIZE, Cursor, Limit, Search
 from llm_gateway.admin.services import AdminServices, Services
-from llm_gateway.admin.shapes import (
-    PAGE_SIZE,
-    Cursor,
-    Deleted,
-    Limit,
-    Search,
-    UpdateBody,
-    outcome,
-    read_id,
-    read_ref,
-)
 from llm_gateway.admin.write_options import Options, set_etag
 from llm_gateway.core.errors import Unprocessable
 from llm_gateway.flow.config.editor import Edited
 from llm_gateway.flow.config.rows.base import Row
+from llm_gateway.resources.shapes import Deleted, UpdateBody, outcome, read_id, read_ref
 
 NOT_FOUND = {"description": "There is no such row."}
 _CONFLICT = {"description": "The name or the key is taken, or other rows name the row."}

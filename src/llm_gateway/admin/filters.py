@@ -1,28 +1,41 @@
-"""What lists are filtered by, as a query says it."""
+"""What lists are filtered and paged by, as a query says it."""
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import Query
 
-from llm_gateway.core.errors import Unprocessable
-from llm_gateway.core.times import read_time
+from llm_gateway.flow.config.browser import LONGEST_SEARCH
+from llm_gateway.flow.ports.usage import UsageOrder
+from llm_gateway.resources.filters import TIME
 
-TIME: Final = "an ISO 8601 time (UTC unless it has an offset) or Unix seconds"
+PAGE_SIZE = 100
 Text = Annotated[str | None, Query(max_length=300)]
-
-
-def time_of(name: str, text: str | None) -> int | None:
-    """Return the Unix microseconds that the parameter `name` says; raise Unprocessable."""
-    try:
-        return None if text is None else read_time(text)
-    except (ValueError, OverflowError):
-        raise Unprocessable(f"{name} must be {TIME}", param=name) from None
-
-
-def storable(name: str, text: str | None) -> str | None:
-    """Return the text of the parameter `name`; raise Unprocessable if no stored text can equal it."""
-    if text is not None and "\0" in text:
-        raise Unprocessable(f"{name} must not hold a NUL character", param=name)
-    return text
+Limit = Annotated[int, Query(ge=1, le=1000, description="Rows per page, at most.")]
+Cursor = Annotated[
+    str | None,
+    Query(max_length=1000, description="`next_cursor` of the previous page; omit it for the first page."),
+]
+Search = Annotated[
+    str | None,
+    Query(
+        max_length=LONGEST_SEARCH,
+        description="Only rows that hold this text, in either case, in their name or another column they go by.",
+    ),
+]
+Since = Annotated[str | None, Query(max_length=64, description=f"Requests from this time on: {TIME}.")]
+Until = Annotated[str | None, Query(max_length=64, description=f"Requests before this time: {TIME}.")]
+FinishedSince = Annotated[
+    str | None, Query(max_length=64, description=f"Requests that ended at this time or later: {TIME}.")
+]
+FinishedUntil = Annotated[
+    str | None, Query(max_length=64, description=f"Requests that ended before this time: {TIME}.")
+]
+Order = Annotated[
+    UsageOrder,
+    Query(
+        description="created_at: newest first. finished_at: oldest first, by the time a request ended, with a "
+        "next_cursor on every page; an export continues from its last one."
+    ),
+]

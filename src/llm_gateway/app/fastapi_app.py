@@ -36,7 +36,7 @@ def make_fastapi_app(wiring: Wiring, surfaces: tuple[Surface, ...]) -> FastAPI:
         # The dispatcher removes a slash at the end; a redirect would name the host in the client's Host header.
         redirect_slashes=False,
     )
-    app.state.admin = _admin_services(wiring)
+    app.state.admin = admin_services(wiring)
     app.include_router(admin_router())
     add_documentation(app, lambda: _openapi_paths(surfaces))
     add_error_handlers(app, OPENAI_ERRORS)
@@ -64,7 +64,7 @@ def _openapi_paths(surfaces: tuple[Surface, ...]) -> dict[str, Any]:
     return paths
 
 
-def _admin_services(wiring: Wiring) -> AdminServices:
+def admin_services(wiring: Wiring) -> AdminServices:
     storage, unserved = wiring.storage, wiring.gateway.selector.unserved
 
     editor = CatalogEditor(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from llm_gateway.app.console import console_routes
 from llm_gateway.app.reporting import as_record, database_problem, health_details, read_metrics, read_summary
 from llm_gateway.app.wiring import Wiring
 from llm_gateway.core.secret import Secret
@@ -101,6 +102,11 @@ def _tables(settings: Settings, wiring: Wiring, surfaces: tuple[Surface, ...]) -
             lambda: database_problem(wiring),
         ),
         metrics_routes(lambda: read_metrics(wiring), CONTENT_TYPE, lambda: read_summary(wiring)),
+        *(
+            (console_routes(wiring, TrustedProxies(settings.trusted_proxies)),)
+            if settings.console == "on"
+            else ()
+        ),
     )
 
 

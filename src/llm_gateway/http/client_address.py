@@ -10,6 +10,7 @@ from llm_gateway.http.types import Scope
 
 _Address = IPv4Address | IPv6Address
 _HEADER = b"x-forwarded-for"
+_PROTO_HEADER = b"x-forwarded-proto"
 # So many proxies are looked at, from the nearest one on.
 _MOST_HOPS = 32
 _LONGEST_HOP = 64
@@ -43,6 +44,16 @@ class TrustedProxies:
             if not self._is_trusted(address):
                 break
         return str(nearest)
+
+    def forwarded_proto(self, scope: Scope) -> str | None:
+        """Return the scheme that a trusted proxy was asked with, such as "https"; None if none says it."""
+        client = scope.get("client")
+        peer = _parse(client[0]) if client and self._networks else None
+        if peer is None or not self._is_trusted(peer):
+            return None
+        values = [value for name, value in scope["headers"] if name == _PROTO_HEADER]
+        # The nearest proxy is the one that is trusted.
+        return values[-1].rsplit(b",", 1)[-1].strip().lower().decode("latin-1") if values else None
 
     def _look_up(self, address: _Address) -> bool:
         return any(address.version == network.version and address in network for network in self._networks)

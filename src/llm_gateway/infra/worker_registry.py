@@ -21,7 +21,7 @@ _USED = TAG_BYTES // CELL_BYTES
 _LOG_LEVEL = _USED + 1
 _SLOT_CELLS = 8
 # Layout of a slot: process id, served version plus one, requests in flight, the highest version ever announced, which
-# outlives the worker, and when the worker started, in Unix microseconds. Only its worker writes to a slot.
+# outlives the worker, and when the worker started, in Unix microseconds. Only the worker that owns a slot writes it.
 _PID, _VERSION, _IN_FLIGHT, _ANNOUNCED, _STARTED = range(5)
 _SLOTS = 256
 _BYTES = (_SLOTS + 1) * _SLOT_CELLS * CELL_BYTES

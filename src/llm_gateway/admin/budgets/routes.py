@@ -6,7 +6,11 @@ from typing import cast
 
 from fastapi import APIRouter, Response
 
-from llm_gateway.admin.budgets.schemas import (
+from llm_gateway.admin.crud import CHANGE_RESPONSES, Crud
+from llm_gateway.admin.services import Services
+from llm_gateway.admin.write_options import Options
+from llm_gateway.flow.config.rows.budgets import StoredBudget
+from llm_gateway.resources.budgets import (
     BudgetChange,
     BudgetPage,
     BudgetView,
@@ -15,10 +19,6 @@ from llm_gateway.admin.budgets.schemas import (
     balances_of,
     shown,
 )
-from llm_gateway.admin.crud import CHANGE_RESPONSES, Crud
-from llm_gateway.admin.services import Services
-from llm_gateway.admin.write_options import Options
-from llm_gateway.flow.config.rows.budgets import StoredBudget
 
 router = APIRouter(prefix="/budgets", tags=["budgets"])
 
@@ -31,7 +31,7 @@ _CRUD = Crud(
     written=WrittenBudget,
     page=BudgetPage,
     shown=shown,
-    state=balances_of,
+    state=lambda services, rows: balances_of(services.balances, rows),
     with_slashes=True,
     docs={
         "create": "Create a budget; it counts requests from now on.",

@@ -6,7 +6,13 @@ from typing import cast
 
 from fastapi import APIRouter, Response
 
-from llm_gateway.admin.credentials.schemas import (
+from llm_gateway.admin.crud import CHANGE_RESPONSES, Crud
+from llm_gateway.admin.services import AdminServices, Services
+from llm_gateway.admin.write_options import Options
+from llm_gateway.core.secret import Secret
+from llm_gateway.flow.config.editor import Edited
+from llm_gateway.flow.config.rows.credentials import StoredCredential
+from llm_gateway.resources.credentials import (
     CredentialChange,
     CredentialPage,
     CredentialView,
@@ -15,13 +21,7 @@ from llm_gateway.admin.credentials.schemas import (
     WrittenCredential,
     shown,
 )
-from llm_gateway.admin.crud import CHANGE_RESPONSES, Crud
-from llm_gateway.admin.services import AdminServices, Services
-from llm_gateway.admin.shapes import read_id
-from llm_gateway.admin.write_options import Options
-from llm_gateway.core.secret import Secret
-from llm_gateway.flow.config.editor import Edited
-from llm_gateway.flow.config.rows.credentials import StoredCredential
+from llm_gateway.resources.shapes import read_id
 
 router = APIRouter(prefix="/credentials", tags=["credentials"])
 

@@ -6,9 +6,9 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from llm_gateway.admin.services import Services
-from llm_gateway.admin.shapes import Body
 from llm_gateway.core.log_levels import LogLevel
 from llm_gateway.flow.ports.workers import LogLevelSwitch
+from llm_gateway.resources.shapes import Body
 
 router = APIRouter(prefix="/log-level", tags=["log level"])
 

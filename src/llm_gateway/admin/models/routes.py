@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from llm_gateway.admin.crud import Crud
-from llm_gateway.admin.models.schemas import ModelChange, ModelPage, ModelView, NewModel, WrittenModel, shown
+from llm_gateway.admin.filters import PAGE_SIZE, Cursor, Limit, Search
 from llm_gateway.admin.services import Services
-from llm_gateway.admin.shapes import PAGE_SIZE, Cursor, Limit, Search
 from llm_gateway.flow.config.rows.models import StoredModel
+from llm_gateway.resources.models import ModelChange, ModelPage, ModelView, NewModel, WrittenModel, shown
 
 router = APIRouter(prefix="/models", tags=["models"])
 

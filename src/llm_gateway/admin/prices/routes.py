@@ -7,7 +7,11 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from llm_gateway.admin.crud import Crud
-from llm_gateway.admin.prices.schemas import (
+from llm_gateway.admin.services import Services
+from llm_gateway.core.times import read_time
+from llm_gateway.flow.config.rows.prices import StoredPrice
+from llm_gateway.flow.explain.prices import ModelPrices
+from llm_gateway.resources.prices import (
     NewPrice,
     PriceChange,
     PricePage,
@@ -15,11 +19,7 @@ from llm_gateway.admin.prices.schemas import (
     WrittenPrice,
     shown,
 )
-from llm_gateway.admin.services import Services
-from llm_gateway.admin.shapes import Time
-from llm_gateway.core.times import read_time
-from llm_gateway.flow.config.rows.prices import StoredPrice
-from llm_gateway.flow.explain.prices import ModelPrices
+from llm_gateway.resources.shapes import Time
 
 router = APIRouter(prefix="/prices", tags=["prices"])
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from llm_gateway.admin.crud import Crud
-from llm_gateway.admin.projects.schemas import (
+from llm_gateway.flow.config.rows.tenants import StoredProject
+from llm_gateway.resources.projects import (
     NewProject,
     ProjectChange,
     ProjectPage,
@@ -13,7 +14,6 @@ from llm_gateway.admin.projects.schemas import (
     WrittenProject,
     shown,
 )
-from llm_gateway.flow.config.rows.tenants import StoredProject
 
 router = APIRouter(prefix="/projects", tags=["projects"])
 

@@ -5,14 +5,6 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from llm_gateway.admin.crud import Crud
-from llm_gateway.admin.providers.schemas import (
-    NewProvider,
-    ProviderChange,
-    ProviderPage,
-    ProviderView,
-    WrittenProvider,
-    shown,
-)
 from llm_gateway.admin.providers.trial_schemas import (
     OfferedModels,
     TrialOutcome,
@@ -22,6 +14,14 @@ from llm_gateway.admin.providers.trial_schemas import (
 )
 from llm_gateway.admin.services import Services
 from llm_gateway.flow.config.rows.providers import StoredProvider
+from llm_gateway.resources.providers import (
+    NewProvider,
+    ProviderChange,
+    ProviderPage,
+    ProviderView,
+    WrittenProvider,
+    shown,
+)
 
 router = APIRouter(prefix="/providers", tags=["providers"])
 

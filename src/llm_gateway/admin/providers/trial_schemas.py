@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from llm_gateway.admin.shapes import Body, ModelName
 from llm_gateway.flow.ports.listeners import ProviderTest
 from llm_gateway.flow.provider_checks.trials import OfferedModel
+from llm_gateway.resources.shapes import Body, ModelName
 
 
 class TrialRequest(Body):

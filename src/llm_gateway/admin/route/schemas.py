@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from llm_gateway.admin.shapes import Body, ModelName, Name
 from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.flow.explain.answer import Question
+from llm_gateway.resources.shapes import Body, ModelName, Name
 
 Text = Annotated[str, Field(max_length=4096)]
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from llm_gateway.admin.crud import Crud
-from llm_gateway.admin.task_types.schemas import (
+from llm_gateway.flow.config.rows.task_types import StoredTaskType
+from llm_gateway.resources.task_types import (
     NewTaskType,
     TaskTypeChange,
     TaskTypePage,
@@ -13,7 +14,6 @@ from llm_gateway.admin.task_types.schemas import (
     WrittenTaskType,
     shown,
 )
-from llm_gateway.flow.config.rows.task_types import StoredTaskType
 
 router = APIRouter(prefix="/task-types", tags=["task types"])
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from llm_gateway.admin.filters import Text, storable, time_of
+from llm_gateway.admin.filters import PAGE_SIZE, Cursor, Limit, Text
 from llm_gateway.admin.services import Services
-from llm_gateway.admin.shapes import PAGE_SIZE, Cursor, Limit
 from llm_gateway.admin.telemetry.schemas import EventPage, Since, Until, event_row
 from llm_gateway.flow.ports.telemetry import EventFilter
 from llm_gateway.flow.telemetry_pages import event_after, event_cursor
+from llm_gateway.resources.filters import storable, time_of
 
 router = APIRouter(prefix="/telemetry", tags=["telemetry"])
 

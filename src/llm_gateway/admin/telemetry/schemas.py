@@ -8,9 +8,9 @@ import msgspec
 from fastapi import Query
 from pydantic import BaseModel, Field
 
-from llm_gateway.admin.filters import TIME
 from llm_gateway.core.ledger.telemetry import TelemetryEvent
 from llm_gateway.core.times import iso_time
+from llm_gateway.resources.filters import TIME
 
 Since = Annotated[
     str | None, Query(max_length=64, description=f"Events that arrived at this time or later: {TIME}.")

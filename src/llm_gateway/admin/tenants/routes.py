@@ -5,7 +5,8 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from llm_gateway.admin.crud import Crud
-from llm_gateway.admin.tenants.schemas import (
+from llm_gateway.flow.config.rows.tenants import StoredTenant
+from llm_gateway.resources.tenants import (
     NewTenant,
     TenantChange,
     TenantPage,
@@ -13,7 +14,6 @@ from llm_gateway.admin.tenants.schemas import (
     WrittenTenant,
     shown,
 )
-from llm_gateway.flow.config.rows.tenants import StoredTenant
 
 router = APIRouter(prefix="/tenants", tags=["tenants"])
 

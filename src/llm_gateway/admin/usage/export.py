@@ -11,14 +11,14 @@ from fastapi.responses import StreamingResponse
 from loguru import logger
 from starlette.types import Receive, Scope, Send
 
-from llm_gateway.admin.filters import Text
+from llm_gateway.admin.filters import Since, Text, Until
 from llm_gateway.admin.services import Services
-from llm_gateway.admin.usage.schemas import Since, Until, wanted
 from llm_gateway.core.errors import Unprocessable
 from llm_gateway.core.ledger.records import Outcome
 from llm_gateway.flow.billing.exporting import CONTENT_TYPES, export
 from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.http.types import request_id_of
+from llm_gateway.resources.usage import wanted
 
 router = APIRouter(prefix="/usage", tags=["usage"])
 

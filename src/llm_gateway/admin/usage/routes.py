@@ -6,25 +6,23 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from llm_gateway.admin.filters import Text
-from llm_gateway.admin.services import Services
-from llm_gateway.admin.shapes import PAGE_SIZE, Cursor, Limit
-from llm_gateway.admin.usage.schemas import (
+from llm_gateway.admin.filters import (
+    PAGE_SIZE,
+    Cursor,
     FinishedSince,
     FinishedUntil,
+    Limit,
     Order,
     Since,
+    Text,
     Until,
-    UsageDetail,
-    UsagePage,
-    detail,
-    row,
-    wanted,
 )
+from llm_gateway.admin.services import Services
 from llm_gateway.core.errors import NotFound, Unavailable
 from llm_gateway.core.ledger.records import Outcome
 from llm_gateway.flow.ports.usage import UsageFilter
 from llm_gateway.flow.usage_pages import place_after, place_cursor
+from llm_gateway.resources.usage import UsageDetail, UsagePage, detail, row, wanted
 
 router = APIRouter(prefix="/usage", tags=["usage"])
 

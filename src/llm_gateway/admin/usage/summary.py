@@ -7,9 +7,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from llm_gateway.admin.filters import Text
+from llm_gateway.admin.filters import Since, Text, Until
 from llm_gateway.admin.services import Services
-from llm_gateway.admin.usage.schemas import Since, Until
 from llm_gateway.flow.ports.usage import InexactRange, SummaryTooLarge
 from llm_gateway.flow.usage_summary import inexact_range, read_query, show_summary, too_large
 

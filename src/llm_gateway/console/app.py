@@ -1,0 +1,31 @@
+"""The console as an ASGI application: the pages behind their frame."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, Router
+
+from llm_gateway.console.assets import serve_asset
+from llm_gateway.console.catalog.routes import catalog_routes
+from llm_gateway.console.frame import Frame
+from llm_gateway.console.links import see_other
+from llm_gateway.console.pages import design, sign_in
+from llm_gateway.console.services import ConsoleServices
+from llm_gateway.http.types import AsgiApp
+
+
+async def _home(request: Request) -> Response:
+    return see_other(request, "/console/overview")
+
+
+def make_console(services: ConsoleServices) -> AsgiApp:
+    """Return the application for `/` and everything below `/console`."""
+    routes = [
+        Route("/console", _home, methods=["GET"]),
+        Route("/console/assets/{name}", serve_asset, methods=["GET"]),
+        *sign_in.ROUTES,
+        *design.ROUTES,
+        *catalog_routes(),
+    ]
+    return Frame(Router(routes, redirect_slashes=False), services)

@@ -1,0 +1,1 @@
+"""Pages of what admins manage: a list with a search, and forms; one module a resource."""

@@ -1,0 +1,193 @@
+"""The pages that every resource has: list, new, change, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from llm_gateway.console.forms.fields import Field
+from llm_gateway.console.forms.form import FilledForm
+from llm_gateway.console.forms.reading import read_form
+from llm_gateway.console.links import see_other
+from llm_gateway.console.rendering import page
+from llm_gateway.console.services import ConsoleServices, services_of
+from llm_gateway.core.errors import Conflict, GatewayError, NotFound, PreconditionFailed, Unprocessable
+from llm_gateway.flow.config.editor import Edited
+from llm_gateway.flow.config.rows.base import Row
+from llm_gateway.flow.paging import ID_DIGITS, ID_LIMIT
+from llm_gateway.resources.shapes import UpdateBody
+
+PAGE_SIZE = 50
+_REFUSALS = (Conflict, NotFound, PreconditionFailed, Unprocessable)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourcePages(Generic[Row]):
+    """One resource: its rows, its forms, and what its pages say."""
+
+    stored: type[Row]
+    # Of the list: "/console/tenants".
+    path: str
+    # "tenant" and "Tenants".
+    one: str
+    title: str
+    # What the resource is, in a sentence or two.
+    about: str
+    # What an empty list says: why there should be one, and what to do.
+    empty: str
+    new: type[UpdateBody]
+    change: type[UpdateBody]
+    # Returns the values of a row as the admin API shows it: the row, and its warnings.
+    shown: Callable[[Row, list[str]], dict[str, Any]]
+    fields: Callable[[ConsoleServices, Row | None], Sequence[Field]]
+    # The templates of the list's table and of what stands beside a form; they extend those of this folder.
+    list_template: str
+    form_template: str = "catalog/form.html"
+    # Values of a new form.
+    defaults: Mapping[str, Any]
+    # Returns further values of each row of a list, which templates find as `row.state`.
+    state: Callable[[ConsoleServices, Sequence[Row]], Awaitable[Sequence[Mapping[str, Any]]]] | None = None
+    # Returns further values for the page of one row.
+    detail: Callable[[Request, Row], Awaitable[Mapping[str, Any]]] | None = None
+    # Makes the page of a write that shows something once; None = back to the list.
+    written: Callable[[Request, Edited[Row]], Response | None] = lambda _request, _edited: None
+
+    def routes(self) -> list[Route]:
+        """Return the routes. Those of single rows follow those with fixed names."""
+        return [
+            Route(self.path, self.list_page, methods=["GET"]),
+            Route(f"{self.path}/new", self.new_page, methods=["GET"]),
+            Route(f"{self.path}/new", self.create, methods=["POST"]),
+            Route(f"{self.path}/{{id:int}}", self.change_page, methods=["GET"]),
+            Route(f"{self.path}/{{id:int}}", self.update, methods=["POST"]),
+            Route(f"{self.path}/{{id:int}}/delete", self.delete_page, methods=["GET"]),
+            Route(f"{self.path}/{{id:int}}/delete", self.delete, methods=["POST"]),
+        ]
+
+    async def list_page(self, request: Request) -> Response:
+        services = services_of(request)
+        search, cursor = request.query_params.get("search") or None, request.query_params.get("cursor")
+        found = (await services.catalog.page(self.stored, cursor, PAGE_SIZE, search)).value
+        states: Sequence[Mapping[str, Any]] = [{}] * len(found.items)
+        if self.state is not None:
+            states = await self.state(services, found.items)
+        rows = [
+            self.values(services, row) | {"state": state}
+            for row, state in zip(found.items, states, strict=True)
+        ]
+        return page(
+            request,
+            self.list_template,
+            pages=self,
+            rows=rows,
+            search=search or "",
+            next_cursor=found.next_cursor,
+            is_first=cursor is None,
+            done=request.query_params.get("done"),
+        )
+
+    def values(self, services: ConsoleServices, row: Row) -> dict[str, Any]:
+        """Return a row as templates show it, with its faults and warnings."""
+        warnings = services.catalog.warnings(row)
+        return {"warnings": warnings} | self.shown(row, warnings) | {"faults": services.catalog.faults(row)}
+
+    async def new_page(self, request: Request) -> Response:
+        fields = self.fields(services_of(request), None)
+        return await self._form(request, FilledForm.of(fields, self.defaults), None)
+
+    async def create(self, request: Request) -> Response:
+        services = services_of(request)
+        sent = await read_form(request)
+        form = FilledForm.sent(self.fields(services, None), sent)
+        body = form.body(self.new, sent)
+        if body is None:
+            return await self._form(request, form, None, status=422)
+        try:
+            edited: Edited[Row] = await services.editor.create(body.update())
+        except _REFUSALS as error:
+            return await self._refused(request, form, None, error)
+        return self.written(request, edited) or see_other(request, self.path, done="created")
+
+    async def change_page(self, request: Request) -> Response:
+        row = await self.find(request)
+        services = services_of(request)
+        form = FilledForm.of(self.fields(services, row), self.shown(row, []))
+        return await self._form(request, form, row)
+
+    async def update(self, request: Request) -> Response:
+        services = services_of(request)
+        row = await self.find(request)
+        sent = await read_form(request)
+        form = FilledForm.sent(self.fields(services, row), sent)
+        if sent.get("updated_at", "") != str(row.updated_at):
+            form.add(
+                "", "Someone else has changed this since you opened it. What is stored now is below the form."
+            )
+            return await self._form(request, form, row, status=409)
+        body = form.body(self.change, sent)
+        if body is None:
+            return await self._form(request, form, row, status=422)
+        try:
+            edited: Edited[Row] = await services.editor.update(row.id, body.update())
+        except _REFUSALS as error:
+            return await self._refused(request, form, row, error)
+        return self.written(request, edited) or see_other(request, self.path, done="changed")
+
+    async def delete_page(self, request: Request) -> Response:
+        row = await self.find(request)
+        values = self.values(services_of(request), row)
+        return page(
+            request, "catalog/delete.html", pages=self, row=values, label=row.name_or_key, problem=None
+        )
+
+    async def delete(self, request: Request) -> Response:
+        row = await self.find(request)
+        try:
+            await services_of(request).editor.delete(self.stored, row.id)
+        except _REFUSALS as error:
+            values = self.values(services_of(request), row)
+            return page(
+                request,
+                "catalog/delete.html",
+                status=error.status,
+                pages=self,
+                row=values,
+                label=row.name_or_key,
+                problem=error.message,
+            )
+        return see_other(request, self.path, done="deleted")
+
+    async def find(self, request: Request) -> Row:
+        """Return the row that the path names; raise NotFound."""
+        row_id: int = request.path_params["id"]
+        if len(str(row_id)) > ID_DIGITS or row_id > ID_LIMIT:
+            raise NotFound(f"There is no {self.one} {row_id}.")
+        return (await services_of(request).catalog.get(self.stored, row_id)).value
+
+    async def _refused(
+        self, request: Request, form: FilledForm, row: Row | None, error: GatewayError
+    ) -> Response:
+        form.refuse(error)
+        return await self._form(request, form, row, status=error.status)
+
+    async def _form(
+        self, request: Request, form: FilledForm, row: Row | None, *, status: int = 200
+    ) -> Response:
+        services = services_of(request)
+        more = await self.detail(request, row) if self.detail is not None and row is not None else {}
+        return page(
+            request,
+            self.form_template,
+            status=status,
+            pages=self,
+            form=form,
+            row=None if row is None else self.values(services, row),
+            label=None if row is None else row.name_or_key,
+            updated_at=None if row is None else str(row.updated_at),
+            more=more,
+        )

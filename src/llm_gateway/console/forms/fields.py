@@ -1,0 +1,109 @@
+"""The fields of a form: how each is shown, and how its text becomes a value of a body."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal[
+    "text", "secret", "number", "decimal", "flag", "choice", "optional_flag", "lines", "pairs", "json", "time"
+]
+# What is between the two sides of a pair, one pair a line.
+_PAIR = "="
+_FLAGS = {"": None, "yes": True, "no": False}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One field. `name` is that of the body, with dots where bodies nest: "limits.requests_per_day"."""
+
+    name: str
+    label: str
+    kind: Kind = "text"
+    hint: str = ""
+    # Values and what they are called, of the kind "choice".
+    options: Sequence[tuple[str, str]] = ()
+    # Suggestions for a text.
+    suggestions: str | None = None
+    placeholder: str = ""
+    required: bool = False
+    # Fields of one group stand together, under this heading; what is empty in all of them is folded away.
+    group: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The id of the element in the page."""
+        return f"field-{self.name.replace('.', '-')}"
+
+    def read(self, text: str | None) -> Any:  # noqa: ANN401 - JSON
+        """Return the value of what was typed, None for nothing; raise ValueError that says what is wrong."""
+        if self.kind == "flag":
+            return text is not None
+        if text is None or not text.strip():
+            return None
+        return _READERS.get(self.kind, str.strip)(text)
+
+    def show(self, value: Any) -> str:  # noqa: ANN401 - JSON
+        """Return the text that `read` reads as `value`."""
+        if value is None or self.kind == "secret":
+            return ""
+        if self.kind == "flag":
+            return "yes" if value else ""
+        if self.kind == "optional_flag":
+            return "yes" if value else "no"
+        if self.kind == "lines":
+            return "\n".join(value)
+        if self.kind == "pairs":
+            return "\n".join(f"{key} {_PAIR} {item}" for key, item in value.items())
+        return json.dumps(value, indent=2, ensure_ascii=False) if self.kind == "json" else str(value)
+
+
+def _number(text: str) -> int | float:
+    text = text.strip()
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("must be a number") from None
+
+
+def _flag(text: str) -> bool | None:
+    return _FLAGS.get(text.strip())
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _pairs(text: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for line in _lines(text):
+        key, sign, value = line.partition(_PAIR)
+        if not sign or not key.strip() or not value.strip():
+            raise ValueError(f"each line must be `name {_PAIR} value`; this one is not: {line[:100]}")
+        if key.strip() in pairs:
+            raise ValueError(f"{key.strip()[:100]} is there twice")
+        pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def _json(text: str) -> Any:  # noqa: ANN401 - JSON
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"must be JSON: {error}") from None
+
+
+_READERS: Mapping[str, Any] = {
+    "number": _number,
+    "optional_flag": _flag,
+    "lines": _lines,
+    "pairs": _pairs,
+    "json": _json,
+    "secret": str.strip,
+}

@@ -1,0 +1,53 @@
+"""Renders pages with Jinja2: everything is escaped, and an undefined name is an error."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from llm_gateway.console.formats import FILTERS
+from llm_gateway.console.links import Links
+from llm_gateway.console.navigation import SECTIONS
+from llm_gateway.console.services import services_of, session_of
+
+_ENVIRONMENT: Final = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    # Templates are part of the package: they do not change while it runs.
+    auto_reload=False,
+)
+_ENVIRONMENT.filters.update(FILTERS)
+
+
+def page(
+    request: Request,
+    template: str,
+    *,
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
+    **values: Any,  # noqa: ANN401 - what templates show
+) -> HTMLResponse:
+    """Return a page. Templates have `links`, `session` (None: signed out), `can_change` and `values`."""
+    return HTMLResponse(fragment(request, template, **values), status, headers)
+
+
+def fragment(request: Request, template: str, **values: Any) -> str:  # noqa: ANN401 - what templates show
+    """Return a part of a page, for one that is open already."""
+    session, services = session_of(request), services_of(request)
+    common = {
+        "links": Links(request),
+        "sections": SECTIONS,
+        "session": session,
+        "can_change": session is not None and session.role == "admin",
+        "version": services.version,
+        "time_zone": services.time_zone,
+    }
+    return _ENVIRONMENT.get_template(template).render(common | values)
