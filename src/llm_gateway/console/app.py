@@ -10,7 +10,15 @@ from llm_gateway.console.assets import serve_asset
 from llm_gateway.console.catalog.routes import catalog_routes
 from llm_gateway.console.frame import Frame
 from llm_gateway.console.links import see_other
-from llm_gateway.console.pages import design, sign_in
+from llm_gateway.console.pages import (
+    configuration,
+    design,
+    first_run,
+    overview,
+    playground,
+    requests,
+    sign_in,
+)
 from llm_gateway.console.services import ConsoleServices
 from llm_gateway.http.types import AsgiApp
 
@@ -26,6 +34,11 @@ def make_console(services: ConsoleServices) -> AsgiApp:
         Route("/console/assets/{name}", serve_asset, methods=["GET"]),
         *sign_in.ROUTES,
         *design.ROUTES,
+        *overview.ROUTES,
+        *first_run.ROUTES,
+        *playground.ROUTES,
+        *requests.ROUTES,
+        *configuration.ROUTES,
         *catalog_routes(),
     ]
     return Frame(Router(routes, redirect_slashes=False), services)

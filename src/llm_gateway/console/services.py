@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import cast
 
 from starlette.requests import Request
 
@@ -59,17 +58,20 @@ class ConsoleServices:
 
 def services_of(request: Request) -> ConsoleServices:
     """Return what the pages work with."""
-    return cast("ConsoleServices", request.scope[_SERVICES])
+    services: ConsoleServices = request.scope[_SERVICES]
+    return services
 
 
 def session_of(request: Request) -> Session | None:
     """Return whose request this is; None on the page that signs in."""
-    return cast("Session | None", request.scope.get(_SESSION))
+    session: Session | None = request.scope.get(_SESSION)
+    return session
 
 
 def root_of(request: Request) -> str:
     """Return the path prefix of the whole gateway, "" without one."""
-    return cast("str", request.scope.get(_ROOT, ""))
+    root: str = request.scope.get(_ROOT, "")
+    return root
 
 
 def with_services(request: Request, services: ConsoleServices, root: str) -> None:
