@@ -7,12 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from llm_gateway.admin.config.schemas import ConfigVersion, shown
+from llm_gateway.admin.filters import Cursor
 from llm_gateway.admin.services import Services
 from llm_gateway.admin.write_options import set_etag
 from llm_gateway.core.errors import Unprocessable
 from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.resources.history import VersionDetail, VersionPage, version_detail, version_summary
-from llm_gateway.resources.shapes import Cursor, read_id
+from llm_gateway.resources.shapes import read_id
 
 router = APIRouter(prefix="/config", tags=["config"])
 
