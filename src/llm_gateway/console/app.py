@@ -12,6 +12,7 @@ from llm_gateway.console.frame import Frame
 from llm_gateway.console.links import see_other
 from llm_gateway.console.pages import (
     configuration,
+    configuration_history,
     design,
     first_run,
     overview,
@@ -39,6 +40,7 @@ def make_console(services: ConsoleServices) -> AsgiApp:
         *playground.ROUTES,
         *requests.ROUTES,
         *configuration.ROUTES,
+        *configuration_history.ROUTES,
         *catalog_routes(),
     ]
     return Frame(Router(routes, redirect_slashes=False), services)

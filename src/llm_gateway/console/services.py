@@ -9,6 +9,7 @@ from starlette.requests import Request
 
 from llm_gateway.flow.config.browser import CatalogBrowser
 from llm_gateway.flow.config.editor import CatalogEditor
+from llm_gateway.flow.config.history import CatalogHistory
 from llm_gateway.flow.config.reloader import Reloader
 from llm_gateway.flow.explain.answer import Explanation, Question
 from llm_gateway.flow.explain.prices import ModelPrices
@@ -18,6 +19,7 @@ from llm_gateway.flow.ports.catalog import CatalogSource, Snapshots
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.sessions import Session
 from llm_gateway.flow.ports.usage import UsageReader
+from llm_gateway.flow.ports.workers import WorkerRegistry
 from llm_gateway.flow.provider_checks.trials import ProviderTester
 from llm_gateway.flow.sessions import Sessions
 from llm_gateway.http.client_address import TrustedProxies
@@ -44,6 +46,10 @@ class ConsoleServices:
     flush: Callable[[], Awaitable[bool]]
     # Explains how a request would be routed; raises NotFound for an unknown credential.
     explain: Callable[[Question], Explanation]
+    # Explains it by an earlier config version; raises NotFound, Unprocessable for one that cannot be rebuilt.
+    explain_earlier: Callable[[Question, int], Awaitable[Explanation]]
+    history: CatalogHistory
+    worker_registry: WorkerRegistry
     # What requests to a provider (its key) and an upstream model are priced by, at an instant or now.
     prices_in_force: Callable[[str, str, int | None], ModelPrices]
     # Streams that follow the gateway end when it drains.

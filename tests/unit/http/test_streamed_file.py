@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 from starlette.types import Message
 
-from llm_gateway.http.streamed_file import StreamedFile
 from llm_gateway.flow.ports.catalog import StoreUnavailable
+from llm_gateway.http.streamed_file import StreamedFile
 
 
 async def test_a_database_that_fails_midway_leaves_the_response_open() -> None:

@@ -110,15 +110,21 @@ async def show_value(request: Request) -> Response:
 
 
 async def show_route(request: Request) -> Response:
-    """Show how a request like this one would be routed."""
+    """Show how a request like this one was routed by its configuration, or would be by the one in force."""
     services = services_of(request)
     record, _ = await find_request(services.usage, services.flush, request.path_params["request_id"])
     question = question_of(record)
     if question is None:
-        raise NotFound("This request was refused before it could be routed: it has no credential, or no model.")
+        raise NotFound(
+            "This request was refused before it could be routed: it has no credential, or no model."
+        )
+    version = None if request.query_params.get("by") == "now" else record.config_version
     explanation = problem = None
     try:
-        explanation = services.explain(question)
+        if version:
+            explanation = await services.explain_earlier(question, version)
+        else:
+            explanation = services.explain(question)
     except GatewayError as error:
         problem = error.message
     return page(
@@ -127,6 +133,7 @@ async def show_route(request: Request) -> Response:
         path=PATH,
         record=record,
         question=question,
+        version=version,
         explanation=explanation,
         problem=problem,
         meanings=meanings,

@@ -47,7 +47,7 @@ FIELDS: Final = (
 
 
 def read_filter(query: Mapping[str, str]) -> tuple[FilledForm, UsageFilter | None]:
-    """Return the form as it was sent, and which rows it means; None, with errors in the form, if that is not clear."""
+    """Return the form as it was sent, and the rows that it means; None, with errors in the form, if it is wrong."""
     form = FilledForm.sent(FIELDS, query)
     values: dict[str, Any] = {}
     for field in FIELDS:

@@ -7,7 +7,9 @@ from typing import Final
 
 from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
 
-_LIMIT = "A limit of the credential, its tenant, project, agent or user was reached. Wait, or raise the limit."
+_LIMIT = (
+    "A limit of the credential, its tenant, project, agent or user was reached. Wait, or raise the limit."
+)
 
 # By `error_type`: what the client was told, and what helps.
 ERRORS: Final[Mapping[str, str]] = {
@@ -17,7 +19,7 @@ ERRORS: Final[Mapping[str, str]] = {
     "invalid_api_key": "The key is missing, unknown or disabled.",
     "expired_api_key": "The key was valid, and has expired. Give the credential a later end, or a new key.",
     "ambiguous_api_key": "The request has several different keys. Send one.",
-    "model_not_allowed": "The credential may not use this model. Add the model to the credential, or use another one.",
+    "model_not_allowed": "The credential may not use this model. Add it to the credential's models, or use another one.",
     "model_not_priced": "The credential may only use models with known prices, and this one has none. Set a price.",
     "model_not_found": "No enabled provider serves this model. Map it at a provider, or enable one.",
     "model_misconfigured": "The stored rows of the model's providers are faulty. See the configuration page.",
@@ -53,7 +55,7 @@ ERRORS: Final[Mapping[str, str]] = {
     "internal_error": "A fault of the gateway; its log has details under the request id.",
     "upstream_error": "The provider failed. The attempts have the details.",
     "upstream_key_refused": "The provider rejected the gateway's API key. Update it at the provider's page.",
-    "upstream_account_refused": "The provider refuses the gateway's account: check its credit, quota and permissions.",
+    "upstream_account_refused": "The provider refuses the gateway's account: check its credit, quota and rights.",
     "upstream_unreachable": "The provider could not be reached: check its address, the network and its status page.",
     "proxy_failed": "The gateway's own proxy (HTTP_PROXY, HTTPS_PROXY) failed.",
     "upstream_cut": "The provider's reply ended too early.",

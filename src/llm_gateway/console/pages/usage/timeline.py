@@ -77,12 +77,19 @@ def timeline_of(record: UsageRecord, attempts: Sequence[AttemptEnded]) -> Timeli
     lanes = []
     first = bounds[0][0] if bounds else total
     if first >= _LEAST_GAP or not bounds:
-        lanes.append(Lane("Gateway, before the first attempt" if bounds else "Gateway", (drawing.span("gateway", 0.0, first),)))
+        lanes.append(
+            Lane(
+                "Gateway, before the first attempt" if bounds else "Gateway",
+                (drawing.span("gateway", 0.0, first),),
+            )
+        )
     for attempt, (start, content, end) in zip(attempts[:_MOST_LANES], bounds, strict=False):
         label = f"Attempt {attempt.attempt}: {attempt.provider[:60]}"
         lanes.append(Lane(label, drawing.attempt(attempt, start, content, end)))
     if bounds and total - bounds[-1][2] >= _LEAST_GAP:
-        lanes.append(Lane("Gateway, after the last attempt", (drawing.span("gateway", bounds[-1][2], total),)))
+        lanes.append(
+            Lane("Gateway, after the last attempt", (drawing.span("gateway", bounds[-1][2], total),))
+        )
     return Timeline(total, tuple(lanes), max(len(attempts) - _MOST_LANES, 0))
 
 
