@@ -55,15 +55,15 @@ async def list_versions(request: Request) -> Response:
 
 async def show_version(request: Request) -> Response:
     """Show what one version changed."""
-    version = _version(request)
-    entry = None if version == _FIRST_VERSION else await services_of(request).history.get(version)
+    number = _version(request)
+    entry = None if number == _FIRST_VERSION else await services_of(request).history.get(number)
     changes = None if entry is None or entry.note is None else entry.note.changes
     rows = () if changes is None else changes.rows
     return page(
         request,
         "configuration_version.html",
         path=PATH,
-        version=version,
+        number=number,
         entry=entry,
         changes=changes,
         rows=[(row, changed_fields(row)) for row in rows[:_MOST_ROWS]],

@@ -118,11 +118,11 @@ async def show_route(request: Request) -> Response:
         raise NotFound(
             "This request was refused before it could be routed: it has no credential, or no model."
         )
-    version = None if request.query_params.get("by") == "now" else record.config_version
+    as_of = None if request.query_params.get("by") == "now" else record.config_version
     explanation = problem = None
     try:
-        if version:
-            explanation = await services.explain_earlier(question, version)
+        if as_of:
+            explanation = await services.explain_earlier(question, as_of)
         else:
             explanation = services.explain(question)
     except GatewayError as error:
@@ -133,7 +133,7 @@ async def show_route(request: Request) -> Response:
         path=PATH,
         record=record,
         question=question,
-        version=version,
+        as_of=as_of,
         explanation=explanation,
         problem=problem,
         meanings=meanings,

@@ -23,7 +23,7 @@ _OUTCOMES: Final = {
     "interrupted": "Interrupted",
     "rejected": "Rejected",
 }
-_TIME_HINT: Final = "UTC: 2026-01-31 or 2026-01-31T12:00."
+_TIME: Final = "2026-01-31T12:00"
 _MORE: Final = "More filters"
 _ENDS: Final = "When requests ended"
 
@@ -32,8 +32,8 @@ FIELDS: Final = (
     Field(name="provider", label="Provider", suggestions="known-providers"),
     Field(name="credential", label="Credential", suggestions="known-credentials"),
     Field(name="outcome", label="Outcome", kind="choice", options=tuple(_OUTCOMES.items())),
-    Field(name="since", label="From", hint=_TIME_HINT),
-    Field(name="until", label="Before", hint=_TIME_HINT),
+    Field(name="since", label="From (UTC)", placeholder=_TIME),
+    Field(name="until", label="Before (UTC)", placeholder=_TIME),
     Field(name="request_id", label="Request id", group=_MORE),
     Field(name="tenant", label="Tenant", group=_MORE),
     Field(name="project", label="Project", group=_MORE),
@@ -41,8 +41,8 @@ FIELDS: Final = (
     Field(name="end_user", label="End user", group=_MORE),
     Field(name="channel", label="Channel", group=_MORE),
     Field(name="soeid", label="SOEID", group=_MORE),
-    Field(name="finished_since", label="Ended from", hint=_TIME_HINT, group=_ENDS),
-    Field(name="finished_until", label="Ended before", hint=_TIME_HINT, group=_ENDS),
+    Field(name="finished_since", label="Ended from (UTC)", placeholder=_TIME, group=_ENDS),
+    Field(name="finished_until", label="Ended before (UTC)", placeholder=_TIME, group=_ENDS),
 )
 
 
@@ -55,7 +55,7 @@ def read_filter(query: Mapping[str, str]) -> tuple[FilledForm, UsageFilter | Non
         try:
             values[field.name] = _READERS.get(field.name, _text)(field.name, text)
         except Unprocessable as error:
-            form.refuse(error)
+            form.add(field.name, error.message.removeprefix(field.name).lstrip(": "))
     for name in query.keys() - form.texts.keys() - _PAGING:
         form.add("", f"There is no filter {name[:100]!r}.")
     return form, None if form.errors else UsageFilter(**values)

@@ -19,7 +19,7 @@ ERRORS: Final[Mapping[str, str]] = {
     "invalid_api_key": "The key is missing, unknown or disabled.",
     "expired_api_key": "The key was valid, and has expired. Give the credential a later end, or a new key.",
     "ambiguous_api_key": "The request has several different keys. Send one.",
-    "model_not_allowed": "The credential may not use this model. Add it to the credential's models, or use another one.",
+    "model_not_allowed": "The credential may not use this model. Allow it to the credential, or use another model.",
     "model_not_priced": "The credential may only use models with known prices, and this one has none. Set a price.",
     "model_not_found": "No enabled provider serves this model. Map it at a provider, or enable one.",
     "model_misconfigured": "The stored rows of the model's providers are faulty. See the configuration page.",

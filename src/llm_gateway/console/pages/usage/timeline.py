@@ -79,7 +79,7 @@ def timeline_of(record: UsageRecord, attempts: Sequence[AttemptEnded]) -> Timeli
     if first >= _LEAST_GAP or not bounds:
         lanes.append(
             Lane(
-                "Gateway, before the first attempt" if bounds else "Gateway",
+                "Before the first attempt" if bounds else "Gateway",
                 (drawing.span("gateway", 0.0, first),),
             )
         )
@@ -87,9 +87,7 @@ def timeline_of(record: UsageRecord, attempts: Sequence[AttemptEnded]) -> Timeli
         label = f"Attempt {attempt.attempt}: {attempt.provider[:60]}"
         lanes.append(Lane(label, drawing.attempt(attempt, start, content, end)))
     if bounds and total - bounds[-1][2] >= _LEAST_GAP:
-        lanes.append(
-            Lane("Gateway, after the last attempt", (drawing.span("gateway", bounds[-1][2], total),))
-        )
+        lanes.append(Lane("After the last attempt", (drawing.span("gateway", bounds[-1][2], total),)))
     return Timeline(total, tuple(lanes), max(len(attempts) - _MOST_LANES, 0))
 
 
