@@ -16,7 +16,7 @@ from llm_gateway.core.secret import Secret
 from llm_gateway.flow.explain.explainer import explain
 from llm_gateway.flow.explain.prices import prices_in_force
 from llm_gateway.flow.gateway import Lifecycle
-from llm_gateway.flow.ports.listeners import ProviderTestListener
+from llm_gateway.flow.ports.listeners import ProviderTest
 from llm_gateway.flow.ports.sessions import Role
 from llm_gateway.flow.provider_checks.trials import ProviderTester
 from llm_gateway.flow.sessions import Sessions
@@ -31,6 +31,11 @@ from tests.fakes.stores import Store
 
 ORIGIN = "http://gateway.test"
 _KEYS: dict[Role, Secret] = {"admin": Secret("the-admin-key"), "viewer": Secret("the-viewer-key")}
+
+
+class _NobodyListens:
+    def tested(self, result: ProviderTest) -> None:
+        del result
 
 
 class Browser:
@@ -92,9 +97,12 @@ class _Forms(HTMLParser):
         elif tag == "select":
             self._select = name
         elif tag == "option" and self._select is not None:
-            # Without a selected option, the first one is sent.
-            if "selected" in values or self._select not in self.fields:
-                self.fields[self._select] = values.get("value", "")
+            self._choose(self._select, values)
+
+    def _choose(self, select: str, values: Mapping[str, str]) -> None:
+        # Without a selected option, the first one is sent.
+        if "selected" in values or select not in self.fields:
+            self.fields[select] = values.get("value", "")
 
     def handle_endtag(self, tag: str) -> None:
         if tag == "form":
@@ -143,7 +151,8 @@ async def console_browser(store: Store, role: Role = "admin") -> AsyncIterator[B
         reloader=store.reloader,
         usage=store.usage,
         balances=BalanceRepository(store.engine, DefinitionReader(UTC)),
-        tester=ProviderTester(gateway, KINDS, ProviderTestListener()),
+        use=attempts,
+        tester=ProviderTester(gateway, KINDS, _NobodyListens()),
         flush=flush,
         explain=lambda question: explain(gateway, question),
         prices_in_force=lambda provider, model, at: prices_in_force(gateway, provider, model, at),

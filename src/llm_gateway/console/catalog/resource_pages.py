@@ -20,6 +20,7 @@ from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.core.errors import Conflict, GatewayError, NotFound, PreconditionFailed, Unprocessable
 from llm_gateway.flow.config.editor import Edited
 from llm_gateway.flow.config.rows.base import Row
+from llm_gateway.flow.config.rows.store import Versioned
 from llm_gateway.flow.paging import ID_DIGITS, ID_LIMIT
 from llm_gateway.resources.shapes import UpdateBody
 
@@ -55,6 +56,8 @@ class ResourcePages(Generic[Row]):
     defaults: Mapping[str, Any]
     # Returns what fields suggest, by the names that the fields have for it.
     suggestions: Callable[[ConsoleServices], Mapping[str, Iterable[str]]] = lambda _services: {}
+    # Returns further values for the page of every form, as `context`.
+    context: Callable[[ConsoleServices], Mapping[str, Any]] = lambda _services: {}
     # Returns further values of each row of a list, which templates find as `row.state`.
     state: Callable[[ConsoleServices, Sequence[Row]], Awaitable[Sequence[Mapping[str, Any]]]] | None = None
     # Returns further values for the page of one row.
@@ -173,10 +176,14 @@ class ResourcePages(Generic[Row]):
 
     async def find(self, request: Request) -> Row:
         """Return the row that the path names; raise NotFound."""
+        return (await self.find_versioned(request)).value
+
+    async def find_versioned(self, request: Request) -> Versioned[Row]:
+        """Return the row that the path names, and the version of the configuration; raise NotFound."""
         row_id: int = request.path_params["id"]
         if len(str(row_id)) > ID_DIGITS or row_id > ID_LIMIT:
             raise NotFound(f"There is no {self.one} {row_id}.")
-        return (await services_of(request).catalog.get(self.stored, row_id)).value
+        return await services_of(request).catalog.get(self.stored, row_id)
 
     async def _refused(
         self, request: Request, form: FilledForm, row: Row | None, error: GatewayError
@@ -199,6 +206,7 @@ class ResourcePages(Generic[Row]):
             label=None if row is None else row.name_or_key,
             updated_at=None if row is None else str(row.updated_at),
             more=more,
+            context=self.context(services),
             suggestions={
                 name: tuple(islice(values, _MOST_SUGGESTIONS))
                 for name, values in self.suggestions(services).items()

@@ -57,7 +57,9 @@ class FilledForm:
             return None
         try:
             # Nothing is given of a nested object: it is null.
-            return model.model_validate(values | {group: None for group, is_empty in empty.items() if is_empty})
+            return model.model_validate(
+                values | {group: None for group, is_empty in empty.items() if is_empty}
+            )
         except ValidationError as error:
             for fault in error.errors():
                 where = ".".join(str(part) for part in fault["loc"])
