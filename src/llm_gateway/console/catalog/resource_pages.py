@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Generic
 
 from starlette.requests import Request
@@ -19,10 +20,13 @@ from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.core.errors import Conflict, GatewayError, NotFound, PreconditionFailed, Unprocessable
 from llm_gateway.flow.config.editor import Edited
 from llm_gateway.flow.config.rows.base import Row
+from llm_gateway.flow.config.rows.store import Versioned
 from llm_gateway.flow.paging import ID_DIGITS, ID_LIMIT
 from llm_gateway.resources.shapes import UpdateBody
 
 PAGE_SIZE = 50
+# More do not fit into a list that drops down.
+_MOST_SUGGESTIONS = 200
 _REFUSALS = (Conflict, NotFound, PreconditionFailed, Unprocessable)
 
 
@@ -50,6 +54,10 @@ class ResourcePages(Generic[Row]):
     form_template: str = "catalog/form.html"
     # Values of a new form.
     defaults: Mapping[str, Any]
+    # Returns what fields suggest, by the names that the fields have for it.
+    suggestions: Callable[[ConsoleServices], Mapping[str, Iterable[str]]] = lambda _services: {}
+    # Returns further values for the page of every form, as `context`.
+    context: Callable[[ConsoleServices], Mapping[str, Any]] = lambda _services: {}
     # Returns further values of each row of a list, which templates find as `row.state`.
     state: Callable[[ConsoleServices, Sequence[Row]], Awaitable[Sequence[Mapping[str, Any]]]] | None = None
     # Returns further values for the page of one row.
@@ -98,7 +106,11 @@ class ResourcePages(Generic[Row]):
 
     async def new_page(self, request: Request) -> Response:
         fields = self.fields(services_of(request), None)
-        return await self._form(request, FilledForm.of(fields, self.defaults), None)
+        form = FilledForm.of(fields, self.defaults)
+        # Links may fill in what is known already.
+        query = request.query_params
+        form.texts |= {one.name: query[one.name] for one in fields if one.name in query}
+        return await self._form(request, form, None)
 
     async def create(self, request: Request) -> Response:
         services = services_of(request)
@@ -164,10 +176,14 @@ class ResourcePages(Generic[Row]):
 
     async def find(self, request: Request) -> Row:
         """Return the row that the path names; raise NotFound."""
+        return (await self.find_versioned(request)).value
+
+    async def find_versioned(self, request: Request) -> Versioned[Row]:
+        """Return the row that the path names, and the version of the configuration; raise NotFound."""
         row_id: int = request.path_params["id"]
         if len(str(row_id)) > ID_DIGITS or row_id > ID_LIMIT:
             raise NotFound(f"There is no {self.one} {row_id}.")
-        return (await services_of(request).catalog.get(self.stored, row_id)).value
+        return await services_of(request).catalog.get(self.stored, row_id)
 
     async def _refused(
         self, request: Request, form: FilledForm, row: Row | None, error: GatewayError
@@ -190,4 +206,9 @@ class ResourcePages(Generic[Row]):
             label=None if row is None else row.name_or_key,
             updated_at=None if row is None else str(row.updated_at),
             more=more,
+            context=self.context(services),
+            suggestions={
+                name: tuple(islice(values, _MOST_SUGGESTIONS))
+                for name, values in self.suggestions(services).items()
+            },
         )

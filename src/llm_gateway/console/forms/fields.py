@@ -57,6 +57,8 @@ class Field:
             return "\n".join(value)
         if self.kind == "pairs":
             return "\n".join(f"{key} {_PAIR} {item}" for key, item in value.items())
+        if self.kind == "time":
+            return str(value).replace(".000000Z", "Z")
         return json.dumps(value, indent=2, ensure_ascii=False) if self.kind == "json" else str(value)
 
 

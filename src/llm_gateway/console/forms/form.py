@@ -38,9 +38,14 @@ class FilledForm:
     def body(self, model: type[Body], form: Mapping[str, str]) -> Body | None:
         """Return the body that was sent, or None, with `errors`."""
         values: dict[str, Any] = {}
+        empty: dict[str, bool] = {}
         for one in self.fields:
+            text = form.get(one.name)
+            group, is_nested, _ = one.name.partition(".")
+            if is_nested:
+                empty[group] = empty.get(group, True) and not (text or "").strip()
             try:
-                value = one.read(form.get(one.name))
+                value = one.read(text)
             except ValueError as error:
                 self.errors[one.name] = str(error)
                 continue
@@ -51,11 +56,15 @@ class FilledForm:
         if self.errors:
             return None
         try:
-            return model.model_validate(_without_empty_groups(values))
+            # Nothing is given of a nested object: it is null.
+            return model.model_validate(
+                values | {group: None for group, is_empty in empty.items() if is_empty}
+            )
         except ValidationError as error:
             for fault in error.errors():
                 where = ".".join(str(part) for part in fault["loc"])
-                self.add(where, fault["msg"].removeprefix("Value error, "))
+                is_missing = fault["loc"] and fault["input"] is None
+                self.add(where, "is needed" if is_missing else fault["msg"].removeprefix("Value error, "))
             return None
 
     def refuse(self, error: GatewayError) -> None:
@@ -98,13 +107,3 @@ def _nest(values: dict[str, Any], name: str, value: Any) -> None:  # noqa: ANN40
     for part in outer:
         values = values.setdefault(part, {})
     values[last] = value
-
-
-def _without_empty_groups(values: dict[str, Any]) -> dict[str, Any]:
-    """Return null in the place of each nested object of which nothing is given."""
-    return {
-        name: None
-        if isinstance(value, dict) and value and all(v is None or v is False for v in value.values())
-        else value
-        for name, value in values.items()
-    }
