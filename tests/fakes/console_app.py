@@ -86,7 +86,7 @@ async def browser(
     app = make_console(made or services())
     transport = httpx.ASGITransport(app, root_path=root, raise_app_exceptions=True)
     headers = {"origin": ORIGIN}
-    cookies = {} if role is None else {COOKIE: role}
+    cookies: dict[str, str] = {} if role is None else {COOKIE: role}
     async with httpx.AsyncClient(
         transport=transport, base_url=ORIGIN, headers=headers, cookies=cookies
     ) as client:
