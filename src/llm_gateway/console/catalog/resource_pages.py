@@ -111,7 +111,7 @@ class ResourcePages(Generic[Row]):
         services = services_of(request)
         sent = await read_form(request)
         form = FilledForm.sent(self.fields(services, None), sent)
-        body = form.body(self.new, sent)
+        body = form.body(self.new, sent, is_new=True)
         if body is None:
             return await self.form_page(request, form, None, status=422)
         try:
@@ -199,6 +199,7 @@ class ResourcePages(Generic[Row]):
             row=None if row is None else self.values(services_of(request), row),
             label=None if row is None else row.name_or_key,
             updated_at=None if row is None else str(row.updated_at),
+            done=request.query_params.get("done"),
             more={**await self._more(request, row), **(more or {})},
         )
 

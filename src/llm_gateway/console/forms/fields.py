@@ -52,6 +52,11 @@ class Field:
         """The id of the element in the page."""
         return f"field-{self.name.replace('.', '-')}"
 
+    @property
+    def removal(self) -> str:
+        """The name of the box that has a secret removed."""
+        return f"{self.name}.remove"
+
     def read(self, text: str | None) -> Any:  # noqa: ANN401 - JSON
         """Return the value of what was typed, None for nothing; raise ValueError that says what is wrong."""
         if self.kind == "flag":

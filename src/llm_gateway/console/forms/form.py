@@ -39,8 +39,8 @@ class FilledForm:
         texts = {one.name: "" if one.name in secrets else form.get(one.name, "") for one in fields}
         return cls(fields, texts, _secrets=secrets)
 
-    def body(self, model: type[Body], form: Mapping[str, str]) -> Body | None:
-        """Return the body that was sent, or None, with `errors`."""
+    def body(self, model: type[Body], form: Mapping[str, str], *, is_new: bool = False) -> Body | None:
+        """Return the body that was sent, or None, with `errors`; what is empty in a new row gets its default."""
         values: dict[str, Any] = {}
         for one in self.fields:
             try:
@@ -50,7 +50,7 @@ class FilledForm:
                 continue
             if one.required and value is None:
                 self.errors[one.name] = "must be given"
-            removed = one.kind == "secret" and removal(one) in form
+            removed = one.kind == "secret" and one.removal in form
             if removed and value is not None:
                 self.errors[one.name] = "type a new one, or have it removed, not both"
             # A secret that is not typed again stays as it is.
@@ -61,7 +61,7 @@ class FilledForm:
             self.ask_again()
             return None
         try:
-            return model.model_validate(values)
+            return model.model_validate(_given(values) if is_new else values)
         except ValidationError as error:
             for fault in error.errors():
                 where = ".".join(str(part) for part in fault["loc"])
@@ -116,9 +116,8 @@ def _nested(values: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - JSON
     return found
 
 
-def removal(one: Field) -> str:
-    """Return the name of the box that has a secret removed."""
-    return f"{one.name}.remove"
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _nest(values: dict[str, Any], one: Field, value: Any) -> None:  # noqa: ANN401 - JSON

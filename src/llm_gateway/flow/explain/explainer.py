@@ -50,13 +50,16 @@ def explain(gateway: Gateway, question: Question) -> Explanation:
 
 
 def explain_route(gateway: Gateway, snapshot: Snapshot, model: str) -> ExplainedRoute:
-    """Explain the route that a model has in `snapshot`, in force or not, for chats, or for what it serves instead."""
-    route = snapshot.route(model)
-    endpoint: EndpointName = "chat/completions"
-    if route is not None:
-        endpoint = next((name for name in ENDPOINTS if route.answering(name).deployments), endpoint)
-    question = Question(model=model, endpoint=endpoint)
+    """Explain the route that a model has in `snapshot`, which need not be the one in force."""
+    question = Question(model=model, endpoint=main_endpoint(snapshot, model))
     return _Explainer(gateway, snapshot, snapshot.anonymous, question).route(model, "asked")
+
+
+def main_endpoint(snapshot: Snapshot, model: str) -> EndpointName:
+    """Return the first endpoint that a model is served at: that of chats, unless it has none."""
+    route = snapshot.route(model)
+    served = (name for name in ENDPOINTS if route is not None and route.answering(name).deployments)
+    return next(served, "chat/completions")
 
 
 def _account(snapshot: Snapshot, wanted: int | str | None) -> Principal:

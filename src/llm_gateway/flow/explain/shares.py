@@ -53,6 +53,8 @@ def models_of(snapshot: Snapshot, provider_key: str) -> Iterator[str]:
     if serving is None:
         return
     yield from serving.names
+    if not serving.globs:
+        return
     known = dict.fromkeys((*snapshot.explicit_models, *snapshot.models))
     yield from (
         name for name in known if name not in serving.names and serving.upstream_model(name) is not None
