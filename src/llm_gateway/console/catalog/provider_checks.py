@@ -45,23 +45,24 @@ async def _offered(request: Request) -> Response:
 
 
 async def _offered_page(
-    request: Request, row: StoredProvider, search: str, problem: GatewayError | None = None
+    request: Request, row: StoredProvider, search: str, refused: GatewayError | None = None
 ) -> Response:
     services = services_of(request)
-    models = []
-    if problem is None:
+    models, problem = [], None if refused is None else refused.message
+    if refused is None:
         try:
             models = await services.tester.models(await services.catalog.open_provider(row.id))
         except GatewayError as error:
-            problem = error
+            # What the provider answers is shown; this page works.
+            problem = error.message
     found = [one for one in models if search.lower() in one.name.lower()]
     return page(
         request,
         "catalog/provider_offers.html",
-        status=200 if problem is None else problem.status,
+        status=200 if refused is None else refused.status,
         pages=PAGES,
         row=PAGES.values(services, row),
-        problem=None if problem is None else problem.message,
+        problem=problem,
         search=search,
         models=found[:_MOST_MODELS],
         further=max(len(found) - _MOST_MODELS, 0),

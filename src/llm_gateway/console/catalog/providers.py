@@ -22,7 +22,7 @@ from llm_gateway.core.config.model_patterns import is_glob
 from llm_gateway.core.config.providers import Kind
 from llm_gateway.core.config.snapshot import Snapshot
 from llm_gateway.flow.config.rows.providers import ProviderUpdate, StoredProvider
-from llm_gateway.flow.explain.shares import models_of, served_by_it_alone
+from llm_gateway.flow.explain.shares import ANY_OTHER, models_of, served_by_it_alone
 from llm_gateway.flow.ports.workers import SharedDeploymentState
 from llm_gateway.resources.providers import NewProvider, ProviderChange, shown
 
@@ -44,9 +44,10 @@ class ProviderState:
     further: int
     in_flight: int
     workers: int
-    # Models that no other provider takes requests for, and how many beyond those.
+    # Models that no other provider takes requests for, how many beyond those, and whether that is so of other names.
     alone: Sequence[str]
     further_alone: int
+    any_other_alone: bool
 
 
 def _kind_options(kinds: Mapping[str, Kind], stored: str | None) -> list[tuple[str, str]]:
@@ -169,7 +170,8 @@ def provider_states(
     for row in rows:
         states = by_key.get(row.provider_key, [])
         shut = [one for one in states if one.open or one.half_open]
-        alone = iter(() if snapshot is None else served_by_it_alone(snapshot, row.provider_key))
+        alone = [] if snapshot is None else list(served_by_it_alone(snapshot, row.provider_key))
+        named = [name for name in alone if name != ANY_OTHER]
         found.append(
             ProviderState(
                 health=health.get(row.provider_key),
@@ -177,8 +179,9 @@ def provider_states(
                 further=max(len(shut) - _MOST_BREAKERS, 0),
                 in_flight=sum(one.in_flight for one in states),
                 workers=workers,
-                alone=list(islice(alone, names)),
-                further_alone=sum(1 for _ in alone),
+                alone=named[:names],
+                further_alone=max(len(named) - names, 0),
+                any_other_alone=ANY_OTHER in alone,
             )
         )
     return found

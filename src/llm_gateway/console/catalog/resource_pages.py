@@ -188,8 +188,14 @@ class ResourcePages(Generic[Row]):
         *,
         status: int = 200,
         more: Mapping[str, Any] | None = None,
+        based_on: str | None = None,
     ) -> Response:
-        """Return the page of a form; `more` goes before what `detail` returns."""
+        """Return the page of a form.
+
+        `more` goes before what `detail` returns; `based_on` is the `updated_at` that the form was opened with, by
+        default that of `row`.
+        """
+        updated_at = None if row is None else str(row.updated_at)
         return page(
             request,
             self.form_template,
@@ -198,7 +204,7 @@ class ResourcePages(Generic[Row]):
             form=form,
             row=None if row is None else self.values(services_of(request), row),
             label=None if row is None else row.name_or_key,
-            updated_at=None if row is None else str(row.updated_at),
+            updated_at=based_on or updated_at,
             done=request.query_params.get("done"),
             more={**await self._more(request, row), **(more or {})},
         )

@@ -135,7 +135,8 @@ class SharePreview(Generic[Row]):
         if request.query_params.get("part"):
             return HTMLResponse(fragment(request, "catalog/shares.html", panel=panel, reasons=REASONS))
         form.ask_again()
-        return await pages.form_page(request, form, row, more={"panel": panel})
+        based_on = sent.get("updated_at")
+        return await pages.form_page(request, form, row, more={"panel": panel}, based_on=based_on)
 
     async def _sent(
         self,

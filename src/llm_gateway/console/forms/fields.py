@@ -71,6 +71,8 @@ class Field:
             return ""
         if self.kind == "flag":
             return "yes" if value else ""
+        if self.kind == "number":
+            return str(value).removesuffix(".0")
         if self.kind == "optional_flag":
             return "yes" if value else "no"
         if self.kind == "lines":
