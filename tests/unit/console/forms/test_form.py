@@ -1,62 +1,86 @@
-"""A form becomes a body, and what is wrong stands beside its field."""
+"""A form becomes a body, says beside each field what is wrong, and holds no secret."""
 
 from __future__ import annotations
 
-from llm_gateway.console.catalog.common_fields import ENABLED, limit_fields
 from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.forms.form import FilledForm
 from llm_gateway.core.errors import Unprocessable
-from llm_gateway.resources.tenants import NewTenant
+from llm_gateway.resources.models import ModelChange
+from llm_gateway.resources.providers import ProviderChange
 
-FIELDS = (Field(name="name", label="Name"), ENABLED, *limit_fields("limits", "Limits"))
-
-
-def test_a_form_becomes_a_body_with_nested_objects() -> None:
-    sent = {"name": "acme", "is_enabled": "yes", "limits.requests_per_day": "5"}
-    body = FilledForm.sent(FIELDS, sent).body(NewTenant, sent)
-    assert body is not None
-    assert body.name == "acme"
-    assert body.is_enabled
-    assert body.limits is not None
-    assert body.limits.requests_per_day == 5
-    assert body.limits.tokens_per_day is None
-
-
-def test_a_group_in_which_nothing_is_given_is_null() -> None:
-    sent = {"name": "acme"}
-    body = FilledForm.sent(FIELDS, sent).body(NewTenant, sent)
-    assert body is not None
-    assert body.limits is None
-    assert not body.is_enabled
+KEY = Field(name="api_key", label="Key", kind="secret", removable=True)
+FIELDS = (
+    Field(name="weight", label="Weight", kind="number"),
+    KEY,
+    Field(name="oauth2.token_url", label="URL"),
+    Field(name="oauth2.client_id", label="Client"),
+)
+MODEL = (
+    Field(name="cache.is_enabled", label="On", kind="optional_flag"),
+    Field(name="cache.ttl", label="Seconds", kind="number"),
+    Field(name="cache.is_shared", label="Shared", kind="flag"),
+)
 
 
-def test_what_is_wrong_stands_beside_its_field() -> None:
-    sent = {"name": " ", "limits.requests_per_day": "-1", "limits.tokens_per_day": "x"}
+def given(sent: dict[str, str]) -> dict[str, object]:
     form = FilledForm.sent(FIELDS, sent)
-    assert form.body(NewTenant, sent) is None
-    assert form.errors == {"limits.tokens_per_day": "must be a number"}
-    sent["limits.tokens_per_day"] = "1"
+    body = form.body(ProviderChange, sent)
+    assert body is not None, form.errors
+    return body.given()
+
+
+def test_a_secret_stays_unless_it_is_typed_or_removed() -> None:
+    assert "api_key" not in given({"weight": "1", "api_key": ""})
+    assert given({"weight": "1", "api_key.remove": "yes"})["api_key"] is None
+    form = FilledForm.sent(FIELDS, {"api_key": "sk-1", "api_key.remove": "yes"})
+    assert form.body(ProviderChange, {"api_key": "sk-1", "api_key.remove": "yes"}) is None
+    assert "not both" in form.errors["api_key"]
+
+
+def test_a_page_never_holds_a_secret_and_asks_for_it_again() -> None:
+    sent = {"weight": "many", "api_key": "sk-1"}
     form = FilledForm.sent(FIELDS, sent)
-    assert form.body(NewTenant, sent) is None
-    assert set(form.errors) == {"name", "limits.requests_per_day"}
-    assert form.texts["limits.requests_per_day"] == "-1"
+    assert form.body(ProviderChange, sent) is None
+    assert form.errors == {"weight": "must be a number", "api_key": "Type it again: a page never holds it."}
+    assert "sk-1" not in repr(form)
 
 
-def test_a_refusal_stands_beside_the_field_that_it_names() -> None:
-    form = FilledForm.sent(FIELDS, {})
-    form.refuse(Unprocessable("name: is taken", param="name"))
-    form.refuse(Unprocessable("limits: too narrow", param="limits"))
-    form.refuse(Unprocessable("Something else.", param="other"))
-    form.refuse(Unprocessable("No field."))
-    assert form.errors == {
-        "name": "is taken",
-        "limits.requests_per_second": "too narrow",
-        "": "Something else.; No field.",
-    }
+def test_a_group_of_which_nothing_is_given_is_null() -> None:
+    assert given({"weight": "1"})["oauth2"] is None
+    sent = {"weight": "1", "oauth2.client_id": "c"}
+    form = FilledForm.sent(FIELDS, sent)
+    assert form.body(ProviderChange, sent) is None
+    assert form.errors == {"oauth2.token_url": "Field required"}
 
 
-def test_a_row_fills_the_form() -> None:
-    form = FilledForm.of(FIELDS, {"name": "a", "is_enabled": True, "limits": {"requests_per_day": 5}})
-    assert form.texts["is_enabled"] == "yes"
-    assert form.texts["limits.requests_per_day"] == "5"
-    assert form.texts["limits.tokens_per_day"] == ""
+def test_a_required_field_must_be_given() -> None:
+    name = (Field(name="provider_key", label="Key", required=True),)
+    form = FilledForm.sent(name, {"provider_key": " "})
+    assert form.body(ProviderChange, {"provider_key": " "}) is None
+    assert form.errors == {"provider_key": "must be given"}
+
+
+def test_no_differs_from_nothing_in_a_group() -> None:
+    for sent, cache in (({}, None), ({"cache.is_enabled": "no"}, False), ({"cache.ttl": "5"}, True)):
+        body = FilledForm.sent(MODEL, sent).body(ModelChange, sent)
+        assert isinstance(body, ModelChange)
+        assert (body.cache and body.cache.is_enabled) == cache
+        assert body.cache is None or body.cache.is_enabled is cache
+
+
+def test_a_refusal_stands_at_its_field() -> None:
+    form = FilledForm.sent(FIELDS, {"api_key": "sk-1"})
+    form.refuse(Unprocessable("weight: must be 0 or more", param="weight"))
+    form.refuse(Unprocessable("no such thing", param="nonsense"))
+    form.refuse(Unprocessable("oauth2: is refused", param="oauth2"))
+    assert form.errors["weight"] == "must be 0 or more"
+    assert form.errors[""] == "no such thing"
+    assert form.errors["oauth2.token_url"] == "is refused"
+    assert form.errors["api_key"].startswith("Type it again")
+
+
+def test_a_link_fills_in_fields_but_no_secret() -> None:
+    form = FilledForm.of(FIELDS, {"weight": 1})
+    form.fill_in({"weight": "7", "api_key": "sk-1", "other": "x"})
+    assert form.texts["weight"] == "7"
+    assert (form.texts["api_key"], "other" in form.texts) == ("", False)
