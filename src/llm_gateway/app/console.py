@@ -70,6 +70,7 @@ def _services(wiring: Wiring, proxies: TrustedProxies) -> ConsoleServices:
         flush=admin.flush,
         explain=admin.explain,
         prices_in_force=admin.prices_in_force,
+        in_flight=wiring.worker_registry.active,
         lifecycle=wiring.gateway.lifecycle,
         clock=wiring.clock,
         proxies=proxies,

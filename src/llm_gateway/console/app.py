@@ -10,6 +10,7 @@ from llm_gateway.console.assets import serve_asset
 from llm_gateway.console.catalog.routes import catalog_routes
 from llm_gateway.console.frame import Frame
 from llm_gateway.console.links import see_other
+from llm_gateway.console.live import LiveStreams
 from llm_gateway.console.pages import (
     configuration,
     design,
@@ -29,12 +30,13 @@ async def _home(request: Request) -> Response:
 
 def make_console(services: ConsoleServices) -> AsgiApp:
     """Return the application for `/` and everything below `/console`."""
+    streams = LiveStreams()
     routes = [
         Route("/console", _home, methods=["GET"]),
         Route("/console/assets/{name}", serve_asset, methods=["GET"]),
         *sign_in.ROUTES,
         *design.ROUTES,
-        *overview.ROUTES,
+        *overview.routes(streams),
         *first_run.ROUTES,
         *playground.ROUTES,
         *requests.ROUTES,

@@ -46,6 +46,8 @@ class ConsoleServices:
     explain: Callable[[Question], Explanation]
     # What requests to a provider (its key) and an upstream model are priced by, at an instant or now.
     prices_in_force: Callable[[str, str, int | None], ModelPrices]
+    # Returns the number of requests in flight on this machine.
+    in_flight: Callable[[], int]
     # Streams that follow the gateway end when it drains.
     lifecycle: Lifecycle
     clock: Clock
