@@ -13,7 +13,7 @@ Kind = Literal["bars", "line"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """Values over time, one for each bucket; None = there is none. `style` is the end of a class in the stylesheet."""
+    """Values over time, one for each bucket; None = there is none. `style` ends the name of a CSS class."""
 
     name: str
     style: str

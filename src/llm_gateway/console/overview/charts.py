@@ -12,6 +12,8 @@ from llm_gateway.console.overview.report import Report, Sums
 
 _NANO: Final = 10**9
 _THOUSANDS: Final = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
+# Smaller numbers are written with all digits.
+_LARGE: Final = 10_000
 # In the order in which they are drawn, from the bottom.
 _OUTCOMES: Final = (
     ("ok", "succeeded"),
@@ -87,7 +89,7 @@ def charts(report: Report) -> list[Chart]:
                         name="known cost",
                         style="cost",
                         values=[_nano_usd(point) for point in report.points],
-                        total=usd(total["cost_usd"]),
+                        total=rounded_usd(total["cost_usd"]),
                     )
                 ],
                 write=_usd,
@@ -154,12 +156,21 @@ def _nano_usd(point: Sums) -> int | None:
 
 
 def _usd(nano_usd: float) -> str:
-    return usd(round(nano_usd))
+    return rounded_usd(Decimal(round(nano_usd)) / _NANO)
+
+
+def rounded_usd(amount: Decimal | str | None) -> str:
+    """Return money to the cent, and less than a dollar with three significant digits."""
+    if amount is None:
+        return "unknown"
+    value = Decimal(amount)
+    places = 2 if value >= 1 or not value else 2 - value.adjusted()
+    return usd(format(round(value, places), "f"))
 
 
 def _count(number: float) -> str:
     """Return 1234 as "1,234", and larger numbers as "12.3k"."""
-    for size, unit in _THOUSANDS:
-        if number >= 10 * size:
-            return f"{number / size:.1f}".removesuffix(".0") + unit
-    return f"{number:,.1f}".removesuffix(".0")
+    if number < _LARGE:
+        return f"{number:,.1f}".removesuffix(".0")
+    size, unit = next(one for one in _THOUSANDS if number >= one[0])
+    return f"{number / size:.1f}".removesuffix(".0") + unit

@@ -7,12 +7,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from llm_gateway.console.live import LiveStreams, Shared, digest
-from llm_gateway.console.overview.charts import charts, error_share, unpriced_in_words
+from llm_gateway.console.overview.charts import charts, error_share, rounded_usd, unpriced_in_words
 from llm_gateway.console.overview.ranges import DEFAULT, RANGES, Range
 from llm_gateway.console.overview.report import Report, read_report
 from llm_gateway.console.rendering import fragment, page
 from llm_gateway.console.services import root_of, services_of
 from llm_gateway.core.errors import NotFound
+from llm_gateway.core.money import usd_text
 
 _PATH = "/console/overview"
 # Seconds that a page which is opened may be behind.
@@ -85,9 +86,8 @@ def _render(request: Request, report: Report) -> str:
         total=report.total.values,
         charts=charts(report),
         error_share=error_share(report.total),
-        recent_cost=None
-        if report.recent.unpriced and not report.recent.cost_nano_usd
-        else report.recent.cost_nano_usd,
+        recent_cost=_recent_cost(report),
+        rounded_usd=rounded_usd,
         first_label=report.points[0].name,
         last_label=report.points[-1].name,
         unpriced=unpriced_in_words,
@@ -98,3 +98,9 @@ def _render(request: Request, report: Report) -> str:
 def _ok_share(report: Report) -> float | None:
     recent = report.recent
     return recent.ok / recent.requests if recent.requests else None
+
+
+def _recent_cost(report: Report) -> str | None:
+    """Return the known cost as decimal USD; None if there are requests, and none has a known cost."""
+    nano_usd = report.recent.cost_nano_usd
+    return None if not nano_usd and report.recent.unpriced else usd_text(nano_usd)
