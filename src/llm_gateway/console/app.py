@@ -37,7 +37,7 @@ def make_console(services: ConsoleServices) -> AsgiApp:
         *sign_in.ROUTES,
         *design.ROUTES,
         *overview.routes(streams),
-        *first_run.ROUTES,
+        *first_run.routes(streams),
         *playground.ROUTES,
         *requests.ROUTES,
         *configuration.ROUTES,

@@ -18,6 +18,7 @@ from llm_gateway.flow.ports.catalog import CatalogSource, Snapshots
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.sessions import Session
 from llm_gateway.flow.ports.usage import UsageReader
+from llm_gateway.flow.ports.workers import MachineState
 from llm_gateway.flow.provider_checks.trials import ProviderTester
 from llm_gateway.flow.sessions import Sessions
 from llm_gateway.http.client_address import TrustedProxies
@@ -46,8 +47,9 @@ class ConsoleServices:
     explain: Callable[[Question], Explanation]
     # What requests to a provider (its key) and an upstream model are priced by, at an instant or now.
     prices_in_force: Callable[[str, str, int | None], ModelPrices]
-    # Returns the number of requests in flight on this machine.
-    in_flight: Callable[[], int]
+    machine: MachineState
+    # Whether BUDGET_WEBHOOK_URL is set.
+    has_budget_webhook: bool
     # Streams that follow the gateway end when it drains.
     lifecycle: Lifecycle
     clock: Clock

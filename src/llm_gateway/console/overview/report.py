@@ -86,7 +86,7 @@ async def read_report(services: ConsoleServices, wanted: Range) -> Report:
         total=_sums(None, summary.total),
         ranked=ranked,
         recent=recent,
-        in_flight=services.in_flight(),
+        in_flight=services.machine.active(),
         is_complete=is_flushed and summary.is_complete,
         has_any=has_any,
     )
