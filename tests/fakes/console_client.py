@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC
 from html.parser import HTMLParser
+from unittest.mock import Mock
 
 import httpx
 
@@ -18,7 +19,7 @@ from llm_gateway.flow.explain.prices import prices_in_force
 from llm_gateway.flow.gateway import Lifecycle
 from llm_gateway.flow.ports.listeners import ProviderTest
 from llm_gateway.flow.ports.sessions import Role
-from llm_gateway.flow.ports.workers import DeploymentStateReader, SharedDeploymentState
+from llm_gateway.flow.ports.workers import DeploymentStateReader, MachineState, SharedDeploymentState
 from llm_gateway.flow.provider_checks.trials import ProviderTester
 from llm_gateway.flow.sessions import Sessions
 from llm_gateway.http.client_address import TrustedProxies
@@ -172,6 +173,8 @@ async def console_browser(store: Store, role: Role = "admin") -> AsyncIterator[B
         explain_route=lambda snapshot, model: explain_route(gateway, snapshot, model),
         kinds=KINDS,
         deployment_states=_OneWorker(),
+        machine=Mock(spec=MachineState),
+        has_budget_webhook=False,
         prices_in_force=lambda provider, model, at: prices_in_force(gateway, provider, model, at),
         lifecycle=Lifecycle(),
         clock=store.clock,

@@ -21,7 +21,7 @@ from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.sessions import Session
 from llm_gateway.flow.ports.usage import UsageReader
 from llm_gateway.flow.ports.use_limits import UseStore
-from llm_gateway.flow.ports.workers import DeploymentStateReader
+from llm_gateway.flow.ports.workers import DeploymentStateReader, MachineState
 from llm_gateway.flow.provider_checks.trials import ProviderTester
 from llm_gateway.flow.sessions import Sessions
 from llm_gateway.http.client_address import TrustedProxies
@@ -58,6 +58,9 @@ class ConsoleServices:
     kinds: Mapping[str, Kind]
     # Breakers and health, in all workers of this server.
     deployment_states: DeploymentStateReader
+    machine: MachineState
+    # Whether BUDGET_WEBHOOK_URL is set.
+    has_budget_webhook: bool
     # Streams that follow the gateway end when it drains.
     lifecycle: Lifecycle
     clock: Clock

@@ -57,6 +57,8 @@ def _services(wiring: Wiring, proxies: TrustedProxies) -> ConsoleServices:
         explain=admin.explain,
         explain_route=lambda snapshot, model: explain_route(wiring.gateway, snapshot, model),
         prices_in_force=admin.prices_in_force,
+        machine=wiring.worker_registry,
+        has_budget_webhook=wiring.budget_webhook is not None,
         kinds=provider_kinds(),
         deployment_states=wiring.deployment_states,
         lifecycle=wiring.gateway.lifecycle,
