@@ -14,6 +14,7 @@ import httpx
 from llm_gateway.console.app import make_console
 from llm_gateway.console.services import ConsoleServices
 from llm_gateway.core.secret import Secret
+from llm_gateway.flow.explain.earlier import explain_earlier
 from llm_gateway.flow.explain.explainer import explain, explain_route
 from llm_gateway.flow.explain.prices import prices_in_force
 from llm_gateway.flow.gateway import Lifecycle
@@ -40,11 +41,23 @@ class _NobodyListens:
         del result
 
 
+class Flush:
+    """Whether the store takes usage rows."""
+
+    succeeds = True
+
+    async def __call__(self) -> bool:
+        return self.succeeds
+
+
 class Browser:
     """Signed in; it sends forms as browsers do."""
 
-    def __init__(self, store: Store, services: ConsoleServices, client: httpx.AsyncClient) -> None:
+    def __init__(
+        self, store: Store, services: ConsoleServices, client: httpx.AsyncClient, flush: Flush
+    ) -> None:
         self.store = store
+        self.flush = flush
         self.services = services
         self.client = client
 
@@ -145,10 +158,8 @@ async def console_browser(store: Store, role: Role = "admin") -> AsyncIterator[B
     """Yield a browser that is signed in to the console of the gateway on `store`."""
     bench = FakeGateway(upstream=ScriptedUpstream())
     gateway = dataclasses.replace(bench.gateway, snapshots=store.holder, clock=store.clock)
+    flush = Flush()
     attempts = SharedUseStore(store.file.path.parent, "console", UTC)
-
-    async def flush() -> bool:
-        return True
 
     services = ConsoleServices(
         sessions=Sessions(
@@ -175,6 +186,11 @@ async def console_browser(store: Store, role: Role = "admin") -> AsyncIterator[B
         deployment_states=_OneWorker(),
         machine=Mock(spec=MachineState),
         has_budget_webhook=False,
+        explain_earlier=lambda question, version: explain_earlier(
+            gateway, store.history, KINDS, question, version
+        ),
+        history=store.history,
+        worker_registry=store.worker_registry,
         prices_in_force=lambda provider, model, at: prices_in_force(gateway, provider, model, at),
         lifecycle=Lifecycle(),
         clock=store.clock,
@@ -185,7 +201,7 @@ async def console_browser(store: Store, role: Role = "admin") -> AsyncIterator[B
     transport = httpx.ASGITransport(make_console(services), raise_app_exceptions=False)
     try:
         async with httpx.AsyncClient(transport=transport, base_url=ORIGIN, timeout=60) as client:
-            browser = Browser(store, services, client)
+            browser = Browser(store, services, client, flush)
             await browser.sign_in(role)
             yield browser
     finally:

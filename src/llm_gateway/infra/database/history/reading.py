@@ -51,10 +51,10 @@ async def _entries(connection: AsyncConnection, last: int, limit: int) -> list[H
     table = config_versions.c
     columns = (
         table.version,
-        as_stored(table.created_at),
+        as_stored(table.created_at).label("created_at"),
         table.actor,
         table.action,
-        as_stored(table.changes),
+        as_stored(table.changes).label("changes"),
     )
     chosen = sa.select(*columns).where(table.version <= last, table.version > _FIRST)
     # One more: the oldest note of a page may need to know of the note before it.
