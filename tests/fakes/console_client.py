@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC
 from html.parser import HTMLParser
+from unittest.mock import Mock
 
 import httpx
 
@@ -14,11 +15,12 @@ from llm_gateway.console.app import make_console
 from llm_gateway.console.services import ConsoleServices
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.explain.earlier import explain_earlier
-from llm_gateway.flow.explain.explainer import explain
+from llm_gateway.flow.explain.explainer import explain, explain_route
 from llm_gateway.flow.explain.prices import prices_in_force
 from llm_gateway.flow.gateway import Lifecycle
 from llm_gateway.flow.ports.listeners import ProviderTest
 from llm_gateway.flow.ports.sessions import Role
+from llm_gateway.flow.ports.workers import DeploymentStateReader, MachineState, SharedDeploymentState
 from llm_gateway.flow.provider_checks.trials import ProviderTester
 from llm_gateway.flow.sessions import Sessions
 from llm_gateway.http.client_address import TrustedProxies
@@ -82,6 +84,19 @@ class Browser:
             else:
                 fields[key] = text
         return await self.post(path.partition("?")[0], fields)
+
+
+class _OneWorker(DeploymentStateReader):
+    """A gateway of one worker, all of whose breakers are closed."""
+
+    def deployments(self) -> list[SharedDeploymentState]:
+        return []
+
+    def workers(self) -> int:
+        return 1
+
+    def health(self) -> Mapping[str, bool]:
+        return {}
 
 
 class _Forms(HTMLParser):
@@ -166,6 +181,11 @@ async def console_browser(store: Store, role: Role = "admin") -> AsyncIterator[B
         tester=ProviderTester(gateway, KINDS, _NobodyListens()),
         flush=flush,
         explain=lambda question: explain(gateway, question),
+        explain_route=lambda snapshot, model: explain_route(gateway, snapshot, model),
+        kinds=KINDS,
+        deployment_states=_OneWorker(),
+        machine=Mock(spec=MachineState),
+        has_budget_webhook=False,
         explain_earlier=lambda question, version: explain_earlier(
             gateway, store.history, KINDS, question, version
         ),

@@ -84,7 +84,9 @@ async def _states(services: ConsoleServices, rows: Sequence[StoredBudget]) -> Se
     return await balance_bars(services.balances, [row.id for row in rows], amounts)
 
 
-async def _detail(request: Request, row: StoredBudget) -> Mapping[str, Any]:
+async def _detail(request: Request, row: StoredBudget | None) -> Mapping[str, Any]:
+    if row is None:
+        return {}
     return {"state": (await _states(services_of(request), [row]))[0]}
 
 

@@ -157,7 +157,9 @@ async def _states(services: ConsoleServices, rows: Sequence[StoredCredential]) -
     return [state_of(row, accounts.get(row.id), now) for row in rows]
 
 
-async def _detail(request: Request, row: StoredCredential) -> Mapping[str, Any]:
+async def _detail(request: Request, row: StoredCredential | None) -> Mapping[str, Any]:
+    if row is None:
+        return {}
     services = services_of(request)
     account = principals_of(services, [row]).get(row.id)
     budgets = () if account is None else [one.budget for one in account.budgets]

@@ -87,7 +87,9 @@ async def _states(services: ConsoleServices, rows: Sequence[StoredPrice]) -> Seq
     return [{"badge": _period(row, now)} for row in rows]
 
 
-async def _detail(request: Request, row: StoredPrice) -> Mapping[str, Any]:
+async def _detail(request: Request, row: StoredPrice | None) -> Mapping[str, Any]:
+    if row is None:
+        return {}
     return {"in_force": prices_of_override(services_of(request), row)}
 
 

@@ -38,7 +38,9 @@ def _suggestions(services: ConsoleServices) -> Mapping[str, Iterable[str]]:
     return {"tenants": tenant_names(services)}
 
 
-async def _detail(request: Request, row: StoredProject) -> Mapping[str, Any]:
+async def _detail(request: Request, row: StoredProject | None) -> Mapping[str, Any]:
+    if row is None:
+        return {}
     services = services_of(request)
     return {
         "credentials": credentials_of(services, project=row.name),
