@@ -21,6 +21,7 @@ from llm_gateway.flow.ports.usage import UsageReader
 from llm_gateway.flow.provider_checks.trials import ProviderTester
 from llm_gateway.flow.sessions import Sessions
 from llm_gateway.http.client_address import TrustedProxies
+from llm_gateway.http.data_plane import Handler
 
 _SERVICES = "llm_gateway.console.services"
 _SESSION = "llm_gateway.console.session"
@@ -46,6 +47,8 @@ class ConsoleServices:
     explain: Callable[[Question], Explanation]
     # What requests to a provider (its key) and an upstream model are priced by, at an instant or now.
     prices_in_force: Callable[[str, str, int | None], ModelPrices]
+    # Returns the handler of chats as a credential, by its id.
+    chat_as: Callable[[int], Handler]
     # Streams that follow the gateway end when it drains.
     lifecycle: Lifecycle
     clock: Clock
