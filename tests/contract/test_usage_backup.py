@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from llm_gateway.flow.ports.catalog import StoreUnavailable
-from llm_gateway.flow.ports.usage_backup import UsageBackup
+from llm_gateway.flow.ports.ledger import UsageBackup
 from llm_gateway.infra.database.address import SqliteAddress, StoreAddress, read_address
 from llm_gateway.infra.database.engine import close_engine, make_engine, reading
 from llm_gateway.infra.database.usage.backup import DatabaseUsageBackup, create_backup, read_backup_address

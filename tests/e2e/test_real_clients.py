@@ -279,5 +279,5 @@ def test_operators_can_share_ids_trust_proxies_and_are_warned_of_shared_keys(lau
     gateway.stop()
     gateway.settings["OPS_TOKEN"] = "sk-first"
     gateway.start()
-    assert "is also ADMIN_KEY, OPS_TOKEN or SECRET_KEY" in gateway.log()
+    assert "is also ADMIN_KEY, VIEWER_KEY, OPS_TOKEN or SECRET_KEY" in gateway.log()
     assert "sk-first" not in gateway.log()

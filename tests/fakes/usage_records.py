@@ -11,8 +11,7 @@ import msgspec
 
 from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord, last_attempt
 from llm_gateway.core.ledger.telemetry import TelemetryEvent
-from llm_gateway.flow.ports.ledger import RecordsRejected, UsageStore
-from llm_gateway.flow.ports.usage_backup import BackedUpFact, UsageBackup
+from llm_gateway.flow.ports.ledger import BackedUpFact, RecordsRejected, UsageBackup, UsageStore
 
 
 def attempt(request_id: str, **changes: Any) -> AttemptBegun:

@@ -69,7 +69,7 @@ async def running(settings: Settings, surfaces: tuple[Surface, ...]) -> AsyncIte
         await stack.enter_async_context(_in_background(upkeep.run()))
         if wiring.budget_webhook is not None:
             await stack.enter_async_context(_in_background(wiring.budget_webhook.run()))
-        dispatcher = make_routes(settings, keys.admin.secret, wiring, surfaces)
+        dispatcher = make_routes(settings, keys, wiring, surfaces)
         yield Running(
             dispatcher=dispatcher,
             lifecycle=wiring.gateway.lifecycle,
@@ -94,8 +94,8 @@ def _warn_of_shared_keys(wiring: Wiring) -> None:
         account = None if snapshot is None else snapshot.account(key_hash)
         if account is not None:
             logger.warning(
-                "The key of credential {} is also ADMIN_KEY, OPS_TOKEN or SECRET_KEY, so that its client has the "
-                "operator's rights. Change one of them.",
+                "The key of credential {} is also ADMIN_KEY, VIEWER_KEY, OPS_TOKEN or SECRET_KEY, so that its client "
+                "has the operator's rights. Change one of them.",
                 account.credential.id,
             )
 

@@ -6,6 +6,7 @@ import asyncio
 
 from llm_gateway.app.console import console_routes
 from llm_gateway.app.reporting import as_record, database_problem, health_details, read_metrics, read_summary
+from llm_gateway.app.storage import Keys
 from llm_gateway.app.wiring import Wiring
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.provider_checks.probes import PeriodicProbes, Prober
@@ -29,14 +30,12 @@ _MODELS_TTL = 60.0
 _HEALTH_TTL = 5.0
 
 
-def make_routes(
-    settings: Settings, admin_key: Secret, wiring: Wiring, surfaces: tuple[Surface, ...]
-) -> AsgiApp:
+def make_routes(settings: Settings, keys: Keys, wiring: Wiring, surfaces: tuple[Surface, ...]) -> AsgiApp:
     """Return the outermost ASGI callable."""
     dispatcher: AsgiApp = Dispatcher(
         _tables(settings, wiring, surfaces),
         _OnFirstUse(wiring, surfaces),
-        _guards(settings, admin_key),
+        _guards(settings, keys),
         OPENAI_ERRORS,
         RequestIds(),
         lambda request: wiring.access_log.finished(as_record(request, wiring.clock)),
@@ -119,8 +118,9 @@ def _prober(wiring: Wiring, ttl: float) -> Prober:
     return Prober(wiring.gateway, ttl=ttl, on_answer=wiring.metrics.provider_answered)
 
 
-def _guards(settings: Settings, admin_key: Secret) -> tuple[BearerGuard, ...]:
-    guards = (BearerGuard(("/admin",), admin_key, "admin key (ADMIN_KEY)"),)
+def _guards(settings: Settings, keys: Keys) -> tuple[BearerGuard, ...]:
+    name = "admin key (ADMIN_KEY)"
+    guards = (BearerGuard(("/admin",), keys.admin.secret, name, reading_token=keys.viewer),)
     if settings.ops_token is None:
         return guards
     token = Secret(settings.ops_token.get_secret_value())

@@ -39,11 +39,18 @@ from llm_gateway.infra.database.engine import DatabaseIdentity, SqliteSync, clos
 from llm_gateway.infra.database.folders import DatabaseFolders
 from llm_gateway.infra.database.identity import read_database_id
 from llm_gateway.infra.database.postings import UsagePosting
+from llm_gateway.infra.database.sessions import SessionRepository
 from llm_gateway.infra.database.telemetry.repository import EventRepository
 from llm_gateway.infra.database.usage.backup import DatabaseUsageBackup, read_backup_address
 from llm_gateway.infra.database.usage.repository import UsageRepository
 from llm_gateway.infra.database.usage.rollups import RollupPosting
-from llm_gateway.infra.secrets.key_files import AdminKey, KeyRing, find_admin_key, find_key_ring
+from llm_gateway.infra.secrets.key_files import (
+    AdminKey,
+    KeyRing,
+    find_admin_key,
+    find_key_ring,
+    find_viewer_key,
+)
 from llm_gateway.infra.secrets.key_hashing import Blake2KeyHasher
 from llm_gateway.infra.secrets.vault import Vault
 from llm_gateway.infra.startup_error import StartupError
@@ -53,10 +60,11 @@ from llm_gateway.settings.variables import named_variables
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
-    """The operator's admin key and encryption keys."""
+    """The operator's admin key, encryption keys, and the key of those who only read, if there is one."""
 
     admin: AdminKey
     ring: KeyRing
+    viewer: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +83,7 @@ class Storage:
     # What follows from usage rows, stored or changed.
     postings: tuple[UsagePosting, ...]
     budget_notices: NoticeRepository
+    sessions: SessionRepository
     # Stores rows that another machine has left in the backup, which take nothing from the shares of this one.
     usage_of_others: UsageRepository
     # Takes usage records while the database does not; None without BACKUP_DB_URL.
@@ -112,7 +121,8 @@ def find_keys(settings: Settings) -> Keys:
     ring = find_key_ring(
         given(settings.secret_key), admin.secret, settings.data_dir, is_postgres=settings.is_postgres
     )
-    return Keys(admin=admin, ring=ring)
+    viewer = find_viewer_key(given(settings.viewer_key), admin.secret, ring)
+    return Keys(admin=admin, ring=ring, viewer=viewer)
 
 
 def check_database_exists(settings: Settings) -> None:
@@ -170,6 +180,7 @@ async def open_storage(settings: Settings, keys: Keys, clock: Clock) -> AsyncIte
             balances=BalanceRepository(engine, definitions, clock.unix_us),
             budget_posting=budget_posting,
             budget_notices=NoticeRepository(engine, definitions, clock.unix_us),
+            sessions=SessionRepository(engine),
             usage_of_others=UsageRepository(engine, (RollupPosting(), BudgetPosting(definitions))),
             usage_backup=backup,
             last_good=last_good,
@@ -188,6 +199,8 @@ async def open_storage(settings: Settings, keys: Keys, clock: Clock) -> AsyncIte
 def _operator_keys(settings: Settings, keys: Keys) -> set[str]:
     secrets = [keys.admin.secret, *keys.ring.passphrases]
     found = {secret.reveal().strip() for secret in secrets}
+    if keys.viewer is not None:
+        found.add(keys.viewer.reveal().strip())
     if settings.ops_token is not None:
         found.add(settings.ops_token.get_secret_value().strip())
     return found

@@ -1,4 +1,4 @@
-"""Looks after the usage tables: adds up old rows, and deletes what has been kept long enough."""
+"""Looks after the database: adds up old usage rows, and deletes what has been kept long enough."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ class UsageUpkeep:
         engine = wiring.storage.engine
         self._builder = RollupBuilder(engine)
         self._retention = UsageRetention(engine, wiring.clock)
+        self._sessions = wiring.storage.sessions
 
     async def run(self) -> None:
         """Work until cancelled; a database that is away is tried again."""
@@ -49,6 +50,7 @@ class UsageUpkeep:
     async def work(self) -> None:
         """Add up hours without rollups, then delete what is old; stop when the time for one run is over."""
         clock = self._wiring.clock
+        await self._sessions.delete_expired(clock.unix_us())
         end = clock.monotonic() + _SECONDS
         while await self._builder.add_missing_hour():
             if clock.monotonic() > end:

@@ -14,6 +14,7 @@ from llm_gateway.app.log_levels import SharedLogLevelSwitch
 from llm_gateway.app.provider_kinds import provider_adapters, provider_kinds
 from llm_gateway.app.storage import Keys, Storage, open_storage
 from llm_gateway.app.tracing import trace
+from llm_gateway.core.secret import Secret
 from llm_gateway.flow.accounting.holds import TokenEstimator
 from llm_gateway.flow.accounting.rate_limit import RateLimit
 from llm_gateway.flow.accounting.refusals import Refusals
@@ -22,10 +23,13 @@ from llm_gateway.flow.accounting.use_limit import AccountsOf, UseLimits
 from llm_gateway.flow.config.reloader import Reloader, SnapshotHolder
 from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.ports.limits import Limit
+from llm_gateway.flow.ports.sessions import Role
 from llm_gateway.flow.ports.upstream import Upstream
+from llm_gateway.flow.ports.use_limits import UseStore
 from llm_gateway.flow.reply_cache.store import ReplyStore
 from llm_gateway.flow.routing.deployment_state import DeploymentState, OnOpen
 from llm_gateway.flow.routing.selector import Selector
+from llm_gateway.flow.sessions import Sessions
 from llm_gateway.infra.budgets.webhook import BudgetWebhook
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.journal.csv_copy import CsvCopy
@@ -81,6 +85,7 @@ class Wiring:
     access_log: AccessLog
     use_store: SharedUseStore | RedisUseStore
     limit_callers: Callable[[AccountsOf], Limit]
+    sessions: Sessions
     gateway: Gateway
     pool: PooledUpstream
     log_level: SharedLogLevelSwitch
@@ -220,11 +225,28 @@ async def make_wiring(settings: Settings, keys: Keys, stack: AsyncExitStack) -> 
         access_log=access_log,
         use_store=use_store,
         limit_callers=limit_callers,
+        sessions=_sessions(settings, keys, storage, use_store, clock),
         gateway=gateway,
         pool=pool,
         log_level=SharedLogLevelSwitch(process_log, worker_registry),
         journal_max_bytes=settings.journal_max_bytes,
         time_zone=settings.time_zone,
+    )
+
+
+def _sessions(
+    settings: Settings, keys: Keys, storage: Storage, attempts: UseStore, clock: SystemClock
+) -> Sessions:
+    roles: dict[Role, Secret] = {"admin": keys.admin.secret}
+    if keys.viewer is not None:
+        roles["viewer"] = keys.viewer
+    return Sessions(
+        store=storage.sessions,
+        attempts=attempts,
+        hasher=storage.hasher,
+        clock=clock,
+        keys=roles,
+        hours=settings.console_session_hours,
     )
 
 

@@ -6,7 +6,7 @@ import hmac
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
-from llm_gateway.core.errors import BadRequest, GatewayError, Unauthenticated
+from llm_gateway.core.errors import BadRequest, Forbidden, GatewayError, Unauthenticated
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.ports.dialect import AmbiguousKey, PresentedKey
 from llm_gateway.http.types import Scope
@@ -14,6 +14,8 @@ from llm_gateway.http.types import Scope
 SEVERAL_AUTHORIZATIONS: Final = "Several Authorization headers were sent; send one."
 # Where a client's key may be, apart from `Authorization: Bearer` (C45).
 _KEY_HEADERS: Final = (b"api-key", b"x-api-key")
+# The methods that change nothing.
+_READING: Final = frozenset({"GET", "HEAD"})
 # Those, and where other surfaces look for theirs.
 _ALL_KEY_HEADERS: Final = (*_KEY_HEADERS, b"x-api-token", b"x-internal-secret")
 
@@ -28,22 +30,37 @@ class Guard(Protocol):
 
 
 class BearerGuard(Guard):
-    """Admits requests with one Bearer token; error messages call it `name`."""
+    """Admits requests with one Bearer token, and with another one those that only read."""
 
-    def __init__(self, prefixes: tuple[str, ...], token: Secret, name: str) -> None:
+    def __init__(
+        self, prefixes: tuple[str, ...], token: Secret, name: str, *, reading_token: Secret | None = None
+    ) -> None:
+        """Error messages call the token `name`; without `reading_token`, nothing else is admitted."""
         self.prefixes = prefixes
         self._token = token
         self._name = name
+        self._reading_token = reading_token
 
     def check(self, scope: Scope) -> GatewayError | None:
         values = [value for name, value in scope["headers"] if name == b"authorization"]
         if len(values) > 1:
             return BadRequest(SEVERAL_AUTHORIZATIONS, code="ambiguous_api_key")
         given = bearer(values[0]) if values else None
-        if given is not None and hmac.compare_digest(given.encode(), self._token.reveal().encode()):
-            return None
+        if given is not None:
+            if _is_same(given, self._token):
+                return None
+            if self._reading_token is not None and _is_same(given, self._reading_token):
+                return None if scope["method"] in _READING else self._read_only(scope["method"])
         message = f"This path needs the {self._name}: send it as 'Authorization: Bearer ...'."
         return Unauthenticated(message)
+
+    def _read_only(self, method: str) -> GatewayError:
+        message = f"This key may only read (GET and HEAD): {method} needs the {self._name}, dry runs too."
+        return Forbidden(message, code="read_only_key")
+
+
+def _is_same(given: str, token: Secret) -> bool:
+    return hmac.compare_digest(given.encode(), token.reveal().encode())
 
 
 def bearer(value: bytes) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llm_gateway.settings.client_apis import ClientApiSettings
+from llm_gateway.settings.console import ConsoleSettings
 from llm_gateway.settings.first_start import FirstStartSettings
 from llm_gateway.settings.observing import ObservingSettings
 from llm_gateway.settings.requests import RequestSettings
@@ -22,6 +23,7 @@ class Settings(
     UsageSettings,
     RequestSettings,
     StorageSettings,
+    ConsoleSettings,
     ServingSettings,
 ):
     """One field per environment variable; docs/settings.md lists them."""

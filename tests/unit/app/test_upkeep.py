@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from llm_gateway.app.upkeep import UsageUpkeep
+from llm_gateway.flow.ports.sessions import Session, StoredSession
 from llm_gateway.flow.ports.telemetry import EventFilter
 from llm_gateway.flow.ports.usage import SummaryQuery, UsageFilter
+from llm_gateway.infra.database.sessions import SessionRepository
 from llm_gateway.infra.database.usage.repository import UsageRepository
 from llm_gateway.infra.json_lines import to_line
 from tests.fakes.stores import Store, opened
@@ -29,7 +31,7 @@ async def store(data_dir: Path) -> AsyncIterator[Store]:
 
 def upkeep(store: Store, *, elected: bool = True, **days: int) -> UsageUpkeep:
     wiring: Any = SimpleNamespace(
-        storage=SimpleNamespace(engine=store.engine),
+        storage=SimpleNamespace(engine=store.engine, sessions=SessionRepository(store.engine)),
         clock=store.clock,
         shipper=SimpleNamespace(elected=elected),
     )
@@ -63,6 +65,23 @@ async def test_events_are_deleted_with_rows_of_their_age(store: Store) -> None:
     assert len(await store.events.list(EventFilter(), None, 9)) == 2
     await upkeep(store, row_days=5).work()
     assert [one.event_id for one in await store.events.list(EventFilter(), None, 9)] == ["age-1"]
+
+
+async def test_expired_sessions_are_deleted(store: Store) -> None:
+    now, sessions = store.clock.unix_us(), SessionRepository(store.engine)
+    for number, expires_at in enumerate((now - 1, now + DAY)):
+        session = Session(
+            id=f"s{number}",
+            role="admin",
+            created_at=now - DAY,
+            last_seen_at=now - DAY,
+            expires_at=expires_at,
+            client_ip=None,
+        )
+        token = b"token %d" % number
+        await sessions.add(StoredSession(session=session, token_hash=token, key_fingerprint=b"key"))
+    await upkeep(store).work()
+    assert await store.sql("SELECT id FROM console_sessions") == [("s1",)]
 
 
 async def test_rows_are_added_up_before_they_are_deleted(store: Store) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from llm_gateway.core.errors import BadRequest, Unauthenticated
+from llm_gateway.core.errors import BadRequest, Forbidden, Unauthenticated
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.ports.dialect import AmbiguousKey
 from llm_gateway.http.auth import BearerGuard, bearer, presented_key, repeated_key
@@ -44,6 +44,33 @@ def test_a_guard_admits_its_token() -> None:
     guard = BearerGuard(("/admin",), Secret("k\u00e9y"), "admin key")
     header = (b"authorization", "bearer   k\u00e9y ".encode())
     assert guard.check(http_scope("GET", "/admin", (b"accept", b"*/*"), header)) is None
+
+
+@pytest.mark.parametrize(
+    ("method", "code"),
+    [
+        ("GET", None),
+        ("HEAD", None),
+        ("POST", "read_only_key"),
+        ("PUT", "read_only_key"),
+        ("PATCH", "read_only_key"),
+        ("DELETE", "read_only_key"),
+        ("OPTIONS", "read_only_key"),
+        ("get", "read_only_key"),
+    ],
+)
+def test_a_reading_token_admits_what_changes_nothing(method: str, code: str | None) -> None:
+    guard = BearerGuard(("/admin",), Secret("s"), "admin key", reading_token=Secret("r"))
+    error = guard.check(http_scope(method, "/admin", (b"authorization", b"Bearer r")))
+    assert (error and error.code) == code
+    if error is not None:
+        assert isinstance(error, Forbidden)
+        assert error.message == (
+            f"This key may only read (GET and HEAD): {method} needs the admin key, dry runs too."
+        )
+    assert guard.check(http_scope(method, "/admin", (b"authorization", b"Bearer s"))) is None
+    other = guard.check(http_scope(method, "/admin", (b"authorization", b"Bearer x")))
+    assert isinstance(other, Unauthenticated)
 
 
 @pytest.mark.parametrize("second", [b"Bearer s", b"Bearer other", b"", b"Basic x"])

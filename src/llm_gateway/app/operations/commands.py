@@ -42,6 +42,8 @@ from llm_gateway.settings import Settings
 DEMO_MODEL = "demo"
 _DEMO_PROVIDER = "simulated"
 _DEMO_PRICES = {"input_tokens": "2.5", "output_tokens": "10"}
+# Characters; a warning says so.
+_SHORTEST_VIEWER_KEY = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +76,11 @@ async def prepare(settings: Settings, *, fills: bool = True) -> Prepared:
     keys = find_keys(settings)
     if keys.ring.warning is not None:
         logger.warning("{}", keys.ring.warning)
+    if keys.viewer is not None and len(keys.viewer.reveal()) < _SHORTEST_VIEWER_KEY:
+        logger.warning(
+            "VIEWER_KEY has fewer than {} characters, so that it can be guessed. Set a longer one.",
+            _SHORTEST_VIEWER_KEY,
+        )
     backup = backup_address(settings)
     if settings.mongo_uri is not None:
         logger.warning("MONGO_URI is set, but not used: usage records go to the database that DB_URL names.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_gateway.infra.database import budget_tables, rollup_tables
+from llm_gateway.infra.database import budget_tables, rollup_tables, sessions
 from llm_gateway.infra.database.catalog import accounts, credentials, models, prices, providers, task_types
 from llm_gateway.infra.database.tables import metadata
 from llm_gateway.infra.database.telemetry import table as telemetry_table
@@ -18,4 +18,4 @@ CATALOG_TABLES = (
     prices.table,
 )
 
-__all__ = ["CATALOG_TABLES", "budget_tables", "metadata", "rollup_tables", "telemetry_table"]
+__all__ = ["CATALOG_TABLES", "budget_tables", "metadata", "rollup_tables", "sessions", "telemetry_table"]

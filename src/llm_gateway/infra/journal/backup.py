@@ -10,8 +10,7 @@ from loguru import logger
 
 from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.flow.ports.clock import Clock
-from llm_gateway.flow.ports.ledger import RecordsRejected, UsageStore
-from llm_gateway.flow.ports.usage_backup import BackedUpFact, UsageBackup
+from llm_gateway.flow.ports.ledger import BackedUpFact, RecordsRejected, UsageBackup, UsageStore
 from llm_gateway.infra.journal.rejected import RejectedRecords
 
 _Answer = TypeVar("_Answer")

@@ -11,8 +11,7 @@ from loguru import logger
 
 from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.flow.ports.clock import Clock
-from llm_gateway.flow.ports.ledger import RecordsRejected, UsageStore
-from llm_gateway.flow.ports.usage_backup import UsageBackup
+from llm_gateway.flow.ports.ledger import RecordsRejected, UsageBackup, UsageStore
 from llm_gateway.infra.journal import files
 from llm_gateway.infra.journal.backup import (
     LOOK_SECONDS,

@@ -19,6 +19,7 @@ OWN_VARIABLES = frozenset(
         "REDIS_URL",
         "SECRET_KEY",
         "TOKEN_SECRET",
+        "VIEWER_KEY",
     }
 )
 

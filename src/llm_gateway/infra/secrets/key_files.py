@@ -80,6 +80,24 @@ def find_key_ring(
     return KeyRing(tuple(passphrases), "SECRET_KEY" if given else f"SECRET_KEY (the file {path})")
 
 
+def find_viewer_key(configured: Secret | None, admin_key: Secret, ring: KeyRing) -> Secret | None:
+    """Return VIEWER_KEY, None if it is not set; raise StartupError if whoever has it could do more than read."""
+    if configured is None:
+        return None
+    key = configured.reveal().strip()
+    if key == admin_key.reveal().strip():
+        raise StartupError(
+            "VIEWER_KEY and ADMIN_KEY are the same, so that whoever may only read could change everything. "
+            "Set VIEWER_KEY to another value, or unset it."
+        )
+    if any(key == passphrase.reveal().strip() for passphrase in ring.passphrases):
+        raise StartupError(
+            "VIEWER_KEY is also in SECRET_KEY, which encrypts the providers' secrets. "
+            "Set VIEWER_KEY to another value, or unset it."
+        )
+    return Secret(key)
+
+
 def _read_or_create(path: Path, variable: str, new_key: str) -> tuple[str, bool]:
     """Return the key in `path`, and whether this call has created the file (mode 0600) with `new_key`."""
     created = False

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from loguru import logger
 
-from llm_gateway.flow.ports.ledger import RecordsRejected
-from llm_gateway.flow.ports.usage_backup import BackedUpFact
+from llm_gateway.flow.ports.ledger import BackedUpFact, RecordsRejected
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.journal.backup import store_readable
 from llm_gateway.infra.journal.rejected import RejectedRecords

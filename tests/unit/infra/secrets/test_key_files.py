@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llm_gateway.core.secret import Secret
-from llm_gateway.infra.secrets.key_files import find_admin_key, find_key_ring
+from llm_gateway.infra.secrets.key_files import KeyRing, find_admin_key, find_key_ring, find_viewer_key
 from llm_gateway.infra.startup_error import StartupError
 
 
@@ -82,3 +82,20 @@ def test_the_ring_on_postgres_comes_from_the_admin_key_with_a_warning(data_dir: 
     assert list(data_dir.iterdir()) == []
     with pytest.raises(StartupError, match="SECRET_KEY"):
         find_key_ring(Secret("a,,b"), Secret("admin"), data_dir, is_postgres=True)
+
+
+def test_a_viewer_key_is_optional_and_without_blanks() -> None:
+    ring = KeyRing((Secret("sealing"),), "SECRET_KEY")
+    assert find_viewer_key(None, Secret("admin"), ring) is None
+    assert find_viewer_key(Secret(" viewer "), Secret("admin"), ring) == Secret("viewer")
+
+
+@pytest.mark.parametrize(
+    ("key", "other"), [("admin", "ADMIN_KEY"), (" admin\n", "ADMIN_KEY"), ("sealing-2", "SECRET_KEY")]
+)
+def test_whoever_has_the_viewer_key_must_have_no_other(key: str, other: str) -> None:
+    ring = KeyRing((Secret("sealing-1"), Secret("sealing-2")), "SECRET_KEY")
+    with pytest.raises(StartupError, match="VIEWER_KEY") as caught:
+        find_viewer_key(Secret(key), Secret("admin "), ring)
+    assert other in str(caught.value)
+    assert key.strip() not in str(caught.value).lower().replace("admin_key", "")

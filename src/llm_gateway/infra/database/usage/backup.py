@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from llm_gateway.flow.ports.clock import Clock
-from llm_gateway.flow.ports.usage_backup import BackedUpFact, UsageBackup
+from llm_gateway.flow.ports.ledger import BackedUpFact, UsageBackup
 from llm_gateway.infra.database.address import SqliteAddress, StoreAddress, read_address
 from llm_gateway.infra.database.engine import close_engine, make_engine, reading, writing
 from llm_gateway.infra.database.outages import naming_outages
