@@ -15,10 +15,12 @@ from llm_gateway.http.body import BodyReader
 from llm_gateway.http.client_address import TrustedProxies
 from llm_gateway.http.data_plane import DataPlane
 from llm_gateway.http.dispatcher import Dispatcher, RouteTable
+from llm_gateway.http.root_path import UnderRootPath, overlapping
 from llm_gateway.http.types import AsgiApp, Receive, Scope, Send
 from llm_gateway.infra.logs.query_log import StandardOutputQueryLog
 from llm_gateway.infra.metrics.prometheus import CONTENT_TYPE
 from llm_gateway.infra.request_ids import RequestIds
+from llm_gateway.infra.startup_error import StartupError
 from llm_gateway.ops.health import health_routes
 from llm_gateway.ops.metrics_endpoint import metrics_routes
 from llm_gateway.settings import Settings
@@ -28,12 +30,15 @@ from llm_gateway.surfaces.openai.errors import OPENAI_ERRORS
 # Seconds for which a provider's list of models and its health are cached.
 _MODELS_TTL = 60.0
 _HEALTH_TTL = 5.0
+# What is not in a table of routes.
+_OTHER_PATHS = ("/admin", "/console", "/docs", "/openapi.json")
 
 
 def make_routes(settings: Settings, keys: Keys, wiring: Wiring, surfaces: tuple[Surface, ...]) -> AsgiApp:
-    """Return the outermost ASGI callable."""
-    dispatcher: AsgiApp = Dispatcher(
-        _tables(settings, wiring, surfaces),
+    """Return the outermost ASGI callable; raise StartupError."""
+    tables = _tables(settings, wiring, surfaces)
+    app: AsgiApp = Dispatcher(
+        tables,
         _OnFirstUse(wiring, surfaces),
         _guards(settings, keys),
         OPENAI_ERRORS,
@@ -41,7 +46,9 @@ def make_routes(settings: Settings, keys: Keys, wiring: Wiring, surfaces: tuple[
         lambda request: wiring.access_log.finished(as_record(request, wiring.clock)),
         TrustedProxies(settings.trusted_proxies),
     )
-    return _with_cors(dispatcher, settings.cors_origins) if settings.cors_origins else dispatcher
+    if settings.cors_origins:
+        app = _with_cors(app, settings.cors_origins)
+    return app if settings.root_path is None else _below(settings.root_path, app, tables)
 
 
 class _OnFirstUse:
@@ -126,6 +133,16 @@ def _guards(settings: Settings, keys: Keys) -> tuple[BearerGuard, ...]:
     token = Secret(settings.ops_token.get_secret_value())
     watched = ("/metrics", "/docs", "/openapi.json", "/health/", "/info")
     return (*guards, BearerGuard(watched, token, "operations token (OPS_TOKEN)"))
+
+
+def _below(root_path: str, app: AsgiApp, tables: tuple[RouteTable, ...]) -> AsgiApp:
+    served = [path for table in tables for path, _ in table.paths()]
+    if (path := overlapping(root_path, (*served, *_OTHER_PATHS))) is not None:
+        raise StartupError(
+            f"ROOT_PATH is {root_path}, and the gateway itself serves {path}: requests could mean either. "
+            "Choose another prefix, such as /gw."
+        )
+    return UnderRootPath(app, root_path)
 
 
 def _with_cors(app: AsgiApp, origins: tuple[str, ...]) -> AsgiApp:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import fastapi_offline
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import FileResponse, HTMLResponse, Response
@@ -30,13 +30,14 @@ def add_documentation(app: FastAPI, raw_paths: Callable[[], dict[str, Any]]) -> 
     """Add /docs, its assets and /openapi.json; `raw_paths` describes the routes that FastAPI does not know."""
 
     @app.get("/docs", include_in_schema=False)
-    async def docs() -> HTMLResponse:
+    async def docs(request: Request) -> HTMLResponse:
+        root = _root_path(request)
         return get_swagger_ui_html(
-            openapi_url="/openapi.json",
+            openapi_url=f"{root}/openapi.json",
             title="LLM gateway",
-            swagger_js_url="/docs/assets/swagger-ui-bundle.js",
-            swagger_css_url="/docs/assets/swagger-ui.css",
-            swagger_favicon_url="/docs/assets/favicon.png",
+            swagger_js_url=f"{root}/docs/assets/swagger-ui-bundle.js",
+            swagger_css_url=f"{root}/docs/assets/swagger-ui.css",
+            swagger_favicon_url=f"{root}/docs/assets/favicon.png",
         )
 
     @app.get("/docs/assets/{name}", include_in_schema=False)
@@ -51,23 +52,34 @@ def add_documentation(app: FastAPI, raw_paths: Callable[[], dict[str, Any]]) -> 
     one_at_a_time = asyncio.Lock()
 
     @app.get("/openapi.json", include_in_schema=False)
-    async def openapi() -> Response:
+    async def openapi(request: Request) -> Response:
+        root = _root_path(request)
         async with one_at_a_time:
             if not encoded:
                 encoded.append(
-                    await asyncio.to_thread(lambda: json.dumps(_document(app, raw_paths())).encode())
+                    await asyncio.to_thread(lambda: json.dumps(_document(app, raw_paths(), root)).encode())
                 )
         return Response(encoded[0], media_type="application/json")
 
 
-def _document(app: FastAPI, raw_paths: dict[str, Any]) -> dict[str, Any]:
+def _root_path(request: Request) -> str:
+    """Return the prefix that a proxy serves the gateway below; it is the same for all requests."""
+    root: str = request.scope.get("root_path", "")
+    return root
+
+
+def _document(app: FastAPI, raw_paths: dict[str, Any], root_path: str) -> dict[str, Any]:
     document = get_openapi(
-        title="LLM gateway", version=__version__, description=_DESCRIPTION, routes=app.routes
+        title="LLM gateway",
+        version=__version__,
+        description=_DESCRIPTION,
+        routes=app.routes,
+        servers=[{"url": root_path}] if root_path else None,
     )
     document["paths"] = {**raw_paths, **document.get("paths", {})}
     schemes = document.setdefault("components", {}).setdefault("securitySchemes", {})
     schemes["Credential"] = {"type": "http", "scheme": "bearer", "description": "A client's key (sk-...)."}
-    schemes["Admin"] = {"type": "http", "scheme": "bearer", "description": "ADMIN_KEY."}
+    schemes["Admin"] = {"type": "http", "scheme": "bearer", "description": "ADMIN_KEY; VIEWER_KEY for GET."}
     for path, operations in document["paths"].items():
         if path.startswith("/admin"):
             for operation in operations.values():
