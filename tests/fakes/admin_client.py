@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from llm_gateway.admin.router import admin_router
 from llm_gateway.admin.services import AdminServices
 from llm_gateway.core.log_levels import LogLevel
+from llm_gateway.flow.explain.earlier import explain_earlier
 from llm_gateway.flow.explain.explainer import explain
 from llm_gateway.flow.explain.prices import prices_in_force
 from llm_gateway.flow.ports.listeners import ProviderTest
@@ -98,6 +99,10 @@ async def admin_client(store: Store) -> AsyncIterator[AdminClient]:
             log_level=desk.log_level,
             account="gateway",
             explain=lambda question: explain(desk.gateway, question),
+            explain_earlier=lambda question, version: explain_earlier(
+                desk.gateway, store.history, KINDS, question, version
+            ),
+            history=store.history,
             prices_in_force=lambda provider, model, at: prices_in_force(desk.gateway, provider, model, at),
         )
         yield desk

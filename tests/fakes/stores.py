@@ -16,6 +16,7 @@ from llm_gateway.core.config.providers import Kind
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.config.browser import CatalogBrowser
 from llm_gateway.flow.config.editor import CatalogEditor
+from llm_gateway.flow.config.history import CatalogHistory
 from llm_gateway.flow.config.reloader import BARRIER_TIMEOUT, Reloader, SnapshotHolder
 from llm_gateway.flow.config.rows.credentials import CredentialUpdate
 from llm_gateway.flow.config.rows.providers import ProviderUpdate
@@ -35,6 +36,7 @@ from llm_gateway.infra.database.catalog.reader import CatalogRepository
 from llm_gateway.infra.database.catalog.sealing import open_pepper, read_sealed_settings, reseal
 from llm_gateway.infra.database.catalog.writer import CatalogRows
 from llm_gateway.infra.database.engine import close_engine, make_engine, writing
+from llm_gateway.infra.database.history.reading import HistoryRepository
 from llm_gateway.infra.database.migrating import migrate_up
 from llm_gateway.infra.database.telemetry.repository import EventRepository
 from llm_gateway.infra.database.usage.repository import UsageRepository
@@ -97,6 +99,8 @@ class Store:
         self.clock = SystemClock()
         self.catalog = CatalogRepository(engine, self.decoder)
         self.rows = CatalogRows(engine, vault, self.decoder, self.clock)
+        self.history_rows = HistoryRepository(engine)
+        self.history = CatalogHistory(self.history_rows, self.catalog)
         self.usage = UsageRepository(engine, [RollupPosting()])
         self.events = EventRepository(engine)
         self.hasher = Blake2KeyHasher(pepper)
@@ -162,7 +166,7 @@ async def opened(
         vault = _vault(keys.passphrases)
         sealed = await read_sealed_settings(engine, vault)
         pepper = open_pepper(vault, sealed, keys)
-        if await reseal(engine, vault):
+        if await reseal(engine, vault, SystemClock().unix_us()):
             sealed = await read_sealed_settings(engine, vault)
         store = Store(address, engine, vault, sealed, pepper, data_dir, environ, barrier_timeout)
         if start:

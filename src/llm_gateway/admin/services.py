@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from llm_gateway.flow.config.browser import CatalogBrowser
 from llm_gateway.flow.config.editor import CatalogEditor
+from llm_gateway.flow.config.history import CatalogHistory
 from llm_gateway.flow.config.reloader import Reloader
 from llm_gateway.flow.explain.answer import Explanation, Question
 from llm_gateway.flow.explain.prices import ModelPrices
@@ -40,6 +41,9 @@ class AdminServices:
     account: str
     # Explains how a request would be routed; raises NotFound for an unknown credential.
     explain: Callable[[Question], Explanation]
+    # Explains it by an earlier config version; raises NotFound, Unprocessable for one that cannot be rebuilt.
+    explain_earlier: Callable[[Question, int], Awaitable[Explanation]]
+    history: CatalogHistory
     # What requests to a provider (its key) and an upstream model are priced by, at an instant or now.
     prices_in_force: Callable[[str, str, int | None], ModelPrices]
     # The IANA name of the time zone of days and months.

@@ -13,6 +13,8 @@ from llm_gateway.app.provider_kinds import provider_kinds
 from llm_gateway.app.wiring import Wiring
 from llm_gateway.flow.config.browser import CatalogBrowser
 from llm_gateway.flow.config.editor import CatalogEditor
+from llm_gateway.flow.config.history import CatalogHistory
+from llm_gateway.flow.explain.earlier import explain_earlier
 from llm_gateway.flow.explain.explainer import explain
 from llm_gateway.flow.explain.prices import prices_in_force
 from llm_gateway.flow.provider_checks.trials import ProviderTester
@@ -66,6 +68,7 @@ def _openapi_paths(surfaces: tuple[Surface, ...]) -> dict[str, Any]:
 
 def admin_services(wiring: Wiring) -> AdminServices:
     storage, unserved = wiring.storage, wiring.gateway.selector.unserved
+    history = CatalogHistory(storage.history, storage.catalog)
 
     editor = CatalogEditor(
         store=storage.rows,
@@ -94,6 +97,10 @@ def admin_services(wiring: Wiring) -> AdminServices:
         log_level=wiring.log_level,
         account=storage.namespace,
         explain=lambda question: explain(wiring.gateway, question),
+        explain_earlier=lambda question, version: explain_earlier(
+            wiring.gateway, history, provider_kinds(), question, version
+        ),
+        history=history,
         prices_in_force=lambda provider, model, at: prices_in_force(wiring.gateway, provider, model, at),
         time_zone=wiring.time_zone,
     )

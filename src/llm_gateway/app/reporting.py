@@ -125,6 +125,7 @@ async def update_metrics_regularly(wiring: Wiring) -> None:
         pause = loop.begin()
         try:
             update_breaker_gauge(wiring)
+            wiring.deployment_states.update()
             update_process_metrics(wiring, loop, files)
             wiring.metrics.set_record_losses(wiring.journal.lost, wiring.shipper.rejected)
             wiring.metrics.set_sync_failures(wiring.journal.sync_failures)

@@ -37,6 +37,7 @@ from llm_gateway.infra.database.catalog.sealing import (
 from llm_gateway.infra.database.catalog.writer import CatalogRows
 from llm_gateway.infra.database.engine import DatabaseIdentity, SqliteSync, close_engine, make_engine
 from llm_gateway.infra.database.folders import DatabaseFolders
+from llm_gateway.infra.database.history.reading import HistoryRepository
 from llm_gateway.infra.database.identity import read_database_id
 from llm_gateway.infra.database.postings import UsagePosting
 from llm_gateway.infra.database.sessions import SessionRepository
@@ -76,6 +77,7 @@ class Storage:
     engine: AsyncEngine
     catalog: CatalogRepository
     rows: CatalogRows
+    history: HistoryRepository
     usage: UsageRepository
     events: EventRepository
     balances: BalanceRepository
@@ -174,6 +176,7 @@ async def open_storage(settings: Settings, keys: Keys, clock: Clock) -> AsyncIte
             engine=engine,
             catalog=CatalogRepository(engine, decoder),
             rows=CatalogRows(engine, vault, decoder, clock),
+            history=HistoryRepository(engine),
             usage=UsageRepository(engine, postings),
             events=EventRepository(engine),
             postings=postings,
@@ -264,7 +267,7 @@ def _known(
 async def _sealed_settings(engine: AsyncEngine, vault: Vault, ring: KeyRing) -> SealedSettings:
     sealed = await read_sealed_settings(engine, vault)
     open_pepper(vault, sealed, ring)
-    if (outdated := await reseal(engine, vault)) > 0:
+    if (outdated := await reseal(engine, vault, SystemClock().unix_us())) > 0:
         logger.info("{} secrets were not sealed under the newest key; those that open are now.", outdated)
         sealed = await read_sealed_settings(engine, vault)
     return sealed

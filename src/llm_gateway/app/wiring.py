@@ -39,7 +39,8 @@ from llm_gateway.infra.journal.writer import FileJournal
 from llm_gateway.infra.logs.access_log import AccessLog
 from llm_gateway.infra.logs.event_log import AttemptLog, ReloadLog, log_opened_breaker
 from llm_gateway.infra.logs.setup import process_log
-from llm_gateway.infra.metrics.prometheus import Metrics
+from llm_gateway.infra.metrics.deployments import OwnDeploymentState, SharedDeploymentStates
+from llm_gateway.infra.metrics.prometheus import Metrics, shared_directory
 from llm_gateway.infra.price_book.shipped import shipped_price_book
 from llm_gateway.infra.rate_limits import make_rate_limiter
 from llm_gateway.infra.reply_cache import make_reply_cache
@@ -77,6 +78,7 @@ class Wiring:
     worker_registry: FileWorkerRegistry
     reloader: Reloader
     metrics: Metrics
+    deployment_states: SharedDeploymentStates
     journal: FileJournal
     shipper: Shipper
     budgets: Budgets
@@ -217,6 +219,9 @@ async def make_wiring(settings: Settings, keys: Keys, stack: AsyncExitStack) -> 
         worker_registry=worker_registry,
         reloader=reloader,
         metrics=metrics,
+        deployment_states=SharedDeploymentStates(
+            shared_directory(), lambda: _busy_deployments(gateway), metrics.provider_health
+        ),
         journal=journal,
         shipper=shipper,
         budgets=budgets,
@@ -266,6 +271,20 @@ def _tenants(holder: SnapshotHolder) -> dict[str, str | None]:
     """Return the tenant of each credential, by its name."""
     accounts = () if holder.current is None else holder.current.accounts.values()
     return {account.credential.name: account.tenant for account in accounts}
+
+
+def _busy_deployments(gateway: Gateway) -> list[OwnDeploymentState]:
+    now = gateway.clock.monotonic()
+    return [
+        OwnDeploymentState(
+            provider_key=state.provider_key,
+            upstream_model=state.upstream_model,
+            is_closed=state.breaker.closed,
+            trial_in=state.breaker.trial_in(now),
+            in_flight=state.in_flight,
+        )
+        for state in gateway.selector.busy_deployments()
+    ]
 
 
 def _breaker_listener(metrics: Metrics) -> OnOpen:

@@ -15,6 +15,9 @@ router = APIRouter(prefix="/route", tags=["route"])
 async def explain_route(body: RouteQuestion, services: Services) -> Explanation:
     """Show which providers would be tried, in which order, and which are left out and why.
 
-    No provider is called, and no routing state changes.
+    No provider is called, and no routing state changes. With `config_version`, the answer is what an earlier
+    configuration would have led to.
     """
+    if body.config_version is not None:
+        return await services.explain_earlier(body.question(), body.config_version)
     return services.explain(body.question())

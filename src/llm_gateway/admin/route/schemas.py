@@ -8,6 +8,7 @@ from pydantic import Field
 
 from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.flow.explain.answer import Question
+from llm_gateway.flow.paging import ID_LIMIT
 from llm_gateway.resources.shapes import Body, ModelName, Name
 
 Text = Annotated[str, Field(max_length=4096)]
@@ -26,6 +27,14 @@ class RouteQuestion(Body):
     prompt_cache_key: Text | None = None
     headers: dict[str, Text] = Field(default={}, max_length=100)
 
+    config_version: int | None = Field(
+        default=None,
+        ge=1,
+        le=ID_LIMIT,
+        description="The version to explain by, if it can be rebuilt. If omitted, the configuration in force.",
+    )
+
     def question(self) -> Question:
         """Return the question that this body asks."""
-        return Question(**{name: getattr(self, name) for name in type(self).model_fields})
+        names = type(self).model_fields.keys() - {"config_version"}
+        return Question(**{name: getattr(self, name) for name in names})

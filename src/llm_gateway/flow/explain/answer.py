@@ -151,3 +151,6 @@ class Explanation:
     rate_limit: int | None = field(
         metadata={"description": "The credential's requests per second; null = no limit."}
     )
+    notes: tuple[str, ...] = field(
+        default=(), metadata={"description": "What an answer about an earlier version does not know."}
+    )

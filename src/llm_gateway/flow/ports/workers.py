@@ -1,7 +1,8 @@
-"""The workers on one machine: their registry, and the level of their logs."""
+"""The workers on one machine: their registry, what they know of deployments, and the level of their logs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
@@ -47,6 +48,39 @@ class WorkerRegistry(Protocol):
 
     def active(self) -> int:
         """Return the number of requests in flight on this machine."""
+
+
+class SharedDeploymentState(msgspec.Struct, frozen=True, kw_only=True):
+    """What the workers of this server know of a deployment: each has a circuit breaker of its own for it."""
+
+    provider_key: str
+    # None = the deployments of a provider that serves too many models to tell them apart: a worker counts once,
+    # however many of their breakers are open there.
+    upstream_model: str | None
+    # Workers, by the state of their breaker.
+    open: int
+    half_open: int
+    closed: int
+    # Seconds until the first of the open breakers allows a trial; None = none is open.
+    trial_in: float | None
+    # Attempts in all workers.
+    in_flight: int
+
+
+class DeploymentStateReader(Protocol):
+    """Reads the states of deployments in all workers of this server; those of the others are a second old."""
+
+    def deployments(self) -> list[SharedDeploymentState]:
+        """Return the deployments with a breaker that is not closed or with attempts in flight, by provider and model.
+
+        Of every other deployment, the breakers are closed in all workers.
+        """
+
+    def workers(self) -> int:
+        """Return the number of workers."""
+
+    def health(self) -> Mapping[str, bool]:
+        """Tell by provider_key whether the last answer or probe was a good one; without either it is missing."""
 
 
 class LogLevelSwitch(Protocol):

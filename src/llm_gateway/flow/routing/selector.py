@@ -178,6 +178,12 @@ class Selector:
             ]
         return candidate_set.candidates[route_state.round_robin.peek(route.keys, among)]
 
+    def busy_deployments(self) -> list[DeploymentState]:
+        """Return the deployments whose breaker is not closed, or that have attempts in flight."""
+        return [
+            state for state in self._deployment_states.values() if state.in_flight or not state.breaker.closed
+        ]
+
     def open_breakers(self) -> dict[str, list[DeploymentState]]:
         """Return the deployments whose breaker is not closed, by provider key."""
         found: dict[str, list[DeploymentState]] = {}

@@ -156,6 +156,8 @@ config_versions = sa.Table(
     sa.Column("actor", sa.Text, nullable=False),
     # The row and the fields that changed, as a sentence without values.
     sa.Column("action", sa.Text, nullable=False),
+    # See `flow.config.rows.history.VersionChanges`; NULL in versions of older gateways.
+    sa.Column("changes", JSON, nullable=True),
 )
 
 sealed_settings = sa.Table(

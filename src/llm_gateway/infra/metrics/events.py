@@ -97,6 +97,10 @@ class ProviderGauges(Collector):
     def set_summed(self, provider: str, value: float) -> None:
         self._summed.cells((self._summed_metric.name, provider))[_VALUE] = value
 
+    def latest(self) -> dict[str, bool]:
+        """Return the latest values as flags, by provider."""
+        return {labels[0]: value > 0 for labels, value in self._latest_values()}
+
     def forget_others(self) -> list[str]:
         """Forget the latest values of providers that are not enabled, whichever worker set them; return their keys.
 

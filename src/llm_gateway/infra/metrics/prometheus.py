@@ -68,8 +68,7 @@ class Metrics(Observer):
         """
         self._is_configured = is_configured
         self._is_served = is_served
-        name = os.environ.get(DIRECTORY_VARIABLE)
-        directory = Path(name) if name else None
+        directory = shared_directory()
         # Another worker may have set a provider's health in the meantime.
         self._is_shared = directory is not None
         self._started_at = _started_at(directory)
@@ -120,6 +119,10 @@ class Metrics(Observer):
         if self._healthy.get(provider) is not healthy or self._is_shared:
             self._healthy[provider] = healthy
             self._gauges.set_latest(provider, 1.0 if healthy else 0.0)
+
+    def provider_health(self) -> Mapping[str, bool]:
+        """Tell of each provider whether its last answer or probe, in any worker, was a good one."""
+        return self._gauges.latest()
 
     def configuration_changed(self) -> None:
         """Forget the health of providers that are no longer enabled, and what was known of credentials."""
@@ -226,6 +229,12 @@ class Metrics(Observer):
             self._wildcard_models.add(model)
             return model
         return _OTHER
+
+
+def shared_directory() -> Path | None:
+    """Return the folder in which the workers share their metrics; None with one process."""
+    name = os.environ.get(DIRECTORY_VARIABLE)
+    return Path(name) if name else None
 
 
 def _started_at(directory: Path | None) -> float:

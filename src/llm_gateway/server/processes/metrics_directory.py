@@ -12,6 +12,8 @@ from pathlib import Path
 VARIABLE = "LLM_GATEWAY_METRICS_DIRECTORY"
 _PREFIX = "metrics-"
 _LOCK = "in_use.lock"
+# Files of what holds while their worker lives.
+_LIVE = ("live", "process", "deployments")
 
 
 class MetricsDirectory:
@@ -29,10 +31,11 @@ class MetricsDirectory:
 
     def forget_worker(self, pid: int) -> None:
         """Drop the gauges of a worker that has exited; its counters stay."""
-        for file in (*self.path.glob(f"live-{pid}-*"), *self.path.glob(f"process-{pid}-*")):
-            # A folder that cannot be written costs a wrong gauge, not the supervisor.
-            with contextlib.suppress(OSError):
-                file.unlink()
+        for name in _LIVE:
+            for file in self.path.glob(f"{name}-{pid}-*"):
+                # A folder that cannot be written costs a wrong gauge, not the supervisor.
+                with contextlib.suppress(OSError):
+                    file.unlink()
 
     def remove(self) -> None:
         os.environ.pop(VARIABLE, None)

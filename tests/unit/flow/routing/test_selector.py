@@ -101,6 +101,17 @@ def test_state_outlives_a_snapshot_and_is_shared_between_routes() -> None:
     assert [len(states) for states in selector.open_breakers().values()] == [1]
 
 
+def test_busy_deployments_have_an_attempt_in_flight_or_a_breaker_that_is_not_closed() -> None:
+    selector, snapshot = Selector(), snapshot_of(*weighted({"a": 1, "b": 1, "c": 1}))
+    plan_for(selector, snapshot)
+    assert selector.busy_deployments() == []
+    trip(selector, snapshot, "a")
+    permit = plan_for(selector, snapshot).first(0.0).state.admit(0.0)
+    assert [state.in_flight for state in selector.busy_deployments()] in ([0, 1], [1, 0])
+    permit.release()
+    assert [state.provider_key for state in selector.busy_deployments()] == ["a"]
+
+
 def test_states_of_removed_deployments_are_dropped() -> None:
     selector = Selector()
     old = snapshot_of(*weighted({"a": 1, "b": 1}))

@@ -9,10 +9,13 @@ import msgspec
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from llm_gateway.flow.config.rows.history import VersionChanges, VersionNote
 from llm_gateway.infra.database import tables
 from llm_gateway.infra.database.catalog import providers
 from llm_gateway.infra.database.catalog.providers import secret_associated_data
+from llm_gateway.infra.database.catalog.stored_catalog import read_version
 from llm_gateway.infra.database.engine import reading, writing
+from llm_gateway.infra.database.history.noting import wait_for_other_editors, write_note
 from llm_gateway.infra.secrets.env_references import is_reference
 from llm_gateway.infra.secrets.key_files import KeyRing
 from llm_gateway.infra.secrets.key_hashing import PEPPER_BYTES
@@ -20,6 +23,8 @@ from llm_gateway.infra.secrets.vault import SealBroken, Vault
 from llm_gateway.infra.startup_error import StartupError
 
 _CANARY = b"the key is right"
+_ACTOR = "gateway"
+_ACTION = "sealed the providers' keys again"
 _NAMES = ("canary", "pepper")
 # Both stores read it alike; SQLAlchemy's own way to say it would load the dialect of the other one, too.
 _INSERT = (
@@ -82,8 +87,10 @@ async def _find(connection: AsyncConnection) -> SealedSettings | None:
     return SealedSettings(**values) if len(values) == len(_NAMES) else None
 
 
-async def reseal(engine: AsyncEngine, vault: Vault) -> int:
+async def reseal(engine: AsyncEngine, vault: Vault, now_us: int) -> int:
     """Bring every sealed value under the newest key, and return how many were not; raise StoreUnavailable.
+
+    The catalog's version that this makes is noted as one that changed nothing.
 
     What does not open is left as it is: the catalog names it as a fault.
     """
@@ -92,6 +99,8 @@ async def reseal(engine: AsyncEngine, vault: Vault) -> int:
     if not outdated:
         return 0
     async with writing(engine) as connection:
+        await wait_for_other_editors(connection)
+        before = await read_version(connection)
         for table, column, key, associated_data, sealed in await _outdated(connection, vault):
             try:
                 fresh = vault.reseal(sealed, associated_data)
@@ -100,6 +109,10 @@ async def reseal(engine: AsyncEngine, vault: Vault) -> int:
             # Unless an admin, or another worker that starts, changed it in the meantime.
             same = sa.and_(next(iter(table.primary_key)) == key, column == sealed)
             await connection.execute(sa.update(table).where(same).values({column.name: fresh}))
+        if (version := await read_version(connection)) > before:
+            changes = VersionChanges(based_on=before, rows=())
+            note = VersionNote(created_at=now_us, actor=_ACTOR, action=_ACTION, changes=changes)
+            await write_note(connection, version, note)
     return len(outdated)
 
 

@@ -18,6 +18,7 @@ from llm_gateway.core.errors import Conflict
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.config.rows.base import Row, RowUpdate, StoredRow, stored_type
 from llm_gateway.flow.config.rows.change import Change
+from llm_gateway.flow.config.rows.history import VersionNote, record_changes
 from llm_gateway.flow.config.rows.store import Answer, CatalogEdit, CatalogStore, Versioned
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.infra.database import tables
@@ -27,6 +28,7 @@ from llm_gateway.infra.database.catalog.providers import secret_associated_data
 from llm_gateway.infra.database.catalog.stored_catalog import read_stored, read_version
 from llm_gateway.infra.database.engine import reading, writing
 from llm_gateway.infra.database.first_fill import had_providers, read_first_fill
+from llm_gateway.infra.database.history.noting import wait_for_other_editors, write_note
 from llm_gateway.infra.secrets.env_references import is_reference
 from llm_gateway.infra.secrets.vault import Vault
 
@@ -50,10 +52,10 @@ class CatalogRows(CatalogStore):
         self, change: Callable[[CatalogEdit], Awaitable[Answer]], *, dry_run: bool = False
     ) -> Answer:
         async with self._one_at_a_time, writing(self._engine, rollback=dry_run) as connection:
-            await _wait_for_other_editors(connection)
-            return await change(
-                _Edit(connection, self._vault, self._decoder, self._clock.unix_us(), dry_run=dry_run)
-            )
+            await wait_for_other_editors(connection)
+            based_on = await read_version(connection)
+            now = self._clock.unix_us()
+            return await change(_Edit(connection, self._vault, self._decoder, now, based_on, dry_run=dry_run))
 
     async def list(
         self, stored: type[Row], after: int, limit: int, search: str | None = None
@@ -77,6 +79,7 @@ class _Edit(CatalogEdit):
         vault: Vault,
         decoder: CatalogDecoder,
         now_us: int,
+        based_on: int,
         *,
         dry_run: bool,
     ) -> None:
@@ -84,6 +87,7 @@ class _Edit(CatalogEdit):
         self._vault = vault
         self._decoder = decoder
         self._now = now_us
+        self._based_on = based_on
         self._dry_run = dry_run
 
     async def version(self) -> int:
@@ -118,8 +122,13 @@ class _Edit(CatalogEdit):
         action = "; ".join(change.note() for change in changes[:_MOST_NOTED])
         if len(changes) > _MOST_NOTED:
             action += f"; and {len(changes) - _MOST_NOTED} more"
-        row = {"version": version, "created_at": self._now, "actor": changes[0].actor, "action": action}
-        await self._connection.execute(sa.insert(tables.config_versions).values(row))
+        note = VersionNote(
+            created_at=self._now,
+            actor=changes[0].actor,
+            action=action,
+            changes=record_changes(changes, self._based_on),
+        )
+        await write_note(self._connection, version, note)
 
     async def first_fill(self) -> str | None:
         return await read_first_fill(self._connection)
@@ -171,15 +180,6 @@ def _taken(update: RowUpdate[Any]) -> Conflict:
         if value is not UNSET:
             return Conflict(f"A {resource} with {param} {value!r} exists already", param=param)
     return Conflict(f"Such a {resource} exists already")
-
-
-async def _wait_for_other_editors(connection: AsyncConnection) -> None:
-    """Take the lock that every change of the catalog takes in its trigger, before any row's: no deadlocks."""
-    if connection.dialect.name != "postgresql":
-        return  # BEGIN IMMEDIATE has it.
-    # A gateway that is frozen half-way must not keep all others from editing.
-    await connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '15s'")
-    await connection.execute(sa.select(tables.config_state.c.version).with_for_update())
 
 
 async def _fresh_id(connection: AsyncConnection, table: sa.Table, *, reserve: bool) -> int:
