@@ -91,6 +91,9 @@ class Faults:
         # A page that is left closes its stream of events.
         if request.resource_type == "eventsource" and request.failure == "net::ERR_ABORTED":
             return
+        # An answer that is stopped closes its stream.
+        if request.url.endswith("/chat/completions") and request.failure == "net::ERR_ABORTED":
+            return
         self._seen.append(f"request failed: {request.method} {request.url}: {request.failure}")
 
     def _response(self, response: Response) -> None:

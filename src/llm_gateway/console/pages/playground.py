@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any, Final
@@ -73,8 +74,13 @@ async def take_turn(request: Request) -> Response:
 
 
 async def show_request(request: Request) -> Response:
-    """Return a fragment about a request that has ended: who answered it and why, and what it used."""
+    """Return a fragment about a request that has ended: who answered it and why, and what it used.
+
+    202 without one says that its usage row is not there yet.
+    """
     facts = await _facts(request, request.path_params["request_id"], request.query_params.get("model"))
+    if facts is None:
+        return Response(status_code=202)
     return HTMLResponse(fragment(request, "playground_request.html", **facts))
 
 
@@ -100,13 +106,11 @@ async def _page(
     if chosen is not None and chosen not in offered:
         offered.append(chosen)
     models = snapshot.explicit_models[:_MOST_OFFERED]
-    facts: Mapping[str, Any] = {}
+    facts = None
     if answer is not None:
-        try:
+        # The answer is worth showing without them.
+        with contextlib.suppress(GatewayError):
             facts = await _facts(request, request_id_of(request.scope), model)
-        except GatewayError:
-            # The answer is worth showing without them.
-            pass
     return page(
         request,
         "playground.html",
@@ -135,23 +139,18 @@ def _is_id(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= _ID_DIGITS
 
 
-async def _facts(request: Request, request_id: str, model: str | None) -> Mapping[str, Any]:
-    """Return what is known of a request that has ended. Raises NotFound, Unavailable."""
+async def _facts(request: Request, request_id: str, model: str | None) -> Mapping[str, Any] | None:
+    """Return what is known of a request that has ended, None as long as it has no usage row."""
     services = services_of(request)
     if len(request_id) > _LONGEST_ID or "\0" in request_id:
         raise NotFound("There is no such request.")
-    is_complete = await services.flush()
+    await services.flush()
     found = await services.usage.list(UsageFilter(request_id=request_id), None, 1)
     if not found:
-        if is_complete:
-            raise NotFound(
-                "There is no usage row of this request yet. It follows when the request has ended."
-            )
-        raise Unavailable("The database does not take usage rows now; this one follows later.")
+        return None
     record, attempts = found[0], await services.usage.attempts(request_id)
     explanation = _explanation(services, model or record.model, record.credential)
-    why = reasons(record, attempts, model, explanation)
-    return {"record": record, "attempts": attempts, "why": why}
+    return {"record": record, "why": reasons(record, attempts, model, explanation)}
 
 
 def _explanation(services: ConsoleServices, model: str | None, credential: str | None) -> Explanation | None:

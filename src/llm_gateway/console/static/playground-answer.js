@@ -165,14 +165,14 @@ const PlaygroundAnswer = (() => {
         } catch {
           return;
         }
-        if (response.ok) {
+        if (response.status === 200) {
           // The gateway's own template, in which all values are escaped.
           const holder = document.createElement("template");
           holder.innerHTML = await response.text();
           this.facts.replaceChildren(holder.content);
           return;
         }
-        if (response.status !== 404 && response.status !== 503) return;
+        if (response.status !== 202) return;
         await new Promise((resolve) => { setTimeout(resolve, FACTS_PAUSE * 2 ** tried); });
       }
     }

@@ -8,6 +8,7 @@
   const { userMessage, messagesFor, hasOpenCalls } = PlaygroundConversation;
   const MOST_MODELS = 3;
   const NEAR = 120;
+  const GAP = 16;
   const place = (id) => document.getElementById(id);
   const [turnList, emptyHint, prompt, send, stop, problemPlace, said] = ["pg-turns", "pg-empty", "pg-prompt", "pg-send", "pg-stop", "pg-problem", "pg-said"].map(place);
   const mayChange = !send.disabled;
@@ -93,7 +94,7 @@
   function runAll(turnAt, settings) {
     settings.models.forEach((_, column) => { answer(turnAt, column, settings); });
     save();
-    turnList.lastElementChild?.scrollIntoView({ block: "end" });
+    window.scrollBy(0, Math.max(endOfTurns() + GAP, 0));
   }
 
   function stopAll() {
@@ -145,12 +146,14 @@
     emptyHint.hidden = turns.length > 0;
   }
 
+  // How far the conversation reaches below the top of the prompt, which stays at the bottom of the window.
+  const endOfTurns = () => (turnList.lastElementChild ?? turnList).getBoundingClientRect().bottom - prompt.closest(".pg-prompt").getBoundingClientRect().top;
+
   // The end of the conversation stays in view while it grows, unless the reader has scrolled away.
   function keepInView(change) {
-    const end = () => turnList.getBoundingClientRect().bottom - place("pg-prompt").closest(".pg-prompt").getBoundingClientRect().top;
-    const before = end();
+    const before = endOfTurns();
     change();
-    const after = end();
+    const after = endOfTurns();
     if (after > before && before > -NEAR && before < NEAR) window.scrollBy(0, after - before);
   }
 
