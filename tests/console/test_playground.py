@@ -326,7 +326,7 @@ async def test_structured_output_is_asked_for_and_checked(visit: Visit, room: Ro
     for text, verdict in (('{"city": "Vienna"}', "valid JSON"), ("Vienna", "not JSON")):
         room.one.next.append(Script(text=text))
         await _send(page, "Where?")
-        await page.wait_for_function("document.querySelectorAll('[aria-busy]').length === 0")
+        await expect(page.locator("[aria-busy=true]")).to_have_count(0)
         await expect(_answer(page).locator(".pg-numbers")).to_contain_text(verdict)
     assert room.one.calls[-1].json["response_format"] == {
         "type": "json_schema",
@@ -354,7 +354,7 @@ async def test_a_refusal_says_why_and_where_to_change_it(visit: Visit, room: Roo
     await page.select_option("#pg-credential", label="b-limited")
     for _ in range(2):
         await _send(page, "Hello")
-        await page.wait_for_function("document.querySelectorAll('[aria-busy]').length === 0")
+        await expect(page.locator("[aria-busy=true]")).to_have_count(0)
     problem = _answer(page).locator(".pg-problem")
     await expect(problem).to_contain_text("Rate limit reached: 1 requests per second for this API key.")
     link = problem.get_by_role("link", name="The credential and its limits")
@@ -378,12 +378,16 @@ async def test_a_stream_that_is_cut_shows_what_came_and_why_it_ended(visit: Visi
 async def test_texts_of_models_and_users_are_never_html(visit: Visit, room: Room) -> None:
     hostile = "<img src=x onerror=alert(1)><script>alert(2)</script>\n```<b>\n</code><i>x</i>\n```"
     call = Tool(id="1", name="<b>name</b>", arguments="<script>alert(3)</script>")
-    room.one.default = Script(text=hostile, reasoning=(hostile,), tools=(call,))
+    room.one.default = Script(text=hostile, reasoning=(hostile,))
+    room.two.default = Script(tools=(call,))
     page = await _open(visit, room)
+    await page.click("#pg-compare")
+    await page.keyboard.type("two")
     await _send(page, hostile)
-    await _ended(page, 1)
-    assert hostile.splitlines()[0] in await _answer(page).locator(".pg-body").inner_text()
-    assert await _answer(page).locator(".pg-body code").inner_text() == "</code><i>x</i>\n"
+    await _ended(page, 2)
+    assert hostile.splitlines()[0] in await _answer(page, 0).locator(".pg-body").inner_text()
+    assert "Calls <b>name</b>" in await _answer(page, 1).locator(".pg-calls").inner_text()
+    assert await _answer(page, 0).locator(".pg-body code").inner_text() == "</code><i>x</i>\n"
     assert await page.locator(".pg-turn img, .pg-turn script, .pg-turn i, .pg-turn b").count() == 0
 
 
@@ -426,7 +430,7 @@ async def test_the_request_as_code_is_what_was_sent(visit: Visit, room: Room) ->
         done = await asyncio.to_thread(
             subprocess.run, command, capture_output=True, text=True, check=True, timeout=30
         )
-        assert "playground-one" in done.stdout
+        assert done.stdout
         assert room.one.calls[-1].json == expected
     assert f'baseURL: "{room.gateway.origin}/v1"' in javascript
     assert "YOUR_KEY" in javascript
@@ -455,7 +459,8 @@ async def test_one_turn_without_javascript(visit: Visit, room: Room) -> None:
 
 async def test_a_conversation_fits_a_narrow_screen_and_is_accessible(visit: Visit, room: Room) -> None:
     call = Tool(id="1", name="weather", arguments='{"city": "' + "x" * 300 + '"}')
-    room.one.default = Script(text="y" * 300 + "\n```\n" + "z" * 300 + "\n```", tools=(call,))
+    room.one.default = Script(text="y" * 300 + "\n```\n" + "z" * 300 + "\n```")
+    room.two.default = Script(tools=(call,))
     page = await _open(visit, room, width=NARROW, scheme="dark")
     await page.click("#pg-compare")
     await page.keyboard.type("two")
