@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import FilePayload, Page, expect
 
 from tests.console.browsing import NARROW, Visitor, grave_findings, overflow
 from tests.console.conftest import Visit
@@ -235,8 +235,8 @@ async def test_two_models_answer_side_by_side(visit: Visit, room: Room) -> None:
 
 async def test_images_are_picked_previewed_and_sent(visit: Visit, room: Room) -> None:
     page = await _open(visit, room)
-    file = {"name": "pixel.png", "mimeType": "image/png", "buffer": PIXEL}
-    await page.set_input_files("#pg-files", [file])  # type: ignore[list-item]
+    file = FilePayload(name="pixel.png", mimeType="image/png", buffer=PIXEL)
+    await page.set_input_files("#pg-files", [file])
     await expect(page.locator("#pg-images img")).to_have_attribute("alt", "pixel.png")
     assert (
         await page.locator("#pg-images img").evaluate(
@@ -244,8 +244,8 @@ async def test_images_are_picked_previewed_and_sent(visit: Visit, room: Room) ->
         )
         == 1
     )
-    large = {"name": "large.png", "mimeType": "image/png", "buffer": b"x" * (5 * 1024 * 1024 + 1)}
-    await page.set_input_files("#pg-files", [large])  # type: ignore[list-item]
+    large = FilePayload(name="large.png", mimeType="image/png", buffer=b"x" * (5 * 1024 * 1024 + 1))
+    await page.set_input_files("#pg-files", [large])
     await expect(page.locator("#pg-problem")).to_contain_text("large.png is larger than 5 MiB")
     await _send(page, "What is this?")
     await _ended(page, 1)
@@ -266,7 +266,8 @@ async def test_a_pasted_image_is_added(visit: Visit, room: Room) -> None:
           const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
           const data = new DataTransfer();
           data.items.add(new File([bytes], "pasted.png", { type: "image/png" }));
-          document.getElementById("pg-prompt").dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, cancelable: true }));
+          const paste = new ClipboardEvent("paste", { clipboardData: data, cancelable: true });
+          document.getElementById("pg-prompt").dispatchEvent(paste);
         }""",
         base64.b64encode(PIXEL).decode(),
     )
