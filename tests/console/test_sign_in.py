@@ -44,9 +44,7 @@ async def test_a_key_opens_the_console_and_signing_out_closes_it(scene: Scene, v
 
 
 async def test_a_wrong_key_is_refused_without_a_reason(scene: Scene, visit: Visit) -> None:
-    visiting = await visit(
-        scene, key=None, extra_http_headers={"x-forwarded-for": "192.0.2.1"}
-    )
+    visiting = await visit(scene, key=None, extra_http_headers={"x-forwarded-for": "192.0.2.1"})
     visiting.faults.expect_status(401)
     page = await visiting.open("/console/sign-in")
     said = set()
@@ -70,7 +68,7 @@ def test_attempts_are_limited_for_each_address(scene: Scene) -> None:
     assert statuses == [401] * _ATTEMPTS_A_MINUTE + [429]
     refused = post("/console/sign-in", data={"key": ADMIN_KEY}, headers=guessing)
     assert refused.status_code == 429
-    assert 0 < int(refused.headers["retry-after"]) <= 60
+    assert 0 < int(refused.headers["retry-after"]) <= 61
     assert "set-cookie" not in refused.headers
     assert post("/console/sign-in", data={"key": ADMIN_KEY}, headers=other).status_code == 303
 
@@ -83,7 +81,9 @@ def test_a_session_that_was_revoked_is_out_on_both_workers_at_once(scene: Scene)
             # Each request on a connection of its own.
             found = set()
             for _ in range(_CONNECTIONS):
-                with httpx.Client(base_url=scene.origin, cookies=cookie, trust_env=False, verify=False) as browser:
+                with httpx.Client(
+                    base_url=scene.origin, cookies=cookie, trust_env=False, verify=False
+                ) as browser:
                     found.add(browser.get("/console/tenants").status_code)
             return found
 
@@ -105,11 +105,11 @@ def _sessions(client: httpx.Client) -> list[str]:
     return re.findall(r"/console/sessions/(\w+)/revoke", client.get("/console/sessions").text)
 
 
-def test_a_session_survives_a_restart_of_all_workers(
-    tmp_path: Path, services: Services
-) -> None:
+def test_a_session_survives_a_restart_of_all_workers(tmp_path: Path, services: Services) -> None:
     with fresh_database(services.url_or_skip("PostgreSQL")) as url:
-        gateway = GatewayProcess(tmp_path, WORKERS=2, DB_URL=url)
+        gateway = GatewayProcess(
+            tmp_path, WORKERS=2, DB_URL=url, SECRET_KEY="a-secret-key-0123456789-0123456789"
+        )
         scene = Scene(gateway)
         try:
             gateway.start()
@@ -172,6 +172,7 @@ def test_forms_of_other_pages_are_refused(scene: Scene, headers: dict[str, str])
         "/\\evil.example",
         "/console//evil.example",
         "/console/../../evil",
+        "/console/%2e%2e/v1",
         "/console@evil.example",
         "/consoleevil",
         "javascript:alert(1)",
