@@ -186,6 +186,7 @@ async def console_browser(store: Store, role: Role = "admin") -> AsyncIterator[B
         deployment_states=_OneWorker(),
         machine=Mock(spec=MachineState),
         has_budget_webhook=False,
+        chat_as=Mock(),
         explain_earlier=lambda question, version: explain_earlier(
             gateway, store.history, KINDS, question, version
         ),

@@ -26,6 +26,7 @@ from llm_gateway.flow.ports.workers import DeploymentStateReader, MachineState, 
 from llm_gateway.flow.provider_checks.trials import ProviderTester
 from llm_gateway.flow.sessions import Sessions
 from llm_gateway.http.client_address import TrustedProxies
+from llm_gateway.http.data_plane import Handler
 
 _SERVICES = "llm_gateway.console.services"
 _SESSION = "llm_gateway.console.session"
@@ -66,6 +67,8 @@ class ConsoleServices:
     machine: MachineState
     # Whether BUDGET_WEBHOOK_URL is set.
     has_budget_webhook: bool
+    # Returns the handler of chats as a credential, by its id.
+    chat_as: Callable[[int], Handler]
     # Streams that follow the gateway end when it drains.
     lifecycle: Lifecycle
     clock: Clock
