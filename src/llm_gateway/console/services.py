@@ -20,6 +20,7 @@ from llm_gateway.flow.ports.catalog import CatalogSource, Snapshots
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.sessions import Session
 from llm_gateway.flow.ports.usage import UsageReader
+from llm_gateway.flow.ports.use_limits import UseStore
 from llm_gateway.flow.ports.workers import DeploymentStateReader
 from llm_gateway.flow.provider_checks.trials import ProviderTester
 from llm_gateway.flow.sessions import Sessions
@@ -42,6 +43,8 @@ class ConsoleServices:
     reloader: Reloader
     usage: UsageReader
     balances: BalanceReader
+    # What is used of limits.
+    use: UseStore
     tester: ProviderTester
     # Returns when every record that was journalled before is in the database; False if that takes too long.
     flush: Callable[[], Awaitable[bool]]

@@ -51,6 +51,7 @@ def _services(wiring: Wiring, proxies: TrustedProxies) -> ConsoleServices:
         reloader=admin.reloader,
         usage=admin.usage,
         balances=admin.balances,
+        use=wiring.use_store,
         tester=admin.tester,
         flush=admin.flush,
         explain=admin.explain,
