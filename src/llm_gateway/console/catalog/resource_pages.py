@@ -109,7 +109,9 @@ class ResourcePages(Generic[Row]):
         form = FilledForm.of(fields, self.defaults)
         # Links may fill in what is known already.
         query = request.query_params
-        form.texts |= {one.name: query[one.name] for one in fields if one.name in query}
+        form.texts |= {
+            one.name: query[one.name] for one in fields if one.name in query and one.kind != "secret"
+        }
         return await self._form(request, form, None)
 
     async def create(self, request: Request) -> Response:

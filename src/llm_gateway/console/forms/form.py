@@ -32,8 +32,10 @@ class FilledForm:
 
     @classmethod
     def sent(cls, fields: Sequence[Field], form: Mapping[str, str]) -> FilledForm:
-        """Return the form as it was sent."""
-        return cls(fields, {one.name: form.get(one.name, "") for one in fields})
+        """Return the form as it was sent, but for secrets: no page shows them."""
+        return cls(
+            fields, {one.name: "" if one.kind == "secret" else form.get(one.name, "") for one in fields}
+        )
 
     def body(self, model: type[Body], form: Mapping[str, str]) -> Body | None:
         """Return the body that was sent, or None, with `errors`."""
