@@ -13,11 +13,12 @@ import httpx
 from llm_gateway.console.app import make_console
 from llm_gateway.console.services import ConsoleServices
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.explain.explainer import explain
+from llm_gateway.flow.explain.explainer import explain, explain_route
 from llm_gateway.flow.explain.prices import prices_in_force
 from llm_gateway.flow.gateway import Lifecycle
 from llm_gateway.flow.ports.listeners import ProviderTest
 from llm_gateway.flow.ports.sessions import Role
+from llm_gateway.flow.ports.workers import DeploymentStateReader, SharedDeploymentState
 from llm_gateway.flow.provider_checks.trials import ProviderTester
 from llm_gateway.flow.sessions import Sessions
 from llm_gateway.http.client_address import TrustedProxies
@@ -36,6 +37,17 @@ _KEYS: dict[Role, Secret] = {"admin": Secret("the-admin-key"), "viewer": Secret(
 class _NobodyListens:
     def tested(self, result: ProviderTest) -> None:
         del result
+
+
+class _NoStates(DeploymentStateReader):
+    def deployments(self) -> list[SharedDeploymentState]:
+        return []
+
+    def workers(self) -> int:
+        return 1
+
+    def health(self) -> Mapping[str, bool]:
+        return {}
 
 
 class Browser:
@@ -155,7 +167,10 @@ async def console_browser(store: Store, role: Role = "admin") -> AsyncIterator[B
         tester=ProviderTester(gateway, KINDS, _NobodyListens()),
         flush=flush,
         explain=lambda question: explain(gateway, question),
+        explain_route=lambda snapshot, model: explain_route(gateway, snapshot, model),
         prices_in_force=lambda provider, model, at: prices_in_force(gateway, provider, model, at),
+        kinds=KINDS,
+        deployment_states=_NoStates(),
         lifecycle=Lifecycle(),
         clock=store.clock,
         proxies=TrustedProxies(()),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llm_gateway.app.on_demand.first_use import OnFirstUse
+from llm_gateway.app.provider_kinds import provider_kinds
 from llm_gateway.app.wiring import Wiring
 from llm_gateway.http.client_address import TrustedProxies
 from llm_gateway.http.dispatcher import RouteTable
@@ -38,6 +39,7 @@ def _services(wiring: Wiring, proxies: TrustedProxies) -> ConsoleServices:
     from llm_gateway import __version__  # noqa: PLC0415
     from llm_gateway.app.on_demand.fastapi_app import admin_services  # noqa: PLC0415 - it imports FastAPI
     from llm_gateway.console.services import ConsoleServices  # noqa: PLC0415
+    from llm_gateway.flow.explain.explainer import explain_route  # noqa: PLC0415
 
     admin = admin_services(wiring)
     return ConsoleServices(
@@ -53,7 +55,10 @@ def _services(wiring: Wiring, proxies: TrustedProxies) -> ConsoleServices:
         tester=admin.tester,
         flush=admin.flush,
         explain=admin.explain,
+        explain_route=lambda snapshot, model: explain_route(wiring.gateway, snapshot, model),
         prices_in_force=admin.prices_in_force,
+        kinds=provider_kinds(),
+        deployment_states=wiring.deployment_states,
         lifecycle=wiring.gateway.lifecycle,
         clock=wiring.clock,
         proxies=proxies,

@@ -27,7 +27,9 @@ def _fields(services: ConsoleServices, row: StoredTenant | None) -> Sequence[Fie
     )
 
 
-async def _detail(request: Request, row: StoredTenant) -> Mapping[str, Any]:
+async def _detail(request: Request, row: StoredTenant | None) -> Mapping[str, Any]:
+    if row is None:
+        return {}
     services = services_of(request)
     return {
         "credentials": credentials_of(services, tenant=row.name),
