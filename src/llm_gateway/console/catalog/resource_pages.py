@@ -201,13 +201,14 @@ class ResourcePages(Generic[Row]):
         default that of `row`.
         """
         updated_at = None if row is None else str(row.updated_at)
+        services = services_of(request)
         return page(
             request,
             self.form_template,
             status=status,
             pages=self,
             form=form,
-            row=None if row is None else self.values(services_of(request), row),
+            row=None if row is None else self.values(services, row),
             label=None if row is None else row.name_or_key,
             updated_at=based_on or updated_at,
             done=request.query_params.get("done"),

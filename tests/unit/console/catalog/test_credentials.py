@@ -52,9 +52,11 @@ async def test_a_generated_key_is_shown_once_with_a_line_to_try_it(browser: Brow
     key = keys.pop()
     assert opens(browser, key)
     text = text_of(answer.text)
-    assert "curl http://gateway.test/v1/chat/completions" in text
-    assert f"-H 'authorization: Bearer {key}'" in text
+    assert "curl -N http://gateway.test/v1/chat/completions" in text
+    assert f"-H 'Authorization: Bearer {key}'" in text
     assert '"model": "gpt-4o"' in text
+    assert f'api_key="{key}"' in text
+    assert "YOUR_KEY" not in text
     assert "http://gateway.test/v1 " in text
     for path in (PATH, f"{PATH}/1", f"{PATH}/1/rotate"):
         assert key not in await browser.get(path)

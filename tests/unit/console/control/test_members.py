@@ -106,7 +106,7 @@ async def browser(data_dir: Path) -> AsyncIterator[Browser]:
 async def test_the_last_request_is_the_newest_row(browser: Browser) -> None:
     assert await last_request(browser.services, "c") is None
     rows = [record(request_id=f"r{number}", credential="c", created_at=number) for number in (1, 3, 2)]
-    await browser.store.usage.store(rows)
+    await browser.store.usage.upsert([msgspec.json.encode(row) for row in rows])
     found = await last_request(browser.services, "c")
     assert found is not None
     assert found.request_id == "r3"
