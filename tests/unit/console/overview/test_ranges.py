@@ -19,7 +19,9 @@ def us(text: str) -> int:
 @pytest.mark.parametrize("zone_name", ["UTC", "Asia/Kolkata", "Asia/Kathmandu", "Europe/Berlin"])
 @pytest.mark.parametrize("name", RANGES)
 # On an ordinary day, and while clocks are set forward and back in Berlin.
-@pytest.mark.parametrize("now", ["2026-11-29T14:37:12+00:00", "2026-03-29T01:07+00:00", "2026-10-25T01:07+00:00"])
+@pytest.mark.parametrize(
+    "now", ["2026-11-29T14:37:12+00:00", "2026-03-29T01:07+00:00", "2026-10-25T01:07+00:00"]
+)
 def test_a_range_is_whole_periods_around_its_time(zone_name: str, name: str, now: str) -> None:
     one, zone, moment = RANGES[name], read_zone(zone_name), us(now)
     window = one.window(moment, zone)
@@ -44,5 +46,10 @@ def test_queries_name_what_they_group_by() -> None:
     one, zone = RANGES["1h"], read_zone("UTC")
     window = one.window(us("2026-11-29T14:37+00:00"), zone)
     by_time, by_model = one.query(window, zone), one.query(window, zone, "model")
-    assert (by_time.unit, by_time.group_by, by_model.unit, by_model.group_by) == ("quarter", (), None, ("model",))
+    assert (by_time.unit, by_time.group_by, by_model.unit, by_model.group_by) == (
+        "quarter",
+        (),
+        None,
+        ("model",),
+    )
     assert (by_time.since, by_time.until) == (us("2026-11-29T13:30+00:00"), us("2026-11-29T14:45+00:00"))
