@@ -13,6 +13,7 @@ from llm_gateway.console.links import see_other
 from llm_gateway.console.live import LiveStreams
 from llm_gateway.console.pages import (
     configuration,
+    configuration_history,
     design,
     first_run,
     overview,
@@ -41,6 +42,7 @@ def make_console(services: ConsoleServices) -> AsgiApp:
         *playground.ROUTES,
         *requests.ROUTES,
         *configuration.ROUTES,
+        *configuration_history.ROUTES,
         *catalog_routes(),
     ]
     return Frame(Router(routes, redirect_slashes=False), services)

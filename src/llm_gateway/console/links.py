@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
 from llm_gateway.console.assets import ASSETS
+from llm_gateway.console.security import is_secure
 from llm_gateway.console.services import root_of
 
 HOME = "/console"
@@ -36,6 +37,12 @@ class Links:
         return bool(self.path == path or self.path.startswith(f"{path}/"))
 
 
+def gateway_address(request: Request) -> str:
+    """Return where this browser reaches the gateway, "http://127.0.0.1:18000" for one."""
+    scheme = "https" if is_secure(request) else "http"
+    return f"{scheme}://{request.headers.get('host', '')}{root_of(request)}"
+
+
 def see_other(request: Request, path: str, **query: object) -> RedirectResponse:
     """Redirect to `path` after a form was sent."""
     return RedirectResponse(Links(request).url(path, **query), status_code=303)
@@ -45,4 +52,7 @@ def safe_target(text: str | None) -> str:
     """Return the path to go to after signing in: a page of the console and nothing else."""
     if text is None or not text.startswith(HOME) or "\\" in text or not text.isprintable():
         return HOME
-    return text if text[len(HOME) :][:1] in {"", "/", "?"} and "//" not in text else HOME
+    path = unquote(urlsplit(text).path)
+    if text[len(HOME) :][:1] not in {"", "/", "?"} or "//" in text or {".", ".."} & set(path.split("/")):
+        return HOME
+    return text
