@@ -36,7 +36,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "settings/storage.py": "unit/cli/test_settings.py",
     "app/asgi.py": "e2e/test_statuses_and_headers.py",
     "app/budgets.py": "e2e/test_budgets.py",
-    "app/fastapi_app.py": "e2e/test_docs_and_cors.py",
+    "app/on_demand/fastapi_app.py": "e2e/test_docs_and_cors.py",
     "app/lifespan.py": "e2e/test_shutdown.py",
     "app/reporting.py": "e2e/test_observability.py",
     "app/routes.py": "e2e/test_statuses_and_headers.py",
