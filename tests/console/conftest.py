@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ _FOLDER = Path(__file__).parent
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run these tests on one event loop, which is that of the browser."""
     for item in items:
-        if item.path.parent == _FOLDER and isinstance(item, pytest.Function):
+        if item.path.parent == _FOLDER and inspect.iscoroutinefunction(getattr(item, "function", None)):
             item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
@@ -54,7 +55,8 @@ def scene(
 ) -> Iterator[Scene]:
     """Return a gateway of two workers on PostgreSQL."""
     with fresh_database(services.url_or_skip("PostgreSQL")) as url:
-        yield from _scene(tmp_path_factory.mktemp("console"), fake, WORKERS=2, DB_URL=url)
+        settings = {"WORKERS": 2, "DB_URL": url, "TRUSTED_PROXIES": "127.0.0.1"}
+        yield from _scene(tmp_path_factory.mktemp("console"), fake, **settings)
 
 
 @pytest.fixture(scope="session")

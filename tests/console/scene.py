@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tests.e2e.gateway_process import GatewayProcess, accepted, eventually
+import httpx
+
+from tests.e2e.gateway_process import ADMIN_KEY, GatewayProcess, accepted, eventually
 from tests.fakes.script import Script, Tokens, error_body, script
 from tests.fakes.upstream import FakeUpstream
 
@@ -51,7 +55,8 @@ class Scene:
 
 def set_scene(gateway: GatewayProcess, fake: FakeUpstream) -> Scene:
     """Fill a gateway that has just started."""
-    scene = Scene(gateway)
+    # A session that has ended.
+    scene = Scene(gateway, {"sessions": "0123456789abcdef"})
     _rows(scene, fake)
     _requests(scene)
     return scene
@@ -137,3 +142,14 @@ def _requests(scene: Scene) -> None:
     eventually(lambda: scene.gateway.usage_rows(request_id=shown), bool)
     # Fewer than were sent: refused requests may share a row.
     eventually(lambda: len(scene.gateway.usage_rows()), lambda count: count >= 10)
+
+
+@contextlib.contextmanager
+def signed_in(scene: Scene, key: str = ADMIN_KEY, **headers: str) -> Iterator[httpx.Client]:
+    """Yield a client with the cookie of a new session, that sends forms as a page does and follows nothing."""
+    given = {"origin": scene.origin} | {name.replace("_", "-"): value for name, value in headers.items()}
+    options: Any = {"headers": given, "timeout": 15, "trust_env": False, "verify": False}
+    with httpx.Client(base_url=scene.origin, **options) as client:
+        response = client.post("/console/sign-in", data={"key": key})
+        assert response.status_code == 303, response.text
+        yield client

@@ -7,18 +7,20 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC
 from html.parser import HTMLParser
+from unittest.mock import Mock
 
 import httpx
 
 from llm_gateway.console.app import make_console
 from llm_gateway.console.services import ConsoleServices
 from llm_gateway.core.secret import Secret
+from llm_gateway.flow.explain.earlier import explain_earlier
 from llm_gateway.flow.explain.explainer import explain, explain_route
 from llm_gateway.flow.explain.prices import prices_in_force
 from llm_gateway.flow.gateway import Lifecycle
 from llm_gateway.flow.ports.listeners import ProviderTest
 from llm_gateway.flow.ports.sessions import Role
-from llm_gateway.flow.ports.workers import DeploymentStateReader, SharedDeploymentState
+from llm_gateway.flow.ports.workers import DeploymentStateReader, MachineState, SharedDeploymentState
 from llm_gateway.flow.provider_checks.trials import ProviderTester
 from llm_gateway.flow.sessions import Sessions
 from llm_gateway.http.client_address import TrustedProxies
@@ -26,8 +28,6 @@ from llm_gateway.infra.database.budgets.balances import BalanceRepository
 from llm_gateway.infra.database.budgets.definitions import DefinitionReader
 from llm_gateway.infra.use_limits.shared import SharedUseStore
 from llm_gateway.providers.registry import KINDS
-from llm_gateway.surfaces.openai.on_behalf import chats_as_credentials
-from tests.fakes.data_planes import data_plane
 from tests.fakes.in_memory import FakeGateway, ScriptedUpstream
 from tests.fakes.session_store import MemorySessionStore
 from tests.fakes.stores import Store
@@ -41,11 +41,23 @@ class _NobodyListens:
         del result
 
 
+class Flush:
+    """Whether the store takes usage rows."""
+
+    succeeds = True
+
+    async def __call__(self) -> bool:
+        return self.succeeds
+
+
 class Browser:
     """Signed in; it sends forms as browsers do."""
 
-    def __init__(self, store: Store, services: ConsoleServices, client: httpx.AsyncClient) -> None:
+    def __init__(
+        self, store: Store, services: ConsoleServices, client: httpx.AsyncClient, flush: Flush
+    ) -> None:
         self.store = store
+        self.flush = flush
         self.services = services
         self.client = client
 
@@ -146,10 +158,8 @@ async def console_browser(store: Store, role: Role = "admin") -> AsyncIterator[B
     """Yield a browser that is signed in to the console of the gateway on `store`."""
     bench = FakeGateway(upstream=ScriptedUpstream())
     gateway = dataclasses.replace(bench.gateway, snapshots=store.holder, clock=store.clock)
+    flush = Flush()
     attempts = SharedUseStore(store.file.path.parent, "console", UTC)
-
-    async def flush() -> bool:
-        return True
 
     services = ConsoleServices(
         sessions=Sessions(
@@ -174,8 +184,15 @@ async def console_browser(store: Store, role: Role = "admin") -> AsyncIterator[B
         explain_route=lambda snapshot, model: explain_route(gateway, snapshot, model),
         kinds=KINDS,
         deployment_states=_OneWorker(),
+        machine=Mock(spec=MachineState),
+        has_budget_webhook=False,
+        chat_as=Mock(),
+        explain_earlier=lambda question, version: explain_earlier(
+            gateway, store.history, KINDS, question, version
+        ),
+        history=store.history,
+        worker_registry=store.worker_registry,
         prices_in_force=lambda provider, model, at: prices_in_force(gateway, provider, model, at),
-        chat_as=chats_as_credentials(data_plane(gateway)),
         lifecycle=Lifecycle(),
         clock=store.clock,
         proxies=TrustedProxies(()),
@@ -185,7 +202,7 @@ async def console_browser(store: Store, role: Role = "admin") -> AsyncIterator[B
     transport = httpx.ASGITransport(make_console(services), raise_app_exceptions=False)
     try:
         async with httpx.AsyncClient(transport=transport, base_url=ORIGIN, timeout=60) as client:
-            browser = Browser(store, services, client)
+            browser = Browser(store, services, client, flush)
             await browser.sign_in(role)
             yield browser
     finally:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from llm_gateway.console.pages.single_turn import Answer, ask, read_answer
+from llm_gateway.console.pages.single_turn import ShownReply, ask, read_answer
 from llm_gateway.http.types import Receive, Scope, Send
 
 
@@ -34,7 +34,7 @@ async def test_the_handler_gets_the_body_and_none_of_the_forms_headers() -> None
         "llm_gateway.request_id": "request-1",
     }
     answer = await ask(handler, Request(scope), b"{}", {"x-llm-gateway-cache": "on"})
-    assert answer == Answer(status=200, text="Hel", finish_reason="stop")
+    assert answer == ShownReply(status=200, text="Hel", finish_reason="stop")
     assert seen["headers"] == [
         (b"x-forwarded-for", b"192.0.2.9"),
         (b"content-type", b"application/json"),
@@ -63,4 +63,4 @@ def test_an_error_of_another_kind_says_its_status(body: bytes) -> None:
     "body", [b"{}", b'{"choices": []}', b'{"choices": [1]}', b'{"choices": [{"message": 5}]}']
 )
 def test_a_reply_of_an_unknown_shape_is_empty(body: bytes) -> None:
-    assert read_answer(200, body) == Answer(status=200)
+    assert read_answer(200, body) == ShownReply(status=200)
