@@ -34,6 +34,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "settings/requests.py": "unit/cli/test_settings.py",
     "settings/serving.py": "unit/cli/test_settings.py",
     "settings/storage.py": "unit/cli/test_settings.py",
+    "admin/usage/export.py": "e2e/test_billing.py",
     "app/asgi.py": "e2e/test_statuses_and_headers.py",
     "app/budgets.py": "e2e/test_budgets.py",
     "app/on_demand/fastapi_app.py": "e2e/test_docs_and_cors.py",

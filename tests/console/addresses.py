@@ -16,9 +16,10 @@ NOT_PAGES: Final = {
     "/": "leads to the console",
     "/console": "leads to the overview",
     "/console/assets/{name}": "serves files",
+    "/console/playground/requests/{request_id}": "is a part of the playground",
 }
 # The resources with a list, forms and a page to delete at; their noun is that of the admin API.
-_OF_A_ROW: Final = re.compile(r"/console/(?P<noun>[a-z-]+)/\{id(:int)?\}")
+_OF_A_ROW: Final = re.compile(r"/console/(?:[a-z-]+/)*(?P<noun>[a-z-]+)/\{id(:int)?\}")
 # Parameters of single pages, as `Scene.places` names their values.
 _PARAMETERS: Final = re.compile(r"\{(?P<name>[a-z_]+)(:[a-z]+)?\}")
 

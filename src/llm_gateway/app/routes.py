@@ -90,11 +90,7 @@ def _tables(settings: Settings, wiring: Wiring, surfaces: tuple[Surface, ...]) -
             lambda: database_problem(wiring),
         ),
         metrics_routes(lambda: read_metrics(wiring), CONTENT_TYPE, lambda: read_summary(wiring)),
-        *(
-            (console_routes(wiring, TrustedProxies(settings.trusted_proxies)),)
-            if settings.console == "on"
-            else ()
-        ),
+        *((console_routes(wiring, plane),) if settings.console == "on" else ()),
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Generic
 
 from starlette.requests import Request
@@ -19,10 +20,13 @@ from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.core.errors import Conflict, GatewayError, NotFound, PreconditionFailed, Unprocessable
 from llm_gateway.flow.config.editor import Edited
 from llm_gateway.flow.config.rows.base import Row
+from llm_gateway.flow.config.rows.store import Versioned
 from llm_gateway.flow.paging import ID_DIGITS, ID_LIMIT
 from llm_gateway.resources.shapes import UpdateBody
 
 PAGE_SIZE = 50
+# More do not fit into a list that drops down.
+_MOST_SUGGESTIONS = 200
 # What a write is refused with, shown beside the field.
 REFUSALS = (Conflict, NotFound, PreconditionFailed, Unprocessable)
 
@@ -52,6 +56,10 @@ class ResourcePages(Generic[Row]):
     delete_template: str = "catalog/delete.html"
     # Values of a new form.
     defaults: Mapping[str, Any]
+    # Returns what fields suggest, by the names that the fields have for it.
+    suggestions: Callable[[ConsoleServices], Mapping[str, Iterable[str]]] = lambda _services: {}
+    # Returns further values for the page of every form, as `context`.
+    context: Callable[[ConsoleServices], Mapping[str, Any]] = lambda _services: {}
     # Returns further values of each row of a list, which templates find as `row.state`.
     state: Callable[[ConsoleServices, Sequence[Row]], Awaitable[Sequence[Mapping[str, Any]]]] | None = None
     # Returns further values for the list, and for the pages of one row (None: a new one), as `more`.
@@ -175,10 +183,14 @@ class ResourcePages(Generic[Row]):
 
     async def find(self, request: Request) -> Row:
         """Return the row that the path names; raise NotFound."""
+        return (await self.find_versioned(request)).value
+
+    async def find_versioned(self, request: Request) -> Versioned[Row]:
+        """Return the row that the path names, and the version of the configuration; raise NotFound."""
         row_id: int = request.path_params["id"]
         if len(str(row_id)) > ID_DIGITS or row_id > ID_LIMIT:
             raise NotFound(f"There is no {self.one} {row_id}.")
-        return (await services_of(request).catalog.get(self.stored, row_id)).value
+        return await services_of(request).catalog.get(self.stored, row_id)
 
     async def form_page(
         self,
@@ -196,17 +208,23 @@ class ResourcePages(Generic[Row]):
         default that of `row`.
         """
         updated_at = None if row is None else str(row.updated_at)
+        services = services_of(request)
         return page(
             request,
             self.form_template,
             status=status,
             pages=self,
             form=form,
-            row=None if row is None else self.values(services_of(request), row),
+            row=None if row is None else self.values(services, row),
             label=None if row is None else row.name_or_key,
             updated_at=based_on or updated_at,
             done=request.query_params.get("done"),
             more={**await self._more(request, row), **(more or {})},
+            context=self.context(services),
+            suggestions={
+                name: tuple(islice(values, _MOST_SUGGESTIONS))
+                for name, values in self.suggestions(services).items()
+            },
         )
 
     async def _more(self, request: Request, row: Row | None) -> Mapping[str, Any]:

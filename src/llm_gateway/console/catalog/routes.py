@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from llm_gateway.console.catalog import models, provider_checks, providers, task_types, tenants
+from llm_gateway.console.catalog import (
+    budgets,
+    credential_verbs,
+    credentials,
+    models,
+    prices,
+    projects,
+    provider_checks,
+    providers,
+    task_types,
+    tenants,
+)
 
 
 def catalog_routes() -> list[Route]:
@@ -13,5 +24,11 @@ def catalog_routes() -> list[Route]:
         *provider_checks.ROUTES,
         *providers.ROUTES,
         *models.ROUTES,
-        *(route for slice_ in (task_types, tenants) for route in slice_.PAGES.routes()),
+        *task_types.PAGES.routes(),
+        *credential_verbs.ROUTES,
+        *credentials.PAGES.routes(),
+        *tenants.PAGES.routes(),
+        *projects.ROUTES,
+        *budgets.ROUTES,
+        *prices.ROUTES,
     ]

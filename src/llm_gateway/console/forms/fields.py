@@ -79,6 +79,8 @@ class Field:
             return "\n".join(value)
         if self.kind in {"pairs", "number_pairs"}:
             return "\n".join(f"{_key_text(key)} {_PAIR} {_value_text(item)}" for key, item in value.items())
+        if self.kind == "time":
+            return str(value).replace(".000000Z", "Z")
         return json.dumps(value, indent=2, ensure_ascii=False) if self.kind == "json" else str(value)
 
 

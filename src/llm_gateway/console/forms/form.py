@@ -43,8 +43,9 @@ class FilledForm:
         """Return the body that was sent, or None, with `errors`; what is empty in a new row gets its default."""
         values: dict[str, Any] = {}
         for one in self.fields:
+            text = form.get(one.name)
             try:
-                value = one.read(form.get(one.name))
+                value = one.read(text)
             except ValueError as error:
                 self.errors[one.name] = str(error)
                 continue

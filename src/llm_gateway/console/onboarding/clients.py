@@ -1,0 +1,192 @@
+"""Ready lines for clients: an address, a model, and a place for the key."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+PLACEHOLDER: Final = "YOUR_KEY"
+_HELLO: Final = "Hello!"
+
+
+class Block(NamedTuple):
+    """Text to copy: what it is, or the file that it belongs in."""
+
+    label: str
+    text: str
+
+
+class Client(NamedTuple):
+    """One client, and what it needs to know."""
+
+    id: str
+    name: str
+    blocks: tuple[Block, ...]
+    note: str = ""
+
+
+def clients(base_url: str, model: str) -> list[Client]:
+    """Return the clients, for this address (with /v1) and this model."""
+    return [make(base_url, model) for make in _CLIENTS]
+
+
+def _text(value: str) -> str:
+    """Return a string literal of JSON, Python, JavaScript, TOML and YAML alike."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _curl(base_url: str, model: str) -> Client:
+    body = {"model": model, "messages": [{"role": "user", "content": _HELLO}], "stream": True}
+    lines = (
+        f"curl -N {shlex.quote(f'{base_url}/chat/completions')}",
+        f"-H 'Authorization: Bearer {PLACEHOLDER}'",
+        "-H 'Content-Type: application/json'",
+        f"-d {shlex.quote(json.dumps(body, ensure_ascii=False))}",
+    )
+    return Client("curl", "curl", (Block("Shell", " \\\n  ".join(lines)),))
+
+
+def _openai_python(base_url: str, model: str) -> Client:
+    text = f"""\
+from openai import OpenAI
+
+client = OpenAI(base_url={_text(base_url)}, api_key="{PLACEHOLDER}")
+reply = client.chat.completions.create(
+    model={_text(model)},
+    messages=[{{"role": "user", "content": "{_HELLO}"}}],
+)
+print(reply.choices[0].message.content)"""
+    return Client("openai-python", "OpenAI SDK for Python", (Block("pip install openai", text),))
+
+
+def _openai_js(base_url: str, model: str) -> Client:
+    text = f"""\
+import OpenAI from "openai";
+
+const client = new OpenAI({{ baseURL: {_text(base_url)}, apiKey: "{PLACEHOLDER}" }});
+const reply = await client.chat.completions.create({{
+  model: {_text(model)},
+  messages: [{{ role: "user", content: "{_HELLO}" }}],
+}});
+console.log(reply.choices[0].message.content);"""
+    return Client("openai-js", "OpenAI SDK for JavaScript", (Block("npm install openai", text),))
+
+
+def _langchain(base_url: str, model: str) -> Client:
+    text = f"""\
+from langchain_openai import ChatOpenAI
+
+chat = ChatOpenAI(base_url={_text(base_url)}, api_key="{PLACEHOLDER}", model={_text(model)})
+print(chat.invoke("{_HELLO}").content)"""
+    return Client("langchain", "LangChain", (Block("pip install langchain-openai", text),))
+
+
+def _llama_index(base_url: str, model: str) -> Client:
+    text = f"""\
+from llama_index.llms.openai_like import OpenAILike
+
+chat = OpenAILike(
+    api_base={_text(base_url)}, api_key="{PLACEHOLDER}", model={_text(model)}, is_chat_model=True
+)
+print(chat.complete("{_HELLO}"))"""
+    return Client("llama-index", "LlamaIndex", (Block("pip install llama-index-llms-openai-like", text),))
+
+
+def _litellm(base_url: str, model: str) -> Client:
+    text = f"""\
+import litellm
+
+reply = litellm.completion(
+    model={_text(f"openai/{model}")},
+    api_base={_text(base_url)},
+    api_key="{PLACEHOLDER}",
+    messages=[{{"role": "user", "content": "{_HELLO}"}}],
+)
+print(reply.choices[0].message.content)"""
+    return Client("litellm", "LiteLLM SDK", (Block("pip install litellm", text),))
+
+
+def _vercel(base_url: str, model: str) -> Client:
+    text = f"""\
+import {{ createOpenAICompatible }} from "@ai-sdk/openai-compatible";
+import {{ generateText }} from "ai";
+
+const gateway = createOpenAICompatible({{
+  name: "llm-gateway",
+  baseURL: {_text(base_url)},
+  apiKey: "{PLACEHOLDER}",
+}});
+const {{ text }} = await generateText({{ model: gateway({_text(model)}), prompt: "{_HELLO}" }});
+console.log(text);"""
+    return Client("vercel", "Vercel AI SDK", (Block("npm install ai @ai-sdk/openai-compatible", text),))
+
+
+def _codex(base_url: str, model: str) -> Client:
+    text = f"""\
+model = {_text(model)}
+model_provider = "llm-gateway"
+
+[model_providers.llm-gateway]
+name = "LLM gateway"
+base_url = {_text(base_url)}
+env_key = "LLM_GATEWAY_KEY"
+wire_api = "responses\""""
+    return Client(
+        "codex",
+        "Codex CLI",
+        (Block("~/.codex/config.toml", text), Block("Shell", f"export LLM_GATEWAY_KEY={PLACEHOLDER}\ncodex")),
+        "Codex uses /v1/responses, so the model must come from a provider that serves it.",
+    )
+
+
+def _opencode(base_url: str, model: str) -> Client:
+    config: dict[str, Any] = {
+        "$schema": "https://opencode.ai/config.json",
+        "provider": {
+            "llm-gateway": {
+                "npm": "@ai-sdk/openai-compatible",
+                "name": "LLM gateway",
+                "options": {"baseURL": base_url, "apiKey": "{env:LLM_GATEWAY_KEY}"},
+                "models": {model: {}},
+            }
+        },
+    }
+    text = json.dumps(config, indent=2, ensure_ascii=False)
+    blocks = (Block("opencode.json", text), Block("Shell", f"export LLM_GATEWAY_KEY={PLACEHOLDER}\nopencode"))
+    return Client("opencode", "opencode", blocks)
+
+
+def _continue(base_url: str, model: str) -> Client:
+    text = f"""\
+name: LLM gateway
+version: 0.0.1
+schema: v1
+models:
+  - name: {_text(f"{model} (gateway)")}
+    provider: openai
+    model: {_text(model)}
+    apiBase: {_text(base_url)}
+    apiKey: {PLACEHOLDER}"""
+    return Client("continue", "Continue", (Block("~/.continue/config.yaml", text),))
+
+
+def _cline(base_url: str, model: str) -> Client:
+    text = f"API Provider: OpenAI Compatible\nBase URL: {base_url}\nAPI Key: {PLACEHOLDER}\nModel ID: {model}"
+    return Client("cline", "Cline, Roo Code", (Block("Settings", text),))
+
+
+def _aider(base_url: str, model: str) -> Client:
+    lines = (
+        f"export OPENAI_API_BASE={shlex.quote(base_url)}",
+        f"export OPENAI_API_KEY={PLACEHOLDER}",
+        f"aider --model {shlex.quote(f'openai/{model}')}",
+    )
+    return Client("aider", "aider", (Block("Shell", "\n".join(lines)),))
+
+
+_CLIENTS: Final[tuple[Callable[[str, str], Client], ...]] = (
+    _curl, _openai_python, _openai_js, _langchain, _llama_index, _litellm, _vercel, _codex, _opencode, _continue,
+    _cline, _aider,
+)  # fmt: skip
