@@ -88,8 +88,8 @@ class Faults:
         await dialog.dismiss()
 
     def _failed(self, request: Request) -> None:
-        # A page that is left ends what it still loads or follows, and an answer that is stopped ends its stream.
-        if request.resource_type in {"eventsource", "fetch"} and request.failure == "net::ERR_ABORTED":
+        # A page that is left ends its stream of events, and what it was still loading.
+        if request.resource_type != "document" and request.failure == "net::ERR_ABORTED":
             return
         self._seen.append(f"request failed: {request.method} {request.url}: {request.failure}")
 

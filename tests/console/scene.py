@@ -18,7 +18,7 @@ VIEWER_KEY: Final = "test-viewer-key-0123456789"
 SCRIPT: Final = "<script>alert('script')</script>"
 IMAGE: Final = "\"'><img src=x onerror=alert('image')>"
 ENDINGS: Final = "</title></textarea></style><svg onload=alert(1)>"
-TEMPLATE: Final = "{{ 7 * 7 }}{% raise %}${7*7}"
+TEMPLATE: Final = "{{ 7 + 7 }}{% raise %}${7+7}"
 LINK: Final = "javascript:alert('link')"
 LONG: Final = "a-name-without-any-space-that-is-as-long-as-names-may-be-" * 3
 # Letters that change what an attribute or an address means, and ones from right to left.

@@ -12,14 +12,14 @@ from tests.console.browsing import strangers
 from tests.console.conftest import Reader, Visit
 from tests.console.filling import fill, submit
 from tests.console.samples import SAMPLES
-from tests.console.scene import ENDINGS, HOSTILE, IMAGE, LINK, OTHER, SCRIPT, TEMPLATE, Scene
+from tests.console.scene import ENDINGS, HOSTILE, IMAGE, OTHER, SCRIPT, TEMPLATE, Scene
 
 _NOUNS = [
     path.removesuffix("/new").rpartition("/")[2] for path in addresses.writes() if path.endswith("/new")
 ]
 # A slash is a part of a provider's path, and = the middle of a pair: some names must be without them.
 _TYPED = tuple(
-    text.replace("/", "|").replace("=", "~") for text in (SCRIPT, IMAGE, ENDINGS, TEMPLATE, LINK, OTHER)
+    text.replace("/", "|").replace("=", "~") for text in (SCRIPT + IMAGE, ENDINGS + TEMPLATE, OTHER)
 )
 
 
@@ -31,7 +31,7 @@ async def test_a_name_that_was_typed_is_shown_as_it_was(scene: Scene, visit: Vis
         name = f"{noun} {text}"
         await visiting.go(page, f"/console/{noun}/new")
         await fill(page, {key: value.replace("{name}", name) for key, value in SAMPLES[noun].fields.items()})
-        assert await submit(page) == 200
+        assert await submit(page) == 200, await page.inner_text("main")
         await page.goto(f"{scene.origin}/console/{noun}")
         await page.get_by_role("searchbox").fill(name)
         await page.get_by_role("searchbox").press("Enter")
@@ -45,10 +45,10 @@ async def test_a_name_that_was_typed_is_shown_as_it_was(scene: Scene, visit: Vis
 async def test_what_a_search_looks_for_is_shown_as_it_was(reader: Reader) -> None:
     page = await reader.open("/console/tenants")
     for text in HOSTILE:
-        await page.get_by_role("searchbox").fill(text * 2)
+        await page.get_by_role("searchbox").fill(f"{text}?")
         await page.get_by_role("searchbox").press("Enter")
         await page.locator(".empty").wait_for()
-        assert text * 2 in await page.locator(".empty").inner_text()
+        assert f"{text}?" in await page.locator(".empty").inner_text()
         assert await strangers(page) == []
 
 
