@@ -16,6 +16,9 @@ NOT_PAGES: Final = {
     "/": "leads to the console",
     "/console": "leads to the overview",
     "/console/assets/{name}": "serves files",
+    "/console/overview/live": "is a stream of events",
+    "/console/first-run/live": "is a stream of events",
+    "/console/requests/export": "is a file to save",
     "/console/playground/requests/{request_id}": "is a part of the playground",
 }
 # The resources with a list, forms and a page to delete at; their noun is that of the admin API.

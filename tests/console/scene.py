@@ -56,7 +56,7 @@ class Scene:
 def set_scene(gateway: GatewayProcess, fake: FakeUpstream) -> Scene:
     """Fill a gateway that has just started."""
     # A session that has ended.
-    scene = Scene(gateway, {"sessions": "0123456789abcdef"})
+    scene = Scene(gateway, {"sessions": "0123456789abcdef", "version": "2"})
     _rows(scene, fake)
     _requests(scene)
     return scene
