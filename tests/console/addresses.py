@@ -17,6 +17,8 @@ NOT_PAGES: Final = {
     "/console": "leads to the overview",
     "/console/assets/{name}": "serves files",
     "/console/playground/requests/{request_id}": "is a part of the playground",
+    "/console/overview/live": "is the stream that the overview follows",
+    "/console/first-run/live": "is the stream that the first run follows",
 }
 # The resources with a list, forms and a page to delete at; their noun is that of the admin API.
 _OF_A_ROW: Final = re.compile(r"/console/(?:[a-z-]+/)*(?P<noun>[a-z-]+)/\{id(:int)?\}")

@@ -15,7 +15,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_gateway.console.onboarding.clients import PLACEHOLDER, clients
+from llm_gateway.console.onboarding.clients import PLACEHOLDER, ClientSetup, clients
 
 BASE = "https://gateway.example:8443/gw/v1"
 # Names that end a string, begin a command, or mean something else in some language.
