@@ -19,6 +19,8 @@ NOT_PAGES: Final = {
     "/console/overview/live": "is a stream of events",
     "/console/first-run/live": "is a stream of events",
     "/console/requests/export": "is a file to save",
+    "/console/requests/{request_id}/value": "is a text",
+    "/console/configuration/versions/{version:int}/value": "is a text",
     "/console/playground/requests/{request_id}": "is a part of the playground",
 }
 # The resources with a list, forms and a page to delete at; their noun is that of the admin API.
@@ -40,6 +42,12 @@ def _paths(method: str) -> list[str]:
 def pages() -> list[str]:
     """Return the paths, with their parameters, of all pages."""
     return [path for path in _paths("GET") if path not in NOT_PAGES]
+
+
+def for_writing() -> list[str]:
+    """Return the paths of pages that are nothing but a form, so that viewers are not led there."""
+    taken = set(writes())
+    return [path for path in pages() if path in taken and not path.endswith(("}", "/playground"))]
 
 
 def writes() -> list[str]:
