@@ -22,6 +22,9 @@ NOT_PAGES: Final = {
     "/console/requests/{request_id}/value": "is a text",
     "/console/configuration/versions/{version:int}/value": "is a text",
     "/console/playground/requests/{request_id}": "is a part of the playground",
+    "/console/requests/export": "is a file",
+    "/console/requests/{request_id}/value": "is the whole of a text that a page cuts",
+    "/console/configuration/versions/{version:int}/value": "is the whole of a text that a page cuts",
 }
 # The resources with a list, forms and a page to delete at; their noun is that of the admin API.
 _OF_A_ROW: Final = re.compile(r"/console/(?:[a-z-]+/)*(?P<noun>[a-z-]+)/\{id(:int)?\}")

@@ -133,6 +133,8 @@ def _requests(scene: Scene) -> None:
     fields = {"fake": tokens}
     shown = scene.chat("gpt-4o", headers=hostile, fields=fields)
     scene.places["request_id"] = shown
+    # What created the first tenant.
+    scene.places["version"] = "2"
     for stream in (False, True):
         for model in (SCRIPT, "gpt-4o", "shared", "broken"):
             scene.chat(model, fields=fields | {"stream": stream})
