@@ -43,6 +43,12 @@ def pages() -> list[str]:
     return [path for path in _paths("GET") if path not in NOT_PAGES]
 
 
+def for_writing() -> list[str]:
+    """Return the paths of pages that are nothing but a form, so that viewers are not led there."""
+    taken = set(writes())
+    return [path for path in pages() if path in taken and not path.endswith(("}", "/playground"))]
+
+
 def writes() -> list[str]:
     """Return the paths, with their parameters, that take forms."""
     return _paths("POST")
