@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from llm_gateway.console.catalog.common_fields import ENABLED
 from llm_gateway.console.catalog.resource_pages import ResourcePages
-from llm_gateway.console.catalog.shares import REASONS, SharePreview, SharesPanel
+from llm_gateway.console.catalog.shares import REASONS, SharePreview, ShownShares
 from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.forms.reading import read_form
 from llm_gateway.console.links import see_other
@@ -201,7 +201,7 @@ def _suggestions(services: ConsoleServices) -> Mapping[str, Iterable[str]]:
 
 
 def _blank(_request: Request) -> Mapping[str, Any]:
-    return {"panel": SharesPanel(is_preview=False), "reasons": REASONS}
+    return {"panel": ShownShares(is_preview=False), "reasons": REASONS}
 
 
 def _deletion(services: ConsoleServices, row: StoredProvider) -> Mapping[str, Any]:

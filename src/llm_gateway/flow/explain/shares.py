@@ -14,7 +14,7 @@ ANY_OTHER = "*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class RequestShare:
     """The requests of a model that one provider gets."""
 
     provider: str
@@ -25,12 +25,12 @@ class Share:
     reason: Reason | None
 
 
-def shares(route: ExplainedRoute, snapshot: Snapshot) -> tuple[Share, ...]:
+def shares(route: ExplainedRoute, snapshot: Snapshot) -> tuple[RequestShare, ...]:
     """Return the share of each provider that serves the model; those that get none are last."""
     reasons = {one.provider: one.reason for one in route.left_out if one.reason != "not_mapped"}
     total = sum(one.weight for one in route.candidates if one.provider not in reasons)
     taking = [
-        Share(provider=one.provider, weight=one.weight, share=one.weight / total, reason=None)
+        RequestShare(provider=one.provider, weight=one.weight, share=one.weight / total, reason=None)
         for one in route.candidates
         if one.provider not in reasons
     ]
@@ -39,7 +39,7 @@ def shares(route: ExplainedRoute, snapshot: Snapshot) -> tuple[Share, ...]:
     own = {} if rules is None else rules.weights
     for provider, reason in reasons.items():
         weight = weights.get(provider, own.get(provider, _weight(snapshot, provider)))
-        taking.append(Share(provider=provider, weight=weight, share=0.0, reason=reason))
+        taking.append(RequestShare(provider=provider, weight=weight, share=0.0, reason=reason))
     return tuple(taking)
 
 
