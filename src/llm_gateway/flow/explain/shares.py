@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from llm_gateway.core.config.deployments import EnabledProvider
@@ -65,12 +65,20 @@ def models_of(snapshot: Snapshot, provider_key: str) -> Iterator[str]:
 
 def served_by_it_alone(snapshot: Snapshot, provider_key: str) -> Iterator[str]:
     """Yield the models, as `models_of` does, that no provider would take requests for without this one."""
-    for name in models_of(snapshot, provider_key):
+    serving = snapshot.by_key.get(provider_key)
+    if serving is None:
+        return
+    names: Iterable[str] = serving.names
+    if serving.globs:
+        names = dict.fromkeys((*names, *snapshot.explicit_models, *snapshot.models, ANY_OTHER))
+    for name in names:
         route = snapshot.route(name)
+        takers = () if route is None else route.deployments
+        # The first one rules most models out.
         if (
-            route is not None
-            and route.deployments
-            and all(one.provider_key == provider_key for one in route.deployments)
+            takers
+            and takers[0].provider_key == provider_key
+            and all(one.provider_key == provider_key for one in takers)
         ):
             yield name
 
