@@ -53,7 +53,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "infra/database/budgets/counting.py": "contract/test_budgets_posting.py",
     "infra/database/budgets/definitions.py": "contract/test_budgets_posting.py",
     "infra/database/budgets/notices.py": "contract/test_budgets_balances.py",
-    "infra/database/catalog/credentials.py": "contract/test_catalog_accounts.py",
     "infra/database/facts/inserting.py": "contract/test_statements.py",
     "infra/database/facts/reading.py": "contract/test_usage_reading.py",
     "infra/database/usage/storing.py": "contract/test_usage_postings.py",

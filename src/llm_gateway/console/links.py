@@ -8,7 +8,6 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse
 
 from llm_gateway.console.assets import ASSETS
-from llm_gateway.console.security import is_secure
 from llm_gateway.console.services import root_of
 
 HOME = "/console"
@@ -35,12 +34,6 @@ class Links:
     def is_at(self, path: str) -> bool:
         """Tell whether the request is for `path` or below it."""
         return bool(self.path == path or self.path.startswith(f"{path}/"))
-
-
-def gateway_address(request: Request) -> str:
-    """Return where this browser reaches the gateway, "http://127.0.0.1:18000" for one."""
-    scheme = "https" if is_secure(request) else "http"
-    return f"{scheme}://{request.headers.get('host', '')}{root_of(request)}"
 
 
 def see_other(request: Request, path: str, **query: object) -> RedirectResponse:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -11,10 +11,9 @@ from llm_gateway.console.catalog.common_fields import ENABLED
 from llm_gateway.console.catalog.resource_pages import ResourcePages
 from llm_gateway.console.catalog.verbs import Verb
 from llm_gateway.console.control.balances import balance_bars
+from llm_gateway.console.control.members import subject_names
 from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.services import ConsoleServices, services_of
-from llm_gateway.core.config.accounts import Project, Tenant
-from llm_gateway.core.config.credentials import Credential
 from llm_gateway.flow.config.editor import Edited, EditOptions
 from llm_gateway.flow.config.rows.budgets import StoredBudget
 from llm_gateway.resources.budgets import BudgetChange, NewBudget, shown
@@ -65,28 +64,12 @@ def _fields(services: ConsoleServices, row: StoredBudget | None) -> Sequence[Fie
     )
 
 
-def _suggestions(services: ConsoleServices) -> Mapping[str, Iterable[str]]:
-    snapshot = services.snapshots.current
-    if snapshot is None:
-        return {}
-    catalog = snapshot.catalog
-    # There may be thousands of credentials, so they come last.
-    rows = (catalog.tenants, catalog.projects, catalog.credentials)
-    return {"subjects": dict.fromkeys(name for kind in rows for name in _names(kind))}
-
-
-def _names(rows: Iterable[Tenant | Project | Credential]) -> Iterable[str]:
-    return (one.name for one in rows)
-
-
 async def _states(services: ConsoleServices, rows: Sequence[StoredBudget]) -> Sequence[Mapping[str, Any]]:
     amounts = [row.amount_nano_usd if isinstance(row.amount_nano_usd, int) else None for row in rows]
     return await balance_bars(services.balances, [row.id for row in rows], amounts)
 
 
-async def _detail(request: Request, row: StoredBudget | None) -> Mapping[str, Any]:
-    if row is None:
-        return {}
+async def _detail(request: Request, row: StoredBudget) -> Mapping[str, Any]:
     return {"state": (await _states(services_of(request), [row]))[0]}
 
 
@@ -102,11 +85,11 @@ PAGES = ResourcePages(
     change=BudgetChange,
     shown=shown,
     fields=_fields,
-    suggestions=_suggestions,
     list_template="catalog/budgets.html",
     form_template="catalog/budget.html",
     defaults={"is_enabled": True, "period": "month", "scope": "all"},
     state=_states,
+    suggestions=lambda services: {"subjects": subject_names(services)},
     detail=_detail,
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import field_validator, model_validator
@@ -39,6 +39,13 @@ class _WithAccess(CredentialChange):
         elif not values.get("allowed_models"):
             values["allowed_models"] = _NOTHING_LISTED
         return values
+
+    @field_validator("cache", mode="before")
+    @classmethod
+    def _check_cache(cls, value: object) -> object:
+        if isinstance(value, dict) and "is_enabled" not in value:
+            raise ValueError("choose yes or no: what is given below has no effect otherwise")
+        return value
 
     @field_validator("allowed_models", mode="before")
     @classmethod
@@ -148,18 +155,16 @@ def _fields(services: ConsoleServices, row: StoredCredential | None) -> Sequence
     )
 
 
-def _suggestions(services: ConsoleServices) -> Mapping[str, Iterable[str]]:
-    return {"tenants": tenant_names(services), "projects": project_names(services)}
-
-
 async def _states(services: ConsoleServices, rows: Sequence[StoredCredential]) -> Sequence[Mapping[str, Any]]:
     now, accounts = services.clock.unix_us(), principals_of(services, rows)
     return [state_of(row, accounts.get(row.id), now) for row in rows]
 
 
-async def _detail(request: Request, row: StoredCredential | None) -> Mapping[str, Any]:
-    if row is None:
-        return {}
+def _suggestions(services: ConsoleServices) -> Mapping[str, Sequence[str]]:
+    return {"tenants": tenant_names(services), "projects": project_names(services)}
+
+
+async def _detail(request: Request, row: StoredCredential) -> Mapping[str, Any]:
     services = services_of(request)
     account = principals_of(services, [row]).get(row.id)
     budgets = () if account is None else [one.budget for one in account.budgets]
@@ -197,11 +202,11 @@ PAGES = ResourcePages(
     change=_WithAccess,
     shown=_shown,
     fields=_fields,
-    suggestions=_suggestions,
     list_template="catalog/credentials.html",
     form_template="catalog/credential.html",
     defaults={"is_enabled": True, "access": "all"},
     state=_states,
+    suggestions=_suggestions,
     detail=_detail,
     written=_written,
 )

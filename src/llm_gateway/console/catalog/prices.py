@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -10,10 +10,9 @@ from starlette.requests import Request
 from llm_gateway.console.catalog.resource_pages import ResourcePages
 from llm_gateway.console.control import prices_in_force
 from llm_gateway.console.control.prices_in_force import (
+    price_suggestions,
     price_units,
     prices_of_override,
-    provider_keys,
-    upstream_models,
 )
 from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.services import ConsoleServices, services_of
@@ -70,10 +69,6 @@ def _fields(services: ConsoleServices, row: StoredPrice | None) -> Sequence[Fiel
     )
 
 
-def _suggestions(services: ConsoleServices) -> Mapping[str, Iterable[str]]:
-    return {"providers": provider_keys(services), "upstream-models": upstream_models(services)}
-
-
 def _period(row: StoredPrice, now: int) -> tuple[str, str]:
     if isinstance(row.valid_from, int) and row.valid_from > now:
         return "Not yet", "info"
@@ -87,10 +82,13 @@ async def _states(services: ConsoleServices, rows: Sequence[StoredPrice]) -> Seq
     return [{"badge": _period(row, now)} for row in rows]
 
 
-async def _detail(request: Request, row: StoredPrice | None) -> Mapping[str, Any]:
-    if row is None:
-        return {}
-    return {"in_force": prices_of_override(services_of(request), row)}
+async def _detail(request: Request, row: StoredPrice) -> Mapping[str, Any]:
+    services = services_of(request)
+    return {"per": price_units(services), "in_force": prices_of_override(services, row)}
+
+
+def _blank(request: Request) -> Mapping[str, Any]:
+    return {"per": price_units(services_of(request)), "in_force": None}
 
 
 PAGES = ResourcePages(
@@ -106,12 +104,12 @@ PAGES = ResourcePages(
     change=PriceChange,
     shown=shown,
     fields=_fields,
-    suggestions=_suggestions,
-    context=lambda services: {"per": price_units(services)},
     list_template="catalog/prices.html",
     form_template="catalog/price.html",
     defaults={},
     state=_states,
+    suggestions=price_suggestions,
+    blank=_blank,
     detail=_detail,
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from starlette.requests import Request
@@ -34,13 +34,7 @@ def _fields(services: ConsoleServices, row: StoredProject | None) -> Sequence[Fi
     )
 
 
-def _suggestions(services: ConsoleServices) -> Mapping[str, Iterable[str]]:
-    return {"tenants": tenant_names(services)}
-
-
-async def _detail(request: Request, row: StoredProject | None) -> Mapping[str, Any]:
-    if row is None:
-        return {}
+async def _detail(request: Request, row: StoredProject) -> Mapping[str, Any]:
     services = services_of(request)
     return {
         "credentials": credentials_of(services, project=row.name),
@@ -59,11 +53,9 @@ PAGES = ResourcePages(
     change=ProjectChange,
     shown=shown,
     fields=_fields,
-    suggestions=_suggestions,
     list_template="catalog/projects.html",
     form_template="catalog/owner.html",
     defaults={"is_enabled": True},
+    suggestions=lambda services: {"tenants": tenant_names(services)},
     detail=_detail,
 )
-
-ROUTES = PAGES.routes()

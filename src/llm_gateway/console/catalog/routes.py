@@ -28,7 +28,7 @@ def catalog_routes() -> list[Route]:
         *credential_verbs.ROUTES,
         *credentials.PAGES.routes(),
         *tenants.PAGES.routes(),
-        *projects.ROUTES,
+        *projects.PAGES.routes(),
         *budgets.ROUTES,
         *prices.ROUTES,
     ]

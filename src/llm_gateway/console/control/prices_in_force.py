@@ -35,21 +35,20 @@ def price_units(services: ConsoleServices) -> Mapping[str, int]:
     return {name: units[name].per for name in units}
 
 
-def provider_keys(services: ConsoleServices) -> Sequence[str]:
-    """Return the keys of all providers, enabled or not."""
+def price_suggestions(services: ConsoleServices) -> Mapping[str, Sequence[str]]:
+    """Return keys of providers, and what they call the models that they list by name; not all, if there are many."""
     snapshot = services.snapshots.current
-    return () if snapshot is None else [one.provider_key for one in snapshot.catalog.providers]
-
-
-def upstream_models(services: ConsoleServices) -> Sequence[str]:
-    """Return what providers call the models that they list by name; not all, if there are many."""
-    snapshot = services.snapshots.current
-    names: dict[str, None] = {}
-    for provider in () if snapshot is None else snapshot.providers:
-        names |= dict.fromkeys(provider.names.values())
-        if len(names) >= _MOST_NAMES:
+    if snapshot is None:
+        return {}
+    models: dict[str, None] = {}
+    for provider in snapshot.providers:
+        models |= dict.fromkeys(provider.names.values())
+        if len(models) >= _MOST_NAMES:
             break
-    return list(names)
+    return {
+        "providers": [one.provider_key for one in snapshot.catalog.providers[:_MOST_NAMES]],
+        "upstream-models": list(models)[:_MOST_NAMES],
+    }
 
 
 def prices_of_override(services: ConsoleServices, row: StoredPrice) -> ModelPrices | None:
@@ -86,10 +85,7 @@ async def show_prices_in_force(request: Request) -> Response:
         why=None if found is None else _WHY_UNKNOWN.get(found.unknown or "", found.unknown),
         per=price_units(services),
         override="" if found is None else "\n".join(f"{name} = {usd}" for name, usd in found.prices.items()),
-        suggestions={
-            "providers": provider_keys(services)[:_MOST_NAMES],
-            "upstream-models": upstream_models(services)[:_MOST_NAMES],
-        },
+        suggestions=price_suggestions(services),
     )
 
 

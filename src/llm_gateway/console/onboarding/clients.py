@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 PLACEHOLDER: Final = "YOUR_KEY"
+# Before there is a model.
+ANY_MODEL: Final = "your-model"
 _HELLO: Final = "Hello!"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from starlette.requests import Request
@@ -11,12 +10,13 @@ from starlette.routing import Route
 
 from llm_gateway.console.links import see_other
 from llm_gateway.console.live import LiveStreams, Shared, digest
-from llm_gateway.console.onboarding.clients import PLACEHOLDER, clients
+from llm_gateway.console.onboarding.address import base_url
+from llm_gateway.console.onboarding.clients import ANY_MODEL, PLACEHOLDER, clients
 from llm_gateway.console.onboarding.facts import Facts, read_facts, steps
 from llm_gateway.console.onboarding.models import chat_models
 from llm_gateway.console.rendering import fragment, page
 from llm_gateway.console.security import is_secure
-from llm_gateway.console.services import root_of, services_of
+from llm_gateway.console.services import services_of
 
 _PATH: Final = "/console/first-run"
 # Seconds between two looks, and how old the facts of a page may be that is opened.
@@ -25,11 +25,6 @@ _OPENED_AGE: Final = 0.2
 _ALERTS_COOKIE: Final = "llm-gateway-alerts"
 _CONFIRMED: Final = "confirmed"
 _ONE_YEAR: Final = 365 * 24 * 3600
-# Anything else is no host, and does not belong in lines that are copied to a shell.
-_HOST: Final = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
-# Before there is a model, and where the browser does not say its host.
-_ANY_MODEL: Final = "your-model"
-_ANY_HOST: Final = "your-gateway"
 
 
 def routes(streams: LiveStreams) -> list[Route]:
@@ -64,7 +59,7 @@ class _FirstRun:
             base_url=base_url(request),
             models=models,
             model=model,
-            clients=clients(base_url(request), model or _ANY_MODEL),
+            clients=clients(base_url(request), model or ANY_MODEL),
             placeholder=PLACEHOLDER,
         )
 
@@ -94,13 +89,6 @@ async def confirm_alerts(request: Request) -> Response:
         samesite="strict",
     )
     return response
-
-
-def base_url(request: Request) -> str:
-    """Return the address of the OpenAI-compatible API, as this browser reaches the gateway."""
-    host = request.headers.get("host", "")
-    scheme = "https" if is_secure(request) else "http"
-    return f"{scheme}://{host if _HOST.fullmatch(host) else _ANY_HOST}{root_of(request)}/v1"
 
 
 def _checklist(request: Request, facts: Facts) -> str:
