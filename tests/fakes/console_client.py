@@ -50,6 +50,23 @@ class Flush:
         return self.succeeds
 
 
+class FakeDeploymentStates(DeploymentStateReader):
+    """What a test says of two workers."""
+
+    def __init__(self) -> None:
+        self.shared: list[SharedDeploymentState] = []
+        self.healthy: dict[str, bool] = {}
+
+    def deployments(self) -> list[SharedDeploymentState]:
+        return self.shared
+
+    def workers(self) -> int:
+        return 2
+
+    def health(self) -> Mapping[str, bool]:
+        return self.healthy
+
+
 class Browser:
     """Signed in; it sends forms as browsers do."""
 
@@ -84,19 +101,6 @@ class Browser:
             else:
                 fields[key] = text
         return await self.post(path.partition("?")[0], fields)
-
-
-class _OneWorker(DeploymentStateReader):
-    """A gateway of one worker, all of whose breakers are closed."""
-
-    def deployments(self) -> list[SharedDeploymentState]:
-        return []
-
-    def workers(self) -> int:
-        return 1
-
-    def health(self) -> Mapping[str, bool]:
-        return {}
 
 
 class _Forms(HTMLParser):
@@ -154,9 +158,11 @@ def form_fields(html: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def console_browser(store: Store, role: Role = "admin") -> AsyncIterator[Browser]:
+async def console_browser(
+    store: Store, role: Role = "admin", upstream: ScriptedUpstream | None = None
+) -> AsyncIterator[Browser]:
     """Yield a browser that is signed in to the console of the gateway on `store`."""
-    bench = FakeGateway(upstream=ScriptedUpstream())
+    bench = FakeGateway(upstream=upstream or ScriptedUpstream())
     gateway = dataclasses.replace(bench.gateway, snapshots=store.holder, clock=store.clock)
     flush = Flush()
     attempts = SharedUseStore(store.file.path.parent, "console", UTC)
@@ -183,7 +189,7 @@ async def console_browser(store: Store, role: Role = "admin") -> AsyncIterator[B
         explain=lambda question: explain(gateway, question),
         explain_route=lambda snapshot, model: explain_route(gateway, snapshot, model),
         kinds=KINDS,
-        deployment_states=_OneWorker(),
+        deployment_states=FakeDeploymentStates(),
         machine=Mock(spec=MachineState),
         has_budget_webhook=False,
         chat_as=Mock(),

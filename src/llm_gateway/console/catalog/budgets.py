@@ -69,10 +69,8 @@ async def _states(services: ConsoleServices, rows: Sequence[StoredBudget]) -> Se
     return await balance_bars(services.balances, [row.id for row in rows], amounts)
 
 
-async def _detail(request: Request, row: StoredBudget | None) -> Mapping[str, Any]:
-    services = services_of(request)
-    suggestions = {"suggestions": {"subjects": subject_names(services)}}
-    return suggestions if row is None else suggestions | {"state": (await _states(services, [row]))[0]}
+async def _detail(request: Request, row: StoredBudget) -> Mapping[str, Any]:
+    return {"state": (await _states(services_of(request), [row]))[0]}
 
 
 PAGES = ResourcePages(
@@ -87,6 +85,7 @@ PAGES = ResourcePages(
     change=BudgetChange,
     shown=shown,
     fields=_fields,
+    suggestions=lambda services: {"subjects": subject_names(services)},
     list_template="catalog/budgets.html",
     form_template="catalog/budget.html",
     defaults={"is_enabled": True, "period": "month", "scope": "all"},

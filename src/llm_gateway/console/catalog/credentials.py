@@ -160,16 +160,12 @@ async def _states(services: ConsoleServices, rows: Sequence[StoredCredential]) -
     return [state_of(row, accounts.get(row.id), now) for row in rows]
 
 
-async def _detail(request: Request, row: StoredCredential | None) -> Mapping[str, Any]:
+async def _detail(request: Request, row: StoredCredential) -> Mapping[str, Any]:
     services = services_of(request)
-    suggestions = {"tenants": tenant_names(services), "projects": project_names(services)}
-    if row is None:
-        return {"suggestions": suggestions}
     account = principals_of(services, [row]).get(row.id)
     budgets = () if account is None else [one.budget for one in account.budgets]
     limits = () if account is None else account.limits
     return {
-        "suggestions": suggestions,
         "state": state_of(row, account, services.clock.unix_us()),
         "use": [_shown_use(one) for one in use_now(services.use, limits)],
         "budgets": await with_balances(services, budgets),
@@ -202,6 +198,10 @@ PAGES = ResourcePages(
     change=_WithAccess,
     shown=_shown,
     fields=_fields,
+    suggestions=lambda services: {
+        "tenants": tenant_names(services),
+        "projects": project_names(services),
+    },
     list_template="catalog/credentials.html",
     form_template="catalog/credential.html",
     defaults={"is_enabled": True, "access": "all"},

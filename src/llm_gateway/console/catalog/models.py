@@ -9,7 +9,7 @@ from typing import Any, Final
 from starlette.requests import Request
 
 from llm_gateway.console.catalog.resource_pages import ResourcePages
-from llm_gateway.console.catalog.shares import REASONS, ModelShares, SharePreview, model_shares
+from llm_gateway.console.catalog.shares import REASONS, ModelShares, SharePreview, SharesPanel, model_shares
 from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.core.config.models import STRATEGIES
@@ -22,6 +22,7 @@ from llm_gateway.resources.models import ModelChange, NewModel, shown
 _PATH: Final = "/console/models"
 _MOST_UNCONFIGURED = 200
 _LONGEST_NAME = 256
+_AFFINITIES: Final = ("user", "prompt_cache_key", "header:x-session-id")
 _STRATEGIES: Final = {
     "weighted_round_robin": "Weighted round robin: exact shares",
     "weighted_random": "Weighted random: shares on average",
@@ -175,13 +176,22 @@ def _overview(request: Request) -> Mapping[str, Any]:
 _PREVIEW: Final = SharePreview[StoredModel](lambda _, row: (row.name,))
 
 
-async def _detail(request: Request, row: StoredModel | None) -> Mapping[str, Any]:
+def _blank(request: Request) -> Mapping[str, Any]:
+    """Return the route of the model that a link names, which has no settings yet."""
+    name = request.query_params.get("name", "")[:_LONGEST_NAME]
+    return {
+        "panel": SharesPanel(is_preview=False),
+        "reasons": REASONS,
+        "route": route_now(services_of(request), name) if name else None,
+    }
+
+
+async def _detail(request: Request, row: StoredModel) -> Mapping[str, Any]:
     services = services_of(request)
-    name = row.name if row is not None else request.query_params.get("name", "")[:_LONGEST_NAME]
     return {
         "panel": _PREVIEW.stored(services, row),
         "reasons": REASONS,
-        "route": route_now(services, name) if name else None,
+        "route": route_now(services, row.name),
     }
 
 
@@ -215,6 +225,8 @@ PAGES: Final = ResourcePages(
     defaults={"strategy": "weighted_round_robin"},
     state=_states,
     overview=_overview,
+    suggestions=lambda _services: {"affinities": _AFFINITIES},
+    blank=_blank,
     detail=_detail,
 )
 ROUTES: Final = [*_PREVIEW.routes(PAGES), *PAGES.routes()]

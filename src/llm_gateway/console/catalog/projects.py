@@ -34,12 +34,9 @@ def _fields(services: ConsoleServices, row: StoredProject | None) -> Sequence[Fi
     )
 
 
-async def _detail(request: Request, row: StoredProject | None) -> Mapping[str, Any]:
+async def _detail(request: Request, row: StoredProject) -> Mapping[str, Any]:
     services = services_of(request)
-    suggestions = {"suggestions": {"tenants": tenant_names(services)}}
-    if row is None:
-        return suggestions
-    return suggestions | {
+    return {
         "credentials": credentials_of(services, project=row.name),
         "budgets": await with_balances(services, budgets_of(services, "project", row.name)),
     }
@@ -56,6 +53,7 @@ PAGES = ResourcePages(
     change=ProjectChange,
     shown=shown,
     fields=_fields,
+    suggestions=lambda services: {"tenants": tenant_names(services)},
     list_template="catalog/projects.html",
     form_template="catalog/owner.html",
     defaults={"is_enabled": True},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -13,7 +12,7 @@ from starlette.routing import Route
 
 from llm_gateway.console.catalog.common_fields import ENABLED
 from llm_gateway.console.catalog.resource_pages import ResourcePages
-from llm_gateway.console.catalog.shares import REASONS, SharePreview
+from llm_gateway.console.catalog.shares import REASONS, SharePreview, SharesPanel
 from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.forms.reading import read_form
 from llm_gateway.console.links import see_other
@@ -29,6 +28,7 @@ from llm_gateway.resources.providers import NewProvider, ProviderChange, shown
 PATH: Final = "/console/providers"
 _MOST_NAMES = 200
 _MOST_BREAKERS = 20
+_MOST_NAMED = 20
 _MORE = "More settings"
 _OAUTH2 = "OAuth2: an access token in place of the key"
 
@@ -194,18 +194,29 @@ def _models(snapshot: Snapshot, row: StoredProvider) -> Iterable[str]:
 _PREVIEW: Final = SharePreview(_models, lambda row: row.provider_key)
 
 
-async def _detail(request: Request, row: StoredProvider | None) -> Mapping[str, Any]:
-    services = services_of(request)
+def _suggestions(services: ConsoleServices) -> Mapping[str, Iterable[str]]:
     snapshot = services.snapshots.current
     book = None if snapshot is None else snapshot.price_book
-    mapping = row.model_mapping if row is not None and isinstance(row.model_mapping, dict) else {}
+    return {"price-providers": () if book is None else book.providers}
+
+
+def _blank(_request: Request) -> Mapping[str, Any]:
+    return {"panel": SharesPanel(is_preview=False), "reasons": REASONS}
+
+
+def _deletion(services: ConsoleServices, row: StoredProvider) -> Mapping[str, Any]:
+    return {"state": provider_states(services, [row], _MOST_NAMED)[0]}
+
+
+async def _detail(request: Request, row: StoredProvider) -> Mapping[str, Any]:
+    services = services_of(request)
+    mapping = row.model_mapping if isinstance(row.model_mapping, dict) else {}
     names = [upstream for public, upstream in mapping.items() if upstream != "*"]
     names += [public for public, upstream in mapping.items() if upstream == "*" and not is_glob(public)]
     return {
         "panel": _PREVIEW.stored(services, row),
         "reasons": REASONS,
-        "price_providers": [] if book is None else list(islice(book.providers, _MOST_NAMES)),
-        "state": None if row is None else provider_states(services, [row], _MOST_BREAKERS)[0],
+        "state": provider_states(services, [row], _MOST_NAMED)[0],
         "upstream_names": list(dict.fromkeys(names))[:_MOST_NAMES],
         "test": None,
         "test_problem": None,
@@ -230,7 +241,10 @@ PAGES: Final = ResourcePages(
     delete_template="catalog/provider_delete.html",
     defaults={"is_enabled": True, "weight": 1, "provider_type": "openai"},
     state=_states,
+    suggestions=_suggestions,
+    blank=_blank,
     detail=_detail,
+    deletion=_deletion,
 )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Generic
 
 from starlette.requests import Request
@@ -24,8 +25,14 @@ from llm_gateway.flow.paging import ID_DIGITS, ID_LIMIT
 from llm_gateway.resources.shapes import UpdateBody
 
 PAGE_SIZE = 50
+# More do not fit into a list that drops down.
+_MOST_SUGGESTIONS = 200
 # What a write is refused with, shown beside the field.
 REFUSALS = (Conflict, NotFound, PreconditionFailed, Unprocessable)
+
+
+async def _nothing(_request: Request, _row: Row) -> Mapping[str, Any]:
+    return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,11 +60,16 @@ class ResourcePages(Generic[Row]):
     delete_template: str = "catalog/delete.html"
     # Values of a new form.
     defaults: Mapping[str, Any]
+    # Returns what fields suggest, by the names that the fields have for it.
+    suggestions: Callable[[ConsoleServices], Mapping[str, Iterable[str]]] = lambda _services: {}
     # Returns further values of each row of a list, which templates find as `row.state`.
     state: Callable[[ConsoleServices, Sequence[Row]], Awaitable[Sequence[Mapping[str, Any]]]] | None = None
-    # Returns further values for the list, and for the pages of one row (None: a new one), as `more`.
-    overview: Callable[[Request], Mapping[str, Any]] | None = None
-    detail: Callable[[Request, Row | None], Awaitable[Mapping[str, Any]]] | None = None
+    # Return further values, which templates find as `more`: for the list, for the form of a new row, for the page of
+    # one row, and for the page that asks whether to delete it.
+    overview: Callable[[Request], Mapping[str, Any]] = lambda _request: {}
+    blank: Callable[[Request], Mapping[str, Any]] = lambda _request: {}
+    detail: Callable[[Request, Row], Awaitable[Mapping[str, Any]]] = _nothing
+    deletion: Callable[[ConsoleServices, Row], Mapping[str, Any]] = lambda _services, _row: {}
     # Makes the page of a write that shows something once; None = back to the list.
     written: Callable[[Request, Edited[Row]], Response | None] = lambda _request, _edited: None
 
@@ -94,7 +106,7 @@ class ResourcePages(Generic[Row]):
             is_first=cursor is None,
             done=request.query_params.get("done"),
             cursor=cursor,
-            more=self.overview(request) if self.overview is not None else {},
+            more=self.overview(request),
         )
 
     def values(self, services: ConsoleServices, row: Row) -> dict[str, Any]:
@@ -163,15 +175,16 @@ class ResourcePages(Generic[Row]):
         return see_other(request, self.path, done="deleted")
 
     async def _delete_page(self, request: Request, row: Row, problem: GatewayError | None = None) -> Response:
+        services = services_of(request)
         return page(
             request,
             self.delete_template,
             status=200 if problem is None else problem.status,
             pages=self,
-            row=self.values(services_of(request), row),
+            row=self.values(services, row),
             label=row.name_or_key,
             problem=None if problem is None else problem.message,
-            more=await self._more(request, row),
+            more=self.deletion(services, row),
         )
 
     async def find(self, request: Request) -> Row:
@@ -197,11 +210,11 @@ class ResourcePages(Generic[Row]):
     ) -> Response:
         """Return the page of a form.
 
-        `more` goes before what `detail` returns; `based_on` is the `updated_at` that the form was opened with, by
-        default that of `row`.
+        `more` goes before what `blank` and `detail` return; `based_on` is the `updated_at` that the form was opened
+        with, by default that of `row`.
         """
-        updated_at = None if row is None else str(row.updated_at)
         services = services_of(request)
+        found = self.blank(request) if row is None else await self.detail(request, row)
         return page(
             request,
             self.form_template,
@@ -210,10 +223,11 @@ class ResourcePages(Generic[Row]):
             form=form,
             row=None if row is None else self.values(services, row),
             label=None if row is None else row.name_or_key,
-            updated_at=based_on or updated_at,
+            updated_at=based_on or (None if row is None else str(row.updated_at)),
             done=request.query_params.get("done"),
-            more={**await self._more(request, row), **(more or {})},
+            more={**found, **(more or {})},
+            suggestions={
+                name: tuple(islice(values, _MOST_SUGGESTIONS))
+                for name, values in self.suggestions(services).items()
+            },
         )
-
-    async def _more(self, request: Request, row: Row | None) -> Mapping[str, Any]:
-        return {} if self.detail is None else await self.detail(request, row)

@@ -119,10 +119,10 @@ class SharePreview(Generic[Row]):
             Route(f"{pages.path}/{{id:int}}/shares", preview, methods=["POST"]),
         ]
 
-    def stored(self, services: ConsoleServices, row: Row | None) -> SharesPanel:
+    def stored(self, services: ConsoleServices, row: Row) -> SharesPanel:
         """Return the shares in force now."""
         snapshot = services.snapshots.current
-        if row is None or snapshot is None:
+        if snapshot is None:
             return SharesPanel(is_preview=False)
         return self._panel(services, snapshot, row, is_preview=False)
 

@@ -36,16 +36,22 @@ def _fields(services: ConsoleServices, row: StoredTaskType | None) -> Sequence[F
     )
 
 
-async def _detail(request: Request, row: StoredTaskType | None) -> Mapping[str, Any]:
-    """Return who serves each model of the task type, in their order, and models that are served."""
+def _blank(request: Request) -> Mapping[str, Any]:
+    """Return models that are served."""
     snapshot = services_of(request).snapshots.current
-    models = row.models if row is not None and isinstance(row.models, tuple) else ()
+    known = () if snapshot is None else snapshot.explicit_models
+    return {"served": (), "known": known[:_MOST_KNOWN], "further": max(len(known) - _MOST_KNOWN, 0)}
+
+
+async def _detail(request: Request, row: StoredTaskType) -> Mapping[str, Any]:
+    """Return, besides, who serves each model of the task type, in their order."""
+    snapshot = services_of(request).snapshots.current
+    models = row.models if isinstance(row.models, tuple) else ()
     served = []
     for name in models:
         route = None if snapshot is None else snapshot.route(name)
         served.append((name, [] if route is None else [one.provider_key for one in route.deployments]))
-    known = () if snapshot is None else snapshot.explicit_models
-    return {"served": served, "known": known[:_MOST_KNOWN], "further": max(len(known) - _MOST_KNOWN, 0)}
+    return {**_blank(request), "served": served}
 
 
 PAGES: Final = ResourcePages(
@@ -63,5 +69,6 @@ PAGES: Final = ResourcePages(
     list_template="catalog/task_types.html",
     form_template="catalog/task_type.html",
     defaults={},
+    blank=_blank,
     detail=_detail,
 )

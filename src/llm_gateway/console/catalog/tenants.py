@@ -27,9 +27,7 @@ def _fields(services: ConsoleServices, row: StoredTenant | None) -> Sequence[Fie
     )
 
 
-async def _detail(request: Request, row: StoredTenant | None) -> Mapping[str, Any]:
-    if row is None:
-        return {}
+async def _detail(request: Request, row: StoredTenant) -> Mapping[str, Any]:
     services = services_of(request)
     return {
         "credentials": credentials_of(services, tenant=row.name),

@@ -16,8 +16,6 @@ from llm_gateway.flow.ports.usage import UsageFilter
 
 # Members of a tenant or a project, and budgets, that one page shows.
 MOST_SHOWN = 50
-# More do not fit into a list that drops down.
-MOST_SUGGESTED = 200
 
 
 class Members(NamedTuple):
@@ -55,13 +53,13 @@ def projects_of(services: ConsoleServices, tenant: str) -> Members:
 def tenant_names(services: ConsoleServices) -> Sequence[str]:
     """Return the names of tenants, for a field to suggest."""
     snapshot = services.snapshots.current
-    return () if snapshot is None else [one.name for one in snapshot.catalog.tenants[:MOST_SUGGESTED]]
+    return () if snapshot is None else [one.name for one in snapshot.catalog.tenants]
 
 
 def project_names(services: ConsoleServices) -> Sequence[str]:
     """Return the names of projects, for a field to suggest."""
     snapshot = services.snapshots.current
-    return () if snapshot is None else [one.name for one in snapshot.catalog.projects[:MOST_SUGGESTED]]
+    return () if snapshot is None else [one.name for one in snapshot.catalog.projects]
 
 
 def subject_names(services: ConsoleServices) -> Sequence[str]:
@@ -70,9 +68,8 @@ def subject_names(services: ConsoleServices) -> Sequence[str]:
     if snapshot is None:
         return ()
     # There may be thousands of credentials, so they come last.
-    credentials = [one.name for one in snapshot.catalog.credentials[:MOST_SUGGESTED]]
-    names = dict.fromkeys((*tenant_names(services), *project_names(services), *credentials))
-    return list(names)[:MOST_SUGGESTED]
+    credentials = [one.name for one in snapshot.catalog.credentials]
+    return list(dict.fromkeys((*tenant_names(services), *project_names(services), *credentials)))
 
 
 def _members(pairs: Iterable[tuple[int, str]]) -> Members:

@@ -12,6 +12,7 @@ from llm_gateway.console.forms.fields import Field
 from llm_gateway.core.errors import GatewayError
 
 Body = TypeVar("Body", bound=BaseModel)
+_NEEDED = "is needed"
 
 
 @dataclass(slots=True)
@@ -49,7 +50,7 @@ class FilledForm:
                 self.errors[one.name] = str(error)
                 continue
             if one.required and value is None:
-                self.errors[one.name] = "must be given"
+                self.errors[one.name] = _NEEDED
             removed = one.kind == "secret" and one.removal in form
             if removed and value is not None:
                 self.errors[one.name] = "type a new one, or have it removed, not both"
@@ -65,7 +66,8 @@ class FilledForm:
         except ValidationError as error:
             for fault in error.errors():
                 where = ".".join(str(part) for part in fault["loc"])
-                self.add(where, fault["msg"].removeprefix("Value error, "))
+                is_missing = fault["type"] == "missing" or (fault["loc"] and fault["input"] is None)
+                self.add(where, _NEEDED if is_missing else fault["msg"].removeprefix("Value error, "))
             self.ask_again()
             return None
 

@@ -128,7 +128,7 @@ async def test_errors_stand_beside_their_fields(browser: Browser) -> None:
         assert answer.status_code == 422
         assert re.findall(r'class="error" id="field-(.+?)-error"', answer.text) == [field]
     answer = await browser.fill(f"{PATH}/new", name="b", amount_usd="")
-    assert 'id="field-amount_usd-error">must be given' in answer.text
+    assert 'id="field-amount_usd-error">is needed' in answer.text
 
 
 async def test_names_are_escaped(browser: Browser) -> None:

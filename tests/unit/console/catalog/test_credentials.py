@@ -107,7 +107,7 @@ async def test_models_are_all_listed_or_none(browser: Browser) -> None:
 @pytest.mark.parametrize(
     ("typed", "errors"),
     [
-        ({"name": ""}, {"name": "must be given"}),
+        ({"name": ""}, {"name": "is needed"}),
         ({"tenant": "nobody"}, {"tenant": "there is no tenant"}),
         ({"limits__tokens_per_day": "1.5"}, {"limits-tokens_per_day": "valid integer"}),
         ({"cache__ttl": "60"}, {"cache-is_enabled": "choose yes or no"}),

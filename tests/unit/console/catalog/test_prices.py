@@ -54,7 +54,7 @@ async def test_a_price_that_looks_like_a_mistake_is_questioned_beside_the_field(
 @pytest.mark.parametrize(
     ("prices", "message"),
     [
-        ("", "must be given"),
+        ("", "is needed"),
         ("input_tokens", "each line must be `name = value`"),
         ("input_tokens = free", "input_tokens: must be USD as text or a number, such as 2.5"),
         ("input_token = 1", "similar units are"),

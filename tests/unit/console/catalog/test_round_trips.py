@@ -8,7 +8,16 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.console.catalog import budgets, credentials, prices, projects, tenants
+from llm_gateway.console.catalog import (
+    budgets,
+    credentials,
+    models,
+    prices,
+    projects,
+    providers,
+    task_types,
+    tenants,
+)
 from llm_gateway.console.catalog.resource_pages import ResourcePages
 from llm_gateway.resources.shapes import UpdateBody
 from tests.fakes.console_client import Browser, console_browser, form_fields
@@ -25,6 +34,46 @@ LIMITS = {
 HOSTILE = "<script>alert(\"1\")</script> & 'x' \N{HEBREW LETTER ALEF}"
 # Every field is set, and differs from its default.
 FULL: list[tuple[Any, dict[str, Any]]] = [
+    (
+        providers.PAGES,
+        {
+            "provider_key": "<script>alert(1)<& 'x' \N{HEBREW LETTER ALEF}",
+            "provider_type": "plain",
+            "api_base": "http://127.0.0.1:9/v1",
+            "api_key": "sk-the-secret-of-the-provider",
+            "model_mapping": {HOSTILE: "a=b", "x = y": '"quoted"', '"z': "up", "gpt-*": "*"},
+            "weight": 0,
+            "is_enabled": False,
+            "oauth2": {"token_url": "http://127.0.0.1:9/t", "client_id": "<c>", "scope": "a b"},
+            "api_version": "2024-10-21",
+            "stream_usage": False,
+            "probe_interval": 2.5,
+            "price_provider": "azure",
+        },
+    ),
+    (
+        models.PAGES,
+        {
+            "name": HOSTILE,
+            "strategy": "least_busy",
+            "weights": {"p": 0, "a=b": 7, HOSTILE: 2**31 - 1},
+            "fallbacks": ["b", "a", HOSTILE + "2"],
+            "context_fallbacks": ["long"],
+            "policy_fallbacks": ["mild", "a=b"],
+            "timeouts": {"connect": 0.5, "first_content": 2, "idle": 3.25, "total": 86_400},
+            "retry": {
+                "max_retries": 0,
+                "initial_backoff_ms": 10,
+                "max_backoff_ms": 20,
+                "backoff_factor": 1.5,
+                "jitter": 0.0,
+                "retry_cut": False,
+            },
+            "affinity": "header:x-session",
+            "cache": {"is_enabled": False, "ttl": 0.001, "is_shared": True},
+        },
+    ),
+    (task_types.PAGES, {"name": HOSTILE, "models": ["b", "a", HOSTILE]}),
     (tenants.PAGES, {"name": HOSTILE, "limits": LIMITS, "is_enabled": False}),
     (projects.PAGES, {"name": HOSTILE, "tenant": "acme", "limits": LIMITS, "is_enabled": False}),
     (
@@ -74,6 +123,9 @@ FULL: list[tuple[Any, dict[str, Any]]] = [
 ]
 # Nothing is set that need not be.
 BARE: list[tuple[Any, dict[str, Any]]] = [
+    (providers.PAGES, {"provider_key": "bare", "provider_type": "openai"}),
+    (models.PAGES, {"name": "bare"}),
+    (task_types.PAGES, {"name": "bare", "models": ["m"]}),
     (tenants.PAGES, {"name": "bare"}),
     (projects.PAGES, {"name": "bare"}),
     (credentials.PAGES, {"name": "bare"}),
@@ -82,6 +134,12 @@ BARE: list[tuple[Any, dict[str, Any]]] = [
 ]
 # Other values that forms must tell apart from none.
 OTHERS: list[tuple[Any, dict[str, Any]]] = [
+    (
+        providers.PAGES,
+        {"provider_key": "other", "provider_type": "openai", "api_key": "env:PATH", "stream_usage": True},
+    ),
+    (models.PAGES, {"name": "other", "retry": {"retry_cut": False}, "cache": {"is_enabled": False}}),
+    (models.PAGES, {"name": "other", "retry": {"max_retries": 3}, "cache": {"is_enabled": True}}),
     (credentials.PAGES, {"name": "other", "allowed_models": [], "cache": {"is_enabled": True, "ttl": 0.5}}),
     (credentials.PAGES, {"name": "other", "cache": {"is_enabled": True, "ttl": 60, "is_shared": True}}),
     (credentials.PAGES, {"name": "other", "limits": LIMITS | dict.fromkeys(LIMITS) | {"tokens_per_day": 0}}),
@@ -128,6 +186,7 @@ async def test_a_row_with_every_field_can_be_made_with_the_form(
     fields = form_fields(await browser.get(f"{pages.path}/{made.row.id}"))
     await browser.store.editor.delete(pages.stored, made.row.id)
     del fields["updated_at"]
+    fields |= {name: text for name, text in body.items() if name == "api_key"}
     answer = await browser.post(f"{pages.path}/new", fields)
     assert answer.status_code in {200, 303}, answer.text
     again = (await browser.store.browser.page(pages.stored, None, 10)).value.items[-1]

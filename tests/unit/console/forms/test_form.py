@@ -50,14 +50,14 @@ def test_a_group_of_which_nothing_is_given_is_null() -> None:
     sent = {"weight": "1", "oauth2.client_id": "c"}
     form = FilledForm.sent(FIELDS, sent)
     assert form.body(ProviderChange, sent) is None
-    assert form.errors == {"oauth2.token_url": "Field required"}
+    assert form.errors == {"oauth2.token_url": "is needed"}
 
 
 def test_a_required_field_must_be_given() -> None:
     name = (Field(name="provider_key", label="Key", required=True),)
     form = FilledForm.sent(name, {"provider_key": " "})
     assert form.body(ProviderChange, {"provider_key": " "}) is None
-    assert form.errors == {"provider_key": "must be given"}
+    assert form.errors == {"provider_key": "is needed"}
 
 
 def test_no_differs_from_nothing_in_a_group() -> None:
