@@ -88,8 +88,8 @@ class Faults:
         await dialog.dismiss()
 
     def _failed(self, request: Request) -> None:
-        # A page that is left ends what it still loads or follows, and an answer that is stopped ends its stream.
-        if request.resource_type in {"eventsource", "fetch"} and request.failure == "net::ERR_ABORTED":
+        # A page that is left ends its stream of events, and what it was still loading.
+        if request.resource_type != "document" and request.failure == "net::ERR_ABORTED":
             return
         self._seen.append(f"request failed: {request.method} {request.url}: {request.failure}")
 
@@ -203,3 +203,34 @@ async def links(page: Page) -> list[str]:
         ).filter((address) => address && !address.startsWith("#"))"""
     )
     return [address for address in found if not urlsplit(address).netloc]
+
+
+async def strangers(page: Page) -> list[str]:
+    """Return elements that only an escaped name can bring: handlers, inline scripts, addresses that are scripts."""
+    found: list[str] = await page.evaluate(
+        """() => [...document.querySelectorAll("*")].filter((element) => {
+          const names = element.getAttributeNames();
+          const address = element.getAttribute("href") || element.getAttribute("src") || "";
+          return names.some((name) => name.startsWith("on")) || /^\\s*javascript:/i.test(address)
+            || (element.tagName === "SCRIPT" && !element.src && element.type !== "application/json")
+            || (element.tagName === "IMG" && element.getAttribute("src") === "x");
+        }).map((element) => element.outerHTML.slice(0, 200))"""
+    )
+    return found
+
+
+async def without_visible_focus(page: Page) -> list[str]:
+    """Return what the keyboard reaches without a ring around it."""
+    found: list[str] = await page.evaluate(
+        """() => {
+          const reached = "a[href], button, input:not([type=hidden]), select, textarea, summary, [tabindex='0']";
+          return [...document.querySelectorAll(reached)].filter((element) => {
+            if (element.disabled || !element.checkVisibility()) return false;
+            element.focus({focusVisible: true});
+            const style = getComputedStyle(element);
+            return document.activeElement !== element
+              || style.outlineStyle === "none" || parseFloat(style.outlineWidth) < 2;
+          }).map((element) => element.outerHTML.slice(0, 200));
+        }"""
+    )
+    return found

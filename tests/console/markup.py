@@ -16,25 +16,35 @@ class Element(NamedTuple):
 
 
 class Markup(HTMLParser):
-    """The elements of a page or of an SVG file, and the text of its scripts and styles."""
+    """The elements of a page or of an SVG file, and its inline scripts and styles."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
         self.elements: list[Element] = []
         self.inline: list[str] = []
-        self.texts: list[str] = []
+        # The script or style that is open.
+        self._code: Element | None = None
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append(Element(tag, {name: value or "" for name, value in attrs}))
+        element = Element(tag, {name: value or "" for name, value in attrs})
+        self.elements.append(element)
+        if tag in {"script", "style"}:
+            self._code = element
+
+    def handle_endtag(self, tag: str) -> None:
+        if self._code is not None and tag == self._code.tag:
+            self._code = None
 
     def handle_data(self, data: str) -> None:
-        opened = self.elements[-1] if self.elements else Element("", {})
-        if opened.tag == "style" or (opened.tag == "script" and not opened.attributes.get("src")):
-            if data.strip() and opened.attributes.get("type") != "application/json":
-                self.inline.append(f"<{opened.tag}> {data[:100]}")
-        self.texts.append(data)
+        # Data that scripts read is no code.
+        if (
+            self._code is not None
+            and self._code.attributes.get("type") != "application/json"
+            and data.strip()
+        ):
+            self.inline.append(f"<{self._code.tag}> {data[:100]}")
 
     def forbidden(self) -> list[str]:
         """Return inline scripts, handlers and styles, and addresses that are scripts."""
@@ -46,13 +56,3 @@ class Markup(HTMLParser):
                 if name in _ADDRESSES and value.strip().lower().startswith(("javascript:", "data:text")):
                     found.append(f"<{tag} {name}={value[:100]!r}>")
         return found
-
-    def addresses(self) -> list[str]:
-        """Return where the page leads to and what it loads, as written, without places in itself."""
-        found = [
-            value
-            for _, attributes in self.elements
-            for name, value in attributes.items()
-            if name in _ADDRESSES and value and not value.startswith("#")
-        ]
-        return list(dict.fromkeys(found))

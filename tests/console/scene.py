@@ -18,7 +18,7 @@ VIEWER_KEY: Final = "test-viewer-key-0123456789"
 SCRIPT: Final = "<script>alert('script')</script>"
 IMAGE: Final = "\"'><img src=x onerror=alert('image')>"
 ENDINGS: Final = "</title></textarea></style><svg onload=alert(1)>"
-TEMPLATE: Final = "{{ 7 * 7 }}{% raise %}${7*7}"
+TEMPLATE: Final = "{{ 7 + 7 }}{% raise %}${7+7}"
 LINK: Final = "javascript:alert('link')"
 LONG: Final = "a-name-without-any-space-that-is-as-long-as-names-may-be-" * 3
 # Letters that change what an attribute or an address means, and ones from right to left.
@@ -56,7 +56,7 @@ class Scene:
 def set_scene(gateway: GatewayProcess, fake: FakeUpstream) -> Scene:
     """Fill a gateway that has just started."""
     # A session that has ended.
-    scene = Scene(gateway, {"sessions": "0123456789abcdef"})
+    scene = Scene(gateway, {"sessions": "0123456789abcdef", "version": "2"})
     _rows(scene, fake)
     _requests(scene)
     return scene
@@ -133,6 +133,8 @@ def _requests(scene: Scene) -> None:
     fields = {"fake": tokens}
     shown = scene.chat("gpt-4o", headers=hostile, fields=fields)
     scene.places["request_id"] = shown
+    # What created the first tenant.
+    scene.places["version"] = "2"
     for stream in (False, True):
         for model in (SCRIPT, "gpt-4o", "shared", "broken"):
             scene.chat(model, fields=fields | {"stream": stream})

@@ -26,14 +26,14 @@ def named(texts: Mapping[str, str], name: str) -> dict[str, str]:
 
 
 def fresh_name(noun: str) -> str:
-    return f"{noun} & <b>{next(_numbers)}</b>"
+    return f"{noun} & <b>{next(_numbers)}"
 
 
 async def created(page: Page, noun: str) -> str:
     """Fill and send the form of a new row, go on to its page, and return its name."""
     name = fresh_name(noun)
     await fill(page, named(SAMPLES[noun].fields, name))
-    assert await submit(page) == 200
+    assert await submit(page) == 200, await page.inner_text("main")
     return name
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from tests.console import addresses
-from tests.console.browsing import NARROW, WIDE, Scheme, grave_findings, overflow, poor_contrast
+from tests.console.browsing import (
+    NARROW,
+    WIDE,
+    Scheme,
+    grave_findings,
+    overflow,
+    poor_contrast,
+    strangers,
+    without_visible_focus,
+)
 from tests.console.conftest import Reader, Visit
 from tests.console.scene import Scene
 
@@ -28,6 +37,8 @@ async def test_a_page_renders_fits_and_is_accessible(scene: Scene, reader: Reade
         await page.emulate_media(color_scheme=_OTHER[scheme])
         assert await overflow(page) <= 0
         assert await poor_contrast(page) == []
+    assert await strangers(page) == []
+    assert await without_visible_focus(page) == []
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", WIDE), ("dark", NARROW)])

@@ -85,11 +85,11 @@ PAGES = ResourcePages(
     change=BudgetChange,
     shown=shown,
     fields=_fields,
-    suggestions=lambda services: {"subjects": subject_names(services)},
     list_template="catalog/budgets.html",
     form_template="catalog/budget.html",
     defaults={"is_enabled": True, "period": "month", "scope": "all"},
     state=_states,
+    suggestions=lambda services: {"subjects": subject_names(services)},
     detail=_detail,
 )
 

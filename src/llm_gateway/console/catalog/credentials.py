@@ -160,6 +160,10 @@ async def _states(services: ConsoleServices, rows: Sequence[StoredCredential]) -
     return [state_of(row, accounts.get(row.id), now) for row in rows]
 
 
+def _suggestions(services: ConsoleServices) -> Mapping[str, Sequence[str]]:
+    return {"tenants": tenant_names(services), "projects": project_names(services)}
+
+
 async def _detail(request: Request, row: StoredCredential) -> Mapping[str, Any]:
     services = services_of(request)
     account = principals_of(services, [row]).get(row.id)
@@ -198,14 +202,11 @@ PAGES = ResourcePages(
     change=_WithAccess,
     shown=_shown,
     fields=_fields,
-    suggestions=lambda services: {
-        "tenants": tenant_names(services),
-        "projects": project_names(services),
-    },
     list_template="catalog/credentials.html",
     form_template="catalog/credential.html",
     defaults={"is_enabled": True, "access": "all"},
     state=_states,
+    suggestions=_suggestions,
     detail=_detail,
     written=_written,
 )

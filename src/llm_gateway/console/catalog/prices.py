@@ -82,13 +82,13 @@ async def _states(services: ConsoleServices, rows: Sequence[StoredPrice]) -> Seq
     return [{"badge": _period(row, now)} for row in rows]
 
 
-def _blank(request: Request) -> Mapping[str, Any]:
-    return {"per": price_units(services_of(request)), "in_force": None}
-
-
 async def _detail(request: Request, row: StoredPrice) -> Mapping[str, Any]:
     services = services_of(request)
     return {"per": price_units(services), "in_force": prices_of_override(services, row)}
+
+
+def _blank(request: Request) -> Mapping[str, Any]:
+    return {"per": price_units(services_of(request)), "in_force": None}
 
 
 PAGES = ResourcePages(
@@ -104,12 +104,12 @@ PAGES = ResourcePages(
     change=PriceChange,
     shown=shown,
     fields=_fields,
-    suggestions=price_suggestions,
-    blank=_blank,
     list_template="catalog/prices.html",
     form_template="catalog/price.html",
     defaults={},
     state=_states,
+    suggestions=price_suggestions,
+    blank=_blank,
     detail=_detail,
 )
 

@@ -53,9 +53,9 @@ PAGES = ResourcePages(
     change=ProjectChange,
     shown=shown,
     fields=_fields,
-    suggestions=lambda services: {"tenants": tenant_names(services)},
     list_template="catalog/projects.html",
     form_template="catalog/owner.html",
     defaults={"is_enabled": True},
+    suggestions=lambda services: {"tenants": tenant_names(services)},
     detail=_detail,
 )

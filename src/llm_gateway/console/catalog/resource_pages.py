@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Generic
 
 from starlette.requests import Request
@@ -25,8 +24,6 @@ from llm_gateway.flow.paging import ID_DIGITS, ID_LIMIT
 from llm_gateway.resources.shapes import UpdateBody
 
 PAGE_SIZE = 50
-# More do not fit into a list that drops down.
-_MOST_SUGGESTIONS = 200
 # What a write is refused with, shown beside the field.
 REFUSALS = (Conflict, NotFound, PreconditionFailed, Unprocessable)
 
@@ -225,9 +222,5 @@ class ResourcePages(Generic[Row]):
             label=None if row is None else row.name_or_key,
             updated_at=based_on or (None if row is None else str(row.updated_at)),
             done=request.query_params.get("done"),
-            more={**found, **(more or {})},
-            suggestions={
-                name: tuple(islice(values, _MOST_SUGGESTIONS))
-                for name, values in self.suggestions(services).items()
-            },
+            more={"suggestions": self.suggestions(services), **found, **(more or {})},
         )

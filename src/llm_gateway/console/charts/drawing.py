@@ -56,4 +56,4 @@ def slots(count: int) -> list[tuple[str, str]]:
 
 
 def _y(value: float, end: float) -> float:
-    return HEIGHT * (1 - min(max(value / end, 0.0), 1.0))
+    return HEIGHT * (1 - min(max(value / end, 0.0), 1.0)) if end else HEIGHT

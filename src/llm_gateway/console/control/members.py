@@ -16,6 +16,8 @@ from llm_gateway.flow.ports.usage import UsageFilter
 
 # Members of a tenant or a project, and budgets, that one page shows.
 MOST_SHOWN = 50
+# More do not fit into a list that drops down.
+MOST_SUGGESTED = 200
 
 
 class Members(NamedTuple):
@@ -53,13 +55,13 @@ def projects_of(services: ConsoleServices, tenant: str) -> Members:
 def tenant_names(services: ConsoleServices) -> Sequence[str]:
     """Return the names of tenants, for a field to suggest."""
     snapshot = services.snapshots.current
-    return () if snapshot is None else [one.name for one in snapshot.catalog.tenants]
+    return () if snapshot is None else [one.name for one in snapshot.catalog.tenants[:MOST_SUGGESTED]]
 
 
 def project_names(services: ConsoleServices) -> Sequence[str]:
     """Return the names of projects, for a field to suggest."""
     snapshot = services.snapshots.current
-    return () if snapshot is None else [one.name for one in snapshot.catalog.projects]
+    return () if snapshot is None else [one.name for one in snapshot.catalog.projects[:MOST_SUGGESTED]]
 
 
 def subject_names(services: ConsoleServices) -> Sequence[str]:
@@ -68,8 +70,9 @@ def subject_names(services: ConsoleServices) -> Sequence[str]:
     if snapshot is None:
         return ()
     # There may be thousands of credentials, so they come last.
-    credentials = [one.name for one in snapshot.catalog.credentials]
-    return list(dict.fromkeys((*tenant_names(services), *project_names(services), *credentials)))
+    credentials = [one.name for one in snapshot.catalog.credentials[:MOST_SUGGESTED]]
+    names = dict.fromkeys((*tenant_names(services), *project_names(services), *credentials))
+    return list(names)[:MOST_SUGGESTED]
 
 
 def _members(pairs: Iterable[tuple[int, str]]) -> Members:

@@ -57,7 +57,8 @@ def charts(report: Report) -> list[Chart]:
                     )
                 ],
                 write=_count,
-                summary=f"{count(total['errors'])} requests failed, {percent(error_share(report.total))} of all",
+                summary=f"{count(total['errors'])} of {count(total['requests'])} requests failed, "
+                f"{percent(error_share(report.total))}",
             )
         ),
         bar_chart(

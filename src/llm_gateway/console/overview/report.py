@@ -83,7 +83,7 @@ async def read_report(services: ConsoleServices, wanted: Range) -> Report:
         zone=zone,
         time_zone=services.time_zone,
         points=_points(summary, wanted, window, zone),
-        total=_sums(None, summary.total),
+        total=sums_of(None, summary.total),
         ranked=ranked,
         recent=recent,
         in_flight=services.machine.active(),
@@ -97,7 +97,7 @@ def _points(summary: UsageSummary, wanted: Range, window: Period, zone: tzinfo) 
     all_of_it = list(periods(wanted.unit, window.start, window.end, zone))
     labels = wanted.labels(all_of_it, zone)
     return [
-        _sums(label, known.get(period) or UsageTotals())
+        sums_of(label, known.get(period) or UsageTotals())
         for label, period in zip(labels, all_of_it, strict=True)
     ]
 
@@ -110,10 +110,11 @@ async def _ranked(
     except SummaryTooLarge:
         return None
     first = sorted(groups, key=lambda group: (-group.totals.counts[0], group.values[0] or ""))[:MOST_RANKED]
-    return [_sums(group.values[0], group.totals) for group in first]
+    return [sums_of(group.values[0], group.totals) for group in first]
 
 
-def _sums(name: str | None, totals: UsageTotals) -> Sums:
+def sums_of(name: str | None, totals: UsageTotals) -> Sums:
+    """Return what `totals` has, under a name."""
     values = show_totals(totals, SummaryQuery())
     ok = values["requests"] - values["errors"] - values["refused"] - values["aborted"]
     tokens = values["prompt_tokens"] + values["completion_tokens"]

@@ -15,7 +15,7 @@ from llm_gateway.console.forms.form import FilledForm
 from llm_gateway.console.forms.reading import read_form
 from llm_gateway.console.pages.playground_form import FIELDS, chat_request
 from llm_gateway.console.pages.playground_reasons import reasons
-from llm_gateway.console.pages.single_turn import Answer, ask
+from llm_gateway.console.pages.single_turn import ShownReply, ask
 from llm_gateway.console.rendering import fragment, page
 from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.core.config.credentials import Credential
@@ -92,7 +92,7 @@ async def _page(
     credential: str | None,
     system: str = "",
     prompt: str = "",
-    answer: Answer | None = None,
+    answer: ShownReply | None = None,
     status: int = 200,
 ) -> Response:
     services = services_of(request)

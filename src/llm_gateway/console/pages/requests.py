@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC
 from typing import Final
 
@@ -19,7 +19,7 @@ from llm_gateway.console.pages.usage.whole_values import whole_value
 from llm_gateway.console.rendering import page
 from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.core.errors import GatewayError, NotFound
-from llm_gateway.core.ledger.records import UsageRecord, finished_at
+from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord, finished_at
 from llm_gateway.core.times import iso_time
 from llm_gateway.flow.billing.exporting import CONTENT_TYPES, export
 from llm_gateway.flow.usage_pages import find_request, place_after, place_cursor
@@ -79,8 +79,7 @@ async def export_requests(request: Request) -> Response:
 
 async def show_request(request: Request) -> Response:
     """Show one request with its attempts."""
-    services = services_of(request)
-    record, attempts = await find_request(services.usage, services.flush, request.path_params["request_id"])
+    record, attempts = await _find(request)
     return page(
         request,
         "requests_one.html",
@@ -101,8 +100,7 @@ async def show_request(request: Request) -> Response:
 
 async def show_value(request: Request) -> Response:
     """Return the whole of a value of which the page of the request shows the beginning."""
-    services = services_of(request)
-    record, attempts = await find_request(services.usage, services.flush, request.path_params["request_id"])
+    record, attempts = await _find(request)
     text = whole_value(record, attempts, request.query_params.get("of", ""))
     if text is None:
         raise NotFound("This request has no such value.")
@@ -112,7 +110,7 @@ async def show_value(request: Request) -> Response:
 async def show_route(request: Request) -> Response:
     """Show how a request like this one was routed by its configuration, or would be by the one in force."""
     services = services_of(request)
-    record, _ = await find_request(services.usage, services.flush, request.path_params["request_id"])
+    record, _ = await _find(request)
     question = question_of(record)
     if question is None:
         raise NotFound(
@@ -138,6 +136,18 @@ async def show_route(request: Request) -> Response:
         problem=problem,
         meanings=meanings,
     )
+
+
+async def _find(request: Request) -> tuple[UsageRecord, Sequence[AttemptEnded]]:
+    """Return the row that the path names, and its attempts; raise NotFound, Unavailable."""
+    services = services_of(request)
+    try:
+        return await find_request(services.usage, services.flush, request.path_params["request_id"])
+    except NotFound as error:
+        raise NotFound(
+            f"{error.message[:500]}. A row is stored when its request has ended, which may take some seconds more if "
+            "another machine served it. Old rows are deleted."
+        ) from None
 
 
 def _page_size(query: Mapping[str, str]) -> int:

@@ -14,7 +14,7 @@ from llm_gateway.http.types import Message, request_id_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class ShownReply:
     """What a page shows of a whole reply."""
 
     status: int
@@ -41,7 +41,7 @@ class _Reply:
             self.parts.append(message.get("body", b""))
 
 
-async def ask(handler: Handler, request: Request, body: bytes, headers: Mapping[str, str]) -> Answer:
+async def ask(handler: Handler, request: Request, body: bytes, headers: Mapping[str, str]) -> ShownReply:
     """Send `body`, which must not ask for a stream, in place of the request's own."""
     sent = {"content-type": "application/json", "content-length": str(len(body)), **headers}
     scope = {
@@ -62,7 +62,7 @@ async def ask(handler: Handler, request: Request, body: bytes, headers: Mapping[
     return read_answer(reply.status, b"".join(reply.parts))
 
 
-def read_answer(status: int, body: bytes) -> Answer:
+def read_answer(status: int, body: bytes) -> ShownReply:
     """Return what is in a reply, or in an error; neither needs to be as OpenAI documents it."""
     try:
         reply = json.loads(body)
@@ -70,11 +70,13 @@ def read_answer(status: int, body: bytes) -> Answer:
         reply = None
     if status >= 400 or not isinstance(reply, dict):
         message = _text(_at(reply, "error", "message"))
-        return Answer(status=status, problem=message or f"The gateway answered {status}, and nothing else.")
+        return ShownReply(
+            status=status, problem=message or f"The gateway answered {status}, and nothing else."
+        )
     choice = _at(reply, "choices", 0)
     message = _at(choice, "message")
     calls = _at(message, "tool_calls")
-    return Answer(
+    return ShownReply(
         status=status,
         text=_text(_at(message, "content")) or _text(_at(message, "refusal")),
         reasoning=_text(_at(message, "reasoning_content")) or _text(_at(message, "reasoning")),
