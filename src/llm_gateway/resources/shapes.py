@@ -179,7 +179,10 @@ class LimitsBody(Body):
 
 def shown_limits(limits: Limits | UnsetType | None) -> LimitsBody | None:
     """Return stored limits as an admin sees them; None if there are none or they cannot be read."""
-    return LimitsBody(**msgspec.structs.asdict(limits)) if isinstance(limits, Limits) else None
+    if not isinstance(limits, Limits):
+        return None
+    # Not validated: an invalid row has to be shown too, to be repaired.
+    return LimitsBody.model_construct(**msgspec.structs.asdict(limits))
 
 
 def _time(text: str) -> str:
