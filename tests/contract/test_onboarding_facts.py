@@ -46,7 +46,7 @@ def states(facts: Facts, *, alerts_confirmed: bool = False) -> dict[str, str]:
 async def put(store: Store, *rows: dict[str, Any]) -> None:
     now = store.clock.unix_us()
     facts = [
-        record(**{"request_id": f"id-{now}-{at}", "created_at": now + at} | row)
+        record(row.pop("request_id", f"id-{now}-{at}"), **{"created_at": now + at} | row)
         for at, row in enumerate(rows)
     ]
     await store.usage.upsert([to_line(fact) for fact in facts])

@@ -28,7 +28,7 @@ _DONE: Final = b"event: done\ndata:\n\n"
 _PAUSE: Final = 20.0
 
 
-class Shared(Generic[_T]):
+class SharedResult(Generic[_T]):
     """Work whose result all share that ask within a while; never done twice at a time."""
 
     def __init__(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from llm_gateway.console.live import LiveStreams, Shared, digest, event
+from llm_gateway.console.live import LiveStreams, SharedResult, digest, event
 from llm_gateway.console.services import with_services
 from llm_gateway.core.errors import RateLimited
 from llm_gateway.flow.gateway import Lifecycle
@@ -152,7 +152,7 @@ class Work:
         self.now = 0.0
         self.takes = 0.0
         self.done = 0
-        self.shared = Shared(self.do, lambda: self.now)
+        self.shared = SharedResult(self.do, lambda: self.now)
 
     async def do(self) -> int:
         self.done += 1

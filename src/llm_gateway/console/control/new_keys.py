@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from llm_gateway.console.onboarding.address import base_url
-from llm_gateway.console.onboarding.clients import ANY_MODEL, PLACEHOLDER, Client, clients
+from llm_gateway.console.onboarding.clients import ANY_MODEL, PLACEHOLDER, ClientSetup, clients
 from llm_gateway.console.onboarding.models import chat_models
 from llm_gateway.console.rendering import page
 from llm_gateway.console.services import services_of
@@ -36,7 +36,7 @@ def show_new_key(request: Request, row: StoredCredential, key: Secret) -> Respon
     )
 
 
-def _clients_with(address: str, model: str, key: Secret) -> Sequence[Client]:
+def _clients_with(address: str, model: str, key: Secret) -> Sequence[ClientSetup]:
     text = key.reveal()
     return [
         one._replace(

@@ -13,23 +13,23 @@ ANY_MODEL: Final = "your-model"
 _HELLO: Final = "Hello!"
 
 
-class Block(NamedTuple):
+class CodeBlock(NamedTuple):
     """Text to copy: what it is, or the file that it belongs in."""
 
     label: str
     text: str
 
 
-class Client(NamedTuple):
+class ClientSetup(NamedTuple):
     """One client, and what it needs to know."""
 
     id: str
     name: str
-    blocks: tuple[Block, ...]
+    blocks: tuple[CodeBlock, ...]
     note: str = ""
 
 
-def clients(base_url: str, model: str) -> list[Client]:
+def clients(base_url: str, model: str) -> list[ClientSetup]:
     """Return the clients, for this address (with /v1) and this model."""
     return [make(base_url, model) for make in _CLIENTS]
 
@@ -39,7 +39,7 @@ def _text(value: str) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _curl(base_url: str, model: str) -> Client:
+def _curl(base_url: str, model: str) -> ClientSetup:
     body = {"model": model, "messages": [{"role": "user", "content": _HELLO}], "stream": True}
     lines = (
         f"curl -N {shlex.quote(f'{base_url}/chat/completions')}",
@@ -47,10 +47,10 @@ def _curl(base_url: str, model: str) -> Client:
         "-H 'Content-Type: application/json'",
         f"-d {shlex.quote(json.dumps(body, ensure_ascii=False))}",
     )
-    return Client("curl", "curl", (Block("Shell", " \\\n  ".join(lines)),))
+    return ClientSetup("curl", "curl", (CodeBlock("Shell", " \\\n  ".join(lines)),))
 
 
-def _openai_python(base_url: str, model: str) -> Client:
+def _openai_python(base_url: str, model: str) -> ClientSetup:
     text = f"""\
 from openai import OpenAI
 
@@ -60,10 +60,10 @@ reply = client.chat.completions.create(
     messages=[{{"role": "user", "content": "{_HELLO}"}}],
 )
 print(reply.choices[0].message.content)"""
-    return Client("openai-python", "OpenAI SDK for Python", (Block("pip install openai", text),))
+    return ClientSetup("openai-python", "OpenAI SDK for Python", (CodeBlock("pip install openai", text),))
 
 
-def _openai_js(base_url: str, model: str) -> Client:
+def _openai_js(base_url: str, model: str) -> ClientSetup:
     text = f"""\
 import OpenAI from "openai";
 
@@ -73,19 +73,19 @@ const reply = await client.chat.completions.create({{
   messages: [{{ role: "user", content: "{_HELLO}" }}],
 }});
 console.log(reply.choices[0].message.content);"""
-    return Client("openai-js", "OpenAI SDK for JavaScript", (Block("npm install openai", text),))
+    return ClientSetup("openai-js", "OpenAI SDK for JavaScript", (CodeBlock("npm install openai", text),))
 
 
-def _langchain(base_url: str, model: str) -> Client:
+def _langchain(base_url: str, model: str) -> ClientSetup:
     text = f"""\
 from langchain_openai import ChatOpenAI
 
 chat = ChatOpenAI(base_url={_text(base_url)}, api_key="{PLACEHOLDER}", model={_text(model)})
 print(chat.invoke("{_HELLO}").content)"""
-    return Client("langchain", "LangChain", (Block("pip install langchain-openai", text),))
+    return ClientSetup("langchain", "LangChain", (CodeBlock("pip install langchain-openai", text),))
 
 
-def _llama_index(base_url: str, model: str) -> Client:
+def _llama_index(base_url: str, model: str) -> ClientSetup:
     text = f"""\
 from llama_index.llms.openai_like import OpenAILike
 
@@ -93,10 +93,12 @@ chat = OpenAILike(
     api_base={_text(base_url)}, api_key="{PLACEHOLDER}", model={_text(model)}, is_chat_model=True
 )
 print(chat.complete("{_HELLO}"))"""
-    return Client("llama-index", "LlamaIndex", (Block("pip install llama-index-llms-openai-like", text),))
+    return ClientSetup(
+        "llama-index", "LlamaIndex", (CodeBlock("pip install llama-index-llms-openai-like", text),)
+    )
 
 
-def _litellm(base_url: str, model: str) -> Client:
+def _litellm(base_url: str, model: str) -> ClientSetup:
     text = f"""\
 import litellm
 
@@ -107,10 +109,10 @@ reply = litellm.completion(
     messages=[{{"role": "user", "content": "{_HELLO}"}}],
 )
 print(reply.choices[0].message.content)"""
-    return Client("litellm", "LiteLLM SDK", (Block("pip install litellm", text),))
+    return ClientSetup("litellm", "LiteLLM SDK", (CodeBlock("pip install litellm", text),))
 
 
-def _vercel(base_url: str, model: str) -> Client:
+def _vercel(base_url: str, model: str) -> ClientSetup:
     text = f"""\
 import {{ createOpenAICompatible }} from "@ai-sdk/openai-compatible";
 import {{ generateText }} from "ai";
@@ -122,10 +124,12 @@ const gateway = createOpenAICompatible({{
 }});
 const {{ text }} = await generateText({{ model: gateway({_text(model)}), prompt: "{_HELLO}" }});
 console.log(text);"""
-    return Client("vercel", "Vercel AI SDK", (Block("npm install ai @ai-sdk/openai-compatible", text),))
+    return ClientSetup(
+        "vercel", "Vercel AI SDK", (CodeBlock("npm install ai @ai-sdk/openai-compatible", text),)
+    )
 
 
-def _codex(base_url: str, model: str) -> Client:
+def _codex(base_url: str, model: str) -> ClientSetup:
     text = f"""\
 model = {_text(model)}
 model_provider = "llm-gateway"
@@ -135,15 +139,18 @@ name = "LLM gateway"
 base_url = {_text(base_url)}
 env_key = "LLM_GATEWAY_KEY"
 wire_api = "responses\""""
-    return Client(
+    return ClientSetup(
         "codex",
         "Codex CLI",
-        (Block("~/.codex/config.toml", text), Block("Shell", f"export LLM_GATEWAY_KEY={PLACEHOLDER}\ncodex")),
+        (
+            CodeBlock("~/.codex/config.toml", text),
+            CodeBlock("Shell", f"export LLM_GATEWAY_KEY={PLACEHOLDER}\ncodex"),
+        ),
         "Codex uses /v1/responses, so the model must come from a provider that serves it.",
     )
 
 
-def _opencode(base_url: str, model: str) -> Client:
+def _opencode(base_url: str, model: str) -> ClientSetup:
     config: dict[str, Any] = {
         "$schema": "https://opencode.ai/config.json",
         "provider": {
@@ -156,11 +163,14 @@ def _opencode(base_url: str, model: str) -> Client:
         },
     }
     text = json.dumps(config, indent=2, ensure_ascii=False)
-    blocks = (Block("opencode.json", text), Block("Shell", f"export LLM_GATEWAY_KEY={PLACEHOLDER}\nopencode"))
-    return Client("opencode", "opencode", blocks)
+    blocks = (
+        CodeBlock("opencode.json", text),
+        CodeBlock("Shell", f"export LLM_GATEWAY_KEY={PLACEHOLDER}\nopencode"),
+    )
+    return ClientSetup("opencode", "opencode", blocks)
 
 
-def _continue(base_url: str, model: str) -> Client:
+def _continue(base_url: str, model: str) -> ClientSetup:
     text = f"""\
 name: LLM gateway
 version: 0.0.1
@@ -171,24 +181,24 @@ models:
     model: {_text(model)}
     apiBase: {_text(base_url)}
     apiKey: {PLACEHOLDER}"""
-    return Client("continue", "Continue", (Block("~/.continue/config.yaml", text),))
+    return ClientSetup("continue", "Continue", (CodeBlock("~/.continue/config.yaml", text),))
 
 
-def _cline(base_url: str, model: str) -> Client:
+def _cline(base_url: str, model: str) -> ClientSetup:
     text = f"API Provider: OpenAI Compatible\nBase URL: {base_url}\nAPI Key: {PLACEHOLDER}\nModel ID: {model}"
-    return Client("cline", "Cline, Roo Code", (Block("Settings", text),))
+    return ClientSetup("cline", "Cline, Roo Code", (CodeBlock("Settings", text),))
 
 
-def _aider(base_url: str, model: str) -> Client:
+def _aider(base_url: str, model: str) -> ClientSetup:
     lines = (
         f"export OPENAI_API_BASE={shlex.quote(base_url)}",
         f"export OPENAI_API_KEY={PLACEHOLDER}",
         f"aider --model {shlex.quote(f'openai/{model}')}",
     )
-    return Client("aider", "aider", (Block("Shell", "\n".join(lines)),))
+    return ClientSetup("aider", "aider", (CodeBlock("Shell", "\n".join(lines)),))
 
 
-_CLIENTS: Final[tuple[Callable[[str, str], Client], ...]] = (
+_CLIENTS: Final[tuple[Callable[[str, str], ClientSetup], ...]] = (
     _curl, _openai_python, _openai_js, _langchain, _llama_index, _litellm, _vercel, _codex, _opencode, _continue,
     _cline, _aider,
 )  # fmt: skip

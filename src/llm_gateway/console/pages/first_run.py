@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from llm_gateway.console.links import see_other
-from llm_gateway.console.live import LiveStreams, Shared, digest
+from llm_gateway.console.live import LiveStreams, SharedResult, digest
 from llm_gateway.console.onboarding.address import base_url
 from llm_gateway.console.onboarding.clients import ANY_MODEL, PLACEHOLDER, clients
 from llm_gateway.console.onboarding.facts import Facts, read_facts, steps
@@ -42,7 +42,7 @@ class _FirstRun:
 
     def __init__(self, streams: LiveStreams) -> None:
         self._streams = streams
-        self._facts: Shared[Facts] | None = None
+        self._facts: SharedResult[Facts] | None = None
 
     async def show(self, request: Request) -> Response:
         facts = await self._read(request, _OPENED_AGE)
@@ -72,7 +72,7 @@ class _FirstRun:
     async def _read(self, request: Request, max_age: float) -> Facts:
         if self._facts is None:
             services = services_of(request)
-            self._facts = Shared(lambda: read_facts(services))
+            self._facts = SharedResult(lambda: read_facts(services))
         return await self._facts.get(max_age)
 
 

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from llm_gateway.console.live import LiveStreams, Shared, digest
+from llm_gateway.console.live import LiveStreams, SharedResult, digest
 from llm_gateway.console.overview.charts import charts, error_share, rounded_usd, unpriced_in_words
 from llm_gateway.console.overview.ranges import DEFAULT, RANGES, Range
 from llm_gateway.console.overview.report import Report, read_report
@@ -35,7 +35,7 @@ class _Overview:
     def __init__(self, streams: LiveStreams) -> None:
         self._streams = streams
         # By the names of ranges.
-        self._reports: dict[str, Shared[Report]] = {}
+        self._reports: dict[str, SharedResult[Report]] = {}
         # By range and path prefix: the latest report, and its part of the page, which is the same for everyone.
         self._rendered: dict[tuple[str, str], tuple[Report, str]] = {}
 
@@ -60,7 +60,7 @@ class _Overview:
     async def _live(self, request: Request, wanted: Range, max_age: float) -> str:
         """Return the part of the page that follows."""
         services = services_of(request)
-        reports = self._reports.setdefault(wanted.name, Shared(lambda: read_report(services, wanted)))
+        reports = self._reports.setdefault(wanted.name, SharedResult(lambda: read_report(services, wanted)))
         report = await reports.get(max_age)
         key = (wanted.name, root_of(request))
         known = self._rendered.get(key)

@@ -15,7 +15,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_gateway.console.onboarding.clients import PLACEHOLDER, Client, clients
+from llm_gateway.console.onboarding.clients import PLACEHOLDER, ClientSetup, clients
 
 BASE = "https://gateway.example:8443/gw/v1"
 # Names that end a string, begin a command, or mean something else in some language.
@@ -33,11 +33,11 @@ NAMES = (
 )
 
 
-def of(base: str, model: str) -> dict[str, Client]:
+def of(base: str, model: str) -> dict[str, ClientSetup]:
     return {client.id: client for client in clients(base, model)}
 
 
-def text_of(client: Client, label: str) -> str:
+def text_of(client: ClientSetup, label: str) -> str:
     return next(block.text for block in client.blocks if block.label.startswith(label))
 
 
