@@ -19,7 +19,6 @@ NOT_PAGES: Final = {
     "/console/overview/live": "is a stream of events",
     "/console/first-run/live": "is a stream of events",
     "/console/playground/requests/{request_id}": "is a part of the playground",
-    "/console/requests/export": "is a file",
     "/console/requests/{request_id}/value": "is the whole of a text that a page cuts",
     "/console/configuration/versions/{version:int}/value": "is the whole of a text that a page cuts",
 }
@@ -42,6 +41,12 @@ def _paths(method: str) -> list[str]:
 def pages() -> list[str]:
     """Return the paths, with their parameters, of all pages."""
     return [path for path in _paths("GET") if path not in NOT_PAGES]
+
+
+def for_writing() -> list[str]:
+    """Return the paths of pages that are nothing but a form, so that viewers are not led there."""
+    taken = set(writes())
+    return [path for path in pages() if path in taken and not path.endswith(("}", "/playground"))]
 
 
 def writes() -> list[str]:

@@ -56,3 +56,22 @@ class Markup(HTMLParser):
                 if name in _ADDRESSES and value.strip().lower().startswith(("javascript:", "data:text")):
                     found.append(f"<{tag} {name}={value[:100]!r}>")
         return found
+
+    def links(self) -> set[str]:
+        """Return where the page leads to, as written."""
+        return {
+            attributes["href"] for tag, attributes in self.elements if tag == "a" and "href" in attributes
+        }
+
+    def forms(self) -> list[str]:
+        """Return where forms that can be sent go to, without those that only ask for a page."""
+        found: list[str] = []
+        action = None
+        for tag, attributes in self.elements:
+            if tag == "form":
+                is_post = attributes.get("method", "get").lower() == "post"
+                action = attributes.get("action", "") if is_post else None
+            is_button = tag == "button" and attributes.get("type") == "submit"
+            if is_button and action is not None and "disabled" not in attributes:
+                found.append(attributes.get("formaction", action))
+        return found

@@ -10,6 +10,7 @@ import pytest
 from playwright.async_api import Page
 
 from tests.console import addresses
+from tests.console.browsing import strangers
 from tests.console.conftest import Visit
 from tests.console.filling import field_of, fill, said_beside, submit
 from tests.console.samples import SAMPLES
@@ -105,3 +106,44 @@ async def test_a_change_by_someone_else_is_noticed(scene: Scene, visit: Visit, n
     assert "Someone else has changed this" in await later.get_by_role("alert").inner_text()
     # A second look at what is there now, and it can be sent.
     assert await submit(later) == 200
+
+
+async def test_a_new_key_is_shown_once_and_opens_the_gateway(scene: Scene, visit: Visit) -> None:
+    visiting = await visit(scene)
+    page = await visiting.open("/console/credentials/new")
+    name = await created(page, "credentials")
+    assert name in await page.inner_text("h1")
+    key = await page.locator(".code code").first.inner_text()
+    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]}
+    assert scene.gateway.post("/v1/chat/completions", key, json=body).status_code == 200
+    await open_row(page, scene.origin, "credentials", name)
+    assert key not in await page.content()
+    # Going back asks the gateway again, or shows what the browser holds; it does not make another key.
+    count = len(scene.gateway.admin.get("/credentials?limit=200").json()["data"])
+    await page.go_back()
+    await page.go_forward()
+    assert len(scene.gateway.admin.get("/credentials?limit=200").json()["data"]) == count
+
+
+async def test_a_provider_is_tested(scene: Scene, visit: Visit) -> None:
+    visiting = await visit(scene)
+    page = await visiting.open(f"/console/providers/{scene.places['providers']}")
+    async with page.expect_navigation():
+        await page.locator("#test").get_by_role("button").first.click()
+    result = page.locator("#test")
+    assert "It works" in await result.inner_text()
+    assert "sk-upstream-secret" not in await page.content()
+
+
+async def test_a_provider_that_fails_says_why_as_it_was_said(scene: Scene, visit: Visit) -> None:
+    failing = next(
+        one
+        for one in scene.gateway.admin.get("/providers").json()["data"]
+        if one["provider_key"] == "failing"
+    )
+    visiting = await visit(scene)
+    page = await visiting.open(f"/console/providers/{failing['id']}")
+    async with page.expect_navigation():
+        await page.locator("#test").get_by_role("button").first.click()
+    assert "500" in await page.locator("#test").inner_text()
+    assert await strangers(page) == []

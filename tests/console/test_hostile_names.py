@@ -52,6 +52,17 @@ async def test_what_a_search_looks_for_is_shown_as_it_was(reader: Reader) -> Non
         assert await strangers(page) == []
 
 
+async def test_what_clients_send_is_shown_as_it_was(scene: Scene, reader: Reader) -> None:
+    page = await reader.open(f"/console/requests/{scene.places['request_id']}")
+    shown = await page.inner_text("main")
+    # The agent, the user, a tag, the client's id of the request, and the names of the catalog.
+    for text in (SCRIPT, IMAGE, f"{SCRIPT}{IMAGE}"):
+        assert text in shown
+    page = await reader.open("/console/requests")
+    assert SCRIPT in await page.inner_text("main table")
+    assert await strangers(page) == []
+
+
 def test_no_template_turns_escaping_off() -> None:
     templates = Path(addresses.__file__).parents[2] / "src/llm_gateway/console/templates"
     texts = {path.name: path.read_text() for path in templates.rglob("*.html")}

@@ -129,7 +129,7 @@ async def test_an_answer_streams_with_its_numbers_and_who_gave_it(visit: Visit, 
     await _ended(page, 1)
     answer = _answer(page)
     assert await answer.locator(".pg-body pre code").inner_text() == "print(1)\n"
-    assert await answer.locator(".pg-body > p").all_inner_texts() == ["Here is code:\n", "and more."]
+    assert await answer.locator(".pg-body > p").all_inner_texts() == ["Here is code:", "and more."]
     await expect(answer.locator(".pg-reasoning")).not_to_have_attribute("open", "")
     assert await answer.locator(".pg-reasoning .pg-text").text_content() == "Let me think."
     numbers = await _numbers(page)

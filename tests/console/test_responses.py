@@ -105,3 +105,25 @@ def test_nothing_is_loaded_from_elsewhere(scene: Scene, admin: httpx.Client) -> 
             if tag in {"script", "img", "link", "iframe", "source"}:
                 address = attributes.get("src") or attributes.get("href", "")
                 assert address.startswith(("/", "data:image/")), f"{path} loads {address}"
+
+
+def test_texts_and_files_are_not_taken_for_pages(scene: Scene, admin: httpx.Client) -> None:
+    export = admin.get("/console/requests/export")
+    assert export.headers["content-type"].startswith("text/csv")
+    assert export.headers["content-disposition"].startswith("attachment")
+    check_headers(export)
+    address = addresses.fill("/console/requests/{request_id}", scene.places)
+    for link in Markup(admin.get(address).text).links():
+        if "/value" in link:
+            text = admin.get(link)
+            assert text.headers["content-type"].startswith("text/plain")
+            check_headers(text)
+
+
+@pytest.mark.parametrize("path", ["/console/overview/live", "/console/first-run/live"])
+def test_streams_have_them_too(admin: httpx.Client, path: str) -> None:
+    with admin.stream("GET", path) as response:
+        assert response.status_code == 200
+        assert response.headers["content-type"].startswith("text/event-stream")
+        check_headers(response)
+        assert Markup(next(response.iter_text())).forbidden() == []

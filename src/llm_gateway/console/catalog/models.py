@@ -9,7 +9,7 @@ from typing import Any, Final
 from starlette.requests import Request
 
 from llm_gateway.console.catalog.resource_pages import ResourcePages
-from llm_gateway.console.catalog.shares import REASONS, ModelShares, SharePreview, SharesPanel, model_shares
+from llm_gateway.console.catalog.shares import REASONS, ModelShares, SharePreview, ShownShares, model_shares
 from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.core.config.models import STRATEGIES
@@ -44,7 +44,7 @@ _RETRIES: Final = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RouteNow:
+class CurrentRoute:
     """How a request for a model would be routed now."""
 
     # None if it cannot be explained, for the reason in `problem`.
@@ -180,7 +180,7 @@ def _blank(request: Request) -> Mapping[str, Any]:
     """Return the route of the model that a link names, which has no settings yet."""
     name = request.query_params.get("name", "")[:_LONGEST_NAME]
     return {
-        "panel": SharesPanel(is_preview=False),
+        "panel": ShownShares(is_preview=False),
         "reasons": REASONS,
         "route": route_now(services_of(request), name) if name else None,
     }
@@ -195,17 +195,17 @@ async def _detail(request: Request, row: StoredModel) -> Mapping[str, Any]:
     }
 
 
-def route_now(services: ConsoleServices, model: str) -> RouteNow:
+def route_now(services: ConsoleServices, model: str) -> CurrentRoute:
     """Return how a request for a model would be routed now."""
     snapshot = services.snapshots.current
     if snapshot is None:
-        return RouteNow(explanation=None, problem="No configuration is loaded yet.", shares=None)
+        return CurrentRoute(explanation=None, problem="No configuration is loaded yet.", shares=None)
     try:
         found = services.explain(Question(model=model, endpoint=main_endpoint(snapshot, model)))
     except GatewayError as error:
-        return RouteNow(explanation=None, problem=error.message, shares=None)
+        return CurrentRoute(explanation=None, problem=error.message, shares=None)
     spread = model_shares(found.routes[0], snapshot) if found.routes else None
-    return RouteNow(explanation=found, problem=None, shares=spread)
+    return CurrentRoute(explanation=found, problem=None, shares=spread)
 
 
 PAGES: Final = ResourcePages(

@@ -57,7 +57,7 @@ def _fields(services: ConsoleServices, row: StoredPrice | None) -> Sequence[Fiel
             name="valid_until",
             label="Apply until",
             kind="time",
-            placeholder="always",
+            placeholder="no end",
             hint="From then on, the price book or another override applies.",
         ),
         Field(

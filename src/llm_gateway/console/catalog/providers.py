@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from llm_gateway.console.catalog.common_fields import ENABLED
 from llm_gateway.console.catalog.resource_pages import ResourcePages
-from llm_gateway.console.catalog.shares import REASONS, SharePreview, SharesPanel
+from llm_gateway.console.catalog.shares import REASONS, SharePreview, ShownShares
 from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.forms.reading import read_form
 from llm_gateway.console.links import see_other
@@ -20,6 +20,7 @@ from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.core.config.model_patterns import is_glob
 from llm_gateway.core.config.providers import Kind
 from llm_gateway.core.config.snapshot import Snapshot
+from llm_gateway.flow.config.editor import Edited
 from llm_gateway.flow.config.rows.providers import ProviderUpdate, StoredProvider
 from llm_gateway.flow.explain.shares import ANY_OTHER, models_of, served_by_it_alone
 from llm_gateway.flow.ports.workers import SharedDeploymentState
@@ -65,7 +66,7 @@ def _fields(services: ConsoleServices, row: StoredProvider | None) -> Sequence[F
     return (
         Field(
             name="provider_key",
-            label="Key",
+            label="Provider key",
             required=True,
             hint="Its name: unique, in usage rows and metrics, and in the path of the admin API.",
             placeholder="openai-main",
@@ -201,7 +202,7 @@ def _suggestions(services: ConsoleServices) -> Mapping[str, Iterable[str]]:
 
 
 def _blank(_request: Request) -> Mapping[str, Any]:
-    return {"panel": SharesPanel(is_preview=False), "reasons": REASONS}
+    return {"panel": ShownShares(is_preview=False), "reasons": REASONS}
 
 
 def _deletion(services: ConsoleServices, row: StoredProvider) -> Mapping[str, Any]:
@@ -222,6 +223,13 @@ async def _detail(request: Request, row: StoredProvider) -> Mapping[str, Any]:
         "test_problem": None,
         "asked_model": "",
     }
+
+
+def _written(request: Request, edited: Edited[StoredProvider]) -> Response | None:
+    """Lead from a new provider to its page, where it can be tested."""
+    if not request.scope["path"].endswith("/new"):
+        return None
+    return see_other(request, f"{PATH}/{edited.row.id}", done="created")
 
 
 PAGES: Final = ResourcePages(
@@ -245,6 +253,7 @@ PAGES: Final = ResourcePages(
     blank=_blank,
     detail=_detail,
     deletion=_deletion,
+    written=_written,
 )
 
 

@@ -20,7 +20,7 @@ from llm_gateway.core.config.snapshot import Snapshot
 from llm_gateway.flow.config.editor import Edited, EditOptions
 from llm_gateway.flow.config.rows.base import Row
 from llm_gateway.flow.explain.answer import ExplainedRoute, Reason
-from llm_gateway.flow.explain.shares import ANY_OTHER, Share, shares
+from llm_gateway.flow.explain.shares import ANY_OTHER, RequestShare, shares
 
 REASONS: Final[Mapping[Reason, str]] = {
     "disabled": "disabled",
@@ -49,23 +49,23 @@ class ModelShares:
     model: str
     # The name stands for all that nothing names.
     is_any_other: bool
-    shares: Sequence[Share]
+    shares: Sequence[RequestShare]
     # Providers beyond those.
     further: int
     # What the shares depend on, in sentences.
     notes: Sequence[str]
 
-    def of(self, provider: str) -> Share | None:
+    def of(self, provider: str) -> RequestShare | None:
         """Return the share of one provider."""
         return next((one for one in self.shares if one.provider == provider), None)
 
-    def others(self, provider: str) -> Sequence[Share]:
+    def others(self, provider: str) -> Sequence[RequestShare]:
         """Return the shares of the others."""
         return [one for one in self.shares if one.provider != provider]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SharesPanel:
+class ShownShares:
     """The shares that a form shows."""
 
     # Of values that are not stored.
@@ -119,11 +119,11 @@ class SharePreview(Generic[Row]):
             Route(f"{pages.path}/{{id:int}}/shares", preview, methods=["POST"]),
         ]
 
-    def stored(self, services: ConsoleServices, row: Row) -> SharesPanel:
+    def stored(self, services: ConsoleServices, row: Row) -> ShownShares:
         """Return the shares in force now."""
         snapshot = services.snapshots.current
         if snapshot is None:
-            return SharesPanel(is_preview=False)
+            return ShownShares(is_preview=False)
         return self._panel(services, snapshot, row, is_preview=False)
 
     async def _preview(self, pages: ResourcePages[Row], request: Request) -> Response:
@@ -145,7 +145,7 @@ class SharePreview(Generic[Row]):
         row: Row | None,
         form: FilledForm,
         sent: Mapping[str, str],
-    ) -> SharesPanel:
+    ) -> ShownShares:
         """Return the shares that the form would lead to; what is wrong with it is in the form, too."""
         body = form.body(pages.new if row is None else pages.change, sent, is_new=row is None)
         if body is not None:
@@ -163,17 +163,17 @@ class SharePreview(Generic[Row]):
                     return self._panel(services, snapshot, edited.row, is_preview=True)
         labels = {one.name: one.label for one in form.fields}
         problems = [f"{labels[name]}: {text}" if name else text for name, text in form.errors.items()]
-        return SharesPanel(is_preview=True, problems=problems)
+        return ShownShares(is_preview=True, problems=problems)
 
     def _panel(
         self, services: ConsoleServices, snapshot: Snapshot, row: Row, *, is_preview: bool
-    ) -> SharesPanel:
+    ) -> ShownShares:
         models = iter(self._models(snapshot, row))
         shown = [
             model_shares(services.explain_route(snapshot, model), snapshot)
             for model in islice(models, _MOST_MODELS)
         ]
-        return SharesPanel(
+        return ShownShares(
             is_preview=is_preview,
             provider=self._provider(row),
             models=shown,

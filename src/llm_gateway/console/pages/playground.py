@@ -20,6 +20,7 @@ from llm_gateway.console.rendering import fragment, page
 from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.core.config.credentials import Credential
 from llm_gateway.core.errors import GatewayError, NotFound, Unavailable
+from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.flow.explain.answer import Explanation, Question
 from llm_gateway.flow.ports.usage import UsageFilter
 from llm_gateway.http.types import Receive, Scope, Send, request_id_of
@@ -149,17 +150,23 @@ async def _facts(request: Request, request_id: str, model: str | None) -> Mappin
     if not found:
         return None
     record, attempts = found[0], await services.usage.attempts(request_id)
-    explanation = _explanation(services, model or record.model, record.credential)
+    explanation = await _explanation(services, model or record.model, record)
     return {"record": record, "why": reasons(record, attempts, model, explanation)}
 
 
-def _explanation(services: ConsoleServices, model: str | None, credential: str | None) -> Explanation | None:
+async def _explanation(
+    services: ConsoleServices, model: str | None, record: UsageRecord
+) -> Explanation | None:
+    """Explain the route by the configuration that the request had; None if that cannot be done any more."""
     if model is None:
         return None
+    question, version = Question(model=model, credential=record.credential), record.config_version
+    snapshot = services.snapshots.current
     try:
-        return services.explain(Question(model=model, credential=credential))
+        if version is None or (snapshot is not None and snapshot.version == version):
+            return services.explain(question)
+        return await services.explain_earlier(question, version)
     except GatewayError:
-        # The credential, or the configuration, is gone by now.
         return None
 
 

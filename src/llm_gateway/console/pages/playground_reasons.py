@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from llm_gateway.console.formats import percent
 from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
 from llm_gateway.flow.explain.answer import ExplainedRoute, Explanation
 
@@ -65,7 +66,7 @@ def _routed(route: ExplainedRoute, provider: str, *, is_first: bool) -> list[str
         share = weights[provider] / sum(weights.values())
         told.append(
             f"{len(weights)} providers take requests for {route.model}, {_STRATEGIES[route.strategy]}: "
-            f"{provider} has {share:.0%} of the weight."
+            f"{provider} has {percent(share)} of the weight."
         )
         if route.affinity is not None:
             told.append(

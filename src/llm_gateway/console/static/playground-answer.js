@@ -50,7 +50,7 @@ const PlaygroundAnswer = (() => {
   }
 
   class AnswerView {
-    // `act` has what the buttons do: retry(), edit(text), answerTools().
+    // `act` has what the buttons do: retry(), edit(), answerTools(); and keepInView(change), around what makes it grow.
     constructor(step, form, act) {
       this.step = step;
       this.form = form;
@@ -169,7 +169,7 @@ const PlaygroundAnswer = (() => {
           // The gateway's own template, in which all values are escaped.
           const holder = document.createElement("template");
           holder.innerHTML = await response.text();
-          this.facts.replaceChildren(holder.content);
+          this.act.keepInView(() => this.facts.replaceChildren(holder.content));
           return;
         }
         if (response.status !== 202) return;

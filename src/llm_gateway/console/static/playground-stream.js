@@ -4,6 +4,9 @@
 const PlaygroundStream = (() => {
   const BROKEN = "The connection to the gateway broke before the answer was complete. Retry it; if it breaks again, look at the gateway's log.";
 
+  // Seconds of a stream whose speed means anything.
+  const SHORTEST = 0.02;
+
   class ChatError extends Error {
     constructor(message, status, code) {
       super(message);
@@ -125,7 +128,7 @@ const PlaygroundStream = (() => {
   function speedOf(step, endedAt) {
     const tokens = step.usage?.completion_tokens;
     const seconds = step.firstAt === null ? 0 : (endedAt - step.firstAt) / 1000;
-    return tokens > 1 && seconds > 0.001 ? (tokens - 1) / seconds : null;
+    return tokens > 1 && seconds >= SHORTEST ? (tokens - 1) / seconds : null;
   }
 
   function newStep(model) {

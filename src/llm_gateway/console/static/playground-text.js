@@ -75,13 +75,17 @@ const PlaygroundText = (() => {
         return;
       }
       this.isCode = !this.isCode;
+      // Blank lines around code are its margins.
+      if (this.isCode && this.node) this.node.data = this.node.data.trimEnd();
       this.node = null;
       if (this.isCode) this.begin(line.replace(/[`~]/g, "").trim());
     }
 
     write(text) {
+      const added = this.node === null ? text.replace(/^\n+/, "") : text;
+      if (!added) return;
       if (this.node === null) this.begin("");
-      this.node.appendData(text);
+      this.node.appendData(added);
     }
 
     begin(label) {

@@ -205,6 +205,7 @@
       retry: () => retry(turn, column, step),
       answerTools: () => answerTools(turn, column, step),
       edit: () => { save(); showCode(); },
+      keepInView,
     });
     columnOf(turn, column).append(view.element);
     return view;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from llm_gateway.core.config.deployments import EnabledProvider
@@ -14,7 +14,7 @@ ANY_OTHER = "*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class RequestShare:
     """The requests of a model that one provider gets."""
 
     provider: str
@@ -25,12 +25,12 @@ class Share:
     reason: Reason | None
 
 
-def shares(route: ExplainedRoute, snapshot: Snapshot) -> tuple[Share, ...]:
+def shares(route: ExplainedRoute, snapshot: Snapshot) -> tuple[RequestShare, ...]:
     """Return the share of each provider that serves the model; those that get none are last."""
     reasons = {one.provider: one.reason for one in route.left_out if one.reason != "not_mapped"}
     total = sum(one.weight for one in route.candidates if one.provider not in reasons)
     taking = [
-        Share(provider=one.provider, weight=one.weight, share=one.weight / total, reason=None)
+        RequestShare(provider=one.provider, weight=one.weight, share=one.weight / total, reason=None)
         for one in route.candidates
         if one.provider not in reasons
     ]
@@ -39,7 +39,7 @@ def shares(route: ExplainedRoute, snapshot: Snapshot) -> tuple[Share, ...]:
     own = {} if rules is None else rules.weights
     for provider, reason in reasons.items():
         weight = weights.get(provider, own.get(provider, _weight(snapshot, provider)))
-        taking.append(Share(provider=provider, weight=weight, share=0.0, reason=reason))
+        taking.append(RequestShare(provider=provider, weight=weight, share=0.0, reason=reason))
     return tuple(taking)
 
 
@@ -65,12 +65,20 @@ def models_of(snapshot: Snapshot, provider_key: str) -> Iterator[str]:
 
 def served_by_it_alone(snapshot: Snapshot, provider_key: str) -> Iterator[str]:
     """Yield the models, as `models_of` does, that no provider would take requests for without this one."""
-    for name in models_of(snapshot, provider_key):
+    serving = snapshot.by_key.get(provider_key)
+    if serving is None:
+        return
+    names: Iterable[str] = serving.names
+    if serving.globs:
+        names = dict.fromkeys((*names, *snapshot.explicit_models, *snapshot.models, ANY_OTHER))
+    for name in names:
         route = snapshot.route(name)
+        takers = () if route is None else route.deployments
+        # The first one rules most models out.
         if (
-            route is not None
-            and route.deployments
-            and all(one.provider_key == provider_key for one in route.deployments)
+            takers
+            and takers[0].provider_key == provider_key
+            and all(one.provider_key == provider_key for one in takers)
         ):
             yield name
 

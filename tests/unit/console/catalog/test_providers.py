@@ -103,7 +103,7 @@ async def test_a_secret_is_stored_and_never_shown(browser: Browser) -> None:
     answer = await browser.fill(
         f"{PATH}/new", provider_key="main", api_base="http://127.0.0.1:9", api_key=secret
     )
-    assert answer.status_code == 303, answer.text
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{PATH}/1?done=created"), "to test it"
     (provider,) = (await browser.store.catalog.load()).providers
     assert (provider.secret, provider.weight, provider.is_enabled) == (Secret(secret), 1, True)
     page = f"{PATH}/{provider.id}"

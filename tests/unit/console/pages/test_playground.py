@@ -7,6 +7,8 @@ from typing import Any
 
 from llm_gateway.console.services import ConsoleServices
 from llm_gateway.core.config.credentials import Credential
+from llm_gateway.core.errors import NotFound
+from llm_gateway.flow.explain.answer import Explanation, Question
 from llm_gateway.flow.explain.explainer import explain
 from llm_gateway.http.data_plane import Handler
 from llm_gateway.http.types import Receive, Scope, Send
@@ -44,9 +46,16 @@ def room(
     given = credentials or (credential(name="team"),)
     served = (provider("main", model_mapping={"m": "m", HOSTILE: "m"}),) if providers is None else providers
     bench = FakeGateway(*served, upstream=ScriptedUpstream(), credentials=given)
+    before = (*served, provider("before", 9, model_mapping={"m": "m"}))
+    earlier = FakeGateway(*before, upstream=ScriptedUpstream(), credentials=given)
 
     async def flush() -> bool:
         return True
+
+    async def explain_earlier(question: Question, version: int) -> Explanation:
+        if version < 5:
+            raise NotFound("That version is gone.")
+        return explain(earlier.gateway, question)
 
     return services(
         snapshots=Fixed(snapshot_of(*served, credentials=given)),
@@ -54,6 +63,7 @@ def room(
         chat_as=chats or Chats(),
         usage=ListedUsage(*rows),
         explain=lambda question: explain(bench.gateway, question),
+        explain_earlier=explain_earlier,
         flush=flush,
     )
 
@@ -166,3 +176,15 @@ async def test_what_is_known_of_a_request() -> None:
         assert 'href="/console/requests/r-1"' in reply.text
         assert (await client.get("/console/playground/requests/unknown")).status_code == 202
         assert (await client.get(f"/console/playground/requests/{'x' * 101}")).status_code == 404
+
+
+async def test_the_reasons_are_those_of_the_configuration_that_the_request_had() -> None:
+    versions = {"now": 1, "earlier": 5, "lost": 4}
+    rows = [
+        record(request_id=name, provider="main", config_version=version) for name, version in versions.items()
+    ]
+    async with browser(room(rows=rows)) as client:
+        pages = {name: (await client.get(f"/console/playground/requests/{name}")).text for name in versions}
+    assert "main is the only provider" in pages["now"]
+    assert "2 providers take requests for m" in pages["earlier"]
+    assert "requests for m" not in pages["lost"]

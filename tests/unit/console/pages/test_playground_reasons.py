@@ -45,7 +45,7 @@ def test_the_only_provider() -> None:
 def test_one_of_several_by_its_share_of_the_weight() -> None:
     both = explanation(provider("a", weight=3), provider("b", 2, weight=1), affinity="user")
     assert reasons(record(), [], "m", both) == [
-        "2 providers take requests for m, in turn, by weight: a has 75% of the weight.",
+        "2 providers take requests for m, in turn, by weight: a has 75.0 % of the weight.",
         "Requests with the same user prefer the provider that served the last one.",
     ]
 

@@ -11,7 +11,7 @@ from llm_gateway.core.config.models import Model
 from llm_gateway.core.config.providers import Provider
 from llm_gateway.core.config.snapshot import Snapshot
 from llm_gateway.flow.explain.explainer import explain_route
-from llm_gateway.flow.explain.shares import ANY_OTHER, Share, models_of, served_by_it_alone, shares
+from llm_gateway.flow.explain.shares import ANY_OTHER, RequestShare, models_of, served_by_it_alone, shares
 from tests.fakes.in_memory import FakeGateway, ScriptedUpstream, provider
 from tests.fakes.routing import model, snapshot_of, trip, weighted
 
@@ -22,7 +22,7 @@ def bench_of(*providers: Provider, models: tuple[Model, ...] = ()) -> FakeGatewa
     return FakeGateway(*providers, upstream=ScriptedUpstream(), models=models)
 
 
-def shown(bench: FakeGateway, name: str = "m", snapshot: Snapshot | None = None) -> tuple[Share, ...]:
+def shown(bench: FakeGateway, name: str = "m", snapshot: Snapshot | None = None) -> tuple[RequestShare, ...]:
     snapshot = snapshot or current(bench)
     return shares(explain_route(bench.gateway, snapshot, name), snapshot)
 
