@@ -37,6 +37,8 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "admin/usage/export.py": "e2e/test_billing.py",
     "app/asgi.py": "e2e/test_statuses_and_headers.py",
     "app/budgets.py": "e2e/test_budgets.py",
+    "app/on_demand/console.py": "console/test_small_gateway.py",
+    "console/services.py": "unit/console/test_frame.py",
     "app/on_demand/fastapi_app.py": "e2e/test_docs_and_cors.py",
     "app/lifespan.py": "e2e/test_shutdown.py",
     "app/reporting.py": "e2e/test_observability.py",

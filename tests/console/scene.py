@@ -109,7 +109,7 @@ def _rows(scene: Scene, fake: FakeUpstream) -> None:
     revoked = scene.create("credentials", name="revoked")
     accepted(scene.gateway.admin.post(f"/credentials/{revoked['id']}/revoke"))
     scene.create("budgets", name=SCRIPT, scope="all", amount_usd="25", period="month")
-    scene.create("budgets", name=IMAGE, scope="credential", subject=SCRIPT, amount_usd="0.01", period="day")
+    scene.create("budgets", name=IMAGE, scope="credential", subject=SCRIPT, amount_usd="5", period="day")
     scene.create(
         "budgets", name="each user", scope="user", amount_usd="1", period="total", models=["gpt-4o*"]
     )

@@ -17,10 +17,9 @@ from tests.console.scene import ENDINGS, HOSTILE, IMAGE, OTHER, SCRIPT, TEMPLATE
 _NOUNS = [
     path.removesuffix("/new").rpartition("/")[2] for path in addresses.writes() if path.endswith("/new")
 ]
-# A slash is a part of a provider's path, and = the middle of a pair: some names must be without them.
-_TYPED = tuple(
-    text.replace("/", "|").replace("=", "~") for text in (SCRIPT + IMAGE, ENDINGS + TEMPLATE, OTHER)
-)
+# A slash is a part of a provider's path, = the middle of a pair, ? a part of patterns: some names are without them.
+_WITHOUT = str.maketrans("/=?", "|~!")
+_TYPED = tuple(text.translate(_WITHOUT) for text in (SCRIPT + IMAGE, ENDINGS + TEMPLATE, OTHER))
 
 
 @pytest.mark.parametrize("noun", _NOUNS)

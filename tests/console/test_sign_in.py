@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,6 +22,13 @@ _CONNECTIONS = 24
 _ATTEMPTS_A_MINUTE = 10
 _OF_PAGES = addresses.of_signed_in(addresses.pages())
 _OF_FORMS = addresses.of_signed_in(addresses.writes())
+
+
+@pytest.fixture
+def stranger(scene: Scene) -> Iterator[httpx.Client]:
+    """Return a browser that was never here."""
+    with httpx.Client(base_url=scene.origin, timeout=15, trust_env=False, verify=False) as client:
+        yield client
 
 
 def from_address(scene: Scene, address: str) -> dict[str, str]:
@@ -58,8 +66,8 @@ async def test_a_wrong_key_is_refused_without_a_reason(scene: Scene, visit: Visi
     assert await visiting.context.cookies() == []
 
 
-def test_attempts_are_limited_for_each_address(scene: Scene) -> None:
-    post = scene.gateway.http.post
+def test_attempts_are_limited_for_each_address(scene: Scene, stranger: httpx.Client) -> None:
+    post = stranger.post
     guessing, other = (from_address(scene, address) for address in ("192.0.2.2", "192.0.2.3"))
     statuses = [
         post("/console/sign-in", data={"key": f"guess {number}"}, headers=guessing).status_code
@@ -127,17 +135,18 @@ def test_a_session_survives_a_restart_of_all_workers(tmp_path: Path, services: S
             gateway.close()
 
 
-def test_without_a_session_pages_lead_to_the_sign_in_and_forms_are_refused(scene: Scene) -> None:
-    http = scene.gateway.http
+def test_without_a_session_pages_lead_to_the_sign_in_and_forms_are_refused(
+    scene: Scene, stranger: httpx.Client
+) -> None:
     for path in _OF_PAGES:
-        response = http.get(addresses.fill(path, scene.places))
+        response = stranger.get(addresses.fill(path, scene.places))
         assert response.status_code == 303, path
         assert response.headers["location"].startswith("/console/sign-in"), path
     for path in _OF_FORMS:
-        response = http.post(addresses.fill(path, scene.places), headers={"origin": scene.origin})
+        response = stranger.post(addresses.fill(path, scene.places), headers={"origin": scene.origin})
         assert response.status_code == 401, path
     for cookie in ("", "nonsense", "x" * 5000, "'; DROP TABLE sessions --"):
-        response = http.get("/console/tenants", headers={"cookie": f"llm-gateway-session={cookie}"})
+        response = stranger.get("/console/tenants", headers={"cookie": f"llm-gateway-session={cookie}"})
         assert response.status_code in {303, 431}
 
 
@@ -181,8 +190,10 @@ def test_forms_of_other_pages_are_refused(scene: Scene, headers: dict[str, str])
         "",
     ],
 )
-def test_signing_in_leads_to_pages_of_the_console_alone(scene: Scene, target: str) -> None:
-    response = scene.gateway.http.post(
+def test_signing_in_leads_to_pages_of_the_console_alone(
+    scene: Scene, stranger: httpx.Client, target: str
+) -> None:
+    response = stranger.post(
         "/console/sign-in", data={"key": ADMIN_KEY, "next": target}, headers={"origin": scene.origin}
     )
     assert response.status_code == 303
@@ -192,8 +203,10 @@ def test_signing_in_leads_to_pages_of_the_console_alone(scene: Scene, target: st
     assert "a" not in response.cookies
 
 
-def test_the_cookie_is_for_this_host_and_out_of_reach_of_scripts(scene: Scene) -> None:
-    sent = scene.gateway.http.post(
+def test_the_cookie_is_for_this_host_and_out_of_reach_of_scripts(
+    scene: Scene, stranger: httpx.Client
+) -> None:
+    sent = stranger.post(
         "/console/sign-in", data={"key": ADMIN_KEY}, headers={"origin": scene.origin}
     ).headers["set-cookie"]
     name, *flags = re.split("[;=] ?", sent)[0], *(flag.lower() for flag in re.split("; ?", sent)[1:])
@@ -220,5 +233,6 @@ def test_behind_tls_the_cookie_is_secure(scene: Scene) -> None:
 
 def test_what_an_untrusted_proxy_says_is_not_believed(small_scene: Scene) -> None:
     headers = {"origin": small_scene.origin, "x-forwarded-proto": "https"}
-    response = small_scene.gateway.http.post("/console/sign-in", data={"key": ADMIN_KEY}, headers=headers)
+    with httpx.Client(base_url=small_scene.origin, trust_env=False, verify=False) as stranger:
+        response = stranger.post("/console/sign-in", data={"key": ADMIN_KEY}, headers=headers)
     assert response.headers["set-cookie"].startswith("llm-gateway-session=")
