@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from llm_gateway.console.forms.form import FilledForm
 from llm_gateway.console.forms.reading import read_form
+from llm_gateway.console.onboarding.models import chat_models
 from llm_gateway.console.pages.playground_form import FIELDS, chat_request
 from llm_gateway.console.pages.playground_reasons import reasons
 from llm_gateway.console.pages.single_turn import ShownReply, ask
@@ -122,7 +123,7 @@ async def _page(
         more_credentials=len(usable) - len(offered),
         models=models,
         has_models=bool(models or snapshot.wildcard_providers),
-        model=model or (models[0] if models else ""),
+        model=model or next(iter(chat_models(snapshot)), ""),
         system=system,
         prompt=prompt,
         answer=answer,

@@ -55,7 +55,7 @@ const PlaygroundAnswer = (() => {
       this.step = step;
       this.form = form;
       this.act = act;
-      this.title = element("h3", "pg-model", step.model);
+      this.title = element("h2", "pg-model", step.model);
       this.reasoningText = element("p", "pg-text");
       this.reasoning = element("details", "pg-reasoning", element("summary", "", "Reasoning"), this.reasoningText);
       this.body = element("div", "pg-body");
