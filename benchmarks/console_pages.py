@@ -74,7 +74,7 @@ def server_ms(ask: Callable[[], httpx.Response]) -> tuple[float, int]:
 
 async def browser_ms(page: Page, url: str) -> float:
     """Return the median time from the start of a navigation to the end of loading and layout."""
-    times = []
+    times: list[float] = []
     for _ in range(RUNS):
         await page.goto(url)
         times.append(
