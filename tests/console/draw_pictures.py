@@ -11,14 +11,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
 
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, Page, async_playwright
 
 from tests.console.browsing import NARROW, Faults, Scheme, Visitor, visitor
 from tests.console.png import small_png
 from tests.console.scene import Scene
 from tests.e2e.gateway_process import ADMIN_KEY, GatewayProcess
 from tests.fakes.made_up_usage import Traffic, records, store
-from tests.fakes.script import Tokens, script
+from tests.fakes.script import Script, Tokens, script
 from tests.fakes.upstream import FakeUpstream
 from tests.services import find_chromium, find_postgres, fresh_database
 
@@ -47,6 +47,11 @@ PAGES: Final = {
 }
 _REQUESTS: Final = 4_000
 _TALLEST: Final = 1_000
+# Of every model, in the playground.
+_ANSWER: Final = (
+    "It tells ", "a complete ", "answer from ", "one that ", "was cut off ", "on the way, ",
+    "which would ", "look the same ", "otherwise.",
+)  # fmt: skip
 
 
 def furnish(scene: Scene, fake: FakeUpstream) -> Traffic:
@@ -70,6 +75,7 @@ def furnish(scene: Scene, fake: FakeUpstream) -> Traffic:
             model_mapping=models,
             price_provider="openai" if kind == "openai" and name != "own-cluster" else None,
         )
+        fake.lane(name).default = Script(pieces=_ANSWER, gap=0.03, tokens=Tokens(prompt=34, completion=27))
     scene.create("models", name="gpt-4o", fallbacks=["llama-70b"], weights={"openai-eu": 4, "openai-us": 1})
     scene.create("models", name="gpt-4o-mini", cache={"ttl": 300})
     scene.create("task-types", name="summarize", models=["gpt-4o-mini", "llama-70b"])
@@ -120,8 +126,21 @@ async def _visitor(browser: Browser, scene: Scene, scheme: Scheme = "light", **o
     return visiting
 
 
+async def _compare(page: Page) -> None:
+    """Ask two models the same."""
+    await page.click("#pg-compare")
+    await page.keyboard.type("llama-70b")
+    await page.fill("#pg-system", "Answer in one sentence.")
+    await page.fill("#pg-prompt", "Why does a stream of tokens have a last event?")
+    await page.click("#pg-send")
+    await page.locator(".pg-facts").nth(1).wait_for()
+    await page.evaluate("document.activeElement.blur()")
+
+
 async def _take(visiting: Visitor, name: str, path: str) -> None:
     page = await visiting.open(path)
+    if name == "playground":
+        await _compare(page)
     height = await page.evaluate("() => document.documentElement.scrollHeight")
     size = page.viewport_size
     assert size is not None

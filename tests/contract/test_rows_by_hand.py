@@ -171,7 +171,7 @@ async def test_limits_that_cannot_be_are_shown_with_their_fault_and_can_be_repai
     if table != "credentials":
         await desk.ask("POST", f"/{table}", 201, json={"name": "c"})
     await desk.store.sql(f"UPDATE {table} SET limits = :limits", limits='{"requests_per_day": -1}')
-    await desk.ask("POST", "/config/reload")
+    await desk.ask("POST", "/config/reload", 422)
     row = (await desk.ask("GET", f"/{table}"))["data"][0]
     assert row["limits"]["requests_per_day"] == -1
     assert row["faults"] == ["limits.requests_per_day must be 0 or more, or null"]

@@ -96,3 +96,14 @@ async def test_faults_stand_beside_their_fields(browser: Browser) -> None:
     assert 'id="field-cache-ttl-error"' in answer.text
     answer = await browser.fill(f"{PATH}/1", retry__max_retries="1.5")
     assert 'id="field-retry-max_retries-error"' in answer.text
+
+
+async def test_a_row_that_was_broken_by_sql_is_shown_and_repaired(browser: Browser) -> None:
+    statement = "UPDATE models SET timeouts = :timeouts, weights = 'nonsense'"
+    await browser.store.sql(statement, timeouts='{"idle": -1}')
+    await browser.store.reloader.reload()
+    html = await browser.get(f"{PATH}/1")
+    assert "Not in force as it is stored" in html
+    assert form_fields(html)["timeouts.idle"] == "-1"
+    assert (await browser.fill(f"{PATH}/1", timeouts__idle="5")).status_code == 303
+    assert "Not in force" not in await browser.get(f"{PATH}/1")
