@@ -24,6 +24,7 @@ from tests.console import addresses
 from tests.console.browsing import Faults, visitor
 from tests.console.scene import Scene, set_scene, signed_in
 from tests.e2e.gateway_process import ADMIN_KEY, GatewayProcess, accepted
+from tests.e2e.sql import run_sql
 from tests.fakes.made_up_usage import Traffic, records, store
 from tests.fakes.upstream import FakeUpstream
 from tests.services import find_chromium, find_postgres, fresh_database
@@ -47,11 +48,16 @@ class Times(NamedTuple):
 
 def fill(scene: Scene, url: str, rows: int) -> None:
     """Add the many credentials and the usage rows."""
-    names = [f"team-{number:04}" for number in range(CREDENTIALS)]
-    for number, name in enumerate(names):
-        accepted(scene.gateway.admin.post("/credentials", json={"name": name}))
-        if number % 500 == 499:
-            print(f"{number + 1} credentials", file=sys.stderr)
+    names = [f"team-{number:04}" for number in range(1, CREDENTIALS + 1)]
+    # Made in the database: each write by the admin API waits until every worker serves it.
+    run_sql(
+        scene.gateway,
+        f"""INSERT INTO credentials (name, key_hash, key_prefix, created_at, updated_at, limits)
+        SELECT 'team-' || lpad(n::text, 4, '0'), sha256(n::text::bytea), 'sk-team', now(), now(),
+            '{{"requests_per_minute": 600}}'
+        FROM generate_series(1, {CREDENTIALS}) AS n""",
+    )
+    accepted(scene.gateway.admin.post("/config/reload"))
     traffic = Traffic({"gpt-4o": ("good",), "shared": ("failing", "good")}, names)
     asyncio.run(store(url, records(traffic, rows)))
     large = {"model": "gpt-4o", "messages": [{"role": "user", "content": "x" * BODY_BYTES}]}

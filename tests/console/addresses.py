@@ -19,6 +19,7 @@ NOT_PAGES: Final = {
     "/console/overview/live": "is a stream of events",
     "/console/first-run/live": "is a stream of events",
     "/console/playground/requests/{request_id}": "is a part of the playground",
+    "/console/requests/export": "is a file",
     "/console/requests/{request_id}/value": "is the whole of a text that a page cuts",
     "/console/configuration/versions/{version:int}/value": "is the whole of a text that a page cuts",
 }
