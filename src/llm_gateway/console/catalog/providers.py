@@ -16,6 +16,7 @@ from llm_gateway.console.catalog.shares import REASONS, SharePreview, ShownShare
 from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.forms.reading import read_form
 from llm_gateway.console.links import see_other
+from llm_gateway.console.path_ids import ROW_ID
 from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.core.config.model_patterns import is_glob
 from llm_gateway.core.config.providers import Kind
@@ -280,7 +281,7 @@ async def _set_enabled(request: Request, *, is_enabled: bool) -> Response:
 
 ROUTES: Final = [
     *_PREVIEW.routes(PAGES),
-    Route(f"{PATH}/{{id:int}}/enable", _enable, methods=["POST"]),
-    Route(f"{PATH}/{{id:int}}/disable", _disable, methods=["POST"]),
+    Route(f"{PATH}/{ROW_ID}/enable", _enable, methods=["POST"]),
+    Route(f"{PATH}/{ROW_ID}/disable", _disable, methods=["POST"]),
     *PAGES.routes(),
 ]
