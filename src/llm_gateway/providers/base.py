@@ -122,6 +122,20 @@ class ReplyStream(Protocol):
         """Return the sample from which tokens are counted."""
 
 
+class QuietReader(Protocol):
+    """What a `ReplyStream` may offer as well: plain events may bypass its `feed`."""
+
+    def plain_event_end(self) -> bytes:
+        """Return what only plain content ends with, if the next bytes begin an event; b"" if nothing does.
+
+        An event that begins with `data:`, ends so, and has no other blank line, would be returned unchanged by
+        `feed`, and would change nothing but the sample.
+        """
+
+    def note_plain(self, events: list[bytes]) -> int:
+        """Take events that bypassed `feed` into the sample; return their size."""
+
+
 class Adapter(Protocol):
     """Translates for one provider kind. Every method is synchronous and does no I/O."""
 

@@ -9,7 +9,7 @@ import msgspec
 
 from llm_gateway.core.ledger.usage import StatedUsage, Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, is_noise, split_events
-from llm_gateway.providers.base import NO_TAIL, StreamSample, UpstreamErrorBody
+from llm_gateway.providers.base import NO_TAIL, QuietReader, StreamSample, UpstreamErrorBody
 from llm_gateway.providers.openai.chunks import (
     Chunk,
     chunk_from,
@@ -41,7 +41,7 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _EVENT_NAME = re.compile(rb"(?:^|[\r\n])event: ?([^\r\n]*)")
 
 
-class OpenAIReplyStream:
+class OpenAIReplyStream(QuietReader):
     """One streamed reply; ReplyStream documents the attributes."""
 
     json_lines = False
@@ -126,6 +126,20 @@ class OpenAIReplyStream:
         rest = self._splitter.rest()
         # Half an event would reach the client as broken JSON; it gets an error event instead.
         return self.feed(rest + b"\n\n") if rest.strip() and _is_whole(rest) else b""
+
+    def plain_event_end(self) -> bytes:
+        return self._quiet_tail if self.usage is None and not self._splitter.held else b""
+
+    def note_plain(self, events: list[bytes]) -> int:
+        size = sum(map(len, events))
+        if (sampled := self._sampled_bytes + size) <= _SAMPLE_BYTES:
+            self._sampled_bytes = sampled
+            self._total_bytes += size
+            self._sample += events
+        else:
+            for event in events:
+                self._record(event)
+        return size
 
     def sample(self) -> StreamSample:
         return StreamSample(tuple(self._sample), self._sampled_bytes, self._total_bytes)

@@ -118,25 +118,23 @@ class GatewayProtocol(HttpToolsProtocol):
     def eof_received(self) -> None:
         """Treat a half-close as a disconnect; answer an incomplete request with an error first."""
         if self._phase == _BODY:
-            self._reject(
-                HttpRejection(
-                    400, "incomplete_body", "The connection closed before the end of the request body."
-                )
-            )
+            message = "The connection closed before the end of the request body."
+            self._reject(HttpRejection(400, "incomplete_body", message))
         elif self._phase == _HEAD:
-            self._reject(
-                HttpRejection(
-                    400, "incomplete_head", "The connection closed before the end of the request head."
-                )
-            )
+            message = "The connection closed before the end of the request head."
+            self._reject(HttpRejection(400, "incomplete_head", message))
 
     def pause_writing(self) -> None:
         """Stop the application from sending; give the client up if it reads nothing."""
         super().pause_writing()
+        if self._answering is not None:
+            self._answering.may_write(may=False)
         self._send_watch.start()
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        if self._answering is not None:
+            self._answering.may_write(may=True)
         if not self.transport.is_closing():
             self._send_watch.stop()
 
