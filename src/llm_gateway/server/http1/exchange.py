@@ -107,6 +107,12 @@ class Exchange:
             self.protocol.flow.pause_reading()
         self.wake()
 
+    def feed_whole(self, body: bytes) -> None:
+        """Take the whole body, before the application starts."""
+        self._chunks.append(body)
+        self._has_update = True
+        self.more_body = False
+
     def wake(self) -> None:
         """Let a waiting `receive` check again."""
         self._has_update = True
@@ -170,16 +176,16 @@ class Exchange:
             await self._updated.wait()
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
-        return self._piece()
+        return {"type": "http.request", "body": self._take_piece(), "more_body": self.more_body}
 
-    def receive_nowait(self) -> Message | None:
-        """Return the message with the whole body if it has arrived, as it usually has; else None.
+    def receive_nowait(self) -> bytes | None:
+        """Return the whole body if it has arrived, as it usually has; else None.
 
         It does not wait, so the caller needs no deadline.
         """
         if self.more_body or not self._has_update or self.disconnected or self.response_complete:
             return None
-        return self._piece()
+        return self._take_piece()
 
     def register(self, callback: Callable[[], object]) -> None:
         """Call `callback` once, synchronously, if the client disconnects before its response is complete.
@@ -210,7 +216,7 @@ class Exchange:
             protocol.on_exchange_complete(self)
         return True
 
-    def _piece(self) -> Message:
+    def _take_piece(self) -> bytes:
         self._has_update = False
         chunks = self._chunks
         # The usual case is one piece, which needs no copy.
@@ -219,7 +225,7 @@ class Exchange:
         self._buffered = 0
         # Always, not only in `receive`: a disconnect is noticed only on a connection that is read.
         self.protocol.flow.resume_reading()
-        return {"type": "http.request", "body": body, "more_body": self.more_body}
+        return body
 
     async def send(self, message: Message) -> None:
         """Send the start of the response, then its body; wait while the client reads too slowly."""

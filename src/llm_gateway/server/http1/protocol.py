@@ -292,8 +292,7 @@ class GatewayProtocol(HttpToolsProtocol):
         """Answer a request whose head is known, without the parser."""
         exchange = Exchange(self, known.method, "1.1", keep_alive=not self.server_state.draining)
         exchange.head_state = known.head_state
-        exchange.feed(body)
-        exchange.more_body = False
+        exchange.feed_whole(body)
         self._reading = exchange
         scope = known.scope(len(body))
         scope["state"] = self.app_state.copy()
