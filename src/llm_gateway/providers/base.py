@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -132,8 +132,8 @@ class QuietReader(Protocol):
         `feed`, and would change nothing but the sample.
         """
 
-    def note_plain(self, events: list[bytes]) -> int:
-        """Take events that bypassed `feed` into the sample; return their size."""
+    def note_plain(self, events: Iterator[bytes], size: int) -> None:
+        """Take events of `size` bytes together, which bypassed `feed`, into the sample."""
 
 
 class Adapter(Protocol):

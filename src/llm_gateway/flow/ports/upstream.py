@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, Protocol
 
 from llm_gateway.core.config.providers import ClientCredentials
@@ -57,8 +57,8 @@ class QuietContent(Protocol):
     def event_end(self) -> bytes:
         """Return what a plain event ends with, if the next event of the stream may be one; b"" if not."""
 
-    def passed_on(self, events: list[bytes]) -> None:
-        """Count events that were passed to the client unread."""
+    def passed_on(self, events: Iterator[bytes], size: int) -> None:
+        """Count events of `size` bytes together, which were passed to the client unread."""
 
 
 class UpstreamReply(Protocol):

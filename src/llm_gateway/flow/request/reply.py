@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Protocol, cast
 
@@ -53,8 +53,9 @@ class _PlainContent:
         self._meter = meter
         self.event_end = reader.plain_event_end
 
-    def passed_on(self, events: list[bytes]) -> None:
-        self._meter.response_bytes += self._reader.note_plain(events)
+    def passed_on(self, events: Iterator[bytes], size: int) -> None:
+        self._meter.response_bytes += size
+        self._reader.note_plain(events, size)
 
 
 class StreamReply:

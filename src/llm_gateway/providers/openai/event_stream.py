@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
 
 import msgspec
 
@@ -90,7 +90,8 @@ class OpenAIReplyStream(QuietReader):
         self._finished_choices: set[int] = set()
         self._quiet_tail = b""
         self._usual_spacing = False
-        self._sample: list[bytes] = []
+        # Blocks of events, and events that are taken out of their frames when they are needed.
+        self._sample: list[bytes | Iterator[bytes]] = []
         self._sampled_bytes = 0
         self._total_bytes = 0
         self.content_seen = False
@@ -130,19 +131,24 @@ class OpenAIReplyStream(QuietReader):
     def plain_event_end(self) -> bytes:
         return self._quiet_tail if self.usage is None and not self._splitter.held else b""
 
-    def note_plain(self, events: list[bytes]) -> int:
-        size = sum(map(len, events))
+    def note_plain(self, events: Iterator[bytes], size: int) -> None:
         if (sampled := self._sampled_bytes + size) <= _SAMPLE_BYTES:
             self._sampled_bytes = sampled
             self._total_bytes += size
-            self._sample += events
+            self._sample.append(events)
         else:
             for event in events:
                 self._record(event)
-        return size
 
     def sample(self) -> StreamSample:
-        return StreamSample(tuple(self._sample), self._sampled_bytes, self._total_bytes)
+        blocks: list[bytes] = []
+        for block in self._sample:
+            if isinstance(block, bytes):
+                blocks.append(block)
+            else:
+                blocks += block
+        self._sample = [*blocks]
+        return StreamSample(tuple(blocks), self._sampled_bytes, self._total_bytes)
 
     def _record(self, block: bytes) -> None:
         size = len(block)

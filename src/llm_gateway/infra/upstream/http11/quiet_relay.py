@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from llm_gateway.flow.ports.upstream import QuietContent
@@ -16,18 +16,21 @@ _EVENT_START = b"data:"
 _NEVER = b"\n"
 
 
-def _starts() -> tuple[bytes, ...]:
-    """Return how a chunk with one event begins, by its size with the frame: the size fixes the digits."""
-    starts = [_NEVER] * LARGEST
+def _starts() -> tuple[tuple[bytes, ...], tuple[int, ...]]:
+    """Return how a chunk with one event begins, and the size of the event, by the size of the chunk with its frame.
+
+    That size fixes the digits.
+    """
+    starts, sizes = [_NEVER] * LARGEST, [0] * LARGEST
     for size in range(len(_EVENT_START), LARGEST):
         digits = b"%x\r\n" % size
         whole = len(digits) + size + 2
         if whole < LARGEST:
-            starts[whole] = digits + _EVENT_START
-    return tuple(starts)
+            starts[whole], sizes[whole] = digits + _EVENT_START, size
+    return tuple(starts), tuple(sizes)
 
 
-_STARTS = _starts()
+_STARTS, _SIZES = _starts()
 
 
 class RelayingConnection(Protocol):
@@ -87,9 +90,11 @@ def _receiver(
     end = _framed_end(content)
 
     def settle() -> None:
+        nonlocal passed, keep
         if passed:
-            content.passed_on([chunk[len(starts[len(chunk)]) - len(_EVENT_START) : -2] for chunk in passed])
-            passed.clear()
+            content.passed_on(_events(passed), sum(map(_SIZES.__getitem__, map(len, passed))))
+            passed = []
+            keep = passed.append
 
     def receive(data: bytes) -> None:
         nonlocal end
@@ -119,6 +124,12 @@ def _receiver(
             end = _framed_end(content)
 
     return receive, settle
+
+
+def _events(chunks: list[bytes]) -> Iterator[bytes]:
+    """Take the events out of their frames one by one, because they are seldom needed."""
+    for chunk in chunks:
+        yield chunk[-2 - _SIZES[len(chunk)] : -2]
 
 
 def _framed_end(content: QuietContent) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from llm_gateway.infra.upstream.http11.quiet_relay import LARGEST, QuietRelay
@@ -38,8 +40,10 @@ class Content:
     def event_end(self) -> bytes:
         return self.end
 
-    def passed_on(self, events: list[bytes]) -> None:
-        self.counted += events
+    def passed_on(self, events: Iterator[bytes], size: int) -> None:
+        taken = list(events)
+        assert size == sum(map(len, taken))
+        self.counted += taken
 
 
 class RelayedConnection:
