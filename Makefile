@@ -7,7 +7,7 @@ ARGS ?=
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: install
 install: ## Create .venv and install the gateway (PYTHON=python3.12 selects a Python)
@@ -29,8 +29,12 @@ migrate: ## Upgrade the database schema (serve does this at start)
 test: ## Run all tests except the long ones
 	@exec scripts/test.sh $(ARGS)
 
+.PHONY: console-test
+console-test: ## Run the tests of the console in a browser alone (make test has them too)
+	@exec scripts/console_test.sh $(ARGS)
+
 .PHONY: services
-services: ## Install the servers that the tests need: PostgreSQL, Redis, PgBouncer, Prometheus (Debian, Ubuntu)
+services: ## Install what the tests need: PostgreSQL, Redis, PgBouncer, Prometheus, Chromium (Debian, Ubuntu)
 	@exec scripts/services.sh
 
 .PHONY: lint

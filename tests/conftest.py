@@ -12,6 +12,7 @@ import pytest
 from tests.services import (
     Server,
     ServiceMissing,
+    find_chromium,
     find_postgres,
     find_prometheus,
     find_redis,
@@ -32,6 +33,7 @@ class Services:
             "PostgreSQL": find_postgres,
             "Redis": find_redis,
             "Prometheus": find_prometheus,
+            "Chromium": find_chromium,
         }
         self._found: dict[str, Server] = {}
         self.missing: dict[str, str] = {}
@@ -89,6 +91,7 @@ def pytest_configure(config: pytest.Config) -> None:
         ("PostgreSQL", "TEST_DATABASE_URL"),
         ("Redis", "TEST_REDIS_URL"),
         ("Prometheus", "TEST_PROMETHEUS_DIR"),
+        ("Chromium", "TEST_CHROMIUM"),
     ):
         if name not in services.missing:
             os.environ[variable] = services.url(name)

@@ -1,4 +1,4 @@
-"""Finds the PostgreSQL, the Redis and the Prometheus that tests use; starts temporary servers on loopback."""
+"""Finds the PostgreSQL, Redis, Prometheus and Chromium that tests use; starts temporary servers on loopback."""
 
 from __future__ import annotations
 
@@ -309,10 +309,10 @@ def _redis_database_url(server_url: str, number: int) -> str:
 
 
 class FoundPrograms:
-    """Programs that tests start themselves; `url` is the folder that they are in."""
+    """Programs that tests start themselves; `url` is the path of the program, or of the folder that they are in."""
 
-    def __init__(self, folder: Path) -> None:
-        self.url = str(folder)
+    def __init__(self, path: Path) -> None:
+        self.url = str(path)
 
     def stop(self) -> None:
         """Leave them alone."""
@@ -327,6 +327,21 @@ def find_prometheus() -> Server:
         message = f"no prometheus and promtool {place}; install Prometheus, such as with `make services`"
         raise ServiceMissing(message)
     return FoundPrograms(Path(found).parent)
+
+
+# --- Chromium ----------------------------------------------------------------------------------
+
+
+def find_chromium() -> Server:
+    """Return the program: TEST_CHROMIUM, else Chromium on PATH, preferably the one without windows, which is faster."""
+    given = os.environ.get("TEST_CHROMIUM")
+    names = [given] if given else ["chromium-headless-shell", "chromium"]
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        place = f"at TEST_CHROMIUM ({given})" if given else "on PATH"
+        message = f"no chromium {place}; install Chromium, such as with `make services`"
+        raise ServiceMissing(message)
+    return FoundPrograms(Path(found))
 
 
 def free_port() -> int:

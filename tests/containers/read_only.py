@@ -26,10 +26,12 @@ class ContainerProcess:
         *,
         mounts: Mapping[Path, Path] | None = None,
     ) -> None:
-        """`mounts` are folders, and the places where the process sees them, to read only."""
+        """`folder` is made, in one that every user may pass (the fixture `open_path`).
+
+        `mounts` are folders, and the places where the process sees them, to read only.
+        """
         if os.geteuid() != 0 or shutil.which("unshare") is None or shutil.which("setpriv") is None:
             without_a_part("needs root, unshare and setpriv to run a command as in a container")
-        _open_to_all(folder.parent)
         folder.mkdir()
         os.chown(folder, user, user)
         steps = ["mount --make-rprivate /"]
@@ -69,11 +71,3 @@ class ContainerProcess:
         if self.process.poll() is None:
             self.process.terminate()
         return self.process.wait(SECONDS)
-
-
-def _open_to_all(folder: Path) -> None:
-    """Let every user pass pytest's folders, which are their owner's alone."""
-    for one in (folder, *folder.parents):
-        one.chmod(one.stat().st_mode | 0o011)
-        if one.name.startswith("pytest-of-"):
-            return

@@ -36,14 +36,14 @@ def user_of(name: str) -> int:
     return int(SERVICES[name]["user"].partition(":")[0])
 
 
-def test_redis_keeps_nothing_and_needs_no_disk(tmp_path: Path) -> None:
+def test_redis_keeps_nothing_and_needs_no_disk(open_path: Path) -> None:
     program = shutil.which("redis-server")
     if program is None:
         without_a_part("needs redis-server")
     _, *arguments = SERVICES["redis"]["command"]
     port = free_port()
     command = [program, *map(str, arguments), "--port", str(port), "--bind", "127.0.0.1"]
-    container = ContainerProcess(tmp_path / "data", command, user_of("redis"))
+    container = ContainerProcess(open_path / "data", command, user_of("redis"))
     client = redis.Redis(port=port)
 
     def answers() -> bool:
@@ -59,15 +59,15 @@ def test_redis_keeps_nothing_and_needs_no_disk(tmp_path: Path) -> None:
     finally:
         code = container.stop()
     assert code == 0, container.log()
-    assert list((tmp_path / "data").iterdir()) == []
+    assert list((open_path / "data").iterdir()) == []
 
 
 def test_prometheus_loads_its_files_and_writes_to_its_volume_alone(
-    tmp_path: Path, prometheus_folder: Path
+    open_path: Path, prometheus_folder: Path
 ) -> None:
-    port, files = free_port(), tmp_path / "etc"
+    port, files = free_port(), open_path / "etc"
     arguments = [
-        argument.replace("/etc/prometheus", str(files)).replace("=/prometheus", f"={tmp_path / 'data'}")
+        argument.replace("/etc/prometheus", str(files)).replace("=/prometheus", f"={open_path / 'data'}")
         for argument in SERVICES["prometheus"]["command"]
     ]
     command = [
@@ -75,7 +75,7 @@ def test_prometheus_loads_its_files_and_writes_to_its_volume_alone(
         *arguments,
         f"--web.listen-address=127.0.0.1:{port}",
     ]
-    container = ContainerProcess(tmp_path / "data", command, NOBODY, mounts={ROOT / "prometheus": files})
+    container = ContainerProcess(open_path / "data", command, NOBODY, mounts={ROOT / "prometheus": files})
 
     def is_ready() -> bool:
         try:
@@ -98,11 +98,11 @@ def test_prometheus_loads_its_files_and_writes_to_its_volume_alone(
     assert code == 0, container.log()
 
 
-def test_postgresql_runs_as_its_user_with_its_folder_alone(tmp_path: Path) -> None:
+def test_postgresql_runs_as_its_user_with_its_folder_alone(open_path: Path) -> None:
     programs = postgres_binaries()
     if programs is None:
         without_a_part("needs PostgreSQL's server")
-    port, data = free_port(), tmp_path / "data" / "pgdata"
+    port, data = free_port(), open_path / "data" / "pgdata"
     # What the image's entry point does before the server starts.
     steps = (
         f"{programs}/initdb -D {data} -U llm_proxy --auth=trust >/dev/null && "
@@ -110,7 +110,7 @@ def test_postgresql_runs_as_its_user_with_its_folder_alone(tmp_path: Path) -> No
     )
     # initdb wants a user that exists: the image's 999 is this machine's own.
     user = pwd.getpwnam("postgres").pw_uid
-    container = ContainerProcess(tmp_path / "data", ["sh", "-c", steps], user)
+    container = ContainerProcess(open_path / "data", ["sh", "-c", steps], user)
     check = [f"{programs}/pg_isready", "-h", "127.0.0.1", "-p", str(port), "-U", "llm_proxy"]
     try:
         until(container, lambda: subprocess.run(check, capture_output=True, check=False).returncode == 0)

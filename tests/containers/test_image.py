@@ -88,21 +88,21 @@ def test_the_user_the_port_and_the_folder_are_those_of_the_compose_file() -> Non
 
 
 @pytest.fixture
-def served(tmp_path: Path, postgres_url: str) -> Iterator[tuple[ContainerProcess, str]]:
+def served(open_path: Path, postgres_url: str) -> Iterator[tuple[ContainerProcess, str]]:
     port = str(free_port())
     # The checkout may lie below a folder of another user.
-    checkout = tmp_path / "checkout"
+    checkout = open_path / "checkout"
     python = checkout / Path(sys.executable).relative_to(ROOT)
     environment = {
         "PORT": port,
-        "DATA_DIR": str(tmp_path / "data"),
+        "DATA_DIR": str(open_path / "data"),
         "DB_URL": postgres_url,
         "ADMIN_KEY": "an-admin-key",
         "PYTHONPATH": str(checkout / "src"),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     command = [str(python), "-m", "llm_gateway", "serve"]
-    container = ContainerProcess(tmp_path / "data", command, USER, environment, mounts={ROOT: checkout})
+    container = ContainerProcess(open_path / "data", command, USER, environment, mounts={ROOT: checkout})
     yield container, f"http://127.0.0.1:{port}"
     container.stop()
 

@@ -162,3 +162,19 @@ async def test_a_hash_in_postgresqls_notation_is_read_as_bytes(desk: AdminClient
     await desk.store.sql(f"UPDATE credentials SET key_hash = '\\x{digest.hex()}'")
     await desk.ask("POST", "/config/reload")
     assert served(desk.store).account(digest).credential.name == "c"
+
+
+@pytest.mark.parametrize("table", ["credentials", "tenants", "projects"])
+async def test_limits_that_cannot_be_are_shown_with_their_fault_and_can_be_repaired(
+    desk: AdminClient, table: str
+) -> None:
+    if table != "credentials":
+        await desk.ask("POST", f"/{table}", 201, json={"name": "c"})
+    await desk.store.sql(f"UPDATE {table} SET limits = :limits", limits='{"requests_per_day": -1}')
+    await desk.ask("POST", "/config/reload", 422)
+    row = (await desk.ask("GET", f"/{table}"))["data"][0]
+    assert row["limits"]["requests_per_day"] == -1
+    assert row["faults"] == ["limits.requests_per_day must be 0 or more, or null"]
+    repaired = await desk.ask("PATCH", f"/{table}/1", json={"limits": {"requests_per_day": 5}})
+    assert repaired["limits"]["requests_per_day"] == 5
+    assert "faults" not in (await desk.ask("GET", f"/{table}/1"))

@@ -59,8 +59,8 @@ BORDERS = st.one_of(st.none(), OFFSETS)
 def label(unix_us: int, zone: str, unit: str) -> Any:
     """Say which hour, day or month of local time a moment is in, as an independent calendar does."""
     local = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=unix_us)).astimezone(read_zone(zone))
-    parts = (local.year, local.month, local.day, local.hour, local.utcoffset())
-    return parts[: {"month": 2, "day": 3, "hour": 5}[unit]]
+    parts = (local.year, local.month, local.day, local.hour, local.utcoffset(), local.minute // 15)
+    return parts[: {"month": 2, "day": 3, "hour": 5, "quarter": 6}[unit]]
 
 
 def totals_of(records: Sequence[UsageRecord]) -> UsageTotals:
@@ -85,7 +85,7 @@ def test_any_summary_is_what_its_rows_add_up_to(url: str | None, data_dir: Path)
             st.lists(FACTS, min_size=1, max_size=40),
             st.sampled_from(CHANGES),
             st.sampled_from(ZONES),
-            st.sampled_from([None, "hour", "day", "month"]),
+            st.sampled_from([None, "quarter", "hour", "day", "month"]),
             st.sets(st.sampled_from(DIMENSIONS)),
             st.tuples(BORDERS, BORDERS),
             st.sampled_from([{}, {"model": "a"}, {"tenant": ""}, {"tenant": "t", "model": "b"}]),

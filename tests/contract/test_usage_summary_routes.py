@@ -108,6 +108,25 @@ async def test_an_hour_names_its_offset_where_clocks_are_set_back(desk: AdminCli
 
 
 @pytest.mark.parametrize(
+    ("zone", "quarters"),
+    [
+        ("Asia/Kolkata", ["2026-11-29T05:30+05:30", "2026-11-29T05:45+05:30", "2026-11-29T06:30+05:30"]),
+        ("Asia/Kathmandu", ["2026-11-29T05:45+05:45", "2026-11-29T06:00+05:45", "2026-11-29T06:45+05:45"]),
+    ],
+)
+async def test_quarters_of_an_hour_in_zones_of_half_hours(
+    desk: AdminClient, zone: str, quarters: list[str]
+) -> None:
+    await put(
+        desk, *((f"2026-11-29T{at}Z", {}) for at in ("00:00:00", "00:14:59.999999", "00:15:00", "01:14:59"))
+    )
+    shown = await desk.ask("GET", f"/usage/summary?group_by=quarter,hour&time_zone={zone}")
+    assert [row["quarter"] for row in shown["data"]] == quarters
+    assert [row["requests"] for row in shown["data"]] == [2, 1, 1]
+    assert shown["data"][0]["end"] == "2026-11-29T00:15:00.000000Z"
+
+
+@pytest.mark.parametrize(
     ("query", "param", "named"),
     [
         ("group_by=day,shoe_size", "group_by", "shoe_size"),

@@ -15,7 +15,7 @@ FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 
 
 def _make_targets() -> set[str]:
-    return set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    return set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
 def _anchors(page: Path) -> set[str]:
@@ -40,7 +40,9 @@ def test_relative_links_point_at_files_and_headings(page: Path) -> None:
 def test_make_targets_that_are_named_exist(page: Path) -> None:
     text = page.read_text()
     # Inline code, and lines of examples that start with make.
-    calls = re.findall(r"`make ([a-z ]+)", text) + re.findall(r"^(?:\$ )?make ([a-z ]+)", text, re.MULTILINE)
+    calls = re.findall(r"`make ([a-z -]+)", text) + re.findall(
+        r"^(?:\$ )?make ([a-z -]+)", text, re.MULTILINE
+    )
     named = {target for call in calls for target in call.split()}
     assert named - _make_targets() == set()
 
@@ -53,7 +55,7 @@ def test_scripts_that_are_named_exist(page: Path) -> None:
 
 def test_every_make_target_says_what_it_does() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    assert set(re.findall(r"^([a-z]+):.*## \S", makefile, re.MULTILINE)) == _make_targets()
+    assert set(re.findall(r"^([a-z-]+):.*## \S", makefile, re.MULTILINE)) == _make_targets()
 
 
 def test_every_script_is_a_target_or_documented() -> None:

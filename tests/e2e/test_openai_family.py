@@ -153,11 +153,12 @@ def test_the_simulated_provider_is_tried_out_like_any_other(desk: Desk) -> None:
     name = desk.provider(**fields, is_enabled=False).name
     admin = desk.gateway.admin
     unnamed = accepted(admin.post(f"/providers/{name}/test"))
-    assert (unnamed["ok"], unnamed["error"]) == (False, "The provider lists no models.")
+    assert (unnamed["ok"], unnamed["model"]) == (True, "simulated")
     result = accepted(admin.post(f"/providers/{name}/test", json={"model": "demo"}))
     assert result["ok"], result
     assert result["usage"]["completion_tokens"] == 16
-    assert accepted(admin.get(f"/providers/{name}/models"))["data"] == []
+    [listed] = accepted(admin.get(f"/providers/{name}/models"))["data"]
+    assert listed["id"] == "simulated"
 
 
 def test_an_answer_that_a_client_sends_back_is_taken_by_a_strict_server(

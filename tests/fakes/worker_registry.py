@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 
-from llm_gateway.flow.ports.workers import LiveWorker, WorkerRegistry
+from llm_gateway.flow.ports.workers import LiveWorker, MachineState, WorkerRegistry
 
 
-class FakeWorkerRegistry(WorkerRegistry):
+class FakeWorkerRegistry(WorkerRegistry, MachineState):
     def __init__(self) -> None:
         self.published: list[int] = []
         self.announced = 0
         # Process id to the version it serves.
         self.others: dict[int, int] = {}
         self.inside = 0
+        self.metrics_read: int | None = None
+        self.provider_tested: int | None = None
 
     def publish_version(self, version: int) -> None:
         self.published.append(version)
@@ -49,3 +51,9 @@ class FakeWorkerRegistry(WorkerRegistry):
 
     def active(self) -> int:
         return self.inside
+
+    def metrics_read_at(self) -> int | None:
+        return self.metrics_read
+
+    def provider_tested_at(self) -> int | None:
+        return self.provider_tested

@@ -31,6 +31,7 @@ def _pytest(*arguments: str, **environment: str) -> subprocess.CompletedProcess[
             "TEST_DATABASE_URL": f"postgresql://nobody@{NOBODY_LISTENS}/none",
             "TEST_REDIS_URL": f"redis://{NOBODY_LISTENS}",
             "TEST_PROMETHEUS_DIR": "/nowhere",
+            "TEST_CHROMIUM": "/nowhere/chromium",
             **environment,
         },
         stdin=subprocess.DEVNULL,
@@ -118,6 +119,7 @@ def test_in_ci_a_missing_server_fails_the_run() -> None:
     assert "PostgreSQL: TEST_DATABASE_URL does not answer" in done.stdout + done.stderr
     assert "Redis: TEST_REDIS_URL does not answer" in done.stdout + done.stderr
     assert "Prometheus: no prometheus and promtool in TEST_PROMETHEUS_DIR" in done.stdout + done.stderr
+    assert "Chromium: no chromium at TEST_CHROMIUM" in done.stdout + done.stderr
 
 
 def test_prometheus_is_found_with_promtool_or_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,3 +129,12 @@ def test_prometheus_is_found_with_promtool_or_missed(tmp_path: Path, monkeypatch
         services.find_prometheus()
     (tmp_path / "promtool").touch(mode=0o755)
     assert services.find_prometheus().url == str(tmp_path)
+
+
+def test_chromium_is_found_or_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "chromium"
+    monkeypatch.setenv("TEST_CHROMIUM", str(program))
+    with pytest.raises(services.ServiceMissing, match="install Chromium, such as with `make services`"):
+        services.find_chromium()
+    program.touch(mode=0o755)
+    assert services.find_chromium().url == str(program)

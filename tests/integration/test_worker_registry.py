@@ -140,6 +140,25 @@ def test_the_live_workers_are_listed_oldest_first(registry: FileWorkerRegistry, 
     ]
 
 
+def test_all_workers_know_when_metrics_were_read_and_a_provider_was_tested(
+    registry: FileWorkerRegistry, start: Start
+) -> None:
+    assert (registry.metrics_read_at(), registry.provider_tested_at()) == (None, None)
+    other = start()
+    begun = time.time_ns() // 1000
+    other.ask("note_metrics_read")
+    read_at = registry.metrics_read_at()
+    assert read_at is not None
+    assert begun <= read_at <= time.time_ns() // 1000
+    assert registry.provider_tested_at() is None
+    registry.note_provider_tested()
+    assert int(other.ask("provider_tested_at")) == registry.provider_tested_at()
+    # Not part of any worker's slot.
+    assert [worker.active for worker in registry.workers()] == [0, 0]
+    other.kill()
+    assert registry.metrics_read_at() == read_at
+
+
 def test_a_closed_registry_lists_nobody(tmp_path: Path) -> None:
     registry = FileWorkerRegistry(tmp_path)
     registry.close()

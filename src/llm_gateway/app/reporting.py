@@ -29,6 +29,7 @@ from llm_gateway.infra.metrics.processes import LoopWatch, OpenFilesWatch
 
 def read_metrics(wiring: Wiring) -> Callable[[], bytes]:
     """Read the gauges for a scrape; return what renders its text, in any thread."""
+    wiring.worker_registry.note_metrics_read()
     update_breaker_gauge(wiring)
     ratios = used_ratios(wiring.budgets, wiring.gateway.snapshots.current, wiring.clock.unix_us())
     return partial(wiring.metrics.render, _readings(wiring), {catalogue.BUDGET_USED: ratios})

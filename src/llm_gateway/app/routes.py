@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-
-from llm_gateway.app.console import console_routes
+from llm_gateway.app.on_demand.console import console_routes
+from llm_gateway.app.on_demand.first_use import OnFirstUse
 from llm_gateway.app.reporting import as_record, database_problem, health_details, read_metrics, read_summary
 from llm_gateway.app.storage import Keys
 from llm_gateway.app.wiring import Wiring
@@ -16,7 +15,7 @@ from llm_gateway.http.client_address import TrustedProxies
 from llm_gateway.http.data_plane import DataPlane
 from llm_gateway.http.dispatcher import Dispatcher, RouteTable
 from llm_gateway.http.root_path import UnderRootPath, overlapping
-from llm_gateway.http.types import AsgiApp, Receive, Scope, Send
+from llm_gateway.http.types import AsgiApp
 from llm_gateway.infra.logs.query_log import StandardOutputQueryLog
 from llm_gateway.infra.metrics.prometheus import CONTENT_TYPE
 from llm_gateway.infra.request_ids import RequestIds
@@ -39,7 +38,7 @@ def make_routes(settings: Settings, keys: Keys, wiring: Wiring, surfaces: tuple[
     tables = _tables(settings, wiring, surfaces)
     app: AsgiApp = Dispatcher(
         tables,
-        _OnFirstUse(wiring, surfaces),
+        OnFirstUse(lambda: _other_routes(wiring, surfaces)),
         _guards(settings, keys),
         OPENAI_ERRORS,
         RequestIds(),
@@ -51,27 +50,10 @@ def make_routes(settings: Settings, keys: Keys, wiring: Wiring, surfaces: tuple[
     return app if settings.root_path is None else _below(settings.root_path, app, tables)
 
 
-class _OnFirstUse:
-    """FastAPI and its routes, imported at the first request for them: the import takes half a second."""
+def _other_routes(wiring: Wiring, surfaces: tuple[Surface, ...]) -> AsgiApp:
+    from llm_gateway.app.on_demand.fastapi_app import make_fastapi_app  # noqa: PLC0415 - it takes half a second
 
-    def __init__(self, wiring: Wiring, surfaces: tuple[Surface, ...]) -> None:
-        self._wiring = wiring
-        self._surfaces = surfaces
-        self._made: AsgiApp | None = None
-        self._one_at_a_time = asyncio.Lock()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._made is None:
-            async with self._one_at_a_time:
-                if self._made is None:
-                    # In a thread: streams go on meanwhile.
-                    self._made = await asyncio.to_thread(self._make)
-        await self._made(scope, receive, send)
-
-    def _make(self) -> AsgiApp:
-        from llm_gateway.app.fastapi_app import make_fastapi_app  # noqa: PLC0415 - see the class
-
-        return make_fastapi_app(self._wiring, self._surfaces)
+    return make_fastapi_app(wiring, surfaces)
 
 
 def _tables(settings: Settings, wiring: Wiring, surfaces: tuple[Surface, ...]) -> tuple[RouteTable, ...]:
@@ -108,11 +90,7 @@ def _tables(settings: Settings, wiring: Wiring, surfaces: tuple[Surface, ...]) -
             lambda: database_problem(wiring),
         ),
         metrics_routes(lambda: read_metrics(wiring), CONTENT_TYPE, lambda: read_summary(wiring)),
-        *(
-            (console_routes(wiring, TrustedProxies(settings.trusted_proxies)),)
-            if settings.console == "on"
-            else ()
-        ),
+        *((console_routes(wiring, plane),) if settings.console == "on" else ()),
     )
 
 

@@ -52,7 +52,8 @@ class GatewayProgram:
         """Log what waits for another database, and print the first steps if no configuration exists yet."""
         app.report_other_journals()
         if await app.catalog_is_empty():
-            print(first_steps(url, self._admin_key_path, "sk-" + secrets.token_urlsafe(24)), flush=True)
+            key, has_console = "sk-" + secrets.token_urlsafe(24), self._settings.console == "on"
+            print(first_steps(url, self._admin_key_path, key, has_console=has_console), flush=True)
 
 
 class DemoProgram(GatewayProgram):
@@ -70,7 +71,9 @@ class DemoProgram(GatewayProgram):
 
     async def greet(self, app: Application, url: str) -> None:
         del app
-        print(demo_welcome(url, self._access.key, self._access.model), flush=True)
+        access, has_console = self._access, self._settings.console == "on"
+        text = demo_welcome(url, access.admin_key_path, access.key, access.model, has_console=has_console)
+        print(text, flush=True)
 
 
 def demo_settings(settings: Settings) -> Settings:

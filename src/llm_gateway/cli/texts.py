@@ -24,7 +24,7 @@ curl {url}/v1/chat/completions \\
   -H "Authorization: Bearer {key}" -H "Content-Type: application/json" \\
   -d '{{"model": "gpt-4o-mini", "messages": [{{"role": "user", "content": "Hello!"}}]}}'
 
-API documentation: {url}/docs
+{console}API documentation: {url}/docs
 """
 
 _DEMO = """
@@ -45,11 +45,15 @@ for chunk in client.chat.completions.create(model="{model}", messages=messages, 
     print(chunk.choices[0].delta.content or "" if chunk.choices else "", end="", flush=True)
 
 The replies are simulated: no provider is called. Run `make run` (`llm-gateway serve`) for the real gateway.
-API documentation: {url}/docs
+{console}API documentation: {url}/docs
 """
 
 
-def first_steps(url: str, admin_key_path: Path | None, key: str) -> str:
+# Signing in to the console needs the admin key.
+_CONSOLE = "Console: {url}/console (sign in with {admin_key})\n"
+
+
+def first_steps(url: str, admin_key_path: Path | None, key: str, *, has_console: bool) -> str:
     """Return the commands from an empty catalog to a first chat, with `key` as the client's key.
 
     `admin_key_path` is None when the admin key comes from ADMIN_KEY.
@@ -61,9 +65,16 @@ def first_steps(url: str, admin_key_path: Path | None, key: str) -> str:
             f"$(cat {shlex.quote(str(admin_key_path))})",
             f" (the admin key is in {admin_key_path})",
         )
-    return _FIRST_STEPS.format(url=url, admin_key=admin_key, key_place=place, key=key)
+    console = _console(url, admin_key_path) if has_console else ""
+    return _FIRST_STEPS.format(url=url, admin_key=admin_key, key_place=place, key=key, console=console)
 
 
-def demo_welcome(url: str, key: str, model: str) -> str:
+def demo_welcome(url: str, admin_key_path: Path | None, key: str, model: str, *, has_console: bool) -> str:
     """Return the commands for a chat with the demo."""
-    return _DEMO.format(url=url, key=key, model=model)
+    console = _console(url, admin_key_path) if has_console else ""
+    return _DEMO.format(url=url, key=key, model=model, console=console)
+
+
+def _console(url: str, admin_key_path: Path | None) -> str:
+    place = "ADMIN_KEY" if admin_key_path is None else f"the key in {admin_key_path}"
+    return _CONSOLE.format(url=url, admin_key=place)

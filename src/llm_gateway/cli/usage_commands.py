@@ -66,7 +66,8 @@ def summary(
     group_by: Annotated[
         str,
         typer.Option(
-            help="Comma-separated: credential, tenant, project, provider, model; hour, day or month."
+            help="Comma-separated: credential, tenant, project, provider, model; "
+            "quarter (of an hour), hour, day or month."
         ),
     ] = "",
     time_zone: Annotated[

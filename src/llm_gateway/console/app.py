@@ -10,8 +10,10 @@ from llm_gateway.console.assets import serve_asset
 from llm_gateway.console.catalog.routes import catalog_routes
 from llm_gateway.console.frame import Frame
 from llm_gateway.console.links import see_other
+from llm_gateway.console.live import LiveStreams
 from llm_gateway.console.pages import (
     configuration,
+    configuration_history,
     design,
     first_run,
     overview,
@@ -29,16 +31,18 @@ async def _home(request: Request) -> Response:
 
 def make_console(services: ConsoleServices) -> AsgiApp:
     """Return the application for `/` and everything below `/console`."""
+    streams = LiveStreams()
     routes = [
         Route("/console", _home, methods=["GET"]),
         Route("/console/assets/{name}", serve_asset, methods=["GET"]),
         *sign_in.ROUTES,
         *design.ROUTES,
-        *overview.ROUTES,
-        *first_run.ROUTES,
+        *overview.routes(streams),
+        *first_run.routes(streams),
         *playground.ROUTES,
         *requests.ROUTES,
         *configuration.ROUTES,
+        *configuration_history.ROUTES,
         *catalog_routes(),
     ]
     return Frame(Router(routes, redirect_slashes=False), services)

@@ -110,9 +110,10 @@ def _as_error(request: Request, error: GatewayError | HTTPException) -> GatewayE
 
 
 def _error_page(request: Request, error: GatewayError) -> Response:
-    if request.headers.get("sec-fetch-dest") == "empty":
-        return JSONResponse({"error": {"message": error.message, "code": error.code}}, error.status)
     headers = {} if error.retry_after is None else {"retry-after": str(max(int(error.retry_after), 1))}
+    if request.headers.get("sec-fetch-dest") == "empty":
+        body = {"error": {"message": error.message, "code": error.code}}
+        return JSONResponse(body, error.status, headers)
     request_id = request_id_of(request.scope)
     return page(
         request, "error.html", status=error.status, headers=headers, error=error, request_id=request_id

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
@@ -45,4 +45,7 @@ def safe_target(text: str | None) -> str:
     """Return the path to go to after signing in: a page of the console and nothing else."""
     if text is None or not text.startswith(HOME) or "\\" in text or not text.isprintable():
         return HOME
-    return text if text[len(HOME) :][:1] in {"", "/", "?"} and "//" not in text else HOME
+    path = unquote(urlsplit(text).path)
+    if text[len(HOME) :][:1] not in {"", "/", "?"} or "//" in text or {".", ".."} & set(path.split("/")):
+        return HOME
+    return text

@@ -10,10 +10,11 @@ from zoneinfo import ZoneInfo
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _ONE_DAY = timedelta(days=1)
+_QUARTER = 15 * 60 * 1_000_000
 # Beyond these times the dates of some time zone have no number; a clock never shows them.
 _FIRST, _LAST = -62_000_000_000_000_000, 253_000_000_000_000_000
 
-CalendarUnit = Literal["hour", "day", "month"]
+CalendarUnit = Literal["quarter", "hour", "day", "month"]
 
 
 class Period(NamedTuple):
@@ -51,7 +52,7 @@ def month_of(unix_us: int, zone: tzinfo) -> Period:
 
 
 def periods(unit: CalendarUnit, start: int, end: int, zone: tzinfo) -> Iterator[Period]:
-    """Yield the hours, days or months that hold the time from `start` to before `end`, in order and without gaps."""
+    """Yield the periods that hold the time from `start` to before `end`, in order and without gaps."""
     find = _PERIODS[unit]
     period = find(start, zone)
     while period.start < end:
@@ -71,6 +72,13 @@ def _midnight(day: date, zone: tzinfo) -> int:
     return (datetime(day.year, day.month, day.day, tzinfo=zone) - _EPOCH) // _MICROSECOND
 
 
+def quarter_of(unix_us: int, zone: tzinfo) -> Period:
+    """Return the quarter of an hour that a time is in; all zones have the same ones."""
+    del zone
+    start = min(max(unix_us, _FIRST), _LAST) // _QUARTER * _QUARTER
+    return Period(start, start + _QUARTER)
+
+
 def hour_of(unix_us: int, zone: tzinfo) -> Period:
     """Return the hour of local time that a time is in; a change of the clocks may cut it short."""
     moment = _EPOCH + timedelta(microseconds=min(max(unix_us, _FIRST), _LAST))
@@ -79,4 +87,4 @@ def hour_of(unix_us: int, zone: tzinfo) -> Period:
     return Period((start - _EPOCH) // _MICROSECOND, (start + timedelta(hours=1) - _EPOCH) // _MICROSECOND)
 
 
-_PERIODS: Final = {"hour": hour_of, "day": day_of, "month": month_of}
+_PERIODS: Final = {"quarter": quarter_of, "hour": hour_of, "day": day_of, "month": month_of}

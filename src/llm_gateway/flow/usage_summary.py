@@ -22,7 +22,7 @@ from llm_gateway.flow.ports.usage import (
 
 DIMENSIONS: Final[tuple[SummaryDimension, ...]] = get_args(SummaryDimension)
 # The finest of those that a query names makes the groups.
-UNITS: Final[tuple[CalendarUnit, ...]] = ("hour", "day", "month")
+UNITS: Final[tuple[CalendarUnit, ...]] = ("quarter", "hour", "day", "month")
 PERCENTILES: Final = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -110,7 +110,7 @@ def _show_group(group: SummaryGroup, query: SummaryQuery, names: tuple[str, ...]
 
 def _label(period: Period, unit: CalendarUnit, query: SummaryQuery) -> str:
     local = (_EPOCH + timedelta(microseconds=period.start)).astimezone(query.zone)
-    if unit == "hour":
+    if unit in {"quarter", "hour"}:
         return local.isoformat(timespec="minutes")
     return local.strftime("%Y-%m-%d" if unit == "day" else "%Y-%m")
 

@@ -10,15 +10,18 @@ from array import array
 from collections.abc import Callable
 from pathlib import Path
 
-from llm_gateway.flow.ports.workers import LiveWorker, WorkerRegistry
+from llm_gateway.flow.ports.workers import LiveWorker, MachineState, WorkerRegistry
 from llm_gateway.infra.shared_memory import CELL_BYTES, TAG_BYTES, map_cells, open_locked, tag
 from llm_gateway.infra.startup_error import StartupError
 
-# Layout of the file: the tag, how many slots were ever in use, the log level, then the slots, one cache line each.
+# Layout of the file: the tag, how many slots were ever in use, the log level, when /metrics was read and a
+# provider tested last, then the slots, one cache line each.
 _LAYOUT = "llm-gateway worker registry 1"
 _USED = TAG_BYTES // CELL_BYTES
 # The number of the log level that is in force, counted from 1; 0 = that of each worker's own settings.
 _LOG_LEVEL = _USED + 1
+# Unix microseconds; 0 = not since the first of these workers started.
+_METRICS_READ, _PROVIDER_TESTED = _USED + 2, _USED + 3
 _SLOT_CELLS = 8
 # Layout of a slot: process id, served version plus one, requests in flight, the highest version ever announced, which
 # outlives the worker, and when the worker started, in Unix microseconds. Only the worker that owns a slot writes it.
@@ -29,7 +32,7 @@ _BYTES = (_SLOTS + 1) * _SLOT_CELLS * CELL_BYTES
 _LIVE_TTL = 0.1
 
 
-class FileWorkerRegistry(WorkerRegistry):
+class FileWorkerRegistry(WorkerRegistry, MachineState):
     """Shared by all server processes with the same `DATA_DIR`.
 
     A worker holds a slot while it lives: the flock on the lock file of the slot, which the kernel releases when
@@ -143,6 +146,20 @@ class FileWorkerRegistry(WorkerRegistry):
     def log_level(self) -> int:
         """Return what a worker set last, since the first of these workers started."""
         return self._cells[_LOG_LEVEL]
+
+    def note_metrics_read(self) -> None:
+        """Remember that /metrics was read now."""
+        self._cells[_METRICS_READ] = self._unix_us()
+
+    def note_provider_tested(self) -> None:
+        """Remember that a test of a provider has succeeded now."""
+        self._cells[_PROVIDER_TESTED] = self._unix_us()
+
+    def metrics_read_at(self) -> int | None:
+        return self._cells[_METRICS_READ] or None
+
+    def provider_tested_at(self) -> int | None:
+        return self._cells[_PROVIDER_TESTED] or None
 
     def close(self) -> None:
         """Release the slot; later calls affect this process only."""

@@ -179,7 +179,10 @@ class LimitsBody(Body):
 
 def shown_limits(limits: Limits | UnsetType | None) -> LimitsBody | None:
     """Return stored limits as an admin sees them; None if there are none or they cannot be read."""
-    return LimitsBody(**msgspec.structs.asdict(limits)) if isinstance(limits, Limits) else None
+    # Not validated: what someone wrote by SQL is shown with its fault, and can be repaired.
+    return (
+        LimitsBody.model_construct(**msgspec.structs.asdict(limits)) if isinstance(limits, Limits) else None
+    )
 
 
 def _time(text: str) -> str:

@@ -20,7 +20,7 @@ def curl_commands(text: str) -> list[list[str]]:
 
 
 def test_the_first_steps_are_commands_that_work_as_printed() -> None:
-    text = first_steps(URL, Path("my data/admin_key"), "sk-made-up")
+    text = first_steps(URL, Path("my data/admin_key"), "sk-made-up", has_console=True)
     provider, credential, chat = curl_commands(text)
     assert provider[1] == f"{URL}/admin/v1/providers"
     assert credential[1] == f"{URL}/admin/v1/credentials"
@@ -34,11 +34,11 @@ def test_the_first_steps_are_commands_that_work_as_printed() -> None:
 
 
 def test_the_first_steps_name_the_variable_when_the_key_came_from_it() -> None:
-    assert "Bearer $ADMIN_KEY" in first_steps(URL, None, "sk-made-up")
+    assert "Bearer $ADMIN_KEY" in first_steps(URL, None, "sk-made-up", has_console=False)
 
 
 def test_the_demo_welcome_streams_with_curl_and_with_the_sdk() -> None:
-    text = demo_welcome(URL, "sk-demo", "demo")
+    text = demo_welcome(URL, None, "sk-demo", "demo", has_console=True)
     (curl,) = curl_commands(text)
     assert curl[1:3] == ["-N", f"{URL}/v1/chat/completions"]
     assert "Authorization: Bearer sk-demo" in curl
@@ -47,3 +47,11 @@ def test_the_demo_welcome_streams_with_curl_and_with_the_sdk() -> None:
     snippet = text[start : text.index("\n\n", text.index("for chunk"))]
     ast.parse(snippet)
     assert f'base_url="{URL}/v1", api_key="sk-demo"' in snippet
+
+
+def test_both_say_where_the_console_is_and_what_opens_it() -> None:
+    steps = first_steps(URL, Path("data/admin_key"), "sk-made-up", has_console=True)
+    assert f"Console: {URL}/console (sign in with the key in data/admin_key)" in steps
+    demo = demo_welcome(URL, None, "sk-demo", "demo", has_console=True)
+    assert f"Console: {URL}/console (sign in with ADMIN_KEY)" in demo
+    assert "Console" not in demo_welcome(URL, None, "sk-demo", "demo", has_console=False)

@@ -75,7 +75,7 @@ def test_days_follow_one_another_without_a_gap(unix_us: int, zone: str) -> None:
 
 
 @pytest.mark.parametrize("name", ZONES)
-@pytest.mark.parametrize("unit", ["hour", "day", "month"])
+@pytest.mark.parametrize("unit", ["quarter", "hour", "day", "month"])
 @pytest.mark.parametrize("first", ["2011-12-28", "2018-11-02", "2026-03-27", "2026-10-23", "2026-04-03"])
 def test_periods_follow_one_another_without_gaps(name: str, unit: CalendarUnit, first: str) -> None:
     start = int(datetime.fromisoformat(first).replace(tzinfo=UTC).timestamp() * 1_000_000) + 7

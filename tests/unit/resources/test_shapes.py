@@ -10,6 +10,7 @@ from pydantic import SecretStr, ValidationError
 
 from llm_gateway.core.config.cache_rules import CacheRules
 from llm_gateway.core.config.faults import Fault
+from llm_gateway.core.config.limits import Limits
 from llm_gateway.core.errors import NotFound
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.config.editor import Edited
@@ -23,6 +24,7 @@ from llm_gateway.resources.shapes import (
     read_id,
     read_ref,
     shown_cache,
+    shown_limits,
 )
 
 ROW = StoredTaskType(id=1, created_at=0, updated_at=0, name="t", models=("m",))
@@ -128,3 +130,9 @@ def test_what_is_neither_an_id_nor_a_name_is_not_found(text: str) -> None:
 
 def test_the_largest_id_is_one() -> None:
     assert read_id(str(2**63 - 1), "provider") == 2**63 - 1
+
+
+def test_limits_that_nobody_may_set_are_shown_to_be_repaired() -> None:
+    body = shown_limits(Limits(requests_per_day=-1))
+    assert body is not None
+    assert body.requests_per_day == -1

@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fastapi import APIRouter, Query
 from fastapi.responses import StreamingResponse
-from loguru import logger
-from starlette.types import Receive, Scope, Send
 
 from llm_gateway.admin.filters import Since, Text, Until
 from llm_gateway.admin.services import Services
 from llm_gateway.core.errors import Unprocessable
 from llm_gateway.core.ledger.records import Outcome
 from llm_gateway.flow.billing.exporting import CONTENT_TYPES, export
-from llm_gateway.flow.ports.catalog import StoreUnavailable
-from llm_gateway.http.types import request_id_of
+from llm_gateway.http.streamed_file import StreamedFile
 from llm_gateway.resources.usage import wanted
 
 router = APIRouter(prefix="/usage", tags=["usage"])
-
-
-class ExportReply(StreamingResponse):
-    """A file of which a part was sent when the database failed: the connection breaks, and the log has one line."""
-
-    _request_id = ""
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI entry point."""
-        self._request_id = request_id_of(scope)
-        await super().__call__(scope, receive, send)
-
-    async def stream_response(self, send: Send) -> None:
-        try:
-            await super().stream_response(send)
-        except StoreUnavailable as error:
-            # Without a last chunk, no client takes the part for the whole.
-            logger.warning("Request {}: an export broke off: {}", self._request_id, error)
 
 
 @router.get(
@@ -93,20 +71,8 @@ async def export_usage(
     )
     await services.flush()
     pieces = export(format, services.usage, chosen, zone=_zone(time_zone), account=services.account)
-    # Before the response begins, so that a database that is down is an error response and not a broken file.
-    first = await anext(pieces, b"")
     name = "usage-focus.csv" if format == "focus" else f"usage.{format}"
-    return ExportReply(
-        _from(first, pieces),
-        media_type=CONTENT_TYPES[format],
-        headers={"content-disposition": f'attachment; filename="{name}"', "cache-control": "no-store"},
-    )
-
-
-async def _from(first: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield first
-    async for piece in rest:
-        yield piece
+    return await StreamedFile.begin(pieces, name, CONTENT_TYPES[format])
 
 
 def _zone(name: str) -> ZoneInfo:

@@ -18,10 +18,8 @@ from llm_gateway.admin.filters import (
     Until,
 )
 from llm_gateway.admin.services import Services
-from llm_gateway.core.errors import NotFound, Unavailable
 from llm_gateway.core.ledger.records import Outcome
-from llm_gateway.flow.ports.usage import UsageFilter
-from llm_gateway.flow.usage_pages import place_after, place_cursor
+from llm_gateway.flow.usage_pages import find_request, place_after, place_cursor
 from llm_gateway.resources.usage import UsageDetail, UsagePage, detail, row, wanted
 
 router = APIRouter(prefix="/usage", tags=["usage"])
@@ -83,17 +81,5 @@ async def list_usage(
 @router.get("/{request_id}")
 async def get_usage(services: Services, request_id: Annotated[str, Path(max_length=300)]) -> UsageDetail:
     """Return the usage row of one request, and its attempts in order."""
-    is_complete = await services.flush()
-    # Neither store holds a NUL in a text, and PostgreSQL does not even compare with one.
-    records = (
-        [] if "\0" in request_id else await services.usage.list(UsageFilter(request_id=request_id), None, 1)
-    )
-    if not records and not is_complete:
-        message = (
-            "The database does not take usage rows at the moment, so the row of this request may follow later; "
-            "try again shortly."
-        )
-        raise Unavailable(message, code="database_unavailable", retry_after=1)
-    if not records:
-        raise NotFound(f"There is no usage row for the request {request_id!r}")
-    return detail(records[0], await services.usage.attempts(request_id))
+    record, attempts = await find_request(services.usage, services.flush, request_id)
+    return detail(record, attempts)

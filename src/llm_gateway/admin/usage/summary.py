@@ -18,8 +18,8 @@ GroupBy = Annotated[
     str | None,
     Query(
         max_length=200,
-        description="Comma-separated: credential, tenant, project, provider, model, and hour, day or month of "
-        "`time_zone`. Without it, one group has all.",
+        description="Comma-separated: credential, tenant, project, provider, model, and quarter (of an "
+        "hour), hour, day or month of `time_zone`. Without it, one group has all.",
     ),
 ]
 TimeZone = Annotated[
@@ -62,8 +62,11 @@ class SummaryTotals(BaseModel):
 class GroupLabels(BaseModel):
     """What a group is about: those of the fields that `group_by` names."""
 
-    start: str | None = Field(None, description="When the hour, day or month begins, in UTC.")
+    start: str | None = Field(None, description="When the quarter, hour, day or month begins, in UTC.")
     end: str | None = Field(None, description="When it ends, in UTC.")
+    quarter: str | None = Field(
+        None, description="A quarter of an hour: local time, with the offset from UTC."
+    )
     hour: str | None = Field(None, description="Local time, with the offset from UTC.")
     day: str | None = None
     month: str | None = None

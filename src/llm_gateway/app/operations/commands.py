@@ -60,6 +60,8 @@ class DemoAccess:
 
     key: str
     model: str
+    # Where a generated admin key is; None when ADMIN_KEY has it.
+    admin_key_path: Path | None
 
 
 async def prepare(settings: Settings, *, fills: bool = True) -> Prepared:
@@ -193,7 +195,7 @@ async def create_credential(
 
 async def seed_demo(settings: Settings) -> DemoAccess:
     """Create the demo's provider and credential unless they exist, and return how to use them."""
-    await prepare(settings)
+    prepared = await prepare(settings)
     key_file = settings.data_dir / "demo_key"
     async with open_storage(settings, find_keys(settings), SystemClock()) as storage:
         editor = _editor(storage)
@@ -220,7 +222,7 @@ async def seed_demo(settings: Settings) -> DemoAccess:
             descriptor = os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             with os.fdopen(descriptor, "w") as file:
                 file.write(_revealed(made.generated_key) + "\n")
-    return DemoAccess(key_file.read_text().strip(), DEMO_MODEL)
+    return DemoAccess(key_file.read_text().strip(), DEMO_MODEL, prepared.admin_key_path)
 
 
 class _NoWorkers(WorkerRegistry):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -19,11 +19,17 @@ from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.core.errors import Conflict, GatewayError, NotFound, PreconditionFailed, Unprocessable
 from llm_gateway.flow.config.editor import Edited
 from llm_gateway.flow.config.rows.base import Row
+from llm_gateway.flow.config.rows.store import Versioned
 from llm_gateway.flow.paging import ID_DIGITS, ID_LIMIT
 from llm_gateway.resources.shapes import UpdateBody
 
 PAGE_SIZE = 50
-_REFUSALS = (Conflict, NotFound, PreconditionFailed, Unprocessable)
+# What a write is refused with, shown beside the field.
+REFUSALS = (Conflict, NotFound, PreconditionFailed, Unprocessable)
+
+
+async def _nothing(_request: Request, _row: Row) -> Mapping[str, Any]:
+    return {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +54,19 @@ class ResourcePages(Generic[Row]):
     # The templates of the list's table and of what stands beside a form; they extend those of this folder.
     list_template: str
     form_template: str = "catalog/form.html"
+    delete_template: str = "catalog/delete.html"
     # Values of a new form.
     defaults: Mapping[str, Any]
+    # Returns what fields suggest, by the names that the fields have for it.
+    suggestions: Callable[[ConsoleServices], Mapping[str, Iterable[str]]] = lambda _services: {}
     # Returns further values of each row of a list, which templates find as `row.state`.
     state: Callable[[ConsoleServices, Sequence[Row]], Awaitable[Sequence[Mapping[str, Any]]]] | None = None
-    # Returns further values for the page of one row.
-    detail: Callable[[Request, Row], Awaitable[Mapping[str, Any]]] | None = None
+    # Return further values, which templates find as `more`: for the list, for the form of a new row, for the page of
+    # one row, and for the page that asks whether to delete it.
+    overview: Callable[[Request], Mapping[str, Any]] = lambda _request: {}
+    blank: Callable[[Request], Mapping[str, Any]] = lambda _request: {}
+    detail: Callable[[Request, Row], Awaitable[Mapping[str, Any]]] = _nothing
+    deletion: Callable[[ConsoleServices, Row], Mapping[str, Any]] = lambda _services, _row: {}
     # Makes the page of a write that shows something once; None = back to the list.
     written: Callable[[Request, Edited[Row]], Response | None] = lambda _request, _edited: None
 
@@ -89,6 +102,8 @@ class ResourcePages(Generic[Row]):
             next_cursor=found.next_cursor,
             is_first=cursor is None,
             done=request.query_params.get("done"),
+            cursor=cursor,
+            more=self.overview(request),
         )
 
     def values(self, services: ConsoleServices, row: Row) -> dict[str, Any]:
@@ -97,27 +112,32 @@ class ResourcePages(Generic[Row]):
         return {"warnings": warnings} | self.shown(row, warnings) | {"faults": services.catalog.faults(row)}
 
     async def new_page(self, request: Request) -> Response:
-        fields = self.fields(services_of(request), None)
-        return await self._form(request, FilledForm.of(fields, self.defaults), None)
+        """Show an empty form; a link to it may fill in fields by their names."""
+        form = FilledForm.of(self.fields(services_of(request), None), self.defaults)
+        form.fill_in(request.query_params)
+        return await self.form_page(request, form, None)
 
     async def create(self, request: Request) -> Response:
         services = services_of(request)
         sent = await read_form(request)
         form = FilledForm.sent(self.fields(services, None), sent)
-        body = form.body(self.new, sent)
+        body = form.body(self.new, sent, is_new=True)
         if body is None:
-            return await self._form(request, form, None, status=422)
+            return await self.form_page(request, form, None, status=422)
         try:
             edited: Edited[Row] = await services.editor.create(body.update())
-        except _REFUSALS as error:
-            return await self._refused(request, form, None, error)
+        except REFUSALS as error:
+            form.refuse(error)
+            return await self.form_page(request, form, None, status=error.status)
         return self.written(request, edited) or see_other(request, self.path, done="created")
 
     async def change_page(self, request: Request) -> Response:
         row = await self.find(request)
-        services = services_of(request)
-        form = FilledForm.of(self.fields(services, row), self.shown(row, []))
-        return await self._form(request, form, row)
+        return await self.form_page(request, self.stored_form(request, row), row)
+
+    def stored_form(self, request: Request, row: Row) -> FilledForm:
+        """Return the form filled with a row as it is stored."""
+        return FilledForm.of(self.fields(services_of(request), row), self.shown(row, []))
 
     async def update(self, request: Request) -> Response:
         services = services_of(request)
@@ -128,58 +148,70 @@ class ResourcePages(Generic[Row]):
             form.add(
                 "", "Someone else has changed this since you opened it. What is stored now is below the form."
             )
-            return await self._form(request, form, row, status=409)
+            form.ask_again()
+            return await self.form_page(request, form, row, status=409)
         body = form.body(self.change, sent)
         if body is None:
-            return await self._form(request, form, row, status=422)
+            return await self.form_page(request, form, row, status=422)
         try:
             edited: Edited[Row] = await services.editor.update(row.id, body.update())
-        except _REFUSALS as error:
-            return await self._refused(request, form, row, error)
+        except REFUSALS as error:
+            form.refuse(error)
+            return await self.form_page(request, form, row, status=error.status)
         return self.written(request, edited) or see_other(request, self.path, done="changed")
 
     async def delete_page(self, request: Request) -> Response:
-        row = await self.find(request)
-        values = self.values(services_of(request), row)
-        return page(
-            request, "catalog/delete.html", pages=self, row=values, label=row.name_or_key, problem=None
-        )
+        return await self._delete_page(request, await self.find(request))
 
     async def delete(self, request: Request) -> Response:
         row = await self.find(request)
         try:
             await services_of(request).editor.delete(self.stored, row.id)
-        except _REFUSALS as error:
-            values = self.values(services_of(request), row)
-            return page(
-                request,
-                "catalog/delete.html",
-                status=error.status,
-                pages=self,
-                row=values,
-                label=row.name_or_key,
-                problem=error.message,
-            )
+        except REFUSALS as error:
+            return await self._delete_page(request, row, error)
         return see_other(request, self.path, done="deleted")
+
+    async def _delete_page(self, request: Request, row: Row, problem: GatewayError | None = None) -> Response:
+        services = services_of(request)
+        return page(
+            request,
+            self.delete_template,
+            status=200 if problem is None else problem.status,
+            pages=self,
+            row=self.values(services, row),
+            label=row.name_or_key,
+            problem=None if problem is None else problem.message,
+            more=self.deletion(services, row),
+        )
 
     async def find(self, request: Request) -> Row:
         """Return the row that the path names; raise NotFound."""
+        return (await self.find_versioned(request)).value
+
+    async def find_versioned(self, request: Request) -> Versioned[Row]:
+        """Return the row that the path names, and the version of the configuration; raise NotFound."""
         row_id: int = request.path_params["id"]
         if len(str(row_id)) > ID_DIGITS or row_id > ID_LIMIT:
             raise NotFound(f"There is no {self.one} {row_id}.")
-        return (await services_of(request).catalog.get(self.stored, row_id)).value
+        return await services_of(request).catalog.get(self.stored, row_id)
 
-    async def _refused(
-        self, request: Request, form: FilledForm, row: Row | None, error: GatewayError
+    async def form_page(
+        self,
+        request: Request,
+        form: FilledForm,
+        row: Row | None,
+        *,
+        status: int = 200,
+        more: Mapping[str, Any] | None = None,
+        based_on: str | None = None,
     ) -> Response:
-        form.refuse(error)
-        return await self._form(request, form, row, status=error.status)
+        """Return the page of a form.
 
-    async def _form(
-        self, request: Request, form: FilledForm, row: Row | None, *, status: int = 200
-    ) -> Response:
+        `more` goes before what `blank` and `detail` return; `based_on` is the `updated_at` that the form was opened
+        with, by default that of `row`.
+        """
         services = services_of(request)
-        more = await self.detail(request, row) if self.detail is not None and row is not None else {}
+        found = self.blank(request) if row is None else await self.detail(request, row)
         return page(
             request,
             self.form_template,
@@ -188,6 +220,7 @@ class ResourcePages(Generic[Row]):
             form=form,
             row=None if row is None else self.values(services, row),
             label=None if row is None else row.name_or_key,
-            updated_at=None if row is None else str(row.updated_at),
-            more=more,
+            updated_at=based_on or (None if row is None else str(row.updated_at)),
+            done=request.query_params.get("done"),
+            more={"suggestions": self.suggestions(services), **found, **(more or {})},
         )

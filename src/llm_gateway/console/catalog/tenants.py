@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from starlette.requests import Request
 
 from llm_gateway.console.catalog.common_fields import ENABLED, limit_fields
 from llm_gateway.console.catalog.resource_pages import ResourcePages
+from llm_gateway.console.control.members import budgets_of, credentials_of, projects_of, with_balances
 from llm_gateway.console.forms.fields import Field
-from llm_gateway.console.services import ConsoleServices
+from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.flow.config.rows.tenants import StoredTenant
 from llm_gateway.resources.tenants import NewTenant, TenantChange, shown
 
@@ -23,6 +27,15 @@ def _fields(services: ConsoleServices, row: StoredTenant | None) -> Sequence[Fie
     )
 
 
+async def _detail(request: Request, row: StoredTenant) -> Mapping[str, Any]:
+    services = services_of(request)
+    return {
+        "credentials": credentials_of(services, tenant=row.name),
+        "projects": projects_of(services, row.name),
+        "budgets": await with_balances(services, budgets_of(services, "tenant", row.name)),
+    }
+
+
 PAGES = ResourcePages(
     stored=StoredTenant,
     path="/console/tenants",
@@ -36,5 +49,7 @@ PAGES = ResourcePages(
     shown=shown,
     fields=_fields,
     list_template="catalog/tenants.html",
+    form_template="catalog/owner.html",
     defaults={"is_enabled": True},
+    detail=_detail,
 )

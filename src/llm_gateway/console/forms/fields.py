@@ -8,10 +8,23 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Kind = Literal[
-    "text", "secret", "number", "decimal", "flag", "choice", "optional_flag", "lines", "pairs", "json", "time"
+    "text",
+    "secret",
+    "number",
+    "decimal",
+    "flag",
+    "choice",
+    "optional_flag",
+    "lines",
+    "pairs",
+    "number_pairs",
+    "json",
+    "time",
 ]
-# What is between the two sides of a pair, one pair a line.
+# Between the two sides of a pair, one pair a line. A side that holds it, or begins with a quote, is written as
+# a JSON string.
 _PAIR = "="
+_QUOTE = '"'
 _FLAGS = {"": None, "yes": True, "no": False}
 
 
@@ -29,6 +42,8 @@ class Field:
     suggestions: str | None = None
     placeholder: str = ""
     required: bool = False
+    # Of a secret: whether there is one that can be removed.
+    removable: bool = False
     # Fields of one group stand together, under this heading; what is empty in all of them is folded away.
     group: str | None = None
 
@@ -36,6 +51,11 @@ class Field:
     def id(self) -> str:
         """The id of the element in the page."""
         return f"field-{self.name.replace('.', '-')}"
+
+    @property
+    def removal(self) -> str:
+        """The name of the box that has a secret removed."""
+        return f"{self.name}.remove"
 
     def read(self, text: str | None) -> Any:  # noqa: ANN401 - JSON
         """Return the value of what was typed, None for nothing; raise ValueError that says what is wrong."""
@@ -51,12 +71,16 @@ class Field:
             return ""
         if self.kind == "flag":
             return "yes" if value else ""
+        if self.kind == "number":
+            return str(value).removesuffix(".0")
         if self.kind == "optional_flag":
             return "yes" if value else "no"
         if self.kind == "lines":
             return "\n".join(value)
-        if self.kind == "pairs":
-            return "\n".join(f"{key} {_PAIR} {item}" for key, item in value.items())
+        if self.kind in {"pairs", "number_pairs"}:
+            return "\n".join(f"{_key_text(key)} {_PAIR} {_value_text(item)}" for key, item in value.items())
+        if self.kind == "time":
+            return str(value).replace(".000000Z", "Z")
         return json.dumps(value, indent=2, ensure_ascii=False) if self.kind == "json" else str(value)
 
 
@@ -83,13 +107,60 @@ def _lines(text: str) -> list[str]:
 def _pairs(text: str) -> dict[str, str]:
     pairs: dict[str, str] = {}
     for line in _lines(text):
-        key, sign, value = line.partition(_PAIR)
-        if not sign or not key.strip() or not value.strip():
-            raise ValueError(f"each line must be `name {_PAIR} value`; this one is not: {line[:100]}")
-        if key.strip() in pairs:
-            raise ValueError(f"{key.strip()[:100]} is there twice")
-        pairs[key.strip()] = value.strip()
+        key, value = _pair(line)
+        if key in pairs:
+            raise ValueError(f"{key[:100]} is there twice")
+        pairs[key] = value
     return pairs
+
+
+def _pair(line: str) -> tuple[str, str]:
+    key, rest = _unquoted(line)
+    if key is None:
+        key, sign, rest = line.partition(_PAIR)
+    else:
+        sign, rest = rest[:1], rest[1:]
+    key, rest = key.strip(), rest.strip()
+    value, after = _unquoted(rest)
+    if value is None or after:
+        value = rest
+    if sign != _PAIR or not key or not value:
+        raise ValueError(f"each line must be `name {_PAIR} value`; this one is not: {line[:100]}")
+    return key, value
+
+
+def _unquoted(text: str) -> tuple[str | None, str]:
+    """Return the JSON string at the beginning of `text`, None if there is none, and what follows it."""
+    if text.startswith(_QUOTE):
+        try:
+            value, end = json.JSONDecoder().raw_decode(text)
+        except ValueError:
+            return None, text
+        return value, text[end:].lstrip()
+    return None, text
+
+
+def _key_text(key: str) -> str:
+    return _quoted(key) if _PAIR in key or key.startswith(_QUOTE) else key
+
+
+def _value_text(value: object) -> str:
+    text = str(value)
+    return _quoted(text) if text.startswith(_QUOTE) else text
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _number_pairs(text: str) -> dict[str, int | float]:
+    numbers: dict[str, int | float] = {}
+    for key, value in _pairs(text).items():
+        try:
+            numbers[key] = _number(value)
+        except ValueError:
+            raise ValueError(f"{key[:100]}: {value[:100]} is not a number") from None
+    return numbers
 
 
 def _json(text: str) -> Any:  # noqa: ANN401 - JSON
@@ -104,6 +175,7 @@ _READERS: Mapping[str, Any] = {
     "optional_flag": _flag,
     "lines": _lines,
     "pairs": _pairs,
+    "number_pairs": _number_pairs,
     "json": _json,
     "secret": str.strip,
 }

@@ -12,6 +12,7 @@ from llm_gateway.console.forms.fields import Field
 from llm_gateway.core.errors import GatewayError
 
 Body = TypeVar("Body", bound=BaseModel)
+_NEEDED = "is needed"
 
 
 @dataclass(slots=True)
@@ -23,6 +24,8 @@ class FilledForm:
     texts: dict[str, str]
     # By the names of fields; under "" what is about none of them.
     errors: dict[str, str] = field(default_factory=dict)
+    # The names of those secrets that were sent.
+    _secrets: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, fields: Sequence[Field], shown: Mapping[str, Any]) -> FilledForm:
@@ -32,11 +35,13 @@ class FilledForm:
 
     @classmethod
     def sent(cls, fields: Sequence[Field], form: Mapping[str, str]) -> FilledForm:
-        """Return the form as it was sent."""
-        return cls(fields, {one.name: form.get(one.name, "") for one in fields})
+        """Return the form as it was sent, without its secrets: a page never holds one."""
+        secrets = frozenset(one.name for one in fields if one.kind == "secret" and form.get(one.name))
+        texts = {one.name: "" if one.name in secrets else form.get(one.name, "") for one in fields}
+        return cls(fields, texts, _secrets=secrets)
 
-    def body(self, model: type[Body], form: Mapping[str, str]) -> Body | None:
-        """Return the body that was sent, or None, with `errors`."""
+    def body(self, model: type[Body], form: Mapping[str, str], *, is_new: bool = False) -> Body | None:
+        """Return the body that was sent, or None, with `errors`; what is empty in a new row gets its default."""
         values: dict[str, Any] = {}
         for one in self.fields:
             try:
@@ -44,19 +49,38 @@ class FilledForm:
             except ValueError as error:
                 self.errors[one.name] = str(error)
                 continue
-            # What is not typed again stays as it is.
-            if one.kind == "secret" and value is None:
+            if one.required and value is None:
+                self.errors[one.name] = _NEEDED
+            removed = one.kind == "secret" and one.removal in form
+            if removed and value is not None:
+                self.errors[one.name] = "type a new one, or have it removed, not both"
+            # A secret that is not typed again stays as it is.
+            if one.kind == "secret" and value is None and not removed:
                 continue
-            _nest(values, one.name, value)
+            _nest(values, one, value)
         if self.errors:
+            self.ask_again()
             return None
         try:
-            return model.model_validate(_without_empty_groups(values))
+            return model.model_validate(_given(values) if is_new else values)
         except ValidationError as error:
             for fault in error.errors():
                 where = ".".join(str(part) for part in fault["loc"])
-                self.add(where, fault["msg"].removeprefix("Value error, "))
+                is_missing = fault["type"] == "missing" or (fault["loc"] and fault["input"] is None)
+                self.add(where, _NEEDED if is_missing else fault["msg"].removeprefix("Value error, "))
+            self.ask_again()
             return None
+
+    def fill_in(self, given: Mapping[str, str]) -> None:
+        """Put texts into fields, other than secrets, by the names of the fields."""
+        self.texts |= {
+            one.name: given[one.name] for one in self.fields if one.name in given and one.kind != "secret"
+        }
+
+    def ask_again(self) -> None:
+        """Say at each secret that was sent that it has to be typed again: the page does not hold it."""
+        for name in self._secrets:
+            self.errors.setdefault(name, "Type it again: a page never holds it.")
 
     def refuse(self, error: GatewayError) -> None:
         """Add why the gateway refused the body."""
@@ -65,6 +89,7 @@ class FilledForm:
         if name:
             message = message.removeprefix(f"{error.param}: ")
         self.add(name, message)
+        self.ask_again()
 
     def add(self, where: str, message: str) -> None:
         """Add what is wrong at a place in the body, "limits.requests_per_day" for one."""
@@ -93,18 +118,22 @@ def _nested(values: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401 - JSON
     return found
 
 
-def _nest(values: dict[str, Any], name: str, value: Any) -> None:  # noqa: ANN401 - JSON
-    *outer, last = name.split(".")
-    for part in outer:
-        values = values.setdefault(part, {})
-    values[last] = value
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
 
 
-def _without_empty_groups(values: dict[str, Any]) -> dict[str, Any]:
-    """Return null in the place of each nested object of which nothing is given."""
-    return {
-        name: None
-        if isinstance(value, dict) and value and all(v is None or v is False for v in value.values())
-        else value
-        for name, value in values.items()
-    }
+def _nest(values: dict[str, Any], one: Field, value: Any) -> None:  # noqa: ANN401 - JSON
+    """Set a value where the field says. In a group only what is given is set; a group of nothing is null."""
+    *outer, last = one.name.split(".")
+    if not outer:
+        values[last] = value
+        return
+    is_given = value is not None and (one.kind != "flag" or value is not False)
+    group = values.setdefault(outer[0], None)
+    if not is_given:
+        return
+    if group is None:
+        group = values[outer[0]] = {}
+    for part in outer[1:]:
+        group = group.setdefault(part, {})
+    group[last] = value

@@ -57,6 +57,29 @@ const narrow = window.matchMedia("(max-width: 55rem)");
 function fitMenu() { if (menu) menu.open = !narrow.matches; }
 narrow.addEventListener("change", fitMenu);
 
+// Replaces what is in `place`. What is open stays open, what is scrolled stays there, and the focus stays where it is.
+const FOCUSABLE = "a[href], button, summary, input, select, textarea, [tabindex]";
+function swap(place, html) {
+  const holder = document.createElement("template");
+  holder.innerHTML = html;
+  for (const details of place.querySelectorAll("details[id]")) {
+    const next = holder.content.getElementById(details.id);
+    if (next) next.open = details.open;
+  }
+  const scrolled = [...place.querySelectorAll(".table, pre")].map((one) => [one.scrollLeft, one.scrollTop]);
+  const focused = place.contains(document.activeElement) ? document.activeElement : null;
+  const at = focused ? [...place.querySelectorAll(FOCUSABLE)].indexOf(focused) : -1;
+  place.replaceChildren(holder.content);
+  enhance(place);
+  place.querySelectorAll(".table, pre").forEach((one, index) => {
+    if (scrolled[index]) [one.scrollLeft, one.scrollTop] = scrolled[index];
+  });
+  if (!focused) return;
+  const ones = [...place.querySelectorAll(FOCUSABLE)];
+  const same = focused.getAttribute("href") && ones.find((one) => one.getAttribute("href") === focused.getAttribute("href"));
+  (same || ones[at])?.focus({ preventScroll: true });
+}
+
 // Parts of a page that follow the gateway: <div data-live="URL"> gets the HTML of each server-sent event. The server
 // ends a stream now and then; EventSource connects again by itself.
 function follow(place) {
@@ -65,10 +88,7 @@ function follow(place) {
     if (source) return;
     source = new EventSource(place.dataset.live);
     source.addEventListener("message", (event) => {
-      const holder = document.createElement("template");
-      holder.innerHTML = event.data;
-      place.replaceChildren(holder.content);
-      enhance(place);
+      swap(place, event.data);
     });
     source.addEventListener("done", () => { source.close(); });
   };

@@ -9,6 +9,7 @@ import msgspec
 from llm_gateway.core.config.credentials import Credential
 from llm_gateway.core.config.deployments import EnabledProvider
 from llm_gateway.core.config.snapshot import Principal, Route, Snapshot
+from llm_gateway.core.endpoints import ENDPOINTS, EndpointName
 from llm_gateway.core.errors import BadRequest, GatewayError, NotFound, Unauthenticated
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.routing.retry import RetryPolicy
@@ -46,6 +47,19 @@ def explain(gateway: Gateway, question: Question) -> Explanation:
     snapshot = current_snapshot(gateway, admitted=True)
     account = _account(snapshot, question.credential)
     return _Explainer(gateway, snapshot, account, question).explanation()
+
+
+def explain_route(gateway: Gateway, snapshot: Snapshot, model: str) -> ExplainedRoute:
+    """Explain the route that a model has in `snapshot`, which need not be the one in force."""
+    question = Question(model=model, endpoint=main_endpoint(snapshot, model))
+    return _Explainer(gateway, snapshot, snapshot.anonymous, question).route(model, "asked")
+
+
+def main_endpoint(snapshot: Snapshot, model: str) -> EndpointName:
+    """Return the first endpoint that a model is served at: that of chats, unless it has none."""
+    route = snapshot.route(model)
+    served = (name for name in ENDPOINTS if route is not None and route.answering(name).deployments)
+    return next(served, "chat/completions")
 
 
 def _account(snapshot: Snapshot, wanted: int | str | None) -> Principal:
@@ -199,9 +213,9 @@ class _Explainer:
         if rules is not None:
             named += [(name, "context_fallback") for name in rules.context_fallbacks]
             named += [(name, "policy_fallback") for name in rules.policy_fallbacks]
-        return tuple(self._route(name, role) for name, role in named)
+        return tuple(self.route(name, role) for name, role in named)
 
-    def _route(self, model: str, role: Role) -> ExplainedRoute:
+    def route(self, model: str, role: Role) -> ExplainedRoute:
         endpoint = self._question.endpoint
         route = self._snapshot.route(model) or Route(
             model, (), explicit=False, rules=self._snapshot.models.get(model)

@@ -56,7 +56,7 @@ class SummaryQuery(msgspec.Struct, frozen=True, kw_only=True):
     # Exclusive.
     until: int | None = None
     group_by: tuple[SummaryDimension, ...] = ()
-    # The hours, days or months of `zone` to group by.
+    # The quarters of an hour, hours, days or months of `zone` to group by.
     unit: CalendarUnit | None = None
     zone: tzinfo = UTC
     # Only usage with these values; "" is usage without one.

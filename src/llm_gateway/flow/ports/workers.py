@@ -50,6 +50,19 @@ class WorkerRegistry(Protocol):
         """Return the number of requests in flight on this machine."""
 
 
+class MachineState(Protocol):
+    """What the workers of one machine know together. Times are Unix microseconds; None = not since they started."""
+
+    def active(self) -> int:
+        """Return the number of requests in flight on this machine."""
+
+    def metrics_read_at(self) -> int | None:
+        """Return when /metrics was last read in Prometheus' format."""
+
+    def provider_tested_at(self) -> int | None:
+        """Return when a test of a provider last succeeded."""
+
+
 class SharedDeploymentState(msgspec.Struct, frozen=True, kw_only=True):
     """What the workers of this server know of a deployment: each has a circuit breaker of its own for it."""
 

@@ -110,6 +110,10 @@ def _consequence(fault: Fault, refusal: ConfigRejection) -> str:
 class TrialLog(TrialListener):
     """Logs each test of a provider."""
 
+    def __init__(self, succeeded: Callable[[], None] = lambda: None) -> None:
+        """`succeeded` is called after each test that was successful."""
+        self._succeeded = succeeded
+
     def tested(self, result: ProviderTest) -> None:
         """Log the result and the tokens, which no usage record holds."""
         if not result.ok:
@@ -125,3 +129,4 @@ class TrialLog(TrialListener):
             "Test of provider {!r} with model {!r}: ok in {:g} ms, tokens: {}.",
             result.provider, result.model, result.latency_ms, tokens,
         )  # fmt: skip
+        self._succeeded()

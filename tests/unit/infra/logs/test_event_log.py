@@ -99,13 +99,15 @@ def test_a_load_that_keeps_failing_for_one_reason_is_logged_once(lines: list[str
 
 
 def test_a_provider_test_logs_its_result(lines: list[str]) -> None:
-    log = TrialLog()
+    succeeded: list[bool] = []
+    log = TrialLog(lambda: succeeded.append(True))
     log.tested(ProviderTest(provider="main", ok=True, latency_ms=12.5, model="up"))
     log.tested(ProviderTest(provider="main", ok=False, latency_ms=1.0, error="status 500"))
     assert lines == [
         "INFO Test of provider 'main' with model 'up': ok in 12.5 ms, tokens: unknown.",
         "WARNING Test of provider 'main' with model None failed: status 500",
     ]
+    assert succeeded == [True]
 
 
 def test_a_refused_account_is_an_error_that_says_what_to_check(lines: list[str]) -> None:

@@ -10,10 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from llm_gateway.flow.config.rows.history import HistoryEntry, HistoryReader, VersionChanges, VersionNote
-from llm_gateway.infra.database.catalog.resource import as_stored, read_text
-from llm_gateway.infra.database.catalog.stored_catalog import read_version
 from llm_gateway.infra.database.engine import reading
-from llm_gateway.infra.database.tables import config_versions
+from llm_gateway.infra.database.tables import StoredMicros, config_state, config_versions
 
 _decode = msgspec.json.Decoder(VersionChanges).decode
 # The version of a new database: no edit made it.
@@ -30,13 +28,13 @@ class HistoryRepository(HistoryReader):
 
     async def list(self, before: int | None, limit: int) -> list[HistoryEntry]:
         async with reading(self._engine) as connection:
-            newest = await read_version(connection)
+            newest = await _newest(connection)
             last = newest if before is None else min(before - 1, newest)
             return (await _entries(connection, last, limit))[:limit]
 
     async def find(self, version: int) -> HistoryEntry | None:
         async with reading(self._engine) as connection:
-            newest = await read_version(connection)
+            newest = await _newest(connection)
             if not _FIRST < version <= newest:
                 return None
             column = config_versions.c.version
@@ -46,15 +44,21 @@ class HistoryRepository(HistoryReader):
             return next((entry for entry in entries if entry.first_version <= version), None)
 
 
+async def _newest(connection: AsyncConnection) -> int:
+    version = await connection.scalar(sa.select(config_state.c.version))
+    # Without its row, which every read of the catalog complains of, there is nothing to show.
+    return _FIRST if version is None else int(version)
+
+
 async def _entries(connection: AsyncConnection, last: int, limit: int) -> list[HistoryEntry]:
     """Return at least `limit` entries that begin at version `last`, if there are that many, newest first."""
     table = config_versions.c
     columns = (
         table.version,
-        as_stored(table.created_at),
+        StoredMicros(table.created_at).label("created_at"),
         table.actor,
         table.action,
-        as_stored(table.changes),
+        sa.cast(table.changes, sa.Text).label("changes"),
     )
     chosen = sa.select(*columns).where(table.version <= last, table.version > _FIRST)
     # One more: the oldest note of a page may need to know of the note before it.
@@ -85,7 +89,7 @@ def _read(row: Any) -> VersionNote:  # noqa: ANN401 - a row of these columns
             changes = _decode(row.changes)
     return VersionNote(
         created_at=row.created_at if isinstance(row.created_at, int) else None,
-        actor=read_text(row.actor),
-        action=read_text(row.action),
+        actor=str(row.actor),
+        action=str(row.action),
         changes=changes,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -177,8 +178,9 @@ async def _postgres_parts(
         "starts": [one.rollups.start for one in ranges],
         "ends": [one.rollups.end for one in ranges],
     }
-    async for row in _rows(connection, statement, sent):
-        yield _part(ranges[row[0]].period, row[1:], len(query.group_by))
+    async for rows in _rows(connection, statement, sent):
+        for row in rows:
+            yield _part(ranges[row[0]].period, row[1:], len(query.group_by))
 
 
 async def _sqlite_parts(
@@ -207,17 +209,27 @@ async def _sqlite_parts(
         )
     )
     sent = {"ranges": msgspec.json.encode([one.rollups for one in ranges]).decode()}
-    async for row in _rows(connection, statement, sent):
-        yield _part(ranges[row[0]].period, row[1:], len(query.group_by))
+    keys = len(query.group_by)
+    async for rows in _rows(connection, statement, sent):
+        # Many rollups of few groups: adding them up together takes a third of the time.
+        alike = defaultdict(list)
+        for row in rows:
+            alike[ranges[row[0]].period, row[1 : keys + 1]].append(row[keys + 1 :])
+        for (period, values), members in alike.items():
+            *counts, latency, first_token = zip(*members, strict=True)
+            yield _part(
+                period,
+                (*values, *map(sum, counts), b"".join(latency), b"".join(first_token)),
+                keys,
+            )
 
 
 async def _rows(
     connection: AsyncConnection, statement: sa.Select[Any], parameters: dict[str, Any]
-) -> AsyncIterator[Sequence[Any]]:
+) -> AsyncIterator[Sequence[Sequence[Any]]]:
     async with connection.stream(statement, parameters) as rows:
         async for part in rows.partitions(_AT_ONCE):
-            for row in part:
-                yield row
+            yield part
             await asyncio.sleep(0)
 
 

@@ -36,6 +36,11 @@ _WORDS = (
     "and nothing left this machine to make it yet the pacing the token counts and the stream are real"
 ).split()
 _FOREVER = 86_400.0
+# Any name works; one is listed, so that a test of the provider has a model to ask for.
+_MODELS = {
+    "object": "list",
+    "data": [{"id": "simulated", "object": "model", "created": 0, "owned_by": "simulated"}],
+}
 
 
 class _Options(msgspec.Struct):
@@ -65,7 +70,7 @@ class SimulatedUpstream(Upstream):
         if fault.isdigit():
             return _refuse(int(fault))
         if parts.path.endswith("/models"):
-            return SimulatedReply(200, _whole({"object": "list", "data": []}), streamed=False)
+            return SimulatedReply(200, _whole(_MODELS), streamed=False)
         try:
             return _answer(msgspec.json.decode(request.body), parts.path, options, cut=fault == "cut")
         except (TypeError, ValueError, AttributeError):

@@ -117,9 +117,11 @@ async def test_the_whole_body_has_one_deadline() -> None:
     await asyncio.sleep(0)
 
 
-async def test_the_list_of_models_is_empty() -> None:
+async def test_one_model_is_listed_though_any_name_works() -> None:
     request = UpstreamRequest(url="simulated://s/models", headers={}, method="GET")
-    assert await _json(request) == (200, {"object": "list", "data": []})
+    status, listed = await _json(request)
+    assert status == 200
+    assert [model["id"] for model in listed["data"]] == ["simulated"]
 
 
 class Http:

@@ -1,4 +1,4 @@
-"""An export that cannot be finished is never taken for a whole one."""
+"""A file that cannot be finished is never taken for a whole one."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 
 from starlette.types import Message
 
-from llm_gateway.admin.usage.export import ExportReply
 from llm_gateway.flow.ports.catalog import StoreUnavailable
+from llm_gateway.http.streamed_file import StreamedFile
 
 
 async def test_a_database_that_fails_midway_leaves_the_response_open() -> None:
@@ -21,6 +21,6 @@ async def test_a_database_that_fails_midway_leaves_the_response_open() -> None:
         sent.append(message)
 
     # Without an error, so that the log has no traceback; the server closes the connection.
-    await ExportReply(pieces()).stream_response(send)
+    await StreamedFile(pieces()).stream_response(send)
     assert [message.get("body") for message in sent] == [None, b"one\n"]
     assert sent[-1]["more_body"]

@@ -92,7 +92,9 @@ def admin_services(wiring: Wiring) -> AdminServices:
         usage=storage.usage,
         events=storage.events,
         balances=wiring.storage.balances,
-        tester=ProviderTester(wiring.gateway, provider_kinds(), TrialLog()),
+        tester=ProviderTester(
+            wiring.gateway, provider_kinds(), TrialLog(wiring.worker_registry.note_provider_tested)
+        ),
         flush=wiring.shipper.flush,
         log_level=wiring.log_level,
         account=storage.namespace,

@@ -1,0 +1,1 @@
+"""What the pages of credentials, tenants, projects and budgets show besides their rows."""

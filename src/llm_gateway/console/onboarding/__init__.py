@@ -1,0 +1,1 @@
+"""From an empty gateway to the first request: what is left to do, and how clients connect."""
