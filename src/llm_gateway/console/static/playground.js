@@ -187,7 +187,7 @@
       runAll(turnAt, settings);
       prompt.focus();
     };
-    const cancel = () => { editor.replaceWith(text); actions.hidden = false; };
+    const cancel = () => { editor.replaceWith(text); actions.hidden = false; actions.querySelector("button").focus(); };
     field.addEventListener("keydown", (event) => {
       if (isSendKey(event)) { event.preventDefault(); event.stopPropagation(); again(); }
       if (event.key === "Escape") { event.stopPropagation(); cancel(); }
@@ -247,6 +247,7 @@
       for (const turn of turns) turn.replies.splice(column, 1);
       turns.forEach((_, at) => showTurn(at));
       changed();
+      place("pg-compare").focus();
     }));
     modelFields().at(-1).closest(".field").after(box);
     place("pg-compare").disabled = modelFields().length >= MOST_MODELS;
