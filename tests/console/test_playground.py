@@ -450,7 +450,7 @@ async def test_the_request_as_code_is_what_was_sent(visit: Visit, room: Room) ->
 async def test_viewers_see_the_page_and_send_nothing(visit: Visit, room: Room) -> None:
     visiting = await visit(room.gateway.origin, key=VIEWER_KEY)
     page = await visiting.open(PATH)
-    await expect(page.locator(".notice")).to_contain_text("You are signed in to look.")
+    await expect(page.locator(".notice")).to_contain_text("The viewer key cannot send chats")
     assert await page.is_disabled("#pg-send")
     await _send(page, "Hello")
     await expect(page.locator(".pg-turn")).to_have_count(0)

@@ -149,6 +149,7 @@ async def test_a_viewer_sees_rows_as_facts_and_sends_nothing(browser: Browser) -
     assert "<dd>acme</dd>" in html
     assert "<dd>5</dd>" in html
     assert form_fields(html) == {}
+    assert "cannot create a tenant" in await browser.get(f"{PATH}/new")
     for path in ("new", "1", "1/delete"):
         assert (await browser.post(f"{PATH}/{path}", {"name": "x"})).status_code == 403
     assert (await tenant(browser)).name == "acme"
