@@ -16,6 +16,7 @@ from llm_gateway.console.forms.reading import read_form
 from llm_gateway.console.pages.playground_form import FIELDS, chat_request
 from llm_gateway.console.pages.playground_reasons import reasons
 from llm_gateway.console.pages.single_turn import ShownReply, ask
+from llm_gateway.console.path_ids import ROW_ID
 from llm_gateway.console.rendering import fragment, page
 from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.core.config.credentials import Credential
@@ -173,6 +174,6 @@ async def _explanation(
 ROUTES: Final = [
     Route(PATH, show_playground, methods=["GET"]),
     Route(PATH, take_turn, methods=["POST"]),
-    Route(f"{PATH}/credentials/{{id:int}}/chat/completions", _Chat(), methods=["POST"]),
+    Route(f"{PATH}/credentials/{ROW_ID}/chat/completions", _Chat(), methods=["POST"]),
     Route(f"{PATH}/requests/{{request_id}}", show_request, methods=["GET"]),
 ]
