@@ -9,11 +9,11 @@ from pydantic import field_validator, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from llm_gateway.console.catalog.common_fields import ENABLED, limit_fields
-from llm_gateway.console.catalog.resource_pages import ResourcePages
+from llm_gateway.console.catalog.new_keys import show_new_key
 from llm_gateway.console.control.credential_states import principals_of, state_of
 from llm_gateway.console.control.members import last_request, project_names, tenant_names, with_balances
-from llm_gateway.console.control.new_keys import show_new_key
+from llm_gateway.console.editing.common_fields import ENABLED, limit_fields
+from llm_gateway.console.editing.resource_pages import ResourcePages
 from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.flow.accounting.use_now import LimitUse, use_now

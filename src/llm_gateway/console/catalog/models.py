@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from starlette.requests import Request
 
-from llm_gateway.console.catalog.resource_pages import ResourcePages
 from llm_gateway.console.catalog.shares import REASONS, ModelShares, SharePreview, ShownShares, model_shares
+from llm_gateway.console.editing.resource_pages import ResourcePages
 from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.core.config.models import STRATEGIES

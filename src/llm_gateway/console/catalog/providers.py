@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from llm_gateway.console.catalog.common_fields import ENABLED
-from llm_gateway.console.catalog.resource_pages import ResourcePages, done_at
 from llm_gateway.console.catalog.shares import REASONS, SharePreview, ShownShares
+from llm_gateway.console.editing.common_fields import ENABLED
+from llm_gateway.console.editing.resource_pages import ResourcePages, done_at
 from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.forms.reading import read_form
 from llm_gateway.console.services import ConsoleServices, services_of

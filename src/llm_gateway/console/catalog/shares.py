@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from llm_gateway.console.catalog.resource_pages import REFUSALS, ResourcePages
+from llm_gateway.console.editing.resource_pages import REFUSALS, ResourcePages
 from llm_gateway.console.forms.form import FilledForm
 from llm_gateway.console.forms.reading import read_form
 from llm_gateway.console.rendering import fragment
