@@ -2,7 +2,7 @@
 
 It serves a gateway with 10,000 usage rows of a day, 2,000 credentials and a request of 5 MB, in a database of its own
 in PostgreSQL, and opens every page several times: by HTTP alone, which is the server's time, and in a browser, from
-the click to the end of loading. Each figure is the median; a page that takes over 300 ms in the browser is marked.
+the click to the end of loading. Figures are medians; a page that takes over 300 ms in the browser is marked.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from tests.console import addresses
 from tests.console.browsing import Faults, visitor
 from tests.console.scene import Scene, set_scene, signed_in
 from tests.e2e.gateway_process import ADMIN_KEY, GatewayProcess, accepted
+from tests.e2e.sql import run_sql
 from tests.fakes.made_up_usage import Traffic, records, store
 from tests.fakes.upstream import FakeUpstream
 from tests.services import find_chromium, find_postgres, fresh_database
@@ -41,17 +42,23 @@ class Times(NamedTuple):
 
     path: str
     server: float
+    slowest: float
     browser: float
     size: int
 
 
 def fill(scene: Scene, url: str, rows: int) -> None:
     """Add the many credentials and the usage rows."""
-    names = [f"team-{number:04}" for number in range(CREDENTIALS)]
-    for number, name in enumerate(names):
-        accepted(scene.gateway.admin.post("/credentials", json={"name": name}))
-        if number % 500 == 499:
-            print(f"{number + 1} credentials", file=sys.stderr)
+    names = [f"team-{number:04}" for number in range(1, CREDENTIALS + 1)]
+    # Made in the database: each write by the admin API waits until every worker serves it.
+    run_sql(
+        scene.gateway,
+        f"""INSERT INTO credentials (name, key_hash, key_prefix, created_at, updated_at, limits)
+        SELECT 'team-' || lpad(n::text, 4, '0'), sha256(n::text::bytea), 'sk-team', now(), now(),
+            '{{"requests_per_minute": 600}}'
+        FROM generate_series(1, {CREDENTIALS}) AS n""",
+    )
+    accepted(scene.gateway.admin.post("/config/reload"))
     traffic = Traffic({"gpt-4o": ("good",), "shared": ("failing", "good")}, names)
     asyncio.run(store(url, records(traffic, rows)))
     large = {"model": "gpt-4o", "messages": [{"role": "user", "content": "x" * BODY_BYTES}]}
@@ -60,21 +67,22 @@ def fill(scene: Scene, url: str, rows: int) -> None:
     scene.places["request_id"] = answer.headers["x-request-id"]
 
 
-def server_ms(ask: Callable[[], httpx.Response]) -> tuple[float, int]:
-    """Return the median time of a response, and its size."""
-    times, size = [], 0
+def server_ms(ask: Callable[[], httpx.Response]) -> tuple[list[float], int]:
+    """Return the times of a response, and its size."""
+    times: list[float] = []
+    size = 0
     for _ in range(RUNS):
         began = time.perf_counter()
         response = ask()
         times.append((time.perf_counter() - began) * 1000)
         assert response.status_code == 200, (response.url, response.status_code)
         size = len(response.content)
-    return statistics.median(times), size
+    return times, size
 
 
 async def browser_ms(page: Page, url: str) -> float:
     """Return the median time from the start of a navigation to the end of loading and layout."""
-    times = []
+    times: list[float] = []
     for _ in range(RUNS):
         await page.goto(url)
         times.append(
@@ -97,9 +105,9 @@ async def measure(scene: Scene, chromium: str) -> list[Times]:
         with signed_in(scene) as client:
             for path in addresses.of_signed_in(addresses.pages()):
                 address = addresses.fill(path, scene.places)
-                server, size = server_ms(lambda address=address: client.get(address))  # type: ignore[misc]
+                times, size = server_ms(lambda address=address: client.get(address))  # type: ignore[misc]
                 shown = await browser_ms(page, scene.origin + address)
-                found.append(Times(path, server, shown, size))
+                found.append(Times(path, statistics.median(times), max(times), shown, size))
         await browser.close()
     return found
 
@@ -109,7 +117,7 @@ def measure_playground(scene: Scene) -> float:
     body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "x" * BODY_BYTES}], "stream": True}
     path = _PLAYGROUND.replace("{id}", scene.places["credentials"])
     with signed_in(scene) as client:
-        return server_ms(lambda: client.post(path, json=body))[0]
+        return statistics.median(server_ms(lambda: client.post(path, json=body))[0])
 
 
 def main() -> None:
@@ -128,10 +136,11 @@ def main() -> None:
         found = asyncio.run(measure(scene, find_chromium().url))
         playground = measure_playground(scene)
     print(f"{rows:,} usage rows, {CREDENTIALS:,} credentials; medians of {RUNS}, in ms\n")
-    print("| page | server | browser | kB |\n|---|---:|---:|---:|")
+    print("| page | server | slowest | browser | kB |\n|---|---:|---:|---:|---:|")
     for one in found:
-        mark = " **slow**" if one.browser > LIMIT_MS else ""
-        print(f"| `{one.path}` | {one.server:.0f} | {one.browser:.0f}{mark} | {one.size / 1000:.0f} |")
+        mark = " **slow**" if max(one.browser, one.slowest) > LIMIT_MS else ""
+        times = f"{one.server:.0f} | {one.slowest:.0f} | {one.browser:.0f}"
+        print(f"| `{one.path}` | {times}{mark} | {one.size / 1000:.0f} |")
     print(f"\nA chat of 5 MB in the playground, to the end of its answer: {playground:.0f} ms")
 
 

@@ -333,7 +333,7 @@ def find_prometheus() -> Server:
 
 
 def find_chromium() -> Server:
-    """Return the program: TEST_CHROMIUM, else Chromium on PATH, preferably the one without windows, which is faster."""
+    """Return TEST_CHROMIUM, else Chromium on PATH: the one without windows, which is faster, if it is there."""
     given = os.environ.get("TEST_CHROMIUM")
     names = [given] if given else ["chromium-headless-shell", "chromium"]
     found = next(filter(None, map(shutil.which, names)), None)

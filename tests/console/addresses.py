@@ -15,15 +15,17 @@ from llm_gateway.console.services import ConsoleServices
 NOT_PAGES: Final = {
     "/": "leads to the console",
     "/console": "leads to the overview",
+    "/console/": "leads to the overview",
     "/console/assets/{name}": "serves files",
     "/console/overview/live": "is a stream of events",
     "/console/first-run/live": "is a stream of events",
     "/console/playground/requests/{request_id}": "is a part of the playground",
+    "/console/requests/export": "is a file",
     "/console/requests/{request_id}/value": "is the whole of a text that a page cuts",
-    "/console/configuration/versions/{version:int}/value": "is the whole of a text that a page cuts",
+    "/console/configuration/versions/{version:id}/value": "is the whole of a text that a page cuts",
 }
 # The resources with a list, forms and a page to delete at; their noun is that of the admin API.
-_OF_A_ROW: Final = re.compile(r"/console/(?:[a-z-]+/)*(?P<noun>[a-z-]+)/\{id(:int)?\}")
+_OF_A_ROW: Final = re.compile(r"/console/(?:[a-z-]+/)*(?P<noun>[a-z-]+)/\{id(:id)?\}")
 # Parameters of single pages, as `Scene.places` names their values.
 _PARAMETERS: Final = re.compile(r"\{(?P<name>[a-z_]+)(:[a-z]+)?\}")
 

@@ -24,9 +24,10 @@ _OTHER: dict[Scheme, Scheme] = {"light": "dark", "dark": "light"}
 @pytest.mark.parametrize("path", addresses.of_signed_in(addresses.pages()))
 async def test_a_page_renders_fits_and_is_accessible(scene: Scene, reader: Reader, path: str) -> None:
     address = addresses.fill(path, scene.places)
+    page = reader.page
     looks: tuple[tuple[Scheme, int], ...] = (("light", WIDE), ("dark", NARROW))
     for scheme, width in looks:
-        page = await reader.open(address, scheme=scheme, width=width)
+        await reader.open(address, scheme=scheme, width=width)
         assert await page.locator("h1").count() == 1
         assert (await page.locator("h1").inner_text()).strip()
         assert (await page.title()).strip(" ·") not in {"", "LLM gateway"}

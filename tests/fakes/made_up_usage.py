@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
+from llm_gateway.core.ledger.records import AttemptEnded, Outcome, UsageRecord
 from llm_gateway.infra.database.address import read_address
 from llm_gateway.infra.database.engine import close_engine, make_engine
 from llm_gateway.infra.database.usage.repository import UsageRepository
@@ -21,7 +21,12 @@ from llm_gateway.infra.request_ids import RequestIds
 Value = TypeVar("Value")
 _DAY_US: Final = 86_400_000_000
 _BATCH: Final = 1000
-_ERRORS: Final = ((0.93, "ok", 200), (0.96, "error", 502), (0.98, "aborted", 499), (1.0, "rejected", 429))
+_OUTCOMES: Final[tuple[tuple[float, Outcome, int], ...]] = (
+    (0.93, "ok", 200),
+    (0.96, "error", 502),
+    (0.98, "aborted", 499),
+    (1.0, "rejected", 429),
+)
 
 
 class Traffic(NamedTuple):
@@ -54,12 +59,13 @@ def _request(
     chance: random.Random, traffic: Traffic, request_id: str, created_at: int
 ) -> list[UsageRecord | AttemptEnded]:
     drawn = chance.random()
-    outcome, status = next((outcome, status) for share, outcome, status in _ERRORS if drawn < share)
+    outcome, status = next((outcome, status) for share, outcome, status in _OUTCOMES if drawn < share)
     prompt, completion = int(chance.lognormvariate(7, 1)), int(chance.lognormvariate(5.4, 0.8))
     ttft_ms = chance.lognormvariate(5.6, 0.35)
     model = _pick(chance, tuple(traffic.models))
     number = chance.randrange(len(traffic.credentials)) if chance.random() < 0.2 else None
     credential = _pick(chance, traffic.credentials) if number is None else traffic.credentials[number]
+    provider, upstream_model = _pick(chance, traffic.models[model]), "gpt-4o-2024-08-06"
     record = UsageRecord(
         request_id=request_id,
         created_at=created_at,
@@ -69,9 +75,9 @@ def _request(
         status_code=status,
         outcome=outcome,
         credential=credential,
-        provider=_pick(chance, traffic.models[model]),
+        provider=provider,
         model=model,
-        upstream_model="gpt-4o-2024-08-06",
+        upstream_model=upstream_model,
         tenant=_pick(chance, traffic.tenants),
         client_ip="10.0.0.1",
         config_version=1,
@@ -87,9 +93,9 @@ def _request(
             request_id=request_id,
             attempt=1,
             started_at=created_at + 300,
-            provider=record.provider,
-            model=record.model,
-            upstream_model=record.upstream_model,
+            provider=provider,
+            model=model,
+            upstream_model=upstream_model,
             outcome="error",
             status=502,
             reason="status",

@@ -29,6 +29,7 @@ def make_console(services: ConsoleServices) -> AsgiApp:
     streams = LiveStreams()
     routes = [
         Route("/console", _home, methods=["GET"]),
+        Route("/console/", _home, methods=["GET"]),
         Route("/console/assets/{name}", serve_asset, methods=["GET"]),
         *sign_in.ROUTES,
         *design.ROUTES,

@@ -12,6 +12,8 @@ from llm_gateway.console.security import HEADERS, SAFE_METHODS, check_same_origi
 from llm_gateway.console.services import ConsoleServices, services_of, with_services, with_session
 from llm_gateway.core.errors import (
     BadRequest,
+    BodyTimedOut,
+    BodyTooLarge,
     Forbidden,
     GatewayError,
     MethodNotAllowed,
@@ -22,7 +24,7 @@ from llm_gateway.core.errors import (
 from llm_gateway.http.errors import as_gateway_error
 from llm_gateway.http.types import AsgiApp, Message, Receive, Scope, Send, request_id_of
 
-_OPEN = ("/console/assets/", SIGN_IN)
+_ASSETS = "/console/assets/"
 # What viewers may send although they change nothing else.
 _VIEWERS_MAY_SEND = frozenset({"/console/sign-out"})
 
@@ -59,6 +61,9 @@ class Frame:
         path, is_safe = request.scope["path"], request.method in SAFE_METHODS
         if not is_safe:
             check_same_origin(request)
+        elif path.startswith(_ASSETS):
+            # Without a look into the database: the page that says that it is away has styles too.
+            return None
         token = session_token(request)
         session = None if token is None else await services_of(request).sessions.find(token.reveal())
         if session is not None:
@@ -68,12 +73,12 @@ class Frame:
                     "You are signed in to look, not to change. Sign in with the admin key to change it."
                 )
             return None
-        if path.startswith(_OPEN):
+        if path == SIGN_IN:
             return None
         if not is_safe or request.headers.get("sec-fetch-dest") == "empty":
             raise Unauthenticated("Your session has ended. Sign in again.", code="signed_out")
         query = request.scope.get("query_string", b"").decode("latin-1")
-        target = None if path in {"/", "/console"} else f"{path}?{query}" if query else path
+        target = None if path in {"/", "/console", "/console/"} else f"{path}?{query}" if query else path
         response = Response(status_code=303)
         response.headers["location"] = Links(request).url(SIGN_IN, next=target)
         return response
@@ -111,6 +116,9 @@ def _as_error(request: Request, error: GatewayError | HTTPException) -> GatewayE
 
 def _error_page(request: Request, error: GatewayError) -> Response:
     headers = {} if error.retry_after is None else {"retry-after": str(max(int(error.retry_after), 1))}
+    if isinstance(error, (BodyTooLarge, BodyTimedOut)):
+        # The unread rest of the body would be parsed as the next request.
+        headers["connection"] = "close"
     if request.headers.get("sec-fetch-dest") == "empty":
         body = {"error": {"message": error.message, "code": error.code}}
         return JSONResponse(body, error.status, headers)

@@ -51,5 +51,7 @@ def fragment(request: Request, template: str, **values: Any) -> Markup:  # noqa:
         "version": services.version,
         "time_zone": services.time_zone,
     }
-    # Escaped by its template, it is not escaped again in the page around it.
-    return Markup(_ENVIRONMENT.get_template(template).render(common | values))  # noqa: S704
+    text = _ENVIRONMENT.get_template(template).render(common | values)
+    # Halves of surrogate pairs, which JSON can hold, cannot be sent. Escaped by its template, it is not escaped again
+    # in the page around it.
+    return Markup(text.encode("utf-8", "replace").decode())  # noqa: S704

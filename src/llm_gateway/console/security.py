@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Final
-from urllib.parse import urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -42,7 +41,7 @@ def check_same_origin(request: Request) -> None:
             return
     elif (origin := request.headers.get("origin")) is not None:
         host = request.headers.get("host", "")
-        if host and urlsplit(origin).netloc.lower() == host.lower():
+        if host and origin.partition("://")[2].lower() == host.lower():
             return
     raise Forbidden(
         "This form was not sent by a page of this gateway. Open the page in this browser and send it again. Behind a "
@@ -59,8 +58,19 @@ def is_secure(request: Request) -> bool:
 
 
 def session_token(request: Request) -> Secret | None:
-    """Return the token in the session's cookie."""
-    text = request.cookies.get(_SECURE_COOKIE if is_secure(request) else _COOKIE)
+    """Return the token in the session's cookie; None if there are several, since another host may have set one.
+
+    Names are compared as they are: browsers guard the prefix of the secure one in just this spelling, so that a host
+    beside this one can set a cookie whose name only differs by, say, a no-break space.
+    """
+    wanted = _SECURE_COOKIE if is_secure(request) else _COOKIE
+    found = set()
+    for header in request.headers.getlist("cookie"):
+        for cookie in header.split(";"):
+            name, _, text = cookie.strip(" \t").partition("=")
+            if name == wanted:
+                found.add(text)
+    text = found.pop() if len(found) == 1 else ""
     return None if not text or len(text) > _LONGEST_TOKEN else Secret(text)
 
 

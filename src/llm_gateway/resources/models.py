@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 from msgspec import UNSET
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from llm_gateway.core.config.models import Model, RetryRules, Strategy, Timeouts
 from llm_gateway.flow.config.rows.models import ModelUpdate, StoredModel
@@ -19,13 +19,14 @@ from llm_gateway.resources.shapes import (
     Seconds,
     UpdateBody,
     WriteAnswer,
+    printable,
     shown_cache,
 )
 from llm_gateway.resources.times import shown_time
 
 _Weights = Annotated[
     dict[
-        Annotated[str, Field(min_length=1, max_length=128)],
+        Annotated[str, Field(min_length=1, max_length=128), AfterValidator(printable)],
         Annotated[int, Field(ge=0, le=INT_LIMIT)],
     ],
     Field(
@@ -76,7 +77,7 @@ class ModelChange(UpdateBody):
     )
     timeouts: TimeoutsBody | None = None
     retry: RetryBody | None = None
-    affinity: Annotated[str, Field(min_length=1, max_length=256)] | None = Field(
+    affinity: Annotated[str, Field(min_length=1, max_length=256), AfterValidator(printable)] | None = Field(
         None, description="user, prompt_cache_key or header:<name>: equal ones prefer the same provider."
     )
     cache: CacheBody | None = Field(None, description="Caching of replies; null = none.")

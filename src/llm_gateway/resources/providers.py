@@ -51,8 +51,14 @@ _ProviderKey = Annotated[
     Field(min_length=1, max_length=128, description="Its name, unique, also in paths."),
     AfterValidator(_usable_key),
 ]
-_ProviderType = Annotated[str, Field(min_length=1, max_length=64, description="Its kind, `openai` for one.")]
-_ApiBase = Annotated[str, Field(min_length=1, max_length=2048, description="Its base URL.")]
+_ProviderType = Annotated[
+    str,
+    Field(min_length=1, max_length=64, description="Its kind, `openai` for one."),
+    AfterValidator(printable),
+]
+_ApiBase = Annotated[
+    str, Field(min_length=1, max_length=2048, description="Its base URL."), AfterValidator(printable)
+]
 _ApiKey = Annotated[
     SecretStr,
     Field(
@@ -76,6 +82,7 @@ _Weight = Annotated[
 _ApiVersion = Annotated[
     str,
     Field(min_length=1, max_length=64, description="Azure's `api-version`; null = the kind's own, or none."),
+    AfterValidator(printable),
 ]
 _Interval = Annotated[
     Seconds, Field(description="Seconds between health probes, at least 1; null disables them.")
@@ -96,7 +103,7 @@ _PriceProvider = Annotated[
 class OAuth2Body(Body):
     """OAuth2 client credentials (RFC 6749, 4.4); the client's secret is the provider's api_key."""
 
-    token_url: Annotated[str, Field(min_length=1, max_length=2048)]
+    token_url: Annotated[str, Field(min_length=1, max_length=2048), AfterValidator(printable)]
     client_id: Annotated[str, Field(min_length=1, max_length=1024), AfterValidator(printable)]
     scope: Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(printable)] | None = None
 

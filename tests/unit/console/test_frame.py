@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from unittest.mock import AsyncMock, Mock
 
@@ -49,6 +50,8 @@ async def test_every_response_has_the_security_headers(path: str) -> None:
         {"sec-fetch-site": "same-site"},
         {"sec-fetch-site": "none"},
         {"origin": ""},
+        {"origin": "http://["},
+        {"origin": "http://gateway.test@evil.test"},
     ],
 )
 async def test_a_form_of_another_site_is_refused(headers: dict[str, str]) -> None:
@@ -111,6 +114,37 @@ async def test_a_database_that_is_away_is_said_and_an_internal_error_tells_nothi
         reply = await client.get("/console/tenants")
     assert reply.status_code == 500
     assert "secret-text" not in reply.text
+
+
+async def test_styles_need_no_database() -> None:
+    sessions = Mock(find=AsyncMock(side_effect=Unavailable("The database does not answer.")))
+    async with browser(services(sessions=sessions)) as client:
+        reply = await client.get("/console/design")
+        assert reply.status_code == 503
+        link = re.search(r'href="(/console/assets/console-[^"]+)"', reply.text)
+        assert link is not None
+        assert (await client.get(link[1])).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/console/tenants/", "/console/configuration/versions/"])
+@pytest.mark.parametrize("digits", [19, 20, 5000])
+async def test_an_id_of_any_length_is_no_fault_of_the_gateway(path: str, digits: int) -> None:
+    async with browser() as client:
+        reply = await client.get(path + "9" * digits)
+    assert reply.status_code == 404
+
+
+async def test_a_slash_at_the_end_leads_to_the_console_too() -> None:
+    async with browser() as client:
+        assert (await client.get("/console/")).headers["location"] == "/console/overview"
+
+
+async def test_a_form_that_is_too_large_ends_its_connection() -> None:
+    async with browser() as client:
+        reply = await client.post("/console/tenants/new", data={"name": "x" * 3_000_000})
+    assert reply.status_code == 413
+    assert reply.headers["connection"] == "close"
+    assert "larger than 2 MiB" in reply.text
 
 
 async def test_a_revoked_session_is_out_at_once() -> None:

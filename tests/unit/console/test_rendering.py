@@ -30,6 +30,11 @@ def test_values_are_escaped() -> None:
     assert b"&lt;script&gt;alert(&#39;&#34;&#39;)&lt;/script&gt;" in text
 
 
+def test_half_a_surrogate_pair_is_shown_as_a_replacement() -> None:
+    text = page(_request(), "sign_in.html", problem="a\ud800b", target="/console").body
+    assert b"a?b" in text
+
+
 def test_a_missing_value_is_an_error() -> None:
     with pytest.raises(UndefinedError):
         fragment(_request(), "sign_in.html", target="/console")

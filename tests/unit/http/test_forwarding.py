@@ -6,8 +6,9 @@ import dataclasses
 
 import pytest
 
+from llm_gateway.core.errors import GatewayError, Unavailable
 from llm_gateway.flow.gateway import Gateway, Options
-from llm_gateway.flow.ports.dialect import PresentedKey
+from llm_gateway.flow.ports.dialect import AmbiguousKey, PresentedKey, RefusedKey
 from llm_gateway.http.forwarding import FORWARDED, scoped
 from llm_gateway.infra.secrets.key_hashing import Blake2KeyHasher
 from tests.fakes.in_memory import FakeGateway, ScriptedUpstream, credential
@@ -53,6 +54,15 @@ def test_what_is_sent_is_short_and_printable(key: str) -> None:
 )
 def test_without_a_key_or_a_credential_nothing_is_sent(key: str, api_key: str | None) -> None:
     assert sent(key, api_key) is None
+
+
+def _unavailable() -> GatewayError:
+    return Unavailable("The surface is not configured.")
+
+
+@pytest.mark.parametrize("api_key", [AmbiguousKey("Send one."), RefusedKey(_unavailable)])
+def test_a_key_that_is_refused_is_not_refused_here(api_key: PresentedKey) -> None:
+    assert scoped({"idempotency-key": "x", "tracestate": "y"}, gateway(), api_key) == {"tracestate": "y"}
 
 
 def test_anonymous_clients_are_one_credential() -> None:

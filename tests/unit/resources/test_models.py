@@ -38,6 +38,14 @@ def test_a_change_sets_only_what_was_sent() -> None:
     assert ModelChange.model_validate({"weights": {"x": 1}}).update() == ModelUpdate(weights={"x": 1})
 
 
+@pytest.mark.parametrize(
+    "body", [{"affinity": "header:\0"}, {"weights": {"a\0b": 1}}, {"weights": {"\ud800": 1}}]
+)
+def test_texts_are_those_that_both_databases_hold(body: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        ModelChange.model_validate(body)
+
+
 def test_every_field_of_a_change_reaches_the_update() -> None:
     body = {
         "name": "m",

@@ -38,6 +38,15 @@ def test_a_change_sets_only_what_was_sent() -> None:
     assert ProviderChange.model_validate({"weight": 0}).update() == ProviderUpdate(weight=0)
 
 
+@pytest.mark.parametrize(
+    "name", ["provider_key", "provider_type", "api_base", "api_version", "price_provider"]
+)
+@pytest.mark.parametrize("text", ["a\0b", "a\nb", "a\ud800", " a"])
+def test_texts_are_those_that_both_databases_hold(name: str, text: str) -> None:
+    with pytest.raises(ValidationError):
+        ProviderChange.model_validate({name: text})
+
+
 def test_every_field_of_a_change_reaches_the_update() -> None:
     body = {
         "provider_key": "main",

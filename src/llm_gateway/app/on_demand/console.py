@@ -24,7 +24,7 @@ def console_routes(wiring: Wiring, plane: DataPlane) -> RouteTable:
         await app(scope, receive, send)
 
     return RouteTable(
-        exact={("GET", "/"): serve, ("GET", "/console"): serve},
+        exact={("GET", path): serve for path in ("/", "/console", "/console/")},
         prefix={("GET", "/console/"): serve, ("POST", "/console/"): serve},
     )
 

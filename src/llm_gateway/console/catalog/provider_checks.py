@@ -11,6 +11,7 @@ from starlette.routing import Route
 from llm_gateway.console.catalog.providers import PAGES, PATH
 from llm_gateway.console.editing.resource_pages import REFUSALS, done_at
 from llm_gateway.console.forms.reading import read_form
+from llm_gateway.console.path_ids import ROW_ID
 from llm_gateway.console.rendering import page
 from llm_gateway.console.services import services_of
 from llm_gateway.core.errors import BadRequest, GatewayError, Unprocessable
@@ -92,7 +93,7 @@ async def _add(request: Request) -> Response:
 
 
 ROUTES: Final = [
-    Route(f"{PATH}/{{id:int}}/test", _test, methods=["POST"]),
-    Route(f"{PATH}/{{id:int}}/offers", _offered, methods=["POST"]),
-    Route(f"{PATH}/{{id:int}}/models", _add, methods=["POST"]),
+    Route(f"{PATH}/{ROW_ID}/test", _test, methods=["POST"]),
+    Route(f"{PATH}/{ROW_ID}/offers", _offered, methods=["POST"]),
+    Route(f"{PATH}/{ROW_ID}/models", _add, methods=["POST"]),
 ]

@@ -15,6 +15,7 @@ from llm_gateway.console.editing.common_fields import ENABLED
 from llm_gateway.console.editing.resource_pages import ResourcePages, done_at
 from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.forms.reading import read_form
+from llm_gateway.console.path_ids import ROW_ID
 from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.core.config.model_patterns import is_glob
 from llm_gateway.core.config.providers import Kind
@@ -274,7 +275,7 @@ async def _set_enabled(request: Request, *, is_enabled: bool) -> Response:
 
 ROUTES: Final = [
     *_PREVIEW.routes(PAGES),
-    Route(f"{PATH}/{{id:int}}/enable", _enable, methods=["POST"]),
-    Route(f"{PATH}/{{id:int}}/disable", _disable, methods=["POST"]),
+    Route(f"{PATH}/{ROW_ID}/enable", _enable, methods=["POST"]),
+    Route(f"{PATH}/{ROW_ID}/disable", _disable, methods=["POST"]),
     *PAGES.routes(),
 ]

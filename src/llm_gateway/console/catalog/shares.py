@@ -14,6 +14,7 @@ from starlette.routing import Route
 from llm_gateway.console.editing.resource_pages import REFUSALS, ResourcePages
 from llm_gateway.console.forms.form import FilledForm
 from llm_gateway.console.forms.reading import read_form
+from llm_gateway.console.path_ids import ROW_ID
 from llm_gateway.console.rendering import fragment
 from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.core.config.snapshot import Snapshot
@@ -116,7 +117,7 @@ class SharePreview(Generic[Row]):
 
         return [
             Route(f"{pages.path}/shares", preview, methods=["POST"]),
-            Route(f"{pages.path}/{{id:int}}/shares", preview, methods=["POST"]),
+            Route(f"{pages.path}/{ROW_ID}/shares", preview, methods=["POST"]),
         ]
 
     def stored(self, services: ConsoleServices, row: Row) -> ShownShares:

@@ -15,13 +15,14 @@ from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.forms.form import FilledForm
 from llm_gateway.console.forms.reading import read_form
 from llm_gateway.console.links import see_other
+from llm_gateway.console.path_ids import ROW_ID
 from llm_gateway.console.rendering import page
 from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.core.errors import Conflict, GatewayError, NotFound, PreconditionFailed, Unprocessable
 from llm_gateway.flow.config.editor import Edited
 from llm_gateway.flow.config.rows.base import Row
 from llm_gateway.flow.config.rows.store import Versioned
-from llm_gateway.flow.paging import ID_DIGITS, ID_LIMIT
+from llm_gateway.flow.paging import ID_LIMIT
 from llm_gateway.resources.shapes import UpdateBody
 
 PAGE_SIZE = 50
@@ -87,10 +88,10 @@ class ResourcePages(Generic[Row]):
             Route(self.path, self.list_page, methods=["GET"]),
             Route(f"{self.path}/new", self.new_page, methods=["GET"]),
             Route(f"{self.path}/new", self.create, methods=["POST"]),
-            Route(f"{self.path}/{{id:int}}", self.change_page, methods=["GET"]),
-            Route(f"{self.path}/{{id:int}}", self.update, methods=["POST"]),
-            Route(f"{self.path}/{{id:int}}/delete", self.delete_page, methods=["GET"]),
-            Route(f"{self.path}/{{id:int}}/delete", self.delete, methods=["POST"]),
+            Route(f"{self.path}/{ROW_ID}", self.change_page, methods=["GET"]),
+            Route(f"{self.path}/{ROW_ID}", self.update, methods=["POST"]),
+            Route(f"{self.path}/{ROW_ID}/delete", self.delete_page, methods=["GET"]),
+            Route(f"{self.path}/{ROW_ID}/delete", self.delete, methods=["POST"]),
         ]
 
     async def list_page(self, request: Request) -> Response:
@@ -212,7 +213,7 @@ class ResourcePages(Generic[Row]):
     async def find_versioned(self, request: Request) -> Versioned[Row]:
         """Return the row that the path names, and the version of the configuration; raise NotFound."""
         row_id: int = request.path_params["id"]
-        if len(str(row_id)) > ID_DIGITS or row_id > ID_LIMIT:
+        if row_id > ID_LIMIT:
             raise NotFound(f"There is no {self.one} {row_id}.")
         return await services_of(request).catalog.get(self.stored, row_id)
 

@@ -15,6 +15,7 @@ from llm_gateway.console.editing.row_edits import edit_as_opened
 from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.forms.form import FilledForm
 from llm_gateway.console.forms.reading import read_form
+from llm_gateway.console.path_ids import ROW_ID
 from llm_gateway.console.rendering import page
 from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.flow.config.editor import Edited, EditOptions
@@ -41,7 +42,7 @@ class Verb(Generic[Row]):
 
     def routes(self) -> list[Route]:
         """Return the routes of the page and of its form."""
-        path = f"{self.pages.path}/{{id:int}}/{self.name}"
+        path = f"{self.pages.path}/{ROW_ID}/{self.name}"
         return [
             Route(path, self.show, methods=["GET"]),
             Route(path, self.act, methods=["POST"]),

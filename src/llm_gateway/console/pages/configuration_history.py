@@ -12,11 +12,12 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from llm_gateway.console.formats import usd, when
+from llm_gateway.console.path_ids import VERSION
 from llm_gateway.console.rendering import page
 from llm_gateway.console.services import services_of
 from llm_gateway.core.errors import NotFound
 from llm_gateway.flow.config.rows.history import ChangedRow, HistoryEntry
-from llm_gateway.flow.paging import ID_DIGITS, ID_LIMIT
+from llm_gateway.flow.paging import ID_LIMIT
 
 PATH: Final = "/console/configuration/versions"
 _PAGE_SIZE: Final = 50
@@ -128,13 +129,13 @@ def _whole_value(entry: HistoryEntry, number: str, side: str, field: str) -> str
 
 def _version(request: Request) -> int:
     version: int = request.path_params["version"]
-    if len(str(version)) > ID_DIGITS or version > ID_LIMIT:
+    if version > ID_LIMIT:
         raise NotFound("There is no such version.")
     return version
 
 
 ROUTES: Final = [
     Route(PATH, list_versions, methods=["GET"]),
-    Route(f"{PATH}/{{version:int}}", show_version, methods=["GET"]),
-    Route(f"{PATH}/{{version:int}}/value", show_value, methods=["GET"]),
+    Route(f"{PATH}/{VERSION}", show_version, methods=["GET"]),
+    Route(f"{PATH}/{VERSION}/value", show_value, methods=["GET"]),
 ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -14,6 +16,10 @@ from llm_gateway.console.services import services_of, session_of
 from llm_gateway.core.errors import NotFound, RateLimited, Unauthenticated
 
 _SESSIONS = "/console/sessions"
+# Bytes of a form that nobody needs a session for.
+_LARGEST_FORM = 16 * 1024
+# What a query holds besides letters and digits, escapes among it.
+_OF_QUERIES = "%/?:@!$&'()*+,;=-._~"
 
 
 async def show_sign_in(request: Request) -> Response:
@@ -26,7 +32,7 @@ async def show_sign_in(request: Request) -> Response:
 
 async def sign_in(request: Request) -> Response:
     """Exchange the key for a session."""
-    form = await read_form(request)
+    form = await read_form(request, most_bytes=_LARGEST_FORM)
     target = safe_target(form.get("next"))
     services = services_of(request)
     address = services.proxies.client_ip(request.scope)
@@ -45,7 +51,7 @@ async def sign_in(request: Request) -> Response:
     path, _, query = target.partition("?")
     response = see_other(request, path)
     if query:
-        response.headers["location"] += f"?{query}"
+        response.headers["location"] += f"?{quote(query, safe=_OF_QUERIES)}"
     session = signed_in.session
     seconds = (session.expires_at - session.created_at) // 1_000_000
     set_session_cookie(request, response, signed_in.token, seconds)

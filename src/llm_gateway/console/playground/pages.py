@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from llm_gateway.console.forms.form import FilledForm
 from llm_gateway.console.forms.reading import read_form
+from llm_gateway.console.path_ids import ROW_ID
 from llm_gateway.console.playground.form import FIELDS, chat_request
 from llm_gateway.console.playground.reasons import reasons
 from llm_gateway.console.playground.single_turn import ShownReply, ask
@@ -173,6 +174,6 @@ async def _explanation(
 PLAYGROUND_ROUTES: Final = [
     Route(PATH, show_playground, methods=["GET"]),
     Route(PATH, take_turn, methods=["POST"]),
-    Route(f"{PATH}/credentials/{{id:int}}/chat/completions", _Chat(), methods=["POST"]),
+    Route(f"{PATH}/credentials/{ROW_ID}/chat/completions", _Chat(), methods=["POST"]),
     Route(f"{PATH}/requests/{{request_id}}", show_request, methods=["GET"]),
 ]

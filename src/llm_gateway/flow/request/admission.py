@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from llm_gateway.core.config.snapshot import Principal, Snapshot
-from llm_gateway.core.errors import Forbidden, Unauthenticated, Unavailable
+from llm_gateway.core.errors import Forbidden, GatewayError, Unauthenticated, Unavailable
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.dialect import PresentedKey, VouchedCaller
@@ -120,5 +120,6 @@ def credential_id_of(gateway: Gateway, api_key: PresentedKey | None) -> int | No
         return None
     try:
         return authenticate(gateway, snapshot, api_key).credential.id
-    except Unauthenticated:
+    except GatewayError:
+        # Whoever admits the request says why.
         return None

@@ -16,6 +16,21 @@ async def test_a_key_opens_a_session_and_leads_back() -> None:
         assert (await client.get("/console/design")).status_code == 200
 
 
+async def test_what_a_query_holds_leads_back_too() -> None:
+    async with browser(role=None) as client:
+        form = {"key": "admin", "next": "/console/requests?model=\u65e5%E6%97%A5&a=%0d%0ab"}
+        reply = await client.post("/console/sign-in", data=form)
+        assert reply.headers["location"] == "/console/requests?model=%E6%97%A5%E6%97%A5&a=%0d%0ab"
+        assert (await client.get("/console/design")).status_code == 200
+
+
+async def test_a_form_that_needs_no_session_is_small() -> None:
+    async with browser(role=None) as client:
+        reply = await client.post("/console/sign-in", data={"key": "a" * 20_000})
+    assert reply.status_code == 413
+    assert "larger than 16 KiB" in reply.text
+
+
 async def test_a_wrong_key_is_not_told_why_and_not_shown() -> None:
     async with browser(role=None) as client:
         reply = await client.post("/console/sign-in", data={"key": "guess-1", "next": "//evil.test"})
