@@ -1,4 +1,4 @@
-"""What the words of a usage row mean, and what to do about them."""
+"""What the words of usage rows and of explained routes mean, and what to do about them."""
 
 from __future__ import annotations
 
@@ -81,9 +81,9 @@ REASONS: Final[Mapping[str, str]] = {
 }
 
 NEXT_STEPS: Final[Mapping[str, str]] = {
-    "failover": "another provider",
-    "fallback": "another model",
-    "retry": "tried again",
+    "failover": "another provider was tried",
+    "fallback": "another model was tried",
+    "retry": "it was tried again",
     "give_up": "nothing was left to try",
     "over_budget": "the retry budget was spent",
 }
@@ -113,15 +113,15 @@ USAGE_SOURCES: Final[Mapping[str, str]] = {
 
 # By `reason` of a provider that is not tried.
 OMISSIONS: Final[Mapping[str, str]] = {
-    "disabled": "it is disabled",
-    "drained": "its weight is 0",
-    "endpoint": "its kind does not support this endpoint",
-    "not_mapped": "it does not map the model",
-    "breaker_open": "its circuit breaker is open",
+    "disabled": "disabled",
+    "drained": "weight 0",
+    "endpoint": "does not support this endpoint",
+    "not_mapped": "does not map the model",
+    "breaker_open": "circuit breaker open",
     "faulty": "its stored row is faulty",
-    "unserved": "it said that it does not have the model",
-    "not_listed": "its own list of models does not have the model",
-    "not_priced": "the credential requires known prices, and there are none",
+    "unserved": "answered that it does not have the model",
+    "not_listed": "does not list the model",
+    "not_priced": "has no known price, which the credential requires",
 }
 
 ROLES: Final[Mapping[str, str]] = {
@@ -130,6 +130,8 @@ ROLES: Final[Mapping[str, str]] = {
     "context_fallback": "Fallback for requests that are too long",
     "policy_fallback": "Fallback for requests that a content policy refuses",
 }
+
+BREAKER_STYLES: Final[Mapping[str, str]] = {"closed": "good", "half_open": "warn", "open": "bad"}
 
 OUTCOME_STYLES: Final[Mapping[str, str]] = {
     "ok": "good",

@@ -9,6 +9,7 @@ from typing import get_args
 from llm_gateway.console import meanings
 from llm_gateway.core.ledger.records import CostSource, NextStep, Outcome
 from llm_gateway.core.pricing.cost import UnknownCost
+from llm_gateway.core.routing.circuit_breaker import State
 from llm_gateway.core.routing.retry import Reason
 from llm_gateway.flow.explain import answer
 from tests.fakes.usage_records import failed_attempt, record
@@ -20,6 +21,7 @@ def test_every_word_has_a_meaning() -> None:
     assert meanings.COST_SOURCES.keys() == {*get_args(CostSource)}
     assert meanings.UNPRICED.keys() == {*get_args(UnknownCost)}
     assert meanings.OMISSIONS.keys() == {*get_args(answer.Reason)}
+    assert meanings.BREAKER_STYLES.keys() == {*get_args(State)}
     assert meanings.ROLES.keys() == {*get_args(answer.Role)}
     assert meanings.REASONS.keys() >= {*get_args(Reason)}
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from starlette.requests import Request
 
-from llm_gateway.console.catalog.shares import REASONS, ModelShares, SharePreview, ShownShares, model_shares
+from llm_gateway.console.catalog.shares import ModelShares, SharePreview, ShownShares, model_shares
 from llm_gateway.console.editing.resource_pages import ResourcePages
 from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.services import ConsoleServices, services_of
@@ -181,7 +181,6 @@ def _blank(request: Request) -> Mapping[str, Any]:
     name = request.query_params.get("name", "")[:_LONGEST_NAME]
     return {
         "panel": ShownShares(is_preview=False),
-        "reasons": REASONS,
         "route": route_now(services_of(request), name) if name else None,
     }
 
@@ -190,7 +189,6 @@ async def _detail(request: Request, row: StoredModel) -> Mapping[str, Any]:
     services = services_of(request)
     return {
         "panel": _PREVIEW.stored(services, row),
-        "reasons": REASONS,
         "route": route_now(services, row.name),
     }
 

@@ -85,12 +85,7 @@ FIELDS: Final = (
 
 def chat_request(form: FilledForm, sent: Mapping[str, str]) -> dict[str, Any] | None:
     """Return the body of a chat of one turn; None, with what is wrong in `form.errors`."""
-    values: dict[str, Any] = {}
-    for field in FIELDS:
-        try:
-            values[field.name] = field.read(sent.get(field.name))
-        except ValueError as error:
-            form.errors[field.name] = str(error)
+    values = form.values(sent)
     model, prompt = sent.get("model", "").strip(), sent.get("prompt", "")
     if not model:
         form.errors["model"] = "Enter the model to ask."

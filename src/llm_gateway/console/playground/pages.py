@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any, Final
@@ -23,7 +22,7 @@ from llm_gateway.core.config.credentials import Credential
 from llm_gateway.core.errors import GatewayError, NotFound, Unavailable
 from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.flow.explain.answer import Explanation, Question
-from llm_gateway.flow.ports.usage import UsageFilter
+from llm_gateway.flow.usage_pages import find_request
 from llm_gateway.http.types import Receive, Scope, Send, request_id_of
 
 PATH: Final = "/console/playground"
@@ -110,9 +109,7 @@ async def _page(
     models = snapshot.explicit_models[:_MOST_OFFERED]
     facts = None
     if answer is not None:
-        # The answer is worth showing without them.
-        with contextlib.suppress(GatewayError):
-            facts = await _facts(request, request_id_of(request.scope), model)
+        facts = await _facts(request, request_id_of(request.scope), model)
     return page(
         request,
         "playground/page.html",
@@ -146,11 +143,10 @@ async def _facts(request: Request, request_id: str, model: str | None) -> Mappin
     services = services_of(request)
     if len(request_id) > _LONGEST_ID or "\0" in request_id:
         raise NotFound("There is no such request.")
-    await services.flush()
-    found = await services.usage.list(UsageFilter(request_id=request_id), None, 1)
-    if not found:
+    try:
+        record, attempts = await find_request(services.usage, services.flush, request_id)
+    except (NotFound, Unavailable):
         return None
-    record, attempts = found[0], await services.usage.attempts(request_id)
     explanation = await _explanation(services, model or record.model, record)
     return {"record": record, "why": reasons(record, attempts, model, explanation)}
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from llm_gateway.console.formats import percent
+from llm_gateway.console.meanings import NEXT_STEPS, OMISSIONS, REASONS
 from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
 from llm_gateway.flow.explain.answer import ExplainedRoute, Explanation
 
@@ -13,23 +14,6 @@ _STRATEGIES: Final = {
     "weighted_round_robin": "in turn, by weight",
     "weighted_random": "at random, by weight",
     "least_busy": "to the one with the fewest requests in flight for its weight",
-}
-_NEXT: Final = {
-    "failover": "another provider was tried",
-    "fallback": "another model was tried",
-    "retry": "it was tried again",
-    "give_up": "nothing was left to try",
-    "over_budget": "the retry budget was spent",
-}
-_LEFT_OUT: Final = {
-    "disabled": "it is disabled",
-    "drained": "its weight is 0",
-    "endpoint": "it does not serve chats",
-    "breaker_open": "its circuit breaker is open",
-    "faulty": "its configuration is faulty",
-    "unserved": "it said that it does not serve the model",
-    "not_listed": "it does not list the model",
-    "not_priced": "its price is not known",
 }
 _MOST_LEFT_OUT = 5
 
@@ -54,8 +38,8 @@ def reasons(
 
 def _failed(attempt: AttemptEnded) -> str:
     status = "" if attempt.status is None else f" with {attempt.status}"
-    reason = "" if attempt.reason is None else f" ({attempt.reason})"
-    step = _NEXT.get(attempt.next_step or "", "")
+    reason = "" if attempt.reason in {None, "status"} else f" ({REASONS.get(attempt.reason, attempt.reason)})"
+    step = NEXT_STEPS.get(attempt.next_step or "", "")
     return f"{attempt.provider} failed{status}{reason}; {step}."
 
 
@@ -75,8 +59,8 @@ def _routed(route: ExplainedRoute, provider: str, *, is_first: bool) -> list[str
     elif provider in weights and is_first:
         told.append(f"{provider} is the only provider that takes requests for {route.model}.")
     told += [
-        f"{one.provider} is left out: {_LEFT_OUT[one.reason]}."
+        f"{one.provider} is left out: {OMISSIONS[one.reason]}."
         for one in route.left_out[:_MOST_LEFT_OUT]
-        if one.reason in _LEFT_OUT
+        if one.reason != "not_mapped"
     ]
     return told

@@ -62,7 +62,6 @@ async def list_requests(request: Request) -> Response:
         next_cursor=next_cursor,
         ranges=[(label, iso_time(now - seconds * 1_000_000)[:19] + "Z") for label, seconds in _RANGES],
         suggestions=_suggestions(services),
-        meanings=meanings,
     )
 
 
@@ -94,7 +93,6 @@ async def show_request(request: Request) -> Response:
         reasons=[meanings.reason_meaning(attempt) for attempt in attempts],
         usage_source=meanings.usage_source_meaning(record.usage_source),
         finished_at=finished_at(record),
-        meanings=meanings,
     )
 
 
@@ -134,7 +132,6 @@ async def show_route(request: Request) -> Response:
         as_of=as_of,
         explanation=explanation,
         problem=problem,
-        meanings=meanings,
     )
 
 

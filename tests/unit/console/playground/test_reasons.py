@@ -52,7 +52,7 @@ def test_one_of_several_by_its_share_of_the_weight() -> None:
 
 def test_who_is_left_out_and_why() -> None:
     told = reasons(record(), [], "m", explanation(provider("a"), provider("b", 2, is_enabled=False)))
-    assert told[-1] == "b is left out: it is disabled."
+    assert told[-1] == "b is left out: disabled."
 
 
 def test_what_failed_before() -> None:
@@ -62,8 +62,8 @@ def test_what_failed_before() -> None:
         failed_attempt("1", provider="a", status=200, reason=None, next_step=None),
     ]
     assert reasons(record(model="m"), failures, "asked", None) == [
-        "b failed with 503 (status); another provider was tried.",
-        "c failed (connect); another model was tried.",
+        "b failed with 503; another provider was tried.",
+        "c failed (could not connect); another model was tried.",
         "m answered as a fallback of asked.",
     ]
 
