@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from llm_gateway.console.forms.fields import Field
@@ -21,14 +21,38 @@ _LIMITS: Final = (
 
 def limit_fields(name: str, group: str) -> Sequence[Field]:
     """Return the fields of limits; empty ones are unlimited, 0 allows nothing."""
+    return number_fields(name, group, _LIMITS, "unlimited")
+
+
+def number_fields(
+    name: str, group: str, fields: Iterable[tuple[str, str, str]], placeholder: str
+) -> Sequence[Field]:
+    """Return the fields of one part of a body; `fields` are their names, labels and hints."""
     return [
         Field(
-            name=f"{name}.{limit}",
-            label=label,
-            kind="number",
-            hint=hint,
-            placeholder="unlimited",
-            group=group,
+            name=f"{name}.{last}", label=label, kind="number", hint=hint, placeholder=placeholder, group=group
         )
-        for limit, label, hint in _LIMITS
+        for last, label, hint in fields
+    ]
+
+
+def cache_fields(otherwise: str) -> Sequence[Field]:
+    """Return the fields of rules for the reply cache; `otherwise` says what holds without them."""
+    group = "Reply cache"
+    return [
+        Field(
+            name="cache.is_enabled",
+            label="Cache replies",
+            kind="optional_flag",
+            placeholder=otherwise,
+            group=group,
+        ),
+        Field(
+            name="cache.ttl",
+            label="Seconds that a reply stays",
+            kind="number",
+            placeholder="the gateway's setting",
+            group=group,
+        ),
+        Field(name="cache.is_shared", label="Share replies between credentials", kind="flag", group=group),
     ]
