@@ -9,7 +9,6 @@ are not included; `make bench` measures the whole.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import cProfile
 import ctypes
 import pstats
@@ -18,17 +17,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import uvloop
 from uvicorn.config import Config
 
+from benchmarks import loopback as loopback_module
+from benchmarks.loopback import Loopback, LoopbackDialer, SocketlessTransport
 from benchmarks.opcodes import counted, table
 from benchmarks.scenarios import MODELS, PACED_CHUNKS, SCENARIOS, Scenario
 from benchmarks.targets.base import WEIGHTS
-from benchmarks.tools import BenchmarkFailed
 from llm_gateway.core.config.catalog import Catalog
 from llm_gateway.core.config.credentials import Credential
 from llm_gateway.core.config.providers import Provider
@@ -72,101 +71,8 @@ _PRICED_MODEL = "gpt-4o-mini"
 _RATE_LIMIT = 1_000_000
 # glibc's M_TRIM_THRESHOLD: how much free memory at the end of the heap is not returned to the system.
 _TRIM_THRESHOLD = -1
-_BATCH = {"unary": 640, "big": 320, "burst": 320, "paced": 64}
-
-
-class _Transport(asyncio.Transport):
-    """Passes everything that is written to a function."""
-
-    def __init__(self, on_write: Callable[[bytes], None]) -> None:
-        super().__init__()
-        self.write = on_write  # type: ignore[method-assign,assignment]
-
-    def writelines(self, list_of_data: Any) -> None:
-        self.write(b"".join(list_of_data))
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return ("127.0.0.1", 1) if name in {"peername", "sockname"} else default
-
-    def is_closing(self) -> bool:
-        return False
-
-    def get_write_buffer_size(self) -> int:
-        return 0
-
-    def pause_reading(self) -> None: ...
-    def resume_reading(self) -> None: ...
-    def close(self) -> None: ...
-    def abort(self) -> None: ...
-
-
-@dataclass
-class _Loopback:
-    """Delivers requests and replies in rounds of the event loop, and counts the requests that are left to send."""
-
-    replies: Callable[[], Sequence[bytes]]
-    request: bytes
-    to_request: list[GatewayProtocol] = field(default_factory=list)
-    to_reply: list[tuple[Any, list[bytes]]] = field(default_factory=list)
-    left: int = 0
-    open: int = 0
-    done: asyncio.Future[None] | None = None
-    bad_reply: bytes | None = None
-
-    def on_request(self, protocol: Any, data: bytes) -> None:
-        del data
-        self.to_reply.append((protocol, list(self.replies())))
-
-    def on_reply(self, protocol: GatewayProtocol, data: bytes) -> None:
-        if data.startswith(b"HTTP/") and not data.startswith(b"HTTP/1.1 200 "):
-            self.bad_reply = data
-        if data.endswith((b"0\r\n\r\n", b"}")):
-            self.open -= 1
-            self.to_request.append(protocol)
-
-    def run_round(self) -> None:
-        """Deliver one piece of each pending reply, and send the next request where a reply has ended."""
-        replies, self.to_reply = self.to_reply, []
-        for protocol, pieces in replies:
-            protocol.data_received(pieces.pop(0))
-            if pieces:
-                self.to_reply.append((protocol, pieces))
-        ready, self.to_request = self.to_request, []
-        for protocol in ready:
-            if self.left:
-                self.left -= 1
-                self.open += 1
-                protocol.data_received(self.request)
-            else:
-                self.to_request.append(protocol)
-        if self.open or self.left:
-            asyncio.get_running_loop().call_soon(self.run_round)
-        elif self.done is not None:
-            self.done.set_result(None)
-
-    async def send(self, count: int) -> None:
-        """Send `count` requests over all connections, and return when all replies are complete."""
-        self.left = count
-        self.done = asyncio.get_running_loop().create_future()
-        self.run_round()
-        await self.done
-        if self.bad_reply is not None:
-            raise BenchmarkFailed(f"a request failed: {self.bad_reply!r}")
-
-
-class _Dialer:
-    """Opens connections whose transport has no socket."""
-
-    def __init__(self, loopback: _Loopback) -> None:
-        self._loopback = loopback
-
-    async def dial(self, _server: object, factory: Callable[[], Any], *_: object) -> Any:
-        protocol = factory()
-        on_request = self._loopback.on_request
-        protocol.connection_made(_Transport(lambda data: on_request(protocol, data)))
-        return protocol
-
-    def close(self) -> None: ...
+# Requests of one batch, by load.
+BATCH = {"unary": 640, "big": 320, "burst": 320, "paced": 64}
 
 
 def _head(kind: str, framing: str) -> bytes:
@@ -215,17 +121,17 @@ def _replies(scenario: Scenario) -> Callable[[], Sequence[bytes]]:
 
 async def _start(
     scenario: Scenario, connections: int, stack: AsyncExitStack, *, priced: bool = False
-) -> _Loopback:
+) -> Loopback:
     """Build a gateway as the composition root does, without sockets and database."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llm-gateway-bench-")))
     sink = stack.enter_context((folder / "access.log").open("wb"))
-    loopback = _Loopback(
+    loopback = Loopback(
         replies=_replies(scenario), request=scenario.request({"authorization": f"Bearer {_KEY}"})
     )
     clock, holder, hasher = SystemClock(), SnapshotHolder(), Blake2KeyHasher(b"pepper")
     holder.current = build_snapshot(_catalog(hasher, priced=priced), KINDS, shipped_price_book())
     pool = PooledUpstream(connect_timeout=10)
-    pool._dialer = cast("Any", _Dialer(loopback))  # noqa: SLF001 - the only part that is not real
+    pool._dialer = cast("Any", LoopbackDialer(loopback))  # noqa: SLF001 - the only part that is not real
     access_log = AccessLog("all", clock, sink.fileno())
     access_log.start()
     stack.push_async_callback(access_log.close)
@@ -290,7 +196,7 @@ async def _no_fallback(*_: object) -> None:
     raise AssertionError("the load has no other paths")
 
 
-def _connect(app: Any, connections: int, loopback: _Loopback) -> None:
+def _connect(app: Any, connections: int, loopback: Loopback) -> None:
     config = Config(
         app,
         http=GatewayProtocol,
@@ -308,27 +214,47 @@ def _connect(app: Any, connections: int, loopback: _Loopback) -> None:
         def on_write(data: bytes, protocol: GatewayProtocol = protocol) -> None:
             loopback.on_reply(protocol, data)
 
-        protocol.connection_made(_Transport(on_write))
+        protocol.connection_made(SocketlessTransport(on_write))
         loopback.to_request.append(protocol)
 
 
 async def count(scenario: Scenario, *, priced: bool = False) -> str:
     """Return the bytecodes of one request (or one chunk of a paced stream), by function."""
-    batch = _BATCH[scenario.name]
+    batch = BATCH[scenario.name]
     async with AsyncExitStack() as stack:
         loopback = await _start(scenario, min(scenario.connections, batch), stack, priced=priced)
         await loopback.send(2 * batch)
         with counted() as counts:
             await loopback.send(batch)
-    ours = Counter({code: number for code, number in counts.items() if code.co_filename != __file__})
-    return table(ours, batch * (PACED_CHUNKS if scenario.unit == "chunk" else 1))
+    own = {__file__, loopback_module.__file__}
+    ours = Counter({code: number for code, number in counts.items() if code.co_filename not in own})
+    return table(ours, share_of(scenario))
+
+
+def share_of(scenario: Scenario) -> int:
+    """Return how many requests (or chunks of a paced stream) one batch has."""
+    return BATCH[scenario.name] * (PACED_CHUNKS if scenario.unit == "chunk" else 1)
+
+
+async def counted_batch(
+    scenario: Scenario, start: Callable[[], object], stop: Callable[[], object], *, priced: bool = False
+) -> None:
+    """Start a gateway, send it requests as a warm-up, and one batch between `start` and `stop`."""
+    batch = BATCH[scenario.name]
+    async with AsyncExitStack() as stack:
+        loopback = await _start(scenario, min(scenario.connections, batch), stack, priced=priced)
+        await loopback.send(2 * batch)
+        settle_garbage_collection()
+        start()
+        await loopback.send(batch)
+        stop()
 
 
 async def measure(
     scenario: Scenario, batches: int, profile: cProfile.Profile | None = None, *, priced: bool = False
 ) -> float:
     """Return CPU microseconds per request (per chunk for a paced stream): the lowest of the batches."""
-    batch = _BATCH[scenario.name]
+    batch = BATCH[scenario.name]
     connections = min(scenario.connections, batch)
     async with AsyncExitStack() as stack:
         loopback = await _start(scenario, connections, stack, priced=priced)
@@ -342,8 +268,7 @@ async def measure(
                 before = time.process_time()
                 await loopback.send(batch)
                 costs.append(time.process_time() - before)
-    share = batch * (PACED_CHUNKS if scenario.unit == "chunk" else 1)
-    return min(costs) / share * 1e6
+    return min(costs) / share_of(scenario) * 1e6
 
 
 def _keep_freed_blocks() -> None:
@@ -354,7 +279,7 @@ def _keep_freed_blocks() -> None:
 
 def main() -> None:
     """Measure and print the selected loads."""
-    names = list(_BATCH)
+    names = list(BATCH)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--load", action="append", choices=names)
     parser.add_argument("--batches", type=int, default=60)

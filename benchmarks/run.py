@@ -11,6 +11,7 @@ from pathlib import Path
 from benchmarks.guard import FLOOR, SUBJECT, read_bounds, verdicts
 from benchmarks.machine import Cores, allow_open_files
 from benchmarks.measuring import Plan, make_tools, measure_targets, providers, store
+from benchmarks.ratios import ratio_table
 from benchmarks.report import Failure, as_json, table
 from benchmarks.scaling import PARTS, print_scaling
 from benchmarks.scenarios import SCENARIOS
@@ -31,6 +32,8 @@ def run(options: argparse.Namespace) -> bool:
     where = "PostgreSQL" if db_url else "SQLite"
     print(f"One worker on one core, {where}; medians of {plan.rounds} x {plan.seconds:g} s.\n")
     print(table(rows, footprints))
+    if ratios := ratio_table(rows):
+        print(f"\n{ratios}")
     if options.json:
         Path(options.json).write_text(json.dumps(as_json(rows, footprints), indent=2) + "\n")
     if not options.guard:

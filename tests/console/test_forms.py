@@ -103,7 +103,7 @@ async def test_a_change_by_someone_else_is_noticed(scene: Scene, visit: Visit, n
     for window, status in ((page, 200), (later, 409)):
         await fill(window, {field: text.replace("{name}", name)})
         assert await submit(window) == status
-    assert "Someone else has changed this" in await later.get_by_role("alert").inner_text()
+    assert "This was changed since the page was opened" in await later.get_by_role("alert").inner_text()
     # A second look at what is there now, and it can be sent.
     assert await submit(later) == 200
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from benchmarks.guard import read_bounds, verdicts
+from benchmarks.instructions import instructions
 from benchmarks.machine import Cores, free_ports
 from benchmarks.measuring import Plan, measure_targets
+from benchmarks.ratios import ratio_table
 from benchmarks.report import Failure, Figures, table
 from benchmarks.scenarios import SCENARIOS
 from benchmarks.targets.base import Running, spawn
@@ -151,3 +155,43 @@ def test_the_data_path_is_measured_in_one_process() -> None:
     done = subprocess.run(command, cwd=_ROOT, capture_output=True, timeout=90, check=False)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     assert done.stdout.decode().count(" us a ") == 4
+
+
+def _measured(target: str, scenario: str, cpu_us: float, **more: Any) -> Figures:
+    return Figures(
+        target=target,
+        scenario=scenario,
+        title="",
+        unit="request",
+        cpu_us=cpu_us,
+        per_second=1.0,
+        p50_ms=1.0,
+        p99_ms=1.0,
+        rounds=1,
+        **more,
+    )
+
+
+def test_ratios_stand_beside_their_budgets() -> None:
+    rows: list[Figures | Failure] = [
+        _measured("llm-gateway", "unary", 79.0),
+        _measured("sglang-router", "unary", 100.0),
+        _measured("llm-gateway", "alone", 1.0, added_p50_us=95.0),
+        _measured("sglang-router", "alone", 1.0, added_p50_us=100.0),
+        _measured("llm-gateway", "burst", 1.0),
+        Failure(target="sglang-router", scenario="burst", title="", failed="broken"),
+    ]
+    head, unary, alone = ratio_table(rows).splitlines()
+    assert head.split() == ["llm-gateway", "/", "sglang-router", "ratio", "budget", "stretch"]
+    assert unary.split()[-4:] == ["0.79", "0.80", "0.65", "within"]
+    assert alone.split()[-4:] == ["0.95", "0.90", "0.70", "over"]
+    assert ratio_table(rows[:1]) == ""
+
+
+@pytest.mark.skipif(
+    shutil.which("valgrind") is None or not Path("/usr/include/valgrind/callgrind.h").exists(),
+    reason="needs valgrind",
+)
+@pytest.mark.soak
+def test_instructions_are_counted(tmp_path: Path) -> None:
+    assert 10_000 < instructions(SCENARIOS[0], tmp_path) < 10_000_000

@@ -92,8 +92,8 @@ class FakeExchange(Exchange):
         if self.callback is not None:
             self.callback()
 
-    def receive_nowait(self) -> Message | None:
-        return None if self._body is None else {"type": "http.request", "body": self._body}
+    def receive_nowait(self) -> bytes | None:
+        return self._body
 
     def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
         if self._sends_at_once:

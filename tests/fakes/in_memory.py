@@ -21,7 +21,7 @@ from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.dialect import Dialect, PresentedKey
 from llm_gateway.flow.ports.limits import Limit, RateLimiter, Verdict
-from llm_gateway.flow.ports.upstream import OversizedReply, TransportError
+from llm_gateway.flow.ports.upstream import OversizedReply, QuietContent, TransportError
 from llm_gateway.flow.routing.selector import Selector
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.providers.registry import ADAPTERS, KINDS
@@ -95,7 +95,9 @@ class FakeReply:
                 raise OversizedReply
         return body
 
-    async def relay(self, take: Callable[[bytes], bool], patience: float) -> None:
+    async def relay(
+        self, take: Callable[[bytes], bool], patience: float, quiet: QuietContent | None = None
+    ) -> None:
         await asyncio.sleep(0)
         while self.relays and self.pieces and not isinstance(self.pieces[0], TransportError):
             if isinstance(self.pieces[0], float):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from copy import deepcopy
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -159,3 +160,45 @@ def test_a_round_robin_without_targets_is_left_as_it_is() -> None:
     picks(ring, {"a": 1, "b": 1}, 1)
     rebase(ring, {})
     assert pick(ring, {"a": 1, "b": 1}) == "b"
+
+
+_STEPS = st.lists(
+    st.one_of(
+        st.integers(1, 40).map(lambda count: ("pick", count)),
+        st.sampled_from([("among", 1), ("peek", 1), ("weights", 1), ("reload", 1), ("copy", 1)]),
+    ),
+    max_size=12,
+)
+
+
+@given(rings=st.lists(_RINGS, min_size=1, max_size=3), steps=_STEPS)
+def test_a_replayed_cycle_is_what_would_have_been_picked(
+    rings: list[dict[str, int]], steps: list[tuple[str, int]]
+) -> None:
+    replayed, picked = SmoothWeightedRoundRobin(), SmoothWeightedRoundRobin(longest_cycle=0)
+    number = 0
+    keys, weights = tuple(rings[0]), tuple(rings[0].values())
+    for step, count in steps:
+        some = range(0, len(keys), 2)
+        match step:
+            case "pick":
+                for _ in range(count * 3):
+                    assert replayed.pick(keys, weights) == picked.pick(keys, weights)
+            case "among":
+                assert replayed.pick_among(keys, weights, some) == picked.pick_among(keys, weights, some)
+            case "peek":
+                assert replayed.peek(keys, some) == picked.peek(keys, some)
+            case "copy":
+                replayed = deepcopy(replayed)
+            case "reload":
+                # Equal, and not the same: the sequences of another snapshot.
+                keys, weights = tuple(iter(keys)), tuple(iter(weights))
+            case _:
+                number += 1
+                ring = rings[number % len(rings)]
+                keys, weights = tuple(ring), tuple(ring.values())
+                for one in (replayed, picked):
+                    one.rebase(keys, weights)
+    everything = range(len(keys))
+    assert replayed.peek(keys, everything) == picked.peek(keys, everything)
+    assert replayed._credits == picked._credits

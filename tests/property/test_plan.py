@@ -78,7 +78,8 @@ def test_picking_among_some_leaves_the_others_untouched_and_is_fair(
     weights: list[int], turns: int, data: st.DataObject
 ) -> None:
     keys = list(_NAMES[: len(weights)])
-    route_state = SmoothWeightedRoundRobin()
+    # It looks at the credits, which a replayed cycle does not keep up to date.
+    route_state = SmoothWeightedRoundRobin(longest_cycle=0)
     among = sorted(data.draw(st.sets(st.sampled_from(range(len(keys))), min_size=1)))
     fresh = Counter(
         route_state.pick_among(keys, weights, among) for _ in range(sum(weights[i] for i in among))

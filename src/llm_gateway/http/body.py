@@ -28,10 +28,9 @@ class BodyReader:
         if context.content_encoding not in {None, b"", b"identity"}:
             message = "A compressed request body is not supported; send it without Content-Encoding."
             raise BadRequest(message, code="unsupported_content_encoding")
-        whole = exchange.receive_nowait() if exchange is not None else None
-        if whole is None:
+        body = exchange.receive_nowait() if exchange is not None else None
+        if body is None:
             return None
-        body: bytes = whole["body"]
         if len(body) > self._max_bytes:
             raise self._too_large()
         self._in_flight += len(body)

@@ -33,8 +33,8 @@ class Exchange(Protocol):
     def unregister(self) -> None:
         """Remove the callback."""
 
-    def receive_nowait(self) -> Message | None:
-        """Return the message with the whole body if it has arrived, None otherwise."""
+    def receive_nowait(self) -> bytes | None:
+        """Return the whole body if it has arrived, None otherwise."""
 
     def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
         """Send a whole response and return True; False if it must go through `send`. Adds Content-Length."""

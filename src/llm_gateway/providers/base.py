@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -120,6 +120,20 @@ class ReplyStream(Protocol):
 
     def sample(self) -> StreamSample:
         """Return the sample from which tokens are counted."""
+
+
+class QuietReader(Protocol):
+    """What a `ReplyStream` may offer as well: plain events may bypass its `feed`."""
+
+    def plain_event_end(self) -> bytes:
+        """Return what only plain content ends with, if the next bytes begin an event; b"" if nothing does.
+
+        An event that begins with `data:`, ends so, and has no other blank line, would be returned unchanged by
+        `feed`, and would change nothing but the sample.
+        """
+
+    def note_plain(self, events: Iterator[bytes], size: int) -> None:
+        """Take events of `size` bytes together, which bypassed `feed`, into the sample."""
 
 
 class Adapter(Protocol):

@@ -9,9 +9,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from llm_gateway.console.catalog.providers import PAGES, PATH
-from llm_gateway.console.catalog.resource_pages import REFUSALS
+from llm_gateway.console.catalog.resource_pages import REFUSALS, done_at
 from llm_gateway.console.forms.reading import read_form
-from llm_gateway.console.links import see_other
 from llm_gateway.console.path_ids import ROW_ID
 from llm_gateway.console.rendering import page
 from llm_gateway.console.services import services_of
@@ -85,12 +84,12 @@ async def _add(request: Request) -> Response:
         if not upstream or max(len(public), len(upstream)) > _LONGEST_NAME or not public.isprintable():
             raise BadRequest("Type a public name of at most 256 printable characters.")
         mapping = {**(row.model_mapping or _EVERYTHING), public: upstream}
-        await services.editor.update(
+        edited = await services.editor.update(
             row.id, ProviderUpdate(model_mapping=mapping), EditOptions(if_match=frozenset({stored.version}))
         )
     except (BadRequest, *REFUSALS) as error:
         return await _offered_page(request, row, "", error)
-    return see_other(request, f"{PATH}/{row.id}", done="changed")
+    return done_at(request, f"{PATH}/{row.id}", edited, "changed")
 
 
 ROUTES: Final = [

@@ -11,11 +11,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from llm_gateway.console.catalog.common_fields import ENABLED
-from llm_gateway.console.catalog.resource_pages import ResourcePages
+from llm_gateway.console.catalog.resource_pages import ResourcePages, done_at
 from llm_gateway.console.catalog.shares import REASONS, SharePreview, ShownShares
 from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.forms.reading import read_form
-from llm_gateway.console.links import see_other
 from llm_gateway.console.path_ids import ROW_ID
 from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.core.config.model_patterns import is_glob
@@ -230,7 +229,7 @@ def _written(request: Request, edited: Edited[StoredProvider]) -> Response | Non
     """Lead from a new provider to its page, where it can be tested."""
     if not request.scope["path"].endswith("/new"):
         return None
-    return see_other(request, f"{PATH}/{edited.row.id}", done="created")
+    return done_at(request, f"{PATH}/{edited.row.id}", edited, "created")
 
 
 PAGES: Final = ResourcePages(
@@ -269,14 +268,9 @@ async def _disable(request: Request) -> Response:
 async def _set_enabled(request: Request, *, is_enabled: bool) -> Response:
     row = await PAGES.find(request)
     form = await read_form(request)
-    await services_of(request).editor.update(row.id, ProviderUpdate(is_enabled=is_enabled))
-    return see_other(
-        request,
-        PATH,
-        search=form.get("search"),
-        cursor=form.get("cursor"),
-        done="enabled" if is_enabled else "disabled",
-    )
+    edited = await services_of(request).editor.update(row.id, ProviderUpdate(is_enabled=is_enabled))
+    done = "enabled" if is_enabled else "disabled"
+    return done_at(request, PATH, edited, done, search=form.get("search"), cursor=form.get("cursor"))
 
 
 ROUTES: Final = [

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from llm_gateway.console.catalog.row_edits import RowChanged, edit_as_opened
 from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.forms.form import FilledForm
 from llm_gateway.console.forms.reading import read_form
@@ -27,6 +28,16 @@ from llm_gateway.resources.shapes import UpdateBody
 PAGE_SIZE = 50
 # What a write is refused with, shown beside the field.
 REFUSALS = (Conflict, NotFound, PreconditionFailed, Unprocessable)
+
+
+def done_at(request: Request, path: str, edited: Edited[Any], done: str, **query: object) -> Response:
+    """Redirect to a page that says what was done, and whether all workers of this machine have it."""
+    return see_other(request, path, done=done, behind="yes" if edited.stale_workers else None, **query)
+
+
+def _done(request: Request) -> Mapping[str, Any]:
+    query = request.query_params
+    return {"done": query.get("done"), "is_behind": "behind" in query}
 
 
 async def _nothing(_request: Request, _row: Row) -> Mapping[str, Any]:
@@ -102,7 +113,7 @@ class ResourcePages(Generic[Row]):
             search=search or "",
             next_cursor=found.next_cursor,
             is_first=cursor is None,
-            done=request.query_params.get("done"),
+            **_done(request),
             cursor=cursor,
             more=self.overview(request),
         )
@@ -130,7 +141,7 @@ class ResourcePages(Generic[Row]):
         except REFUSALS as error:
             form.refuse(error)
             return await self.form_page(request, form, None, status=error.status)
-        return self.written(request, edited) or see_other(request, self.path, done="created")
+        return self.answer(request, edited, "created")
 
     async def change_page(self, request: Request) -> Response:
         row = await self.find(request)
@@ -141,25 +152,35 @@ class ResourcePages(Generic[Row]):
         return FilledForm.of(self.fields(services_of(request), row), self.shown(row, []))
 
     async def update(self, request: Request) -> Response:
+        """Change the row, unless it has changed since the form was opened."""
         services = services_of(request)
         row = await self.find(request)
         sent = await read_form(request)
         form = FilledForm.sent(self.fields(services, row), sent)
-        if sent.get("updated_at", "") != str(row.updated_at):
-            form.add(
-                "", "Someone else has changed this since you opened it. What is stored now is below the form."
-            )
-            form.ask_again()
-            return await self.form_page(request, form, row, status=409)
         body = form.body(self.change, sent)
+        opened_at = sent.get("updated_at")
         if body is None:
-            return await self.form_page(request, form, row, status=422)
+            return await self.form_page(request, form, row, status=422, based_on=opened_at)
+        update = body.update()
         try:
-            edited: Edited[Row] = await services.editor.update(row.id, body.update())
+            edited: Edited[Row] = await edit_as_opened(
+                lambda: self.find_versioned(request),
+                opened_at,
+                lambda found, options: services.editor.update(found.id, update, options),
+            )
+        except RowChanged as error:
+            form.refuse(error)
+            row = await self.find(request)
+            stored = self.stored_form(request, row)
+            return await self.form_page(request, form, row, status=error.status, stored=stored)
         except REFUSALS as error:
             form.refuse(error)
-            return await self.form_page(request, form, row, status=error.status)
-        return self.written(request, edited) or see_other(request, self.path, done="changed")
+            return await self.form_page(request, form, row, status=error.status, based_on=opened_at)
+        return self.answer(request, edited, "changed")
+
+    def answer(self, request: Request, edited: Edited[Row], done: str) -> Response:
+        """Return the response to a write: the page of `written`, or the list, which says what was done."""
+        return self.written(request, edited) or done_at(request, self.path, edited, done)
 
     async def delete_page(self, request: Request) -> Response:
         return await self._delete_page(request, await self.find(request))
@@ -167,10 +188,10 @@ class ResourcePages(Generic[Row]):
     async def delete(self, request: Request) -> Response:
         row = await self.find(request)
         try:
-            await services_of(request).editor.delete(self.stored, row.id)
+            edited = await services_of(request).editor.delete(self.stored, row.id)
         except REFUSALS as error:
             return await self._delete_page(request, row, error)
-        return see_other(request, self.path, done="deleted")
+        return done_at(request, self.path, edited, "deleted")
 
     async def _delete_page(self, request: Request, row: Row, problem: GatewayError | None = None) -> Response:
         services = services_of(request)
@@ -205,11 +226,12 @@ class ResourcePages(Generic[Row]):
         status: int = 200,
         more: Mapping[str, Any] | None = None,
         based_on: str | None = None,
+        stored: FilledForm | None = None,
     ) -> Response:
         """Return the page of a form.
 
         `more` goes before what `blank` and `detail` return; `based_on` is the `updated_at` that the form was opened
-        with, by default that of `row`.
+        with, by default that of `row`. Where `stored` differs from the form, the page shows it, too.
         """
         services = services_of(request)
         found = self.blank(request) if row is None else await self.detail(request, row)
@@ -222,6 +244,7 @@ class ResourcePages(Generic[Row]):
             row=None if row is None else self.values(services, row),
             label=None if row is None else row.name_or_key,
             updated_at=based_on or (None if row is None else str(row.updated_at)),
-            done=request.query_params.get("done"),
+            stored=stored,
+            **_done(request),
             more={"suggestions": self.suggestions(services), **found, **(more or {})},
         )

@@ -10,25 +10,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from llm_gateway.console.catalog.resource_pages import ResourcePages
+from llm_gateway.console.catalog.resource_pages import REFUSALS, ResourcePages
+from llm_gateway.console.catalog.row_edits import edit_as_opened
 from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.forms.form import FilledForm
 from llm_gateway.console.forms.reading import read_form
-from llm_gateway.console.links import see_other
 from llm_gateway.console.path_ids import ROW_ID
 from llm_gateway.console.rendering import page
 from llm_gateway.console.services import ConsoleServices, services_of
-from llm_gateway.core.errors import Conflict, NotFound, PreconditionFailed, Unprocessable
 from llm_gateway.flow.config.editor import Edited, EditOptions
 from llm_gateway.flow.config.rows.base import Row
 from llm_gateway.resources.shapes import Body
-
-# Other rows may be changed between the check of this one and the edit.
-_TRIES = 5
-_CHANGED = (
-    "This {} was changed since the page was opened, or the form was sent twice: nothing was done now. "
-    "Open the {} to see it as it is."
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,24 +58,18 @@ class Verb(Generic[Row]):
         form = FilledForm.sent(self.fields, sent)
         body = form.body(self.body, sent)
         row = await self.pages.find(request)
-        for _ in range(_TRIES):
-            found = await self.pages.find_versioned(request)
-            row = found.value
-            if sent.get("updated_at") != str(row.updated_at):
-                form.add("", _CHANGED.format(self.pages.one, self.pages.one))
-                return self._page(request, row, form, status=409)
-            if body is None:
-                return self._page(request, row, form, status=422)
-            try:
-                edited = await self.run(services, row, body, EditOptions(if_match=frozenset({found.version})))
-            except PreconditionFailed:
-                continue
-            except (Conflict, NotFound, Unprocessable) as error:
-                form.refuse(error)
-                return self._page(request, row, form, status=error.status)
-            return self.pages.written(request, edited) or see_other(request, self.pages.path, done=self.done)
-        form.add("", "The configuration is changed by others all the time. Try again.")
-        return self._page(request, row, form, status=409)
+        if body is None:
+            return self._page(request, row, form, status=422)
+        try:
+            edited = await edit_as_opened(
+                lambda: self.pages.find_versioned(request),
+                sent.get("updated_at"),
+                lambda found, options: self.run(services, found, body, options),
+            )
+        except REFUSALS as error:
+            form.refuse(error)
+            return self._page(request, await self.pages.find(request), form, status=error.status)
+        return self.pages.answer(request, edited, self.done)
 
     def _page(self, request: Request, row: Row, form: FilledForm, *, status: int = 200) -> Response:
         return page(

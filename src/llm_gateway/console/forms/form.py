@@ -37,11 +37,34 @@ class FilledForm:
     def sent(cls, fields: Sequence[Field], form: Mapping[str, str]) -> FilledForm:
         """Return the form as it was sent, without its secrets: a page never holds one."""
         secrets = frozenset(one.name for one in fields if one.kind == "secret" and form.get(one.name))
-        texts = {one.name: "" if one.name in secrets else form.get(one.name, "") for one in fields}
+        # Browsers end the lines of a text with CRLF.
+        texts = {
+            one.name: "" if one.name in secrets else form.get(one.name, "").replace("\r\n", "\n")
+            for one in fields
+        }
         return cls(fields, texts, _secrets=secrets)
 
     def body(self, model: type[Body], form: Mapping[str, str], *, is_new: bool = False) -> Body | None:
         """Return the body that was sent, or None, with `errors`; what is empty in a new row gets its default."""
+        values = self._values(form)
+        unread = self.errors.keys() & {one.name for one in self.fields}
+        try:
+            body = model.model_validate(_given(values) if is_new else values)
+        except ValidationError as error:
+            for fault in error.errors():
+                where = ".".join(str(part) for part in fault["loc"])
+                if self._field_of(where) in unread:
+                    continue
+                is_missing = fault["type"] == "missing" or (fault["loc"] and fault["input"] is None)
+                self.add(where, _NEEDED if is_missing else fault["msg"].removeprefix("Value error, "))
+        else:
+            if not self.errors:
+                return body
+        self.ask_again()
+        return None
+
+    def _values(self, form: Mapping[str, str]) -> dict[str, Any]:
+        """Return the values of the fields that can be read; what is wrong with the others is in `errors`."""
         values: dict[str, Any] = {}
         for one in self.fields:
             try:
@@ -58,18 +81,7 @@ class FilledForm:
             if one.kind == "secret" and value is None and not removed:
                 continue
             _nest(values, one, value)
-        if self.errors:
-            self.ask_again()
-            return None
-        try:
-            return model.model_validate(_given(values) if is_new else values)
-        except ValidationError as error:
-            for fault in error.errors():
-                where = ".".join(str(part) for part in fault["loc"])
-                is_missing = fault["type"] == "missing" or (fault["loc"] and fault["input"] is None)
-                self.add(where, _NEEDED if is_missing else fault["msg"].removeprefix("Value error, "))
-            self.ask_again()
-            return None
+        return values
 
     def fill_in(self, given: Mapping[str, str]) -> None:
         """Put texts into fields, other than secrets, by the names of the fields."""

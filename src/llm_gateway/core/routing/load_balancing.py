@@ -19,17 +19,68 @@ class SmoothWeightedRoundRobin:
 
     Credits are stored by key and survive a change of weights or targets, so frequent configuration changes
     neither starve a target nor favour one.
+
+    After `sum(weights)` picks the credits are as they were before, and the picks repeat. Once a whole cycle has been
+    recorded, it is replayed, and the credits are brought up to date only when they are needed.
     """
 
-    __slots__ = ("_credits", "_total")
+    __slots__ = (
+        "_credits", "_cycle", "_keys", "_longest_cycle", "_position", "_recorded", "_start", "_total", "_weights",
+    )  # fmt: skip
 
-    def __init__(self) -> None:
+    def __init__(self, *, longest_cycle: int = 1024) -> None:
+        """Cycles of more than `longest_cycle` picks are not recorded."""
+        self._longest_cycle = longest_cycle
         self._credits: dict[Hashable, float] = {}
         # The sum of the weights that the credits refer to.
         self._total = 0
+        # What is recorded or replayed: the targets, the picks so far, and the credits before them.
+        self._keys: Sequence[Hashable] = ()
+        self._weights: Sequence[int] = ()
+        self._recorded: list[int] = []
+        self._start: dict[Hashable, float] = {}
+        # The picks of a whole cycle; () until one was recorded. The credits lack the first `_position` of them.
+        self._cycle: tuple[int, ...] = ()
+        self._position = 0
 
     def pick(self, keys: Sequence[Hashable], weights: Sequence[int]) -> int:
-        """Return the index of the next target and charge it. `weights` must be positive."""
+        """Return the index of the next target and charge it. `weights` must be positive.
+
+        A sequence that was passed before must not have changed.
+        """
+        cycle = self._cycle
+        if cycle and keys is self._keys and weights is self._weights:
+            position = self._position
+            following = position + 1
+            self._position = following if following < len(cycle) else 0
+            return cycle[position]
+        if keys is not self._keys or weights is not self._weights:
+            self._settle()
+            self._keys, self._weights = keys, weights
+            self._start = self._credits.copy()
+        winner = self._charge(keys, weights)
+        if self._total <= self._longest_cycle:
+            self._record(winner)
+        return winner
+
+    def _record(self, winner: int) -> None:
+        self._recorded.append(winner)
+        if len(self._recorded) == self._total:
+            if self._credits == self._start:
+                self._cycle = tuple(self._recorded)
+            # If not, the picks before were not regular yet, because the weights have changed.
+            self._start = self._credits.copy()
+            self._recorded = []
+
+    def _settle(self) -> None:
+        """Bring the credits up to date; what follows is not the next pick of the cycle."""
+        for _ in range(self._position):
+            self._charge(self._keys, self._weights)
+        self._position = 0
+        self._cycle = self._keys = self._weights = ()
+        self._recorded = []
+
+    def _charge(self, keys: Sequence[Hashable], weights: Sequence[int]) -> int:
         credit = self._credits
         total = winner = 0
         most = -math.inf
@@ -46,6 +97,7 @@ class SmoothWeightedRoundRobin:
 
     def pick_among(self, keys: Sequence[Hashable], weights: Sequence[int], indexes: Sequence[int]) -> int:
         """Like `pick`, but among `indexes` only; the credits of all other targets stay unchanged."""
+        self._settle()
         credit = self._credits
         total = 0
         for index in indexes:
@@ -60,6 +112,7 @@ class SmoothWeightedRoundRobin:
 
         Used after `pick`, when the target that it returned has failed and another one takes its place.
         """
+        self._settle()
         return max(indexes, key=lambda index: (self._credits.get(keys[index], 0), -index))
 
     def rebase(self, keys: Sequence[Hashable], weights: Sequence[int]) -> None:
@@ -68,6 +121,7 @@ class SmoothWeightedRoundRobin:
         In the first cycle after this, a target is picked at most once too often or too rarely. From the second
         cycle on the shares are exact.
         """
+        self._settle()
         if not keys:
             return
         total = sum(weights)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, Protocol
 
 from llm_gateway.core.config.providers import ClientCredentials
@@ -34,6 +34,33 @@ class OversizedReply(TransportError):
         super().__init__("protocol", "the provider's reply is too large")
 
 
+class ChunkSink(Protocol):
+    """The client's end of a stream whose chunks are framed as the provider's usually are."""
+
+    # Another chunk may be written: the client is neither slow nor gone.
+    open: bool
+
+    def write(self, chunk: bytes) -> object:
+        """Write a chunk with its frame."""
+
+    def __call__(self, events: bytes) -> bool:
+        """Frame and write events; return whether more may follow."""
+
+
+class QuietContent(Protocol):
+    """The plain content of a stream, which a transport may pass to the client unread."""
+
+    @property
+    def sink(self) -> ChunkSink:
+        """Where it goes."""
+
+    def event_end(self) -> bytes:
+        """Return what a plain event ends with, if the next event of the stream may be one; b"" if not."""
+
+    def passed_on(self, events: Iterator[bytes], size: int) -> None:
+        """Count events of `size` bytes together, which were passed to the client unread."""
+
+
 class UpstreamReply(Protocol):
     """An open reply: the head has arrived, the body may still be arriving."""
 
@@ -52,12 +79,16 @@ class UpstreamReply(Protocol):
     async def read_all(self, limit: int, timeout: float) -> bytes:
         """Return the whole body within `timeout` seconds; raise OversizedReply above `limit` bytes."""
 
-    async def relay(self, take: Callable[[bytes], bool], patience: float) -> None:
+    async def relay(
+        self, take: Callable[[bytes], bool], patience: float, quiet: QuietContent | None = None
+    ) -> None:
         """Pass each piece of the body to `take` as it arrives, until `take` returns False or raises.
 
         The connection calls `take` directly, so that a piece wakes no task. Also returns when the body has
         ended or failed: the next `read` tells which. Raises TransportError `timeout` after `patience` seconds
         without a piece. A transport that does not support this returns at once.
+
+        Pieces that are plain events, as `quiet` describes them, may be passed to its sink instead.
         """
 
     def finish(self) -> None:

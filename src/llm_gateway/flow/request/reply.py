@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, cast
 
 import msgspec
 
@@ -18,13 +18,13 @@ from llm_gateway.flow.accounting.reply_facts import MeteredReply
 from llm_gateway.flow.accounting.token_estimates import count_stream, stated_alone
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.dialect import Dialect, Headers
-from llm_gateway.flow.ports.upstream import TransportError, UpstreamReply
+from llm_gateway.flow.ports.upstream import ChunkSink, QuietContent, TransportError, UpstreamReply
 from llm_gateway.flow.request.redaction import redact_json, with_secrets
 from llm_gateway.flow.request.upstream_errors import after_commit, too_large
 from llm_gateway.flow.request.usage_cost import UsageCostEncoder
 from llm_gateway.flow.routing.deployment_state import Permit
 from llm_gateway.flow.routing.selector import Candidate
-from llm_gateway.providers.base import ReplyStream, UpstreamErrorBody
+from llm_gateway.providers.base import QuietReader, ReplyStream, UpstreamErrorBody
 from llm_gateway.wire.errors import BadReply, OversizedEvent
 
 _OK = 200
@@ -40,6 +40,22 @@ class WholeReply:
         self.body = body
         self.canonical = canonical
         self.headers: Headers = ()
+
+
+class _PlainContent:
+    """The plain events of a stream that is passed on unchanged."""
+
+    __slots__ = ("_meter", "_reader", "event_end", "sink")
+
+    def __init__(self, sink: ChunkSink, reader: QuietReader, meter: Meter) -> None:
+        self.sink = sink
+        self._reader = reader
+        self._meter = meter
+        self.event_end = reader.plain_event_end
+
+    def passed_on(self, events: Iterator[bytes], size: int) -> None:
+        self._meter.response_bytes += size
+        self._reader.note_plain(events, size)
 
 
 class StreamReply:
@@ -133,12 +149,15 @@ class StreamReply:
         content, at anything but content, and when the transport cannot relay.
         """
         reader, meter = self._reader, self._meter
+        quiet: QuietContent | None = None
         # After a comment, `next` enforces the time limit for content.
         if self._held or not self._content_arrived or reader.done:
             return
         meter.first_content()
         if self._encoder is not None or self.recorder is not None:
             sink = self._encoding(sink)
+        elif hasattr(sink, "write") and hasattr(reader, "note_plain"):
+            quiet = _PlainContent(cast("ChunkSink", sink), cast("QuietReader", reader), meter)
 
         def take(data: bytes) -> bool:
             try:
@@ -155,7 +174,7 @@ class StreamReply:
             return sink(out)
 
         try:
-            await self._upstream.relay(take, self._idle())
+            await self._upstream.relay(take, self._idle(), quiet)
         except TransportError as fault:
             self._error = _cut_error(fault)
 

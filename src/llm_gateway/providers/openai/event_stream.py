@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
 
 import msgspec
 
 from llm_gateway.core.ledger.usage import StatedUsage, Usage
 from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, is_noise, split_events
-from llm_gateway.providers.base import NO_TAIL, StreamSample, UpstreamErrorBody
+from llm_gateway.providers.base import NO_TAIL, QuietReader, StreamSample, UpstreamErrorBody
 from llm_gateway.providers.openai.chunks import (
     Chunk,
     chunk_from,
@@ -41,7 +41,7 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _EVENT_NAME = re.compile(rb"(?:^|[\r\n])event: ?([^\r\n]*)")
 
 
-class OpenAIReplyStream:
+class OpenAIReplyStream(QuietReader):
     """One streamed reply; ReplyStream documents the attributes."""
 
     json_lines = False
@@ -90,7 +90,8 @@ class OpenAIReplyStream:
         self._finished_choices: set[int] = set()
         self._quiet_tail = b""
         self._usual_spacing = False
-        self._sample: list[bytes] = []
+        # Blocks of events, and events that are taken out of their frames when they are needed.
+        self._sample: list[bytes | Iterator[bytes]] = []
         self._sampled_bytes = 0
         self._total_bytes = 0
         self.content_seen = False
@@ -127,8 +128,27 @@ class OpenAIReplyStream:
         # Half an event would reach the client as broken JSON; it gets an error event instead.
         return self.feed(rest + b"\n\n") if rest.strip() and _is_whole(rest) else b""
 
+    def plain_event_end(self) -> bytes:
+        return self._quiet_tail if self.usage is None and not self._splitter.held else b""
+
+    def note_plain(self, events: Iterator[bytes], size: int) -> None:
+        if (sampled := self._sampled_bytes + size) <= _SAMPLE_BYTES:
+            self._sampled_bytes = sampled
+            self._total_bytes += size
+            self._sample.append(events)
+        else:
+            for event in events:
+                self._record(event)
+
     def sample(self) -> StreamSample:
-        return StreamSample(tuple(self._sample), self._sampled_bytes, self._total_bytes)
+        blocks: list[bytes] = []
+        for block in self._sample:
+            if isinstance(block, bytes):
+                blocks.append(block)
+            else:
+                blocks += block
+        self._sample = [*blocks]
+        return StreamSample(tuple(blocks), self._sampled_bytes, self._total_bytes)
 
     def _record(self, block: bytes) -> None:
         size = len(block)

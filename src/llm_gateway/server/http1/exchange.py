@@ -32,6 +32,29 @@ _REQUEST_ID = "llm_gateway.request_id"
 _BODILESS = frozenset({*range(100, 200), 204, 304})
 
 
+class ChunkSink:
+    """Writes the chunks of a streamed body, until the client is slow or gone."""
+
+    __slots__ = ("gone", "open", "write")
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        # Writes a chunk with its frame.
+        self.write = write
+        # Whether another chunk may be written now. The exchange and the protocol keep both up to date.
+        self.open = True
+        self.gone = False
+
+    def __call__(self, body: bytes) -> bool:
+        """Frame and write a chunk; return whether another may follow."""
+        if self.gone:
+            return False
+        self.write(b"%x\r\n%b\r\n" % (len(body), body))
+        return self.open
+
+    def client_left(self) -> None:
+        self.gone, self.open = True, False
+
+
 class Exchange:
     """The state of one request and its response, created by the protocol when the head is complete.
 
@@ -41,7 +64,7 @@ class Exchange:
 
     __slots__ = (
         "_buffered", "_chunked", "_chunks", "_has_update", "_head", "_is_head", "_on_disconnect",
-        "_remaining", "_updated", "_version", "disconnected", "expects_continue", "gone", "head_state",
+        "_remaining", "_sink", "_updated", "_version", "disconnected", "expects_continue", "gone", "head_state",
         "keep_alive", "more_body", "protocol", "response_complete", "response_started",
     )  # fmt: skip
 
@@ -71,6 +94,7 @@ class Exchange:
         self._is_head = method == "HEAD"
         self._head: bytes | None = None
         self._chunked = False
+        self._sink: ChunkSink | None = None
         # Bytes of the body still to come by its content-length; None = no content-length.
         self._remaining: int | None = 0
 
@@ -83,6 +107,12 @@ class Exchange:
             self.protocol.flow.pause_reading()
         self.wake()
 
+    def feed_whole(self, body: bytes) -> None:
+        """Take the whole body, before the application starts."""
+        self._chunks.append(body)
+        self._has_update = True
+        self.more_body = False
+
     def wake(self) -> None:
         """Let a waiting `receive` check again."""
         self._has_update = True
@@ -93,6 +123,8 @@ class Exchange:
         """Handle the disconnect of the client."""
         if not self.response_complete and not self.disconnected:
             self.disconnected = self.gone = True
+            if self._sink is not None:
+                self._sink.client_left()
             self.wake()
             on_leave, self._on_disconnect = self._on_disconnect, None
             if on_leave is not None:
@@ -100,6 +132,12 @@ class Exchange:
                     on_leave()
                 except Exception:
                     logger.exception("The application's disconnect callback failed")
+
+    def may_write(self, *, may: bool) -> None:
+        """Handle a change of what the connection can take."""
+        sink = self._sink
+        if sink is not None and not sink.gone:
+            sink.open = may
 
     @property
     def begun(self) -> bool:
@@ -138,16 +176,16 @@ class Exchange:
             await self._updated.wait()
         if self.disconnected or self.response_complete:
             return {"type": "http.disconnect"}
-        return self._piece()
+        return {"type": "http.request", "body": self._take_piece(), "more_body": self.more_body}
 
-    def receive_nowait(self) -> Message | None:
-        """Return the message with the whole body if it has arrived, as it usually has; else None.
+    def receive_nowait(self) -> bytes | None:
+        """Return the whole body if it has arrived, as it usually has; else None.
 
         It does not wait, so the caller needs no deadline.
         """
         if self.more_body or not self._has_update or self.disconnected or self.response_complete:
             return None
-        return self._piece()
+        return self._take_piece()
 
     def register(self, callback: Callable[[], object]) -> None:
         """Call `callback` once, synchronously, if the client disconnects before its response is complete.
@@ -178,7 +216,7 @@ class Exchange:
             protocol.on_exchange_complete(self)
         return True
 
-    def _piece(self) -> Message:
+    def _take_piece(self) -> bytes:
         self._has_update = False
         chunks = self._chunks
         # The usual case is one piece, which needs no copy.
@@ -187,7 +225,7 @@ class Exchange:
         self._buffered = 0
         # Always, not only in `receive`: a disconnect is noticed only on a connection that is read.
         self.protocol.flow.resume_reading()
-        return {"type": "http.request", "body": body, "more_body": self.more_body}
+        return body
 
     async def send(self, message: Message) -> None:
         """Send the start of the response, then its body; wait while the client reads too slowly."""
@@ -210,18 +248,14 @@ class Exchange:
         else:
             raise RuntimeError(f"ASGI message {kind!r} is out of order")
 
-    def sink(self) -> Callable[[bytes], bool] | None:
+    def sink(self) -> ChunkSink | None:
         """Return a function that writes a chunk and tells whether another may follow; None if none may be written."""
         if not self._chunked or self._head is not None or self._is_head or self.disconnected:
             return None
-        return None if self.protocol.flow.write_paused else self._write_chunk
-
-    def _write_chunk(self, body: bytes) -> bool:
-        if self.disconnected:
-            return False
-        protocol = self.protocol
-        protocol.transport.write(b"%x\r\n%b\r\n" % (len(body), body))
-        return not protocol.flow.write_paused
+        if self.protocol.flow.write_paused:
+            return None
+        self._sink = ChunkSink(self.protocol.transport.write)
+        return self._sink
 
     # --- inside ---------------------------------------------------------------------------------------
 
@@ -294,6 +328,8 @@ class Exchange:
         if self.response_complete or self.disconnected:
             return
         self.disconnected = True
+        if self._sink is not None:
+            self._sink.client_left()
         transport = self.protocol.transport
         if not self.begun:
             failure = HttpRejection(status, code, message, error_type="server_error")

@@ -118,25 +118,23 @@ class GatewayProtocol(HttpToolsProtocol):
     def eof_received(self) -> None:
         """Treat a half-close as a disconnect; answer an incomplete request with an error first."""
         if self._phase == _BODY:
-            self._reject(
-                HttpRejection(
-                    400, "incomplete_body", "The connection closed before the end of the request body."
-                )
-            )
+            message = "The connection closed before the end of the request body."
+            self._reject(HttpRejection(400, "incomplete_body", message))
         elif self._phase == _HEAD:
-            self._reject(
-                HttpRejection(
-                    400, "incomplete_head", "The connection closed before the end of the request head."
-                )
-            )
+            message = "The connection closed before the end of the request head."
+            self._reject(HttpRejection(400, "incomplete_head", message))
 
     def pause_writing(self) -> None:
         """Stop the application from sending; give the client up if it reads nothing."""
         super().pause_writing()
+        if self._answering is not None:
+            self._answering.may_write(may=False)
         self._send_watch.start()
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        if self._answering is not None:
+            self._answering.may_write(may=True)
         if not self.transport.is_closing():
             self._send_watch.stop()
 
@@ -294,8 +292,7 @@ class GatewayProtocol(HttpToolsProtocol):
         """Answer a request whose head is known, without the parser."""
         exchange = Exchange(self, known.method, "1.1", keep_alive=not self.server_state.draining)
         exchange.head_state = known.head_state
-        exchange.feed(body)
-        exchange.more_body = False
+        exchange.feed_whole(body)
         self._reading = exchange
         scope = known.scope(len(body))
         scope["state"] = self.app_state.copy()

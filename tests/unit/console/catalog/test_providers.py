@@ -78,7 +78,7 @@ async def test_a_provider_is_switched_in_the_list_and_the_search_stays(browser: 
     html = await browser.get(PATH, search="ma")
     assert f'action="{PATH}/{row_id}/disable"' in html
     answer = await browser.post(f"{PATH}/{row_id}/disable", {"search": "ma"})
-    assert (answer.status_code, answer.headers["location"]) == (303, f"{PATH}?search=ma&done=disabled")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{PATH}?done=disabled&search=ma")
     assert (await stored(browser, row_id)).is_enabled is False
     assert "The provider was disabled" in await browser.get(PATH, done="disabled")
     answer = await browser.post(f"{PATH}/{row_id}/enable", {})

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from llm_gateway.core.config.limits import Limits
+from llm_gateway.flow.config.editor import Edited, EditOptions
 from llm_gateway.flow.config.rows.tenants import StoredTenant, TenantUpdate
 from tests.fakes.console_client import Browser, console_browser, form_fields
 from tests.fakes.stores import opened
@@ -48,9 +49,43 @@ async def test_a_change_of_someone_else_is_not_overwritten(browser: Browser) -> 
     await browser.store.editor.update(1, TenantUpdate(is_enabled=False))
     answer = await browser.post(f"{PATH}/1", fields | {"name": "mine"})
     assert answer.status_code == 409
-    assert "Someone else has changed this" in answer.text
+    assert "This was changed since the page was opened" in answer.text
     assert 'value="mine"' in answer.text
+    assert "<dt>Name</dt><dd>acme</dd>" in answer.text
     assert (await tenant(browser)).name == "acme"
+    # The page that answers is based on the row as it is now.
+    assert (await browser.post(f"{PATH}/1", form_fields(answer.text))).status_code == 303
+    assert (await tenant(browser)).name == "mine"
+
+
+async def test_a_change_in_the_middle_of_a_write_is_not_overwritten(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await browser.fill(f"{PATH}/new", name="acme")
+    update = browser.services.editor.update
+
+    async def overtaken(row_id: int, change: TenantUpdate, options: EditOptions) -> Edited[StoredTenant]:
+        monkeypatch.undo()
+        await update(row_id, TenantUpdate(is_enabled=False))
+        return await update(row_id, change, options)
+
+    monkeypatch.setattr(browser.services.editor, "update", overtaken)
+    assert (await browser.fill(f"{PATH}/1", name="mine")).status_code == 409
+    found = await tenant(browser)
+    assert (found.name, found.is_enabled) == ("acme", False)
+
+
+async def test_a_write_that_a_worker_does_not_have_yet_is_not_said_to_be_in_force(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def one_is_late(_version: int) -> tuple[int, ...]:
+        return (123,)
+
+    monkeypatch.setattr(browser.store.reloader, "await_everyone", one_is_late)
+    answer = await browser.fill(f"{PATH}/new", name="acme")
+    html = (await browser.client.get(answer.headers["location"])).text
+    assert "The tenant was created. Some workers of this machine do not have it yet" in html
+    assert "in force now" not in html
 
 
 async def test_links_fill_in_a_new_form_and_never_send_it(browser: Browser) -> None:

@@ -53,6 +53,20 @@ def test_a_group_of_which_nothing_is_given_is_null() -> None:
     assert form.errors == {"oauth2.token_url": "is needed"}
 
 
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    fields = (
+        *FIELDS,
+        Field(name="api_base", label="Base URL", required=True),
+        Field(name="oauth2.scope", label="Scope"),
+    )
+    sent = {"weight": "many", "oauth2.client_id": "c", "oauth2.scope": "s\0"}
+    form = FilledForm.sent(fields, sent)
+    assert form.body(ProviderChange, sent) is None
+    assert set(form.errors) == {"weight", "api_base", "oauth2.token_url", "oauth2.scope"}
+    assert form.errors["weight"] == "must be a number"
+    assert form.errors["api_base"] == "is needed"
+
+
 def test_a_required_field_must_be_given() -> None:
     name = (Field(name="provider_key", label="Key", required=True),)
     form = FilledForm.sent(name, {"provider_key": " "})

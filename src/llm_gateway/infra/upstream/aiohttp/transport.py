@@ -15,7 +15,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
-from llm_gateway.flow.ports.upstream import OversizedReply, TransportError
+from llm_gateway.flow.ports.upstream import OversizedReply, QuietContent, TransportError
 from llm_gateway.infra.upstream.address import InvalidRequest, ServerAddress, parse_url
 from llm_gateway.infra.upstream.aiohttp.connections import StrictConnector, StrictHandler
 from llm_gateway.infra.upstream.aiohttp.errors import (
@@ -264,7 +264,9 @@ class AiohttpReply:
             parts.append(data)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def relay(self, take: Callable[[bytes], bool], max_silence: float) -> None:
+    async def relay(
+        self, take: Callable[[bytes], bool], max_silence: float, quiet: QuietContent | None = None
+    ) -> None:
         """Leave it all to `read`."""
 
     def finish(self) -> None:

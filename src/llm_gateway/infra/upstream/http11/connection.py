@@ -7,13 +7,14 @@ import ssl
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from llm_gateway.flow.ports.upstream import TransportError
+from llm_gateway.flow.ports.upstream import QuietContent, TransportError
 from llm_gateway.infra.upstream.http11.messages import (
     MalformedReply,
     ReplyParser,
     is_between_chunks,
     whole_chunk,
 )
+from llm_gateway.infra.upstream.http11.quiet_relay import QuietRelay
 from llm_gateway.infra.upstream.socket_state import Poll, has_unsent, input_poll, is_tls
 
 # Unread bytes of a reply above which reading from the socket pauses.
@@ -44,11 +45,11 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_between_chunks",
-        "_deadline",
         "_discarding",
         "_loop",
-        "_max_silence",
         "_owner",
+        "_quiet",
+        "_quiet_relay",
         "_reading_paused",
         "_sink",
         "_timer",
@@ -59,10 +60,12 @@ class Connection(asyncio.Protocol):
         "_waiter",
         "_writing_paused",
         "busy",
+        "deadline",
         "ended",
         "error",
         "idle_until",
         "is_tls",
+        "max_silence",
         "parser",
         "poll",
         "reply_begun",
@@ -77,8 +80,12 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[bool] | None = None
         # Receives the body's bytes as they arrive (`relay_body`), and the longest gap between them in seconds.
         self._sink: Callable[[bytes], bool] | None = None
-        self._max_silence = 0.0
-        self._deadline = 0.0
+        self.max_silence = 0.0
+        # Describes what may pass to the client unread, and what lets it pass once a chunk was plain.
+        self._quiet: QuietContent | None = None
+        self._quiet_relay: QuietRelay | None = None
+        # Loop time at which the current wait ends; may be extended at any time.
+        self.deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._unread = 0
@@ -149,17 +156,31 @@ class Connection(asyncio.Protocol):
         self._set_deadline(deadline)
         return waiter
 
-    async def relay_body(self, take: Callable[[bytes], bool], max_silence: float) -> bool:
+    async def relay_body(
+        self, take: Callable[[bytes], bool], max_silence: float, quiet: QuietContent | None = None
+    ) -> bool:
         """Call `take` with every piece of the body as it arrives, until it returns False or the body ends.
 
-        Returns False when nothing arrived for `patience` seconds.
+        Plain content, as `quiet` describes it, bypasses `take`. Returns False when nothing arrived for
+        `max_silence` seconds.
         """
-        self._sink, self._max_silence = take, max_silence
+        self._sink, self.max_silence, self._quiet = take, max_silence, quiet
         self._between_chunks = False
         try:
             return await self.wait(self._loop.time() + max_silence)
         finally:
-            self._sink = None
+            self._sink = self._quiet = None
+            if self._quiet_relay is not None:
+                self._end_quiet_relay(self._quiet_relay)
+
+    def stop_relaying(self) -> None:
+        """End `relay_body`."""
+        self._sink = None
+        self._wake()
+
+    def is_at_chunk(self) -> bool:
+        """Tell whether the body is being relayed, and the next bytes begin a chunk."""
+        return self._between_chunks and self._sink is not None
 
     def take(self) -> bytes:
         """Return the bytes of the body that have arrived, and resume reading."""
@@ -293,6 +314,18 @@ class Connection(asyncio.Protocol):
         self._wake()
         self._transport.abort()
 
+    def _begin_quiet_relay(self, quiet: QuietContent) -> None:
+        if quiet.event_end():
+            self._quiet_relay = QuietRelay(self, quiet, self._loop.time)
+            # It has all methods that a transport calls from here on.
+            self._transport.set_protocol(cast("asyncio.Protocol", self._quiet_relay))
+
+    def _end_quiet_relay(self, relay: QuietRelay) -> None:
+        self._quiet_relay = None
+        relay.settle()
+        if not self.ended:
+            self._transport.set_protocol(self)
+
     def _relay_pieces(self, sink: Callable[[bytes], bool]) -> None:
         """Pass on what the parser has decoded; wake the waiting task when the body is complete."""
         parser = self.parser
@@ -300,8 +333,7 @@ class Connection(asyncio.Protocol):
         if parser.pieces:
             self._relay_piece(sink, parser.take())
         if parser.complete:
-            self._sink = None
-            self._wake()
+            self.stop_relaying()
 
     def _relay_piece(self, sink: Callable[[bytes], bool], content: bytes) -> None:
         wants_more = False
@@ -309,10 +341,11 @@ class Connection(asyncio.Protocol):
             wants_more = sink(content)
         finally:
             if wants_more:
-                self._deadline = self._loop.time() + self._max_silence
+                self.deadline = self._loop.time() + self.max_silence
+                if self._quiet is not None and self._quiet_relay is None and self._between_chunks:
+                    self._begin_quiet_relay(self._quiet)
             else:
-                self._sink = None
-                self._wake()
+                self.stop_relaying()
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
@@ -326,7 +359,7 @@ class Connection(asyncio.Protocol):
 
     def _set_deadline(self, deadline: float) -> None:
         # A timer that fires too early is set again then, so that most requests need not set one.
-        self._deadline = deadline
+        self.deadline = deadline
         if self._timer is not None:
             if self._timer_at <= deadline:
                 return
@@ -338,8 +371,8 @@ class Connection(asyncio.Protocol):
         self._timer = None
         if self._waiter is None and not self._discarding:
             return
-        if self._deadline - self._loop.time() > _TICK:
-            self._set_deadline(self._deadline)
+        if self.deadline - self._loop.time() > _TICK:
+            self._set_deadline(self.deadline)
         elif self._discarding:
             self.abort()
         else:

@@ -34,8 +34,13 @@ class PooledUpstream(Upstream):
         ssl_context: ssl.SSLContext | None = None,
         idle_seconds: float = 30.0,
         max_idle: int = 1000,
+        passes_quiet: bool = True,
     ) -> None:
-        """Times are in seconds; `max_idle` applies to each scheme, host and port."""
+        """Times are in seconds; `max_idle` applies to each scheme, host and port.
+
+        `passes_quiet`: the plain content of a stream goes to the client's connection unread (`QuietRelay`).
+        """
+        self._passes_quiet = passes_quiet
         self._dialer = Dialer(
             connect_timeout=connect_timeout, allow_private=allow_private, ssl_context=ssl_context
         )
@@ -64,7 +69,7 @@ class PooledUpstream(Upstream):
                 connection = await origin.connect(deadline, request.connect_timeout)
             try:
                 if await _receive_head(connection, head, request.body, deadline):
-                    return PooledReply(connection, origin.loop)
+                    return PooledReply(connection, origin.loop, passes_quiet=self._passes_quiet)
             except BaseException:
                 connection.abort()
                 raise

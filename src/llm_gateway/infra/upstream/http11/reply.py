@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from llm_gateway.flow.ports.upstream import OversizedReply, TransportError
+from llm_gateway.flow.ports.upstream import OversizedReply, QuietContent, TransportError
 from llm_gateway.infra.upstream.content_coding import Inflater, Undecodable, inflater_for
 from llm_gateway.infra.upstream.http11.connection import Connection
 
@@ -16,10 +16,16 @@ _FINISH_SECONDS = 0.5
 class PooledReply:
     """Implements the `UpstreamReply` port over a connection that has received the head of a reply."""
 
-    __slots__ = ("_connection", "_headers", "_inflater", "_loop", "status")
+    __slots__ = ("_connection", "_headers", "_inflater", "_loop", "_passes_quiet", "status")
 
-    def __init__(self, connection: Connection, loop: asyncio.AbstractEventLoop) -> None:
-        """Own the connection until `close` or `finish`; raise TransportError for an unknown content coding."""
+    def __init__(
+        self, connection: Connection, loop: asyncio.AbstractEventLoop, *, passes_quiet: bool = True
+    ) -> None:
+        """Own the connection until `close` or `finish`; raise TransportError for an unknown content coding.
+
+        `passes_quiet`: pass plain content to the client's connection unread, where `relay` allows it.
+        """
+        self._passes_quiet = passes_quiet
         parser = connection.parser
         self._connection: Connection | None = connection
         self._loop = loop
@@ -72,7 +78,9 @@ class PooledReply:
                 return parts[0] if len(parts) == 1 else b"".join(parts)
             await self._more(connection, deadline, "the provider did not finish its reply in time")
 
-    async def relay(self, take: Callable[[bytes], bool], max_silence: float) -> None:
+    async def relay(
+        self, take: Callable[[bytes], bool], max_silence: float, quiet: QuietContent | None = None
+    ) -> None:
         """Relay an uncoded body; returns at once for a coded one."""
         connection = self._current()
         if self._inflater is not None:
@@ -81,7 +89,7 @@ class PooledReply:
             return
         if connection.parser.complete or connection.error is not None:
             return
-        if not await connection.relay_body(take, max_silence):
+        if not await connection.relay_body(take, max_silence, quiet if self._passes_quiet else None):
             raise TransportError("timeout", "the provider stopped sending")
 
     def finish(self) -> None:

@@ -20,7 +20,13 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from llm_gateway.core.sse import DONE
-from llm_gateway.flow.ports.upstream import OversizedReply, TransportError, Upstream, UpstreamReply
+from llm_gateway.flow.ports.upstream import (
+    OversizedReply,
+    QuietContent,
+    TransportError,
+    Upstream,
+    UpstreamReply,
+)
 from llm_gateway.infra.upstream.simulated.bodies import embeddings, response, response_events
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.wire.openai_responses.responses import event_bytes
@@ -107,7 +113,9 @@ class SimulatedReply(UpstreamReply):
                 raise OversizedReply
         return b"".join(parts)
 
-    async def relay(self, take: Callable[[bytes], bool], patience: float) -> None:
+    async def relay(
+        self, take: Callable[[bytes], bool], patience: float, quiet: QuietContent | None = None
+    ) -> None:
         """Return at once: the body is read with `read`."""
 
     def finish(self) -> None:

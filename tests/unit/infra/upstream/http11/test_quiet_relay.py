@@ -1,0 +1,186 @@
+"""What passes from a connection to the client's unread, and what goes the ordinary way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from llm_gateway.infra.upstream.http11.quiet_relay import LARGEST, QuietRelay
+from tests.fakes.transports import Clockwork
+
+END = b'"finish_reason":null}]}\n\n'
+PLAIN = b'data: {"abcdefg",' + END
+
+
+def framed(content: bytes, size: bytes = b"%x") -> bytes:
+    return size % len(content) + b"\r\n" + content + b"\r\n"
+
+
+class Sink:
+    def __init__(self) -> None:
+        self.open = True
+        self.written: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def __call__(self, events: bytes) -> bool:
+        raise AssertionError("only whole chunks are written")
+
+
+class Content:
+    """Plain content, while `end` says what it ends with."""
+
+    def __init__(self) -> None:
+        self.sink = Sink()
+        self.end = END
+        self.counted: list[bytes] = []
+
+    def event_end(self) -> bytes:
+        return self.end
+
+    def passed_on(self, events: Iterator[bytes], size: int) -> None:
+        taken = list(events)
+        assert size == sum(map(len, taken))
+        self.counted += taken
+
+
+class RelayedConnection:
+    """Notes what reaches it."""
+
+    def __init__(self) -> None:
+        self.deadline = 0.0
+        self.max_silence = 10.0
+        self.received: list[bytes] = []
+        self.at_chunk = True
+        self.stopped = 0
+        self.content = Content()
+        self.clock = Clockwork()
+        self.relay = QuietRelay(self, self.content, self.clock.time)
+
+    def data_received(self, data: bytes) -> None:
+        # What was passed on before is counted by now.
+        assert self.content.counted == [PLAIN] * len(self.content.sink.written)
+        self.received.append(data)
+
+    def is_at_chunk(self) -> bool:
+        return self.at_chunk
+
+    def stop_relaying(self) -> None:
+        self.stopped += 1
+
+    def eof_received(self) -> None:
+        self.received.append(b"eof")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.received.append(b"lost")
+
+    def pause_writing(self) -> None:
+        self.received.append(b"pause")
+
+    def resume_writing(self) -> None:
+        self.received.append(b"resume")
+
+
+@pytest.fixture
+def connection() -> RelayedConnection:
+    return RelayedConnection()
+
+
+def test_a_plain_chunk_is_written_as_it_came_and_counted_later(connection: RelayedConnection) -> None:
+    for _ in range(3):
+        connection.relay.data_received(framed(PLAIN))
+    sink, content = connection.content.sink, connection.content
+    assert sink.written == [framed(PLAIN)] * 3
+    assert (content.counted, connection.received) == ([], [])
+    assert connection.deadline == connection.clock.now + 10
+    connection.relay.settle()
+    connection.relay.settle()
+    assert content.counted == [PLAIN] * 3
+
+
+def test_few_chunks_are_held_until_they_are_counted(connection: RelayedConnection) -> None:
+    for _ in range(1000):
+        connection.relay.data_received(framed(PLAIN))
+    assert len(connection.content.counted) > 900
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        framed(PLAIN, b"%X"),
+        framed(PLAIN, b"0%x"),
+        framed(PLAIN, b"%x;note=1"),
+        framed(PLAIN)[:-1],
+        framed(PLAIN) + b"0\r\n\r\n",
+        framed(PLAIN) * 2,
+        framed(PLAIN + PLAIN),
+        framed(b": ping\n\n" + PLAIN),
+        framed(b": " + PLAIN),
+        framed(b"event: error\n" + PLAIN),
+        framed(PLAIN.replace(b"null", b'"stop"')),
+        framed(b"data: " + b"x" * LARGEST + END),
+        PLAIN,
+        b"",
+    ],
+)
+def test_all_else_goes_the_ordinary_way(connection: RelayedConnection, data: bytes) -> None:
+    connection.relay.data_received(framed(PLAIN))
+    connection.relay.data_received(data)
+    connection.relay.data_received(framed(PLAIN))
+    assert connection.received == [data]
+    assert connection.content.sink.written == [framed(PLAIN)] * 2
+
+
+@pytest.mark.parametrize("why", ["not at a chunk", "no longer plain"])
+def test_nothing_passes_while_the_stream_is_in_another_state(connection: RelayedConnection, why: str) -> None:
+    connection.at_chunk = why != "not at a chunk"
+    connection.content.end = b"" if why == "no longer plain" else END
+    for data in (b"odd", framed(PLAIN)):
+        connection.relay.data_received(data)
+    assert connection.received == [b"odd", framed(PLAIN)]
+    connection.at_chunk, connection.content.end = True, END
+    for data in (b"odd", framed(PLAIN)):
+        connection.relay.data_received(data)
+    assert connection.content.sink.written == [framed(PLAIN)]
+
+
+def test_a_slow_client_ends_the_relaying(connection: RelayedConnection) -> None:
+    connection.content.sink.open = False
+    connection.relay.data_received(framed(PLAIN))
+    assert connection.stopped == 1
+    assert connection.content.counted == [PLAIN]
+    connection.relay.data_received(framed(PLAIN))
+    assert connection.received == [framed(PLAIN)]
+
+
+def test_a_fault_leaves_the_rest_to_the_connection(
+    connection: RelayedConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(data: bytes) -> None:
+        raise ValueError(data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "data_received", fail)
+        with pytest.raises(ValueError, match="odd"):
+            connection.relay.data_received(b"odd")
+    connection.relay.data_received(framed(PLAIN))
+    assert connection.received == [framed(PLAIN)]
+
+
+def test_everything_else_reaches_the_connection(connection: RelayedConnection) -> None:
+    relay = connection.relay
+    relay.pause_writing()
+    relay.resume_writing()
+    relay.eof_received()
+    relay.connection_lost(None)
+    assert connection.received == [b"pause", b"resume", b"eof", b"lost"]
+
+
+@pytest.mark.parametrize("size", [10, 15, 16, 17, 255, 256, 257, 4000, LARGEST])
+def test_chunks_of_every_length_of_head_pass(size: int) -> None:
+    connection = RelayedConnection()
+    content = b"data:" + b"x" * max(size - 5 - len(END), 0) + END
+    connection.relay.data_received(framed(content))
+    assert connection.content.sink.written == ([framed(content)] if len(framed(content)) < LARGEST else [])
