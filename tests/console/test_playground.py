@@ -116,7 +116,9 @@ def _messages(lane: Lane, at: int = -1) -> list[dict[str, Any]]:
     return messages
 
 
-async def test_s3_6_s3_28_an_answer_streams_with_its_numbers_and_who_gave_it(visit: Visit, room: Room) -> None:
+async def test_s3_6_s3_28_an_answer_streams_with_its_numbers_and_who_gave_it(
+    visit: Visit, room: Room
+) -> None:
     pieces = ("Here is ", "code:\n``", "`python\nprint(1)\n", "```\nand more.")
     room.one.default = Script(pieces=pieces, gap=0.05, reasoning=("Let me ", "think."))
     page = await _open(visit, room)

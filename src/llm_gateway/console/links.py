@@ -23,7 +23,7 @@ class Links:
 
     def url(self, path: str, **query: object) -> str:
         """Return the link to `path`, "/console/providers" for one; None and "" in `query` are left out."""
-        given = {name.rstrip("_"): str(value) for name, value in query.items() if value not in {None, ""}}
+        given = {name: str(value) for name, value in query.items() if value not in {None, ""}}
         text = self._root + quote(path, safe="/:@!$&'()*+,;=-._~")
         return f"{text}?{urlencode(given)}" if given else text
 

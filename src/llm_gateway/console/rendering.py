@@ -11,6 +11,7 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
+from llm_gateway.console import meanings
 from llm_gateway.console.formats import FILTERS
 from llm_gateway.console.links import Links
 from llm_gateway.console.navigation import SECTIONS
@@ -26,6 +27,7 @@ _ENVIRONMENT: Final = Environment(
     auto_reload=False,
 )
 _ENVIRONMENT.filters.update(FILTERS)
+_ENVIRONMENT.globals["meanings"] = meanings
 
 
 def page(
@@ -36,7 +38,7 @@ def page(
     headers: Mapping[str, str] | None = None,
     **values: Any,  # noqa: ANN401 - what templates show
 ) -> HTMLResponse:
-    """Return a page. Templates have `links`, `session` (None: signed out), `can_change` and `values`."""
+    """Return a page. Templates have `meanings`, `links`, `session` (None: signed out), `can_change` and `values`."""
     return HTMLResponse(fragment(request, template, **values), status, headers)
 
 

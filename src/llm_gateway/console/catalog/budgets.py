@@ -7,11 +7,11 @@ from typing import Any
 
 from starlette.requests import Request
 
-from llm_gateway.console.catalog.common_fields import ENABLED
-from llm_gateway.console.catalog.resource_pages import ResourcePages
-from llm_gateway.console.catalog.verbs import Verb
 from llm_gateway.console.control.balances import balance_bars
 from llm_gateway.console.control.members import subject_names
+from llm_gateway.console.editing.common_fields import ENABLED
+from llm_gateway.console.editing.resource_pages import ResourcePages
+from llm_gateway.console.editing.verbs import Verb
 from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.flow.config.editor import Edited, EditOptions

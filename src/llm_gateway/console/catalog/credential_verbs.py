@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import field_validator
 
 from llm_gateway.console.catalog.credentials import PAGES
-from llm_gateway.console.catalog.verbs import Verb
+from llm_gateway.console.editing.verbs import Verb
 from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.services import ConsoleServices
 from llm_gateway.core.secret import Secret

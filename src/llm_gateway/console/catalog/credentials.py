@@ -9,11 +9,11 @@ from pydantic import field_validator, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 
-from llm_gateway.console.catalog.common_fields import ENABLED, limit_fields
-from llm_gateway.console.catalog.resource_pages import ResourcePages
+from llm_gateway.console.catalog.new_keys import show_new_key
 from llm_gateway.console.control.credential_states import principals_of, state_of
 from llm_gateway.console.control.members import last_request, project_names, tenant_names, with_balances
-from llm_gateway.console.control.new_keys import show_new_key
+from llm_gateway.console.editing.common_fields import ENABLED, cache_fields, limit_fields
+from llm_gateway.console.editing.resource_pages import ResourcePages
 from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.flow.accounting.use_now import LimitUse, use_now
@@ -131,27 +131,7 @@ def _fields(services: ConsoleServices, row: StoredCredential | None) -> Sequence
         *limit_fields("limits", "Limits of this credential"),
         *limit_fields("agent_limits", "Limits of each agent that its requests name"),
         *limit_fields("user_limits", "Limits of each user that its requests name"),
-        Field(
-            name="cache.is_enabled",
-            label="Cache replies",
-            kind="optional_flag",
-            placeholder="As the model's rules say",
-            group="Cached replies",
-        ),
-        Field(
-            name="cache.ttl",
-            label="Seconds",
-            kind="number",
-            placeholder="CACHE_TTL",
-            hint="How long a reply stays cached.",
-            group="Cached replies",
-        ),
-        Field(
-            name="cache.is_shared",
-            label="Share with other credentials",
-            kind="flag",
-            group="Cached replies",
-        ),
+        *cache_fields("As the model's rules say"),
     )
 
 

@@ -8,8 +8,9 @@ from typing import Any, Final
 
 from starlette.requests import Request
 
-from llm_gateway.console.catalog.resource_pages import ResourcePages
-from llm_gateway.console.catalog.shares import REASONS, ModelShares, SharePreview, ShownShares, model_shares
+from llm_gateway.console.catalog.shares import ModelShares, SharePreview, ShownShares, model_shares
+from llm_gateway.console.editing.common_fields import cache_fields, number_fields
+from llm_gateway.console.editing.resource_pages import ResourcePages
 from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.core.config.models import STRATEGIES
@@ -22,6 +23,7 @@ from llm_gateway.resources.models import ModelChange, NewModel, shown
 _PATH: Final = "/console/models"
 _MOST_UNCONFIGURED = 200
 _LONGEST_NAME = 256
+_BY_SETTING: Final = "the gateway's setting"
 _AFFINITIES: Final = ("user", "prompt_cache_key", "header:x-session-id")
 _STRATEGIES: Final = {
     "weighted_round_robin": "Weighted round robin: exact shares",
@@ -101,28 +103,8 @@ def _fields(services: ConsoleServices, row: StoredModel | None) -> Sequence[Fiel
             suggestions="affinities",
             hint="user, prompt_cache_key or header:<name>: requests with the same value prefer the same provider.",
         ),
-        *(
-            Field(
-                name=f"timeouts.{name}",
-                label=label,
-                kind="number",
-                hint=hint,
-                placeholder="the gateway's setting",
-                group="Timeouts, in seconds",
-            )
-            for name, label, hint in _TIMEOUTS
-        ),
-        *(
-            Field(
-                name=f"retry.{name}",
-                label=label,
-                kind="number",
-                hint=hint,
-                placeholder="the gateway's setting",
-                group="Retries",
-            )
-            for name, label, hint in _RETRIES
-        ),
+        *number_fields("timeouts", "Timeouts, in seconds", _TIMEOUTS, _BY_SETTING),
+        *number_fields("retry", "Retries", _RETRIES, _BY_SETTING),
         Field(
             name="retry.retry_cut",
             label="Retry when the connection is cut",
@@ -131,26 +113,7 @@ def _fields(services: ConsoleServices, row: StoredModel | None) -> Sequence[Fiel
             hint="After the request was sent and before any byte of the reply: the provider may have done the work.",
             group="Retries",
         ),
-        Field(
-            name="cache.is_enabled",
-            label="Cache replies",
-            kind="optional_flag",
-            placeholder="As the credential or a header says",
-            group="Cache",
-        ),
-        Field(
-            name="cache.ttl",
-            label="Seconds that a reply stays",
-            kind="number",
-            placeholder="the gateway's setting",
-            group="Cache",
-        ),
-        Field(
-            name="cache.is_shared",
-            label="Share replies between credentials",
-            kind="flag",
-            group="Cache",
-        ),
+        *cache_fields("As the credential or a header says"),
     )
 
 
@@ -181,7 +144,6 @@ def _blank(request: Request) -> Mapping[str, Any]:
     name = request.query_params.get("name", "")[:_LONGEST_NAME]
     return {
         "panel": ShownShares(is_preview=False),
-        "reasons": REASONS,
         "route": route_now(services_of(request), name) if name else None,
     }
 
@@ -190,7 +152,6 @@ async def _detail(request: Request, row: StoredModel) -> Mapping[str, Any]:
     services = services_of(request)
     return {
         "panel": _PREVIEW.stored(services, row),
-        "reasons": REASONS,
         "route": route_now(services, row.name),
     }
 

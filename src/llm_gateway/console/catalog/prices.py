@@ -7,13 +7,13 @@ from typing import Any
 
 from starlette.requests import Request
 
-from llm_gateway.console.catalog.resource_pages import ResourcePages
-from llm_gateway.console.control import prices_in_force
-from llm_gateway.console.control.prices_in_force import (
+from llm_gateway.console.catalog import prices_in_force
+from llm_gateway.console.catalog.prices_in_force import (
     price_suggestions,
     price_units,
     prices_of_override,
 )
+from llm_gateway.console.editing.resource_pages import ResourcePages
 from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.flow.config.rows.prices import StoredPrice

@@ -7,9 +7,9 @@ from typing import Any
 
 from starlette.requests import Request
 
-from llm_gateway.console.catalog.common_fields import ENABLED, limit_fields
-from llm_gateway.console.catalog.resource_pages import ResourcePages
 from llm_gateway.console.control.members import budgets_of, credentials_of, tenant_names, with_balances
+from llm_gateway.console.editing.common_fields import ENABLED, limit_fields
+from llm_gateway.console.editing.resource_pages import ResourcePages
 from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.flow.config.rows.tenants import StoredProject

@@ -9,7 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from llm_gateway.console.catalog.providers import PAGES, PATH
-from llm_gateway.console.catalog.resource_pages import REFUSALS, done_at
+from llm_gateway.console.editing.resource_pages import REFUSALS, done_at
 from llm_gateway.console.forms.reading import read_form
 from llm_gateway.console.path_ids import ROW_ID
 from llm_gateway.console.rendering import page

@@ -10,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from llm_gateway.console.catalog.common_fields import ENABLED
-from llm_gateway.console.catalog.resource_pages import ResourcePages, done_at
-from llm_gateway.console.catalog.shares import REASONS, SharePreview, ShownShares
+from llm_gateway.console.catalog.shares import SharePreview, ShownShares
+from llm_gateway.console.editing.common_fields import ENABLED
+from llm_gateway.console.editing.resource_pages import ResourcePages, done_at
 from llm_gateway.console.forms.fields import Field
 from llm_gateway.console.forms.reading import read_form
 from llm_gateway.console.path_ids import ROW_ID
@@ -202,7 +202,7 @@ def _suggestions(services: ConsoleServices) -> Mapping[str, Iterable[str]]:
 
 
 def _blank(_request: Request) -> Mapping[str, Any]:
-    return {"panel": ShownShares(is_preview=False), "reasons": REASONS}
+    return {"panel": ShownShares(is_preview=False)}
 
 
 def _deletion(services: ConsoleServices, row: StoredProvider) -> Mapping[str, Any]:
@@ -216,7 +216,6 @@ async def _detail(request: Request, row: StoredProvider) -> Mapping[str, Any]:
     names += [public for public, upstream in mapping.items() if upstream == "*" and not is_glob(public)]
     return {
         "panel": _PREVIEW.stored(services, row),
-        "reasons": REASONS,
         "state": provider_states(services, [row], _MOST_NAMED)[0],
         "upstream_names": list(dict.fromkeys(names))[:_MOST_NAMES],
         "test": None,

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from llm_gateway.console.catalog.resource_pages import REFUSALS, ResourcePages
+from llm_gateway.console.editing.resource_pages import REFUSALS, ResourcePages
 from llm_gateway.console.forms.form import FilledForm
 from llm_gateway.console.forms.reading import read_form
 from llm_gateway.console.path_ids import ROW_ID
@@ -20,20 +20,9 @@ from llm_gateway.console.services import ConsoleServices, services_of
 from llm_gateway.core.config.snapshot import Snapshot
 from llm_gateway.flow.config.editor import Edited, EditOptions
 from llm_gateway.flow.config.rows.base import Row
-from llm_gateway.flow.explain.answer import ExplainedRoute, Reason
+from llm_gateway.flow.explain.answer import ExplainedRoute
 from llm_gateway.flow.explain.shares import ANY_OTHER, RequestShare, shares
 
-REASONS: Final[Mapping[Reason, str]] = {
-    "disabled": "disabled",
-    "drained": "weight 0",
-    "endpoint": "does not serve this endpoint",
-    "not_mapped": "does not serve it",
-    "breaker_open": "circuit breaker open",
-    "faulty": "not in force: see its settings",
-    "unserved": "answered that it has no such model",
-    "not_listed": "does not list it",
-    "not_priced": "has no known price",
-}
 _STRATEGIES: Final = {
     "weighted_random": "On average: each request is drawn.",
     "least_busy": "While all are equally busy: the least busy one is preferred.",
@@ -134,7 +123,7 @@ class SharePreview(Generic[Row]):
         form = FilledForm.sent(pages.fields(services, row), sent)
         panel = await self._sent(pages, services, row, form, sent)
         if request.query_params.get("part"):
-            return HTMLResponse(fragment(request, "catalog/shares.html", panel=panel, reasons=REASONS))
+            return HTMLResponse(fragment(request, "catalog/shares.html", panel=panel))
         form.ask_again()
         based_on = sent.get("updated_at")
         return await pages.form_page(request, form, row, more={"panel": panel}, based_on=based_on)

@@ -1,1 +1,1 @@
-"""What the pages of credentials, tenants, projects and budgets show besides their rows."""
+"""What is known of credentials, tenants, projects and budgets besides their rows: members, states, balances."""

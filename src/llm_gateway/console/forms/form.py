@@ -46,7 +46,7 @@ class FilledForm:
 
     def body(self, model: type[Body], form: Mapping[str, str], *, is_new: bool = False) -> Body | None:
         """Return the body that was sent, or None, with `errors`; what is empty in a new row gets its default."""
-        values = self._values(form)
+        values = self.values(form)
         unread = self.errors.keys() & {one.name for one in self.fields}
         try:
             body = model.model_validate(_given(values) if is_new else values)
@@ -63,7 +63,7 @@ class FilledForm:
         self.ask_again()
         return None
 
-    def _values(self, form: Mapping[str, str]) -> dict[str, Any]:
+    def values(self, form: Mapping[str, str]) -> dict[str, Any]:
         """Return the values of the fields that can be read; what is wrong with the others is in `errors`."""
         values: dict[str, Any] = {}
         for one in self.fields:

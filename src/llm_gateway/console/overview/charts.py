@@ -26,80 +26,97 @@ _PERCENTILES: Final = ("p50", "p95", "p99")
 
 def charts(report: Report) -> list[Chart]:
     """Return the charts."""
-    total = report.total.values
     buckets = [point.name or "" for point in report.points]
     return [
-        bar_chart(
-            Subject(
-                id="requests",
-                title="Requests",
-                buckets=buckets,
-                series=[
-                    Series(name=name, style=key, values=_values(report.points, key), total=count(total[key]))
-                    for key, name in _OUTCOMES
-                ],
-                write=_count,
-                summary=f"{count(total['requests'])} in all, "
-                + ", ".join(f"{count(total[key])} {name}" for key, name in _OUTCOMES),
-            )
-        ),
-        bar_chart(
-            Subject(
-                id="errors",
-                title="Errors",
-                buckets=buckets,
-                series=[
-                    Series(
-                        name="failed",
-                        style="errors",
-                        values=_values(report.points, "errors"),
-                        total=f"{count(total['errors'])} ({percent(error_share(report.total))})",
-                    )
-                ],
-                write=_count,
-                summary=f"{count(total['errors'])} of {count(total['requests'])} requests failed, "
-                f"{percent(error_share(report.total))}",
-            )
-        ),
-        bar_chart(
-            Subject(
-                id="tokens",
-                title="Tokens",
-                buckets=buckets,
-                series=[
-                    Series(
-                        name=name,
-                        style=key,
-                        values=_values(report.points, f"{key}_tokens"),
-                        total=count(total[f"{key}_tokens"]),
-                    )
-                    for key, name in (("prompt", "of prompts"), ("completion", "of replies"))
-                ],
-                write=_count,
-                summary=f"{count(total['tokens'])} in all, {count(total['prompt_tokens'])} of prompts and "
-                f"{count(total['completion_tokens'])} of replies",
-            )
-        ),
-        bar_chart(
-            Subject(
-                id="cost",
-                title="Cost",
-                buckets=buckets,
-                series=[
-                    Series(
-                        name="known cost",
-                        style="cost",
-                        values=[_nano_usd(point) for point in report.points],
-                        total=rounded_usd(total["cost_usd"]),
-                    )
-                ],
-                write=_usd,
-                summary=cost_in_words(report.total),
-            )
-        ),
+        _requests(report, buckets),
+        _errors(report, buckets),
+        _tokens(report, buckets),
+        _cost(report, buckets),
         _times(report, buckets, "latency", "Latency", "latency_ms"),
         _times(report, buckets, "ttft", "Time to first token", "ttft_ms"),
     ]
+
+
+def _requests(report: Report, buckets: Sequence[str]) -> Chart:
+    total = report.total.values
+    return bar_chart(
+        Subject(
+            id="requests",
+            title="Requests",
+            buckets=buckets,
+            series=[
+                Series(name=name, style=key, values=_values(report.points, key), total=count(total[key]))
+                for key, name in _OUTCOMES
+            ],
+            write=_count,
+            summary=f"{count(total['requests'])} in all, "
+            + ", ".join(f"{count(total[key])} {name}" for key, name in _OUTCOMES),
+        )
+    )
+
+
+def _errors(report: Report, buckets: Sequence[str]) -> Chart:
+    total, share = report.total.values, percent(error_share(report.total))
+    return bar_chart(
+        Subject(
+            id="errors",
+            title="Errors",
+            buckets=buckets,
+            series=[
+                Series(
+                    name="failed",
+                    style="errors",
+                    values=_values(report.points, "errors"),
+                    total=f"{count(total['errors'])} ({share})",
+                )
+            ],
+            write=_count,
+            summary=f"{count(total['errors'])} of {count(total['requests'])} requests failed, {share}",
+        )
+    )
+
+
+def _tokens(report: Report, buckets: Sequence[str]) -> Chart:
+    total = report.total.values
+    return bar_chart(
+        Subject(
+            id="tokens",
+            title="Tokens",
+            buckets=buckets,
+            series=[
+                Series(
+                    name=name,
+                    style=key,
+                    values=_values(report.points, f"{key}_tokens"),
+                    total=count(total[f"{key}_tokens"]),
+                )
+                for key, name in (("prompt", "of prompts"), ("completion", "of replies"))
+            ],
+            write=_count,
+            summary=f"{count(total['tokens'])} in all, {count(total['prompt_tokens'])} of prompts and "
+            f"{count(total['completion_tokens'])} of replies",
+        )
+    )
+
+
+def _cost(report: Report, buckets: Sequence[str]) -> Chart:
+    return bar_chart(
+        Subject(
+            id="cost",
+            title="Cost",
+            buckets=buckets,
+            series=[
+                Series(
+                    name="known cost",
+                    style="cost",
+                    values=[_nano_usd(point) for point in report.points],
+                    total=rounded_usd(report.total.values["cost_usd"]),
+                )
+            ],
+            write=_usd,
+            summary=cost_in_words(report.total),
+        )
+    )
 
 
 def error_share(sums: Sums) -> float | None:

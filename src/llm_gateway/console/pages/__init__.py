@@ -1,1 +1,1 @@
-"""Pages that are not about one resource of the catalog."""
+"""Pages that one module makes."""

@@ -63,7 +63,7 @@ async def _configuration(
     refused = in_force.refused
     return page(
         request,
-        "configuration.html",
+        "configuration/page.html",
         status=status,
         path=PATH,
         in_force=in_force,

@@ -46,7 +46,7 @@ async def list_versions(request: Request) -> Response:
     found = await services_of(request).history.page(cursor, _PAGE_SIZE)
     return page(
         request,
-        "configuration_versions.html",
+        "configuration/versions.html",
         path=PATH,
         entries=found.items,
         next_cursor=found.next_cursor,
@@ -62,7 +62,7 @@ async def show_version(request: Request) -> Response:
     rows = () if changes is None else changes.rows
     return page(
         request,
-        "configuration_version.html",
+        "configuration/version.html",
         path=PATH,
         number=number,
         entry=entry,

@@ -18,7 +18,7 @@ from llm_gateway.console.catalog import (
     task_types,
     tenants,
 )
-from llm_gateway.console.catalog.resource_pages import ResourcePages
+from llm_gateway.console.editing.resource_pages import ResourcePages
 from llm_gateway.resources.shapes import UpdateBody
 from tests.fakes.console_client import Browser, console_browser, form_fields
 from tests.fakes.stores import opened
