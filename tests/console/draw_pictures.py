@@ -145,6 +145,7 @@ async def _take(visiting: Visitor, name: str, path: str) -> None:
     size = page.viewport_size
     assert size is not None
     await page.set_viewport_size({"width": size["width"], "height": max(300, min(height, _TALLEST))})
+    await page.evaluate("window.scrollTo(0, 0)")
     picture = await page.screenshot(animations="disabled", caret="hide")
     (FOLDER / f"{name}.png").write_bytes(await small_png(visiting.context, picture))
     await page.close()
