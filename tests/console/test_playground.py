@@ -191,6 +191,7 @@ async def test_messages_can_be_edited_and_answers_retried(visit: Visit, room: Ro
     # Another answer to the first message drops what came after it.
     room.one.next.append(Script(text="better"))
     await _answer(page, 0).get_by_role("button", name="Retry").click()
+    await expect(page.locator("#pg-prompt")).to_be_focused()
     await expect(_answer(page, 0).locator(".pg-body")).to_have_text("better")
     await _ended(page, 1)
     assert [one["content"] for one in _messages(room.one)] == ["first"]
@@ -198,12 +199,20 @@ async def test_messages_can_be_edited_and_answers_retried(visit: Visit, room: Ro
     await _answer(page, 0).get_by_role("button", name="Edit").click()
     await _answer(page, 0).locator("textarea").fill("what it should have said")
     await _answer(page, 0).get_by_role("button", name="Save").click()
+    # The focus is where it was before.
+    await expect(_answer(page, 0).get_by_role("button", name="Edit")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await page.keyboard.press("Escape")
+    await expect(_answer(page, 0).get_by_role("button", name="Edit")).to_be_focused()
     await _send(page, "third")
     await _ended(page, 2)
     assert [one["content"] for one in _messages(room.one)] == ["first", "what it should have said", "third"]
     # An edited message is sent again.
     user = page.locator(".pg-user").nth(0)
     await user.get_by_role("button", name="Edit").click()
+    await page.keyboard.press("Escape")
+    await expect(user.get_by_role("button", name="Edit")).to_be_focused()
+    await page.keyboard.press("Enter")
     await user.locator("textarea").fill("first, in other words")
     await user.get_by_role("button", name="Send again").click()
     await _ended(page, 1)
@@ -232,6 +241,7 @@ async def test_two_models_answer_side_by_side(visit: Visit, room: Room) -> None:
     assert _messages(room.one)[1]["content"] == "one says this"
     assert _messages(room.two)[1]["content"] == "two says that"
     await page.get_by_role("button", name="Remove").click()
+    await expect(page.locator("#pg-compare")).to_be_focused()
     await _ended(page, 2)
 
 
@@ -442,7 +452,7 @@ async def test_the_request_as_code_is_what_was_sent(visit: Visit, room: Room) ->
 async def test_viewers_see_the_page_and_send_nothing(visit: Visit, room: Room) -> None:
     visiting = await visit(room.gateway.origin, key=VIEWER_KEY)
     page = await visiting.open(PATH)
-    await expect(page.locator(".notice")).to_contain_text("You are signed in to look.")
+    await expect(page.locator(".notice")).to_contain_text("The viewer key cannot send chats")
     assert await page.is_disabled("#pg-send")
     await _send(page, "Hello")
     await expect(page.locator(".pg-turn")).to_have_count(0)

@@ -29,7 +29,7 @@ def test_a_viewer_cannot_send(scene: Scene, viewer: httpx.Client, path: str) -> 
     before = scene.gateway.config_version()
     response = viewer.post(addresses.fill(path, scene.places), data={"name": "changed"})
     assert response.status_code == 403
-    assert "signed in to look" in response.text
+    assert "viewer key cannot change" in response.text
     assert scene.gateway.config_version() == before
 
 

@@ -113,9 +113,9 @@ async def test_a_list_says_what_its_rows_are_about(quick_browser: Browser) -> No
     html = await browser.get("/console/requests")
     assert "\N{MULTIPLICATION SIGN}37" in html
     assert "Cache hit" in html
-    assert "unpriced: unknown model" in html
+    assert ">unpriced</span>" in html
     assert "$1.234" in html
-    assert "after 3 attempts" in html
+    assert "in 3 attempts" in html
     assert "31 ms" in html
 
 
@@ -199,6 +199,19 @@ async def test_long_values_are_cut_and_are_whole_behind_their_link(quick_browser
         assert answer.headers["content-type"] == "text/plain; charset=utf-8"
         assert answer.headers["x-content-type-options"] == "nosniff"
     await browser.get("/console/requests/r/value", 404, of="tags.none")
+
+
+async def test_a_refusal_leads_to_what_refused(quick_browser: Browser) -> None:
+    browser = quick_browser
+    await stored(
+        browser,
+        record("r", outcome="rejected", error_type="insufficient_quota", attempts=0, credential="team a"),
+        record("s", provider="main"),
+    )
+    html = await browser.get("/console/requests/r")
+    assert 'href="/console/credentials?search=team+a"' in html
+    assert '<a href="/console/budgets">Budgets</a>' in html
+    assert "ended with" in await browser.get("/console/requests", provider="other")
 
 
 async def test_hostile_values_are_text(quick_browser: Browser) -> None:

@@ -14,9 +14,11 @@ from llm_gateway.console.overview.ranges import RANGES
 from llm_gateway.console.overview.report import RANKED, Report, read_report
 from llm_gateway.core.ledger.records import Outcome, UsageRecord
 from llm_gateway.flow.ports.usage import SummaryTooLarge
+from llm_gateway.flow.ports.workers import SharedDeploymentState
 from llm_gateway.infra.json_lines import to_line
 from tests.fakes.admin_client import admin_client
 from tests.fakes.console_app import services
+from tests.fakes.console_client import FakeDeploymentStates
 from tests.fakes.stores import Store, opened
 from tests.fakes.usage_records import record
 
@@ -69,10 +71,29 @@ async def read(store: Store, name: str, zone: str = "UTC", *, is_flushed: bool =
         return is_flushed
 
     store.worker_registry.inside = 3
+    states = FakeDeploymentStates()
+    states.shared = [deployment("b", open_in=1), deployment("a", open_in=2), deployment("a"), deployment("c")]
     made = services(
-        usage=store.usage, clock=Clock(), machine=store.worker_registry, flush=flush, time_zone=zone
+        usage=store.usage,
+        clock=Clock(),
+        machine=store.worker_registry,
+        deployment_states=states,
+        flush=flush,
+        time_zone=zone,
     )
     return await read_report(made, RANGES[name])
+
+
+def deployment(provider: str, *, open_in: int = 0) -> SharedDeploymentState:
+    return SharedDeploymentState(
+        provider_key=provider,
+        upstream_model="m",
+        open=open_in,
+        half_open=0,
+        closed=2 - open_in,
+        trial_in=None,
+        in_flight=0,
+    )
 
 
 def added(records: list[UsageRecord]) -> dict[str, Any]:
@@ -150,6 +171,7 @@ async def test_right_now_is_what_ended_in_the_last_five_minutes(url: str | None,
         shown = await read(store, "1h")
     assert (shown.recent.requests, shown.recent.ok, shown.per_minute) == (2, 1, 0.4)
     assert (shown.recent.cost_nano_usd, shown.recent.unpriced) == (5, 1)
+    assert shown.failing == ["a", "b"]
 
 
 async def test_a_gateway_without_requests_and_one_whose_requests_are_old(data_dir: Path) -> None:

@@ -15,6 +15,8 @@ _UNKNOWN: Final = "\N{EN DASH}"
 _SIZES: Final = ("B", "kB", "MB", "GB", "TB")
 # Characters of a long text that a page shows at once.
 _LONGEST: Final = 20_000
+# Characters of one of several names in a row.
+_LONGEST_LISTED: Final = 60
 
 
 def count(number: float | None) -> str:
@@ -89,8 +91,14 @@ def cut(text: str, limit: int = _LONGEST) -> str:
 def listed(values: Any, limit: int = 5) -> Markup:  # noqa: ANN401 - any iterable
     """Return the first values in a row, and how many more there are."""
     values = list(values)
-    shown = Markup(", ").join(Markup("<code>{}</code>").format(value) for value in values[:limit])
+    shown = Markup(", ").join(_listed_one(str(value)) for value in values[:limit])
     return shown if len(values) <= limit else shown + escape(f" and {len(values) - limit:,} more")
+
+
+def _listed_one(value: str) -> Markup:
+    if len(value) <= _LONGEST_LISTED:
+        return Markup("<code>{}</code>").format(value)
+    return Markup('<code title="{}">{}…</code>').format(value, value[:_LONGEST_LISTED])
 
 
 FILTERS: Final = {

@@ -70,7 +70,7 @@ class Frame:
             with_session(request, session)
             if session.role == "viewer" and not is_safe and path not in _VIEWERS_MAY_SEND:
                 raise Forbidden(
-                    "You are signed in to look, not to change. Sign in with the admin key to change it."
+                    "The viewer key cannot change anything. Sign in with the admin key to make changes."
                 )
             return None
         if path == SIGN_IN:

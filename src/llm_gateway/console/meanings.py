@@ -64,6 +64,24 @@ ERRORS: Final[Mapping[str, str]] = {
     "upstream_timeout": "The provider did not respond in time. See the model's timeouts.",
 }
 
+# By `error_type`: the page where it can be corrected, below /console, and what it is called.
+REMEDIES: Final[Mapping[str, tuple[str, str]]] = {
+    "insufficient_quota": ("budgets", "Budgets"),
+    "model_not_found": ("providers", "Providers"),
+    "model_drained": ("providers", "Providers"),
+    "model_misconfigured": ("configuration", "Configuration"),
+    "model_not_priced": ("prices", "Prices"),
+    "upstream_key_refused": ("providers", "Providers"),
+    "upstream_account_refused": ("providers", "Providers"),
+    "upstream_unreachable": ("providers", "Providers"),
+    "tenant_disabled": ("tenants", "Tenants"),
+    "project_disabled": ("projects", "Projects"),
+}
+# Errors that the page of the request's credential has more about.
+OF_CREDENTIAL: Final = frozenset(
+    {"insufficient_quota", "rate_limit_exceeded", "model_not_allowed", "model_not_priced", "expired_api_key"}
+)
+
 # By `reason` of an attempt.
 REASONS: Final[Mapping[str, str]] = {
     "connect": "could not connect",
@@ -90,9 +108,9 @@ NEXT_STEPS: Final[Mapping[str, str]] = {
 
 # By `unpriced`.
 UNPRICED: Final[Mapping[str, str]] = {
-    "unknown_provider": "the price book has no such provider: set `price_provider` at the provider, or an override",
-    "unknown_model": "the price book does not have the model: set an override",
-    "no_price": "the model has no prices: set an override, or complete it",
+    "unknown_provider": "the price book has no such provider: choose “Prices of” at the provider, or set a price",
+    "unknown_model": "the price book does not have the model: set a price",
+    "no_price": "the model has no prices: set them, or complete them",
     "unreported_usage": "the reply does not say how much was used of a unit that the model is billed by",
     "inconsistent_usage": "the parts in the reply are more than the whole",
     "audio_without_price": "audio was used, and the model has prices for text only",

@@ -67,3 +67,4 @@ def test_a_time_is_sent_in_utc_for_the_script_to_show_in_the_readers_zone() -> N
 def test_long_values_are_cut_and_say_so() -> None:
     assert cut("a" * 30, 10) == "aaaaaaaaaa… (20 more characters)"
     assert listed(["<b>", "c"], 1) == "<code>&lt;b&gt;</code> and 1 more"
+    assert listed(["a" * 61]) == f'<code title="{"a" * 61}">{"a" * 60}…</code>'

@@ -35,6 +35,10 @@ def test_explained_errors_exist() -> None:
     assert meanings.ERRORS.keys() - documented == {"client_left", "shutdown", "interrupted"}
 
 
+def test_remedies_are_of_errors_that_exist() -> None:
+    assert meanings.REMEDIES.keys() | meanings.OF_CREDENTIAL <= meanings.ERRORS.keys()
+
+
 def test_an_error_is_explained_even_if_its_code_is_the_providers_own() -> None:
     assert meanings.error_meaning(record("r")) is None
     timed_out = meanings.error_meaning(record("r", error_type="upstream_timeout"))

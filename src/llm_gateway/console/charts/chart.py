@@ -52,7 +52,7 @@ class Chart:
     label: str
     marks: Sequence[Mark]
     slots: Sequence[Slot]
-    # What the axis says at its end and in its middle.
+    # What the axis says at its end and in its middle; nothing if there are no values.
     end: str
     middle: str
     width: int = WIDTH
@@ -95,6 +95,7 @@ def line_chart(subject: Subject) -> Chart:
 
 def _chart(kind: Kind, subject: Subject, paths: Sequence[str], end: float) -> Chart:
     columns = list(zip(*(one.values for one in subject.series), strict=True))
+    has_values = any(any(column) for column in columns)
     texts = [
         f"{bucket}: {_in_words(subject, column)}"
         for bucket, column in zip(subject.buckets, columns, strict=True)
@@ -112,8 +113,8 @@ def _chart(kind: Kind, subject: Subject, paths: Sequence[str], end: float) -> Ch
             Slot(x=x, width=width, text=text)
             for (x, width), text in zip(slots(len(texts)), texts, strict=True)
         ],
-        end=subject.write(end),
-        middle=subject.write(end / 2),
+        end=subject.write(end) if has_values else "",
+        middle=subject.write(end / 2) if has_values else "",
     )
 
 

@@ -11,6 +11,8 @@ HEIGHT: Final = 120
 # Of the space of a bar; the rest separates it from the next one.
 _BAR_SHARE: Final = 0.8
 _STEPS: Final = (1, 2, 5, 10)
+# Length of the stroke that a line begins with.
+_STROKE: Final = 4
 
 
 def axis_end(most: float) -> float:
@@ -43,8 +45,12 @@ def line(values: Sequence[float | None], end: float) -> str:
             is_drawing = False
             continue
         point = f"{(at + 0.5) * step:.2f} {_y(value, end):.2f}"
-        # The length of nothing makes a dot of a value without neighbours.
-        pieces.append(f"L{point}" if is_drawing else f"M{point}h0.01")
+        # The short stroke shows a value without neighbours.
+        pieces.append(
+            f"L{point}"
+            if is_drawing
+            else f"M{(at + 0.5) * step - _STROKE:.2f} {_y(value, end):.2f}h{_STROKE}"
+        )
         is_drawing = True
     return "".join(pieces)
 

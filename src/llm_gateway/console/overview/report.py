@@ -53,6 +53,8 @@ class Report:
     # Of the last minutes, by the end of the requests.
     recent: UseTotals
     in_flight: int
+    # Providers with an open circuit breaker in a worker of this machine.
+    failing: Sequence[str]
     # False: rows of the range may be missing.
     is_complete: bool
     has_any: bool
@@ -87,6 +89,7 @@ async def read_report(services: ConsoleServices, wanted: Range) -> Report:
         ranked=ranked,
         recent=recent,
         in_flight=services.machine.active(),
+        failing=sorted({one.provider_key for one in services.deployment_states.deployments() if one.open}),
         is_complete=is_flushed and summary.is_complete,
         has_any=has_any,
     )

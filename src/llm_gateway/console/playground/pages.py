@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from llm_gateway.console.first_run.models import chat_models
 from llm_gateway.console.forms.form import FilledForm
 from llm_gateway.console.forms.reading import read_form
 from llm_gateway.console.path_ids import ROW_ID
@@ -120,7 +121,7 @@ async def _page(
         more_credentials=len(usable) - len(offered),
         models=models,
         has_models=bool(models or snapshot.wildcard_providers),
-        model=model or (models[0] if models else ""),
+        model=model or next(iter(chat_models(snapshot)), ""),
         system=system,
         prompt=prompt,
         answer=answer,

@@ -55,7 +55,7 @@ const PlaygroundAnswer = (() => {
       this.step = step;
       this.form = form;
       this.act = act;
-      this.title = element("h3", "pg-model", step.model);
+      this.title = element("h2", "pg-model", step.model);
       this.reasoningText = element("p", "pg-text");
       this.reasoning = element("details", "pg-reasoning", element("summary", "", "Reasoning"), this.reasoningText);
       this.body = element("div", "pg-body");
@@ -143,7 +143,14 @@ const PlaygroundAnswer = (() => {
       field.value = this.step.content;
       field.rows = Math.min(12, this.step.content.split("\n").length + 1);
       field.setAttribute("aria-label", `Answer of ${this.step.model}`);
-      const close = () => { this.text.show(this.step.content); this.actions.hidden = false; };
+      const close = () => {
+        this.text.show(this.step.content);
+        this.actions.hidden = false;
+        this.actions.lastElementChild.focus();
+      };
+      field.addEventListener("keydown", (event) => {
+        if (event.key === "Escape") { event.stopPropagation(); close(); }
+      });
       const save = button("Save", "primary", () => {
         this.step.content = field.value;
         close();

@@ -111,6 +111,8 @@
     if (column >= settings.models.length) settings.models[column] = step.model;
     redraw(turnAt);
     answer(turnAt, column, settings);
+    // The button that was pressed is gone.
+    prompt.focus({ preventScroll: true });
   }
 
   function answerTools(turn, column, step) {
@@ -129,6 +131,8 @@
     if (column >= settings.models.length) settings.models[column] = step.model;
     redraw(turnAt);
     answer(turnAt, column, settings);
+    // The button that was pressed is gone.
+    prompt.focus({ preventScroll: true });
   }
 
   function forgetAfter(turnAt) {
@@ -161,7 +165,7 @@
     const text = element("p", "pg-text", turn.text);
     const images = element("div", "pg-images", ...turn.images.map(({ url, name }) => PlaygroundImages.preview(url, name)));
     const actions = element("div", "pg-actions");
-    const box = element("div", "pg-user", element("h3", "pg-model", "You"), text, images, actions);
+    const box = element("div", "pg-user", element("h2", "pg-model", "You"), text, images, actions);
     if (mayChange) actions.append(button("Edit", "quiet", () => editUser(turn, box, text, actions)));
     return box;
   }
@@ -183,7 +187,7 @@
       runAll(turnAt, settings);
       prompt.focus();
     };
-    const cancel = () => { editor.replaceWith(text); actions.hidden = false; };
+    const cancel = () => { editor.replaceWith(text); actions.hidden = false; actions.querySelector("button").focus(); };
     field.addEventListener("keydown", (event) => {
       if (isSendKey(event)) { event.preventDefault(); event.stopPropagation(); again(); }
       if (event.key === "Escape") { event.stopPropagation(); cancel(); }
@@ -243,6 +247,7 @@
       for (const turn of turns) turn.replies.splice(column, 1);
       turns.forEach((_, at) => showTurn(at));
       changed();
+      place("pg-compare").focus();
     }));
     modelFields().at(-1).closest(".field").after(box);
     place("pg-compare").disabled = modelFields().length >= MOST_MODELS;

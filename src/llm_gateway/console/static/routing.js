@@ -21,7 +21,8 @@
       if (response.ok) {
         const holder = document.createElement("template");
         holder.innerHTML = await response.text();
-        panel.replaceChildren(holder.content);
+        // What is the same is not announced again.
+        if (holder.content.textContent !== panel.textContent) panel.replaceChildren(holder.content);
       }
     } catch (error) {
       // Typing went on, or the gateway could not be reached: the shares stay as they were.

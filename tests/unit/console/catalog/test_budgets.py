@@ -58,7 +58,7 @@ async def test_spent_and_held_are_shown_apart(browser: Browser) -> None:
         assert 'class="meter-held" x="60.00" y="0" width="5.00"' in html
         assert 'aria-label="60.0 % spent, 5.0 % held"' in html
         assert '<time datetime="2030-03-17T17:46:40.000Z">' in html
-    assert "the $6.00 spent so far count no longer" in await browser.get(f"{PATH}/1")
+    assert "the $6.00 spent so far no longer counts" in await browser.get(f"{PATH}/1")
 
 
 async def test_an_overspent_budget_fills_its_bar_and_no_more(browser: Browser) -> None:
@@ -109,7 +109,7 @@ async def test_a_reset_says_what_it_does_and_counts_from_now_on(browser: Browser
 
 async def test_what_begins_a_new_count_is_said_before_saving(browser: Browser) -> None:
     await make(browser)
-    assert "begin a new count when you save" in await browser.get(f"{PATH}/1")
+    assert "starts a new count when you save" in await browser.get(f"{PATH}/1")
     first = (await row(browser)).counts_from
     await browser.fill(f"{PATH}/1", amount_usd="20", name="other", is_enabled=None)
     assert (await row(browser)).counts_from == first

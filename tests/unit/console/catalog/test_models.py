@@ -27,7 +27,7 @@ async def browser(data_dir: Path) -> AsyncIterator[Browser]:
 
 async def test_the_list_names_models_with_and_without_settings(browser: Browser) -> None:
     html = await browser.get(PATH)
-    assert f'<a href="{PATH}/1">gpt</a>' in html
+    assert f'<a href="{PATH}/1"><bdi>gpt</bdi></a>' in html
     assert "own weights for <code>second</code>" in html
     assert "nobody" in html
     assert "<code>bare&lt;1&gt;</code>" in html.partition("Models without settings")[2]

@@ -160,7 +160,7 @@ async def test_deleting_says_what_nobody_would_serve(browser: Browser) -> None:
     html = await browser.get(f"{PATH}/{first}/delete")
     assert "No other provider takes requests for <code>only&lt;1&gt;</code>." in " ".join(html.split())
     assert "is served by another provider" in await browser.get(f"{PATH}/{second}/delete")
-    assert "without a provider: <code>only&lt;1&gt;</code>" in " ".join(
+    assert "It alone serves <code>only&lt;1&gt;</code>" in " ".join(
         (await browser.get(f"{PATH}/{first}")).split()
     )
     answer = await browser.fill(f"{PATH}/{first}/delete")

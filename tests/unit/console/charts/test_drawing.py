@@ -32,7 +32,7 @@ def test_bars_stand_on_their_floors_and_have_their_heights() -> None:
 
 
 def test_a_line_is_interrupted_where_there_is_no_value() -> None:
-    assert line([0, 10, None, 5], 10) == "M75.00 120.00h0.01L225.00 0.00M525.00 60.00h0.01"
+    assert line([0, 10, None, 5], 10) == "M71.00 120.00h4L225.00 0.00M521.00 60.00h4"
     assert line([None, None], 10) == ""
 
 

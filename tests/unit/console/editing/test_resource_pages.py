@@ -32,7 +32,7 @@ async def test_a_row_is_made_changed_and_deleted_with_forms(browser: Browser) ->
     made = await browser.fill(f"{PATH}/new", name="acme", limits__requests_per_day="0")
     assert (made.status_code, made.headers["location"]) == (303, f"{PATH}?done=created")
     assert (await tenant(browser)).limits == Limits(requests_per_day=0)
-    assert "The tenant was created. It is in force now." in await browser.get(f"{PATH}?done=created")
+    assert "The tenant was created. This is in force now." in await browser.get(f"{PATH}?done=created")
     changed = await browser.fill(f"{PATH}/1", name="acme2", limits__requests_per_day="", is_enabled=None)
     assert (changed.status_code, changed.headers["location"]) == (303, f"{PATH}?done=changed")
     found = await tenant(browser)
@@ -111,6 +111,8 @@ async def test_a_refusal_stands_beside_its_field_with_what_was_typed(browser: Br
     assert answer.status_code == 409
     assert re.findall(r'class="error" id="field-(.+?)-error"', answer.text) == ["name"]
     assert 'value="7"' in answer.text
+    # The keyboard begins at what is wrong.
+    assert re.findall(r'id="field-(\w+)"[^>]* autofocus', answer.text) == ["name"]
     # The group with a value is open.
     assert re.search(r'<details class="group" open>\s*<summary>Limits of all', answer.text)
 
@@ -157,6 +159,7 @@ async def test_a_viewer_sees_rows_as_facts_and_sends_nothing(browser: Browser) -
     assert "<dd>acme</dd>" in html
     assert "<dd>5</dd>" in html
     assert form_fields(html) == {}
+    assert "cannot create a tenant" in await browser.get(f"{PATH}/new")
     for path in ("new", "1", "1/delete"):
         assert (await browser.post(f"{PATH}/{path}", {"name": "x"})).status_code == 403
     assert (await tenant(browser)).name == "acme"

@@ -43,6 +43,7 @@ def report(*points: Sums, total: Sums) -> Report:
         ranked={},
         recent=UseTotals(0, 0, 0, 0, 0, 0, 0, None),
         in_flight=0,
+        failing=(),
         is_complete=True,
         has_any=True,
     )

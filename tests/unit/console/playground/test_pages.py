@@ -84,6 +84,12 @@ async def test_models_and_credentials_are_offered_and_the_first_ones_chosen() ->
     assert 'value="other" list="pg-models"' in text
 
 
+async def test_a_provider_of_every_name_is_asked_for_a_usual_one() -> None:
+    async with browser(room(providers=(provider("main", model_mapping={}),))) as client:
+        text = (await client.get("/console/playground")).text
+    assert 'value="gpt-4o-mini" list="pg-models"' in text
+
+
 async def test_without_a_credential_or_a_model_the_page_says_what_to_do() -> None:
     async with browser(room(credential(is_enabled=False))) as client:
         text = (await client.get("/console/playground")).text
@@ -157,7 +163,7 @@ async def test_a_chat_is_handed_to_the_credential_of_its_path() -> None:
     async with browser(room(chats=chats), role="viewer") as client:
         assert (await client.post(path, json={})).status_code == 403
         assert (await client.post("/console/playground", data=FORM)).status_code == 403
-        assert "You are signed in to look." in (await client.get("/console/playground")).text
+        assert "The viewer key cannot send chats" in (await client.get("/console/playground")).text
     async with browser(room(chats=chats), role=None) as client:
         assert (await client.post(path, json={})).status_code == 401
     assert len(chats.sent) == 1
