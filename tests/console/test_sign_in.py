@@ -51,6 +51,15 @@ async def test_a_key_opens_the_console_and_signing_out_closes_it(scene: Scene, v
     assert urlsplit(page.url).path == "/console/sign-in"
 
 
+async def test_signing_out_forgets_the_conversation_of_the_tab(scene: Scene, visit: Visit) -> None:
+    visiting = await visit(scene)
+    page = await visiting.open("/console/tenants")
+    await page.evaluate("for (const name of ['playground /x', 'other']) sessionStorage.setItem(name, 'said')")
+    await page.get_by_role("button", name="Sign out").click()
+    await page.wait_for_url("**/console/sign-in")
+    assert await page.evaluate("Object.keys(sessionStorage)") == ["other"]
+
+
 async def test_a_wrong_key_is_refused_without_a_reason(scene: Scene, visit: Visit) -> None:
     visiting = await visit(scene, key=None, extra_http_headers={"x-forwarded-for": "192.0.2.1"})
     visiting.faults.expect_status(401)

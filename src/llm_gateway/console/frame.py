@@ -26,7 +26,7 @@ from llm_gateway.http.types import AsgiApp, Message, Receive, Scope, Send, reque
 
 _ASSETS = "/console/assets/"
 # What viewers may send although they change nothing else.
-_VIEWERS_MAY_SEND = frozenset({"/console/sign-out"})
+_VIEWERS_MAY_SEND = frozenset({SIGN_IN, "/console/sign-out"})
 
 
 class Frame:

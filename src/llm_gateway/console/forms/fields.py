@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -91,9 +92,17 @@ def _number(text: str) -> int | float:
     except ValueError:
         pass
     try:
-        return float(text)
+        return _finite(text)
     except ValueError:
         raise ValueError("must be a number") from None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        message = f"{text[:100]} is not a number that JSON can hold"
+        raise ValueError(message)
+    return number
 
 
 def _flag(text: str) -> bool | None:
@@ -165,9 +174,11 @@ def _number_pairs(text: str) -> dict[str, int | float]:
 
 def _json(text: str) -> Any:  # noqa: ANN401 - JSON
     try:
-        return json.loads(text)
+        return json.loads(text, parse_float=_finite, parse_constant=_finite)
     except ValueError as error:
         raise ValueError(f"must be JSON: {error}") from None
+    except RecursionError:
+        raise ValueError("must not be nested so deeply") from None
 
 
 _READERS: Mapping[str, Any] = {

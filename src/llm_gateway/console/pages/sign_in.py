@@ -52,6 +52,9 @@ async def sign_in(request: Request) -> Response:
     response = see_other(request, path)
     if query:
         response.headers["location"] += f"?{quote(query, safe=_OF_QUERIES)}"
+    if (former := session_token(request)) is not None:
+        # The browser forgets this one now.
+        await services.sessions.sign_out(former.reveal())
     session = signed_in.session
     seconds = (session.expires_at - session.created_at) // 1_000_000
     set_session_cookie(request, response, signed_in.token, seconds)

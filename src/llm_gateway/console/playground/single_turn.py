@@ -66,7 +66,7 @@ def read_answer(status: int, body: bytes) -> ShownReply:
     """Return what is in a reply, or in an error; neither needs to be as OpenAI documents it."""
     try:
         reply = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         reply = None
     if status >= 400 or not isinstance(reply, dict):
         message = _text(_at(reply, "error", "message"))

@@ -22,6 +22,13 @@ function showZone() {
   for (const place of document.querySelectorAll("[data-zone]")) place.textContent = zone;
 }
 
+// A conversation that this tab keeps is not for whoever signs in next.
+document.querySelector('form[action$="/console/sign-out"]')?.addEventListener("submit", () => {
+  for (const name of Object.keys(sessionStorage)) {
+    if (name.startsWith("playground ")) sessionStorage.removeItem(name);
+  }
+});
+
 // A button that was pressed says so until the next page is there, and cannot be pressed twice.
 document.addEventListener("submit", (event) => {
   const button = event.submitter;

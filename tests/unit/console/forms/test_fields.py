@@ -65,7 +65,14 @@ def test_a_value_comes_back(kind: Kind, value: Any) -> None:
         ("pairs", "= b", "each line must be `name = value`"),
         ("pairs", "a = b\na = c", "a is there twice"),
         ("number_pairs", "a = b", "a: b is not a number"),
+        ("number_pairs", "a = inf", "a: inf is not a number"),
         ("json", "{", "must be JSON"),
+        # What Python takes for a number, and JSON cannot hold.
+        *(("number", text, "must be a number") for text in ("nan", "inf", "-Infinity", "1e400", "9" * 5000)),
+        ("json", "[NaN]", "NaN is not a number that JSON can hold"),
+        ("json", '{"a": -1e400}', "-1e400 is not a number that JSON can hold"),
+        ("json", "[" * 200_000, "must not be nested so deeply"),
+        ("json", '{"a":' * 200_000, "must not be nested so deeply"),
     ],
 )
 def test_a_text_that_is_no_value_is_refused(kind: Kind, text: str, says: str) -> None:

@@ -47,6 +47,15 @@ async def test_too_many_attempts_say_when_to_try_again() -> None:
     assert reply.headers["retry-after"] == "7"
 
 
+async def test_signing_in_again_ends_the_session_that_the_browser_had() -> None:
+    made: Any = services()
+    async with browser(made, role="viewer") as client:
+        assert (await client.post("/console/sign-in", data={"key": "wrong"})).status_code == 401
+        assert made.sessions.ended == []
+        assert (await client.post("/console/sign-in", data={"key": "admin"})).status_code == 303
+    assert made.sessions.ended == ["viewer"]
+
+
 async def test_a_browser_that_is_signed_in_need_not_sign_in() -> None:
     async with browser() as client:
         reply = await client.get("/console/sign-in?next=/console/design")

@@ -54,7 +54,11 @@ def test_an_error_is_the_gateways_own_message() -> None:
     assert (answer.status, answer.problem) == (429, "Too many.")
 
 
-@pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"error": "x"}', b'{"error": {"message": 1}}'])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"<html>", b"[]", b'{"error": "x"}', b'{"error": {"message": 1}}', b"[" * 200_000],
+    ids=["empty", "html", "list", "text", "number", "deep"],
+)
 def test_an_error_of_another_kind_says_its_status(body: bytes) -> None:
     assert read_answer(502, body).problem == "The gateway answered 502, and nothing else."
 
