@@ -186,11 +186,17 @@ class ResourcePages(Generic[Row]):
         return await self._delete_page(request, await self.find(request))
 
     async def delete(self, request: Request) -> Response:
-        row = await self.find(request)
+        """Delete the row, unless it has changed since the page was opened."""
+        editor = services_of(request).editor
+        sent = await read_form(request)
         try:
-            edited = await services_of(request).editor.delete(self.stored, row.id)
+            edited: Edited[Row] = await edit_as_opened(
+                lambda: self.find_versioned(request),
+                sent.get("updated_at"),
+                lambda found, options: editor.delete(self.stored, found.id, options),
+            )
         except REFUSALS as error:
-            return await self._delete_page(request, row, error)
+            return await self._delete_page(request, await self.find(request), error)
         return done_at(request, self.path, edited, "deleted")
 
     async def _delete_page(self, request: Request, row: Row, problem: GatewayError | None = None) -> Response:
@@ -202,6 +208,7 @@ class ResourcePages(Generic[Row]):
             pages=self,
             row=self.values(services, row),
             label=row.name_or_key,
+            updated_at=str(row.updated_at),
             problem=None if problem is None else problem.message,
             more=self.deletion(services, row),
         )

@@ -19,7 +19,6 @@ from llm_gateway.console.playground.reasons import reasons
 from llm_gateway.console.playground.single_turn import ShownReply, ask
 from llm_gateway.console.rendering import fragment, page
 from llm_gateway.console.services import ConsoleServices, services_of
-from llm_gateway.core.config.credentials import Credential
 from llm_gateway.core.errors import GatewayError, NotFound, Unavailable
 from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.flow.explain.answer import Explanation, Question
@@ -101,7 +100,8 @@ async def _page(
     snapshot = services.snapshots.current
     if snapshot is None:
         raise Unavailable("The gateway has no configuration yet: it could not read its database.")
-    usable = [one for one in snapshot.catalog.credentials if _is_usable(one, services)]
+    now = services.clock.unix_us()
+    usable = [one for one in snapshot.catalog.credentials if one.why_refused(now) is None]
     usable.sort(key=lambda one: one.name)
     chosen = next((one for one in usable if str(one.id) == credential), usable[0] if usable else None)
     offered = usable[:_MOST_OFFERED]
@@ -127,12 +127,6 @@ async def _page(
         answer=answer,
         facts=facts,
     )
-
-
-def _is_usable(credential: Credential, services: ConsoleServices) -> bool:
-    if not credential.is_enabled or credential.revoked_at is not None:
-        return False
-    return credential.expires_at is None or credential.expires_at > services.clock.unix_us()
 
 
 def _is_id(text: str) -> bool:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import msgspec
 
 from llm_gateway.core.config.cache_rules import CacheRules, cache_faults
 from llm_gateway.core.config.faults import Fault
 from llm_gateway.core.config.limits import Limits, limits_faults
+
+Refused = Literal["revoked", "disabled", "expired"]
 
 
 class Credential(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +44,14 @@ class Credential(msgspec.Struct, frozen=True, kw_only=True):
     previous_key_hash: bytes | None = None
     previous_key_expires_at: int | None = None
     revoked_at: int | None = None
+
+    def why_refused(self, now: int) -> Refused | None:
+        """Return why its keys are refused at `now`, None if they are not. Ignores its tenant and project."""
+        if self.revoked_at is not None:
+            return "revoked"
+        if not self.is_enabled:
+            return "disabled"
+        return "expired" if self.expires_at is not None and self.expires_at <= now else None
 
 
 def credential_faults(credential: Credential) -> list[Fault]:

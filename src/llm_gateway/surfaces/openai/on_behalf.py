@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from llm_gateway.core.config.credentials import Credential
+from llm_gateway.core.config.credentials import Credential, Refused
 from llm_gateway.core.errors import Forbidden, NotFound
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.catalog import KeyHasher
@@ -31,6 +31,11 @@ _PASSED: Final = frozenset(
         b"x-llm-gateway-max-cost-usd",
     }
 )
+_PROBLEMS: Final[Mapping[Refused, str]] = {
+    "revoked": "is revoked. Choose another one",
+    "disabled": "is disabled. Enable it, or choose another one",
+    "expired": "has expired. Extend it, or choose another one",
+}
 
 
 class CredentialCaller(PresentedKey):
@@ -47,15 +52,10 @@ class CredentialCaller(PresentedKey):
         """Return the hash of the current key. Raises NotFound, or Forbidden for a credential that may not be used."""
         del hasher
         credential = self._credential()
-        problem = None
-        if credential.revoked_at is not None:
-            problem = "is revoked. Choose another one"
-        elif not credential.is_enabled:
-            problem = "is disabled. Enable it, or choose another one"
-        elif credential.expires_at is not None and credential.expires_at <= self._gateway.clock.unix_us():
-            problem = "has expired. Extend it, or choose another one"
-        if problem is not None:
-            raise Forbidden(f"The credential '{credential.name}' {problem}.", code="credential_not_usable")
+        refused = credential.why_refused(self._gateway.clock.unix_us())
+        if refused is not None:
+            message = f"The credential '{credential.name}' {_PROBLEMS[refused]}."
+            raise Forbidden(message, code="credential_not_usable")
         return credential.key_hash
 
     def _credential(self) -> Credential:

@@ -163,7 +163,7 @@ async def test_deleting_says_what_nobody_would_serve(browser: Browser) -> None:
     assert "It alone serves <code>only&lt;1&gt;</code>" in " ".join(
         (await browser.get(f"{PATH}/{first}")).split()
     )
-    answer = await browser.post(f"{PATH}/{first}/delete", {})
+    answer = await browser.fill(f"{PATH}/{first}/delete")
     assert (answer.status_code, answer.headers["location"]) == (303, f"{PATH}?done=deleted")
 
 

@@ -58,6 +58,16 @@ async def test_a_change_of_someone_else_is_not_overwritten(browser: Browser) -> 
     assert (await tenant(browser)).name == "mine"
 
 
+async def test_a_row_that_someone_else_has_changed_is_not_deleted(browser: Browser) -> None:
+    await browser.fill(f"{PATH}/new", name="acme")
+    fields = form_fields(await browser.get(f"{PATH}/1/delete"))
+    await browser.store.editor.update(1, TenantUpdate(name="other"))
+    answer = await browser.post(f"{PATH}/1/delete", fields)
+    assert answer.status_code == 409
+    assert "Delete tenant other?" in answer.text
+    assert (await browser.post(f"{PATH}/1/delete", form_fields(answer.text))).status_code == 303
+
+
 async def test_a_change_in_the_middle_of_a_write_is_not_overwritten(
     browser: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
