@@ -18,7 +18,7 @@ from llm_gateway.server.http1.protocol import GatewayProtocol
 from llm_gateway.server.processes.acceptor import ConnectionCounts
 from llm_gateway.server.processes.listener import BACKLOG, CannotServe, listen, url_of
 from llm_gateway.server.processes.metrics_directory import VARIABLE, MetricsDirectory
-from llm_gateway.server.processes.signals import Terminal
+from llm_gateway.server.processes.signals import Terminal, ignore_stop_signals
 from llm_gateway.server.processes.supervisor import Supervisor
 from llm_gateway.server.processes.uvicorn_server import DrainingApplication, GatewayServer, WorkerSlot
 from llm_gateway.settings import Settings
@@ -52,7 +52,9 @@ def serve(settings: Settings, program: Program, limits: HttpLimits | None = None
     with listener:
         limits = limits or HttpLimits(send_timeout=settings.send_timeout)
         serving = _Serving(settings, program, listener, limits, terminal)
-        return serving.alone() if settings.workers == 1 else serving.with_workers()
+        code = serving.alone() if settings.workers == 1 else serving.with_workers()
+        ignore_stop_signals()
+        return code
 
 
 def _allow_many_files() -> None:

@@ -59,5 +59,15 @@ def handle_signal(
     signal.signal(number, on_signal)
 
 
+def ignore_stop_signals() -> None:
+    """Ignore further signals to stop or to reload, because the process is about to end with an exit code.
+
+    Python replaces handlers by the default actions when it ends, which would end it with another code. SIGINT stays,
+    for whoever waits at a terminal.
+    """
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _has_terminal() -> bool:
     return any(os.isatty(file) for file in (0, 1, 2))

@@ -125,3 +125,17 @@ def test_a_terminal_that_is_closed_ends_it(gateways: Callable[..., Gateway], wor
     os.close(parent)
     assert gateway.wait() == 0, gateway.log()
     assert "SIGHUP: finishing open requests" in gateway.log()
+
+
+@WORKERS
+def test_a_signal_in_the_last_moment_does_not_change_the_exit_code(
+    gateways: Callable[..., Gateway], workers: str
+) -> None:
+    gateway = gateways(WORKERS=workers)
+    gateway.start()
+    gateway.signal(signal.SIGTERM)
+    # Until it is gone, also while the interpreter ends: at any time there are milliseconds in which it does.
+    while gateway.process.poll() is None:
+        gateway.signal(signal.SIGHUP)
+        time.sleep(0.001)
+    assert gateway.process.returncode == 0
