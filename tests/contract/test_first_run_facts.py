@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from llm_gateway.console.chat_models import chat_models
 from llm_gateway.console.first_run.facts import Facts, read_facts, steps
-from llm_gateway.console.first_run.models import chat_models
 from llm_gateway.infra.json_lines import to_line
 from tests.fakes.console_app import services
 from tests.fakes.stores import Store, opened

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from starlette.requests import Request
 from starlette.responses import Response
 
+from llm_gateway.console.chat_models import chat_models
 from llm_gateway.console.first_run.address import base_url
 from llm_gateway.console.first_run.clients import ANY_MODEL, PLACEHOLDER, ClientSetup, clients
-from llm_gateway.console.first_run.models import chat_models
 from llm_gateway.console.rendering import page
 from llm_gateway.console.services import services_of
 from llm_gateway.core.config.model_patterns import ModelPatterns

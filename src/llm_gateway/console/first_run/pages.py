@@ -8,10 +8,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from llm_gateway.console.chat_models import chat_models
 from llm_gateway.console.first_run.address import base_url
 from llm_gateway.console.first_run.clients import ANY_MODEL, PLACEHOLDER, clients
 from llm_gateway.console.first_run.facts import Facts, read_facts, steps
-from llm_gateway.console.first_run.models import chat_models
 from llm_gateway.console.links import see_other
 from llm_gateway.console.live import LiveStreams, SharedResult, digest
 from llm_gateway.console.rendering import fragment, page

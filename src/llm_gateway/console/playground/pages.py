@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from llm_gateway.console.first_run.models import chat_models
+from llm_gateway.console.chat_models import chat_models
 from llm_gateway.console.forms.form import FilledForm
 from llm_gateway.console.forms.reading import read_form
 from llm_gateway.console.path_ids import ROW_ID

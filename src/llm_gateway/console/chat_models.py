@@ -1,4 +1,4 @@
-"""Which model the lines for clients name: one that is really served."""
+"""Which models a chat can be sent to: those that are really served."""
 
 from __future__ import annotations
 
