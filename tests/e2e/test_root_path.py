@@ -53,12 +53,17 @@ def get(desk: Desk, path: str, **headers: str) -> httpx.Response:
     return desk.gateway.http.get(path, headers=headers)
 
 
-@pytest.mark.parametrize("path", ["/health", "/health/ready", "/metrics", "/", "", "/docs", "/openapi.json"])
+@pytest.mark.parametrize("path", ["/health", "/health/ready", "/metrics", "/docs", "/openapi.json"])
 def test_everything_is_there_in_both_places(below: Desk, path: str) -> None:
     for prefix in (ROOT, ""):
-        if prefix + path:
-            assert get(below, prefix + path).status_code == 200
+        assert get(below, prefix + path).status_code == 200
     assert below.gateway.http.head(f"{ROOT}/health").status_code == 200
+
+
+@pytest.mark.parametrize("path", [f"{ROOT}/", ROOT, "/", f"{ROOT}/console", f"{ROOT}/console/", "/console/"])
+def test_the_root_leads_to_the_console(below: Desk, path: str) -> None:
+    answer = get(below, path)
+    assert (answer.status_code, answer.headers["location"]) == (303, f"{ROOT}/console/sign-in")
 
 
 @pytest.mark.parametrize("prefix", [ROOT, ""])

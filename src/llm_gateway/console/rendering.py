@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
@@ -17,13 +17,16 @@ from llm_gateway.console.links import Links
 from llm_gateway.console.navigation import SECTIONS
 from llm_gateway.console.services import services_of, session_of
 
+_FOLDER: Final = Path(__file__).parent / "templates"
 _ENVIRONMENT: Final = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
+    # Read at once, as assets are: a process shows the pages of its own version while another one is being installed.
+    loader=DictLoader(
+        {path.relative_to(_FOLDER).as_posix(): path.read_text("utf-8") for path in _FOLDER.rglob("*.html")}
+    ),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
-    # Templates are part of the package: they do not change while it runs.
     auto_reload=False,
 )
 _ENVIRONMENT.filters.update(FILTERS)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from jinja2 import UndefinedError
 from starlette.requests import Request
 
 import llm_gateway.console
+from llm_gateway.console import rendering
 from llm_gateway.console.rendering import fragment, page
 from llm_gateway.console.services import with_services
 from tests.fakes.console_app import services
@@ -33,6 +36,19 @@ def test_values_are_escaped() -> None:
 def test_half_a_surrogate_pair_is_shown_as_a_replacement() -> None:
     text = page(_request(), "sign_in.html", problem="a\ud800b", target="/console").body
     assert b"a?b" in text
+
+
+def test_templates_are_those_that_the_process_began_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> NoReturn:
+        raise FileNotFoundError
+
+    monkeypatch.setattr("builtins.open", fail)
+    environment = copy.copy(rendering._ENVIRONMENT)
+    environment.cache = None
+    assert environment.get_template("components.html").name == "components.html"
+    assert {*environment.list_templates()} == {
+        path.relative_to(TEMPLATES).as_posix() for path in TEMPLATES.rglob("*.html")
+    }
 
 
 def test_a_missing_value_is_an_error() -> None:

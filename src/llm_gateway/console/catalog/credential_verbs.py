@@ -20,9 +20,12 @@ class _Rotation(Rotation):
     @field_validator("overlap", mode="before")
     @classmethod
     def _read_number(cls, value: object) -> object:
-        return int(value) if isinstance(value, str) and value.isdecimal() else value
+        if isinstance(value, str) and value.isdecimal() and len(value) <= _MOST_DIGITS:
+            return int(value)
+        return value
 
 
+_MOST_DIGITS = 9
 _OVERLAPS = (
     ("0", "Not at all"),
     ("600", "For 10 minutes"),
