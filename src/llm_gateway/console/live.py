@@ -84,6 +84,8 @@ class LiveStreams:
 
         The page names what it shows in the query's `seen` (see `digest`). Raises RateLimited.
         """
+        if request.method == "HEAD":
+            return Response(media_type="text/event-stream")
         if self.open >= self._most:
             raise RateLimited(
                 f"{self._most} pages of the console follow this process already. Close some, or reload this page to "

@@ -111,6 +111,14 @@ async def test_what_is_shown_stays_while_the_database_is_away() -> None:
     assert (await all_of(scene.follow(streams())))[1:] == [b"data: one\n\n", b"data: two\n\n"]
 
 
+def test_asking_for_the_head_alone_opens_no_stream() -> None:
+    scene, live = Scene(), streams()
+    scene.request.scope["method"] = "HEAD"
+    response = live.response(scene.request, scene.render, 0.001)
+    assert response.body == b""
+    assert response.headers["content-type"].startswith("text/event-stream")
+
+
 async def test_streams_are_bounded_and_counted_while_they_are_open() -> None:
     bounded = streams(most=1, lifetime=60)
     scene = Scene()

@@ -83,6 +83,15 @@ async def revoke(request: Request) -> Response:
     return see_other(request, _SESSIONS, done="revoked")
 
 
+async def revoke_others(request: Request) -> Response:
+    """End all sessions but that of this browser."""
+    sessions, own = services_of(request).sessions, session_of(request)
+    for one in await sessions.active():
+        if own is None or one.id != own.id:
+            await sessions.revoke(one.id)
+    return see_other(request, _SESSIONS, done="revoked_others")
+
+
 async def go_home(request: Request) -> Response:
     """Lead from `/` to the console."""
     response = Response(status_code=307)
@@ -96,5 +105,6 @@ ROUTES = [
     Route(SIGN_IN, sign_in, methods=["POST"]),
     Route("/console/sign-out", sign_out, methods=["POST"]),
     Route(_SESSIONS, list_sessions, methods=["GET"]),
+    Route(f"{_SESSIONS}/revoke-others", revoke_others, methods=["POST"]),
     Route(f"{_SESSIONS}/{{id}}/revoke", revoke, methods=["POST"]),
 ]

@@ -74,6 +74,16 @@ async def test_sessions_are_listed_and_can_be_ended() -> None:
     assert made.sessions.ended == ["admin-session", "gone"]
 
 
+async def test_all_other_sessions_can_be_ended_at_once() -> None:
+    made: Any = services()
+    async with browser(made) as client:
+        assert "End all others" in (await client.get("/console/sessions")).text
+        reply = await client.post("/console/sessions/revoke-others")
+        assert reply.headers["location"] == "/console/sessions?done=revoked_others"
+        assert "All other sessions have ended." in (await client.get(reply.headers["location"])).text
+    assert made.sessions.ended == ["viewer-session"]
+
+
 async def test_a_viewer_sees_sessions_without_buttons() -> None:
     async with browser(role="viewer") as client:
         assert "/revoke" not in (await client.get("/console/sessions")).text
