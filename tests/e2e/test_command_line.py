@@ -125,7 +125,7 @@ def test_a_first_start_prints_three_commands_that_lead_to_a_chat(
     serving = line.serve("serve", WORKERS=workers)
     printed = serving.printed(f"{serving.url}/docs")
     lane = fake.lane(f"first-steps-{workers}")
-    commands = printed[printed.index("# 1.") : printed.index("API documentation")]
+    commands = printed[printed.index("# 1.") : printed.index("Console: ")]
     assert commands.count("curl http://127.0.0.1:") == 3
     answers = serving.shell(commands.replace("https://api.openai.com/v1", lane.base_url))
     assert lane.last.json["model"] == "gpt-4o-mini"
