@@ -54,6 +54,8 @@ class SocketlessTransport(asyncio.Transport):
         super().__init__()
         self.written: list[bytes] = []
         self.closed = False
+        # The protocol was told that the connection is gone.
+        self.ended = False
         self.reading = True
         self.protocols: list[Any] = []
         self.set_protocol(protocol)
@@ -75,8 +77,16 @@ class SocketlessTransport(asyncio.Transport):
         if not self.closed:
             self.closed = True
             protocol.connection_lost(None if cleanly else ConnectionResetError())
+            self.ended = True
+
+    def _end(self) -> None:
+        self.protocols[-1].connection_lost(None)
+        self.ended = True
 
     def write(self, data: Any) -> None:
+        if self.ended:
+            # As uvloop does.
+            raise RuntimeError("unable to perform operation on a transport; the handler is closed")
         if not self.closed:
             self.written.append(bytes(data))
 
@@ -101,7 +111,7 @@ class SocketlessTransport(asyncio.Transport):
     def close(self) -> None:
         if not self.closed:
             self.closed = True
-            asyncio.get_running_loop().call_soon(self.protocols[-1].connection_lost, None)
+            asyncio.get_running_loop().call_soon(self._end)
 
     def abort(self) -> None:
         self.close()

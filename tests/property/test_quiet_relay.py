@@ -78,6 +78,7 @@ HAPPENINGS = st.one_of(
     st.just(Act("pause")),
     st.just(Act("resume")),
     st.just(Act("leave")),
+    st.just(Act("leave unnoticed")),
     st.sampled_from([0.5, IDLE - 1, IDLE + 1]).map(lambda seconds: Act("wait", seconds=seconds)),
     st.sampled_from(["end", "reset"]).map(Act),
 )
@@ -121,7 +122,7 @@ async def run(loop: SteppedLoop, acts: list[Act], *, passes_quiet: bool) -> tupl
                 upstream.feed(act.data)
             case "wait":
                 await gateway.wait(act.seconds)
-            case "leave":
+            case "leave" | "leave unnoticed":
                 gateway.client.lose(cleanly=False)
             case "end" | "reset":
                 upstream.lose(cleanly=act.kind == "end")
@@ -134,7 +135,7 @@ async def run(loop: SteppedLoop, acts: list[Act], *, passes_quiet: bool) -> tupl
             case _:
                 pass
         # More than one piece may arrive before a task runs.
-        if act.kind != "send" or len(act.data) % 3:
+        if act.kind != "leave unnoticed" and (act.kind != "send" or len(act.data) % 3):
             await gateway.settle()
     if paused and not gateway.client.closed:
         gateway.protocol.resume_writing()
@@ -170,6 +171,7 @@ def sends(*contents: bytes) -> list[Act]:
 @given(acts=stories())
 @example(acts=[*sends(HELLO, HELLO, HELLO), Act("pause"), *sends(HELLO, HELLO, STOP, DONE)])
 @example(acts=[*sends(HELLO, HELLO, HELLO), Act("leave"), *sends(HELLO, HELLO)])
+@example(acts=[*sends(HELLO, HELLO, HELLO), Act("leave unnoticed"), *sends(HELLO, HELLO)])
 @example(acts=[*sends(HELLO, HELLO, HELLO), Act("wait", seconds=IDLE + 1), *sends(HELLO)])
 @example(
     acts=[*sends(HELLO, HELLO, HELLO), Act("wait", seconds=IDLE - 1), *sends(HELLO), Act("wait", seconds=9.0)]

@@ -101,11 +101,8 @@ async def make_wiring(settings: Settings, keys: Keys, stack: AsyncExitStack) -> 
     storage = await stack.enter_async_context(open_storage(settings, keys, clock))
     worker_registry = FileWorkerRegistry(settings.data_dir / "run", storage.namespace)
     stack.callback(worker_registry.close)
-    # Not yet passing quiet content: the relay can meet a client's transport that the server has just closed.
     pool = PooledUpstream(
-        connect_timeout=settings.connect_timeout,
-        allow_private=settings.allow_private_upstreams,
-        passes_quiet=False,
+        connect_timeout=settings.connect_timeout, allow_private=settings.allow_private_upstreams
     )
     upstream = _upstream(settings, pool)
     stack.push_async_callback(upstream.close)

@@ -39,6 +39,8 @@ class ChunkSink(Protocol):
 
     # Another chunk may be written: the client is neither slow nor gone.
     open: bool
+    # The client has left, and its transport refuses every write.
+    gone: bool
 
     def write(self, chunk: bytes) -> object:
         """Write a chunk with its frame."""

@@ -106,6 +106,8 @@ def _receiver(
             and data.startswith(starts[size])
             # The event's blank line is the only one.
             and data.find(b"\n\n") == size - 4
+            # The client may have left before the task of its request noticed: its transport refuses a write.
+            and not sink.gone
         ):
             keep(data)
             write(data)

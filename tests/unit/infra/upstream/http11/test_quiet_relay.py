@@ -20,10 +20,15 @@ def framed(content: bytes, size: bytes = b"%x") -> bytes:
 class Sink:
     def __init__(self) -> None:
         self.open = True
+        self.gone = False
+        # The next write fills what the client has not taken.
+        self.is_slow = False
         self.written: list[bytes] = []
 
     def write(self, data: bytes) -> None:
+        assert not self.gone
         self.written.append(data)
+        self.open = not self.is_slow
 
     def __call__(self, events: bytes) -> bool:
         raise AssertionError("only whole chunks are written")
@@ -147,11 +152,19 @@ def test_nothing_passes_while_the_stream_is_in_another_state(connection: Relayed
 
 
 def test_a_slow_client_ends_the_relaying(connection: RelayedConnection) -> None:
-    connection.content.sink.open = False
+    connection.content.sink.is_slow = True
     connection.relay.data_received(framed(PLAIN))
     assert connection.stopped == 1
     assert connection.content.counted == [PLAIN]
     connection.relay.data_received(framed(PLAIN))
+    assert connection.received == [framed(PLAIN)]
+
+
+def test_nothing_is_written_to_a_client_that_has_left(connection: RelayedConnection) -> None:
+    connection.relay.data_received(framed(PLAIN))
+    connection.content.sink.open, connection.content.sink.gone = False, True
+    connection.relay.data_received(framed(PLAIN))
+    assert connection.content.sink.written == [framed(PLAIN)]
     assert connection.received == [framed(PLAIN)]
 
 
