@@ -26,6 +26,7 @@ class Quiet:
     def __init__(self, most: int = 1000) -> None:
         self.sink = self
         self.open = True
+        self.gone = False
         self.most = most
         self.out: list[bytes] = []
         self.unread: list[bytes] = []
