@@ -12,10 +12,10 @@ from llm_gateway.core.config.providers import Kind, Provider, provider_faults
 from llm_gateway.core.errors import GatewayError, Unprocessable, UpstreamFailed, UpstreamTimedOut
 from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.model_request import ModelRequest
+from llm_gateway.flow.failures.redaction import redact, with_secrets
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.listeners import ProviderTest, TrialListener, notify
 from llm_gateway.flow.ports.upstream import TransportError
-from llm_gateway.flow.request.redaction import redact, with_secrets
 from llm_gateway.providers.base import Adapter, UpstreamErrorBody, UpstreamRequest
 from llm_gateway.wire.errors import BadReply
 

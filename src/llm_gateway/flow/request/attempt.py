@@ -17,17 +17,10 @@ from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.accounting.reply_facts import MeteredReply
 from llm_gateway.flow.accounting.token_estimates import count_whole, stated_alone
 from llm_gateway.flow.call import Call
-from llm_gateway.flow.gateway import Gateway
-from llm_gateway.flow.heavy_work import LARGE_BODY
-from llm_gateway.flow.ports.dialect import Headers
-from llm_gateway.flow.ports.ledger import Tracer
-from llm_gateway.flow.ports.upstream import OversizedReply, TransportError, UpstreamReply
-from llm_gateway.flow.request.body_bounds import nested_too_deeply
-from llm_gateway.flow.request.causes import NOT_SERVED
-from llm_gateway.flow.request.recovery import AttemptFailed, UnsupportedField
-from llm_gateway.flow.request.redaction import with_secrets
-from llm_gateway.flow.request.reply import StreamReply, WholeReply
-from llm_gateway.flow.request.upstream_errors import (
+from llm_gateway.flow.failures.causes import NOT_SERVED
+from llm_gateway.flow.failures.recovery import AttemptFailed, UnsupportedField
+from llm_gateway.flow.failures.redaction import with_secrets
+from llm_gateway.flow.failures.upstream_errors import (
     UNAUTHORIZED,
     bad_reply,
     from_reply,
@@ -36,6 +29,13 @@ from llm_gateway.flow.request.upstream_errors import (
     retry_after,
     too_large,
 )
+from llm_gateway.flow.gateway import Gateway
+from llm_gateway.flow.heavy_work import LARGE_BODY
+from llm_gateway.flow.ports.dialect import Headers
+from llm_gateway.flow.ports.ledger import Tracer
+from llm_gateway.flow.ports.upstream import OversizedReply, TransportError, UpstreamReply
+from llm_gateway.flow.request.body_bounds import nested_too_deeply
+from llm_gateway.flow.request.reply import StreamReply, WholeReply
 from llm_gateway.flow.routing.selector import Candidate
 from llm_gateway.providers.base import Adapter, Completion, ReplyStream, UpstreamErrorBody, UpstreamRequest
 from llm_gateway.wire.errors import BadReply

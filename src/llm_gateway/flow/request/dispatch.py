@@ -5,9 +5,9 @@ from __future__ import annotations
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.call import Call
+from llm_gateway.flow.failures.recovery import AttemptFailed, Recovery, UnsupportedField
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.request.attempt import Attempt
-from llm_gateway.flow.request.recovery import AttemptFailed, Recovery, UnsupportedField
 from llm_gateway.flow.request.reply import StreamReply, WholeReply
 from llm_gateway.flow.routing.plan import Plan
 

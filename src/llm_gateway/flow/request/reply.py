@@ -16,11 +16,11 @@ from llm_gateway.core.routing.retry import is_provider_failure
 from llm_gateway.flow.accounting.meter import CLIENT_LEFT, Meter
 from llm_gateway.flow.accounting.reply_facts import MeteredReply
 from llm_gateway.flow.accounting.token_estimates import count_stream, stated_alone
+from llm_gateway.flow.failures.redaction import redact_json, with_secrets
+from llm_gateway.flow.failures.upstream_errors import after_commit, too_large
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.dialect import Dialect, Headers
 from llm_gateway.flow.ports.upstream import ChunkSink, QuietContent, TransportError, UpstreamReply
-from llm_gateway.flow.request.redaction import redact_json, with_secrets
-from llm_gateway.flow.request.upstream_errors import after_commit, too_large
 from llm_gateway.flow.request.usage_cost import UsageCostEncoder
 from llm_gateway.flow.routing.deployment_state import Permit
 from llm_gateway.flow.routing.selector import Candidate

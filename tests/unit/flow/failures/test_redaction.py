@@ -14,8 +14,8 @@ from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.config.providers import ClientCredentials
 from llm_gateway.core.errors import GatewayError
 from llm_gateway.core.secret import Secret
+from llm_gateway.flow.failures.redaction import redact, redact_json, refused
 from llm_gateway.flow.gateway import Options
-from llm_gateway.flow.request.redaction import redact, redact_json, refused
 from llm_gateway.providers.base import UpstreamErrorBody
 from tests.fakes.chat_requests import HELLO, ask, ask_stream, begin_stream, consume, stream
 from tests.fakes.in_memory import FakeGateway, FakeReply, ScriptedUpstream, provider

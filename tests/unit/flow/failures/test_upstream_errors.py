@@ -15,14 +15,14 @@ from llm_gateway.core.errors import (
     UpstreamUnavailable,
 )
 from llm_gateway.core.routing.retry import Failure
-from llm_gateway.flow.ports.upstream import TransportError
-from llm_gateway.flow.request.upstream_errors import (
+from llm_gateway.flow.failures.upstream_errors import (
     bad_reply,
     from_reply,
     from_status,
     from_transport,
     retry_after,
 )
+from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.providers.base import UpstreamErrorBody
 from llm_gateway.wire.errors import BadReply
 from tests.fakes.in_memory import provider

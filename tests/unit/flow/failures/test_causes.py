@@ -9,7 +9,7 @@ import pytest
 
 from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.flow.request.causes import cause_of
+from llm_gateway.flow.failures.causes import cause_of
 from llm_gateway.providers.base import UpstreamErrorBody
 
 

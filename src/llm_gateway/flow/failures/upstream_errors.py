@@ -12,10 +12,10 @@ from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.errors import GatewayError, UpstreamFailed, UpstreamTimedOut, UpstreamUnavailable
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.routing.retry import Failure
+from llm_gateway.flow.failures.causes import cause_of
+from llm_gateway.flow.failures.recovery import AttemptFailed
+from llm_gateway.flow.failures.redaction import refused
 from llm_gateway.flow.ports.upstream import OversizedReply, TransportError
-from llm_gateway.flow.request.causes import cause_of
-from llm_gateway.flow.request.recovery import AttemptFailed
-from llm_gateway.flow.request.redaction import refused
 from llm_gateway.providers.base import UpstreamErrorBody
 from llm_gateway.wire.errors import BadReply, OversizedEvent
 
