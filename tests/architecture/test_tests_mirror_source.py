@@ -46,6 +46,8 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "app/storage.py": "e2e/test_database_down.py",
     "flow/config/rows/tenants.py": "contract/test_admin_accounts.py",
     "flow/explain/answer.py": "unit/flow/explain/test_explainer.py",
+    "flow/request/commit.py": "unit/flow/request/test_attempt.py",
+    "flow/request/handling.py": "unit/flow/request/test_pipeline.py",
     "flow/ports/budgets.py": "property/test_budget_shares.py",
     "flow/ports/ledger.py": "contract/test_usage_store.py",
     "flow/ports/limits.py": "property/test_reservations.py",

@@ -30,7 +30,7 @@ from llm_gateway.flow.explain.prices import shown_prices
 from llm_gateway.flow.failures.recovery import policy_of
 from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.request.admission import authorise, current_snapshot, refuse_disabled_owner
-from llm_gateway.flow.request.pipeline import strip_prefix
+from llm_gateway.flow.request.handling import strip_prefix
 from llm_gateway.flow.routing.plan import affinity_of, fallback_route, find_route, make_plan, task_routes
 from llm_gateway.flow.routing.selector import Candidate, Selector
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from llm_gateway.core.config.models import Model
 from llm_gateway.core.errors import BadRequest, GatewayError
 from llm_gateway.core.ledger.records import NextStep
-from llm_gateway.core.ledger.usage import Usage
+from llm_gateway.core.ledger.usage import StatedUsage, Usage
 from llm_gateway.core.routing.retry import Failover, Failure, Retry, RetryPolicy, is_provider_failure
 from llm_gateway.flow.accounting.meter import Meter
+from llm_gateway.flow.accounting.token_estimates import stated_alone
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.routing.plan import Plan
@@ -28,6 +29,10 @@ class AttemptFailed(Exception):
         self.detail = detail
         # What the provider stated before it failed.
         self.usage: Usage | None = None
+
+    def state_usage(self, stated: Usage | StatedUsage | None) -> None:
+        """Take what the provider stated: a prompt that was read may be billed."""
+        self.usage = stated_alone(stated)
 
 
 class UnsupportedField(Exception):

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.flow.accounting.meter import Meter
-from llm_gateway.flow.call import Call
+from collections.abc import Awaitable
+
 from llm_gateway.flow.failures.recovery import AttemptFailed, Recovery, UnsupportedField
-from llm_gateway.flow.gateway import Gateway
+from llm_gateway.flow.ports.upstream import UpstreamReply
 from llm_gateway.flow.request.attempt import Attempt
+from llm_gateway.flow.request.handling import Handling
 from llm_gateway.flow.request.reply import StreamReply, WholeReply
-from llm_gateway.flow.routing.plan import Plan
 
 
 async def dispatch(
-    gateway: Gateway, call: Call, request: ModelRequest, plan: Plan, meter: Meter
+    handling: Handling, attempt: Attempt | None = None, sending: Awaitable[UpstreamReply] | None = None
 ) -> WholeReply | StreamReply:
-    """Return the first reply of a deployment in the plan; raise the error for the client if none replies."""
-    now = gateway.clock.monotonic()
-    candidate = plan.first(now)
+    """Return the first reply of a deployment in the plan; raise the error for the client if none replies.
+
+    `attempt` is the first one if it has begun already, and `sending` gives its reply if it was sent.
+    """
+    gateway, meter = handling.gateway, handling.meter
+    if attempt is None:
+        now = gateway.clock.monotonic()
+        attempt = Attempt(handling, handling.planned().first(now), now)
     try:
-        return await Attempt(gateway, call, request, candidate, meter, now).run()
+        return await attempt.run(sending)
     except (AttemptFailed, UnsupportedField) as failed:
-        recovery = Recovery(gateway, call, plan, meter, candidate, failed)
+        plan, candidate = handling.planned(), attempt.candidate
+        recovery = Recovery(gateway, handling.call, plan, meter, candidate, failed)
     while True:
         # Raises the error for the client when nothing is left to try.
         candidate = await recovery.next_candidate()
         now = gateway.clock.monotonic()
         meter.uncommitted_usage = None
         try:
-            return await Attempt(gateway, call, request, candidate, meter, now).run()
+            return await Attempt(handling, candidate, now).run()
         except (AttemptFailed, UnsupportedField) as failed:
             recovery.failed(candidate, failed)
         finally:

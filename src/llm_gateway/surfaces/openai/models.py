@@ -10,7 +10,7 @@ from llm_gateway.core.config.snapshot import Principal, Snapshot
 from llm_gateway.core.errors import ModelNotFound
 from llm_gateway.flow.provider_checks.probes import Prober, list_models
 from llm_gateway.flow.request.admission import admit_unmetered, authorise
-from llm_gateway.flow.request.pipeline import strip_prefix
+from llm_gateway.flow.request.handling import strip_prefix
 from llm_gateway.flow.routing.priced_models import not_priced, priced_models
 from llm_gateway.http.data_plane import DataPlane, Handler
 from llm_gateway.http.request_context import RequestContext

@@ -26,7 +26,7 @@ from llm_gateway.flow.ports.dialect import (
 )
 from llm_gateway.flow.ports.query_log import LoggedQuery, QueryLog
 from llm_gateway.flow.request.admission import authenticate, current_snapshot
-from llm_gateway.flow.request.pipeline import strip_prefix
+from llm_gateway.flow.request.handling import strip_prefix
 from llm_gateway.http.auth import presented_key
 from llm_gateway.providers.base import StreamTail
 from llm_gateway.surfaces.query.bodies import Query

@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 
 from llm_gateway.core.errors import UpstreamFailed
-from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.gateway import Options
 from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.flow.request.cached_answer import answer_with_cache
 from llm_gateway.flow.request.dispatch import dispatch
+from llm_gateway.flow.request.handling import Handling
 from llm_gateway.flow.request.reply import Reply
-from llm_gateway.flow.routing.plan import make_plan
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.surfaces.openai.parsing import parse_chat
 from tests.fakes.caching_gateway import CachingGateway, GatedUpstream, body, consume, said
@@ -163,10 +162,11 @@ async def test_an_answer_of_another_model_is_not_kept() -> None:
     for _ in range(2):
         call = bench.call()
         call.cache_directive = "on"
-        meter = Meter(bench.gateway, call)
-        plan = make_plan(bench.gateway.selector, fallback, account, other, request, ())
-        ask = partial(dispatch, bench.gateway, call, request, plan, meter)
-        reply = await answer_with_cache(bench.gateway, call, request, account, route, meter, ask)
+        handling = Handling(bench.gateway, call)
+        handling.admitted(fallback, account)
+        handling.request, handling.route = request, other
+        ask = partial(dispatch, handling)
+        reply = await answer_with_cache(bench.gateway, call, request, account, route, handling.meter, ask)
         assert said(reply) == "miss"
 
 
