@@ -38,9 +38,9 @@ from llm_gateway.flow.accounting.refusals import Refusals
 from llm_gateway.flow.config.reloader import SnapshotHolder
 from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.provider_checks.probes import Prober
-from llm_gateway.http.body import BodyReader
-from llm_gateway.http.data_plane import DataPlane
 from llm_gateway.http.dispatcher import Dispatcher
+from llm_gateway.http.model_routes.body import BodyReader
+from llm_gateway.http.model_routes.data_plane import DataPlane
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.journal.writer import FileJournal
 from llm_gateway.infra.logs.access_log import AccessLog
@@ -155,7 +155,14 @@ async def _start(
         options=Options(),
     )
     bodies = BodyReader(max_bytes=1 << 25, max_total_bytes=1 << 30, timeout=30)
-    plane = DataPlane(gateway=gateway, bodies=bodies, worker_registry=worker_registry, max_concurrency=10_000)
+    new_id = RequestIds()
+    plane = DataPlane(
+        gateway=gateway,
+        bodies=bodies,
+        worker_registry=worker_registry,
+        max_concurrency=10_000,
+        new_request_id=new_id,
+    )
     # No load asks for usage rows.
     unused = cast("Any", None)
     services = SurfaceServices(
@@ -169,7 +176,7 @@ async def _start(
         query_log=unused,
     )
     routes = openai_routes(services)
-    app = Dispatcher((routes,), _no_fallback, (), OPENAI_ERRORS, RequestIds(), lambda _: None)
+    app = Dispatcher((routes,), _no_fallback, (), OPENAI_ERRORS, new_id, lambda _: None)
     _connect(app, connections, loopback)
     return loopback
 

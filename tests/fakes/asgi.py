@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from llm_gateway.http.types import Exchange, Message, Scope
+from llm_gateway.http.types import AsgiApp, Exchange, Message, Scope
 
 
 def http_scope(method: str, path: str, *headers: tuple[bytes, bytes], **more: Any) -> Scope:
@@ -85,6 +85,10 @@ class FakeExchange(Exchange):
 
     def unregister(self) -> None:
         self.callback = None
+
+    def run_in_task(self, app: AsgiApp, ended: Callable[[object], object]) -> None:
+        self.task = asyncio.ensure_future(app({}, Wire().receive, self.send))
+        self.task.add_done_callback(ended)
 
     def leave(self) -> None:
         """Disconnect the client."""

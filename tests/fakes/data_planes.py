@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from llm_gateway.flow.gateway import Gateway
-from llm_gateway.http.body import BodyReader
-from llm_gateway.http.data_plane import DataPlane
+from llm_gateway.http.model_routes.body import BodyReader
+from llm_gateway.http.model_routes.data_plane import DataPlane
 from tests.fakes.worker_registry import FakeWorkerRegistry
 
 

@@ -21,7 +21,7 @@ from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.dialect import Dialect, PresentedKey
 from llm_gateway.flow.ports.limits import Limit, RateLimiter, Verdict
-from llm_gateway.flow.ports.upstream import OversizedReply, QuietContent, TransportError
+from llm_gateway.flow.ports.upstream import OversizedReply, QuietContent, TransportError, Upstream
 from llm_gateway.flow.routing.selector import Selector
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.providers.registry import ADAPTERS, KINDS
@@ -124,7 +124,7 @@ class FakeReply:
 Answer = FakeReply | TransportError | Callable[[UpstreamRequest], FakeReply]
 
 
-class ScriptedUpstream:
+class ScriptedUpstream(Upstream):
     """Answers by the host of the URL, one scripted answer after the other; the last one stays."""
 
     def __init__(self, **answers: Answer | list[Answer]) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 
 from llm_gateway.flow.provider_checks.probes import Prober
-from llm_gateway.http.body import BodyReader
-from llm_gateway.http.data_plane import DataPlane
 from llm_gateway.http.dispatcher import Dispatcher
+from llm_gateway.http.model_routes.body import BodyReader
+from llm_gateway.http.model_routes.data_plane import DataPlane
 from llm_gateway.http.types import Receive, Scope, Send
 from llm_gateway.surfaces.openai.errors import OPENAI_ERRORS
 from llm_gateway.surfaces.ping.options import PingOptions

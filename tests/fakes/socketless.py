@@ -11,8 +11,8 @@ import msgspec
 from uvicorn.config import Config
 
 from llm_gateway.flow.gateway import Options
-from llm_gateway.http.body import BodyReader
-from llm_gateway.http.data_plane import DataPlane
+from llm_gateway.http.model_routes.body import BodyReader
+from llm_gateway.http.model_routes.data_plane import DataPlane
 from llm_gateway.http.types import Receive, Scope, Send
 from llm_gateway.infra.upstream.http11.pool import PooledUpstream
 from llm_gateway.server.http1.limits import HttpLimits

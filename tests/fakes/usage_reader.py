@@ -19,7 +19,7 @@ from llm_gateway.flow.ports.usage import (
     UseTotals,
 )
 from llm_gateway.flow.provider_checks.probes import Prober
-from llm_gateway.http.data_plane import DataPlane
+from llm_gateway.http.model_routes.data_plane import DataPlane
 from llm_gateway.surfaces.base import SurfaceServices
 
 

@@ -15,8 +15,8 @@ import pytest
 from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.gateway import Options
 from llm_gateway.flow.request.reply import StreamReply
-from llm_gateway.http.body import BodyReader
-from llm_gateway.http.data_plane import DataPlane
+from llm_gateway.http.model_routes.body import BodyReader
+from llm_gateway.http.model_routes.data_plane import DataPlane
 from llm_gateway.infra.upstream.aiohttp.transport import AiohttpReply, AiohttpUpstream
 from llm_gateway.infra.upstream.http11.connection import Connection
 from llm_gateway.infra.upstream.http11.pool import PooledUpstream

@@ -10,10 +10,10 @@ from llm_gateway.app.wiring import Wiring
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.provider_checks.probes import PeriodicProbes, Prober
 from llm_gateway.http.auth import BearerGuard
-from llm_gateway.http.body import BodyReader
 from llm_gateway.http.client_address import TrustedProxies
-from llm_gateway.http.data_plane import DataPlane
 from llm_gateway.http.dispatcher import Dispatcher, RouteTable
+from llm_gateway.http.model_routes.body import BodyReader
+from llm_gateway.http.model_routes.data_plane import DataPlane
 from llm_gateway.http.root_path import UnderRootPath, overlapping
 from llm_gateway.http.types import AsgiApp
 from llm_gateway.infra.logs.query_log import StandardOutputQueryLog
@@ -35,13 +35,14 @@ _OTHER_PATHS = ("/admin", "/console", "/docs", "/openapi.json")
 
 def make_routes(settings: Settings, keys: Keys, wiring: Wiring, surfaces: tuple[Surface, ...]) -> AsgiApp:
     """Return the outermost ASGI callable; raise StartupError."""
-    tables = _tables(settings, wiring, surfaces)
+    new_request_id = RequestIds()
+    tables = _tables(settings, wiring, surfaces, new_request_id)
     app: AsgiApp = Dispatcher(
         tables,
         OnFirstUse(lambda: _other_routes(wiring, surfaces)),
         _guards(settings, keys),
         OPENAI_ERRORS,
-        RequestIds(),
+        new_request_id,
         lambda request: wiring.access_log.finished(as_record(request, wiring.clock)),
         TrustedProxies(settings.trusted_proxies),
     )
@@ -56,7 +57,9 @@ def _other_routes(wiring: Wiring, surfaces: tuple[Surface, ...]) -> AsgiApp:
     return make_fastapi_app(wiring, surfaces)
 
 
-def _tables(settings: Settings, wiring: Wiring, surfaces: tuple[Surface, ...]) -> tuple[RouteTable, ...]:
+def _tables(
+    settings: Settings, wiring: Wiring, surfaces: tuple[Surface, ...], new_request_id: RequestIds
+) -> tuple[RouteTable, ...]:
     gateway = wiring.gateway
     bodies = BodyReader(
         max_bytes=settings.max_body_bytes,
@@ -68,6 +71,7 @@ def _tables(settings: Settings, wiring: Wiring, surfaces: tuple[Surface, ...]) -
         bodies=bodies,
         worker_registry=wiring.worker_registry,
         max_concurrency=settings.max_concurrency,
+        new_request_id=new_request_id,
         proxies=TrustedProxies(settings.trusted_proxies),
     )
     health = _prober(wiring, _HEALTH_TTL)

@@ -26,7 +26,7 @@ from llm_gateway.flow.ports.workers import DeploymentStateReader, MachineState, 
 from llm_gateway.flow.provider_checks.trials import ProviderTester
 from llm_gateway.flow.sessions import Sessions
 from llm_gateway.http.client_address import TrustedProxies
-from llm_gateway.http.data_plane import Handler
+from llm_gateway.http.model_routes.data_plane import Handler
 
 _SERVICES = "llm_gateway.console.services"
 _SESSION = "llm_gateway.console.session"

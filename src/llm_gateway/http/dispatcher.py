@@ -12,10 +12,10 @@ from llm_gateway.flow.ports.dialect import ErrorFormat
 from llm_gateway.flow.ports.listeners import notify
 from llm_gateway.http.auth import Guard
 from llm_gateway.http.client_address import TrustedProxies
-from llm_gateway.http.data_plane import Handler
 from llm_gateway.http.disconnect import CancelOnDisconnect
 from llm_gateway.http.errors import TrackedSend, send_error_unless_begun
 from llm_gateway.http.meant_paths import MeantPaths
+from llm_gateway.http.model_routes.data_plane import Handler
 from llm_gateway.http.types import AsgiApp, Receive, Scope, Send, exchange_of, set_request_id
 
 # Characters of a path in an error message.

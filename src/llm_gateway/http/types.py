@@ -12,6 +12,8 @@ Send = Callable[[Message], Awaitable[None]]
 AsgiApp = Callable[[Scope, Receive, Send], Awaitable[None]]
 Headers = tuple[tuple[bytes, bytes], ...]
 
+# Where `Exchange.head_state` has what serves later requests with this head directly, without the application.
+DIRECT = "direct"
 _EXTENSION = "llm_gateway.exchange"
 _REQUEST_ID = "llm_gateway.request_id"
 
@@ -38,6 +40,9 @@ class Exchange(Protocol):
 
     def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
         """Send a whole response and return True; False if it must go through `send`. Adds Content-Length."""
+
+    def run_in_task(self, app: AsgiApp, ended: Callable[[object], object]) -> None:
+        """Answer a request that was served directly by an application, in a task; `ended` is called after it."""
 
     def sink(self) -> Callable[[bytes], bool] | None:
         """Return a function that sends a piece of a streamed body and returns whether to send another.

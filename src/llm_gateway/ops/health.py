@@ -12,7 +12,7 @@ from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.provider_checks.probes import Prober, probe_fields
 from llm_gateway.flow.routing.deployment_state import DeploymentState
 from llm_gateway.http.dispatcher import RouteTable
-from llm_gateway.http.responding import send_json
+from llm_gateway.http.model_routes.responding import send_json
 from llm_gateway.http.types import Receive, Scope, Send
 from llm_gateway.ops.shared_work import SharedWork
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, cast
 
 import msgspec
 
@@ -134,6 +134,22 @@ class QuietReader(Protocol):
 
     def note_plain(self, events: Iterator[bytes], size: int) -> None:
         """Take events of `size` bytes together, which bypassed `feed`, into the sample."""
+
+
+class BodyEncoder(Protocol):
+    """What an `Adapter` may offer as well: a request's body alone.
+
+    The class itself has to define it, a base class is not enough: it says that the URL and the headers of a request
+    depend on the endpoint, the deployment, `stream` and the extra headers alone, and need not be made each time.
+    """
+
+    def encode_body(self, request: ModelRequest, deployment: Deployment) -> tuple[bytes, tuple[str, ...]]:
+        """Return the body that `encode` makes, and the fields that it leaves out; raise what it raises."""
+
+
+def body_encoder(adapter: Adapter) -> BodyEncoder | None:
+    """Return the adapter if it offers a `BodyEncoder`."""
+    return cast("BodyEncoder", adapter) if "encode_body" in vars(type(adapter)) else None
 
 
 class Adapter(Protocol):

@@ -14,8 +14,8 @@ from llm_gateway.flow.ports.limits import Limit
 from llm_gateway.flow.ports.query_log import QueryLog
 from llm_gateway.flow.ports.usage import UsageReader
 from llm_gateway.flow.provider_checks.probes import Prober
-from llm_gateway.http.data_plane import DataPlane
 from llm_gateway.http.dispatcher import RouteTable
+from llm_gateway.http.model_routes.data_plane import DataPlane
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

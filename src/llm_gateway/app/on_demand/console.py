@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from llm_gateway.app.on_demand.first_use import OnFirstUse
 from llm_gateway.app.provider_kinds import provider_kinds
 from llm_gateway.app.wiring import Wiring
-from llm_gateway.http.data_plane import DataPlane
 from llm_gateway.http.dispatcher import RouteTable
+from llm_gateway.http.model_routes.data_plane import DataPlane
 from llm_gateway.http.types import AsgiApp, Receive, Scope, Send
 
 if TYPE_CHECKING:

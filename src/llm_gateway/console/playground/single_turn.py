@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from llm_gateway.http.data_plane import Handler
+from llm_gateway.http.model_routes.data_plane import Handler
 from llm_gateway.http.types import Message, request_id_of
 
 

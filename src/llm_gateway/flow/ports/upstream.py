@@ -100,8 +100,48 @@ class UpstreamReply(Protocol):
         """Return the connection to the pool if the body was read to its end, else drop it. Does not block."""
 
 
+class ReplyListener(Protocol):
+    """Waits for the reply to one request that was sent without a task; called once, by the event loop."""
+
+    def set_result(self, on_time: bool, /) -> None:
+        """Take note that something has arrived or failed; with False, that the timeout has passed. Must not raise."""
+
+    def done(self) -> bool:
+        """Return whether it no longer waits."""
+
+
+class PendingReply(Protocol):
+    """A request that was sent, and its reply. One of `release`, `abandon` and `reply` is called, once."""
+
+    def whole(self, limit: int) -> bytes | None:
+        """Return the body of a reply with the status 200, None if it has not arrived or is over `limit`."""
+
+    def release(self) -> None:
+        """Return the connection to the pool after `whole`."""
+
+    def abandon(self) -> None:
+        """Drop the connection; the listener is not called."""
+
+    async def reply(self, *, on_time: bool) -> UpstreamReply:
+        """Wait for the head of the reply, as `Upstream.send` does; `on_time` is what the listener was told."""
+
+
+class PreparedRequest(Protocol):
+    """Requests that differ in their `x-request-id` and their body alone, encoded but for these."""
+
+    def send(
+        self, request_id: str, body: bytes, timeout: float, listener: ReplyListener
+    ) -> PendingReply | None:
+        """Send a request at once; None, with nothing done, if it has to wait: there is no idle connection."""
+
+
 class Upstream(Protocol):
     """Sends requests to providers."""
+
+    def prepare(self, request: UpstreamRequest, /) -> PreparedRequest | None:
+        """Prepare requests that differ from `request` in their id and body alone; None if they have to be sent."""
+        del request
+        return None
 
     async def send(self, request: UpstreamRequest, timeout: float) -> UpstreamReply:
         """Send a request and return once the head of the reply has arrived; raise TransportError.

@@ -11,6 +11,8 @@ from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.heavy_work import LARGE_BODY
 from llm_gateway.flow.ports.limits import Demand, Verdict
+from llm_gateway.flow.ports.upstream import UpstreamReply
+from llm_gateway.flow.request.attempt import Attempt
 from llm_gateway.flow.request.bounded_body import parse_large
 from llm_gateway.flow.request.cached_answer import answer_with_cache
 from llm_gateway.flow.request.cost_headers import obey_cost_headers
@@ -63,19 +65,28 @@ async def route_and_answer(handling: Handling, model: str) -> Reply:
     plan = handling.planned()
     if (waiting := handling.reserve(plan.route)) is not None:
         handling.reserved(await waiting)
-    if (
-        call.cache_directive is None
-        and account.credential.cache is None
-        and handling.route.rules.cache is None
-    ):
-        reply: Reply = await dispatch(handling)
-    else:
-        ask = partial(dispatch, handling)
-        reply = await answer_with_cache(
-            gateway, call, handling.request, account, plan.route, handling.meter, ask
-        )
+    has_rules = account.credential.cache is not None or handling.route.rules.cache is not None
+    if call.cache_directive is None and not has_rules:
+        return await answer(handling)
+    ask = partial(dispatch, handling)
+    reply = await answer_with_cache(gateway, call, handling.request, account, plan.route, handling.meter, ask)
     handling.finish(reply)
     return reply
+
+
+async def answer(
+    handling: Handling, attempt: Attempt | None = None, sending: Awaitable[UpstreamReply] | None = None
+) -> Reply:
+    """Return a provider's reply to a request that was reserved; `attempt` and `sending` are those of `dispatch`."""
+    reply = await dispatch(handling, attempt, sending)
+    handling.finish(reply)
+    return reply
+
+
+async def answer_later(handling: Handling, verdict: Awaitable[Verdict]) -> Reply:
+    """Return a provider's reply to a request whose limits have to be waited for."""
+    handling.reserved(await verdict)
+    return await answer(handling)
 
 
 async def _check_limits(handling: Handling) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_gateway.flow.ports.upstream import Upstream, UpstreamReply
+from llm_gateway.flow.ports.upstream import PreparedRequest, Upstream, UpstreamReply
 from llm_gateway.infra.upstream.proxies import ProxySettings
 from llm_gateway.providers.base import UpstreamRequest
 
@@ -19,6 +19,10 @@ class UpstreamByProxy(Upstream):
     async def send(self, request: UpstreamRequest, timeout: float) -> UpstreamReply:
         upstream = self._direct if self._proxies.find(request.url) is None else self._proxied
         return await upstream.send(request, timeout)
+
+    def prepare(self, request: UpstreamRequest, /) -> PreparedRequest | None:
+        upstream = self._direct if self._proxies.find(request.url) is None else self._proxied
+        return upstream.prepare(request)
 
     async def close(self) -> None:
         await self._direct.close()

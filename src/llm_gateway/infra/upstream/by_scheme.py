@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 
-from llm_gateway.flow.ports.upstream import Upstream, UpstreamReply
+from llm_gateway.flow.ports.upstream import PreparedRequest, Upstream, UpstreamReply
 from llm_gateway.providers.base import UpstreamRequest
 
 
@@ -20,6 +20,9 @@ class UpstreamByScheme:
         """Return the awaitable of the chosen transport. Not `async`, to save a frame per request."""
         chosen = self._simulated if request.url.startswith("simulated:") else self._http
         return chosen.send(request, timeout)
+
+    def prepare(self, request: UpstreamRequest, /) -> PreparedRequest | None:
+        return (self._simulated if request.url.startswith("simulated:") else self._http).prepare(request)
 
     async def close(self) -> None:
         await self._http.close()

@@ -77,21 +77,23 @@ class OpenAIAdapter:
         self, request: ModelRequest, deployment: Deployment, extra_headers: Mapping[str, str]
     ) -> UpstreamRequest:
         """Replace `model`, ask for a stream's usage, and leave every other value byte for byte."""
-        fields = {**request.fields, "model": _as_json(deployment.upstream_model)}
-        ignored_fields = _set_stream_options(fields, request, deployment)
-        if not self._knows_max_completion_tokens and "max_completion_tokens" in fields:
-            _use_max_tokens(fields)
+        body, ignored_fields = self.encode_body(request, deployment)
         headers = self.headers(deployment.secret, is_token=deployment.oauth2 is not None)
         headers["content-type"] = "application/json"
         headers["accept"] = "text/event-stream" if request.stream else "application/json"
         headers.update(extra_headers)
-        if deployment.base_url in self._ruled_urls and request.endpoint == _CHAT:
-            body, ignored_fields = self._rules.encode(fields, ignored_fields)
-        else:
-            body = _encode(fields)
         return UpstreamRequest(
             self.url_for(request.endpoint, deployment), headers, body, "POST", ignored_fields
         )
+
+    def encode_body(self, request: ModelRequest, deployment: Deployment) -> tuple[bytes, tuple[str, ...]]:
+        fields = {**request.fields, "model": _as_json(deployment.upstream_model)}
+        ignored_fields = _set_stream_options(fields, request, deployment)
+        if not self._knows_max_completion_tokens and "max_completion_tokens" in fields:
+            _use_max_tokens(fields)
+        if deployment.base_url in self._ruled_urls and request.endpoint == _CHAT:
+            return self._rules.encode(fields, ignored_fields)
+        return _encode(fields), ignored_fields
 
     def url_for(self, endpoint: EndpointName, deployment: Deployment) -> str:
         return self.url(deployment.base_url, endpoint)

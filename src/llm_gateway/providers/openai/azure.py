@@ -32,6 +32,9 @@ class AzureAdapter(OpenAIAdapter):
     `/openai/v1` rejects that parameter, so `api_version` is not sent if `api_base` contains `/openai/v1`.
     """
 
+    # URLs and headers are those of the deployment here, too.
+    encode_body = OpenAIAdapter.encode_body
+
     def url_for(self, endpoint: EndpointName, deployment: Deployment) -> str:
         """Return the URL; raise BadRequest if the model cannot be the name of an Azure deployment."""
         resource, version = _resource(deployment.base_url), deployment.api_version

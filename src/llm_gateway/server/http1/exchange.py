@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # The key of the exchange in the extensions of the scope.
 EXTENSION = "llm_gateway.exchange"
+# The key of `head_state` under which the application leaves what serves later requests with the same head directly.
+DIRECT = "direct"
 
 Message = dict[str, Any]
 Application = Callable[..., Awaitable[None]]
@@ -29,6 +31,7 @@ logger = logging.getLogger("uvicorn.error")
 _JOIN_LIMIT = 65536
 # Where the application leaves the id of a request.
 _REQUEST_ID = "llm_gateway.request_id"
+_STOPPING = (503, "unavailable", "The gateway is shutting down; retry the request.")
 _BODILESS = frozenset({*range(100, 200), 204, 304})
 
 
@@ -65,7 +68,7 @@ class Exchange:
     __slots__ = (
         "_buffered", "_chunked", "_chunks", "_has_update", "_head", "_is_head", "_on_disconnect",
         "_remaining", "_sink", "_updated", "_version", "disconnected", "expects_continue", "gone", "head_state",
-        "keep_alive", "more_body", "protocol", "response_complete", "response_started",
+        "is_direct", "keep_alive", "more_body", "protocol", "response_complete", "response_started",
     )  # fmt: skip
 
     def __init__(self, protocol: GatewayProtocol, method: str, version: str, *, keep_alive: bool) -> None:
@@ -79,6 +82,8 @@ class Exchange:
         self.disconnected = False
         self.keep_alive = keep_alive
         self.expects_continue = False
+        # No task handles the request, or not yet.
+        self.is_direct = False
         # State that the application derived from the head; the next request with the same head on this
         # connection gets it again. None if the head is new.
         self.head_state: dict[str, Any] | None = None
@@ -150,7 +155,7 @@ class Exchange:
             await app(scope, self.receive, self.send)
         except asyncio.CancelledError:
             # The client disconnected (then no answer is sent), or the process stops.
-            self._fail(503, "unavailable", "The gateway is shutting down; retry the request.")
+            self._fail(*_STOPPING)
             raise
         except Exception:
             about = {"request_id": scope.get(_REQUEST_ID)}
@@ -199,6 +204,21 @@ class Exchange:
 
     def unregister(self) -> None:
         self._on_disconnect = None
+
+    def run_in_task(self, app: Application, ended: Callable[[object], object]) -> None:
+        """Let an application finish what was begun without a task; `ended` is called after it."""
+        self.is_direct = False
+        self.protocol.start_task(self.run(app, {})).add_done_callback(ended)
+
+    def cut(self) -> bool:
+        """Give up a request that no task handles, because the process stops; return whether this was one."""
+        if not self.is_direct or self.response_complete or self.disconnected:
+            return False
+        on_leave, self._on_disconnect = self._on_disconnect, None
+        if on_leave is not None:
+            on_leave()
+        self._fail(*_STOPPING)
+        return True
 
     def respond(self, status: int, headers: Headers, body: bytes) -> bool:
         """Send a whole response; `headers` do not include content-length. False if it must be sent by `send`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Coroutine
 from typing import Any
 
 import httptools
@@ -12,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from llm_gateway.server.http1 import request_head
 from llm_gateway.server.http1.deadlines import NEVER
-from llm_gateway.server.http1.exchange import EXTENSION, Application, Exchange
+from llm_gateway.server.http1.exchange import DIRECT, EXTENSION, Application, Exchange
 from llm_gateway.server.http1.head_cache import KnownHead, remember_head
 from llm_gateway.server.http1.rejection import HttpRejection
 from llm_gateway.server.http1.send_watch import SendWatch
@@ -200,19 +201,7 @@ class GatewayProtocol(HttpToolsProtocol):
         keep_alive = version == "1.1" and parser.should_keep_alive() and not self.server_state.draining
         exchange = Exchange(self, verb, version, keep_alive=keep_alive)
         exchange.expects_continue = head.expects_continue
-        scope: dict[str, Any] = {
-            "type": "http",
-            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
-            "http_version": version,
-            "server": self.server,
-            "client": self.client,
-            "scheme": self.scheme,
-            "method": verb,
-            "root_path": self.root_path,
-            "path": self.root_path + head.path,
-            "raw_path": head.raw_path,
-            "query_string": head.query,
-        }
+        scope = request_head.scope_of(head, verb, version, self)
         if self._heads_to_learn and keep_alive and not head.expects_continue:
             self._learnable_head = scope.copy()
         scope["headers"] = headers
@@ -284,16 +273,33 @@ class GatewayProtocol(HttpToolsProtocol):
     def _answer(self, exchange: Exchange, app: Application, scope: dict[str, Any]) -> None:
         self.deadline = NEVER
         self._answering = exchange
-        task = self.loop.create_task(exchange.run(app, scope))
+        self.start_task(exchange.run(app, scope))
+
+    def start_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run a part of a request in a task that the server waits for when it stops."""
+        task = self.loop.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+        return task
+
+    def cut(self) -> bool:
+        """Give up the request that is answered without a task, if there is one; return whether there was."""
+        return self._answering is not None and self._answering.cut()
 
     def _answer_known_head(self, known: KnownHead, body: bytes) -> None:
         """Answer a request whose head is known, without the parser."""
         exchange = Exchange(self, known.method, "1.1", keep_alive=not self.server_state.draining)
-        exchange.head_state = known.head_state
-        exchange.feed_whole(body)
+        state = exchange.head_state = known.head_state
         self._reading = exchange
+        serve = state.get(DIRECT)
+        if serve is not None:
+            self.deadline = NEVER
+            self._answering = exchange
+            exchange.is_direct, exchange.more_body = True, False
+            if serve(exchange, body):
+                return
+            exchange.is_direct = False
+        exchange.feed_whole(body)
         scope = known.scope(len(body))
         scope["state"] = self.app_state.copy()
         scope["extensions"] = {EXTENSION: exchange}
@@ -326,11 +332,8 @@ class GatewayProtocol(HttpToolsProtocol):
             if self._phase == _HEAD:
                 self._check_partial_head(begun=phase != _HEAD)
             elif self._chunk_overhead > self.limits.chunk_overhead:
-                self._reject(
-                    HttpRejection(
-                        400, "malformed_request", "The chunks of the body carry too little content."
-                    )
-                )
+                message = "The chunks of the body carry too little content."
+                self._reject(HttpRejection(400, "malformed_request", message))
 
     def _parse(self, data: bytes | memoryview) -> None:
         """Feed the parser; raise HttpRejection. A request for an upgrade is parsed again without the upgrade."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 import urllib.parse
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from llm_gateway.server.http1.limits import HttpLimits
 from llm_gateway.server.http1.rejection import HttpRejection
@@ -51,6 +53,23 @@ def read_head(method: bytes, version: str, target: bytes, headers: Headers) -> H
     if "%" in path:
         path = urllib.parse.unquote(path)
     return Head(path, raw_path, query, expects_continue)
+
+
+def scope_of(head: Head, method: str, version: str, connection: HttpToolsProtocol) -> dict[str, Any]:
+    """Return the ASGI scope of a request on `connection`, without its headers."""
+    return {
+        "type": "http",
+        "asgi": {"version": connection.asgi_version, "spec_version": "2.3"},
+        "http_version": version,
+        "server": connection.server,
+        "client": connection.client,
+        "scheme": connection.scheme,
+        "method": method,
+        "root_path": connection.root_path,
+        "path": connection.root_path + head.path,
+        "raw_path": head.raw_path,
+        "query_string": head.query,
+    }
 
 
 def size_of(target: bytes, headers: Headers) -> int:

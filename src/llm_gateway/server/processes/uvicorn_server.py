@@ -225,8 +225,14 @@ class GatewayServer(Server):
         while (state.tasks or state.connections) and not self.force_exit and loop.time() < end:  # noqa: ASYNC110 - nothing signals the end
             await asyncio.sleep(0.02)
         tasks = set(state.tasks)
+        direct = sum(
+            connection.cut()
+            for connection in list(state.connections)
+            if isinstance(connection, GatewayProtocol)
+        )
+        if tasks or direct:
+            logger.warning("Cancelling {} requests that did not end in time.", len(tasks) + direct)
         if tasks:
-            logger.warning("Cancelling {} requests that did not end in time.", len(tasks))
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks, timeout=_SETTLE)

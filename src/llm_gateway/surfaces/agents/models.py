@@ -10,9 +10,9 @@ from llm_gateway.core.config.snapshot import Snapshot
 from llm_gateway.flow.provider_checks.probes import Prober, list_models
 from llm_gateway.flow.request.admission import admit_unmetered
 from llm_gateway.flow.routing.priced_models import priced_models
-from llm_gateway.http.data_plane import DataPlane, Handler
-from llm_gateway.http.request_context import RequestContext
-from llm_gateway.http.responding import send_json
+from llm_gateway.http.model_routes.data_plane import DataPlane, Handler
+from llm_gateway.http.model_routes.request_context import RequestContext
+from llm_gateway.http.model_routes.responding import send_json
 from llm_gateway.http.types import Receive, Scope, Send
 from llm_gateway.surfaces.agents.dialect import AgentsDialect
 

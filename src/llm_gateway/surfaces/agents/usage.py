@@ -10,9 +10,9 @@ from llm_gateway.core.config.accounts import AGENTS_ACCOUNT
 from llm_gateway.core.money import usd_text
 from llm_gateway.flow.ports.usage import UsageFilter, UseTotals
 from llm_gateway.flow.request.admission import admit_unmetered
-from llm_gateway.http.data_plane import Handler
-from llm_gateway.http.request_context import RequestContext
-from llm_gateway.http.responding import send_json
+from llm_gateway.http.model_routes.data_plane import Handler
+from llm_gateway.http.model_routes.request_context import RequestContext
+from llm_gateway.http.model_routes.responding import send_json
 from llm_gateway.http.types import Receive, Scope, Send
 from llm_gateway.surfaces.agents.callers import agent_limits
 from llm_gateway.surfaces.agents.dialect import AgentsDialect

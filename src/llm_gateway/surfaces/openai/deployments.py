@@ -9,7 +9,7 @@ import msgspec
 
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.ports.dialect import NO_ATTRIBUTION, Attribution, IncomingCall
-from llm_gateway.http.data_plane import DataPlane, Handler
+from llm_gateway.http.model_routes.data_plane import DataPlane, Handler
 from llm_gateway.surfaces.openai.dialect import OpenAIDialect
 from llm_gateway.surfaces.openai.parsing import parse_chat, parse_completion, parse_embedding
 

@@ -10,7 +10,7 @@ from llm_gateway.core.errors import Forbidden, NotFound
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.catalog import KeyHasher
 from llm_gateway.flow.ports.dialect import Attribution, PresentedKey
-from llm_gateway.http.data_plane import DataPlane, Handler
+from llm_gateway.http.model_routes.data_plane import DataPlane, Handler
 from llm_gateway.http.types import Receive, Scope, Send
 from llm_gateway.surfaces.openai.dialect import OpenAIDialect
 from llm_gateway.surfaces.openai.parsing import parse_chat

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from llm_gateway.core.errors import NotFound
 from llm_gateway.flow.request.admission import admit_unmetered
-from llm_gateway.http.data_plane import DataPlane, Handler
-from llm_gateway.http.request_context import RequestContext
+from llm_gateway.http.model_routes.data_plane import DataPlane, Handler
+from llm_gateway.http.model_routes.request_context import RequestContext
 from llm_gateway.http.types import Receive, Scope, Send
 from llm_gateway.surfaces.openai.dialect import RESPONSE
 

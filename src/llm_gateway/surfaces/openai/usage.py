@@ -14,9 +14,9 @@ from llm_gateway.core.times import iso_time
 from llm_gateway.flow.ports.usage import UsageFilter
 from llm_gateway.flow.request.admission import admit_unmetered
 from llm_gateway.flow.usage_pages import place_after, place_cursor
-from llm_gateway.http.data_plane import DataPlane, Handler
-from llm_gateway.http.request_context import RequestContext
-from llm_gateway.http.responding import send_json
+from llm_gateway.http.model_routes.data_plane import DataPlane, Handler
+from llm_gateway.http.model_routes.request_context import RequestContext
+from llm_gateway.http.model_routes.responding import send_json
 from llm_gateway.http.types import Receive, Scope, Send
 from llm_gateway.surfaces.base import SurfaceServices
 from llm_gateway.surfaces.openai.dialect import CHAT

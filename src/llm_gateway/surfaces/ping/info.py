@@ -9,8 +9,8 @@ import msgspec
 from llm_gateway import __version__
 from llm_gateway.core.times import iso_milliseconds
 from llm_gateway.flow.gateway import Gateway
-from llm_gateway.http.data_plane import Handler
-from llm_gateway.http.responding import send_json
+from llm_gateway.http.model_routes.data_plane import Handler
+from llm_gateway.http.model_routes.responding import send_json
 from llm_gateway.http.types import Receive, Scope, Send
 from llm_gateway.surfaces.ping.options import PingOptions
 from llm_gateway.surfaces.ping.paths import (

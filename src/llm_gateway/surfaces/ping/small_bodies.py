@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from llm_gateway.core.errors import BodyTooLarge
-from llm_gateway.http.data_plane import DataPlane
-from llm_gateway.http.request_context import RequestContext, declared_length
+from llm_gateway.http.model_routes.data_plane import DataPlane
+from llm_gateway.http.model_routes.request_context import RequestContext, declared_length
 from llm_gateway.http.types import Receive, Scope, exchange_of
 
 _Read = TypeVar("_Read")

@@ -22,9 +22,9 @@ from llm_gateway.core.times import iso_milliseconds
 from llm_gateway.flow.ports.dialect import Attribution
 from llm_gateway.flow.ports.limits import Demand, Limit, Verdict
 from llm_gateway.flow.request.admission import admit_unmetered
-from llm_gateway.http.data_plane import Handler
-from llm_gateway.http.request_context import RequestContext
-from llm_gateway.http.responding import send_json
+from llm_gateway.http.model_routes.data_plane import Handler
+from llm_gateway.http.model_routes.request_context import RequestContext
+from llm_gateway.http.model_routes.responding import send_json
 from llm_gateway.http.types import Receive, Scope, Send
 from llm_gateway.surfaces.base import SurfaceServices
 from llm_gateway.surfaces.ping.callers import subject_of

@@ -9,9 +9,9 @@ import msgspec
 
 from llm_gateway.core.errors import BadRequest, GatewayError, Unauthenticated
 from llm_gateway.core.times import iso_milliseconds
-from llm_gateway.http.data_plane import DataPlane, Handler
-from llm_gateway.http.request_context import RequestContext
-from llm_gateway.http.responding import send_json
+from llm_gateway.http.model_routes.data_plane import DataPlane, Handler
+from llm_gateway.http.model_routes.request_context import RequestContext
+from llm_gateway.http.model_routes.responding import send_json
 from llm_gateway.http.types import Receive, Scope, Send
 from llm_gateway.surfaces.ping.callers import DEFAULT_TOKEN
 from llm_gateway.surfaces.ping.dialect import PingDialect

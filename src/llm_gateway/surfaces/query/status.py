@@ -11,9 +11,9 @@ from llm_gateway.core.model_families import FAMILIES
 from llm_gateway.flow.ports.dialect import Dialect
 from llm_gateway.flow.provider_checks.probes import Probe, Prober, probe_fields
 from llm_gateway.flow.request.admission import admit_unmetered
-from llm_gateway.http.data_plane import DataPlane, Handler
-from llm_gateway.http.request_context import RequestContext
-from llm_gateway.http.responding import send_json
+from llm_gateway.http.model_routes.data_plane import DataPlane, Handler
+from llm_gateway.http.model_routes.request_context import RequestContext
+from llm_gateway.http.model_routes.responding import send_json
 from llm_gateway.http.types import Receive, Scope, Send
 from llm_gateway.surfaces.query.families import is_of_family
 

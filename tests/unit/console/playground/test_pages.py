@@ -10,7 +10,7 @@ from llm_gateway.core.config.credentials import Credential
 from llm_gateway.core.errors import NotFound
 from llm_gateway.flow.explain.answer import Explanation, Question
 from llm_gateway.flow.explain.explainer import explain
-from llm_gateway.http.data_plane import Handler
+from llm_gateway.http.model_routes.data_plane import Handler
 from llm_gateway.http.types import Receive, Scope, Send
 from tests.fakes.console_app import browser, services
 from tests.fakes.in_memory import FakeClock, FakeGateway, Fixed, ScriptedUpstream, credential, provider

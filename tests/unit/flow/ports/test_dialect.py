@@ -15,9 +15,9 @@ from llm_gateway.flow.provider_checks.probes import Prober
 from llm_gateway.flow.request.pipeline import handle
 from llm_gateway.flow.request.reply import WholeReply
 from llm_gateway.http.auth import BearerGuard
-from llm_gateway.http.body import BodyReader
-from llm_gateway.http.data_plane import DataPlane
 from llm_gateway.http.dispatcher import Dispatcher
+from llm_gateway.http.model_routes.body import BodyReader
+from llm_gateway.http.model_routes.data_plane import DataPlane
 from llm_gateway.http.types import Message
 from llm_gateway.surfaces.openai.dialect import CHAT
 from llm_gateway.surfaces.openai.errors import OPENAI_ERRORS

@@ -13,7 +13,7 @@ import pytest
 
 from llm_gateway.core.config.providers import ClientCredentials
 from llm_gateway.core.secret import Secret
-from llm_gateway.flow.ports.upstream import TransportError
+from llm_gateway.flow.ports.upstream import TransportError, Upstream
 from llm_gateway.infra.upstream.oauth_tokens import OAuthTokens
 from llm_gateway.providers.base import UpstreamRequest
 from tests.fakes.in_memory import FakeClock, FakeReply
@@ -23,7 +23,7 @@ SECRET = Secret("s3cret+/&=")
 SOON = 5.0
 
 
-class TokenEndpoint:
+class TokenEndpoint(Upstream):
     """Gives token-1, token-2, ...; `replies` are used first, and `gate` holds every answer back while it is shut."""
 
     def __init__(self, clock: FakeClock) -> None:

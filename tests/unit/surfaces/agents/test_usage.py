@@ -11,8 +11,8 @@ from llm_gateway.core.errors import Unauthenticated, Unprocessable
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.ports.usage import UsageFilter, UseTotals
 from llm_gateway.flow.provider_checks.probes import Prober
-from llm_gateway.http.body import BodyReader
-from llm_gateway.http.data_plane import DataPlane
+from llm_gateway.http.model_routes.body import BodyReader
+from llm_gateway.http.model_routes.data_plane import DataPlane
 from llm_gateway.surfaces.agents.openapi import agents_paths
 from llm_gateway.surfaces.agents.options import AgentsOptions
 from llm_gateway.surfaces.agents.routes import agents_surface

@@ -18,8 +18,8 @@ from llm_gateway.core.config.snapshot import Snapshot
 from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.provider_checks.probes import Prober
 from llm_gateway.flow.reply_cache.store import ReplyStore
-from llm_gateway.http.body import BodyReader
-from llm_gateway.http.data_plane import DataPlane
+from llm_gateway.http.model_routes.body import BodyReader
+from llm_gateway.http.model_routes.data_plane import DataPlane
 from llm_gateway.infra.reply_cache.in_process import InProcessReplyCache
 from llm_gateway.infra.secrets.key_hashing import Blake2KeyHasher
 from llm_gateway.providers.base import UpstreamRequest

@@ -7,8 +7,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.http.body import BodyReader
-from llm_gateway.http.data_plane import DataPlane
+from llm_gateway.http.model_routes.body import BodyReader
+from llm_gateway.http.model_routes.data_plane import DataPlane
 from llm_gateway.surfaces.openai.deployments import deployment_handlers
 from tests.fakes.asgi import Wire, http_scope
 from tests.fakes.in_memory import KEY, FakeGateway, FakeReply, ScriptedUpstream, provider

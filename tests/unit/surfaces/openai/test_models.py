@@ -11,8 +11,8 @@ from llm_gateway.core.config.providers import Provider
 from llm_gateway.core.errors import Forbidden, GatewayError, ModelNotFound, Unauthenticated, Unavailable
 from llm_gateway.flow.gateway import Options
 from llm_gateway.flow.provider_checks.probes import Prober
-from llm_gateway.http.body import BodyReader
-from llm_gateway.http.data_plane import DataPlane
+from llm_gateway.http.model_routes.body import BodyReader
+from llm_gateway.http.model_routes.data_plane import DataPlane
 from llm_gateway.surfaces.openai.models import LIST_PATH, model_handler, model_list_handler
 from tests.fakes.asgi import Wire, http_scope
 from tests.fakes.in_memory import KEY, FakeGateway, FakeReply, ScriptedUpstream, credential, provider

@@ -8,9 +8,9 @@ import pytest
 
 from llm_gateway.core.errors import NotFound
 from llm_gateway.flow.provider_checks.probes import Prober
-from llm_gateway.http.body import BodyReader
-from llm_gateway.http.data_plane import DataPlane
 from llm_gateway.http.dispatcher import Dispatcher, RouteTable
+from llm_gateway.http.model_routes.body import BodyReader
+from llm_gateway.http.model_routes.data_plane import DataPlane
 from llm_gateway.http.types import Receive, Scope, Send
 from llm_gateway.surfaces.openai.routes import OPENAI
 from tests.fakes.asgi import Wire, http_scope

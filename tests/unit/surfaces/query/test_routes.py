@@ -9,8 +9,8 @@ import pytest
 
 from llm_gateway.core.errors import Forbidden, GatewayError, Unauthenticated
 from llm_gateway.flow.provider_checks.probes import Prober
-from llm_gateway.http.body import BodyReader
-from llm_gateway.http.data_plane import DataPlane
+from llm_gateway.http.model_routes.body import BodyReader
+from llm_gateway.http.model_routes.data_plane import DataPlane
 from llm_gateway.surfaces.query.options import QueryOptions
 from llm_gateway.surfaces.query.routes import query_surface
 from tests.fakes.asgi import Wire, http_scope

@@ -15,7 +15,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.http import HttpProcessingError
 from yarl import URL
 
-from llm_gateway.flow.ports.upstream import OversizedReply, QuietContent, TransportError
+from llm_gateway.flow.ports.upstream import OversizedReply, QuietContent, TransportError, Upstream
 from llm_gateway.infra.upstream.address import InvalidRequest, ServerAddress, parse_url
 from llm_gateway.infra.upstream.aiohttp.connections import StrictConnector, StrictHandler
 from llm_gateway.infra.upstream.aiohttp.errors import (
@@ -44,7 +44,7 @@ _PROXY_AUTHORIZATION = "proxy-authorization"
 _NOT_OURS = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 
 
-class AiohttpUpstream:
+class AiohttpUpstream(Upstream):
     """The `Upstream` port over aiohttp sessions with keep-alive."""
 
     def __init__(

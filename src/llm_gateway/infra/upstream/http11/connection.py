@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from llm_gateway.flow.ports.upstream import QuietContent, TransportError
+from llm_gateway.flow.ports.upstream import QuietContent, ReplyListener, TransportError
 from llm_gateway.infra.upstream.http11.messages import (
     MalformedReply,
     ReplyParser,
@@ -77,7 +77,7 @@ class Connection(asyncio.Protocol):
         self._owner = owner
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.parser = ReplyParser()
-        self._waiter: asyncio.Future[bool] | None = None
+        self._waiter: asyncio.Future[bool] | ReplyListener | None = None
         # Receives the body's bytes as they arrive (`relay_body`), and the longest gap between them in seconds.
         self._sink: Callable[[bytes], bool] | None = None
         self.max_silence = 0.0
@@ -155,6 +155,19 @@ class Connection(asyncio.Protocol):
         waiter = self._waiter = self._loop.create_future()
         self._set_deadline(deadline)
         return waiter
+
+    def listen(self, listener: ReplyListener, deadline: float) -> None:
+        """Tell `listener` of the next event, or that `deadline` (loop time) has passed."""
+        self._waiter = listener
+        self._set_deadline(deadline)
+        if self.error is not None or self.ended:
+            # The event loop tells, so that the listener is not called before it knows what it listens to.
+            self._loop.call_soon(self._wake)
+
+    def abandon(self) -> None:
+        """Close the socket at once, and tell nobody."""
+        self._waiter = None
+        self.abort()
 
     async def relay_body(
         self, take: Callable[[bytes], bool], max_silence: float, quiet: QuietContent | None = None

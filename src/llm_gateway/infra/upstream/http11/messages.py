@@ -14,6 +14,7 @@ OVERHEAD_LIMIT = 64 * 1024
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # Headers that the transport sets: a second one of these would allow request smuggling.
 _TRANSPORT_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
+_REQUEST_ID = "x-request-id"
 # Adapters use few sets of header names, again and again.
 _MAX_TEMPLATES = 256
 _templates: dict[tuple[str, ...], str] = {}
@@ -42,6 +43,21 @@ def encode_head(request: UpstreamRequest, target: RequestTarget) -> bytes:
         return f"{method}{target.head_start}{lines}{length}\r\n".encode("latin-1")
     except UnicodeEncodeError:
         raise InvalidRequest("a request header contains characters outside Latin-1") from None
+
+
+def split_head(request: UpstreamRequest, target: RequestTarget) -> tuple[bytes, bytes]:
+    """Return the head of a request with a body before and after its `x-request-id`, up to the digits of its length.
+
+    Raise InvalidRequest as `encode_head` does, and for a request without this header.
+    """
+    if _REQUEST_ID not in request.headers:
+        raise InvalidRequest("the request has no x-request-id")
+    # No line of a head begins so: the name of a header has no space.
+    mark = "a place for the id"
+    marked = UpstreamRequest(request.url, {**request.headers, _REQUEST_ID: mark}, b".", request.method)
+    head = encode_head(marked, target)
+    before, _, after = head.partition(f"{_REQUEST_ID}: {mark}".encode())
+    return before + f"{_REQUEST_ID}: ".encode(), after.removesuffix(b"1\r\n\r\n")
 
 
 def _template(names: tuple[str, ...]) -> str:

@@ -11,6 +11,7 @@ from llm_gateway.infra.upstream.dialer import Dialer
 from llm_gateway.infra.upstream.http11.connection import Connection
 from llm_gateway.infra.upstream.http11.messages import encode_head
 from llm_gateway.infra.upstream.http11.origin import Origin
+from llm_gateway.infra.upstream.http11.prepared import PooledRequest, Sent
 from llm_gateway.infra.upstream.http11.reply import PooledReply
 from llm_gateway.providers.base import UpstreamRequest
 
@@ -63,20 +64,52 @@ class PooledUpstream(Upstream):
             raise TransportError("protocol", str(error)) from None
         deadline = origin.loop.time() + timeout
         connection = origin.take()
-        reused = connection is not None
-        while True:
-            if connection is None:
-                connection = await origin.connect(deadline, request.connect_timeout)
-            try:
-                if await _receive_head(connection, head, request.body, deadline):
-                    return PooledReply(connection, origin.loop, passes_quiet=self._passes_quiet)
-            except BaseException:
-                connection.abort()
-                raise
+        if connection is None:
+            return await self._send_anew(origin, head, request.body, deadline, request.connect_timeout)
+        connection.begin(head, request.body)
+        sent = Sent(origin, connection, head, request.body, deadline, request.connect_timeout)
+        return await self._receive(sent, on_time=True)
+
+    def prepare(self, request: UpstreamRequest, /) -> PooledRequest | None:
+        try:
+            target, origin = self._routes.get(request.url) or self._route(request.url)
+            return PooledRequest(self._receive, origin, request, target)
+        except InvalidRequest:
+            # Whoever sends it says why.
+            return None
+
+    async def _receive(self, sent: Sent, on_time: bool) -> PooledReply:
+        """Wait for the head of the reply to a request that was begun on a reused connection."""
+        connection = sent.connection
+        if await self._has_head(connection, sent.body, sent.deadline, on_time=on_time):
+            return PooledReply(connection, sent.origin.loop, passes_quiet=self._passes_quiet)
+        if connection.reply_begun:
+            raise _missing_head_error(connection)
+        return await self._send_anew(sent.origin, sent.head, sent.body, sent.deadline, sent.connect_timeout)
+
+    async def _send_anew(
+        self, origin: Origin, head: bytes, body: bytes, deadline: float, connect_timeout: float | None
+    ) -> PooledReply:
+        """Send a request on a new connection."""
+        connection = await origin.connect(deadline, connect_timeout)
+        connection.begin(head, body)
+        if await self._has_head(connection, body, deadline):
+            return PooledReply(connection, origin.loop, passes_quiet=self._passes_quiet)
+        raise _missing_head_error(connection)
+
+    @staticmethod
+    async def _has_head(
+        connection: Connection, body: bytes, deadline: float, *, on_time: bool = True
+    ) -> bool:
+        """Wait for the head of a reply; drop the connection if it ends before, or if the wait fails."""
+        try:
+            if await _receive_head(connection, body, deadline, on_time=on_time):
+                return True
+        except BaseException:
             connection.abort()
-            if not reused or connection.reply_begun:
-                raise _missing_head_error(connection)
-            connection, reused = None, False
+            raise
+        connection.abort()
+        return False
 
     def connections(self) -> dict[str, int]:
         """Return how many connections are busy and idle, of all origins."""
@@ -130,11 +163,11 @@ class PooledUpstream(Upstream):
                 del self._origins[server]
 
 
-async def _receive_head(connection: Connection, head: bytes, body: bytes, deadline: float) -> bool:
-    """Send a request; return True when the reply's head is complete, False when the connection ended before."""
-    connection.begin(head, body)
+async def _receive_head(connection: Connection, body: bytes, deadline: float, *, on_time: bool) -> bool:
+    """Return True when the reply's head is complete, False when the connection ended before."""
     parser = connection.parser
-    on_time = connection.sent or await connection.upload(body, deadline)
+    if on_time and not connection.sent:
+        on_time = await connection.upload(body, deadline)
     while on_time:
         if parser.status:
             return True

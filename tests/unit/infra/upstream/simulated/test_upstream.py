@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from llm_gateway.flow.ports.upstream import TransportError
+from llm_gateway.flow.ports.upstream import TransportError, Upstream
 from llm_gateway.infra.upstream.by_scheme import UpstreamByScheme
 from llm_gateway.infra.upstream.simulated.upstream import SimulatedReply, SimulatedUpstream
 from llm_gateway.providers.base import UpstreamRequest
@@ -124,7 +124,7 @@ async def test_one_model_is_listed_though_any_name_works() -> None:
     assert [model["id"] for model in listed["data"]] == ["simulated"]
 
 
-class Http:
+class Http(Upstream):
     """A transport that remembers who came."""
 
     def __init__(self) -> None:

@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from llm_gateway.flow.ports.upstream import TransportError
-from llm_gateway.http.body import BodyReader
-from llm_gateway.http.data_plane import DataPlane
+from llm_gateway.http.model_routes.body import BodyReader
+from llm_gateway.http.model_routes.data_plane import DataPlane
 from llm_gateway.http.types import Scope
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.surfaces.openai.dialect import CHAT

@@ -6,7 +6,7 @@ import asyncio
 
 from llm_gateway.core.errors import BadRequest, BodyTimedOut, BodyTooLarge, Unavailable
 from llm_gateway.flow.call import ClientDisconnected
-from llm_gateway.http.request_context import RequestContext, declared_length
+from llm_gateway.http.model_routes.request_context import RequestContext, declared_length
 from llm_gateway.http.types import Exchange, Receive, Scope
 
 
@@ -38,6 +38,16 @@ class BodyReader:
             self._in_flight -= len(body)
             raise _over_total_limit()
         return body
+
+    def hold(self, size: int) -> bool:
+        """Count a body of `size` bytes that has arrived; False if it is over a limit. Then nothing is counted.
+
+        The caller must pass `size` to `release`.
+        """
+        if size > self._max_bytes or self._in_flight + size > self._max_total_bytes:
+            return False
+        self._in_flight += size
+        return True
 
     async def read(self, scope: Scope, receive: Receive) -> bytes:
         """Wait for the whole body and return it. The caller must pass its size to `release`."""

@@ -10,15 +10,13 @@ from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.dialect import Dialect
 from llm_gateway.flow.ports.workers import WorkerRegistry
 from llm_gateway.flow.request.pipeline import handle
-from llm_gateway.flow.request.reply import WholeReply
-from llm_gateway.http.body import BodyReader
 from llm_gateway.http.client_address import TrustedProxies
-from llm_gateway.http.disconnect import CancelOnDisconnect
-from llm_gateway.http.errors import send_error
-from llm_gateway.http.forwarding import scoped
-from llm_gateway.http.request_context import context_of
-from llm_gateway.http.responding import send_reply, sent_at_once
-from llm_gateway.http.types import Receive, Scope, Send, exchange_of
+from llm_gateway.http.model_routes.body import BodyReader
+from llm_gateway.http.model_routes.delivery import Delivery
+from llm_gateway.http.model_routes.direct import DirectRoute
+from llm_gateway.http.model_routes.forwarding import scoped
+from llm_gateway.http.model_routes.request_context import context_of
+from llm_gateway.http.types import DIRECT, Receive, Scope, Send, exchange_of
 
 # A handler receives the request id in addition to ASGI's three arguments.
 Handler = Callable[[Scope, Receive, Send, str], Awaitable[None]]
@@ -32,16 +30,24 @@ class DataPlane:
     bodies: BodyReader
     worker_registry: WorkerRegistry
     max_concurrency: int
+    # Makes the ids of requests that do not come through the dispatcher; None = all of them do.
+    new_request_id: Callable[[], str] | None = None
     proxies: TrustedProxies = field(default_factory=TrustedProxies)
 
     def model_route(self, path: str, dialect: Dialect) -> Handler:
         """Return the handler of one model route."""
         gateway, bodies, worker_registry = self.gateway, self.bodies, self.worker_registry
         proxies = self.proxies
+        delivery = Delivery(gateway=gateway, bodies=bodies, worker_registry=worker_registry)
+        direct = DirectRoute(delivery, path, dialect, self.max_concurrency, self.new_request_id)
 
         async def handler(scope: Scope, receive: Receive, send: Send, request_id: str) -> None:
             exchange = exchange_of(scope)
             context = context_of(scope, exchange, dialect, proxies)
+            if exchange is not None and exchange.head_state is not None and DIRECT not in exchange.head_state:
+                # A middleware that wraps `send` wants to see each response.
+                is_wrapped = send != exchange.send
+                exchange.head_state[DIRECT] = None if is_wrapped else direct.server(context, scope)
             clock = gateway.clock
             # By position, in the order of its fields.
             call = Call(
@@ -78,20 +84,6 @@ class DataPlane:
                 call.request_bytes = len(body)
                 return body
 
-            try:
-                with CancelOnDisconnect(exchange):
-                    reply = await handle(gateway, call, read_body)
-                    if not (
-                        type(reply) is WholeReply and sent_at_once(exchange, send, reply, dialect, request_id)
-                    ):
-                        await send_reply(send, reply, dialect, request_id, exchange)
-            except Exception as error:  # noqa: BLE001 - the last frame before the server
-                # The body may have told the dialect how its client numbers the request.
-                await send_error(send, call.dialect, error, request_id)
-            finally:
-                bodies.release(call.request_bytes)
-                gateway.lifecycle.open -= 1
-                if call.admitted:
-                    worker_registry.leave()
+            await delivery.deliver(call, dialect, exchange, send, handle(gateway, call, read_body))
 
         return handler

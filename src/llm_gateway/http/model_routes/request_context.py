@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from llm_gateway.flow.ports.dialect import CostHeaders, Dialect
 from llm_gateway.http.auth import repeated_key
 from llm_gateway.http.client_address import TrustedProxies
-from llm_gateway.http.forwarding import FORWARDED
+from llm_gateway.http.model_routes.forwarding import FORWARDED
 from llm_gateway.http.types import Exchange, Scope
 
 _LONGEST_CLIENT_ID = 128

@@ -9,7 +9,7 @@ import pytest
 from llm_gateway.core.errors import GatewayError, Unavailable
 from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.ports.dialect import AmbiguousKey, PresentedKey, RefusedKey
-from llm_gateway.http.forwarding import FORWARDED, scoped
+from llm_gateway.http.model_routes.forwarding import FORWARDED, scoped
 from llm_gateway.infra.secrets.key_hashing import Blake2KeyHasher
 from tests.fakes.in_memory import FakeGateway, ScriptedUpstream, credential
 

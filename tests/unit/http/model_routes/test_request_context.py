@@ -6,7 +6,7 @@ import pytest
 
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.flow.ports.dialect import CostHeaders
-from llm_gateway.http.request_context import RequestContext, context_of, declared_length
+from llm_gateway.http.model_routes.request_context import RequestContext, context_of, declared_length
 from llm_gateway.infra.secrets.key_hashing import Blake2KeyHasher
 from llm_gateway.surfaces.openai.dialect import CHAT
 from tests.fakes.asgi import FakeExchange, http_scope

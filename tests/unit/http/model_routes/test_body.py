@@ -8,8 +8,8 @@ import pytest
 
 from llm_gateway.core.errors import BadRequest, BodyTimedOut, BodyTooLarge, Unavailable
 from llm_gateway.flow.call import ClientDisconnected
-from llm_gateway.http.body import BodyReader
-from llm_gateway.http.request_context import RequestContext
+from llm_gateway.http.model_routes.body import BodyReader
+from llm_gateway.http.model_routes.request_context import RequestContext
 from llm_gateway.http.types import Message
 from llm_gateway.surfaces.openai.dialect import CHAT
 from tests.fakes.asgi import FakeExchange, http_scope

@@ -9,7 +9,7 @@ import pytest
 from llm_gateway.core.errors import GatewayError, UpstreamFailed
 from llm_gateway.flow.ports.dialect import Headers
 from llm_gateway.flow.request.reply import ByteStream, WholeReply
-from llm_gateway.http.responding import send_json, send_reply, sent_at_once
+from llm_gateway.http.model_routes.responding import send_json, send_reply, sent_at_once
 from llm_gateway.http.types import Message
 from llm_gateway.surfaces.openai.dialect import CHAT
 from tests.fakes.asgi import FakeExchange, Wire

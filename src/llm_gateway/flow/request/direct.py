@@ -1,0 +1,190 @@
+"""Handles a request without a task: every stage at once, and the provider's connection calls back with the reply."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, Final
+
+from llm_gateway.core.config.snapshot import Principal, Snapshot
+from llm_gateway.core.json_bounds import LARGE
+from llm_gateway.core.ledger.usage import Usage
+from llm_gateway.flow.call import ClientDisconnected
+from llm_gateway.flow.gateway import Gateway
+from llm_gateway.flow.ports.dialect import PresentedKey
+from llm_gateway.flow.ports.upstream import PendingReply
+from llm_gateway.flow.request.admission import authenticate
+from llm_gateway.flow.request.attempt import Attempt
+from llm_gateway.flow.request.handling import Handling
+from llm_gateway.flow.request.pipeline import answer, answer_later, route_and_answer
+from llm_gateway.flow.request.reply import Reply, WholeReply
+from llm_gateway.flow.routing.known_route import KnownRoute, known_route
+from llm_gateway.providers.base import body_encoder
+from llm_gateway.wire.errors import BadReply
+
+# Models that are remembered of one caller. Those that only wildcards serve have any name.
+_MOST_ROUTES: Final = 64
+_OK = 200
+
+
+class KnownCaller:
+    """What an earlier request of a caller has shown, and what holds while its snapshot is in force."""
+
+    __slots__ = ("_routes", "account", "snapshot")
+
+    def __init__(self, snapshot: Snapshot, account: Principal) -> None:
+        self.snapshot = snapshot
+        self.account = account
+        self._routes: dict[tuple[str, str], KnownRoute | None] = {}
+
+    def route(self, handling: Handling, model: str) -> KnownRoute | None:
+        """Return the route of a model if it needs no plan."""
+        endpoint = handling.request.endpoint
+        routes, key = self._routes, (model, endpoint)
+        try:
+            return routes[key]
+        except KeyError:
+            if len(routes) >= _MOST_ROUTES:
+                routes.clear()
+            selector = handling.gateway.selector
+            found = routes[key] = known_route(selector, self.snapshot, self.account, model, endpoint)
+            return found
+
+
+def know_caller(gateway: Gateway, api_key: PresentedKey | None) -> KnownCaller | None:
+    """Return what the key stands for now; None if that may change while the configuration does not.
+
+    It may if the key expires, or if a surface vouches for its caller. Nor is anybody known who would be refused.
+    """
+    snapshot = gateway.snapshots.current
+    if type(api_key) is not PresentedKey or snapshot is None:
+        return None
+    account = snapshot.account(api_key.digest(gateway.hasher))
+    if account is None or account.needs_check or account.is_shut:
+        return None
+    return KnownCaller(snapshot, authenticate(gateway, snapshot, api_key))
+
+
+class DirectRequest(Handling):
+    """One request of a known caller. It is a `ReplyListener` of its own request to the provider.
+
+    Where something has to be waited for, or is not as in most requests, the rest is passed to `go_on`, which runs it
+    in a task: the stages are the same there.
+    """
+
+    __slots__ = ("_attempt", "_pending", "is_waiting")
+
+    def start(self, known: KnownCaller, body: bytes) -> None:
+        """Handle a request with this body, of less than LARGE_BODY bytes. Does not raise."""
+        self._attempt: Attempt | None = None
+        self._pending: PendingReply | None = None
+        # Whether the provider's connection is to call back.
+        self.is_waiting = False
+        call = self.call
+        try:
+            self.admitted(known.snapshot, known.account)
+            model = self.read(body)
+            route = known.route(self, model)
+            if (
+                route is None
+                or self.request.stateful_field is not None
+                or call.cost_headers is not None
+                or call.cache_directive is not None
+            ):
+                self.go_on(route_and_answer(self, model))
+                return
+            self.route = route.route
+            waiting = self.reserve(route.route)
+            if waiting is not None:
+                self.go_on(answer_later(self, waiting))
+                return
+            self._send(route)
+        except Exception as error:  # noqa: BLE001 - answered like any other
+            self.go_on(_fail(error))
+
+    def replied(self, reply: WholeReply) -> None:
+        """Send the reply to the client."""
+        raise NotImplementedError
+
+    def go_on(self, rest: Coroutine[Any, Any, Reply]) -> None:
+        """Run the rest of the request in a task, pass its exceptions to `failed`, and send its reply."""
+        raise NotImplementedError
+
+    def give_up(self) -> None:
+        """End a request that no task handles, because its client has left or this process stops."""
+        self.is_waiting = False
+        if self._pending is not None:
+            self._pending.abandon()
+        if self._attempt is not None:
+            self._attempt.permit.release()
+        self.failed(ClientDisconnected())
+
+    def _send(self, route: KnownRoute) -> None:
+        gateway = self.gateway
+        now = gateway.clock.monotonic()
+        candidate = route.first(now)
+        if candidate is None:
+            self.go_on(answer(self))
+            return
+        attempt = self._attempt = Attempt(self, candidate, now)
+        key = (candidate.index, self.request.stream)
+        prepared = route.prepared.get(key)
+        encoder = None if candidate.deployment.oauth2 is not None else body_encoder(attempt.adapter)
+        if encoder is None or (prepared is None and key in route.prepared):
+            self.go_on(answer(self, attempt))
+            return
+        try:
+            if prepared is None:
+                prepared = route.prepared[key] = gateway.upstream.prepare(attempt.encoded())
+            body, ignored_fields = encoder.encode_body(self.request, candidate.deployment)
+        except Exception:  # noqa: BLE001 - it fails again where it can be handled
+            self.go_on(answer(self, attempt))
+            return
+        if prepared is None:
+            self.go_on(answer(self, attempt))
+            return
+        attempt.begin(ignored_fields)
+        timeout = attempt.head_timeout()
+        self._pending = prepared.send(self.call.request_id, body, timeout, self)
+        if self._pending is not None:
+            self.is_waiting = True
+        else:
+            self.go_on(answer(self, attempt, gateway.upstream.send(attempt.encoded(), timeout)))
+
+    # --- as a ReplyListener ---------------------------------------------------------------------------
+
+    def done(self) -> bool:
+        return not self.is_waiting
+
+    def set_result(self, on_time: bool, /) -> None:
+        pending, attempt = self._pending, self._attempt
+        if pending is None or attempt is None:
+            return
+        self.is_waiting = False
+        try:
+            reply = self._whole(pending, attempt) if on_time and not self.request.stream else None
+            if reply is None:
+                self.go_on(answer(self, attempt, pending.reply(on_time=on_time)))
+            else:
+                self.finish(reply)
+                self.replied(reply)
+        except Exception as error:  # noqa: BLE001 - answered like any other
+            self.go_on(_fail(error))
+
+    def _whole(self, pending: PendingReply, attempt: Attempt) -> WholeReply | None:
+        """Return the reply if all of it is there, and it is an ordinary answer; None with nothing done."""
+        body = pending.whole(min(self.gateway.options.max_reply_bytes, LARGE - 1))
+        if body is None or self.call.dialect.encode_reply is not None:
+            return None
+        try:
+            completion = attempt.adapter.decode(body, self.request)
+        except BadReply:
+            return None
+        usage = completion.usage
+        if completion.refusal is not None or not isinstance(usage, Usage):
+            return None
+        pending.release()
+        return attempt.answered(_OK, completion.body, usage)
+
+
+async def _fail(error: Exception) -> Reply:
+    raise error

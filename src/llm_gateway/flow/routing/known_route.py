@@ -1,0 +1,49 @@
+"""Routes that most requests can take without a plan of their own."""
+
+from __future__ import annotations
+
+from llm_gateway.core.config.snapshot import Principal, Route, Snapshot
+from llm_gateway.core.endpoints import EndpointName
+from llm_gateway.flow.ports.upstream import PreparedRequest
+from llm_gateway.flow.routing.selector import Candidate, Selector
+
+
+class KnownRoute:
+    """A route that plans itself: `make_plan` would use it as it is for every request with this endpoint."""
+
+    __slots__ = ("_budget", "_selector", "_set", "_state", "prepared", "route")
+
+    def __init__(self, selector: Selector, snapshot: Snapshot, route: Route) -> None:
+        self.route = route
+        self._selector = selector
+        self._state, self._set = selector.look_up(route, snapshot)
+        self._budget = self._state.budget
+        # What the request flow has prepared for its deployments, by position and whether the request is streamed.
+        self.prepared: dict[tuple[int, bool], PreparedRequest | None] = {}
+
+    def first(self, now: float) -> Candidate | None:
+        """Return what `Plan.first` would, or None with nothing counted if a plan has to be made."""
+        selector = self._selector
+        if not selector.unserved.is_empty:
+            return None
+        found = selector.first(self._state, self._set, None, now)
+        if found is not None:
+            self._budget.requests += 1
+        return found
+
+
+def known_route(
+    selector: Selector, snapshot: Snapshot, account: Principal, model: str, endpoint: EndpointName
+) -> KnownRoute | None:
+    """Return the route of a model if nothing about the account or the model's rules has to be looked at again.
+
+    Requests that have a `stateful_field` need a plan nevertheless.
+    """
+    if account.requires_pricing or model not in account.models or account.credential.cache is not None:
+        return None
+    route = snapshot.route(model)
+    if route is None or not route.deployments or endpoint not in route.endpoints:
+        return None
+    if route.rules.affinity is not None or route.rules.cache is not None:
+        return None
+    return KnownRoute(selector, snapshot, route)

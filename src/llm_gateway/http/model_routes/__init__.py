@@ -1,0 +1,1 @@
+"""The routes of models: from the head of a request to the last byte of its response."""
