@@ -192,7 +192,9 @@ class Attempt:
         else:
             request = await self._gateway.heavy_work.run(self.encoded)
         self.begin(request.ignored_fields)
-        return await self._sent(self._gateway.upstream.send(request, self.head_timeout()))
+        return await self._sent(
+            self._gateway.upstream.send(request, max(self.head_timeout(self._gateway.clock.monotonic()), 0.0))
+        )
 
     async def _sent(self, sending: Awaitable[UpstreamReply]) -> UpstreamReply:
         """Wait for the head of the reply; raise AttemptFailed for one that is an error."""
@@ -214,11 +216,11 @@ class Attempt:
         if ignored_fields and "service_tier" in ignored_fields:
             self._meter.sent_tier = None
 
-    def head_timeout(self) -> float:
+    def head_timeout(self, now: float) -> float:
         """Return how many seconds are left for the head of the reply."""
-        timeout = self._time_left()
+        timeout = self.deadline - now
         first_content = self.candidate.route.rules.timeouts.first_content
-        return timeout if first_content is None else min(timeout, first_content)
+        return timeout if first_content is None or timeout < first_content else first_content
 
     def _trace(self, tracer: Tracer) -> None:
         """Send the provider the trace headers of this attempt in place of the client's."""

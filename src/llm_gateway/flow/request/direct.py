@@ -8,7 +8,8 @@ from typing import Any, Final
 from llm_gateway.core.config.snapshot import Principal, Snapshot
 from llm_gateway.core.json_bounds import LARGE
 from llm_gateway.core.ledger.usage import Usage
-from llm_gateway.flow.call import ClientDisconnected
+from llm_gateway.flow.call import Call, ClientDisconnected
+from llm_gateway.flow.failures.recovery import UnsupportedField
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.dialect import PresentedKey
 from llm_gateway.flow.ports.upstream import PendingReply
@@ -17,7 +18,7 @@ from llm_gateway.flow.request.attempt import Attempt
 from llm_gateway.flow.request.handling import Handling
 from llm_gateway.flow.request.pipeline import answer, answer_later, route_and_answer
 from llm_gateway.flow.request.reply import Reply, WholeReply
-from llm_gateway.flow.routing.known_route import KnownRoute, known_route
+from llm_gateway.flow.routing.known_route import KnownRoute, Sender, known_route
 from llm_gateway.providers.base import body_encoder
 from llm_gateway.wire.errors import BadReply
 
@@ -73,12 +74,15 @@ class DirectRequest(Handling):
 
     __slots__ = ("_attempt", "_pending", "is_waiting")
 
-    def start(self, known: KnownCaller, body: bytes) -> None:
-        """Handle a request with this body, of less than LARGE_BODY bytes. Does not raise."""
+    def __init__(self, gateway: Gateway, call: Call) -> None:
+        Handling.__init__(self, gateway, call)
         self._attempt: Attempt | None = None
         self._pending: PendingReply | None = None
         # Whether the provider's connection is to call back.
         self.is_waiting = False
+
+    def start(self, known: KnownCaller, body: bytes) -> None:
+        """Handle a request with this body, of less than LARGE_BODY bytes. Does not raise."""
         call = self.call
         try:
             self.admitted(known.snapshot, known.account)
@@ -126,29 +130,40 @@ class DirectRequest(Handling):
             self.go_on(answer(self))
             return
         attempt = self._attempt = Attempt(self, candidate, now)
-        key = (candidate.index, self.request.stream)
-        prepared = route.prepared.get(key)
-        encoder = None if candidate.deployment.oauth2 is not None else body_encoder(attempt.adapter)
-        if encoder is None or (prepared is None and key in route.prepared):
+        key = 2 * candidate.index + self.request.stream
+        sender = route.senders.get(key) or self._sender(route, key, attempt)
+        if sender is None:
             self.go_on(answer(self, attempt))
             return
         try:
-            if prepared is None:
-                prepared = route.prepared[key] = gateway.upstream.prepare(attempt.encoded())
-            body, ignored_fields = encoder.encode_body(self.request, candidate.deployment)
+            body, ignored_fields = sender.encode_body(self.request, candidate.deployment)
         except Exception:  # noqa: BLE001 - it fails again where it can be handled
             self.go_on(answer(self, attempt))
             return
-        if prepared is None:
-            self.go_on(answer(self, attempt))
-            return
         attempt.begin(ignored_fields)
-        timeout = attempt.head_timeout()
-        self._pending = prepared.send(self.call.request_id, body, timeout, self)
-        if self._pending is not None:
+        timeout = attempt.head_timeout(now)
+        pending = self._pending = sender.send(self.call.request_id, body, timeout, self)
+        if pending is not None:
             self.is_waiting = True
         else:
             self.go_on(answer(self, attempt, gateway.upstream.send(attempt.encoded(), timeout)))
+
+    def _sender(self, route: KnownRoute, key: int, attempt: Attempt) -> Sender | None:
+        """Prepare requests to the deployment of an attempt; None if each of them has to be encoded anew."""
+        if key in route.senders:
+            return None
+        deployment, sender = attempt.candidate.deployment, None
+        encoder = None if deployment.oauth2 is not None else body_encoder(attempt.adapter)
+        if encoder is not None:
+            try:
+                prepared = self.gateway.upstream.prepare(attempt.encoded())
+            except UnsupportedField:
+                # Another request to the same deployment may not have that field.
+                return None
+            if prepared is not None:
+                sender = Sender(encoder.encode_body, prepared.send)
+        route.senders[key] = sender
+        return sender
 
     # --- as a ReplyListener ---------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ class DirectExchange(DirectRequest):
     _rest: Coroutine[Any, Any, Reply]
 
     def __init__(self, delivery: Delivery, exchange: Exchange, call: Call) -> None:
-        super().__init__(delivery.gateway, call)
+        DirectRequest.__init__(self, delivery.gateway, call)
         self._delivery = delivery
         self._exchange = exchange
         # That of the route: one that reads a body may put another in its place.
@@ -39,7 +39,6 @@ class DirectExchange(DirectRequest):
 
     def replied(self, reply: WholeReply) -> None:
         exchange, call = self._exchange, self.call
-        exchange.unregister()
         if sent_at_once(exchange, exchange.send, reply, self._dialect, call.request_id):
             self._delivery.leave(call)
         else:
