@@ -49,7 +49,7 @@ class CredentialMetrics(Collector):
             cells = self._find(credential)
             if cells is None:
                 return
-        cells[_PLACES[record.outcome]] += 1
+        cells[_PLACES[record.outcome]] += 1.0
         if record.cost_nano_usd:
             cells[_COST] += record.cost_nano_usd
 

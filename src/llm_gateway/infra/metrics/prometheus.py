@@ -99,13 +99,16 @@ class Metrics(Observer):
     def finished(self, record: UsageRecord) -> None:
         # A cached reply says nothing about the provider that once gave it.
         provider = None if record.cache_hit else record.provider
-        key = (record.method, record.endpoint, record.model, provider, record.status_code)
-        cells = self._cells.get(key)
+        cells = self._cells.get((record.method, record.endpoint, record.model, provider, record.status_code))
         if cells is None:
             cells = self._cells_of(record, provider)
-        count(cells, record, called=provider is not None)
+        count(cells, record, provider)
         self._of_credentials.count(record)
-        if provider is not None and record.outcome == "ok":
+        if (
+            provider is not None
+            and record.outcome == "ok"
+            and (self._is_shared or self._healthy.get(provider) is not True)
+        ):
             self.provider_answered(provider, True)
 
     def attempt_failed(self, failed: AttemptEnded) -> None:
