@@ -41,10 +41,10 @@ _OFFSETS = bytes(
     for offset, (below, bound) in enumerate(pairwise(_UP_TO_MS), 1)
     for _ in range(int(below) + 1, int(min(bound, _TABLE_MS)) + 1)
 )
-# The layout of the cells. A histogram is its sum, then the count of each bucket (not cumulative).
+# The layout of the cells. A histogram is its sum, then the count of each bucket (not cumulative). Each request has a
+# duration, so that its buckets add up to the number of requests.
 _BUCKETS = len(_BOUNDS)
-_REQUESTS = 0
-_DURATION = 1
+_DURATION = 0
 _LATENCY = _DURATION + 1 + _BUCKETS
 _FIRST_TOKEN = _LATENCY + 1 + _BUCKETS
 _TOKENS = _FIRST_TOKEN + 1 + _BUCKETS
@@ -87,7 +87,7 @@ def sums_by(counted: Counted, labels: tuple[str, ...]) -> dict[tuple[str, ...], 
 
 def _named(sums: list[float]) -> RequestSums:
     return RequestSums(
-        requests=sums[_REQUESTS],
+        requests=sum(sums[_DURATION + 1 : _LATENCY]),
         duration=TimeSums(sums[_DURATION], sums[_DURATION + 1 : _LATENCY]),
         latency=TimeSums(sums[_LATENCY], sums[_LATENCY + 1 : _FIRST_TOKEN]),
         tokens=dict(zip(_TOKEN_TYPES, sums[_TOKENS:_COST], strict=True)),
@@ -105,7 +105,6 @@ def count(cells: CounterCells, record: UsageRecord, provider: str | None) -> Non
     Without a function for each histogram: a call costs more than what it would do.
     """
     ms = record.latency_ms
-    cells[_REQUESTS] += 1.0
     cells[_DURATION] += ms / 1000.0
     cells[_DURATION + (_OFFSETS[ceil(ms)] if ms <= _TABLE_MS else bisect_left(_UP_TO_MS, ms))] += 1.0
     if provider is None:
@@ -182,10 +181,9 @@ class RequestMetrics(Collector):
         requests = CounterMetricFamily(
             catalogue.REQUESTS.name, catalogue.REQUESTS.help, labels=catalogue.REQUESTS.labels
         )
-        for labels, (total,) in _sums(
-            finished, catalogue.REQUESTS.labels, range(_REQUESTS, _REQUESTS + 1)
-        ).items():
-            requests.add_metric(labels, total)
+        durations = range(_DURATION + 1, _LATENCY)
+        for labels, buckets in _sums(finished, catalogue.REQUESTS.labels, durations).items():
+            requests.add_metric(labels, sum(buckets))
         yield requests
         yield _histogram(catalogue.REQUEST_DURATION, finished, _DURATION)
         tokens = CounterMetricFamily(
