@@ -54,7 +54,7 @@ def test_sums_are_those_of_the_records(shared: bool, records: list[UsageRecord])
         metrics = RequestMetrics(Path(name) if shared else None)
         for one in records:
             cells = metrics.cells(one.method, one.endpoint, "m", one.provider or NONE, one.status_code)
-            count(cells, one, one.provider)
+            count(cells, None, one, one.provider)
         sums = sums_by(metrics.finished(), ("provider",))
     assert sums.keys() == {(one.provider or NONE,) for one in records}
     for (provider,), found in sums.items():

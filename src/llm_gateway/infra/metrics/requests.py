@@ -18,6 +18,7 @@ from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.core.metric_catalogue import Metric
 from llm_gateway.core.money import NANO_USD
 from llm_gateway.core.pricing.cost import UnknownCost
+from llm_gateway.infra.metrics.credentials import COST_CELL, OUTCOME_CELLS
 from llm_gateway.infra.metrics.shared_counters import CounterCells, SharedCounters
 
 _OK = 200
@@ -99,17 +100,24 @@ def _named(sums: list[float]) -> RequestSums:
 NO_REQUESTS = _named([0.0] * _CELLS)
 
 
-def count(cells: CounterCells, record: UsageRecord, provider: str | None) -> None:
-    """Add one finished request to the cells of its labels; `provider` took part in it, None = none did.
+def count(
+    cells: CounterCells, of_credential: CounterCells | None, record: UsageRecord, provider: str | None
+) -> None:
+    """Add one finished request to the cells of its labels, and to those of its credential, if it has any.
 
-    Without a function for each histogram: a call costs more than what it would do.
+    `provider` took part in it, None = none did. There is no function for each histogram, because a call costs more
+    than what it would do.
     """
+    outcome, cost = record.outcome, record.cost_nano_usd
+    if of_credential is not None:
+        of_credential[OUTCOME_CELLS[outcome]] += 1.0
+        if cost:
+            of_credential[COST_CELL] += cost
     ms = record.latency_ms
     cells[_DURATION] += ms / 1000.0
     cells[_DURATION + (_OFFSETS[ceil(ms)] if ms <= _TABLE_MS else bisect_left(_UP_TO_MS, ms))] += 1.0
     if provider is None:
         return
-    outcome = record.outcome
     if outcome == "ok":
         latency = record.upstream_latency_ms
         if latency is not None:
@@ -126,12 +134,11 @@ def count(cells: CounterCells, record: UsageRecord, provider: str | None) -> Non
     if prompt is not None:
         cells[_PROMPT] += prompt
         cells[_COMPLETION] += record.completion_tokens or 0
-        if record.cached_tokens:
-            cells[_CACHED] += record.cached_tokens
-        if record.reasoning_tokens:
-            cells[_REASONING] += record.reasoning_tokens
-    if record.cost_nano_usd:
-        cells[_COST] += record.cost_nano_usd
+        if record.cached_tokens or record.reasoning_tokens:
+            cells[_CACHED] += record.cached_tokens or 0
+            cells[_REASONING] += record.reasoning_tokens or 0
+    if cost:
+        cells[_COST] += cost
     elif record.unpriced is not None:
         cells[_REASON_CELLS[record.unpriced]] += 1.0
 
