@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -74,10 +75,9 @@ class OutputHistory:
         self._recount_at = 0
 
     def add(self, tokens: int) -> None:
-        bucket = 0 if tokens <= 0 else 1 + math.ceil(_STEPS * math.log2(tokens))
-        self._counts[min(bucket, _BUCKETS - 1)] += 1
-        self.samples += 1
-        if self.samples >= _MANY:
+        self._counts[_bucket(tokens)] += 1
+        self.samples = samples = self.samples + 1
+        if samples >= _MANY:
             self._counts = [count // 2 for count in self._counts]
             self.samples = sum(self._counts)
             self._recount_at = 0
@@ -104,6 +104,11 @@ class OutputHistory:
         return 0
 
 
+@lru_cache(maxsize=4096)
+def _bucket(tokens: int) -> int:
+    return 0 if tokens <= 0 else min(1 + math.ceil(_STEPS * math.log2(tokens)), _BUCKETS - 1)
+
+
 class TokenEstimator:
     """Estimates a request from its bytes, from `max_tokens`, and from the replies that its model gave before.
 
@@ -127,9 +132,10 @@ class TokenEstimator:
         if request.endpoint == "embeddings":
             return ExpectedTokens(prompt, 0, True)
         fields = request.fields
-        stated = max(
-            (_whole(fields, name, _MOST_STATED) for name in _OUTPUT_FIELDS[request.endpoint]), default=0
-        )
+        stated = 0
+        for name in _OUTPUT_FIELDS[request.endpoint]:
+            if name in fields:
+                stated = max(stated, _whole(fields, name, _MOST_STATED))
         completion = stated or self._usual_output(demand)
         if "n" in fields or "best_of" in fields:
             completion *= max(_choices(fields, "n"), _choices(fields, "best_of"))
@@ -141,9 +147,10 @@ class TokenEstimator:
         if record is self._learnt or record.outcome != "ok" or not tokens or record.model is None:
             return
         self._learnt = record
+        provider, upstream_model = record.provider, record.upstream_model
         self._history(record.model).add(tokens)
-        if record.provider is not None and record.upstream_model is not None:
-            self._history((record.provider, record.upstream_model)).add(tokens)
+        if provider is not None and upstream_model is not None:
+            self._history((provider, upstream_model)).add(tokens)
 
     def history(self, key: tuple[str, str] | str) -> OutputHistory | None:
         """Return the history of (provider_key, upstream model), or of a public model."""
@@ -163,12 +170,15 @@ class TokenEstimator:
 
     def _history(self, key: tuple[str, str] | str) -> OutputHistory:
         histories = self._histories
-        found = histories.pop(key, None)
+        found = histories.get(key)
         if found is None:
-            found = OutputHistory()
-            if len(histories) >= _MOST_MODELS:
+            found = histories[key] = OutputHistory()
+            if len(histories) > _MOST_MODELS:
                 del histories[next(iter(histories))]
-        histories[key] = found
+        elif len(histories) > _MOST_MODELS // 2:
+            # The order matters only when one has to make room before long.
+            del histories[key]
+            histories[key] = found
         return found
 
 
@@ -179,7 +189,7 @@ def _prompt_tokens(request: ModelRequest) -> int:
         raw = fields.get(name)
         if raw is None:
             continue
-        size = memoryview(raw).nbytes
+        size = len(raw)
         if size <= _SMALL:
             tokens += -(-size // _BYTES_PER_TOKEN)
         else:

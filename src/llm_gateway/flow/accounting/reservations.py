@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Sequence
-
-import msgspec
 
 from llm_gateway.core.config.snapshot import Principal
 from llm_gateway.core.ledger.records import UsageRecord
@@ -42,11 +39,15 @@ class _AllOf(Limit):
 
     def reserve(self, account: Principal, demand: Demand, /) -> Verdict | Awaitable[Verdict]:
         verdicts: list[Verdict] = []
+        position = 0
         try:
-            for position, limit in enumerate(self._limits):
+            for limit in self._limits:
+                position += 1
                 answer = limit.reserve(account, demand)
+                if answer is NOT_LIMITED:
+                    continue
                 if not isinstance(answer, Verdict):
-                    return self._reserve_later(verdicts, answer, position + 1, account, demand)
+                    return self._reserve_later(verdicts, answer, position, account, demand)
                 verdicts.append(answer)
         except BaseException:
             _release(verdicts)
@@ -91,25 +92,29 @@ class _Reservations(Reservation):
 
 
 def _together(verdicts: Sequence[Verdict]) -> Verdict:
-    applying = [verdict for verdict in verdicts if verdict is not NOT_LIMITED]
-    if len(applying) < 2:
-        return applying[0] if applying else NOT_LIMITED
-    shown = min(applying, key=_requests_left)
-    held = [verdict.reservation for verdict in verdicts if verdict.reservation is not NOTHING_HELD]
-    reservation: Reservation = NOTHING_HELD
-    if held:
-        reservation = held[0] if len(held) == 1 else _Reservations(held)
-    rooms = [verdict.tokens for verdict in applying if verdict.tokens is not None]
-    tokens = min(rooms, key=_tokens_left, default=None)
-    return msgspec.structs.replace(shown, reservation=reservation, tokens=tokens)
-
-
-def _requests_left(verdict: Verdict) -> float:
-    return verdict.remaining if verdict.limit else math.inf
-
-
-def _tokens_left(room: Room) -> int:
-    return room.remaining
+    if len(verdicts) < 2:
+        return verdicts[0] if verdicts else NOT_LIMITED
+    shown = verdicts[0]
+    held: list[Reservation] = []
+    tokens: Room | None = None
+    for verdict in verdicts:
+        if verdict.limit and (not shown.limit or verdict.remaining < shown.remaining):
+            shown = verdict
+        if verdict.reservation is not NOTHING_HELD:
+            held.append(verdict.reservation)
+        room = verdict.tokens
+        if room is not None and (tokens is None or room.remaining < tokens.remaining):
+            tokens = room
+    # By position, which is several times as fast as by name.
+    return Verdict(
+        shown.allowed,
+        shown.limit,
+        shown.remaining,
+        shown.retry_after,
+        shown.reset_after,
+        _Reservations(held) if len(held) > 1 else held[0] if held else NOTHING_HELD,
+        tokens,
+    )
 
 
 def _release(verdicts: Sequence[Verdict]) -> None:
