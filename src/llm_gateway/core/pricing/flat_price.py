@@ -46,7 +46,12 @@ def flat_price(
 def flat_amount(flat: FlatPrice, prompt: int, completion: int) -> int:
     """Return the nano-USD of tokens, rounded once, half to even; none of the numbers is negative or too large."""
     _, denominator, input_rate, output_rate = flat
-    return _rounded(prompt * input_rate + completion * output_rate, denominator)
+    # The remainder decides at half a unit; of two equally near integers it is the even one.
+    amount, remainder = divmod(prompt * input_rate + completion * output_rate, denominator)
+    remainder += remainder
+    if remainder > denominator or (remainder == denominator and amount & 1):
+        return amount + 1
+    return amount
 
 
 def flat_breakdown(
@@ -57,14 +62,5 @@ def flat_breakdown(
         return {_INPUT: (prompt, amount)} if prompt else {}
     if not prompt:
         return {_OUTPUT: (completion, amount)}
-    before = _rounded(prompt * flat.input, flat.denominator)
+    before = flat_amount(flat, prompt, 0)
     return {_INPUT: (prompt, before), _OUTPUT: (completion, amount - before)}
-
-
-def _rounded(numerator: int, denominator: int) -> int:
-    # The remainder decides at half a unit; of two equally near integers it is the even one.
-    rounded, remainder = divmod(numerator, denominator)
-    remainder += remainder
-    if remainder > denominator or (remainder == denominator and rounded & 1):
-        return rounded + 1
-    return rounded

@@ -11,7 +11,6 @@ import msgspec
 
 from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.ledger.records import UsageRecord
-from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.ports.limits import Demand
 
 _BYTES_PER_TOKEN = 4
@@ -35,11 +34,11 @@ _STEPS, _BUCKETS = 8, 8 * 24 + 2
 # Models that one worker remembers.
 _MOST_MODELS = 2048
 
-_PROMPT_FIELDS: Final[Mapping[EndpointName, tuple[str, ...]]] = {
-    "chat/completions": ("messages", "tools", "functions", "response_format"),
-    "completions": ("prompt", "suffix"),
-    "embeddings": ("input",),
-    "responses": ("input", "instructions", "tools", "text", "prompt"),
+_PROMPT_FIELDS: Final[Mapping[EndpointName, frozenset[str]]] = {
+    "chat/completions": frozenset({"messages", "tools", "functions", "response_format"}),
+    "completions": frozenset({"prompt", "suffix"}),
+    "embeddings": frozenset({"input"}),
+    "responses": frozenset({"input", "instructions", "tools", "text", "prompt"}),
 }
 _OUTPUT_FIELDS: Final[Mapping[EndpointName, tuple[str, ...]]] = {
     "chat/completions": ("max_completion_tokens", "max_tokens"),
@@ -47,6 +46,10 @@ _OUTPUT_FIELDS: Final[Mapping[EndpointName, tuple[str, ...]]] = {
     "embeddings": (),
     "responses": ("max_output_tokens",),
 }
+# Whatever says how long a reply is to be. Most requests have none of them.
+_LENGTH_FIELDS: Final = frozenset(
+    {"max_completion_tokens", "max_tokens", "max_output_tokens", "n", "best_of"}
+)
 
 
 class ExpectedTokens(msgspec.Struct, frozen=True, gc=False):
@@ -75,7 +78,11 @@ class OutputHistory:
         self._recount_at = 0
 
     def add(self, tokens: int) -> None:
-        self._counts[_bucket(tokens)] += 1
+        self.add_to(_bucket(tokens))
+
+    def add_to(self, bucket: int) -> None:
+        """Add a reply whose tokens are in `bucket`."""
+        self._counts[bucket] += 1
         self.samples = samples = self.samples + 1
         if samples >= _MANY:
             self._counts = [count // 2 for count in self._counts]
@@ -116,26 +123,33 @@ class TokenEstimator:
     What is estimated too low is made good when the request is settled. Use it from one thread.
     """
 
-    __slots__ = ("_default_output", "_histories", "_learnt")
+    __slots__ = ("_default_output", "_histories", "_learnt", "_together")
 
     def __init__(self, default_output: int) -> None:
         """`default_output` is the number of tokens of a completion before a model has given enough replies."""
         self._default_output = default_output
         # By provider and upstream model, and by public model alone. The one used last comes last.
         self._histories: dict[tuple[str, str] | str, OutputHistory] = {}
+        # Both histories of a reply, while there is room for all models.
+        self._together: dict[tuple[str, str | None, str | None], tuple[OutputHistory, ...]] = {}
         self._learnt: UsageRecord | None = None
 
     def expect(self, demand: Demand) -> ExpectedTokens:
         """Return the tokens that a request is expected to use."""
         request = demand.request
-        prompt = _prompt_tokens(request)
-        if request.endpoint == "embeddings":
+        endpoint, fields = request.endpoint, request.fields
+        prompt = _FRAME_TOKENS
+        for name in _PROMPT_FIELDS[endpoint].intersection(fields):
+            size = len(fields[name])
+            if size <= _SMALL:
+                prompt += -(-size // _BYTES_PER_TOKEN)
+            else:
+                prompt += _large_value_tokens(bytes(fields[name]))
+        if endpoint == "embeddings":
             return ExpectedTokens(prompt, 0, True)
-        fields = request.fields
-        stated = 0
-        for name in _OUTPUT_FIELDS[request.endpoint]:
-            if name in fields:
-                stated = max(stated, _whole(fields, name, _MOST_STATED))
+        if _LENGTH_FIELDS.isdisjoint(fields):
+            return ExpectedTokens(prompt, self._usual_output(demand))
+        stated = max((_whole(fields, name, _MOST_STATED) for name in _OUTPUT_FIELDS[endpoint]), default=0)
         completion = stated or self._usual_output(demand)
         if "n" in fields or "best_of" in fields:
             completion *= max(_choices(fields, "n"), _choices(fields, "best_of"))
@@ -148,9 +162,12 @@ class TokenEstimator:
             return
         self._learnt = record
         provider, upstream_model = record.provider, record.upstream_model
-        self._history(record.model).add(tokens)
-        if provider is not None and upstream_model is not None:
-            self._history((provider, upstream_model)).add(tokens)
+        both = self._together.get((record.model, provider, upstream_model))
+        if both is None:
+            both = self._find_both(record.model, provider, upstream_model)
+        bucket = _bucket(tokens)
+        for history in both:
+            history.add_to(bucket)
 
     def history(self, key: tuple[str, str] | str) -> OutputHistory | None:
         """Return the history of (provider_key, upstream model), or of a public model."""
@@ -168,33 +185,29 @@ class TokenEstimator:
             return found.p99()
         return self._default_output
 
+    def _find_both(
+        self, model: str, provider: str | None, upstream_model: str | None
+    ) -> tuple[OutputHistory, ...]:
+        found = [self._history(model)]
+        if provider is not None and upstream_model is not None:
+            found.append(self._history((provider, upstream_model)))
+        both = tuple(found)
+        if len(self._histories) > _MOST_MODELS // 2 or len(self._together) >= _MOST_MODELS:
+            # The order of their use matters, because one will have to make room.
+            self._together.clear()
+        else:
+            self._together[model, provider, upstream_model] = both
+        return both
+
     def _history(self, key: tuple[str, str] | str) -> OutputHistory:
         histories = self._histories
-        found = histories.get(key)
+        found = histories.pop(key, None)
         if found is None:
-            found = histories[key] = OutputHistory()
-            if len(histories) > _MOST_MODELS:
+            found = OutputHistory()
+            if len(histories) >= _MOST_MODELS:
                 del histories[next(iter(histories))]
-        elif len(histories) > _MOST_MODELS // 2:
-            # The order matters only when one has to make room before long.
-            del histories[key]
-            histories[key] = found
+        histories[key] = found
         return found
-
-
-def _prompt_tokens(request: ModelRequest) -> int:
-    fields = request.fields
-    tokens = _FRAME_TOKENS
-    for name in _PROMPT_FIELDS[request.endpoint]:
-        raw = fields.get(name)
-        if raw is None:
-            continue
-        size = len(raw)
-        if size <= _SMALL:
-            tokens += -(-size // _BYTES_PER_TOKEN)
-        else:
-            tokens += _large_value_tokens(bytes(raw))
-    return tokens
 
 
 def _large_value_tokens(raw: bytes) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from llm_gateway.core.config.snapshot import Principal
 from llm_gateway.core.ledger.records import UsageRecord
@@ -28,10 +28,11 @@ class _AllOf(Limit):
     The verdict shows the limit on requests and the limit on tokens that are nearest to their ends.
     """
 
-    __slots__ = ("_limits",)
+    __slots__ = ("_limits", "_reserve")
 
     def __init__(self, limits: Sequence[Limit]) -> None:
         self._limits = tuple(limits)
+        self._reserve = tuple(limit.reserve for limit in limits)
 
     def check(self, account: Principal, /) -> None:
         for limit in self._limits:
@@ -39,15 +40,14 @@ class _AllOf(Limit):
 
     def reserve(self, account: Principal, demand: Demand, /) -> Verdict | Awaitable[Verdict]:
         verdicts: list[Verdict] = []
-        position = 0
+        rest = iter(self._reserve)
         try:
-            for limit in self._limits:
-                position += 1
-                answer = limit.reserve(account, demand)
+            for reserve in rest:
+                answer = reserve(account, demand)
                 if answer is NOT_LIMITED:
                     continue
                 if not isinstance(answer, Verdict):
-                    return self._reserve_later(verdicts, answer, position, account, demand)
+                    return self._reserve_later(verdicts, answer, rest, account, demand)
                 verdicts.append(answer)
         except BaseException:
             _release(verdicts)
@@ -58,20 +58,20 @@ class _AllOf(Limit):
         self,
         verdicts: list[Verdict],
         waiting: Awaitable[Verdict],
-        position: int,
+        rest: Iterator[Callable[[Principal, Demand], Verdict | Awaitable[Verdict]]],
         account: Principal,
         demand: Demand,
     ) -> Verdict:
-        """Go on at the first limit that has to be waited for; those from `position` come after it."""
+        """Go on at the first limit that has to be waited for, and with the `rest`."""
         try:
             verdicts.append(await waiting)
-            for limit in self._limits[position:]:
-                answer = limit.reserve(account, demand)
+            for reserve in rest:
+                answer = reserve(account, demand)
                 verdicts.append(answer if isinstance(answer, Verdict) else await answer)
         except BaseException:
             _release(verdicts)
             raise
-        return _together(verdicts)
+        return _together([verdict for verdict in verdicts if verdict is not NOT_LIMITED])
 
 
 class _Reservations(Reservation):
