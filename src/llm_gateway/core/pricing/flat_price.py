@@ -13,10 +13,14 @@ _OUTPUT: Final = "output_tokens"
 
 
 class FlatPrice(NamedTuple):
-    """What a token costs, in nano-USD times `denominator`, while there are at most `most_input` input tokens."""
+    """What a token costs in nano-USD times `divisor`, while there are at most `most_input` input tokens.
+
+    `half` is half of `divisor`.
+    """
 
     most_input: int
-    denominator: int
+    divisor: int
+    half: int
     input: int
     output: int
 
@@ -40,18 +44,15 @@ def flat_price(
     if first > last or any(part in (first, last) for _, _, parts in lines for part in parts):
         return None
     most = bands[1][0] if len(bands) > 1 else 1 << 62
-    return FlatPrice(most, denominator, lines[first][1], lines[last][1])
+    return FlatPrice(most, 2 * denominator, denominator, 2 * lines[first][1], 2 * lines[last][1])
 
 
 def flat_amount(flat: FlatPrice, prompt: int, completion: int) -> int:
     """Return the nano-USD of tokens, rounded once, half to even; none of the numbers is negative or too large."""
-    _, denominator, input_rate, output_rate = flat
-    # The remainder decides at half a unit; of two equally near integers it is the even one.
-    amount, remainder = divmod(prompt * input_rate + completion * output_rate, denominator)
-    remainder += remainder
-    if remainder > denominator or (remainder == denominator and amount & 1):
-        return amount + 1
-    return amount
+    _, divisor, half, input_rate, output_rate = flat
+    amount, rest = divmod(prompt * input_rate + completion * output_rate + half, divisor)
+    # Without a rest two integers were equally near.
+    return amount if rest else amount - (amount & 1)
 
 
 def flat_breakdown(

@@ -114,9 +114,13 @@ class BudgetLimit(Limit):
             return NOT_LIMITED
         amount = self.amount_of(demand)
         answer = self._shares.try_hold(windows, amount)
-        if answer is None or (isinstance(answer, Shortage) and answer.reason == "short"):
+        if answer is None:
             return self._reserve_later(windows, amount)
-        return self._verdict(windows, amount, answer)
+        if isinstance(answer, Shortage):
+            if answer.reason == "short":
+                return self._reserve_later(windows, amount)
+            return self._verdict(windows, amount, answer)
+        return Verdict(True, 0, 0, 0.0, 0.0, _Reserved(self, self._estimator, answer))
 
     def _remember(self, account: Principal, demand: Demand) -> _Known:
         windows = covering(account, demand, self._zone)

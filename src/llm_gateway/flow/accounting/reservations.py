@@ -12,7 +12,6 @@ from llm_gateway.flow.ports.limits import (
     Demand,
     Limit,
     Reservation,
-    Room,
     Verdict,
 )
 
@@ -39,7 +38,7 @@ class _AllOf(Limit):
             limit.check(account)
 
     def reserve(self, account: Principal, demand: Demand, /) -> Verdict | Awaitable[Verdict]:
-        verdicts: list[Verdict] = []
+        merged = NOT_LIMITED
         rest = iter(self._reserve)
         try:
             for reserve in rest:
@@ -47,16 +46,16 @@ class _AllOf(Limit):
                 if answer is NOT_LIMITED:
                     continue
                 if not isinstance(answer, Verdict):
-                    return self._reserve_later(verdicts, answer, rest, account, demand)
-                verdicts.append(answer)
+                    return self._reserve_later(merged, answer, rest, account, demand)
+                merged = answer if merged is NOT_LIMITED else _merged(merged, answer)
         except BaseException:
-            _release(verdicts)
+            merged.reservation.release()
             raise
-        return _together(verdicts)
+        return merged
 
     async def _reserve_later(
         self,
-        verdicts: list[Verdict],
+        merged: Verdict,
         waiting: Awaitable[Verdict],
         rest: Iterator[Callable[[Principal, Demand], Verdict | Awaitable[Verdict]]],
         account: Principal,
@@ -64,47 +63,48 @@ class _AllOf(Limit):
     ) -> Verdict:
         """Go on at the first limit that has to be waited for, and with the `rest`."""
         try:
-            verdicts.append(await waiting)
+            merged = _merged(merged, await waiting)
             for reserve in rest:
                 answer = reserve(account, demand)
-                verdicts.append(answer if isinstance(answer, Verdict) else await answer)
+                merged = _merged(merged, answer if isinstance(answer, Verdict) else await answer)
         except BaseException:
-            _release(verdicts)
+            merged.reservation.release()
             raise
-        return _together([verdict for verdict in verdicts if verdict is not NOT_LIMITED])
+        return merged
 
 
-class _Reservations(Reservation):
+class _Both(Reservation):
     """Reservations that end together, the last one first."""
 
-    __slots__ = ("_reservations",)
+    __slots__ = ("_first", "_last")
 
-    def __init__(self, reservations: Sequence[Reservation]) -> None:
-        self._reservations = reservations
+    def __init__(self, first: Reservation, last: Reservation) -> None:
+        self._first = first
+        self._last = last
 
     def settle(self, record: UsageRecord) -> None:
-        for reservation in reversed(self._reservations):
-            reservation.settle(record)
+        self._last.settle(record)
+        self._first.settle(record)
 
     def release(self) -> None:
-        for reservation in reversed(self._reservations):
-            reservation.release()
+        self._last.release()
+        self._first.release()
 
 
-def _together(verdicts: Sequence[Verdict]) -> Verdict:
-    if len(verdicts) < 2:
-        return verdicts[0] if verdicts else NOT_LIMITED
-    shown = verdicts[0]
-    held: list[Reservation] = []
-    tokens: Room | None = None
-    for verdict in verdicts:
-        if verdict.limit and (not shown.limit or verdict.remaining < shown.remaining):
-            shown = verdict
-        if verdict.reservation is not NOTHING_HELD:
-            held.append(verdict.reservation)
-        room = verdict.tokens
-        if room is not None and (tokens is None or room.remaining < tokens.remaining):
-            tokens = room
+def _merged(first: Verdict, last: Verdict) -> Verdict:
+    """Return the verdict of two limits that both allow a request."""
+    if first is NOT_LIMITED:
+        return last
+    if last is NOT_LIMITED:
+        return first
+    shown = last if last.limit and (not first.limit or last.remaining < first.remaining) else first
+    reservation, tokens, room = first.reservation, first.tokens, last.tokens
+    if reservation is NOTHING_HELD:
+        reservation = last.reservation
+    elif last.reservation is not NOTHING_HELD:
+        reservation = _Both(reservation, last.reservation)
+    if tokens is None or (room is not None and room.remaining < tokens.remaining):
+        tokens = room
     # By position, which is several times as fast as by name.
     return Verdict(
         shown.allowed,
@@ -112,11 +112,6 @@ def _together(verdicts: Sequence[Verdict]) -> Verdict:
         shown.remaining,
         shown.retry_after,
         shown.reset_after,
-        _Reservations(held) if len(held) > 1 else held[0] if held else NOTHING_HELD,
+        reservation,
         tokens,
     )
-
-
-def _release(verdicts: Sequence[Verdict]) -> None:
-    for verdict in reversed(verdicts):
-        verdict.reservation.release()

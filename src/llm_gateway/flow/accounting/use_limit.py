@@ -102,16 +102,18 @@ class UseLimits(Limit):
         if known is None or known.account is not account:
             known = self._remember(account)
         accounts, claims, expected = known.accounts, known.claims, _ANY_REQUEST
+        if not (accounts or known.depends_on_request):
+            return NOT_LIMITED
         if known.depends_on_request:
             accounts = self._accounts_of(account, demand.attribution)
             if any(map(_limits_tokens, accounts)):
                 expected = self._estimator.expect(demand)
+            if not accounts:
+                return NOT_LIMITED
             claims = _claims(accounts, expected)
         elif known.limits_tokens:
             expected = self._estimator.expect(demand)
             claims = [Claim(key, limits, _tokens_to_hold(limits, expected)) for key, limits, _ in claims]
-        if not accounts:
-            return NOT_LIMITED
         answer = self._store.hold(claims)
         if isinstance(answer, (HeldUse, Shortage)):
             return self._verdict(accounts, expected, answer)
