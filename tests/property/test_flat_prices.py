@@ -21,7 +21,12 @@ from tests.property.test_price_overrides import PRICES
 
 BOOK = shipped_price_book()
 AT = 1_795_953_600_000_000
-CONTEXTS: tuple[dict[str, str], ...] = ({}, {"service_tier": "flex"}, {"service_tier": "priority"}, {"processing": "batch"})
+CONTEXTS: tuple[dict[str, str], ...] = (
+    {},
+    {"service_tier": "flex"},
+    {"service_tier": "priority"},
+    {"processing": "batch"},
+)
 SCHEDULES = [BOOK.schedule(provider.id, model.id) for provider in providers for model in provider.models]
 TABLES = [schedule.table(AT, context) for schedule in SCHEDULES for context in CONTEXTS]
 COUNTS = st.integers(0, 3_000_000) | st.sampled_from([0, 1, 128_000, 200_000, 200_001, 272_000, 10**12])
