@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Annotated, Any, ClassVar, Final, Generic, NamedTuple, TypeVar, cast, get_args
+from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar, cast, get_args
 
 import msgspec
 
@@ -25,7 +25,7 @@ Fact = TypeVar("Fact", bound=msgspec.Struct)
 _encode = msgspec.json.Encoder().encode
 
 
-class Line(NamedTuple, Generic[Fact]):
+class Line(msgspec.Struct, Generic[Fact], frozen=True, gc=False):
     """A fact, and the line of JSON that says the same."""
 
     fact: Fact

@@ -45,10 +45,10 @@ class RollupPosting(UsagePosting):
             await connection.exec_driver_sql("SELECT pg_advisory_xact_lock_shared($1)", (ROLLUP_LOCK,))
         sums = RollupSums()
         for start in range(0, len(changes), _AT_ONCE):
-            for record, before in changes[start : start + _AT_ONCE]:
-                sums.add(record)
-                if before is not None:
-                    sums.add(before, -1)
+            for change in changes[start : start + _AT_ONCE]:
+                sums.add(change.record)
+                if change.before is not None:
+                    sums.add(change.before, -1)
             await asyncio.sleep(0)
         await add_totals(connection, sums.by_key())
 

@@ -49,7 +49,7 @@ async def _store_postgres(connection: AsyncConnection, batch: Batch) -> list[Sto
         return []
     sent = document(batch.records)
     if await _store_new(connection, sent):
-        return [StoredChange(line.fact, None) for line in batch.records]
+        return [StoredChange(line.fact) for line in batch.records]
     rows = await connection.exec_driver_sql(POSTGRES_ROWS, (sent,))
     known = set(rows.scalars())
     # The statement above waited for other transactions that were storing these rows, so the next one sees them.
@@ -103,7 +103,7 @@ async def _store_sqlite(connection: AsyncConnection, batch: Batch) -> list[Store
 def _changes(
     new: Sequence[Line[UsageRecord]], again: Sequence[Line[UsageRecord]], stored: dict[str, UsageRecord]
 ) -> list[StoredChange]:
-    return [StoredChange(line.fact, None) for line in new] + [
+    return [StoredChange(line.fact) for line in new] + [
         StoredChange(line.fact, stored[line.fact.request_id]) for line in again
     ]
 
