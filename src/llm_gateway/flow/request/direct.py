@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 
 from llm_gateway.core.config.snapshot import Principal, Snapshot
@@ -24,6 +24,8 @@ from llm_gateway.wire.errors import BadReply
 
 # Models that are remembered of one caller. Those that only wildcards serve have any name.
 _MOST_ROUTES: Final = 64
+# Beyond it, all are found again.
+_MOST_CALLERS: Final = 4096
 _OK = 200
 
 
@@ -51,18 +53,39 @@ class KnownCaller:
             return found
 
 
-def know_caller(gateway: Gateway, api_key: PresentedKey | None) -> KnownCaller | None:
-    """Return what the key stands for now; None if that may change while the configuration does not.
+class KnownCallers:
+    """The known callers of one route, under the configuration in force; all connections share them."""
 
-    It may if the key expires, or if a surface vouches for its caller. Nor is anybody known who would be refused.
-    """
-    snapshot = gateway.snapshots.current
-    if type(api_key) is not PresentedKey or snapshot is None:
-        return None
-    account = snapshot.account(api_key.digest(gateway.hasher))
-    if account is None or account.needs_check or account.is_shut:
-        return None
-    return KnownCaller(snapshot, authenticate(gateway, snapshot, api_key))
+    __slots__ = ("_by_key", "_gateway", "_snapshot")
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._snapshot: Snapshot | None = None
+        self._by_key: dict[tuple[bytes, tuple[tuple[str, str], ...]], KnownCaller] = {}
+
+    def find(self, api_key: PresentedKey | None, forwarded: Mapping[str, str]) -> KnownCaller | None:
+        """Return what the key stands for now; None if that may change while the configuration does not.
+
+        It may if the key expires, or if a surface vouches for its caller. Nor is anybody known who would be refused.
+        `forwarded` are the headers that the caller's requests send on to providers.
+        """
+        gateway = self._gateway
+        snapshot = gateway.snapshots.current
+        if type(api_key) is not PresentedKey or snapshot is None:
+            return None
+        if snapshot is not self._snapshot:
+            self._snapshot, self._by_key = snapshot, {}
+        digest = api_key.digest(gateway.hasher)
+        key = (digest, tuple(forwarded.items()))
+        known = self._by_key.get(key)
+        if known is None:
+            account = snapshot.account(digest)
+            if account is None or account.needs_check or account.is_shut:
+                return None
+            if len(self._by_key) >= _MOST_CALLERS:
+                self._by_key.clear()
+            known = self._by_key[key] = KnownCaller(snapshot, authenticate(gateway, snapshot, api_key))
+        return known
 
 
 class DirectRequest(Handling):

@@ -8,7 +8,7 @@ from typing import Any, Final
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.heavy_work import LARGE_BODY
 from llm_gateway.flow.ports.dialect import Dialect
-from llm_gateway.flow.request.direct import DirectRequest, know_caller
+from llm_gateway.flow.request.direct import DirectRequest, KnownCallers
 from llm_gateway.flow.request.reply import Reply, WholeReply
 from llm_gateway.http.model_routes.delivery import Delivery
 from llm_gateway.http.model_routes.forwarding import scoped
@@ -77,7 +77,7 @@ class DirectExchange(DirectRequest):
 class DirectRoute:
     """One route of models whose requests may be served directly."""
 
-    __slots__ = ("_delivery", "_dialect", "_max_concurrency", "_new_id", "_path")
+    __slots__ = ("_callers", "_delivery", "_dialect", "_max_concurrency", "_new_id", "_path")
 
     def __init__(
         self,
@@ -89,6 +89,7 @@ class DirectRoute:
     ) -> None:
         """Without `new_id`, all requests come through the application."""
         self._delivery = delivery
+        self._callers = KnownCallers(delivery.gateway)
         self._path = path
         self._dialect = dialect
         self._max_concurrency = max_concurrency
@@ -105,16 +106,17 @@ class DirectRoute:
             return None
         path, dialect, method, headers = self._path, self._dialect, scope["method"], scope["headers"]
         lifecycle, snapshots, clock = gateway.lifecycle, gateway.snapshots, gateway.clock
+        callers, api_key = self._callers, context.api_key
         snapshot = snapshots.current
-        known = know_caller(gateway, context.api_key)
-        forwarded = scoped(context.forwarded, gateway, context.api_key)
+        forwarded = scoped(context.forwarded, gateway, api_key)
+        known = callers.find(api_key, forwarded)
 
         def serve(exchange: Exchange, body: bytes) -> bool:
             nonlocal known, snapshot, forwarded
             if snapshots.current is not snapshot:
                 snapshot = snapshots.current
-                known = know_caller(gateway, context.api_key)
-                forwarded = scoped(context.forwarded, gateway, context.api_key)
+                forwarded = scoped(context.forwarded, gateway, api_key)
+                known = callers.find(api_key, forwarded)
             size = len(body)
             if known is None or lifecycle.draining or size >= LARGE_BODY or not bodies.hold(size):
                 return False
@@ -130,7 +132,7 @@ class DirectRoute:
                 context.client_request_id,
                 path,
                 method,
-                context.api_key,
+                api_key,
                 context.client_ip,
                 clock.monotonic(),
                 clock.unix_us(),
