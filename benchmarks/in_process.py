@@ -133,6 +133,7 @@ async def _start(scenario: Scenario, connections: int, stack: AsyncExitStack, se
     worker_registry = FileWorkerRegistry(folder / "run")
     stack.callback(worker_registry.close)
     upstream = UpstreamByScheme(http=pool, simulated=SimulatedUpstream())
+    metrics = Metrics(holder.current.names, frozenset, credentials=lambda: {"load": None})
     gateway = Gateway(
         snapshots=holder,
         adapters=ADAPTERS,
@@ -142,7 +143,7 @@ async def _start(scenario: Scenario, connections: int, stack: AsyncExitStack, se
         hasher=hasher,
         journal=journal,
         refusals=Refusals(journal),
-        observers=(Metrics(holder.current.names, frozenset), access_log, AttemptLog()),
+        observers=(metrics, access_log, AttemptLog()),
         counter=TiktokenCounter(Vocabularies(folder, None)),
         clock=clock,
         options=Options(),
