@@ -79,7 +79,7 @@ WITH sent AS MATERIALIZED ({_SENT_ROWS}), stored AS (
     {_INSERT_ROWS} ON CONFLICT (request_id) DO NOTHING RETURNING request_id
 ), attempts AS ({_INSERT_LAST_ATTEMPTS})
 SELECT request_id FROM sent WHERE request_id NOT IN (SELECT request_id FROM stored)"""  # noqa: S608 - our own names
-# Stores rows, each with its last attempt; fails if one is there. It takes the server an eighth less than the one
+# Stores rows, each with its last attempt; fails if one is there. It takes the server a tenth less than the one
 # above, which looks for each row first. Rows come before attempts in both, as transactions that lock the same must.
 POSTGRES_NEW_ROWS = f"""
 WITH sent AS MATERIALIZED ({_SENT_ROWS}), attempts AS ({_INSERT_LAST_ATTEMPTS})
