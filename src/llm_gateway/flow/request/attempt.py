@@ -59,16 +59,15 @@ class Attempt:
 
     def __init__(self, handling: Handling, candidate: Candidate, now: float) -> None:
         gateway = self._gateway = handling.gateway
-        self._call = handling.call
         request = self._request = handling.request
+        deployment = candidate.deployment
+        self._call, self._meter = handling.call, handling.meter
         self.candidate = candidate
-        self._deployment: Deployment = candidate.deployment
-        self._meter = handling.meter
-        self.adapter: Adapter = gateway.adapters[candidate.deployment.kind]
+        self._deployment: Deployment = deployment
+        self.adapter: Adapter = gateway.adapters[deployment.kind]
         self._ignored_fields: tuple[str, ...] = ()
         self._begun = now
-        timeouts = candidate.route.rules.timeouts
-        timeout = timeouts.first_content if request.stream else timeouts.total
+        timeout = candidate.timeouts.first_content if request.stream else candidate.timeouts.total
         # Of the whole reply, or of a stream's first content.
         self.deadline = now + (timeout or gateway.options.llm_timeout)
         # Before the first await, so that a half-open breaker admits only one request.
@@ -219,7 +218,7 @@ class Attempt:
     def head_timeout(self, now: float) -> float:
         """Return how many seconds are left for the head of the reply."""
         timeout = self.deadline - now
-        first_content = self.candidate.route.rules.timeouts.first_content
+        first_content = self.candidate.timeouts.first_content
         return timeout if first_content is None or timeout < first_content else first_content
 
     def _trace(self, tracer: Tracer) -> None:
@@ -242,7 +241,7 @@ class Attempt:
             raise UnsupportedField(error) from None
         except RecursionError:
             raise UnsupportedField(nested_too_deeply()) from None
-        request.connect_timeout = self.candidate.route.rules.timeouts.connect
+        request.connect_timeout = self.candidate.timeouts.connect
         return request
 
     async def _with_token(self, deployment: Deployment) -> Deployment:

@@ -6,7 +6,6 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 
 from llm_gateway.core.config.snapshot import Principal, Snapshot
-from llm_gateway.core.json_bounds import LARGE
 from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.flow.call import Call, ClientDisconnected
 from llm_gateway.flow.failures.recovery import UnsupportedField
@@ -109,7 +108,10 @@ class DirectRequest(Handling):
         call = self.call
         try:
             self.admitted(known.snapshot, known.account)
-            model = self.read(body)
+            if call.request_bytes < self.gateway.options.small_body:
+                model = self.take(*call.dialect.read(body, call))
+            else:
+                model = self.read(body)
             route = known.route(self, model)
             if (
                 route is None
@@ -210,7 +212,7 @@ class DirectRequest(Handling):
 
     def _whole(self, pending: PendingReply, attempt: Attempt) -> WholeReply | None:
         """Return the reply if all of it is there, and it is an ordinary answer; None with nothing done."""
-        body = pending.whole(min(self.gateway.options.max_reply_bytes, LARGE - 1))
+        body = pending.whole(self.gateway.options.small_reply)
         if body is None or self.call.dialect.encode_reply is not None:
             return None
         try:

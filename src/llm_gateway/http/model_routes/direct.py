@@ -13,7 +13,7 @@ from llm_gateway.flow.request.reply import Reply, WholeReply
 from llm_gateway.http.model_routes.delivery import Delivery
 from llm_gateway.http.model_routes.forwarding import scoped
 from llm_gateway.http.model_routes.request_context import RequestContext
-from llm_gateway.http.model_routes.responding import sent_at_once
+from llm_gateway.http.model_routes.responding import whole_headers
 from llm_gateway.http.types import Exchange, Receive, Scope, Send
 
 # Takes an exchange and its whole body; returns False, with nothing done, if the application has to serve it.
@@ -39,7 +39,7 @@ class DirectExchange(DirectRequest):
 
     def replied(self, reply: WholeReply) -> None:
         exchange, call = self._exchange, self.call
-        if sent_at_once(exchange, exchange.send, reply, self._dialect, call.request_id):
+        if exchange.respond(reply.status, whole_headers(reply, self._dialect, call.request_id), reply.body):
             self._delivery.leave(call)
         else:
             self.go_on(_known(reply))
