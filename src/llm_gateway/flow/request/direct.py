@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping
-from typing import Any, Final
+from typing import Any, Final, Generic, Protocol, TypeVar, cast
 
 from llm_gateway.core.config.snapshot import Principal, Snapshot
 from llm_gateway.core.ledger.usage import Usage
+from llm_gateway.core.model_request import ModelRequest
+from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.call import Call, ClientDisconnected
 from llm_gateway.flow.failures.recovery import UnsupportedField
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.dialect import PresentedKey
+from llm_gateway.flow.ports.limits import NOT_LIMITED
 from llm_gateway.flow.ports.upstream import PendingReply
 from llm_gateway.flow.request.admission import authenticate
 from llm_gateway.flow.request.attempt import Attempt
@@ -18,9 +21,11 @@ from llm_gateway.flow.request.handling import Handling
 from llm_gateway.flow.request.pipeline import answer, answer_later, route_and_answer
 from llm_gateway.flow.request.reply import Reply, WholeReply
 from llm_gateway.flow.routing.known_route import KnownRoute, Sender, known_route
-from llm_gateway.providers.base import body_encoder
+from llm_gateway.providers.base import Completion, body_encoder
 from llm_gateway.wire.errors import BadReply
 
+# What the client answers requests with.
+_E = TypeVar("_E")
 # Models that are remembered of one caller. Those that only wildcards serve have any name.
 _MOST_ROUTES: Final = 64
 # Beyond it, all are found again.
@@ -87,17 +92,37 @@ class KnownCallers:
         return known
 
 
-class DirectRequest(Handling):
-    """One request of a known caller. It is a `ReplyListener` of its own request to the provider.
+class DirectClient(Protocol[_E]):
+    """Who sends direct requests: one for all requests of a route."""
 
-    Where something has to be waited for, or is not as in most requests, the rest is passed to `go_on`, which runs it
-    in a task: the stages are the same there.
+    def replied(self, request: DirectRequest[_E], reply: WholeReply) -> None:
+        """Send the reply to the client; the request has ended."""
+
+    def go_on(self, request: DirectRequest[_E], rest: Coroutine[Any, Any, Reply]) -> None:
+        """Run the rest of the request in a task, pass its exceptions to `failed`, and send its reply."""
+
+    def left(self, request: DirectRequest[_E]) -> None:
+        """Take note that the request has ended without a reply, because its client has left or this process stops."""
+
+
+class DirectRequest(Handling, Generic[_E]):
+    """One request of a known caller, which the client answers with `exchange`.
+
+    It is the `ReplyListener` of its own request to the provider. Where something has to be waited for, or is not as
+    in most requests, the rest is passed to the client's `go_on`, which runs it in a task: the stages are the same.
     """
 
-    __slots__ = ("_attempt", "_pending", "is_waiting")
+    __slots__ = ("_attempt", "_client", "_pending", "exchange", "is_waiting")
 
-    def __init__(self, gateway: Gateway, call: Call) -> None:
-        Handling.__init__(self, gateway, call)
+    def __init__(self, gateway: Gateway, call: Call, client: DirectClient[_E], exchange: _E) -> None:
+        # As Handling does, without its frame.
+        self.gateway = gateway
+        self.call = call
+        self.meter = Meter(gateway, call)
+        self.plan = None
+        self.verdict = NOT_LIMITED
+        self._client = client
+        self.exchange = exchange
         self._attempt: Attempt | None = None
         self._pending: PendingReply | None = None
         # Whether the provider's connection is to call back.
@@ -119,24 +144,21 @@ class DirectRequest(Handling):
                 or call.cost_headers is not None
                 or call.cache_directive is not None
             ):
-                self.go_on(route_and_answer(self, model))
+                self._go_on(route_and_answer(self, model))
                 return
             self.route = route.route
             waiting = self.reserve(route.route)
-            if waiting is not None:
-                self.go_on(answer_later(self, waiting))
-                return
-            self._send(route)
+            if waiting is None:
+                self._send(route)
+            else:
+                self._go_on(answer_later(self, waiting))
         except Exception as error:  # noqa: BLE001 - answered like any other
-            self.go_on(_fail(error))
+            self._go_on(_fail(error))
 
-    def replied(self, reply: WholeReply) -> None:
-        """Send the reply to the client."""
-        raise NotImplementedError
-
-    def go_on(self, rest: Coroutine[Any, Any, Reply]) -> None:
-        """Run the rest of the request in a task, pass its exceptions to `failed`, and send its reply."""
-        raise NotImplementedError
+    def client_left(self) -> None:
+        """Give up a request that waits for its provider."""
+        if self.is_waiting:
+            self.give_up()
 
     def give_up(self) -> None:
         """End a request that no task handles, because its client has left or this process stops."""
@@ -146,24 +168,29 @@ class DirectRequest(Handling):
         if self._attempt is not None:
             self._attempt.permit.release()
         self.failed(ClientDisconnected())
+        self._client.left(self)
+
+    def _go_on(self, rest: Coroutine[Any, Any, Reply]) -> None:
+        self._client.go_on(self, rest)
 
     def _send(self, route: KnownRoute) -> None:
         gateway = self.gateway
         now = gateway.clock.monotonic()
         candidate = route.first(now)
         if candidate is None:
-            self.go_on(answer(self))
+            self._go_on(answer(self))
             return
         attempt = self._attempt = Attempt(self, candidate, now)
-        key = 2 * candidate.index + self.request.stream
+        request = self.request
+        key = 2 * candidate.index + request.stream
         sender = route.senders.get(key) or self._sender(route, key, attempt)
         if sender is None:
-            self.go_on(answer(self, attempt))
+            self._go_on(answer(self, attempt))
             return
         try:
-            body, ignored_fields = sender.encode_body(self.request, candidate.deployment)
+            body, ignored_fields = sender.encode_body(request, candidate.deployment)
         except Exception:  # noqa: BLE001 - it fails again where it can be handled
-            self.go_on(answer(self, attempt))
+            self._go_on(answer(self, attempt))
             return
         attempt.begin(ignored_fields)
         timeout = attempt.head_timeout(now)
@@ -171,7 +198,7 @@ class DirectRequest(Handling):
         if pending is not None:
             self.is_waiting = True
         else:
-            self.go_on(answer(self, attempt, gateway.upstream.send(attempt.encoded(), timeout)))
+            self._go_on(answer(self, attempt, gateway.upstream.send(attempt.encoded(), timeout)))
 
     def _sender(self, route: KnownRoute, key: int, attempt: Attempt) -> Sender | None:
         """Prepare requests to the deployment of an attempt; None if each of them has to be encoded anew."""
@@ -192,38 +219,33 @@ class DirectRequest(Handling):
 
     # --- as a ReplyListener ---------------------------------------------------------------------------
 
-    def done(self) -> bool:
-        return not self.is_waiting
-
-    def set_result(self, on_time: bool, /) -> None:
-        pending, attempt = self._pending, self._attempt
+    def on_event(self, on_time: bool, /) -> None:
+        pending, attempt, request = self._pending, self._attempt, self.request
         if pending is None or attempt is None:
             return
         self.is_waiting = False
         try:
-            reply = self._whole(pending, attempt) if on_time and not self.request.stream else None
-            if reply is None:
-                self.go_on(answer(self, attempt, pending.reply(on_time=on_time)))
-            else:
-                self.finish(reply)
-                self.replied(reply)
+            if on_time and not request.stream and self.call.dialect.encode_reply is None:
+                body = pending.whole(self.gateway.options.small_reply)
+                completion = None if body is None else _decoded(attempt, body, request)
+                if completion is not None:
+                    pending.release()
+                    reply = attempt.answered(_OK, completion.body, cast("Usage", completion.usage))
+                    self.finish(reply)
+                    self._client.replied(self, reply)
+                    return
+            self._go_on(answer(self, attempt, pending.reply(on_time=on_time)))
         except Exception as error:  # noqa: BLE001 - answered like any other
-            self.go_on(_fail(error))
+            self._go_on(_fail(error))
 
-    def _whole(self, pending: PendingReply, attempt: Attempt) -> WholeReply | None:
-        """Return the reply if all of it is there, and it is an ordinary answer; None with nothing done."""
-        body = pending.whole(self.gateway.options.small_reply)
-        if body is None or self.call.dialect.encode_reply is not None:
-            return None
-        try:
-            completion = attempt.adapter.decode(body, self.request)
-        except BadReply:
-            return None
-        usage = completion.usage
-        if completion.refusal is not None or not isinstance(usage, Usage):
-            return None
-        pending.release()
-        return attempt.answered(_OK, completion.body, usage)
+
+def _decoded(attempt: Attempt, body: bytes, request: ModelRequest) -> Completion | None:
+    """Return an ordinary answer, whose usage is known; None if the body is anything else."""
+    try:
+        completion = attempt.adapter.decode(body, request)
+    except BadReply:
+        return None
+    return completion if completion.refusal is None and type(completion.usage) is Usage else None
 
 
 async def _fail(error: Exception) -> Reply:

@@ -24,25 +24,35 @@ class Sender(msgspec.Struct, frozen=True):
 class KnownRoute:
     """A route that plans itself: `make_plan` would use it as it is for every request with this endpoint."""
 
-    __slots__ = ("_budget", "_selector", "_set", "_state", "route", "senders")
+    __slots__ = ("_budget", "_is_round_robin", "_selector", "_set", "_state", "route", "senders")
 
     def __init__(self, selector: Selector, snapshot: Snapshot, route: Route) -> None:
         self.route = route
         self._selector = selector
         self._state, self._set = selector.look_up(route, snapshot)
         self._budget = self._state.budget
+        self._is_round_robin = route.rules.strategy == "weighted_round_robin"
         # How to send to its deployments: by twice the position, plus 1 for streams. None = each request as it is.
         self.senders: dict[int, Sender | None] = {}
 
     def first(self, now: float) -> Candidate | None:
-        """Return what `Plan.first` would, or None with nothing counted if a plan has to be made."""
-        selector = self._selector
-        if not selector.unserved.is_empty:
+        """Return what `Plan.first` would, or None with nothing counted if a plan has to be made.
+
+        So it has while a breaker is open.
+        """
+        if not self._selector.unserved.is_empty:
             return None
-        found = selector.first(self._state, self._set, None, now)
-        if found is not None:
-            self._budget.requests += 1
-        return found
+        candidates = self._set.candidates
+        for candidate in candidates:
+            if not candidate.breaker.closed:
+                return None
+        self._budget.requests += 1
+        if len(candidates) == 1:
+            return candidates[0]
+        if self._is_round_robin:
+            # As `Selector.first` does, without its frame.
+            return candidates[self._state.round_robin.pick(self.route.keys, self.route.weights)]
+        return self._selector.first(self._state, self._set, None, now)
 
 
 def known_route(
