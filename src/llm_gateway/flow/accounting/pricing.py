@@ -61,6 +61,8 @@ def price_usage(
     if tier is None and usage.source != "provider":
         tier = requested_tier
     if details is None and tier is None:
+        if (ordinary := prices.ordinary) is not None and ordinary.table.unknown is not None:
+            return _unpriced(ordinary.table.unknown, ordinary.version)
         plain = _price_plain(usage, prices)
         if plain is not None:
             return plain
@@ -70,8 +72,6 @@ def price_usage(
 def _price_plain(usage: Usage, prices: DeploymentPrices) -> PricedUsage | None:
     """Return the cost of input and output tokens alone, at prices that are flat; None if it is another case."""
     in_force = prices.ordinary
-    if in_force is not None and in_force.table.unknown is not None:
-        return _unpriced(in_force.table.unknown, in_force.version)
     if in_force is None or usage.cached_tokens or usage.cache_write_tokens or usage.reasoning_tokens:
         return None
     flat, prompt, completion = in_force.table.flat, usage.prompt_tokens, usage.completion_tokens

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping
-from typing import Any, Final, Generic, Protocol, TypeVar, cast
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from llm_gateway.core.config.snapshot import Principal, Snapshot
 from llm_gateway.core.ledger.usage import Usage
-from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.call import Call, ClientDisconnected
 from llm_gateway.flow.failures.recovery import UnsupportedField
@@ -21,7 +20,7 @@ from llm_gateway.flow.request.handling import Handling
 from llm_gateway.flow.request.pipeline import answer, answer_later, route_and_answer
 from llm_gateway.flow.request.reply import Reply, WholeReply
 from llm_gateway.flow.routing.known_route import KnownRoute, Sender, known_route
-from llm_gateway.providers.base import Completion, body_encoder
+from llm_gateway.providers.base import body_encoder
 from llm_gateway.wire.errors import BadReply
 
 # What the client answers requests with.
@@ -36,25 +35,25 @@ _OK = 200
 class KnownCaller:
     """What an earlier request of a caller has shown, and what holds while its snapshot is in force."""
 
-    __slots__ = ("_routes", "account", "snapshot")
+    __slots__ = ("account", "routes", "snapshot")
 
     def __init__(self, snapshot: Snapshot, account: Principal) -> None:
         self.snapshot = snapshot
         self.account = account
-        self._routes: dict[tuple[str, str], KnownRoute | None] = {}
+        # By model and endpoint, of those that were asked for; None = each request needs a plan.
+        self.routes: dict[tuple[str, str], KnownRoute | None] = {}
 
     def route(self, handling: Handling, model: str) -> KnownRoute | None:
         """Return the route of a model if it needs no plan."""
-        endpoint = handling.request.endpoint
-        routes, key = self._routes, (model, endpoint)
-        try:
+        routes, endpoint = self.routes, handling.request.endpoint
+        key = (model, endpoint)
+        if key in routes:
             return routes[key]
-        except KeyError:
-            if len(routes) >= _MOST_ROUTES:
-                routes.clear()
-            selector = handling.gateway.selector
-            found = routes[key] = known_route(selector, self.snapshot, self.account, model, endpoint)
-            return found
+        if len(routes) >= _MOST_ROUTES:
+            routes.clear()
+        selector = handling.gateway.selector
+        found = routes[key] = known_route(selector, self.snapshot, self.account, model, endpoint)
+        return found
 
 
 class KnownCallers:
@@ -137,7 +136,7 @@ class DirectRequest(Handling, Generic[_E]):
                 model = self.take(*call.dialect.read(body, call))
             else:
                 model = self.read(body)
-            route = known.route(self, model)
+            route = known.routes.get((model, self.request.endpoint)) or known.route(self, model)
             if (
                 route is None
                 or self.request.stateful_field is not None
@@ -187,14 +186,18 @@ class DirectRequest(Handling, Generic[_E]):
         if sender is None:
             self._go_on(answer(self, attempt))
             return
+        encode_body, send = sender
         try:
-            body, ignored_fields = sender.encode_body(request, candidate.deployment)
+            body, ignored_fields = encode_body(request, candidate.deployment)
         except Exception:  # noqa: BLE001 - it fails again where it can be handled
             self._go_on(answer(self, attempt))
             return
-        attempt.begin(ignored_fields)
+        if ignored_fields:
+            attempt.begin(ignored_fields)
+        else:
+            self.meter.attempt(candidate.deployment, now)
         timeout = attempt.head_timeout(now)
-        pending = self._pending = sender.send(self.call.request_id, body, timeout, self)
+        pending = self._pending = send(self.call.request_id, body, timeout, self)
         if pending is not None:
             self.is_waiting = True
         else:
@@ -213,7 +216,7 @@ class DirectRequest(Handling, Generic[_E]):
                 # Another request to the same deployment may not have that field.
                 return None
             if prepared is not None:
-                sender = Sender(encoder.encode_body, prepared.send)
+                sender = (encoder.encode_body, prepared.send)
         route.senders[key] = sender
         return sender
 
@@ -227,10 +230,7 @@ class DirectRequest(Handling, Generic[_E]):
         try:
             if on_time and not request.stream and self.call.dialect.encode_reply is None:
                 body = pending.whole(self.gateway.options.small_reply)
-                completion = None if body is None else _decoded(attempt, body, request)
-                if completion is not None:
-                    pending.release()
-                    reply = attempt.answered(_OK, completion.body, cast("Usage", completion.usage))
+                if body is not None and (reply := self._reply(pending, attempt, body)) is not None:
                     self.finish(reply)
                     self._client.replied(self, reply)
                     return
@@ -238,14 +238,17 @@ class DirectRequest(Handling, Generic[_E]):
         except Exception as error:  # noqa: BLE001 - answered like any other
             self._go_on(_fail(error))
 
-
-def _decoded(attempt: Attempt, body: bytes, request: ModelRequest) -> Completion | None:
-    """Return an ordinary answer, whose usage is known; None if the body is anything else."""
-    try:
-        completion = attempt.adapter.decode(body, request)
-    except BadReply:
-        return None
-    return completion if completion.refusal is None and type(completion.usage) is Usage else None
+    def _reply(self, pending: PendingReply, attempt: Attempt, body: bytes) -> WholeReply | None:
+        """Return an ordinary answer, whose usage is known; None, with nothing done, if the body is anything else."""
+        try:
+            completion = attempt.adapter.decode(body, self.request)
+        except BadReply:
+            return None
+        usage = completion.usage
+        if completion.refusal is not None or type(usage) is not Usage:
+            return None
+        pending.release()
+        return attempt.answered(_OK, completion.body, usage)
 
 
 async def _fail(error: Exception) -> Reply:

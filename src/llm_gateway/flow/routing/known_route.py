@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
 from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.config.snapshot import Principal, Route, Snapshot
 from llm_gateway.core.endpoints import EndpointName
@@ -13,12 +11,10 @@ from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.ports.upstream import PendingReply, ReplyListener
 from llm_gateway.flow.routing.selector import Candidate, Selector
 
-
-class Sender(msgspec.Struct, frozen=True):
-    """What has been prepared for requests to one deployment: the methods of a `BodyEncoder` and of its transport."""
-
-    encode_body: Callable[[ModelRequest, Deployment], tuple[bytes, tuple[str, ...]]]
-    send: Callable[[str, bytes, float, ReplyListener], PendingReply | None]
+# What has been prepared for requests to one deployment: the methods of a `BodyEncoder` and of a `PreparedRequest`.
+EncodeBody = Callable[[ModelRequest, Deployment], tuple[bytes, tuple[str, ...]]]
+Send = Callable[[str, bytes, float, ReplyListener], PendingReply | None]
+Sender = tuple[EncodeBody, Send]
 
 
 class KnownRoute:
