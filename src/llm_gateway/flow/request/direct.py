@@ -203,7 +203,10 @@ class DirectRequest(Handling, Generic[_E]):
             attempt.begin(ignored_fields)
         else:
             self.meter.attempt(candidate.deployment, now)
-        timeout = attempt.head_timeout(now)
+        # As `head_timeout` does, without its frame.
+        timeout, first_content = attempt.deadline - now, candidate.timeouts.first_content
+        if first_content is not None and first_content < timeout:
+            timeout = first_content
         pending = self._pending = send(self.call.request_id, body, timeout, self)
         if pending is not None:
             self.is_waiting = True
@@ -237,25 +240,22 @@ class DirectRequest(Handling, Generic[_E]):
         try:
             if on_time and not request.stream and self.call.dialect.encode_reply is None:
                 body = pending.whole(self.gateway.options.small_reply)
-                if body is not None and (reply := self._reply(pending, attempt, body)) is not None:
-                    self.finish(reply)
-                    self._client.replied(self, reply)
-                    return
-            self._go_on(answer(self, attempt, pending.reply(on_time=on_time)))
-        except Exception as error:  # noqa: BLE001 - answered like any other
-            self._go_on(_fail(error))
-
-    def _reply(self, pending: PendingReply, attempt: Attempt, body: bytes) -> WholeReply | None:
-        """Return an ordinary answer, whose usage is known; None, with nothing done, if the body is anything else."""
-        try:
-            completion = attempt.adapter.decode(body, self.request)
+                if body is not None:
+                    completion = attempt.adapter.decode(body, request)
+                    usage = completion.usage
+                    if completion.refusal is None and type(usage) is Usage:
+                        pending.release()
+                        reply = attempt.answered(_OK, completion.body, usage)
+                        self.finish(reply)
+                        self._client.replied(self, reply)
+                        return
+            rest = answer(self, attempt, pending.reply(on_time=on_time))
         except BadReply:
-            return None
-        usage = completion.usage
-        if completion.refusal is not None or type(usage) is not Usage:
-            return None
-        pending.release()
-        return attempt.answered(_OK, completion.body, usage)
+            # Nothing was done with the reply: it is read again where it can be handled.
+            rest = answer(self, attempt, pending.reply(on_time=on_time))
+        except Exception as error:  # noqa: BLE001 - answered like any other
+            rest = _fail(error)
+        self._go_on(rest)
 
 
 async def _fail(error: Exception) -> Reply:

@@ -20,13 +20,25 @@ Sender = tuple[EncodeBody, Send]
 class KnownRoute:
     """A route that plans itself: `make_plan` would use it as it is for every request with this endpoint."""
 
-    __slots__ = ("_budget", "_is_round_robin", "_selector", "_set", "_state", "route", "senders")
+    __slots__ = (
+        "_breakers",
+        "_budget",
+        "_candidates",
+        "_is_round_robin",
+        "_selector",
+        "_set",
+        "_state",
+        "route",
+        "senders",
+    )
 
     def __init__(self, selector: Selector, snapshot: Snapshot, route: Route) -> None:
         self.route = route
         self._selector = selector
         self._state, self._set = selector.look_up(route, snapshot)
         self._budget = self._state.budget
+        self._candidates = self._set.candidates
+        self._breakers = tuple(candidate.breaker for candidate in self._candidates)
         self._is_round_robin = route.rules.strategy == "weighted_round_robin"
         # How to send to its deployments: by twice the position, plus 1 for streams. None = each request as it is.
         self.senders: dict[int, Sender | None] = {}
@@ -38,10 +50,10 @@ class KnownRoute:
         """
         if not self._selector.unserved.is_empty:
             return None
-        candidates = self._set.candidates
-        for candidate in candidates:
-            if not candidate.breaker.closed:
+        for breaker in self._breakers:
+            if not breaker.closed:
                 return None
+        candidates = self._candidates
         self._budget.requests += 1
         if len(candidates) == 1:
             return candidates[0]

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
 from llm_gateway.server.http1.rejection import HttpRejection
-from llm_gateway.server.http1.response_head import Headers, joined, read_headers, unframed_head
+from llm_gateway.server.http1.response_head import (
+    Headers,
+    joined,
+    read_headers,
+    unframed_head,
+    whole_response,
+)
 
 if TYPE_CHECKING:
     from llm_gateway.server.http1.protocol import GatewayProtocol
@@ -233,11 +239,11 @@ class Exchange:
         is_plain = self.keep_alive and not (self._is_head or self.more_body or status in _BODILESS)
         if not is_plain or protocol.flow.write_paused or len(body) > _JOIN_LIMIT:
             return False
-        head = unframed_head(status, headers)
-        if head is None:
+        response = whole_response(status, headers, body)
+        if response is None:
             return False
         if not self.disconnected:
-            protocol.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+            protocol.transport.write(response)
             self.response_started = self.response_complete = True
             self.on_disconnect = None
             if self._updated is not None:

@@ -27,11 +27,26 @@ def unframed_head(status: int, headers: Headers) -> bytes | None:
     if not template:
         return None
     head: bytes = template % values
+    _check_lines(head, len(names) + 1)
+    return head
+
+
+def whole_response(status: int, headers: Headers, body: bytes) -> bytes | None:
+    """Return a response with its content-length; None if one of `headers` concerns the framing of the body."""
+    if not headers:
+        return None
+    names, values = zip(*headers, strict=True)
+    template = _templates.get((status, names))
+    if template is None:
+        template = _make_template(status, names)
+    if not template:
+        return None
+    # As `unframed_head` and `_check_lines` do, without their frames.
+    head = template % values
     lines = len(names) + 1
-    # As `_check_lines` does, without its frame.
     if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
         _check_lines(head, lines)
-    return head
+    return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
 
 
 def read_headers(status: int, headers: Headers) -> tuple[list[bytes], int | None, bool]:

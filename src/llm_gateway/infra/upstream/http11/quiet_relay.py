@@ -12,6 +12,8 @@ LARGEST = 4096
 # Chunks after which they are counted, so that few are held.
 _BATCH = 64
 _EVENT_START = b"data:"
+# No chunk with an event ends like this: its blank line comes last.
+_NO_END = b"never"
 # No chunk begins like this.
 _NEVER = b"\n"
 
@@ -86,7 +88,7 @@ def _receiver(
     max_silence = connection.max_silence
     passed: list[bytes] = []
     keep = passed.append
-    # How a plain event ends, with the end of its chunk; b"" while none may be passed on.
+    # How a plain event ends, with the end of its chunk; _NO_END while none may be passed on.
     end = _framed_end(content)
 
     def settle() -> None:
@@ -101,7 +103,6 @@ def _receiver(
         size = len(data)
         if (
             size < largest
-            and end
             and data.endswith(end)
             and data.startswith(starts[size])
             # The event's blank line is the only one.
@@ -114,13 +115,13 @@ def _receiver(
             connection.deadline = now() + max_silence
             if not sink.open:
                 settle()
-                end = b""
+                end = _NO_END
                 connection.stop_relaying()
             elif len(passed) >= _BATCH:
                 settle()
             return
         settle()
-        end = b""
+        end = _NO_END
         connection.data_received(data)
         if connection.is_at_chunk():
             end = _framed_end(content)
@@ -136,4 +137,4 @@ def _events(chunks: list[bytes]) -> Iterator[bytes]:
 
 def _framed_end(content: QuietContent) -> bytes:
     end = content.event_end()
-    return end + b"\r\n" if end else b""
+    return end + b"\r\n" if end else _NO_END
