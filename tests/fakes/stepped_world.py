@@ -106,6 +106,16 @@ def _by_id(facts: Iterable[Any]) -> list[Any]:
     return sorted(facts, key=lambda fact: number_of(fact.request_id))
 
 
+class _Tasks(set[asyncio.Task[None]]):
+    """Counts the tasks that the server has started."""
+
+    started = 0
+
+    def add(self, task: asyncio.Task[None], /) -> None:
+        self.started += 1
+        super().add(task)
+
+
 class _Lines(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
@@ -212,6 +222,7 @@ class SteppedWorld:
         )
         self.config.load()
         self.server_state = GatewayServerState(HttpLimits(keep_alive=60.0), lambda: "rejected")
+        self.server_state.tasks = self._tasks = _Tasks()
         self.clients: list[Client] = []
         self._log = _Lines()
         for name in ("uvicorn.error", "llm_gateway"):
@@ -225,6 +236,11 @@ class SteppedWorld:
     def _direct_id(self) -> str:
         self.direct += 1
         return self._id()
+
+    @property
+    def tasks_started(self) -> int:
+        """How many requests had a task."""
+        return self._tasks.started
 
     def configure(self, change: str) -> None:
         """Put another configuration in force."""

@@ -175,7 +175,7 @@ class Play:
         for position in range(len(self.clients)):
             for _ in range(2):
                 self._ask(Act("ask", client=position))
-                await world.wait(0.3)
+                await world.wait(1.0)
         before = None
         for act in self.story.acts:
             # Only a client's own requests have an order of their own.
