@@ -3,7 +3,8 @@
 `python -m benchmarks.in_process [--load unary]... [--batches 60]` feeds requests to the server's protocol and replies
 to the pool's connections, in one process with no socket, and prints CPU microseconds per request: the lowest of
 many short batches, which is stable on a noisy machine. The kernel's time for sockets and the shipping of usage rows
-are not included; `make bench` measures the whole.
+are not included; `make bench` measures the whole. With `--compare` it prints what prices, budgets and limits of use
+add to a request, measured in turn in one process.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack, suppress
 from pathlib import Path
+from statistics import median
 from typing import Any, cast
 
 import uvloop
@@ -26,14 +28,9 @@ from uvicorn.config import Config
 from benchmarks import loopback as loopback_module
 from benchmarks.loopback import Loopback, LoopbackDialer, SocketlessTransport
 from benchmarks.opcodes import counted, table
-from benchmarks.scenarios import MODELS, PACED_CHUNKS, SCENARIOS, Scenario
-from benchmarks.targets.base import WEIGHTS
-from llm_gateway.core.config.catalog import Catalog
-from llm_gateway.core.config.credentials import Credential
-from llm_gateway.core.config.providers import Provider
+from benchmarks.scenarios import PACED_CHUNKS, SCENARIOS, Scenario
+from benchmarks.setups import SETUPS, Setup, add_options, catalog, limit_of
 from llm_gateway.core.config.snapshot import build_snapshot
-from llm_gateway.core.secret import Secret
-from llm_gateway.flow.accounting.rate_limit import RateLimit
 from llm_gateway.flow.accounting.refusals import Refusals
 from llm_gateway.flow.config.reloader import SnapshotHolder
 from llm_gateway.flow.gateway import Gateway, Options
@@ -47,7 +44,6 @@ from llm_gateway.infra.logs.access_log import AccessLog
 from llm_gateway.infra.logs.event_log import AttemptLog
 from llm_gateway.infra.metrics.prometheus import Metrics
 from llm_gateway.infra.price_book.shipped import shipped_price_book
-from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
 from llm_gateway.infra.request_ids import RequestIds
 from llm_gateway.infra.secrets.key_hashing import Blake2KeyHasher
 from llm_gateway.infra.token_counting.counter import TiktokenCounter
@@ -67,8 +63,7 @@ from llm_gateway.surfaces.openai.errors import OPENAI_ERRORS
 from llm_gateway.surfaces.openai.routes import openai_routes
 
 _KEY = "sk-in-process-benchmark"
-_PRICED_MODEL = "gpt-4o-mini"
-_RATE_LIMIT = 1_000_000
+_PLAIN = SETUPS["plain"]
 # glibc's M_TRIM_THRESHOLD: how much free memory at the end of the heap is not returned to the system.
 _TRIM_THRESHOLD = -1
 # Requests of one batch, by load.
@@ -119,9 +114,7 @@ def _replies(scenario: Scenario) -> Callable[[], Sequence[bytes]]:
     return lambda: made
 
 
-async def _start(
-    scenario: Scenario, connections: int, stack: AsyncExitStack, *, priced: bool = False
-) -> Loopback:
+async def _start(scenario: Scenario, connections: int, stack: AsyncExitStack, setup: Setup) -> Loopback:
     """Build a gateway as the composition root does, without sockets and database."""
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="llm-gateway-bench-")))
     sink = stack.enter_context((folder / "access.log").open("wb"))
@@ -129,7 +122,7 @@ async def _start(
         replies=_replies(scenario), request=scenario.request({"authorization": f"Bearer {_KEY}"})
     )
     clock, holder, hasher = SystemClock(), SnapshotHolder(), Blake2KeyHasher(b"pepper")
-    holder.current = build_snapshot(_catalog(hasher, priced=priced), KINDS, shipped_price_book())
+    holder.current = build_snapshot(catalog(setup, hasher.hash(_KEY)), KINDS, shipped_price_book())
     pool = PooledUpstream(connect_timeout=10)
     pool._dialer = cast("Any", LoopbackDialer(loopback))  # noqa: SLF001 - the only part that is not real
     access_log = AccessLog("all", clock, sink.fileno())
@@ -140,16 +133,17 @@ async def _start(
     worker_registry = FileWorkerRegistry(folder / "run")
     stack.callback(worker_registry.close)
     upstream = UpstreamByScheme(http=pool, simulated=SimulatedUpstream())
+    metrics = Metrics(holder.current.names, frozenset, credentials=lambda: {"load": None})
     gateway = Gateway(
         snapshots=holder,
         adapters=ADAPTERS,
         upstream=upstream,
         tokens=OAuthTokens(upstream, clock),
-        limit=RateLimit(InProcessRateLimiter()),
+        limit=await limit_of(setup, folder / "run", stack),
         hasher=hasher,
         journal=journal,
         refusals=Refusals(journal),
-        observers=(Metrics(holder.current.names, frozenset), access_log, AttemptLog()),
+        observers=(metrics, access_log, AttemptLog()),
         counter=TiktokenCounter(Vocabularies(folder, None)),
         clock=clock,
         options=Options(),
@@ -181,24 +175,6 @@ async def _start(
     return loopback
 
 
-def _catalog(hasher: Blake2KeyHasher, *, priced: bool) -> Catalog:
-    providers = tuple(
-        Provider(
-            id=number,
-            provider_key=f"upstream-{number}",
-            provider_type="openai",
-            api_base=f"http://127.0.0.1:{8000 + number}/v1",
-            secret=Secret("sk-upstream"),
-            model_mapping=dict.fromkeys(MODELS, _PRICED_MODEL) if priced else MODELS,
-            price_provider="openai" if priced else None,
-            weight=weight,
-        )
-        for number, weight in enumerate(WEIGHTS, 1)
-    )
-    load = Credential(id=1, name="load", key_hash=hasher.hash(_KEY), rate_limit=_RATE_LIMIT)
-    return Catalog(version=1, providers=providers, credentials=(load,))
-
-
 async def _no_fallback(*_: object) -> None:
     raise AssertionError("the load has no other paths")
 
@@ -225,11 +201,11 @@ def _connect(app: Any, connections: int, loopback: Loopback) -> None:
         loopback.to_request.append(protocol)
 
 
-async def count(scenario: Scenario, *, priced: bool = False) -> str:
+async def count(scenario: Scenario, setup: Setup = _PLAIN) -> str:
     """Return the bytecodes of one request (or one chunk of a paced stream), by function."""
     batch = BATCH[scenario.name]
     async with AsyncExitStack() as stack:
-        loopback = await _start(scenario, min(scenario.connections, batch), stack, priced=priced)
+        loopback = await _start(scenario, min(scenario.connections, batch), stack, setup)
         await loopback.send(2 * batch)
         with counted() as counts:
             await loopback.send(batch)
@@ -244,12 +220,12 @@ def share_of(scenario: Scenario) -> int:
 
 
 async def counted_batch(
-    scenario: Scenario, start: Callable[[], object], stop: Callable[[], object], *, priced: bool = False
+    scenario: Scenario, start: Callable[[], object], stop: Callable[[], object], setup: Setup = _PLAIN
 ) -> None:
     """Start a gateway, send it requests as a warm-up, and one batch between `start` and `stop`."""
     batch = BATCH[scenario.name]
     async with AsyncExitStack() as stack:
-        loopback = await _start(scenario, min(scenario.connections, batch), stack, priced=priced)
+        loopback = await _start(scenario, min(scenario.connections, batch), stack, setup)
         await loopback.send(2 * batch)
         settle_garbage_collection()
         start()
@@ -258,13 +234,13 @@ async def counted_batch(
 
 
 async def measure(
-    scenario: Scenario, batches: int, profile: cProfile.Profile | None = None, *, priced: bool = False
+    scenario: Scenario, batches: int, profile: cProfile.Profile | None = None, setup: Setup = _PLAIN
 ) -> float:
     """Return CPU microseconds per request (per chunk for a paced stream): the lowest of the batches."""
     batch = BATCH[scenario.name]
     connections = min(scenario.connections, batch)
     async with AsyncExitStack() as stack:
-        loopback = await _start(scenario, connections, stack, priced=priced)
+        loopback = await _start(scenario, connections, stack, setup)
         await loopback.send(2 * batch)
         settle_garbage_collection()
         costs = []
@@ -276,6 +252,39 @@ async def measure(
                 await loopback.send(batch)
                 costs.append(time.process_time() - before)
     return min(costs) / share_of(scenario) * 1e6
+
+
+async def compare(scenario: Scenario, batches: int, setups: Sequence[str]) -> str:
+    """Return what each of the setups adds to a plain request, measured in turn in this process.
+
+    The ratio travels between machines. It is the median of those of single batches to the plain one beside them, so
+    that other work on the machine disturbs both alike.
+    """
+    batch = BATCH[scenario.name]
+    connections = min(scenario.connections, batch)
+    costs: dict[str, list[float]] = {name: [] for name in ("plain", *setups)}
+    async with AsyncExitStack() as stack:
+        loopbacks = {name: await _start(scenario, connections, stack, SETUPS[name]) for name in costs}
+        for loopback in loopbacks.values():
+            await loopback.send(2 * batch)
+        settle_garbage_collection()
+        names = list(costs)
+        for number in range(batches):
+            # In another order each time: what runs after another finds its traces in the caches.
+            for name in names[number % len(names) :] + names[: number % len(names)]:
+                before = time.process_time()
+                await loopbacks[name].send(batch)
+                costs[name].append((time.process_time() - before) / share_of(scenario) * 1e6)
+    plain = costs["plain"]
+    lines = [f"{median(plain):8.1f} us a {scenario.unit}, plain, the median of {batches} batches in turn"]
+    for name in setups:
+        pairs = list(zip(costs[name], plain, strict=True))
+        added, ratio = (
+            median(cost - base for cost, base in pairs),
+            median(cost / base for cost, base in pairs),
+        )
+        lines.append(f"{added:+8.1f} us, ratio {ratio:.3f}  {name}: {SETUPS[name].title}")
+    return "\n".join(lines)
 
 
 def _keep_freed_blocks() -> None:
@@ -291,19 +300,31 @@ def main() -> None:
     parser.add_argument("--load", action="append", choices=names)
     parser.add_argument("--batches", type=int, default=60)
     parser.add_argument("--profile", action="store_true", help="print the time by function")
-    parser.add_argument("--priced", action="store_true", help="let the price book know the model")
     parser.add_argument("--opcodes", action="store_true", help="count bytecodes by function instead of time")
+    parser.add_argument(
+        "--compare", action="store_true", help="measure what each setup adds to a plain request"
+    )
+    add_options(parser)
     options = parser.parse_args()
     _keep_freed_blocks()
     for scenario in SCENARIOS:
-        if scenario.name in (options.load or names):
+        if scenario.name not in (options.load or names):
+            continue
+        if options.compare:
+            others = [name for name in options.setup or SETUPS if name != "plain"]
+            compared = uvloop.run(compare(scenario, options.batches, others))
+            print(f"{scenario.title}\n{compared}\n", flush=True)
+            continue
+        for name in options.setup or ["plain"]:
+            setup = SETUPS[name]
+            title = scenario.title if name == "plain" else f"{scenario.title}, {name}"
             if options.opcodes:
-                counted_by_function = uvloop.run(count(scenario, priced=options.priced))
-                print(f"{scenario.title}, bytecodes a {scenario.unit}\n{counted_by_function}\n", flush=True)
+                counted_by_function = uvloop.run(count(scenario, setup))
+                print(f"{title}, bytecodes a {scenario.unit}\n{counted_by_function}\n", flush=True)
                 continue
             profile = cProfile.Profile() if options.profile else None
-            cost = uvloop.run(measure(scenario, options.batches, profile, priced=options.priced))
-            print(f"{scenario.title:36} {cost:8.1f} us a {scenario.unit}", flush=True)
+            cost = uvloop.run(measure(scenario, options.batches, profile, setup))
+            print(f"{title:36} {cost:8.1f} us a {scenario.unit}", flush=True)
             if profile is not None:
                 pstats.Stats(profile).sort_stats("tottime").print_stats(45)
 

@@ -2,7 +2,8 @@
 
 `python -m benchmarks.instructions [--load unary]...` runs each load of `benchmarks.in_process` under valgrind's
 callgrind and prints what a request takes, without start and warm-up. The instructions of Python and of C count
-alike; those of the kernel do not count. It needs valgrind with its headers, and a C compiler.
+alike; those of the kernel do not count. `--setup` is what the gateway is set up with: given several times, beginning
+with `plain`, it shows what each adds. It needs valgrind with its headers, and a C compiler.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import uvloop
 
 from benchmarks.in_process import BATCH, counted_batch, share_of
 from benchmarks.scenarios import SCENARIOS, Scenario
+from benchmarks.setups import SETUPS, add_options
 from benchmarks.tools import BenchmarkFailed
 
 # Instructions that a request or a chunk may take, by load.
@@ -28,7 +30,7 @@ BUDGETS = {"unary": 230_000, "paced": 24_000}
 _COUNTED = re.compile(r"^(?:summary|totals): (\d+)$", re.MULTILINE)
 
 
-def instructions(scenario: Scenario, folder: Path, *, priced: bool = False) -> float:
+def instructions(scenario: Scenario, folder: Path, setup: str = "plain") -> float:
     """Return the instructions of one request, or of one chunk of a paced stream; `folder` is for files."""
     valgrind, compiler = shutil.which("valgrind"), shutil.which("cc")
     if valgrind is None or compiler is None:
@@ -42,7 +44,7 @@ def instructions(scenario: Scenario, folder: Path, *, priced: bool = False) -> f
         f"--callgrind-out-file={folder / scenario.name}",
     ]
     command += [sys.executable, "-m", "benchmarks.instructions", "--load", scenario.name]
-    command += ["--within", str(library), *(["--priced"] if priced else [])]
+    command += ["--within", str(library), "--setup", setup]
     # The order of sets of strings would differ from run to run.
     environment = os.environ | {"PYTHONHASHSEED": "0"}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -58,9 +60,10 @@ def main() -> None:
     """Count and print the selected loads."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--load", action="append", choices=list(BATCH))
-    parser.add_argument("--priced", action="store_true", help="let the price book know the model")
+    add_options(parser)
     parser.add_argument("--within", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    setups = options.setup or ["plain"]
     for scenario in SCENARIOS:
         if scenario.name not in (options.load or BUDGETS):
             continue
@@ -68,13 +71,18 @@ def main() -> None:
             # This process runs under valgrind.
             library = ctypes.CDLL(str(options.within))
             start, stop = library.start_counting, library.stop_counting
-            uvloop.run(counted_batch(scenario, start, stop, priced=options.priced))
+            uvloop.run(counted_batch(scenario, start, stop, SETUPS[setups[0]]))
             continue
-        with tempfile.TemporaryDirectory(prefix="llm-gateway-bench-") as folder:
-            found = instructions(scenario, Path(folder), priced=options.priced)
-        budget = BUDGETS.get(scenario.name)
-        beside = f"   budget {budget:,}" if budget else ""
-        print(f"{scenario.title:36} {found:12,.0f} instructions a {scenario.unit}{beside}", flush=True)
+        counts: dict[str, float] = {}
+        for setup in setups:
+            with tempfile.TemporaryDirectory(prefix="llm-gateway-bench-") as folder:
+                found = counts[setup] = instructions(scenario, Path(folder), setup)
+            budget = BUDGETS.get(scenario.name)
+            beside = f"   budget {budget:,}" if budget and setup == "plain" else ""
+            if setup != "plain" and "plain" in counts:
+                beside = f"   plain {found - counts['plain']:+,.0f}: {SETUPS[setup].title}"
+            title = scenario.title if setup == "plain" else f"{scenario.title}, {setup}"
+            print(f"{title:42} {found:12,.0f} instructions a {scenario.unit}{beside}", flush=True)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from llm_gateway.infra.database.usage.retention import UsageRetention
 from llm_gateway.infra.database.usage.rollups import RollupPosting
 from llm_gateway.infra.json_lines import to_line
 from llm_gateway.infra.request_ids import RequestIds
+from llm_gateway.server.processes.uvicorn_server import settle_garbage_collection
 from tests.fakes.stores import opened
 from tests.services import find_postgres, fresh_database
 
@@ -220,6 +221,7 @@ async def _sql(engine: AsyncEngine, statement: str) -> list[Any]:
 
 async def measure(url: str, rows: int) -> None:
     """Run everything in the empty database at `url`."""
+    settle_garbage_collection()
     with tempfile.TemporaryDirectory() as folder:
         async with opened(
             url, Path(folder), start=False, engine_options={"command_timeout": 3600.0}

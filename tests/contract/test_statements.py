@@ -13,6 +13,7 @@ from llm_gateway.infra.database.engine import writing
 from llm_gateway.infra.database.facts.fitting import TEXT_LIMIT
 from llm_gateway.infra.database.usage.statements import (
     ATTEMPT_COLUMNS,
+    POSTGRES_NEW_ROWS,
     POSTGRES_ROWS,
     ROW_COLUMNS,
     SQLITE_ATTEMPTS,
@@ -39,12 +40,15 @@ def test_the_columns_are_those_of_the_facts() -> None:
     assert set(ATTEMPT_COLUMNS) == set(AttemptEnded.__struct_fields__)
 
 
-async def test_postgresql_makes_the_last_attempt_as_python_does(postgres_url: str, data_dir: Any) -> None:
+@pytest.mark.parametrize("statement", [POSTGRES_ROWS, POSTGRES_NEW_ROWS], ids=["any", "new"])
+async def test_postgresql_makes_the_last_attempt_as_python_does(
+    postgres_url: str, data_dir: Any, statement: str
+) -> None:
     """`last_attempt` exists twice: in Python for SQLite, in SQL for PostgreSQL."""
     async with opened(postgres_url, data_dir, start=False) as store:
         batch = b"[" + b",".join(to_line(one).strip() for one in RECORDS) + b"]"
         async with writing(store.engine) as connection:
-            await connection.exec_driver_sql(POSTGRES_ROWS, (batch.decode(),))
+            await connection.exec_driver_sql(statement, (batch.decode(),))
         for one in RECORDS:
             expected = last_attempt(one)
             assert await store.usage.attempts(one.request_id) == ([] if expected is None else [expected]), one

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from msgspec.structs import asdict
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_gateway.core.ledger.records import UsageRecord
@@ -38,8 +39,12 @@ class SeenRows(UsagePosting):
         assert changes
         await asyncio.sleep(self.pause)
         rows = [
-            {"id": now.request_id, "outcome": now.outcome, "was": before and before.upstream_model}
-            for now, before in changes
+            {
+                "id": one.record.request_id,
+                "outcome": one.record.outcome,
+                "was": one.before and one.before.upstream_model,
+            }
+            for one in changes
         ]
         await connection.execute(sa.text("INSERT INTO seen VALUES (:id, :outcome, :was)"), rows)
         if self.fails:
@@ -107,7 +112,10 @@ async def test_before_is_the_whole_stored_row(store: Store) -> None:
     )
     await usage.upsert(lines(before))
     await usage.upsert(lines(record("a", model="m" * 999)))
-    assert told == [StoredChange(before, None), StoredChange(record("a", model="m" * 256), before)]
+    assert [(asdict(one.record), one.before and asdict(one.before)) for one in told] == [
+        (asdict(before), None),
+        (asdict(record("a", model="m" * 256)), asdict(before)),
+    ]
 
 
 async def test_a_posting_that_fails_undoes_the_rows_and_the_postings_before_it(store: Store) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import sqlalchemy as sa
 
 from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
 from llm_gateway.flow.ports.usage import UsageFilter, UsagePlace
@@ -182,6 +184,40 @@ async def test_pages_walk_along_an_index(store: Store) -> None:
         assert "ix_usage_" in text, text
         assert "Sort" not in text, text
         assert "TEMP B-TREE" not in text, text
+
+
+@pytest.mark.parametrize("outcome", ["error", "aborted"])
+async def test_pages_of_what_went_wrong_walk_along_the_index_by_outcome(store: Store, outcome: str) -> None:
+    """Few of many rows: a page of them must not read all rows that went well."""
+    facts = [fact(number, outcome="ok" if number % 100 else outcome) for number in range(3000)]
+    await put(store, facts)
+    if store.is_postgres:
+        await store.sql("ANALYZE usage")
+    statements: list[str] = []
+
+    @sa.event.listens_for(store.engine.sync_engine, "before_cursor_execute")
+    def note(_connection: object, _cursor: object, statement: str, *_rest: object) -> None:
+        statements.append(statement)
+
+    rows = await store.usage.list(UsageFilter(outcome=outcome), None, 100)
+    sa.event.remove(store.engine.sync_engine, "before_cursor_execute", note)
+    assert {row.outcome for row in rows} == {outcome}
+    assert len(rows) == 30
+    [where] = [
+        re.search(r"WHERE (.*?) ORDER BY", one, re.DOTALL) for one in statements if "FROM usage" in one
+    ]
+    assert where is not None
+    # No plan for a value that is not known yet may need another index.
+    generic = f"SELECT * FROM usage WHERE {where[1]} ORDER BY created_at DESC, request_id DESC LIMIT 100"
+    async with store.engine.connect() as connection:
+        if store.is_postgres:
+            await connection.exec_driver_sql("SET LOCAL plan_cache_mode = force_generic_plan")
+            await connection.exec_driver_sql(f"PREPARE page AS {generic}")
+            plan = await connection.exec_driver_sql(f"EXPLAIN EXECUTE page ('{outcome}')")
+        else:
+            plan = await connection.exec_driver_sql("EXPLAIN QUERY PLAN " + generic, (outcome,))
+        shown = str(plan.all())
+    assert "ix_usage_outcome_time" in shown
 
 
 async def test_what_is_stored_is_what_the_admin_lists(store: Store) -> None:

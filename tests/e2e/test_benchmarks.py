@@ -19,6 +19,7 @@ from benchmarks.measuring import Plan, measure_targets
 from benchmarks.ratios import ratio_table
 from benchmarks.report import Failure, Figures, table
 from benchmarks.scenarios import SCENARIOS
+from benchmarks.setups import SETUPS
 from benchmarks.targets.base import Running, spawn
 from benchmarks.targets.gateway import GatewayTarget, reload_seconds
 from benchmarks.tools import Tools
@@ -155,6 +156,23 @@ def test_the_data_path_is_measured_in_one_process() -> None:
     done = subprocess.run(command, cwd=_ROOT, capture_output=True, timeout=90, check=False)
     assert done.returncode == 0, done.stderr.decode()[-2000:]
     assert done.stdout.decode().count(" us a ") == 4
+
+
+def test_what_prices_budgets_and_limits_add_is_measured() -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.in_process",
+        "--load",
+        "unary",
+        "--compare",
+        "--batches",
+        "1",
+    ]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, timeout=90, check=False)
+    assert done.returncode == 0, done.stderr.decode()[-2000:]
+    lines = done.stdout.decode().splitlines()
+    assert [name for name in SETUPS if any(f"  {name}: " in line for line in lines)] == list(SETUPS)[1:]
 
 
 def _measured(target: str, scenario: str, cpu_us: float, **more: Any) -> Figures:

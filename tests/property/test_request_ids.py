@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 
 from hypothesis import given
@@ -46,6 +47,16 @@ def test_ids_are_canonical_unique_and_sortable_under_any_clock(steps: list[int])
 def test_the_first_48_bits_are_the_milliseconds(ms: int) -> None:
     new = RequestIds(now_ns=lambda: ms * 1_000_000 + 999_999)
     assert uuid.UUID(new()).int >> 80 == ms
+
+
+@given(st.binary(min_size=2048, max_size=2048))
+def test_random_bits_are_used_once(random: bytes) -> None:
+    new = RequestIds(now_ns=lambda: 0, random=lambda size: random[:size])
+    ids = [uuid.UUID(new()).int for _ in range(256)]
+    digits = "".join(f"{one % 2**60:015x}" for one in ids)
+    # The first bytes are for the variant.
+    assert Counter(digits) == Counter(random[128:].hex())
+    assert {one >> 60 & 3 for one in ids} == {random[0] & 3}
 
 
 def test_many_ids_in_one_instant_stay_apart_and_near_the_time() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_gateway.infra.rate_limits import ring as rule
-from llm_gateway.infra.rate_limits.ring import RING_SIZE, WINDOW, is_idle, take
+from llm_gateway.infra.rate_limits.ring import FREE, RING_SIZE, WINDOW, is_idle, take
 
 # Pauses that land on, just before and just after a window's edge, and anything between.
 _PAUSES = st.one_of(
@@ -139,6 +139,22 @@ def test_a_limit_changed_between_groups_admits_no_more(
                 admitted.moments.append(now)
         for limit in {limit for _, limit in steps}:
             assert passes_at_once(ring, limit, now + WINDOW) == limit
+
+
+@given(
+    start=_STARTS,
+    cells=st.sampled_from([1, 2, 5, 1000]),
+    steps=st.lists(st.tuples(_PAUSES, st.sampled_from([1, 3, 3, 3, 12]), st.integers(-2, 14)), max_size=80),
+)
+def test_no_hint_of_free_cells_changes_a_verdict(
+    start: int, cells: int, steps: list[tuple[int, int, int]]
+) -> None:
+    with few_cells(cells):
+        ring, misled, now = [0] * RING_SIZE, [0] * RING_SIZE, start
+        for pause, limit, hint in steps:
+            now += pause
+            misled[FREE] = hint
+            assert take(misled, limit, now) == take(ring, limit, now)
 
 
 class Killed(Exception):

@@ -17,6 +17,9 @@ class InvalidAmount(ValueError):
 
 def usd_text(nano_usd: int) -> str:
     """Return an amount as the shortest decimal USD without an exponent: `0.00042`, `12`, `-3.5`."""
+    if 0 < nano_usd < NANO_USD:
+        # Nearly every request's cost, in a third of the time.
+        return "0." + str(NANO_USD + nano_usd)[1:].rstrip("0")
     whole, nano = divmod(abs(nano_usd), NANO_USD)
     sign = "-" if nano_usd < 0 else ""
     return f"{sign}{whole}.{nano:09d}".rstrip("0") if nano else f"{sign}{whole}"

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 
+from llm_gateway.core.json_bounds import LARGE
+from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.flow.heavy_work import LARGE_BODY, HeavyWork
 from llm_gateway.flow.ports.catalog import KeyHasher, Snapshots
 from llm_gateway.flow.ports.clock import Clock
@@ -33,6 +35,8 @@ class Options:
     max_body_values: int = 100_000
     # A smaller body cannot have more fields than the bound, and needs no check.
     small_body: int = field(init=False)
+    # The largest reply that is small enough to be decoded at once.
+    small_reply: int = field(init=False)
     max_event_bytes: int = 16 * 1024 * 1024
     allow_anonymous: bool = False
     # Whether ids of stored responses are valid for the credential alone that made them.
@@ -55,7 +59,8 @@ class Options:
     cache_ttl: float = 300.0
 
     def __post_init__(self) -> None:
-        """Derive `small_body`."""
+        """Derive `small_body` and `small_reply`."""
+        object.__setattr__(self, "small_reply", min(self.max_reply_bytes, LARGE - 1))
         object.__setattr__(self, "small_body", min(_SMALLEST_FIELD * self.max_body_fields, LARGE_BODY))
 
 
@@ -112,3 +117,9 @@ class Gateway:
     background: Background = field(default_factory=Background)
     heavy_work: HeavyWork = field(default_factory=HeavyWork)
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
+    # The methods of `observers`, which every request calls.
+    finished: tuple[Callable[[UsageRecord], None], ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Derive `finished`."""
+        object.__setattr__(self, "finished", tuple(observer.finished for observer in self.observers))

@@ -10,8 +10,13 @@ import msgspec
 MAX_LINE = 64 * 1024
 # If a line would be longer, its texts are truncated to this.
 _MAX_TEXT = 512
+NEWLINE = 0x0A
 
-_encode = msgspec.json.Encoder().encode
+_encoder = msgspec.json.Encoder()
+_encode = _encoder.encode
+# Replaces what is in a bytearray, whose memory thereby serves one record after the other, with the record as JSON.
+# Whoever calls it ends the line, and falls back to `to_line` for one that is too long or has invalid Unicode.
+encode_into = _encoder.encode_into
 _Record = TypeVar("_Record", bound=msgspec.Struct)
 
 

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import os
 import time
+from binascii import hexlify
 from collections.abc import Callable
 
-# Tails are made in batches: one call for random bytes, and the 12-bit counters formatted once. The highest counter
-# comes first, because tails are taken from the end of the list.
-_COUNTERS = tuple(f"{counter:03x}" for counter in range(0xFFF, -1, -16))
-_BATCH = len(_COUNTERS)
+# Tails are made in batches: this text, with random digits in place of the variant and of the zeros behind it. The
+# highest counter comes first, because tails are taken from the end of the list.
+_BATCH = 256
+_TAILS = " ".join(f"-7{counter:03x}-8000-000000000000" for counter in range(0xFFF, -1, -16)).encode()
+_TAIL = len("-7fff-8000-000000000000 ")
+_VARIANTS = tuple(digit * _BATCH for digit in (b"8", b"9", b"a", b"b"))
+_VARIANT = slice(_TAIL - 18, None, _TAIL)
+# The same digit of every tail, and which digits of a batch become it: a loop in C for each digit of a tail.
+_DIGITS = tuple(
+    (slice(_TAIL - place, None, _TAIL), slice(number * _BATCH, (number + 1) * _BATCH))
+    for number, place in enumerate((17, 16, 15, *range(13, 1, -1)), 1)
+)
 
 
 class RequestIds:
@@ -46,13 +55,15 @@ class RequestIds:
                 ms = self._ms + 1
         if ms > self._ms:
             self._ms = ms
-            self._prefix = f"{ms >> 16:08x}-{ms & 0xFFFF:04x}-7"
+            # Many times as fast as formatting the number.
+            self._prefix = ms.to_bytes(6, "big").hex("-", -4)
         return self._prefix + tails.pop()
 
     def _refill(self) -> None:
-        digits = self._random(8 * _BATCH).hex()
-        variant = "89ab"[int(digits[0], 16) & 3]
-        self._tails += [
-            f"{counter}-{variant}{digits[at : at + 3]}-{digits[at + 3 : at + 15]}"
-            for counter, at in zip(_COUNTERS, range(1, 16 * _BATCH, 16), strict=True)
-        ]
+        random = self._random(8 * _BATCH)
+        digits = hexlify(random)
+        batch = bytearray(_TAILS)
+        batch[_VARIANT] = _VARIANTS[random[0] & 3]
+        for place, source in _DIGITS:
+            batch[place] = digits[source]
+        self._tails += batch.decode().split(" ")

@@ -78,6 +78,7 @@ class FileWorkerRegistry(WorkerRegistry, MachineState):
                 "set DATA_DIR to a writable folder on a local disk"
             ) from error
         self._first = _cell(self._slot, 0)
+        self._in_flight_cell = self._first + _IN_FLIGHT
 
     def publish_version(self, version: int) -> None:
         self._cells[self._first + _VERSION] = version + 1
@@ -120,16 +121,18 @@ class FileWorkerRegistry(WorkerRegistry, MachineState):
         Workers that do this at the same moment may exceed the limit by one each. Workers that start or exit
         are noticed up to a tenth of a second late.
         """
-        if self.active() >= limit:
+        in_flight = self._in_flight
+        # Most machines have one worker, and no call of `active` for each request.
+        is_alone = not self._others and self._clock() < self._others_valid_until
+        if (in_flight if is_alone else self.active()) >= limit:
             return False
-        self._in_flight += 1
-        self._cells[self._first + _IN_FLIGHT] = self._in_flight
+        self._in_flight = self._cells[self._in_flight_cell] = in_flight + 1
         return True
 
     def leave(self) -> None:
-        if self._in_flight > 0:
-            self._in_flight -= 1
-            self._cells[self._first + _IN_FLIGHT] = self._in_flight
+        in_flight = self._in_flight
+        if in_flight > 0:
+            self._in_flight = self._cells[self._in_flight_cell] = in_flight - 1
 
     def active(self) -> int:
         if self._clock() >= self._others_valid_until:

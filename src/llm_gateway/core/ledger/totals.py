@@ -98,10 +98,13 @@ class UsageTotals:
             counts[5] += requests
         counts[6] += prompt * sign
         counts[7] += completion * sign
-        counts[8] += (record.cached_tokens or 0) * sign
-        counts[9] += (record.cache_write_tokens or 0) * sign
-        counts[10] += (record.reasoning_tokens or 0) * sign
-        if outcome not in {"rejected", "interrupted"}:
+        if cached := record.cached_tokens:
+            counts[8] += cached * sign
+        if written := record.cache_write_tokens:
+            counts[9] += written * sign
+        if reasoning := record.reasoning_tokens:
+            counts[10] += reasoning * sign
+        if outcome == "ok" or outcome not in {"rejected", "interrupted"}:
             bucket = bucket_of(record.latency_ms)
             self.latency[bucket] = self.latency.get(bucket, 0) + requests
         if record.ttft_ms is not None:

@@ -57,7 +57,7 @@ class DeploymentPrices:
     together, the last one given.
     """
 
-    __slots__ = ("_constant", "_overrides", "_schedule", "_starts", "_version")
+    __slots__ = ("_is_constant", "_overrides", "_schedule", "_starts", "_version", "ordinary")
 
     def __init__(
         self, schedule: PriceSchedule, version: str, overrides: Sequence[OverridePeriod] = ()
@@ -67,10 +67,18 @@ class DeploymentPrices:
         self._version = version
         # The override in force before the first of the `_starts`, and after each of them.
         self._starts, self._overrides = _timeline(overrides)
-        # What always applies. Almost every deployment has this, and `at` need not look at the time.
-        self._constant: PricesInForce | None = None
-        if not self._starts and (self._overrides[0] is not None or schedule.is_constant):
-            self._constant = self._overrides[0] or self._of_catalog(0, _NO_CONTEXT)
+        # What applies at all times without a context, and in all contexts if `_is_constant`. Almost every deployment
+        # has this, and `at` need not look at the time. None if it depends on the time.
+        self.ordinary: PricesInForce | None = None
+        self._is_constant = False
+        override = self._overrides[0]
+        if self._starts:
+            return
+        if override is not None:
+            self.ordinary, self._is_constant = override, True
+        elif schedule.ordinary is not None:
+            self.ordinary = PricesInForce(schedule.ordinary, "catalog", version)
+            self._is_constant = schedule.is_constant
 
     def at(self, created_at_us: int, context: Mapping[str, str] = _NO_CONTEXT) -> PricesInForce:
         """Return the prices of a request that began at `created_at_us`, in Unix microseconds.
@@ -78,13 +86,13 @@ class DeploymentPrices:
         `context` says what the price book's prices depend on: `service_tier` (as served), `processing` (`batch`),
         `speed`.
         """
-        if self._constant is not None:
-            return self._constant
+        ordinary = self.ordinary
+        if ordinary is not None and (self._is_constant or not context):
+            return ordinary
         override = self._overrides[bisect_right(self._starts, created_at_us)]
-        return self._of_catalog(created_at_us, context) if override is None else override
-
-    def _of_catalog(self, at: int, context: Mapping[str, str]) -> PricesInForce:
-        return PricesInForce(self._schedule.table(at, context), "catalog", self._version)
+        if override is not None:
+            return override
+        return PricesInForce(self._schedule.table(created_at_us, context), "catalog", self._version)
 
 
 def _timeline(

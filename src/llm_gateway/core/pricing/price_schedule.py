@@ -110,6 +110,11 @@ class PriceSchedule:
         """Whether one table applies at all times and in all contexts."""
         return self._only is not None and not self._keys
 
+    @property
+    def ordinary(self) -> PriceTable | None:
+        """The table that applies at all times without a context; None if it depends on the time."""
+        return self._only
+
     def table(self, at: int, context: Mapping[str, str] = _NO_CONTEXT) -> PriceTable:
         """Return the prices of a request that began `at` this instant, in Unix microseconds.
 

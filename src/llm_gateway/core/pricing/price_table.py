@@ -12,6 +12,7 @@ import msgspec
 
 from llm_gateway.core.money import NANO_USD
 from llm_gateway.core.pricing.cost import Cost, Quantities, UnknownCost, unknown_cost
+from llm_gateway.core.pricing.flat_price import FlatPrice, flat_price
 from llm_gateway.core.pricing.units import REQUESTS, UnitSet
 
 _INPUT: Final = "input_tokens"
@@ -76,6 +77,8 @@ class PriceTable(msgspec.Struct, frozen=True):
     # Units that need not be reported, unless one of the parts is, or both of a pair that intersects in the unit.
     optional: tuple[tuple[str, frozenset[str], tuple[tuple[str, str], ...]], ...] = ()
     least_audio_seconds: int = 0
+    # By which `price` of input and output tokens alone can be computed directly; None = it cannot.
+    flat: FlatPrice | None = None
 
 
 def unknown_price(reason: UnknownCost) -> PriceTable:
@@ -115,7 +118,8 @@ def price_table(
     unpriced_side = None if is_free_if_absent else _unpriced_side(prices)
     sides = frozenset() if unpriced_side is None else frozenset({unpriced_side})
     if not charged and not request:
-        return PriceTable(bands=bands[:1], unusual=sides, unpriced_side=unpriced_side)
+        flat = flat_price(bands[:1], 1, 0, sides)
+        return PriceTable(bands=bands[:1], unusual=sides, unpriced_side=unpriced_side, flat=flat)
     required = _required(units, charged, has_tiers=bool(starts))
     optional = tuple(
         (name, frozenset(units.parts[name] - prices.keys()), units.intersections[name])
@@ -123,21 +127,24 @@ def price_table(
         if name not in required and (units.parts[name] - prices.keys() or units.intersections[name])
     )
     unpriced_audio = _unpriced_audio(units, prices)
+    # One of each pair is enough, because only both matter.
+    unusual = unpriced_audio.union(
+        sides,
+        *(parts for _, parts, _ in optional),
+        *({first for first, _ in pairs} for _, _, pairs in optional),
+    )
+    is_flat = {_INPUT, _OUTPUT}.issuperset(required)
     return PriceTable(
         bands=bands,
         denominator=denominator,
         request=int(request * denominator),
         required=required,
-        # One of each pair is enough, because only both matter.
-        unusual=unpriced_audio.union(
-            sides,
-            *(parts for _, parts, _ in optional),
-            *({first for first, _ in pairs} for _, _, pairs in optional),
-        ),
+        unusual=unusual,
         unpriced_audio=unpriced_audio,
         unpriced_side=unpriced_side,
         optional=optional,
         least_audio_seconds=least_audio_seconds,
+        flat=flat_price(bands, denominator, int(request * denominator), unusual) if is_flat else None,
     )
 
 

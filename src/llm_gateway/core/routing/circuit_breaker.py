@@ -99,7 +99,7 @@ class Breaker:
 
     def succeeded(self, generation: int, now: float) -> None:
         """Record an attempt whose reply was complete."""
-        if generation | 1 != self._generation + 1:
+        if generation != self._generation and generation != self._generation + 1:
             return
         if not self.closed:
             self._close(now)

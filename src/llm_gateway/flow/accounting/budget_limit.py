@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import tzinfo
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from llm_gateway.core.config.accounts import CLAIMING_PROJECTS
 from llm_gateway.core.config.budgets import Covered, Spender, covers_model
+from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.config.limits import BudgetScope
 from llm_gateway.core.config.snapshot import Principal
 from llm_gateway.core.errors import GatewayError, QuotaExceeded, Unavailable
 from llm_gateway.core.ledger.records import UsageRecord
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.money import usd_text
-from llm_gateway.flow.accounting.holds import TokenEstimator
+from llm_gateway.core.pricing.flat_price import FlatPrice, flat_amount
+from llm_gateway.flow.accounting.holds import ExpectedTokens, TokenEstimator
 from llm_gateway.flow.accounting.pricing import price_quantities, requested_tier_of
 from llm_gateway.flow.ports.budgets import BudgetShares, Hold, Shortage, ShortageReason
 from llm_gateway.flow.ports.dialect import Attribution
@@ -27,6 +30,11 @@ _PATIENCE: Final = 2.0
 _MOST_DEPLOYMENTS: Final = 8
 # Models of which it is remembered what they cost.
 _MOST_STATED: Final = 2048
+# Pairs of which it is remembered what applies to them.
+_MOST_KNOWN: Final = 4096
+# No model has a longer name.
+_LONGEST_MODEL: Final = 256
+_ALWAYS: Final = 2**63
 # More than any budget, and still a sum of 64 bits.
 _MOST: Final = 2**60
 
@@ -41,10 +49,27 @@ _OF: Final = {
 _PERIODS: Final = {"day": "a day", "month": "a month", "total": "in total"}
 
 
+class _Known(NamedTuple):
+    """The windows that requests of an account for one model count in, if they begin in a certain time."""
+
+    account: Principal
+    windows: Sequence[Covered]
+    # Inclusive, exclusive; Unix microseconds.
+    since: int
+    until: int
+
+
+class _FlatPrices(NamedTuple):
+    """The different prices of some deployments; none unless all of them are flat at all times."""
+
+    deployments: Sequence[Deployment]
+    prices: Sequence[FlatPrice]
+
+
 class BudgetLimit(Limit):
     """Reserves on all budgets that cover a request, or on none. Never waits for the database."""
 
-    __slots__ = ("_estimator", "_fail", "_on_refusal", "_shares", "_stated", "_zone")
+    __slots__ = ("_estimator", "_fail", "_flat", "_known", "_on_refusal", "_shares", "_stated", "_zone")
 
     def __init__(
         self,
@@ -63,6 +88,9 @@ class BudgetLimit(Limit):
         self._on_refusal = on_refusal
         # What requests cost lately according to providers that state it, by provider and upstream model.
         self._stated: dict[tuple[str, str], int] = {}
+        # By ids of credentials and models, and by models and endpoints: a new configuration replaces what was known.
+        self._known: dict[tuple[int, str], _Known] = {}
+        self._flat: dict[tuple[str, str], _FlatPrices] = {}
 
     def check(self, account: Principal, /) -> None:
         """Refuse nothing: what a request may cost is known only with its body."""
@@ -70,14 +98,44 @@ class BudgetLimit(Limit):
     def reserve(self, account: Principal, demand: Demand, /) -> Verdict | Awaitable[Verdict]:
         if not account.budgets:
             return NOT_LIMITED
-        windows = covering(account, demand, self._zone)
+        if demand.attribution.is_trusted:
+            # It may name anybody.
+            windows: Sequence[Covered] = covering(account, demand, self._zone)
+        else:
+            known = self._known.get((account.credential.id, demand.request.model))
+            if (
+                known is None
+                or known.account is not account
+                or not known.since <= demand.created_at < known.until
+            ):
+                known = self._remember(account, demand)
+            windows = known.windows
         if not windows:
             return NOT_LIMITED
         amount = self.amount_of(demand)
         answer = self._shares.try_hold(windows, amount)
-        if answer is None or (isinstance(answer, Shortage) and answer.reason == "short"):
+        if answer is None:
             return self._reserve_later(windows, amount)
-        return self._verdict(windows, amount, answer)
+        if isinstance(answer, Shortage):
+            if answer.reason == "short":
+                return self._reserve_later(windows, amount)
+            return self._verdict(windows, amount, answer)
+        return Verdict(True, 0, 0, 0.0, 0.0, _Reserved(self, self._estimator, answer))
+
+    def _remember(self, account: Principal, demand: Demand) -> _Known:
+        windows = covering(account, demand, self._zone)
+        at = demand.created_at
+        # Until the first of the windows ends, or another budget begins to count.
+        ends = [covered.end for covered in windows if covered.end is not None]
+        ends += [one.budget.counts_from for one in account.budgets if one.budget.counts_from > at]
+        since = max((covered.window.start for covered in windows), default=at)
+        known = _Known(account, windows, since, min(ends, default=_ALWAYS))
+        model = demand.request.model
+        if len(model) <= _LONGEST_MODEL:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[account.credential.id, model] = known
+        return known
 
     def amount_of(self, demand: Demand) -> int:
         """Return what a request may cost, in nano-USD.
@@ -86,6 +144,35 @@ class BudgetLimit(Limit):
         nothing is known of any deployment that may serve it.
         """
         expected = self._estimator.expect(demand)
+        request, deployments = demand.request, demand.deployments
+        flat = self._flat.get((request.model, request.endpoint))
+        if flat is None or flat.deployments is not deployments:
+            flat = self._remember_prices(request, deployments)
+        if not flat.prices or "service_tier" in request.fields:
+            return self._amount_by_tables(demand, expected)
+        most, prompt, completion = 0, expected.prompt, expected.completion
+        for price in flat.prices:
+            if prompt > price.most_input:
+                return self._amount_by_tables(demand, expected)
+            amount = flat_amount(price, prompt, completion)
+            most = max(most, amount)
+        return min(most, _MOST)
+
+    def _remember_prices(self, request: ModelRequest, deployments: Sequence[Deployment]) -> _FlatPrices:
+        looked_at = [one.prices for one in deployments[:_MOST_DEPLOYMENTS]]
+        flat = [
+            None if prices is None or prices.ordinary is None else prices.ordinary.table.flat
+            for prices in looked_at
+        ]
+        prices = tuple(dict.fromkeys(price for price in flat if price is not None))
+        found = _FlatPrices(deployments, () if None in flat else prices)
+        if len(request.model) <= _LONGEST_MODEL:
+            if len(self._flat) >= _MOST_KNOWN:
+                self._flat.clear()
+            self._flat[request.model, request.endpoint] = found
+        return found
+
+    def _amount_by_tables(self, demand: Demand, expected: ExpectedTokens) -> int:
         quantities = {"input_tokens": expected.prompt, "output_tokens": expected.completion}
         stated = demand.request.fields.get("service_tier")
         tier = None if stated is None else requested_tier_of(stated)
@@ -101,8 +188,10 @@ class BudgetLimit(Limit):
 
     def learn(self, record: UsageRecord) -> None:
         """Remember what a provider said that a request cost."""
+        if record.cost_source != "provider":
+            return
         cost, provider, model = record.cost_nano_usd, record.provider, record.upstream_model
-        if record.cost_source != "provider" or cost is None or provider is None or model is None:
+        if cost is None or provider is None or model is None:
             return
         if len(self._stated) >= _MOST_STATED:
             self._stated.clear()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 
 from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.ledger.records import UsageRecord
-from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.ports.limits import Demand
 
 _BYTES_PER_TOKEN = 4
@@ -34,11 +34,11 @@ _STEPS, _BUCKETS = 8, 8 * 24 + 2
 # Models that one worker remembers.
 _MOST_MODELS = 2048
 
-_PROMPT_FIELDS: Final[Mapping[EndpointName, tuple[str, ...]]] = {
-    "chat/completions": ("messages", "tools", "functions", "response_format"),
-    "completions": ("prompt", "suffix"),
-    "embeddings": ("input",),
-    "responses": ("input", "instructions", "tools", "text", "prompt"),
+_PROMPT_FIELDS: Final[Mapping[EndpointName, frozenset[str]]] = {
+    "chat/completions": frozenset({"messages", "tools", "functions", "response_format"}),
+    "completions": frozenset({"prompt", "suffix"}),
+    "embeddings": frozenset({"input"}),
+    "responses": frozenset({"input", "instructions", "tools", "text", "prompt"}),
 }
 _OUTPUT_FIELDS: Final[Mapping[EndpointName, tuple[str, ...]]] = {
     "chat/completions": ("max_completion_tokens", "max_tokens"),
@@ -46,6 +46,10 @@ _OUTPUT_FIELDS: Final[Mapping[EndpointName, tuple[str, ...]]] = {
     "embeddings": (),
     "responses": ("max_output_tokens",),
 }
+# Whatever says how long a reply is to be. Most requests have none of them.
+_LENGTH_FIELDS: Final = frozenset(
+    {"max_completion_tokens", "max_tokens", "max_output_tokens", "n", "best_of"}
+)
 
 
 class ExpectedTokens(msgspec.Struct, frozen=True, gc=False):
@@ -74,10 +78,13 @@ class OutputHistory:
         self._recount_at = 0
 
     def add(self, tokens: int) -> None:
-        bucket = 0 if tokens <= 0 else 1 + math.ceil(_STEPS * math.log2(tokens))
-        self._counts[min(bucket, _BUCKETS - 1)] += 1
-        self.samples += 1
-        if self.samples >= _MANY:
+        self.add_to(_bucket(tokens))
+
+    def add_to(self, bucket: int) -> None:
+        """Add a reply whose tokens are in `bucket`."""
+        self._counts[bucket] += 1
+        self.samples = samples = self.samples + 1
+        if samples >= _MANY:
             self._counts = [count // 2 for count in self._counts]
             self.samples = sum(self._counts)
             self._recount_at = 0
@@ -104,6 +111,11 @@ class OutputHistory:
         return 0
 
 
+@lru_cache(maxsize=4096)
+def _bucket(tokens: int) -> int:
+    return 0 if tokens <= 0 else min(1 + math.ceil(_STEPS * math.log2(tokens)), _BUCKETS - 1)
+
+
 class TokenEstimator:
     """Estimates a request from its bytes, from `max_tokens`, and from the replies that its model gave before.
 
@@ -111,25 +123,33 @@ class TokenEstimator:
     What is estimated too low is made good when the request is settled. Use it from one thread.
     """
 
-    __slots__ = ("_default_output", "_histories", "_learnt")
+    __slots__ = ("_default_output", "_histories", "_learnt", "_together")
 
     def __init__(self, default_output: int) -> None:
         """`default_output` is the number of tokens of a completion before a model has given enough replies."""
         self._default_output = default_output
         # By provider and upstream model, and by public model alone. The one used last comes last.
         self._histories: dict[tuple[str, str] | str, OutputHistory] = {}
+        # Both histories of a reply, while there is room for all models.
+        self._together: dict[tuple[str, str | None, str | None], tuple[OutputHistory, ...]] = {}
         self._learnt: UsageRecord | None = None
 
     def expect(self, demand: Demand) -> ExpectedTokens:
         """Return the tokens that a request is expected to use."""
         request = demand.request
-        prompt = _prompt_tokens(request)
-        if request.endpoint == "embeddings":
+        endpoint, fields = request.endpoint, request.fields
+        prompt = _FRAME_TOKENS
+        for name in _PROMPT_FIELDS[endpoint].intersection(fields):
+            size = len(fields[name])
+            if size <= _SMALL:
+                prompt += -(-size // _BYTES_PER_TOKEN)
+            else:
+                prompt += _large_value_tokens(bytes(fields[name]))
+        if endpoint == "embeddings":
             return ExpectedTokens(prompt, 0, True)
-        fields = request.fields
-        stated = max(
-            (_whole(fields, name, _MOST_STATED) for name in _OUTPUT_FIELDS[request.endpoint]), default=0
-        )
+        if _LENGTH_FIELDS.isdisjoint(fields):
+            return ExpectedTokens(prompt, self._usual_output(demand))
+        stated = max((_whole(fields, name, _MOST_STATED) for name in _OUTPUT_FIELDS[endpoint]), default=0)
         completion = stated or self._usual_output(demand)
         if "n" in fields or "best_of" in fields:
             completion *= max(_choices(fields, "n"), _choices(fields, "best_of"))
@@ -141,9 +161,13 @@ class TokenEstimator:
         if record is self._learnt or record.outcome != "ok" or not tokens or record.model is None:
             return
         self._learnt = record
-        self._history(record.model).add(tokens)
-        if record.provider is not None and record.upstream_model is not None:
-            self._history((record.provider, record.upstream_model)).add(tokens)
+        provider, upstream_model = record.provider, record.upstream_model
+        both = self._together.get((record.model, provider, upstream_model))
+        if both is None:
+            both = self._find_both(record.model, provider, upstream_model)
+        bucket = _bucket(tokens)
+        for history in both:
+            history.add_to(bucket)
 
     def history(self, key: tuple[str, str] | str) -> OutputHistory | None:
         """Return the history of (provider_key, upstream model), or of a public model."""
@@ -161,6 +185,20 @@ class TokenEstimator:
             return found.p99()
         return self._default_output
 
+    def _find_both(
+        self, model: str, provider: str | None, upstream_model: str | None
+    ) -> tuple[OutputHistory, ...]:
+        found = [self._history(model)]
+        if provider is not None and upstream_model is not None:
+            found.append(self._history((provider, upstream_model)))
+        both = tuple(found)
+        if len(self._histories) > _MOST_MODELS // 2 or len(self._together) >= _MOST_MODELS:
+            # The order of their use matters, because one will have to make room.
+            self._together.clear()
+        else:
+            self._together[model, provider, upstream_model] = both
+        return both
+
     def _history(self, key: tuple[str, str] | str) -> OutputHistory:
         histories = self._histories
         found = histories.pop(key, None)
@@ -170,21 +208,6 @@ class TokenEstimator:
                 del histories[next(iter(histories))]
         histories[key] = found
         return found
-
-
-def _prompt_tokens(request: ModelRequest) -> int:
-    fields = request.fields
-    tokens = _FRAME_TOKENS
-    for name in _PROMPT_FIELDS[request.endpoint]:
-        raw = fields.get(name)
-        if raw is None:
-            continue
-        size = memoryview(raw).nbytes
-        if size <= _SMALL:
-            tokens += -(-size // _BYTES_PER_TOKEN)
-        else:
-            tokens += _large_value_tokens(bytes(raw))
-    return tokens
 
 
 def _large_value_tokens(raw: bytes) -> int:

@@ -44,7 +44,6 @@ class Meter:
     """Collects what happens to one request, and reports it once."""
 
     __slots__ = (
-        "_attempts",
         "_cached_from",
         "_deployment",
         "_first_content",
@@ -54,6 +53,7 @@ class Meter:
         "_started_at",
         "_upstream_ended",
         "_upstream_started",
+        "attempts",
         "call",
         "config_version",
         "credential",
@@ -74,7 +74,8 @@ class Meter:
     def __init__(self, gateway: Gateway, call: Call) -> None:
         self._gateway = gateway
         self.call = call
-        self._attempts = 0
+        # How many have begun.
+        self.attempts = 0
         self._deployment: Deployment | None = None
         self._started_at: int | None = None
         self._upstream_started: float | None = None
@@ -110,15 +111,10 @@ class Meter:
         """Whether the record was reported."""
         return self.record is not None
 
-    @property
-    def attempts(self) -> int:
-        """How many attempts have begun."""
-        return self._attempts
-
     def attempt(self, deployment: Deployment, now: float) -> None:
         """Note that `deployment` is about to be called."""
         call = self.call
-        self._attempts = attempts = self._attempts + 1
+        self.attempts = attempts = self.attempts + 1
         self._deployment = deployment
         self._upstream_started = now
         self._upstream_ended = None
@@ -167,7 +163,7 @@ class Meter:
             cost = self._cost_of_attempt(usage)
             self._spent = added(self._spent, cost)
             ended = with_usage(ended, usage, cost)
-        self._recorded_attempts = self._attempts
+        self._recorded_attempts = self.attempts
         self._gateway.journal.attempt_ended(ended)
         if is_provider_failure:
             self._tell(ended)
@@ -189,7 +185,7 @@ class Meter:
         ended_at = self._upstream_ended or self._gateway.clock.monotonic()
         return AttemptEnded(
             request_id=self.call.request_id,
-            attempt=self._attempts,
+            attempt=self.attempts,
             started_at=self.call.created_at if started_at is None else started_at,
             provider=deployment.provider_key,
             model=self.model or "",
@@ -239,7 +235,7 @@ class Meter:
         if self.record is not None:
             return
         record = self.record = self._record(outcome, status, error_type, usage)
-        if outcome == "rejected" and not self._attempts:
+        if outcome == "rejected" and not self.attempts:
             self._gateway.refusals.add(record)
         elif self.credential is not None:
             if self._spent is not NO_COST:
@@ -247,12 +243,12 @@ class Meter:
             self._gateway.journal.end(record)
         if self.reservation is not NOTHING_HELD:
             self._end_reservation(record)
-        for observer in self._gateway.observers:
+        for finished in self._gateway.finished:
             # As `notify` does, without its frame.
             try:
-                observer.finished(record)
+                finished(record)
             except Exception as error:  # noqa: BLE001
-                listener_failed(observer.finished, error, record)
+                listener_failed(finished, error, record)
 
     def report_dry_run(self) -> None:
         """Report a request that was answered with an estimate: to observers alone, because it used nothing."""
@@ -281,7 +277,7 @@ class Meter:
     def _cost_of_attempt(self, usage: Usage | None) -> PricedUsage:
         """Return the cost of the last attempt; nothing if it was added to what was spent already."""
         deployment = self._deployment
-        if usage is None or deployment is None or self._recorded_attempts == self._attempts:
+        if usage is None or deployment is None or self._recorded_attempts == self.attempts:
             return NO_COST
         return price_usage(usage, deployment, self.call.created_at, self.sent_tier)
 
@@ -349,7 +345,7 @@ class Meter:
             _ms(now - call.started),
             upstream_ms,
             ttft_ms,
-            self._attempts,
+            self.attempts,
             call.client_ip,
             self.config_version,
             cached_from is not None,

@@ -11,6 +11,7 @@ from llm_gateway.core.ledger.records import AttemptEnded, Breakdown, CostSource
 from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.pricing.cost import Quantities
 from llm_gateway.core.pricing.deployment_prices import DeploymentPrices
+from llm_gateway.core.pricing.flat_price import flat_amount, flat_breakdown
 from llm_gateway.core.pricing.price_table import price
 from llm_gateway.core.pricing.tier_context import tier_context
 
@@ -52,12 +53,30 @@ def price_usage(
             return PricedUsage(details.cost_nano_usd, "provider")
         if not (usage.total_tokens or any(details.quantities.values())):
             return NO_COST
-    if deployment.prices is None:
+    prices = deployment.prices
+    if prices is None:
         return _NO_PRICE_BOOK
     tier = None if details is None else details.served_tier
     if tier is None and usage.source != "provider":
         tier = requested_tier
-    return price_quantities(quantities_of(usage), deployment.prices, created_at, tier)
+    if details is None and tier is None:
+        plain = _price_plain(usage, prices)
+        if plain is not None:
+            return plain
+    return price_quantities(quantities_of(usage), prices, created_at, tier)
+
+
+def _price_plain(usage: Usage, prices: DeploymentPrices) -> PricedUsage | None:
+    """Return the cost of input and output tokens alone, at prices that are flat; None if it is another case."""
+    in_force = prices.ordinary
+    if in_force is None or usage.cached_tokens or usage.cache_write_tokens or usage.reasoning_tokens:
+        return None
+    flat, prompt, completion = in_force.table.flat, usage.prompt_tokens, usage.completion_tokens
+    if flat is None or not 0 <= prompt <= flat.most_input or completion < 0:
+        return None
+    amount = flat_amount(flat, prompt, completion)
+    breakdown = flat_breakdown(flat, prompt, completion, amount)
+    return PricedUsage(amount, in_force.source, None, breakdown, in_force.version)
 
 
 def price_quantities(

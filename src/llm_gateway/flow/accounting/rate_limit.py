@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
+from functools import lru_cache
 from typing import Final
 
 from llm_gateway.core.config.snapshot import Principal
@@ -10,7 +11,7 @@ from llm_gateway.core.errors import RateLimited
 from llm_gateway.flow.ports.limits import NOT_LIMITED, Demand, Limit, RateLimiter, Verdict
 
 # By far the most frequent time until the whole limit is free again: there was a request just now.
-_WHOLE_SECOND: Final = b"1000ms"
+_WHOLE_SECOND: Final = (b"x-ratelimit-reset-requests", b"1000ms")
 
 
 class RateLimit(Limit):
@@ -70,12 +71,13 @@ def _rate_limited(verdict: Verdict) -> RateLimited:
 def rate_limit_headers(verdict: Verdict) -> tuple[tuple[bytes, bytes], ...]:
     """Return OpenAI's x-ratelimit-* headers of an allowed request, or of a refused one."""
     headers: tuple[tuple[bytes, bytes], ...] = ()
-    if verdict.limit or not verdict.allowed:
+    most = verdict.limit
+    if most or not verdict.allowed:
         after = verdict.reset_after
         headers = (
-            (b"x-ratelimit-limit-requests", b"%d" % verdict.limit),
+            _limit_header(most),
             (b"x-ratelimit-remaining-requests", b"%d" % verdict.remaining),
-            (b"x-ratelimit-reset-requests", _WHOLE_SECOND if after == 1.0 else _milliseconds(after)),
+            _WHOLE_SECOND if after == 1.0 else (b"x-ratelimit-reset-requests", _milliseconds(after)),
         )
     if verdict.tokens is not None:
         limit, remaining, after = verdict.tokens
@@ -85,6 +87,11 @@ def rate_limit_headers(verdict: Verdict) -> tuple[tuple[bytes, bytes], ...]:
             (b"x-ratelimit-reset-tokens", _milliseconds(after)),
         )
     return headers
+
+
+@lru_cache(maxsize=1024)
+def _limit_header(limit: int) -> tuple[bytes, bytes]:
+    return b"x-ratelimit-limit-requests", b"%d" % limit
 
 
 def _milliseconds(seconds: float) -> bytes:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Awaitable, Sequence
-
-import msgspec
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from llm_gateway.core.config.snapshot import Principal
 from llm_gateway.core.ledger.records import UsageRecord
@@ -15,7 +12,6 @@ from llm_gateway.flow.ports.limits import (
     Demand,
     Limit,
     Reservation,
-    Room,
     Verdict,
 )
 
@@ -31,87 +27,91 @@ class _AllOf(Limit):
     The verdict shows the limit on requests and the limit on tokens that are nearest to their ends.
     """
 
-    __slots__ = ("_limits",)
+    __slots__ = ("_limits", "_reserve")
 
     def __init__(self, limits: Sequence[Limit]) -> None:
         self._limits = tuple(limits)
+        self._reserve = tuple(limit.reserve for limit in limits)
 
     def check(self, account: Principal, /) -> None:
         for limit in self._limits:
             limit.check(account)
 
     def reserve(self, account: Principal, demand: Demand, /) -> Verdict | Awaitable[Verdict]:
-        verdicts: list[Verdict] = []
+        merged = NOT_LIMITED
+        rest = iter(self._reserve)
         try:
-            for position, limit in enumerate(self._limits):
-                answer = limit.reserve(account, demand)
+            for reserve in rest:
+                answer = reserve(account, demand)
+                if answer is NOT_LIMITED:
+                    continue
                 if not isinstance(answer, Verdict):
-                    return self._reserve_later(verdicts, answer, position + 1, account, demand)
-                verdicts.append(answer)
+                    return self._reserve_later(merged, answer, rest, account, demand)
+                merged = answer if merged is NOT_LIMITED else _merged(merged, answer)
         except BaseException:
-            _release(verdicts)
+            merged.reservation.release()
             raise
-        return _together(verdicts)
+        return merged
 
     async def _reserve_later(
         self,
-        verdicts: list[Verdict],
+        merged: Verdict,
         waiting: Awaitable[Verdict],
-        position: int,
+        rest: Iterator[Callable[[Principal, Demand], Verdict | Awaitable[Verdict]]],
         account: Principal,
         demand: Demand,
     ) -> Verdict:
-        """Go on at the first limit that has to be waited for; those from `position` come after it."""
+        """Go on at the first limit that has to be waited for, and with the `rest`."""
         try:
-            verdicts.append(await waiting)
-            for limit in self._limits[position:]:
-                answer = limit.reserve(account, demand)
-                verdicts.append(answer if isinstance(answer, Verdict) else await answer)
+            merged = _merged(merged, await waiting)
+            for reserve in rest:
+                answer = reserve(account, demand)
+                merged = _merged(merged, answer if isinstance(answer, Verdict) else await answer)
         except BaseException:
-            _release(verdicts)
+            merged.reservation.release()
             raise
-        return _together(verdicts)
+        return merged
 
 
-class _Reservations(Reservation):
+class _Both(Reservation):
     """Reservations that end together, the last one first."""
 
-    __slots__ = ("_reservations",)
+    __slots__ = ("_first", "_last")
 
-    def __init__(self, reservations: Sequence[Reservation]) -> None:
-        self._reservations = reservations
+    def __init__(self, first: Reservation, last: Reservation) -> None:
+        self._first = first
+        self._last = last
 
     def settle(self, record: UsageRecord) -> None:
-        for reservation in reversed(self._reservations):
-            reservation.settle(record)
+        self._last.settle(record)
+        self._first.settle(record)
 
     def release(self) -> None:
-        for reservation in reversed(self._reservations):
-            reservation.release()
+        self._last.release()
+        self._first.release()
 
 
-def _together(verdicts: Sequence[Verdict]) -> Verdict:
-    applying = [verdict for verdict in verdicts if verdict is not NOT_LIMITED]
-    if len(applying) < 2:
-        return applying[0] if applying else NOT_LIMITED
-    shown = min(applying, key=_requests_left)
-    held = [verdict.reservation for verdict in verdicts if verdict.reservation is not NOTHING_HELD]
-    reservation: Reservation = NOTHING_HELD
-    if held:
-        reservation = held[0] if len(held) == 1 else _Reservations(held)
-    rooms = [verdict.tokens for verdict in applying if verdict.tokens is not None]
-    tokens = min(rooms, key=_tokens_left, default=None)
-    return msgspec.structs.replace(shown, reservation=reservation, tokens=tokens)
-
-
-def _requests_left(verdict: Verdict) -> float:
-    return verdict.remaining if verdict.limit else math.inf
-
-
-def _tokens_left(room: Room) -> int:
-    return room.remaining
-
-
-def _release(verdicts: Sequence[Verdict]) -> None:
-    for verdict in reversed(verdicts):
-        verdict.reservation.release()
+def _merged(first: Verdict, last: Verdict) -> Verdict:
+    """Return the verdict of two limits that both allow a request."""
+    if first is NOT_LIMITED:
+        return last
+    if last is NOT_LIMITED:
+        return first
+    shown = last if last.limit and (not first.limit or last.remaining < first.remaining) else first
+    reservation, tokens, room = first.reservation, first.tokens, last.tokens
+    if reservation is NOTHING_HELD:
+        reservation = last.reservation
+    elif last.reservation is not NOTHING_HELD:
+        reservation = _Both(reservation, last.reservation)
+    if tokens is None or (room is not None and room.remaining < tokens.remaining):
+        tokens = room
+    # By position, which is several times as fast as by name.
+    return Verdict(
+        shown.allowed,
+        shown.limit,
+        shown.remaining,
+        shown.retry_after,
+        shown.reset_after,
+        reservation,
+        tokens,
+    )

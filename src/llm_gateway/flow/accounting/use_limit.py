@@ -60,7 +60,9 @@ class _Known(NamedTuple):
     account: Principal
     accounts: Sequence[LimitedAccount]
     claims: Sequence[Claim]
+    # Whether requests name accounts; and whether any limit is on tokens, which are each request's own.
     depends_on_request: bool
+    limits_tokens: bool
 
 
 class UseLimits(Limit):
@@ -100,13 +102,18 @@ class UseLimits(Limit):
         if known is None or known.account is not account:
             known = self._remember(account)
         accounts, claims, expected = known.accounts, known.claims, _ANY_REQUEST
+        if not (accounts or known.depends_on_request):
+            return NOT_LIMITED
         if known.depends_on_request:
             accounts = self._accounts_of(account, demand.attribution)
             if any(map(_limits_tokens, accounts)):
                 expected = self._estimator.expect(demand)
+            if not accounts:
+                return NOT_LIMITED
             claims = _claims(accounts, expected)
-        if not accounts:
-            return NOT_LIMITED
+        elif known.limits_tokens:
+            expected = self._estimator.expect(demand)
+            claims = [Claim(key, limits, _tokens_to_hold(limits, expected)) for key, limits, _ in claims]
         answer = self._store.hold(claims)
         if isinstance(answer, (HeldUse, Shortage)):
             return self._verdict(accounts, expected, answer)
@@ -122,7 +129,8 @@ class UseLimits(Limit):
             account,
             accounts,
             _claims(accounts, _ANY_REQUEST),
-            has_names or self._accounts_of is not limited_accounts or any(map(_limits_tokens, accounts)),
+            has_names or self._accounts_of is not limited_accounts,
+            any(map(_limits_tokens, accounts)),
         )
         return known
 
@@ -221,12 +229,13 @@ def _tokens_to_hold(limits: Limits, expected: ExpectedTokens) -> int:
     per_minute, per_day = limits.tokens_per_minute, limits.tokens_per_day
     if per_minute is None and per_day is None:
         return 0
-    total = expected.total
+    total = expected.prompt + expected.completion
     if expected.is_stated:
         return total
-    for limit in (per_minute, per_day):
-        if limit is not None and total > limit:
-            total = limit
+    if per_minute is not None and total > per_minute:
+        total = per_minute
+    if per_day is not None and total > per_day:
+        total = per_day
     return max(total, expected.prompt)
 
 

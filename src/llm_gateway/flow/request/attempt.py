@@ -59,16 +59,15 @@ class Attempt:
 
     def __init__(self, handling: Handling, candidate: Candidate, now: float) -> None:
         gateway = self._gateway = handling.gateway
-        self._call = handling.call
         request = self._request = handling.request
+        deployment = candidate.deployment
+        self._call, self._meter = handling.call, handling.meter
         self.candidate = candidate
-        self._deployment: Deployment = candidate.deployment
-        self._meter = handling.meter
-        self.adapter: Adapter = gateway.adapters[candidate.deployment.kind]
+        self._deployment: Deployment = deployment
+        self.adapter: Adapter = gateway.adapters[deployment.kind]
         self._ignored_fields: tuple[str, ...] = ()
         self._begun = now
-        timeouts = candidate.route.rules.timeouts
-        timeout = timeouts.first_content if request.stream else timeouts.total
+        timeout = candidate.timeouts.first_content if request.stream else candidate.timeouts.total
         # Of the whole reply, or of a stream's first content.
         self.deadline = now + (timeout or gateway.options.llm_timeout)
         # Before the first await, so that a half-open breaker admits only one request.
@@ -192,7 +191,9 @@ class Attempt:
         else:
             request = await self._gateway.heavy_work.run(self.encoded)
         self.begin(request.ignored_fields)
-        return await self._sent(self._gateway.upstream.send(request, self.head_timeout()))
+        return await self._sent(
+            self._gateway.upstream.send(request, max(self.head_timeout(self._gateway.clock.monotonic()), 0.0))
+        )
 
     async def _sent(self, sending: Awaitable[UpstreamReply]) -> UpstreamReply:
         """Wait for the head of the reply; raise AttemptFailed for one that is an error."""
@@ -214,11 +215,11 @@ class Attempt:
         if ignored_fields and "service_tier" in ignored_fields:
             self._meter.sent_tier = None
 
-    def head_timeout(self) -> float:
+    def head_timeout(self, now: float) -> float:
         """Return how many seconds are left for the head of the reply."""
-        timeout = self._time_left()
-        first_content = self.candidate.route.rules.timeouts.first_content
-        return timeout if first_content is None else min(timeout, first_content)
+        timeout = self.deadline - now
+        first_content = self.candidate.timeouts.first_content
+        return timeout if first_content is None or timeout < first_content else first_content
 
     def _trace(self, tracer: Tracer) -> None:
         """Send the provider the trace headers of this attempt in place of the client's."""
@@ -240,7 +241,7 @@ class Attempt:
             raise UnsupportedField(error) from None
         except RecursionError:
             raise UnsupportedField(nested_too_deeply()) from None
-        request.connect_timeout = self.candidate.route.rules.timeouts.connect
+        request.connect_timeout = self.candidate.timeouts.connect
         return request
 
     async def _with_token(self, deployment: Deployment) -> Deployment:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, Final
 
 from llm_gateway.core.config.snapshot import Principal, Snapshot
-from llm_gateway.core.json_bounds import LARGE
 from llm_gateway.core.ledger.usage import Usage
-from llm_gateway.flow.call import ClientDisconnected
+from llm_gateway.flow.call import Call, ClientDisconnected
+from llm_gateway.flow.failures.recovery import UnsupportedField
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.dialect import PresentedKey
 from llm_gateway.flow.ports.upstream import PendingReply
@@ -17,12 +17,14 @@ from llm_gateway.flow.request.attempt import Attempt
 from llm_gateway.flow.request.handling import Handling
 from llm_gateway.flow.request.pipeline import answer, answer_later, route_and_answer
 from llm_gateway.flow.request.reply import Reply, WholeReply
-from llm_gateway.flow.routing.known_route import KnownRoute, known_route
+from llm_gateway.flow.routing.known_route import KnownRoute, Sender, known_route
 from llm_gateway.providers.base import body_encoder
 from llm_gateway.wire.errors import BadReply
 
 # Models that are remembered of one caller. Those that only wildcards serve have any name.
 _MOST_ROUTES: Final = 64
+# Beyond it, all are found again.
+_MOST_CALLERS: Final = 4096
 _OK = 200
 
 
@@ -50,18 +52,39 @@ class KnownCaller:
             return found
 
 
-def know_caller(gateway: Gateway, api_key: PresentedKey | None) -> KnownCaller | None:
-    """Return what the key stands for now; None if that may change while the configuration does not.
+class KnownCallers:
+    """The known callers of one route, under the configuration in force; all connections share them."""
 
-    It may if the key expires, or if a surface vouches for its caller. Nor is anybody known who would be refused.
-    """
-    snapshot = gateway.snapshots.current
-    if type(api_key) is not PresentedKey or snapshot is None:
-        return None
-    account = snapshot.account(api_key.digest(gateway.hasher))
-    if account is None or account.needs_check or account.is_shut:
-        return None
-    return KnownCaller(snapshot, authenticate(gateway, snapshot, api_key))
+    __slots__ = ("_by_key", "_gateway", "_snapshot")
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._snapshot: Snapshot | None = None
+        self._by_key: dict[tuple[bytes, tuple[tuple[str, str], ...]], KnownCaller] = {}
+
+    def find(self, api_key: PresentedKey | None, forwarded: Mapping[str, str]) -> KnownCaller | None:
+        """Return what the key stands for now; None if that may change while the configuration does not.
+
+        It may if the key expires, or if a surface vouches for its caller. Nor is anybody known who would be refused.
+        `forwarded` are the headers that the caller's requests send on to providers.
+        """
+        gateway = self._gateway
+        snapshot = gateway.snapshots.current
+        if type(api_key) is not PresentedKey or snapshot is None:
+            return None
+        if snapshot is not self._snapshot:
+            self._snapshot, self._by_key = snapshot, {}
+        digest = api_key.digest(gateway.hasher)
+        key = (digest, tuple(forwarded.items()))
+        known = self._by_key.get(key)
+        if known is None:
+            account = snapshot.account(digest)
+            if account is None or account.needs_check or account.is_shut:
+                return None
+            if len(self._by_key) >= _MOST_CALLERS:
+                self._by_key.clear()
+            known = self._by_key[key] = KnownCaller(snapshot, authenticate(gateway, snapshot, api_key))
+        return known
 
 
 class DirectRequest(Handling):
@@ -73,16 +96,22 @@ class DirectRequest(Handling):
 
     __slots__ = ("_attempt", "_pending", "is_waiting")
 
-    def start(self, known: KnownCaller, body: bytes) -> None:
-        """Handle a request with this body, of less than LARGE_BODY bytes. Does not raise."""
+    def __init__(self, gateway: Gateway, call: Call) -> None:
+        Handling.__init__(self, gateway, call)
         self._attempt: Attempt | None = None
         self._pending: PendingReply | None = None
         # Whether the provider's connection is to call back.
         self.is_waiting = False
+
+    def start(self, known: KnownCaller, body: bytes) -> None:
+        """Handle a request with this body, of less than LARGE_BODY bytes. Does not raise."""
         call = self.call
         try:
             self.admitted(known.snapshot, known.account)
-            model = self.read(body)
+            if call.request_bytes < self.gateway.options.small_body:
+                model = self.take(*call.dialect.read(body, call))
+            else:
+                model = self.read(body)
             route = known.route(self, model)
             if (
                 route is None
@@ -126,29 +155,40 @@ class DirectRequest(Handling):
             self.go_on(answer(self))
             return
         attempt = self._attempt = Attempt(self, candidate, now)
-        key = (candidate.index, self.request.stream)
-        prepared = route.prepared.get(key)
-        encoder = None if candidate.deployment.oauth2 is not None else body_encoder(attempt.adapter)
-        if encoder is None or (prepared is None and key in route.prepared):
+        key = 2 * candidate.index + self.request.stream
+        sender = route.senders.get(key) or self._sender(route, key, attempt)
+        if sender is None:
             self.go_on(answer(self, attempt))
             return
         try:
-            if prepared is None:
-                prepared = route.prepared[key] = gateway.upstream.prepare(attempt.encoded())
-            body, ignored_fields = encoder.encode_body(self.request, candidate.deployment)
+            body, ignored_fields = sender.encode_body(self.request, candidate.deployment)
         except Exception:  # noqa: BLE001 - it fails again where it can be handled
             self.go_on(answer(self, attempt))
             return
-        if prepared is None:
-            self.go_on(answer(self, attempt))
-            return
         attempt.begin(ignored_fields)
-        timeout = attempt.head_timeout()
-        self._pending = prepared.send(self.call.request_id, body, timeout, self)
-        if self._pending is not None:
+        timeout = attempt.head_timeout(now)
+        pending = self._pending = sender.send(self.call.request_id, body, timeout, self)
+        if pending is not None:
             self.is_waiting = True
         else:
             self.go_on(answer(self, attempt, gateway.upstream.send(attempt.encoded(), timeout)))
+
+    def _sender(self, route: KnownRoute, key: int, attempt: Attempt) -> Sender | None:
+        """Prepare requests to the deployment of an attempt; None if each of them has to be encoded anew."""
+        if key in route.senders:
+            return None
+        deployment, sender = attempt.candidate.deployment, None
+        encoder = None if deployment.oauth2 is not None else body_encoder(attempt.adapter)
+        if encoder is not None:
+            try:
+                prepared = self.gateway.upstream.prepare(attempt.encoded())
+            except UnsupportedField:
+                # Another request to the same deployment may not have that field.
+                return None
+            if prepared is not None:
+                sender = Sender(encoder.encode_body, prepared.send)
+        route.senders[key] = sender
+        return sender
 
     # --- as a ReplyListener ---------------------------------------------------------------------------
 
@@ -172,7 +212,7 @@ class DirectRequest(Handling):
 
     def _whole(self, pending: PendingReply, attempt: Attempt) -> WholeReply | None:
         """Return the reply if all of it is there, and it is an ordinary answer; None with nothing done."""
-        body = pending.whole(min(self.gateway.options.max_reply_bytes, LARGE - 1))
+        body = pending.whole(self.gateway.options.small_reply)
         if body is None or self.call.dialect.encode_reply is not None:
             return None
         try:

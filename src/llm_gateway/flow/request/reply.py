@@ -30,16 +30,13 @@ from llm_gateway.wire.errors import BadReply, OversizedEvent
 _OK = 200
 
 
-class WholeReply:
+class WholeReply(msgspec.Struct, gc=False):
     """A unary reply. `body` is in the client's dialect. Its usage record has been reported already."""
 
-    __slots__ = ("body", "canonical", "headers", "status")
-
-    def __init__(self, status: int, body: bytes, canonical: bytes) -> None:
-        self.status = status
-        self.body = body
-        self.canonical = canonical
-        self.headers: Headers = ()
+    status: int
+    body: bytes
+    canonical: bytes
+    headers: Headers = ()
 
 
 class _PlainContent:

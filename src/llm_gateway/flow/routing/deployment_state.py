@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 
+import msgspec
+
 from llm_gateway.core.routing.circuit_breaker import Breaker, BreakerRules
 
 # Seconds after which a failure counts half. Longer than most replies take, so that a deployment which fails
@@ -63,17 +65,15 @@ class DeploymentState:
         return failures if failures > 0.01 else 0.0
 
 
-class Permit:
+class Permit(msgspec.Struct):
     """The permission for one attempt at a deployment.
 
-    It is given back once, with the attempt's outcome; later calls do nothing.
+    It is given back once, with the attempt's outcome; later calls do nothing. It is made by position.
     """
 
-    __slots__ = ("_generation", "_state")
-
-    def __init__(self, state: DeploymentState, generation: int) -> None:
-        self._state: DeploymentState | None = state
-        self._generation = generation
+    # None = it was given back.
+    _state: DeploymentState | None
+    _generation: int
 
     def succeeded(self, now: float) -> None:
         """Record that the reply was complete."""

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import msgspec
+
+from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.config.snapshot import Principal, Route, Snapshot
 from llm_gateway.core.endpoints import EndpointName
-from llm_gateway.flow.ports.upstream import PreparedRequest
+from llm_gateway.core.model_request import ModelRequest
+from llm_gateway.flow.ports.upstream import PendingReply, ReplyListener
 from llm_gateway.flow.routing.selector import Candidate, Selector
+
+
+class Sender(msgspec.Struct, frozen=True):
+    """What has been prepared for requests to one deployment: the methods of a `BodyEncoder` and of its transport."""
+
+    encode_body: Callable[[ModelRequest, Deployment], tuple[bytes, tuple[str, ...]]]
+    send: Callable[[str, bytes, float, ReplyListener], PendingReply | None]
 
 
 class KnownRoute:
     """A route that plans itself: `make_plan` would use it as it is for every request with this endpoint."""
 
-    __slots__ = ("_budget", "_selector", "_set", "_state", "prepared", "route")
+    __slots__ = ("_budget", "_selector", "_set", "_state", "route", "senders")
 
     def __init__(self, selector: Selector, snapshot: Snapshot, route: Route) -> None:
         self.route = route
         self._selector = selector
         self._state, self._set = selector.look_up(route, snapshot)
         self._budget = self._state.budget
-        # What the request flow has prepared for its deployments, by position and whether the request is streamed.
-        self.prepared: dict[tuple[int, bool], PreparedRequest | None] = {}
+        # How to send to its deployments: by twice the position, plus 1 for streams. None = each request as it is.
+        self.senders: dict[int, Sender | None] = {}
 
     def first(self, now: float) -> Candidate | None:
         """Return what `Plan.first` would, or None with nothing counted if a plan has to be made."""

@@ -31,7 +31,7 @@ _PRUNE_FROM = 1024
 class Candidate:
     """A deployment of a route, together with its state."""
 
-    __slots__ = ("breaker", "deployment", "index", "route", "state")
+    __slots__ = ("breaker", "deployment", "index", "route", "state", "timeouts")
 
     def __init__(self, route: Route, index: int, state: DeploymentState) -> None:
         self.route = route
@@ -39,6 +39,7 @@ class Candidate:
         self.deployment: Deployment = route.deployments[index]
         self.state = state
         self.breaker = state.breaker
+        self.timeouts = route.rules.timeouts
 
 
 class CandidateSet:

@@ -8,12 +8,12 @@ from typing import Any, Final
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.heavy_work import LARGE_BODY
 from llm_gateway.flow.ports.dialect import Dialect
-from llm_gateway.flow.request.direct import DirectRequest, know_caller
+from llm_gateway.flow.request.direct import DirectRequest, KnownCallers
 from llm_gateway.flow.request.reply import Reply, WholeReply
 from llm_gateway.http.model_routes.delivery import Delivery
 from llm_gateway.http.model_routes.forwarding import scoped
 from llm_gateway.http.model_routes.request_context import RequestContext
-from llm_gateway.http.model_routes.responding import sent_at_once
+from llm_gateway.http.model_routes.responding import whole_headers
 from llm_gateway.http.types import Exchange, Receive, Scope, Send
 
 # Takes an exchange and its whole body; returns False, with nothing done, if the application has to serve it.
@@ -29,7 +29,7 @@ class DirectExchange(DirectRequest):
     _rest: Coroutine[Any, Any, Reply]
 
     def __init__(self, delivery: Delivery, exchange: Exchange, call: Call) -> None:
-        super().__init__(delivery.gateway, call)
+        DirectRequest.__init__(self, delivery.gateway, call)
         self._delivery = delivery
         self._exchange = exchange
         # That of the route: one that reads a body may put another in its place.
@@ -39,8 +39,7 @@ class DirectExchange(DirectRequest):
 
     def replied(self, reply: WholeReply) -> None:
         exchange, call = self._exchange, self.call
-        exchange.unregister()
-        if sent_at_once(exchange, exchange.send, reply, self._dialect, call.request_id):
+        if exchange.respond(reply.status, whole_headers(reply, self._dialect, call.request_id), reply.body):
             self._delivery.leave(call)
         else:
             self.go_on(_known(reply))
@@ -78,7 +77,7 @@ class DirectExchange(DirectRequest):
 class DirectRoute:
     """One route of models whose requests may be served directly."""
 
-    __slots__ = ("_delivery", "_dialect", "_max_concurrency", "_new_id", "_path")
+    __slots__ = ("_callers", "_delivery", "_dialect", "_max_concurrency", "_new_id", "_path")
 
     def __init__(
         self,
@@ -90,6 +89,7 @@ class DirectRoute:
     ) -> None:
         """Without `new_id`, all requests come through the application."""
         self._delivery = delivery
+        self._callers = KnownCallers(delivery.gateway)
         self._path = path
         self._dialect = dialect
         self._max_concurrency = max_concurrency
@@ -106,16 +106,17 @@ class DirectRoute:
             return None
         path, dialect, method, headers = self._path, self._dialect, scope["method"], scope["headers"]
         lifecycle, snapshots, clock = gateway.lifecycle, gateway.snapshots, gateway.clock
+        callers, api_key = self._callers, context.api_key
         snapshot = snapshots.current
-        known = know_caller(gateway, context.api_key)
-        forwarded = scoped(context.forwarded, gateway, context.api_key)
+        forwarded = scoped(context.forwarded, gateway, api_key)
+        known = callers.find(api_key, forwarded)
 
         def serve(exchange: Exchange, body: bytes) -> bool:
             nonlocal known, snapshot, forwarded
             if snapshots.current is not snapshot:
                 snapshot = snapshots.current
-                known = know_caller(gateway, context.api_key)
-                forwarded = scoped(context.forwarded, gateway, context.api_key)
+                forwarded = scoped(context.forwarded, gateway, api_key)
+                known = callers.find(api_key, forwarded)
             size = len(body)
             if known is None or lifecycle.draining or size >= LARGE_BODY or not bodies.hold(size):
                 return False
@@ -131,7 +132,7 @@ class DirectRoute:
                 context.client_request_id,
                 path,
                 method,
-                context.api_key,
+                api_key,
                 context.client_ip,
                 clock.monotonic(),
                 clock.unix_us(),

@@ -69,7 +69,7 @@ class SharedBudgets(BudgetShares):
         if not file.try_lock():
             return None
         try:
-            return self._hold_locked(windows, amount, self._clock())
+            return self._hold_locked(windows, amount, None)
         finally:
             file.unlock()
 
@@ -124,32 +124,39 @@ class SharedBudgets(BudgetShares):
         self._line.clear()
         self._arrived.clear()
 
-    def _hold_locked(self, windows: Sequence[Covered], amount: int, asked_at: int) -> Hold | Shortage:
-        """Hold for a request that came at `asked_at`."""
-        now = self._clock()
+    def _hold_locked(self, windows: Sequence[Covered], amount: int, asked_at: int | None) -> Hold | Shortage:
+        """Hold for a request that came at `asked_at`; None = it came just now."""
+        file, now = self._file, self._clock()
         slots: list[Slot] = []
         is_low = False
         for covered in windows:
-            slot = self._slot(covered, now)
+            slot = file.find(covered.window)
             if slot is None:
-                return Shortage(covered, "unavailable", 0, 0)
-            free = self._file.on_hand(slot)
-            if (
-                amount
-                and slot[AMOUNT] != covered.budget.amount_nano_usd
-                and self._is_outdated(slot, asked_at)
+                slot = self._new_slot(covered, now)
+                if slot is None:
+                    return Shortage(covered, "unavailable", 0, 0)
+            slots.append(slot)
+            if not amount:
+                continue
+            free, total = file.on_hand(slot), slot[AMOUNT]
+            if total != covered.budget.amount_nano_usd and self._is_outdated(
+                slot, now if asked_at is None else asked_at
             ):
                 self._ring()
                 return Shortage(covered, "short", slot[SPENT], max(slot[ALL_HELD] - max(free, 0), 0))
-            if amount and (free < amount or now >= slot[LEASE_END]):
+            if free < amount or now >= slot[LEASE_END]:
                 return self._shortage(covered, slot, amount, free, now)
-            is_low = is_low or (free - amount) * _LOW_PARTS < slot[AMOUNT]
-            slots.append(slot)
+            if (free - amount) * _LOW_PARTS < total:
+                is_low = True
+        worker = file.worker
         for slot in slots:
-            self._take(slot, amount, now)
-        if is_low and amount:
+            # Its own cells alone, as `_Held` ends it.
+            slot[OPEN + worker] += 1
+            slot[HOLDS + worker] += amount
+            slot[USED_AT] = now
+        if is_low:
             self._ring()
-        return _Held(self._file.worker, slots, amount)
+        return _Held(worker, slots, amount)
 
     def _is_outdated(self, slot: Slot, asked_at: int) -> bool:
         """Tell whether a balance whose amount differs from the configuration's can and must be read again.
@@ -164,13 +171,11 @@ class SharedBudgets(BudgetShares):
         slot[HOLDS + worker] += amount
         slot[USED_AT] = now
 
-    def _slot(self, covered: Covered, now: int) -> Slot | None:
-        slot = self._file.find(covered.window)
-        if slot is None:
-            slot = self._file.claim(covered.window, covered.end)
-            if slot is not None:
-                # In use from now on, although nothing is held yet.
-                slot[USED_AT] = now
+    def _new_slot(self, covered: Covered, now: int) -> Slot | None:
+        slot = self._file.claim(covered.window, covered.end)
+        if slot is not None:
+            # In use from now on, although nothing is held yet.
+            slot[USED_AT] = now
         return slot
 
     def _shortage(self, covered: Covered, slot: Slot, amount: int, free: int, now: int) -> Shortage:
@@ -298,7 +303,7 @@ class _Held(Hold):
     The cost comes first, so that a worker which dies in between has spent too much rather than too little.
     """
 
-    __slots__ = ("_amount", "_hashes", "_slots", "_worker")
+    __slots__ = ("_amount", "_slots", "_worker")
 
     def __init__(self, worker: int, slots: Sequence[Slot], amount: int) -> None:
         self._worker = worker
@@ -307,11 +312,12 @@ class _Held(Hold):
 
     def settle(self, cost_nano_usd: int) -> None:
         slots, self._slots = self._slots, ()
-        worker = self._worker
+        worker, amount = self._worker, self._amount
         for slot in slots:
             if cost_nano_usd:
-                slot[USED + worker] = min(slot[USED + worker] + cost_nano_usd, MOST)
-            slot[HOLDS + worker] -= self._amount
+                used = slot[USED + worker] + cost_nano_usd
+                slot[USED + worker] = min(used, MOST)
+            slot[HOLDS + worker] -= amount
             slot[OPEN + worker] -= 1
 
     def release(self) -> None:

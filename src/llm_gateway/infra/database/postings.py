@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
+import msgspec
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_gateway.core.ledger.records import UsageRecord
 
 
-class StoredChange(NamedTuple):
+class StoredChange(msgspec.Struct, frozen=True, gc=False):
     """A usage row that was stored; `before` is the row that it replaced: interrupted, or with another cost."""
 
     record: UsageRecord
-    before: UsageRecord | None
+    before: UsageRecord | None = None
 
 
 class UsagePosting(Protocol):

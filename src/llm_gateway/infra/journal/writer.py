@@ -16,7 +16,7 @@ from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.ledger import EventJournal, Journal
 from llm_gateway.infra.journal import files
 from llm_gateway.infra.journal.syncing import JournalSync
-from llm_gateway.infra.json_lines import MAX_LINE, to_line
+from llm_gateway.infra.json_lines import MAX_LINE, NEWLINE, encode_into, to_line
 
 # Seconds before a journal that failed is tried again.
 _PAUSE_SECONDS = 0.1
@@ -63,8 +63,11 @@ class FileJournal(Journal, EventJournal):
         self._incarnation = ""
         self._lock = self._file = -1
         self._sequence = 0
-        # Lines of the attempts that have not ended, by request id.
-        self._open: dict[str, bytes] = {}
+        # The attempts that have not ended, by request id.
+        self._open: dict[str, AttemptBegun] = {}
+        # Lines being written, whose memory serves the next ones. Those of attempts that begin have one of their own:
+        # their length hardly varies, so that it never has to grow or shrink.
+        self._begin_line, self._line = bytearray(), bytearray()
         # Bytes at our file's start that repeat open attempts.
         self._carried = 0
         # Bytes that may be written before anything has to be looked at again.
@@ -75,19 +78,18 @@ class FileJournal(Journal, EventJournal):
         self._make_room(0)
 
     def begin(self, attempt: AttemptBegun) -> None:
-        line = to_line(attempt)
-        self._open[attempt.request_id] = line
-        self._append(line)
+        self._open[attempt.request_id] = attempt
+        self._append(attempt, self._begin_line)
         if self._sync is not None:
             self._sync.written()
 
     def attempt_ended(self, attempt: AttemptEnded) -> None:
-        self._append(to_line(attempt))
+        self._append(attempt, self._line)
         if self._sync is not None:
             self._sync.written()
 
     def end(self, record: UsageRecord) -> None:
-        self._append(to_line(record))
+        self._append(record, self._line)
         # Only now: should the file change before this line, the new one has to repeat the attempt, or a kill
         # between the two would leave no trace of it.
         self._open.pop(record.request_id, None)
@@ -100,7 +102,7 @@ class FileJournal(Journal, EventJournal):
     def event(self, event: TelemetryEvent) -> None:
         if event.attributes is not None and not are_bounded(event.attributes):
             event = msgspec.structs.replace(event, attributes=None)
-        self._append(to_line(event))
+        self._append(event, self._line)
         if self._sync is not None:
             self._sync.written()
 
@@ -121,13 +123,22 @@ class FileJournal(Journal, EventJournal):
         self._room = self._sequence = 0
         self._open.clear()
 
-    def _append(self, line: bytes) -> None:
-        if len(line) > self._room and not self._make_room(len(line)):
+    def _append(self, record: msgspec.Struct, line: bytearray) -> None:
+        try:
+            encode_into(record, line)
+            line.append(NEWLINE)
+            size = len(line)
+        except UnicodeEncodeError:
+            size = MAX_LINE + 1
+        if size > MAX_LINE:
+            line[:] = to_line(record)
+            size = len(line)
+        if size > self._room and not self._make_room(size):
             self.lost += 1
             return
         try:
             written = os.write(self._file, line)
-            if written != len(line):
+            if written != size:
                 self._take_back(written)
         except OSError as error:
             self.lost += 1
@@ -208,7 +219,7 @@ class FileJournal(Journal, EventJournal):
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
         file = os.open(unfinished, flags, 0o600)
         try:
-            carried = b"".join(self._open.values())
+            carried = b"".join(map(to_line, self._open.values()))
             _write_all(file, carried)
             unfinished.rename(files.journal_path(self._directory, self._incarnation, sequence))
         except OSError:

@@ -8,12 +8,12 @@ import queue
 import select
 import stat
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 # The size up to which a write to a pipe is atomic, so that lines of several processes do not mix.
 _ATOMIC = select.PIPE_BUF
 
-_Job = tuple[Sequence[bytes], asyncio.AbstractEventLoop, "asyncio.Future[None]"]
+_Job = tuple[bytes, asyncio.AbstractEventLoop, "asyncio.Future[None]"]
 
 
 class LineWriter:
@@ -27,8 +27,8 @@ class LineWriter:
         # Whether the last line was written in part.
         self._is_torn = False
 
-    async def write(self, lines: Sequence[bytes]) -> None:
-        """Write all lines; raise OSError if that fails. Only one call at a time."""
+    async def write(self, lines: bytes) -> None:
+        """Write whole lines; raise OSError if that fails. Only one call at a time."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="line-writer", daemon=True)
             self._thread.start()
@@ -56,7 +56,7 @@ class LineWriter:
                 # The loop is closed, so nothing waits for the result.
                 return
 
-    def _write_all(self, data: bytes) -> None:
+    def _write_all(self, data: bytes | memoryview) -> None:
         view = memoryview(b"\n" + data if self._is_torn else data)
         whole = len(view)
         try:
@@ -87,17 +87,20 @@ def _settle(done: asyncio.Future[None], failure: OSError | None) -> None:
         done.set_result(None)
 
 
-def _pieces(lines: Sequence[bytes], largest: int | None) -> Iterator[bytes]:
-    """Join lines into pieces of at most `largest` bytes; a longer line is a piece of its own."""
-    if largest is None:
-        yield b"".join(lines)
-        return
-    piece: list[bytes] = []
-    size = 0
-    for line in lines:
-        if piece and size + len(line) > largest:
-            yield b"".join(piece)
-            piece, size = [], 0
-        piece.append(line)
-        size += len(line)
-    yield b"".join(piece)
+def has_longer_line(lines: bytes, size: int) -> bool:
+    """Tell whether a line, with its newline, has more than `size` bytes."""
+    return any(len(piece) > size for piece in _pieces(lines, size))
+
+
+def _pieces(lines: bytes, largest: int | None) -> Iterator[memoryview]:
+    """Cut lines into pieces of at most `largest` bytes; a longer line is a piece of its own."""
+    view = memoryview(lines)
+    start = 0
+    while largest is not None and len(lines) - start > largest:
+        end = lines.rfind(b"\n", start, start + largest) + 1
+        if not end:
+            end = lines.find(b"\n", start) + 1 or len(lines)
+        yield view[start:end]
+        start = end
+    if start < len(lines):
+        yield view[start:]

@@ -11,15 +11,15 @@ from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
 from llm_gateway.core import metric_catalogue as catalogue
-from llm_gateway.core.ledger.records import Outcome, UsageRecord
+from llm_gateway.core.ledger.records import Outcome
 from llm_gateway.core.money import NANO_USD
 from llm_gateway.infra.metrics.shared_counters import CounterCells, SharedCounters
 
 _NO_TENANT: Final = "none"
 _OUTCOMES: Final[tuple[str, ...]] = get_args(Outcome)
-_PLACES: Final = {outcome: place for place, outcome in enumerate(_OUTCOMES)}
-# In nano-USD: sums of whole numbers are exact.
-_COST: Final = len(_OUTCOMES)
+# The layout of the cells: requests by outcome, and their cost in nano-USD, because sums of whole numbers are exact.
+OUTCOME_CELLS: Final[dict[str, int]] = {outcome: place for place, outcome in enumerate(_OUTCOMES)}
+COST_CELL: Final = len(_OUTCOMES)
 
 # The names of all credentials, and the tenant of each; None = it belongs to none.
 Credentials = Mapping[str, str | None]
@@ -31,31 +31,22 @@ class CredentialMetrics(Collector):
     def __init__(self, credentials: Callable[[], Credentials], directory: Path | None) -> None:
         """Share with every process that names the same `directory`; None if there is only one process."""
         self._credentials = credentials
-        self._counters = SharedCounters(_COST + 1, directory, "credentials")
-        self._known: dict[str, CounterCells] = {}
+        self._counters = SharedCounters(COST_CELL + 1, directory, "credentials")
 
     @property
     def unreadable(self) -> int:
         """Return how many files of other workers the last collection could not read."""
         return self._counters.unreadable
 
-    def count(self, record: UsageRecord) -> None:
-        """Add one finished request; it counts for nobody without a credential of the configuration."""
-        credential = record.credential
-        if credential is None:
-            return
-        cells = self._known.get(credential)
-        if cells is None:
-            cells = self._find(credential)
-            if cells is None:
-                return
-        cells[_PLACES[record.outcome]] += 1
-        if record.cost_nano_usd:
-            cells[_COST] += record.cost_nano_usd
+    def cells(self, credential: str | None) -> CounterCells | None:
+        """Return where to count the requests of a credential; None without one of the configuration.
 
-    def forget(self) -> None:
-        """Look up the credentials again: one may be deleted, or belong to another tenant."""
-        self._known.clear()
+        Another configuration may delete the credential, or move it to another tenant, which has other cells.
+        """
+        known = self._credentials()
+        if credential is None or credential not in known:
+            return None
+        return self._counters.cells((credential, known[credential] or _NO_TENANT))
 
     def collect(self) -> Iterator[Family]:
         """Return the current values."""
@@ -67,24 +58,17 @@ class CredentialMetrics(Collector):
             for outcome, number in zip(_OUTCOMES, values, strict=False):
                 if number:
                     requests.add_metric((*key, outcome), number)
-            if values[_COST]:
-                cost.add_metric(key, values[_COST] / NANO_USD)
+            if values[COST_CELL]:
+                cost.add_metric(key, values[COST_CELL] / NANO_USD)
         yield requests
         yield cost
-
-    def _find(self, credential: str) -> CounterCells | None:
-        known = self._credentials()
-        if credential not in known:
-            return None
-        cells = self._known[credential] = self._counters.cells((credential, known[credential] or _NO_TENANT))
-        return cells
 
     def _sums(self) -> dict[tuple[str, ...], list[float]]:
         current = {(name, tenant or _NO_TENANT) for name, tenant in self._credentials().items()}
         sums: dict[tuple[str, ...], list[float]] = {}
         for key, cells in self._counters.all():
             if key in current:
-                known = sums.setdefault(key, [0.0] * (_COST + 1))
-                for place in range(_COST + 1):
+                known = sums.setdefault(key, [0.0] * (COST_CELL + 1))
+                for place in range(COST_CELL + 1):
                     known[place] += cells[place]
         return sums

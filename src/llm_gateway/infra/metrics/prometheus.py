@@ -32,6 +32,8 @@ DIRECTORY_VARIABLE: Final = "LLM_GATEWAY_METRICS_DIRECTORY"
 _OTHER = "other"
 # Clients choose the model names that only wildcard providers serve: this many of them become labels.
 _WILDCARD_LABELS = 100
+# What requests depend on in this many combinations is remembered; it takes microseconds to find it again.
+_MOST_FOUND = 8192
 _OK = range(200, 300)
 _UNREACHABLE_REASONS = frozenset({"connect", "timeout"})
 _UNHEALTHY_STATUS = frozenset({401, 500, 502, 503, 504})
@@ -49,6 +51,10 @@ _EVENTS = (
     catalogue.FULL_COLLECTIONS,
     catalogue.CPU_SECONDS,
 )
+
+
+# Method, endpoint, model, provider, status.
+_Labels = tuple[str, str, str | None, str | None, int]
 
 
 class Metrics(Observer):
@@ -86,7 +92,9 @@ class Metrics(Observer):
             self._gauges,
             self.processes,
         )
-        self._cells: dict[tuple[str, str, str | None, str | None, int], CounterCells] = {}
+        self._cells: dict[_Labels, CounterCells] = {}
+        # One look at it finds all cells of a request: those of its labels, and those of its credential.
+        self._found: dict[tuple[*_Labels, str | None], tuple[CounterCells, CounterCells | None]] = {}
         self.registry = CollectorRegistry()
         for collector in self._collectors:
             self.registry.register(collector)
@@ -99,13 +107,17 @@ class Metrics(Observer):
     def finished(self, record: UsageRecord) -> None:
         # A cached reply says nothing about the provider that once gave it.
         provider = None if record.cache_hit else record.provider
-        key = (record.method, record.endpoint, record.model, provider, record.status_code)
-        cells = self._cells.get(key)
-        if cells is None:
-            cells = self._cells_of(record, provider)
-        count(cells, record, called=provider is not None)
-        self._of_credentials.count(record)
-        if provider is not None and record.outcome == "ok":
+        key = (record.method, record.endpoint, record.model, provider, record.status_code, record.credential)
+        found = self._found.get(key)
+        if found is None:
+            found = self._find(record, provider)
+        cells, of_credential = found
+        count(cells, of_credential, record, provider)
+        if (
+            provider is not None
+            and record.outcome == "ok"
+            and (self._is_shared or self._healthy.get(provider) is not True)
+        ):
             self.provider_answered(provider, True)
 
     def attempt_failed(self, failed: AttemptEnded) -> None:
@@ -126,7 +138,7 @@ class Metrics(Observer):
 
     def configuration_changed(self) -> None:
         """Forget the health of providers that are no longer enabled, and what was known of credentials."""
-        self._of_credentials.forget()
+        self._found.clear()
         for provider in self._gauges.forget_others():
             self._healthy.pop(provider, None)
 
@@ -205,6 +217,20 @@ class Metrics(Observer):
         """Return the performance of all workers as JSON, with `active` requests in flight; any thread may call it."""
         uptime = max(time.time() - self._started_at, 0.0)
         return encode_summary(self._requests.finished(), active=active, uptime=uptime)
+
+    def _find(self, record: UsageRecord, provider: str | None) -> tuple[CounterCells, CounterCells | None]:
+        labels = (record.method, record.endpoint, record.model, provider, record.status_code)
+        cells = self._cells.get(labels)
+        if cells is None:
+            cells = self._cells_of(record, provider)
+        credential = record.credential
+        of_credential = self._of_credentials.cells(credential)
+        # Neither models that clients make up nor credentials that may come are remembered.
+        if labels in self._cells and (credential is None or of_credential is not None):
+            if len(self._found) >= _MOST_FOUND:
+                self._found.clear()
+            self._found[*labels, credential] = cells, of_credential
+        return cells, of_credential
 
     def _cells_of(self, record: UsageRecord, provider: str | None) -> CounterCells:
         model = self._model_label(record)

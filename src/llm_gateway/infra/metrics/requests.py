@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import pairwise
+from math import ceil
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -16,6 +18,7 @@ from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.core.metric_catalogue import Metric
 from llm_gateway.core.money import NANO_USD
 from llm_gateway.core.pricing.cost import UnknownCost
+from llm_gateway.infra.metrics.credentials import COST_CELL, OUTCOME_CELLS
 from llm_gateway.infra.metrics.shared_counters import CounterCells, SharedCounters
 
 _OK = 200
@@ -28,12 +31,21 @@ _MODEL = _LABELS.index("model")
 # All three histograms have the same buckets, so that one layout serves for each.
 _SECONDS = catalogue.REQUEST_DURATION.buckets
 _BOUNDS = (*map(str, _SECONDS), "+Inf")
-# In the unit of the record. The first bound stands for the cell of the sum, so that the index found is an offset.
+# In the unit of the record: whole numbers. The first bound stands for the cell of the sum, so that the index found is
+# an offset.
 _UP_TO_MS = (-1.0, *(seconds * 1000 for seconds in _SECONDS))
-# The layout of the cells. A histogram is its sum, then the count of each bucket (not cumulative).
+# What `bisect_left` finds for each whole number of milliseconds up to a minute, and thereby for all that are rounded
+# up to it: a third of the work.
+_TABLE_MS = 60_000.0
+_OFFSETS = bytes(
+    offset
+    for offset, (below, bound) in enumerate(pairwise(_UP_TO_MS), 1)
+    for _ in range(int(below) + 1, int(min(bound, _TABLE_MS)) + 1)
+)
+# The layout of the cells. A histogram is its sum, then the count of each bucket (not cumulative). Each request has a
+# duration, so that its buckets add up to the number of requests.
 _BUCKETS = len(_BOUNDS)
-_REQUESTS = 0
-_DURATION = 1
+_DURATION = 0
 _LATENCY = _DURATION + 1 + _BUCKETS
 _FIRST_TOKEN = _LATENCY + 1 + _BUCKETS
 _TOKENS = _FIRST_TOKEN + 1 + _BUCKETS
@@ -76,7 +88,7 @@ def sums_by(counted: Counted, labels: tuple[str, ...]) -> dict[tuple[str, ...], 
 
 def _named(sums: list[float]) -> RequestSums:
     return RequestSums(
-        requests=sums[_REQUESTS],
+        requests=sum(sums[_DURATION + 1 : _LATENCY]),
         duration=TimeSums(sums[_DURATION], sums[_DURATION + 1 : _LATENCY]),
         latency=TimeSums(sums[_LATENCY], sums[_LATENCY + 1 : _FIRST_TOKEN]),
         tokens=dict(zip(_TOKEN_TYPES, sums[_TOKENS:_COST], strict=True)),
@@ -88,34 +100,47 @@ def _named(sums: list[float]) -> RequestSums:
 NO_REQUESTS = _named([0.0] * _CELLS)
 
 
-def count(cells: CounterCells, record: UsageRecord, *, called: bool) -> None:
-    """Add one finished request to the cells of its labels; `called` tells whether a provider took part."""
-    cells[_REQUESTS] += 1
-    _observe(cells, _DURATION, record.latency_ms)
-    if not called:
+def count(
+    cells: CounterCells, of_credential: CounterCells | None, record: UsageRecord, provider: str | None
+) -> None:
+    """Add one finished request to the cells of its labels, and to those of its credential, if it has any.
+
+    `provider` took part in it, None = none did. There is no function for each histogram, because a call costs more
+    than what it would do.
+    """
+    outcome, cost = record.outcome, record.cost_nano_usd
+    if of_credential is not None:
+        of_credential[OUTCOME_CELLS[outcome]] += 1.0
+        if cost:
+            of_credential[COST_CELL] += cost
+    ms = record.latency_ms
+    cells[_DURATION] += ms / 1000.0
+    cells[_DURATION + (_OFFSETS[ceil(ms)] if ms <= _TABLE_MS else bisect_left(_UP_TO_MS, ms))] += 1.0
+    if provider is None:
         return
-    if record.upstream_latency_ms is not None and record.outcome == "ok":
-        _observe(cells, _LATENCY, record.upstream_latency_ms)
-    if record.ttft_ms is not None:
-        _observe(cells, _FIRST_TOKEN, record.ttft_ms)
-    if record.prompt_tokens is not None:
-        cells[_PROMPT] += record.prompt_tokens
+    if outcome == "ok":
+        latency = record.upstream_latency_ms
+        if latency is not None:
+            offset = _OFFSETS[ceil(latency)] if latency <= _TABLE_MS else bisect_left(_UP_TO_MS, latency)
+            cells[_LATENCY] += latency / 1000.0
+            cells[_LATENCY + offset] += 1.0
+    elif outcome == "error" and record.status_code == _OK:
+        cells[_BROKEN] += 1.0
+    ttft = record.ttft_ms
+    if ttft is not None:
+        cells[_FIRST_TOKEN] += ttft / 1000.0
+        cells[_FIRST_TOKEN + bisect_left(_UP_TO_MS, ttft)] += 1.0
+    prompt = record.prompt_tokens
+    if prompt is not None:
+        cells[_PROMPT] += prompt
         cells[_COMPLETION] += record.completion_tokens or 0
-        if record.cached_tokens:
-            cells[_CACHED] += record.cached_tokens
-        if record.reasoning_tokens:
-            cells[_REASONING] += record.reasoning_tokens
-    if record.cost_nano_usd:
-        cells[_COST] += record.cost_nano_usd
+        if record.cached_tokens or record.reasoning_tokens:
+            cells[_CACHED] += record.cached_tokens or 0
+            cells[_REASONING] += record.reasoning_tokens or 0
+    if cost:
+        cells[_COST] += cost
     elif record.unpriced is not None:
-        cells[_REASON_CELLS[record.unpriced]] += 1
-    if record.outcome == "error" and record.status_code == _OK:
-        cells[_BROKEN] += 1
-
-
-def _observe(cells: CounterCells, first: int, ms: float) -> None:
-    cells[first] += ms / 1000
-    cells[first + bisect_left(_UP_TO_MS, ms)] += 1
+        cells[_REASON_CELLS[record.unpriced]] += 1.0
 
 
 class RequestMetrics(Collector):
@@ -163,10 +188,9 @@ class RequestMetrics(Collector):
         requests = CounterMetricFamily(
             catalogue.REQUESTS.name, catalogue.REQUESTS.help, labels=catalogue.REQUESTS.labels
         )
-        for labels, (total,) in _sums(
-            finished, catalogue.REQUESTS.labels, range(_REQUESTS, _REQUESTS + 1)
-        ).items():
-            requests.add_metric(labels, total)
+        durations = range(_DURATION + 1, _LATENCY)
+        for labels, buckets in _sums(finished, catalogue.REQUESTS.labels, durations).items():
+            requests.add_metric(labels, sum(buckets))
         yield requests
         yield _histogram(catalogue.REQUEST_DURATION, finished, _DURATION)
         tokens = CounterMetricFamily(

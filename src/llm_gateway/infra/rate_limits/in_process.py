@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from array import array
 from collections.abc import Callable
 
 from llm_gateway.flow.ports.limits import RateLimiter, Verdict
@@ -19,7 +18,8 @@ class InProcessRateLimiter(RateLimiter):
     def __init__(self, clock: Callable[[], int] = time.monotonic_ns) -> None:
         """`clock` returns monotonic nanoseconds."""
         self._clock = clock
-        self._rings: dict[int, array[int]] = {}
+        # Lists: to store an item of an array takes four times as long.
+        self._rings: dict[int, list[int]] = {}
         self._sweep_at = _FIRST_SWEEP
 
     async def hit(self, credential_id: int, limit: int) -> Verdict:
@@ -32,7 +32,7 @@ class InProcessRateLimiter(RateLimiter):
         if ring is None:
             ring = self._make(credential_id)
         if ring[LIMIT] != limit and len(ring) < ring_size(limit):
-            ring.extend([0] * (ring_size(limit) - len(ring)))
+            ring += [0] * (ring_size(limit) - len(ring))
         return take(ring, limit, self._clock())
 
     def full(self, credential_id: int, limit: int) -> Verdict | None:
@@ -44,11 +44,11 @@ class InProcessRateLimiter(RateLimiter):
     async def close(self) -> None:
         self._rings.clear()
 
-    def _make(self, credential_id: int) -> array[int]:
+    def _make(self, credential_id: int) -> list[int]:
         rings = self._rings
         if len(rings) >= self._sweep_at:
             now = self._clock()
             self._rings = rings = {key: ring for key, ring in rings.items() if not is_idle(ring, now)}
             self._sweep_at = max(_FIRST_SWEEP, 2 * len(rings))
-        ring = rings[credential_id] = array("q", [0] * FIRST)
+        ring = rings[credential_id] = [0] * FIRST
         return ring

@@ -60,39 +60,45 @@ def take(ring: Ring, limit: int, now: int) -> Verdict:
         if refusal is not None:
             return refusal
     place = ring[PLACE]
-    group, cells = _shape(limit)
-    if group == 1:
-        cell, begun = place, 0
+    if limit <= CELLS:
+        group, cells, cell, begun = 1, limit, place, 0
     else:
-        cell, begun = divmod(place, group)
-        if begun and ring[FIRST + cell] <= now:
+        group, cells = _shape(limit)
+        cell = place // group
+        begun = place - cell * group
+    free_at = ring[FIRST + cell]
+    until = now + WINDOW
+    if begun:
+        if free_at <= now:
             # A group that was begun over a second ago starts again at its first place.
             place -= begun
             begun = 0
-    if not begun and 0 < (wait := ring[FIRST + cell] - now) <= WINDOW:
-        return Verdict(False, limit, 0, wait / WINDOW, (_newest(ring, limit) - now) / WINDOW)
-    place += 1
-    if place == limit:
-        place = 0
+    elif now < free_at <= until:
+        return Verdict(False, limit, 0, (free_at - now) / WINDOW, (_newest(ring, limit) - now) / WINDOW)
+    place = place + 1 if place + 1 < limit else 0
     ring[PLACE] = place
-    ring[FIRST + cell] = now + WINDOW
+    ring[FIRST + cell] = until
     # The cells from the one after this on are free in a row, for they age in order: as many as last time,
-    # less this one, and what has become free since.
+    # less this one, and what has become free since. `edge` is the first that is not.
     last = cells - 1
-    following = cell + 1 if cell < last else 0
-    if ring[FIRST + cell - 1 if cell else FIRST + last] <= now:
+    if ring[FIRST + (cell or cells) - 1] <= now:
         # The one before is the newest of all others: they are all free.
-        free = last
+        free, edge = last, cell
     else:
-        free = ring[FREE] - (begun == 0)
-        if not 0 <= free <= last or (free and ring[FIRST + (cell + free) % cells] > now):
-            free = 0
-        while free < last and ring[FIRST + (cell + 1 + free) % cells] <= now:
+        free = ring[FREE] if begun else ring[FREE] - 1
+        edge = cell + free - (cells if cell + free >= cells else 0)
+        if not 0 < free <= last or ring[FIRST + edge] > now:
+            free, edge = 0, cell
+        edge = edge + 1 if edge < last else 0
+        while free < last and ring[FIRST + edge] <= now:
             free += 1
+            edge = edge + 1 if edge < last else 0
     ring[FREE] = free
-    remaining = ((cell + 1 + free) % cells * group - place) % limit
+    remaining = edge * group - place
+    remaining += limit if remaining < 0 else 0
     if remaining:
         return Verdict(True, limit, remaining, 0.0, 1.0)
+    following = cell + 1 if cell < last else 0
     return Verdict(True, limit, 0, (ring[FIRST + following] - now) / WINDOW, 1.0)
 
 

@@ -20,15 +20,27 @@ from llm_gateway.infra.use_limits.memory import (
     Memory,
     new_chunk,
 )
-from llm_gateway.infra.use_limits.windows import CELLS, MINUTE_CELL, ROW, SECOND_CELL
+from llm_gateway.infra.use_limits.windows import (
+    CELLS,
+    MINUTE_CELL,
+    ROW,
+    SECOND_CELL,
+    advance,
+    used,
+    used_at,
+)
 
 # An account: two calendar days, and the windows of requests and tokens.
 _DAYS: Final = (0, 3)
 # Of a day: its start (Unix microseconds), the requests and the tokens that were used.
 REQUESTS_OF_DAY, TOKENS_OF_DAY = 1, 2
 SECOND, MINUTE, TOKENS = 8, 8 + ROW, 8 + 2 * ROW
+# How many counts were taken back from the windows.
+RELEASES = 8 + 3 * ROW
 _EMPTY_ACCOUNT: Final = memoryview(bytes(ACCOUNT_CELLS * 8)).cast("q")
 _EMPTY_WINDOWS: Final = memoryview(bytes(3 * ROW * 8)).cast("q")
+# Windows of which one process remembers the sums.
+_MOST_SUMS: Final = 1 << 16
 # How many accounts one search for an idle one looks at, before and after the memory has its full size.
 _SEARCH, _LAST_SEARCH = 8, 512
 
@@ -141,9 +153,50 @@ class AccountTable:
         )
 
 
+class WindowSums:
+    """What one process knows of windows: their sums without the newest cells, the only ones that are added to.
+
+    So that a request need not add up all cells.
+    """
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        # By the account's number and the window: the newest cell, the account's RELEASES, and the sum of all others.
+        self._known: dict[int, tuple[int, int, int]] = {}
+
+    def used(self, place: Place, window: int, cell: int) -> int:
+        """Make `cell` the newest one of an account's `window`, and return the sum of all."""
+        account, row, at = place
+        start = at + window
+        newest = row[start]
+        if newest != cell:
+            advance(row, start, cell)
+            newest = row[start]
+        count, releases = row[start + 1 + newest % CELLS], row[at + RELEASES]
+        key = account * ACCOUNT_CELLS + window
+        known = self._known.get(key)
+        if known is not None and known[0] == newest and known[1] == releases:
+            return known[2] + count
+        total = used(row, start)
+        if len(self._known) >= _MOST_SUMS:
+            self._known.clear()
+        self._known[key] = newest, releases, total - count
+        return total
+
+
+def window_used_at(place: Place, window: int, cell: int) -> int:
+    """Return the sum of an account's `window` at `cell`, without changing anything."""
+    _, row, at = place
+    return used_at(row, at + window, cell)
+
+
 def find_day(row: memoryview[int], at: int, day: int) -> int | None:
     """Return where the counts of a day are in the row of the account that begins `at`; None if it has none."""
-    return next((at + entry for entry in _DAYS if row[at + entry] == day), None)
+    first, second = _DAYS
+    if row[at + first] == day:
+        return at + first
+    return at + second if row[at + second] == day else None
 
 
 def open_day(row: memoryview[int], at: int, today: int) -> int:

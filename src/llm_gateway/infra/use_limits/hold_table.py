@@ -72,7 +72,8 @@ class HoldTable:
         chunk[at + 1] = tokens
         chunk[at] = account + 1
         head[OPEN + account] += 1
-        head[HELD + account] += tokens
+        if tokens:
+            head[HELD + account] += tokens
         head[DIRTY] = 0
         return place
 
@@ -84,10 +85,12 @@ class HoldTable:
         if head[KINDS + number] != self._kind or chunk[at] != account + 1:
             # Another process took this one for dead, or the file was replaced.
             return
+        tokens = chunk[at + 1]
         head[DIRTY] = 1
         chunk[at] = 0
         head[OPEN + account] -= 1
-        head[HELD + account] -= chunk[at + 1]
+        if tokens:
+            head[HELD + account] -= tokens
         head[DIRTY] = 0
         self._free.append(place)
 

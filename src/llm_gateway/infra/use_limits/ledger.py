@@ -7,24 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import tzinfo
-from typing import Final, Literal, NamedTuple
+from typing import Final
+
+import msgspec
 
 from llm_gateway.core.calendar import Period, day_of
 from llm_gateway.flow.ports.limits import Room
 from llm_gateway.flow.ports.use_limits import Claim, LimitName, Shortage
 from llm_gateway.infra.use_limits.accounts import (
     MINUTE,
+    RELEASES,
     REQUESTS_OF_DAY,
     SECOND,
     TOKENS,
     TOKENS_OF_DAY,
     AccountTable,
     Place,
+    WindowSums,
     find_day,
     open_day,
+    window_used_at,
 )
 from llm_gateway.infra.use_limits.hold_table import HoldTable
-from llm_gateway.infra.use_limits.memory import Memory
+from llm_gateway.infra.use_limits.memory import HELD, KEYS, OPEN, Memory
 from llm_gateway.infra.use_limits.windows import (
     MINUTE_CELL,
     SECOND_CELL,
@@ -32,8 +37,6 @@ from llm_gateway.infra.use_limits.windows import (
     advance,
     subtract,
     until_free,
-    used,
-    used_at,
 )
 
 # Far more than any request uses, and far less than integers hold.
@@ -43,7 +46,9 @@ _SHORTLY = 1.0
 _NONE: Final = -1
 
 
-class Taken(NamedTuple):
+# Neither struct can be part of a reference cycle, so the garbage collector skips them (gc=False). They are made by
+# position, which is several times as fast as by name.
+class Taken(msgspec.Struct, frozen=True, gc=False):
     """What one request took from one account."""
 
     place: Place
@@ -58,15 +63,13 @@ class Taken(NamedTuple):
     counts_token_minute: bool
     counts_token_day: bool
 
-    @property
-    def has_hold(self) -> bool:
-        return self.hold != _NONE
 
-
-class Admitted(NamedTuple):
+class Admitted(msgspec.Struct, frozen=True, gc=False):
     """A request that was admitted: what it took, and what it left."""
 
     taken: Sequence[Taken]
+    # Whether it holds something that its end gives back.
+    has_holds: bool
     requests: Room | None
     tokens: Room | None
 
@@ -86,6 +89,8 @@ class UseLedger:
         """`monotonic_ns` counts from the machine's start, the same in every process."""
         self.accounts = AccountTable(memory)
         self.holds = HoldTable(memory, number)
+        self._head = memory.head
+        self._sums = WindowSums()
         self._zone = zone
         self._monotonic_ns = monotonic_ns
         self._unix_us = unix_us
@@ -93,19 +98,20 @@ class UseLedger:
 
     def hold(self, claims: Sequence[Claim]) -> Admitted | Shortage:
         """Admit a request under all claims, or return the shortage that lasts longest; OSError without room."""
-        now = self._monotonic_ns()
-        unix_us, today, tomorrow = self._today()
-        check = _Check(self.holds, now, unix_us, today, tomorrow)
+        now, unix_us = self._monotonic_ns(), self._unix_us()
+        day = self._day
+        if not day.start <= unix_us < day.end:
+            day = self._day = day_of(unix_us, self._zone)
         places: list[Place] = []
-        for position, claim in enumerate(claims):
-            place = self.accounts.find(claim.key, now, today, places)
-            check.claim(position, claim, place)
-            places.append(place)
+        for claim in claims:
+            places.append(self.accounts.find(claim.key, now, day.start, places))
+        check = self._check(claims, places, now, unix_us)
         if check.shortages:
             return max(check.shortages, key=_severity)
-        self.holds.ensure_places(len(claims))
-        taken = [self._take(claim, place, today) for claim, place in zip(claims, places, strict=True)]
-        return Admitted(taken, check.requests, check.tokens)
+        if check.has_holds:
+            self.holds.ensure_places(len(claims))
+        taken = [self._take(claim, place, day.start) for claim, place in zip(claims, places, strict=True)]
+        return Admitted(taken, check.has_holds, check.requests, check.tokens)
 
     def settle(self, taken: Sequence[Taken], tokens: int) -> None:
         """Give back what is held, and count `tokens` as used."""
@@ -113,12 +119,14 @@ class UseLedger:
         for one in taken:
             if not self._give_back(one) or not tokens:
                 continue
-            _, row, at = one.place
             if one.counts_token_minute:
+                _, row, at = one.place
                 advance(row, at + TOKENS, self._monotonic_ns() // MINUTE_CELL)
                 add(row, at + TOKENS, tokens)
-            if one.counts_token_day and (day := find_day(row, at, one.day)) is not None:
-                row[day + TOKENS_OF_DAY] = min(row[day + TOKENS_OF_DAY] + tokens, _MOST_OF_DAY)
+            if one.counts_token_day:
+                _, row, at = one.place
+                if (day := find_day(row, at, one.day)) is not None:
+                    row[day + TOKENS_OF_DAY] = min(row[day + TOKENS_OF_DAY] + tokens, _MOST_OF_DAY)
 
     def release(self, taken: Sequence[Taken]) -> None:
         """Give everything back."""
@@ -126,6 +134,8 @@ class UseLedger:
             if not self._give_back(one):
                 continue
             _, row, at = one.place
+            # First, so that no process goes on with a sum that is too large, wherever this one is killed.
+            row[at + RELEASES] += 1
             if one.second != _NONE:
                 subtract(row, at + SECOND, one.second, 1)
             if one.minute != _NONE:
@@ -135,11 +145,11 @@ class UseLedger:
 
     def shortage(self, claims: Sequence[Claim]) -> Shortage | None:
         """Return what a request would be refused for now, as far as this process knows; needs no lock."""
-        check = _Check(self.holds, self._monotonic_ns(), *self._today(), reads_only=True)
-        for position, claim in enumerate(claims):
-            place = self.accounts.known(claim.key)
-            if place is not None:
-                check.claim(position, claim, place)
+        unix_us = self._unix_us()
+        if not self._day.start <= unix_us < self._day.end:
+            self._day = day_of(unix_us, self._zone)
+        places = [self.accounts.known(claim.key) for claim in claims]
+        check = self._check(claims, places, self._monotonic_ns(), unix_us, reads_only=True)
         return max(check.shortages, key=_severity, default=None)
 
     def _take(self, claim: Claim, place: Place, today: int) -> Taken:
@@ -163,137 +173,108 @@ class UseLedger:
 
     def _give_back(self, one: Taken) -> bool:
         """Remove the hold; tell whether the account is still the same."""
-        account = one.place.account
-        if not self.accounts.is_of(account, one.key):
+        account = one.place[0]
+        if self._head[KEYS + account] != one.key:
             return False
         if one.hold != _NONE:
             self.holds.remove(one.hold, account)
         return True
 
-    def _today(self) -> tuple[int, int, int]:
-        """Return the time, and the start and the end of the calendar day."""
-        now = self._unix_us()
-        day = self._day
-        if not day.start <= now < day.end:
-            day = self._day = day_of(now, self._zone)
-        return now, day.start, day.end
+    def _check(  # noqa: C901, PLR0912, PLR0915 - a helper would cost every limit of a request a frame
+        self,
+        claims: Sequence[Claim],
+        places: Sequence[Place | None],
+        now: int,
+        unix_us: int,
+        *,
+        reads_only: bool = False,
+    ) -> _Check:
+        """Find what falls short, and what would be left; accounts without a place have used nothing."""
+        head, today = self._head, self._day.start
+        used = window_used_at if reads_only else self._sums.used
+        day_of_row = find_day if reads_only else open_day
+        check = _Check(self._day.end)
+        for position, claim in enumerate(claims):
+            place, limits = places[position], claim.limits
+            if place is None:
+                continue
+            account, row, at = place
+            limit = limits.requests_per_second
+            if limit is not None:
+                count = used(place, SECOND, now // SECOND_CELL)
+                if count >= limit:
+                    wait = until_free(row, at + SECOND, count + 1 - limit, now, SECOND_CELL)
+                    check.short(position, "requests_per_second", limit, count, 0, 1, wait)
+                check.show_requests(limit, limit - count - 1, 1.0)
+            limit = limits.requests_per_minute
+            if limit is not None:
+                count = used(place, MINUTE, now // MINUTE_CELL)
+                if count >= limit:
+                    wait = until_free(row, at + MINUTE, count + 1 - limit, now, MINUTE_CELL)
+                    check.short(position, "requests_per_minute", limit, count, 0, 1, wait)
+                check.show_requests(limit, limit - count - 1, 60.0)
+            limit = limits.requests_per_day
+            if limit is not None:
+                day, left = day_of_row(row, at, today), (check.tomorrow - unix_us) / 1e6
+                count = 0 if day is None else row[day + REQUESTS_OF_DAY]
+                if count >= limit:
+                    check.short(position, "requests_per_day", limit, count, 0, 1, left)
+                check.show_requests(limit, limit - count - 1, left)
+            limit = limits.concurrent_requests
+            if limit is not None:
+                check.has_holds = True
+                count = head[OPEN + account]
+                if count >= limit:
+                    check.short(position, "concurrent_requests", limit, 0, count, 1, _SHORTLY)
+            limit, per_day = limits.tokens_per_minute, limits.tokens_per_day
+            if limit is None and per_day is None:
+                continue
+            check.has_holds = True
+            tokens, held = claim.tokens, head[HELD + account]
+            if limit is not None:
+                count = used(place, TOKENS, now // MINUTE_CELL)
+                if _is_short(limit, count + held, tokens):
+                    missing = count + held + tokens - limit
+                    # What is held may come back at any time, and has to if the window alone is not enough.
+                    wait = _SHORTLY
+                    if count >= missing:
+                        wait = until_free(row, at + TOKENS, missing, now, MINUTE_CELL)
+                    check.short(position, "tokens_per_minute", limit, count, held, tokens, wait)
+                check.show_tokens(limit, limit - count - held - tokens, 60.0)
+            if per_day is not None:
+                day, left = day_of_row(row, at, today), (check.tomorrow - unix_us) / 1e6
+                count = 0 if day is None else row[day + TOKENS_OF_DAY]
+                if _is_short(per_day, count + held, tokens):
+                    check.short(position, "tokens_per_day", per_day, count, held, tokens, left)
+                check.show_tokens(per_day, per_day - count - held - tokens, left)
+        return check
 
 
 class _Check:
-    """Checks the claims of one request, and collects what falls short and what would be left."""
+    """What the claims of one request fall short of, and what would be left."""
 
-    __slots__ = (
-        "_holds", "_left", "_now", "_reads_only", "_today", "_tomorrow", "requests", "shortages", "tokens",
-    )  # fmt: skip
+    __slots__ = ("has_holds", "requests", "shortages", "tokens", "tomorrow")
 
-    def __init__(
-        self,
-        holds: HoldTable,
-        now: int,
-        unix_us: int,
-        today: int,
-        tomorrow: int,
-        *,
-        reads_only: bool = False,
-    ) -> None:
-        self._holds = holds
-        self._reads_only = reads_only
-        self._now = now
-        self._today = today
-        self._tomorrow = tomorrow
-        # Seconds until the day ends.
-        self._left = (tomorrow - unix_us) / 1e6
+    def __init__(self, tomorrow: int) -> None:
+        self.tomorrow = tomorrow
+        self.has_holds = False
         self.shortages: list[Shortage] = []
         self.requests: Room | None = None
         self.tokens: Room | None = None
 
-    def claim(self, position: int, claim: Claim, place: Place) -> None:
-        """Check one claim on the account at `place`."""
-        limits = claim.limits
-        account, row, at = place
-        if limits.requests_per_second is not None:
-            limit = limits.requests_per_second
-            self._window("requests_per_second", position, limit, row, at + SECOND, SECOND_CELL, 1.0)
-        if limits.requests_per_minute is not None:
-            limit = limits.requests_per_minute
-            self._window("requests_per_minute", position, limit, row, at + MINUTE, MINUTE_CELL, 60.0)
-        if limits.requests_per_day is not None:
-            limit, count = limits.requests_per_day, self._of_day(row, at, REQUESTS_OF_DAY)
-            if count >= limit:
-                self._short(position, "requests_per_day", limit, count, 0, 1, self._left)
-            self._show_requests(limit, limit - count - 1, self._left)
-        if limits.concurrent_requests is not None:
-            limit, count = limits.concurrent_requests, self._holds.open_requests(account)
-            if count >= limit:
-                self._short(position, "concurrent_requests", limit, 0, count, 1, _SHORTLY)
-        if limits.tokens_per_minute is not None:
-            self._token_window(position, limits.tokens_per_minute, claim.tokens, account, row, at + TOKENS)
-        if limits.tokens_per_day is not None:
-            limit, count = limits.tokens_per_day, self._of_day(row, at, TOKENS_OF_DAY)
-            held = self._holds.held_tokens(account)
-            if _is_short(limit, count + held, claim.tokens):
-                self._short(position, "tokens_per_day", limit, count, held, claim.tokens, self._left)
-            self._show_tokens(limit, limit - count - held - claim.tokens, self._left)
-
-    def _window(
-        self,
-        name: Literal["requests_per_second", "requests_per_minute"],
-        position: int,
-        limit: int,
-        row: memoryview[int],
-        at: int,
-        cell_ns: int,
-        seconds: float,
-    ) -> None:
-        count = self._used(row, at, self._now // cell_ns)
-        if count >= limit:
-            wait = until_free(row, at, count + 1 - limit, self._now, cell_ns)
-            self._short(position, name, limit, count, 0, 1, wait)
-        self._show_requests(limit, limit - count - 1, seconds)
-
-    def _token_window(
-        self, position: int, limit: int, tokens: int, account: int, row: memoryview[int], at: int
-    ) -> None:
-        count, held = self._used(row, at, self._now // MINUTE_CELL), self._holds.held_tokens(account)
-        if _is_short(limit, count + held, tokens):
-            missing = count + held + tokens - limit
-            # What is held may come back at any time, and has to if the window alone is not enough.
-            wait = until_free(row, at, missing, self._now, MINUTE_CELL) if count >= missing else _SHORTLY
-            self._short(position, "tokens_per_minute", limit, count, held, tokens, wait)
-        self._show_tokens(limit, limit - count - held - tokens, 60.0)
-
-    def _used(self, row: memoryview[int], at: int, cell: int) -> int:
-        if self._reads_only:
-            return used_at(row, at, cell)
-        advance(row, at, cell)
-        return used(row, at)
-
-    def _of_day(self, row: memoryview[int], at: int, what: int) -> int:
-        day = find_day(row, at, self._today) if self._reads_only else open_day(row, at, self._today)
-        return 0 if day is None else row[day + what]
-
-    def _short(
+    def short(
         self, position: int, name: LimitName, limit: int, count: int, held: int, amount: int, wait: float
     ) -> None:
         # What does not fit into an unused limit never will.
         lasts = limit == 0 or amount > limit
-        self.shortages.append(
-            Shortage(
-                position,
-                name,
-                limit,
-                count,
-                held,
-                None if lasts else wait,
-                self._tomorrow if name.endswith("day") else 0,
-            )
-        )
+        reset_at = self.tomorrow if name.endswith("day") else 0
+        self.shortages.append(Shortage(position, name, limit, count, held, None if lasts else wait, reset_at))
 
-    def _show_requests(self, limit: int, remaining: int, reset_after: float) -> None:
+    def show_requests(self, limit: int, remaining: int, reset_after: float) -> None:
         if self.requests is None or remaining < self.requests.remaining:
             self.requests = Room(limit, remaining, reset_after)
 
-    def _show_tokens(self, limit: int, remaining: int, reset_after: float) -> None:
+    def show_tokens(self, limit: int, remaining: int, reset_after: float) -> None:
         if self.tokens is None or remaining < self.tokens.remaining:
             self.tokens = Room(limit, remaining, reset_after)
 

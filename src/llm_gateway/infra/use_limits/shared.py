@@ -10,7 +10,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import tzinfo
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final
+
+import msgspec
 
 from llm_gateway.flow.ports.use_limits import Claim, HeldUse, Shortage, UseStore
 from llm_gateway.infra.shared_memory import boot_id, tag
@@ -19,23 +21,21 @@ from llm_gateway.infra.use_limits.ledger import Admitted, Taken, UseLedger
 from llm_gateway.infra.use_limits.memory import ACCOUNTS, BOOT, CHUNKS, DIRTY, OPEN, FileMemory, LocalMemory
 from llm_gateway.infra.use_limits.owners import Owners
 
+_TRY: Final = LOCK_EX | LOCK_NB
 # The lock is held for microseconds: try at once, then pause between tries, then count without it.
 _TRIES = 50
 _PAUSE_SECONDS = 0.001
-# Seconds between looks at which processes live, and between those that a shortage of held use causes.
-_LOOK_SECONDS, _HURRIED_LOOK_SECONDS = 1.0, 0.1
+# Nanoseconds between looks at which processes live, and between those that a shortage of held use causes.
+_LOOK_NS, _HURRIED_LOOK_NS = 1_000_000_000, 100_000_000
 
 
-class _Token(NamedTuple):
+class _Token(msgspec.Struct, frozen=True, gc=False):
     ledger: UseLedger
-    taken: Sequence[Taken]
+    admitted: Admitted
 
 
-class _End(NamedTuple):
-    """The end of a request that the ledger does not know yet; `tokens` None = it is released."""
-
-    taken: Sequence[Taken]
-    tokens: int | None
+# The end of a request that the ledger does not know yet: what it took, and its tokens; None = it is released.
+_End = tuple[Sequence[Taken], int | None]
 
 
 class SharedUseStore(UseStore):
@@ -148,7 +148,7 @@ class SharedUseStore(UseStore):
             try:
                 self._catch_up()
                 answer = ledger.hold(claims)
-                if isinstance(answer, Shortage) and answer.held and self._look(_HURRIED_LOOK_SECONDS):
+                if isinstance(answer, Shortage) and answer.held and self._look(_HURRIED_LOOK_NS):
                     answer = ledger.hold(claims)
             finally:
                 self._unlock()
@@ -156,7 +156,10 @@ class SharedUseStore(UseStore):
             return self._hold_alone(claims, error)
         if self.sharing.failing:
             self.sharing.worked()
-        return _with_ledger(answer, ledger)
+        # As `_with_ledger` does, without its frame.
+        if isinstance(answer, Shortage):
+            return answer
+        return HeldUse(_Token(ledger, answer), answer.requests, answer.tokens)
 
     async def _hold_later(self, claims: Sequence[Claim]) -> HeldUse | Shortage:
         try:
@@ -174,14 +177,14 @@ class SharedUseStore(UseStore):
 
     def _end(self, held: HeldUse, tokens: int | None) -> None:
         assert isinstance(held.token, _Token)  # noqa: S101 - as `hold` made it
-        ledger, taken = held.token
-        if ledger is self._alone:
-            _apply(ledger, _End(taken, tokens))
-            return
-        if tokens is not None and not any(one.has_hold for one in taken):
+        admitted = held.token.admitted
+        if tokens is not None and not admitted.has_holds:
             # Requests stay counted, and nothing else was.
             return
-        self._ends.append(_End(taken, tokens))
+        if held.token.ledger is self._alone:
+            _apply(self._alone, (admitted.taken, tokens))
+            return
+        self._ends.append((admitted.taken, tokens))
         self._flush()
 
     def _flush(self) -> None:
@@ -211,25 +214,26 @@ class SharedUseStore(UseStore):
 
     def _catch_up(self) -> None:
         """Drop what dead workers held, and tell the ledger of ends; needs the lock, before the ledger is read."""
-        if self._memory.head[DIRTY] or abs(self._monotonic_ns() - self._looked_at) >= _LOOK_SECONDS * 1e9:
-            self._look(0.0)
+        if self._memory.head[DIRTY] or abs(self._monotonic_ns() - self._looked_at) >= _LOOK_NS:
+            self._look(0)
         if self._ends:
             ends, self._ends = self._ends, []
             for end in ends:
                 _apply(self._ledger, end)
 
-    def _look(self, at_least: float) -> bool:
+    def _look(self, at_least: int) -> bool:
         """Drop what dead workers held, unless the last look was a moment ago; tell whether there was any."""
         now = self._monotonic_ns()
-        if abs(now - self._looked_at) < at_least * 1e9:
+        if abs(now - self._looked_at) < at_least:
             return False
         self._looked_at = now
         return self._ledger.holds.purge(self._owners.is_live)
 
     def _try_lock(self) -> bool:
+        descriptor = self._memory.descriptor
         for _ in range(_TRIES):
             try:
-                flock(self._memory.descriptor, LOCK_EX | LOCK_NB)
+                flock(descriptor, _TRY)
             except BlockingIOError:
                 continue
             return True
@@ -248,13 +252,14 @@ class SharedUseStore(UseStore):
 
 
 def _apply(ledger: UseLedger, end: _End) -> None:
-    if end.tokens is None:
-        ledger.release(end.taken)
+    taken, tokens = end
+    if tokens is None:
+        ledger.release(taken)
     else:
-        ledger.settle(end.taken, end.tokens)
+        ledger.settle(taken, tokens)
 
 
 def _with_ledger(answer: Admitted | Shortage, ledger: UseLedger) -> HeldUse | Shortage:
     if isinstance(answer, Shortage):
         return answer
-    return HeldUse(_Token(ledger, answer.taken), answer.requests, answer.tokens)
+    return HeldUse(_Token(ledger, answer), answer.requests, answer.tokens)

@@ -232,7 +232,9 @@ class Exchange:
         if not self.disconnected:
             protocol.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
             self.response_started = self.response_complete = True
-            self.wake()
+            self._on_disconnect = None
+            if self._updated is not None:
+                self.wake()
             protocol.on_exchange_complete(self)
         return True
 

@@ -95,14 +95,9 @@ class GatewayProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse input; large pieces in slices, so that the limit on the head is checked in time."""
         phase = self._phase
-        known = self._known_head
-        if (
-            known is not None
-            and phase == _BETWEEN
-            and not self._discarding_input
-            and not self._is_answering()
-        ):
-            body = known.body_of(data)
+        known, answering = self._known_head, self._answering
+        if known is not None and phase == _BETWEEN and not self._discarding_input:
+            body = None if answering and not answering.response_complete else known.body_of(data)
             if body:
                 self._answer_known_head(known, body)
                 return
@@ -245,7 +240,9 @@ class GatewayProtocol(HttpToolsProtocol):
             return
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
+        flow = self.flow
+        if flow.read_paused:
+            flow.resume_reading()
         if self._waiting:
             self._answer(*self._waiting.popleft())
         else:

@@ -10,6 +10,7 @@ from llm_gateway.wire.raw_json import is_utf8
 Fields = dict[str, msgspec.Raw]
 
 _decode_fields = msgspec.json.Decoder(Fields).decode
+_decode_text = msgspec.json.Decoder(str).decode
 _LONGEST_MODEL = 512
 
 
@@ -39,8 +40,9 @@ def read_model(fields: Fields) -> str:
     if raw is None:
         raise BadRequest("The field 'model' is missing; name the model to use.", param="model")
     try:
-        model = msgspec.json.decode(raw, type=str)
-        model.encode()
+        model = _decode_text(raw)
+        if not model.isascii():
+            model.encode()
     except (msgspec.DecodeError, UnicodeError):
         raise wrong_type("model", "a string", raw) from None
     if not model or len(model) > _LONGEST_MODEL:

@@ -20,6 +20,8 @@ from llm_gateway.surfaces.openai.fields import (
 # Fields that refer to state in the provider's account: an earlier response, a conversation, a prompt template.
 _STATEFUL_FIELDS = ("previous_response_id", "conversation", "prompt")
 
+_ARRAY = ord("[")
+
 
 class _StreamOptions(msgspec.Struct, gc=False):
     include_usage: bool | None = None
@@ -33,7 +35,7 @@ def parse_chat(body: bytes) -> ModelRequest:
         raise BadRequest(
             "The field 'messages' is missing; send the conversation as an array.", param="messages"
         )
-    if first_byte(messages) != b"[":
+    if memoryview(messages)[0] != _ARRAY:
         raise wrong_type("messages", "an array of messages", messages)
     return _request("chat/completions", fields)
 
@@ -92,7 +94,7 @@ def _check_input(fields: Fields) -> None:
 
 
 def _request(endpoint: EndpointName, fields: Fields) -> ModelRequest:
-    stream = read_boolean(fields, "stream")
+    stream = "stream" in fields and read_boolean(fields, "stream")
     wants_usage = stream and _wants_usage(fields.get("stream_options"))
     # By position, which is several times as fast as by name.
     return ModelRequest(endpoint, read_model(fields), stream, wants_usage, fields)

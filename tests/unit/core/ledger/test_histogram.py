@@ -75,3 +75,10 @@ def test_what_is_no_count_is_left_out() -> None:
     merged: Histogram = {}
     add_encoded(merged, encode({5: 2}) + b"\x01\x02")
     assert merged == {5: 2}
+
+
+@pytest.mark.parametrize("eighths", range(-16, 200, 3))
+def test_a_bucket_begins_at_an_eighth_of_a_doubling(eighths: int) -> None:
+    border = 2.0 ** (eighths / 8)
+    assert bucket_of(border * 1.000001) == 55 + eighths
+    assert bucket_of(border * 0.999999) == 54 + eighths

@@ -15,11 +15,14 @@ from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.config.limits import Budget
 from llm_gateway.core.errors import QuotaExceeded, Unavailable
 from llm_gateway.core.model_request import ModelRequest
+from llm_gateway.core.pricing.deployment_prices import DeploymentPrices
 from llm_gateway.flow.accounting.budget_limit import BudgetLimit, refusal, spender_of
 from llm_gateway.flow.accounting.holds import TokenEstimator
+from llm_gateway.flow.accounting.pricing import price_quantities
 from llm_gateway.flow.ports.budgets import BudgetShares, Hold, Shortage, ShortageReason
 from llm_gateway.flow.ports.dialect import NO_ATTRIBUTION, Attribution
 from llm_gateway.flow.ports.limits import NOT_LIMITED, Demand, Verdict
+from llm_gateway.infra.price_book.shipped import shipped_price_book
 from tests.fakes.in_memory import credential
 from tests.fakes.prices import CHEAP, DEAR, prices_of, unknown
 from tests.fakes.usage_records import record
@@ -137,6 +140,72 @@ def test_all_budgets_that_cover_a_request_are_asked_together() -> None:
     # A name that nobody vouches for opens no budget.
     reserve(limit(shares), who, demand(attribution=Attribution(agent="a")))
     assert [window.budget_id for window in shares.asked[1][0]] == [1, 2]
+
+
+def test_windows_follow_the_time_the_model_and_the_configuration() -> None:
+    day, shares = 86_400_000_000, Shares()
+    one, who = limit(shares), account(budget(id=1), budget(id=2, period="total", counts_from=NOW + 5))
+    begins = NOW - NOW % day
+    for at, model in (
+        (NOW, "m"),
+        (NOW + 4, "m"),
+        (NOW + 5, "m"),
+        (NOW + day, "m"),
+        (NOW, "m"),
+        (NOW, "other"),
+    ):
+        what = demand()
+        what.created_at, what.request.model = at, model
+        reserve(one, who, what)
+    assert [keys_of for keys_of, _ in shares.asked] == [
+        (BudgetWindow(1, "", begins),),
+        (BudgetWindow(1, "", begins),),
+        (BudgetWindow(1, "", begins), BudgetWindow(2, "", NOW + 5)),
+        (BudgetWindow(1, "", begins + day), BudgetWindow(2, "", NOW + 5)),
+        (BudgetWindow(1, "", begins),),
+        (BudgetWindow(1, "", begins),),
+    ]
+    # The same credential, by another configuration.
+    reserve(one, account(budget(id=3, period="total")), demand())
+    assert shares.asked[-1][0] == (BudgetWindow(3, "", 0),)
+    assert one.reserve(account(budget(models=("m",), id=4)), demand()) is not NOT_LIMITED
+    other = demand()
+    other.request.model = "other"
+    assert one.reserve(account(budget(models=("m",), id=4)), other) is NOT_LIMITED
+
+
+def test_names_of_trusted_callers_are_read_each_time() -> None:
+    shares = Shares()
+    one, who = limit(shares), account(budget(scope="user"), trusts_attribution=True)
+    for user in ("ada", "bob", "ada"):
+        reserve(one, who, demand(attribution=Attribution(user=user, is_trusted=True)))
+    assert [windows[0].subject for windows, _ in shares.asked] == ["ada", "bob", "ada"]
+    assert one.reserve(who, demand(attribution=Attribution(user="ada"))) is NOT_LIMITED
+
+
+def test_a_change_of_prices_counts_at_once() -> None:
+    one = limit(Shares())
+    cheap = one.amount_of(demand(prices_of(CHEAP)))
+    assert one.amount_of(demand(prices_of(DEAR))) == 10 * cheap
+    assert one.amount_of(demand(prices_of(CHEAP))) == cheap
+
+
+@pytest.mark.parametrize("size", [10, 1_000_000])
+def test_an_amount_is_that_of_the_whole_table(size: int) -> None:
+    """Also beyond the first tier, where prices are not flat any more."""
+    one, tiered = (
+        limit(Shares()),
+        DeploymentPrices(shipped_price_book().schedule("google", "gemini-2.5-pro"), "1"),
+    )
+    what = demand(prices_of(CHEAP), tiered, messages="x" * size, max_tokens=7)
+    expected = TokenEstimator(1000).expect(what)
+    quantities = {"input_tokens": expected.prompt, "output_tokens": 7}
+    costs = [
+        price_quantities(quantities, one.prices, NOW).cost_nano_usd or 0
+        for one in what.deployments
+        if one.prices
+    ]
+    assert one.amount_of(what) == max(costs) > 0
 
 
 def test_the_dearest_deployment_is_held() -> None:

@@ -142,6 +142,8 @@ async def test_with_both_away_the_journal_keeps_all(
     backup.down = False
     await until(lambda: len(backup.lines) == 20)
     backup.down = True
+    # Once that is noticed, no attempt to move records is under way that may still end in the database.
+    await until(lambda: sum("cannot be used" in line for line in said) == 2)
     # The backup goes away, too, and the database comes back first: new records go there, the others follow.
     store.down = False
     journal.end(record("new"))

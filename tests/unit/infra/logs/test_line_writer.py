@@ -16,7 +16,7 @@ async def test_lines_are_written_in_order(tmp_path: Path) -> None:
     file = os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT)
     writer = LineWriter(file)
     for number in range(3):
-        await writer.write([b"%d a\n" % number, b"%d b\n" % number])
+        await writer.write(b"%d a\n%d b\n" % (number, number))
     writer.stop()
     os.close(file)
     assert (tmp_path / "out").read_text().split("\n") == ["0 a", "0 b", "1 a", "1 b", "2 a", "2 b", ""]
@@ -26,7 +26,7 @@ async def test_a_pipe_that_blocks_does_not_block_the_loop() -> None:
     reading, writing = os.pipe()
     writer = LineWriter(writing)
     line = b"x" * 1023 + b"\n"
-    task = asyncio.create_task(writer.write([line] * 1000))
+    task = asyncio.create_task(writer.write(line * 1000))
     await asyncio.sleep(0.05)
     assert not task.done()
     received = 0
@@ -43,7 +43,7 @@ async def test_a_failure_is_raised_and_the_next_lines_are_tried(tmp_path: Path) 
     writer = LineWriter(full)
     for _ in range(2):
         with pytest.raises(OSError, match="No space left"):
-            await writer.write([b"line\n"])
+            await writer.write(b"line\n")
     writer.stop()
     os.close(full)
 
@@ -52,7 +52,7 @@ async def test_the_thread_ends_with_stop_and_never_delays_the_exit(tmp_path: Pat
     file = os.open(tmp_path / "out", os.O_WRONLY | os.O_CREAT)
     before = set(threading.enumerate())
     writer = LineWriter(file)
-    await writer.write([b"line\n"])
+    await writer.write(b"line\n")
     (thread,) = set(threading.enumerate()) - before
     assert thread.daemon
     writer.stop()

@@ -9,6 +9,9 @@ from prometheus_client import CollectorRegistry
 
 from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.infra.metrics.credentials import CredentialMetrics
+from llm_gateway.infra.metrics.prometheus import Metrics
+from llm_gateway.infra.metrics.requests import NONE, RequestMetrics, count
+from tests.fakes.usage_records import record
 
 REQUESTS, COST = "llm_gateway_credential_requests_total", "llm_gateway_credential_cost_usd_total"
 
@@ -31,7 +34,8 @@ class Desk:
             "stream": False,
         }
         values |= {"status_code": 200, "outcome": outcome, "credential": credential}
-        self.metrics.count(UsageRecord(**values, **fields))
+        cells = RequestMetrics(None).cells("POST", "/v1", "m", NONE, 200)
+        count(cells, self.metrics.cells(credential), UsageRecord(**values, **fields), None)
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.registry.get_sample_value(name, labels)
@@ -63,12 +67,41 @@ def test_a_credential_that_is_deleted_or_moved_has_no_series_left() -> None:
     desk.count("a")
     desk.count("b")
     desk.known = {"a": "other"}
-    desk.metrics.forget()
     assert desk.value(REQUESTS, credential="b", tenant="none", outcome="ok") is None
     assert desk.value(REQUESTS, credential="a", tenant="acme", outcome="ok") is None
     desk.count("a")
     desk.count("b")
     assert desk.value(REQUESTS, credential="a", tenant="other", outcome="ok") == 1
+
+
+def test_a_change_of_the_configuration_reaches_what_was_counted_before() -> None:
+    known: dict[str, str | None] = {"a": "acme"}
+    metrics = Metrics(lambda _: True, frozenset, credentials=lambda: known)
+
+    def finish() -> None:
+        for name in ("a", "b"):
+            metrics.finished(record("r", credential=name))
+
+    def value(**labels: str) -> float | None:
+        return metrics.registry.get_sample_value(REQUESTS, {**labels, "outcome": "ok"})
+
+    finish()
+    # A credential counts as soon as it is there, and elsewhere as soon as the change is known.
+    known["b"] = None
+    finish()
+    assert value(credential="a", tenant="acme") == 2
+    assert value(credential="b", tenant="none") == 1
+    known["a"] = "other"
+    metrics.configuration_changed()
+    finish()
+    assert value(credential="a", tenant="acme") is None
+    assert value(credential="a", tenant="other") == 1
+    assert value(credential="b", tenant="none") == 2
+    del known["a"]
+    metrics.configuration_changed()
+    finish()
+    assert value(credential="a", tenant="other") is None
+    assert value(credential="b", tenant="none") == 3
 
 
 def test_workers_add_up(tmp_path: Path) -> None:

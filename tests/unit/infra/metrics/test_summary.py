@@ -15,7 +15,7 @@ from tests.fakes.usage_records import record
 
 def add(metrics: RequestMetrics, model: str, provider: str, status: int, **changes: Any) -> None:
     cells = metrics.cells("POST", "/v1/chat/completions", model, provider, status)
-    count(cells, record("r", **changes), called=provider != NONE)
+    count(cells, None, record("r", **changes), None if provider == NONE else provider)
 
 
 def summary(metrics: RequestMetrics) -> dict[str, Any]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llm_gateway.infra.use_limits.accounts import (
     MINUTE,
+    RELEASES,
     REQUESTS_OF_DAY,
     AccountTable,
     Place,
+    WindowSums,
     find_day,
     open_day,
 )
 from llm_gateway.infra.use_limits.memory import ACCOUNTS, CHUNKS, KEYS, MAX_CHUNKS, OPEN, LocalMemory
-from llm_gateway.infra.use_limits.windows import MINUTE_CELL, add, advance
+from llm_gateway.infra.use_limits.windows import MINUTE_CELL, add, advance, subtract, used
 
 NOW = 10_000 * MINUTE_CELL
 
@@ -99,3 +103,25 @@ def test_the_counts_of_two_days_are_kept() -> None:
     assert row[open_day(row, 8, 30) + REQUESTS_OF_DAY] == 0
     assert find_day(row, 8, 10) is None
     assert find_day(row, 8, 20) is not None
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["add", "release", "look"]), st.integers(0, 1), st.integers(0, 30)))
+)
+def test_remembered_sums_are_those_of_the_cells(steps: list[tuple[str, int, int]]) -> None:
+    """Two processes add, take back and look, in any order."""
+    memory = LocalMemory()
+    tables = AccountTable(memory), AccountTable(memory)
+    sums = WindowSums(), WindowSums()
+    cell, added = 10_000, list[int]()
+    for what, process, number in steps:
+        place = tables[process].find(1, NOW, 5)
+        _, row, at = place
+        cell += number // 8
+        if what == "add":
+            assert sums[process].used(place, MINUTE, cell) == used(row, at + MINUTE)
+            added.append(add(row, at + MINUTE, number))
+        elif what == "release" and added:
+            row[at + RELEASES] += 1
+            subtract(row, at + MINUTE, added.pop(number % len(added)), 1)
+        assert sums[process].used(place, MINUTE, cell) == used(row, at + MINUTE)

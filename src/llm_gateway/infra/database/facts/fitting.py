@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
-from typing import Any, Final, Generic, NamedTuple, TypeVar, get_args
+from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar, cast, get_args
 
 import msgspec
 
@@ -15,6 +15,9 @@ LONGEST_MS: Final = 1e13
 _INT_LIMIT: Final = 2**63 - 1
 _NUL: Final = b"\\u0000"
 
+FitText = Annotated[str, msgspec.Meta(max_length=TEXT_LIMIT)]
+FitInt = Annotated[int, msgspec.Meta(ge=-_INT_LIMIT, le=_INT_LIMIT)]
+
 # What a line that the journal did not write may raise when it is decoded.
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -22,7 +25,7 @@ Fact = TypeVar("Fact", bound=msgspec.Struct)
 _encode = msgspec.json.Encoder().encode
 
 
-class Line(NamedTuple, Generic[Fact]):
+class Line(msgspec.Struct, Generic[Fact], frozen=True, gc=False):
     """A fact, and the line of JSON that says the same."""
 
     fact: Fact
@@ -32,23 +35,36 @@ class Line(NamedTuple, Generic[Fact]):
 class LineReader(Generic[Fact]):
     """Reads facts of one kind. Texts are cut, and whole numbers clipped to what 64 bits hold."""
 
+    # By field, types that only values which fit have; for fields that are neither texts nor whole numbers, and that
+    # a subclass checks in `is_fit`.
+    fit_types: ClassVar[Mapping[str, Any]] = {}
+
     def __init__(self, kind: type[Fact]) -> None:
         self._decode: Callable[[bytes], Fact] = msgspec.json.Decoder(kind).decode
+        self._decode_fit: Callable[[bytes], Fact] = msgspec.json.Decoder(
+            _fit_kind(kind, self.fit_types)
+        ).decode
         self._text_names = _names(kind, str)
         self._int_names = _names(kind, int)
         self._texts: Callable[[Fact], tuple[str | None, ...]] = attrgetter(*self._text_names)
         self._ints: Callable[[Fact], tuple[int | None, ...]] = attrgetter(*self._int_names)
 
     def read(self, lines: Sequence[bytes]) -> list[Line[Fact]]:
-        """Return what the lines say; raise one of UNREADABLE."""
+        """Return what the lines say; raise one of UNREADABLE.
+
+        The facts are of the kind, or of a subclass of it, and so not equal to what was written.
+        """
         read = []
         for line in lines:
             # PostgreSQL's text holds no NUL.
             clean = line.replace(_NUL, b"\\ufffd") if _NUL in line else line
-            fact = self._decode(clean)
-            if not self.is_fit(fact):
-                fact = msgspec.structs.replace(fact, **self.fitted(fact))
-                clean = _encode(fact)
+            try:
+                fact = self._decode_fit(clean)
+            except msgspec.ValidationError:
+                fact = self._decode(clean)
+                if not self.is_fit(fact):
+                    fact = msgspec.structs.replace(fact, **self.fitted(fact))
+                    clean = _encode(fact)
             read.append(Line(fact, clean))
         return read
 
@@ -74,3 +90,13 @@ class LineReader(Generic[Fact]):
 def _names(kind: type[msgspec.Struct], wanted: type) -> tuple[str, ...]:
     fields = msgspec.structs.fields(kind)
     return tuple(field.name for field in fields if wanted in (field.type, *get_args(field.type)))
+
+
+def _fit_kind(kind: type[Fact], fit_types: Mapping[str, Any]) -> type[Fact]:
+    """Return a subclass that takes only values that fit: msgspec checks them in a fifth of the time of `is_fit`."""
+    known: dict[Any, Any] = {str: FitText, str | None: FitText | None, int: FitInt, int | None: FitInt | None}
+    fields: list[Any] = []
+    for field in msgspec.structs.fields(kind):
+        fit = fit_types.get(field.name) or known.get(field.type, field.type)
+        fields.append((field.name, fit) if field.required else (field.name, fit, field.default))
+    return cast("type[Fact]", msgspec.defstruct(kind.__name__, fields, bases=(kind,), kw_only=True))

@@ -21,6 +21,9 @@ def conditions(wanted: UsageFilter) -> list[sa.ColumnElement[bool]]:
     found: list[sa.ColumnElement[bool]] = [
         usage[name] == value for name in _EQUAL if (value := getattr(wanted, name)) is not None
     ]
+    if wanted.outcome is not None and wanted.outcome != "ok":
+        # As the index by outcome says it: a database does not infer it from a parameter's value.
+        found.append(usage.outcome != sa.literal_column("'ok'"))
     for column, since, until in (
         (usage.created_at, wanted.since, wanted.until),
         (usage.finished_at, wanted.finished_since, wanted.finished_until),

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
+
+import msgspec
 
 from llm_gateway.core.ledger.records import AttemptEnded, Breakdown, UsageRecord
 from llm_gateway.core.ledger.telemetry import TelemetryEvent
 from llm_gateway.flow.ports.ledger import RecordsRejected
-from llm_gateway.infra.database.facts.fitting import LONGEST_MS, TEXT_LIMIT, UNREADABLE, Line, LineReader
+from llm_gateway.infra.database.facts.fitting import (
+    LONGEST_MS,
+    TEXT_LIMIT,
+    UNREADABLE,
+    FitText,
+    Line,
+    LineReader,
+)
 
 # Most tags of a row, and most units of a breakdown.
 ENTRY_LIMIT = 64
@@ -48,7 +57,16 @@ async def read_lines(lines: Sequence[bytes]) -> Batch:
     return Batch(_one_per_request(records), _one_per_attempt(attempts), _one_per_event(events))
 
 
+_Entries = msgspec.Meta(max_length=ENTRY_LIMIT)
+
+
 class _UsageReader(LineReader[_Usage]):
+    fit_types: ClassVar = {
+        "cost_breakdown": Annotated[dict[FitText, tuple[int | float, int]], _Entries] | None,
+        "quantities": Annotated[dict[str, int | float], _Entries] | None,
+        "tags": Annotated[dict[FitText, FitText], _Entries] | None,
+    }
+
     def is_fit(self, fact: _Usage) -> bool:
         if not super().is_fit(fact):
             return False
@@ -72,6 +90,8 @@ class _UsageReader(LineReader[_Usage]):
 
 class _EventReader(LineReader[TelemetryEvent]):
     """A client may report any latency; one that is no time at all is left out."""
+
+    fit_types: ClassVar = {"latency_ms": Annotated[float, msgspec.Meta(gt=-LONGEST_MS, lt=LONGEST_MS)] | None}
 
     def is_fit(self, fact: TelemetryEvent) -> bool:
         return super().is_fit(fact) and (fact.latency_ms is None or abs(fact.latency_ms) < LONGEST_MS)

@@ -7,6 +7,7 @@ from operator import attrgetter
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_gateway.core.ledger.records import UsageRecord, finished_at, last_attempt
@@ -19,6 +20,7 @@ from llm_gateway.infra.database.usage.lines import Batch, replaces
 from llm_gateway.infra.database.usage.statements import (
     ATTEMPT_COLUMNS,
     POSTGRES_ATTEMPTS,
+    POSTGRES_NEW_ROWS,
     POSTGRES_REPLACE,
     POSTGRES_ROWS,
     ROW_COLUMNS,
@@ -26,6 +28,7 @@ from llm_gateway.infra.database.usage.statements import (
     SQLITE_ROWS,
 )
 
+_UNIQUE_VIOLATION = "23505"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -44,9 +47,11 @@ async def _store_postgres(connection: AsyncConnection, batch: Batch) -> list[Sto
         await connection.exec_driver_sql(POSTGRES_ATTEMPTS, (document(batch.attempts),))
     if not batch.records:
         return []
-    rows = await connection.exec_driver_sql(POSTGRES_ROWS, (document(batch.records),))
-    if not (known := set(rows.scalars())):
-        return [StoredChange(line.fact, None) for line in batch.records]
+    sent = document(batch.records)
+    if await _store_new(connection, sent):
+        return [StoredChange(line.fact) for line in batch.records]
+    rows = await connection.exec_driver_sql(POSTGRES_ROWS, (sent,))
+    known = set(rows.scalars())
     # The statement above waited for other transactions that were storing these rows, so the next one sees them.
     # Locked, they are what is replaced. A row that was deleted in between had been stored, and so posted, before.
     stored = await _read(connection, sorted(known))
@@ -58,6 +63,18 @@ async def _store_postgres(connection: AsyncConnection, batch: Batch) -> list[Sto
     if again:
         await connection.exec_driver_sql(POSTGRES_REPLACE, (document(again),))
     return _changes([line for line in batch.records if line.fact.request_id not in known], again, stored)
+
+
+async def _store_new(connection: AsyncConnection, sent: str) -> bool:
+    """Store rows of which none should be there; store nothing and return False if one is, as after a crash."""
+    try:
+        async with connection.begin_nested():
+            await connection.exec_driver_sql(POSTGRES_NEW_ROWS, (sent,))
+    except IntegrityError as error:
+        if getattr(error.orig, "sqlstate", None) != _UNIQUE_VIOLATION:
+            raise
+        return False
+    return True
 
 
 async def _store_sqlite(connection: AsyncConnection, batch: Batch) -> list[StoredChange]:
@@ -86,7 +103,7 @@ async def _store_sqlite(connection: AsyncConnection, batch: Batch) -> list[Store
 def _changes(
     new: Sequence[Line[UsageRecord]], again: Sequence[Line[UsageRecord]], stored: dict[str, UsageRecord]
 ) -> list[StoredChange]:
-    return [StoredChange(line.fact, None) for line in new] + [
+    return [StoredChange(line.fact) for line in new] + [
         StoredChange(line.fact, stored[line.fact.request_id]) for line in again
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -14,6 +15,7 @@ OVERHEAD_LIMIT = 64 * 1024
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 # Headers that the transport sets: a second one of these would allow request smuggling.
 _TRANSPORT_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection"})
+_NO_HEADERS: Mapping[bytes, bytes] = {}
 _REQUEST_ID = "x-request-id"
 # Adapters use few sets of header names, again and again.
 _MAX_TEMPLATES = 256
@@ -116,7 +118,7 @@ class ReplyParser:
     def begin(self) -> None:
         """Expect the next reply."""
         self.status = 0
-        self.headers: dict[bytes, bytes] = {}
+        self.headers: Mapping[bytes, bytes] = _NO_HEADERS
         # The last byte of the reply has arrived.
         self.complete = False
         # The connection may carry another request; known when complete.
@@ -175,7 +177,9 @@ class ReplyParser:
         status = self._parser.get_status_code()
         if status < 200:
             return
-        self.headers = {name.lower(): value for name, value in self._raw.items()}
+        raw = self._raw
+        # Without a Python step for each of them.
+        self.headers = dict(zip(map(bytes.lower, raw), raw.values(), strict=True))
         coding = self.headers.get(b"transfer-encoding")
         if coding is not None and coding.lower() != b"chunked":
             raise MalformedReply

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+import msgspec
+
 from llm_gateway.flow.ports.upstream import PendingReply, PreparedRequest, ReplyListener
 from llm_gateway.infra.upstream.address import RequestTarget
 from llm_gateway.infra.upstream.http11.connection import SLICE, Connection
@@ -61,17 +63,15 @@ class PooledRequest(PreparedRequest):
         return _Pending(self, connection, head, body, deadline)
 
 
-class _Pending(PendingReply):
-    __slots__ = ("_body", "_connection", "_deadline", "_head", "_request")
+class _Pending(msgspec.Struct):
+    """Implements the `PendingReply` port; made by position."""
 
-    def __init__(
-        self, request: PooledRequest, connection: Connection, head: bytes, body: bytes, deadline: float
-    ) -> None:
-        self._request = request
-        self._connection = connection
-        self._head = head
-        self._body = body
-        self._deadline = deadline
+    _request: PooledRequest
+    _connection: Connection
+    _head: bytes
+    _body: bytes
+    # Loop time.
+    _deadline: float
 
     def whole(self, limit: int) -> bytes | None:
         connection = self._connection

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+from msgspec.structs import asdict
 
 from llm_gateway.infra.database.facts.fitting import TEXT_LIMIT, UNREADABLE, LineReader
 
@@ -22,7 +23,7 @@ READER = LineReader(Fact)
 def test_a_line_that_fits_stays_as_it_is() -> None:
     line = b'{"t":"fact", "name":"a","count":7}'
     [read] = READER.read([line])
-    assert read == (Fact("a", count=7), line)
+    assert asdict(read.fact) == asdict(Fact("a", count=7))
     assert read.json is line
 
 
@@ -37,8 +38,21 @@ def test_a_line_that_fits_stays_as_it_is() -> None:
 )
 def test_what_does_not_fit_is_cut_in_both(line: bytes, fact: Fact) -> None:
     [read] = READER.read([line])
-    assert read.fact == fact
+    assert asdict(read.fact) == asdict(fact)
     assert msgspec.json.decode(read.json, type=Fact) == fact
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"t":"fact","name":"%b","count":%d}' % ("\u00e9".encode() * TEXT_LIMIT, 2**63 - 1),
+        b'{"t":"fact","name":"","place":"%b","size":-%d}' % (b"a" * TEXT_LIMIT, 2**63 - 1),
+    ],
+)
+def test_the_longest_and_the_largest_that_fit_stay(line: bytes) -> None:
+    [read] = READER.read([line])
+    assert read.json is line
+    assert asdict(read.fact) == asdict(msgspec.json.decode(line, type=Fact))
 
 
 @pytest.mark.parametrize(
