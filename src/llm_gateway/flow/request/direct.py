@@ -8,7 +8,6 @@ from typing import Any, Final
 from llm_gateway.core.config.snapshot import Principal, Snapshot
 from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.flow.call import Call, ClientDisconnected
-from llm_gateway.flow.failures.recovery import UnsupportedField
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.dialect import PresentedKey
 from llm_gateway.flow.ports.upstream import PendingReply
@@ -19,7 +18,6 @@ from llm_gateway.flow.request.pipeline import answer, answer_later, route_and_an
 from llm_gateway.flow.request.reply import Reply, WholeReply
 from llm_gateway.flow.routing.known_route import KnownRoute, Sender, known_route
 from llm_gateway.providers.base import body_encoder
-from llm_gateway.wire.errors import BadReply
 
 # Models that are remembered of one caller. Those that only wildcards serve have any name.
 _MOST_ROUTES: Final = 64
@@ -128,6 +126,8 @@ class DirectRequest(Handling):
                 return
             self._send(route)
         except Exception as error:  # noqa: BLE001 - answered like any other
+            if self._attempt is not None:
+                self._attempt.permit.release()
             self.go_on(_fail(error))
 
     def replied(self, reply: WholeReply) -> None:
@@ -182,8 +182,7 @@ class DirectRequest(Handling):
         if encoder is not None:
             try:
                 prepared = self.gateway.upstream.prepare(attempt.encoded())
-            except UnsupportedField:
-                # Another request to the same deployment may not have that field.
+            except Exception:  # noqa: BLE001 - as in `_send`; the next request may not fail
                 return None
             if prepared is not None:
                 sender = Sender(encoder.encode_body, prepared.send)
@@ -217,7 +216,7 @@ class DirectRequest(Handling):
             return None
         try:
             completion = attempt.adapter.decode(body, self.request)
-        except BadReply:
+        except Exception:  # noqa: BLE001 - it fails again where it can be handled
             return None
         usage = completion.usage
         if completion.refusal is not None or not isinstance(usage, Usage):
