@@ -171,6 +171,8 @@ class DirectRequest(Handling):
         if pending is not None:
             self.is_waiting = True
         else:
+            # The next request prepares again: the pool forgets a provider whose connections were all closed.
+            del route.senders[key]
             self.go_on(answer(self, attempt, gateway.upstream.send(attempt.encoded(), timeout)))
 
     def _sender(self, route: KnownRoute, key: int, attempt: Attempt) -> Sender | None:

@@ -18,6 +18,8 @@ from tests.fakes.stepped_catalogs import key_of
 from tests.fakes.stepped_clients import ask
 from tests.fakes.stepped_world import SteppedWorld
 
+IDLE_SECONDS = 20
+
 
 def chat(**fields: Any) -> bytes:
     return ask(key_of("plain"), msgspec.json.encode({"model": "one", "messages": [], "seed": 1, **fields}))
@@ -45,6 +47,25 @@ def test_the_third_request_of_a_connection_has_no_task() -> None:
     world = run_stepped(third)
     assert (world.direct, world.tasks_started) == (3, 2)
     assert [record.outcome for record in world.recorder.records] == ["ok"] * 5
+
+
+def test_requests_have_no_task_again_after_a_long_rest() -> None:
+    """The pool forgets an origin whose connections were all closed."""
+
+    async def rest(loop: SteppedLoop) -> SteppedWorld:
+        world = await warm(loop)
+        world.clients[0].feed(chat())
+        await world.wait(2 * IDLE_SECONDS)
+        for _ in range(4):
+            world.clients[0].feed(chat())
+            await world.wait(0.1)
+        await world.close()
+        return world
+
+    world = run_stepped(rest)
+    # Besides the first two, one that has to wait for a connection.
+    assert (world.direct, world.tasks_started) == (5, 3)
+    assert len(world.providers.connections) == 2
 
 
 class FailingAdapter(OpenAIAdapter):
