@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -257,9 +258,11 @@ class Play:
         return body if missing < 0 else msgspec.json.encode({**fields, "pad": "x" * (missing - 9)})
 
 
-async def play(loop: SteppedLoop, story: Story, *, is_direct: bool) -> tuple[dict[str, Any], SteppedWorld]:
+async def play(
+    loop: SteppedLoop, story: Story, *, is_direct: bool, settles: bool = True
+) -> tuple[dict[str, Any], SteppedWorld]:
     one = Play(loop, story, is_direct=is_direct)
-    await one.run()
+    await one.run(settles=settles)
     return one.world.state(), one.world
 
 
@@ -275,10 +278,10 @@ def check_whole(world: SteppedWorld) -> None:
     assert world.bookings.begun == sum(world.bookings.ended.values())
 
 
-def both(story: Story) -> int:
+def both(story: Story, *, settles: bool = True) -> int:
     """Compare the two ways; return how many requests were served directly, at first at least."""
-    direct, quick = run_stepped(lambda loop: play(loop, story, is_direct=True))
-    with_tasks, slow = run_stepped(lambda loop: play(loop, story, is_direct=False))
+    direct, quick = run_stepped(lambda loop: play(loop, story, is_direct=True, settles=settles))
+    with_tasks, slow = run_stepped(lambda loop: play(loop, story, is_direct=False, settles=settles))
     assert slow.direct == 0
     for name, value in with_tasks.items():
         assert direct[name] == value, name
@@ -298,6 +301,29 @@ def asks(*answers: str, **changes: Any) -> Act:
 def test_a_request_without_a_task_leaves_the_same_traces(story: Story) -> None:
     number = both(story)
     note(f"direct requests: {min(number, 5)}")
+
+
+@given(story=stories(), hurries=st.lists(st.booleans(), min_size=8, max_size=8))
+def test_nothing_is_left_open_whatever_happens_at_once(story: Story, hurries: list[bool]) -> None:
+    acts = tuple(
+        replace(act, settles=not hurried)
+        for act, hurried in zip(story.acts, itertools.cycle(hurries), strict=False)
+    )
+    hurried_story = replace(story, acts=acts)
+    _, world = run_stepped(lambda loop: play(loop, hurried_story, is_direct=True, settles=False))
+    check_whole(world)
+
+
+@pytest.mark.parametrize("name", ["plain", "metered", "waiting"])
+@pytest.mark.parametrize(
+    "act",
+    [asks(), asks(model="cached"), asks(size=LARGE_BODY - 1), asks(invalid=b"{")],
+    ids=["whole", "cached", "large", "invalid"],
+)
+@pytest.mark.parametrize("idle", ["b.test", "a.test"])
+def test_a_stop_at_the_moment_of_a_request(name: str, act: Act, idle: str) -> None:
+    acts = (Act("close idle", name=idle), replace(act, settles=False), Act("stop"))
+    assert both(Story((Cast(name),), acts), settles=False) == 1
 
 
 def test_repeated_requests_are_served_directly() -> None:
