@@ -11,7 +11,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
-from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
+from llm_gateway.core.ledger.records import AttemptEnded, Outcome, UsageRecord
 from llm_gateway.flow.ports.usage import UsageFilter, UsagePlace
 from llm_gateway.infra.json_lines import to_line
 from tests.fakes.stores import Store, opened
@@ -187,7 +187,9 @@ async def test_pages_walk_along_an_index(store: Store) -> None:
 
 
 @pytest.mark.parametrize("outcome", ["error", "aborted"])
-async def test_pages_of_what_went_wrong_walk_along_the_index_by_outcome(store: Store, outcome: str) -> None:
+async def test_pages_of_what_went_wrong_walk_along_the_index_by_outcome(
+    store: Store, outcome: Outcome
+) -> None:
     """Few of many rows: a page of them must not read all rows that went well."""
     facts = [fact(number, outcome="ok" if number % 100 else outcome) for number in range(3000)]
     await put(store, facts)

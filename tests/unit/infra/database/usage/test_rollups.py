@@ -39,17 +39,16 @@ def test_sums_are_those_of_each_record_by_itself(seed: int) -> None:
     for _ in range(500):
         one, sign = some_record(chosen), chosen.choice([1, 1, -1])
         sums.add(one, sign)
-        place = bucket_start(one.created_at, 15), key_of(one)
-        expected.setdefault(place, UsageTotals()).add(one, sign)
+        expected.setdefault((bucket_start(one.created_at, 15), key_of(one)), UsageTotals()).add(one, sign)
     quarters = {key: totals for key, totals in sums.by_key().items() if key.minutes == 15}
     merged: dict[RollupKey, UsageTotals] = {}
     for (quarter, key), totals in expected.items():
         merged.setdefault(RollupKey(15, quarter, *[text or "" for text in key]), UsageTotals()).merge(totals)
     assert quarters.keys() == merged.keys()
-    for key, totals in quarters.items():
-        assert totals.counts == merged[key].counts
-        assert totals.latency == merged[key].latency
-        assert totals.first_token == merged[key].first_token
+    for place, totals in quarters.items():
+        assert totals.counts == merged[place].counts
+        assert totals.latency == merged[place].latency
+        assert totals.first_token == merged[place].first_token
 
 
 def test_the_model_of_a_refused_request_counts_only_at_a_limit() -> None:
