@@ -12,6 +12,7 @@ import pytest
 from hypothesis import event as note
 from hypothesis import given
 from hypothesis import strategies as st
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
 from tests.fakes.scripted_provider import ANSWERS, pieces_of
 from tests.fakes.socketless import SteppedLoop, run_stepped
@@ -179,8 +180,7 @@ class Play:
                 await world.wait(1.0)
         before = None
         for act in self.story.acts:
-            # Only a client's own requests have an order of their own.
-            if settles and (act.kind != "ask" or (before is not None and before.client != act.client)):
+            if settles and not _follows_at_once(act, before):
                 await world.wait(0.01)
             before = act if act.kind == "ask" and not act.settles else None
             await self._act(act)
@@ -256,6 +256,17 @@ class Play:
         body = msgspec.json.encode(fields)
         missing = act.size - len(body)
         return body if missing < 0 else msgspec.json.encode({**fields, "pad": "x" * (missing - 9)})
+
+
+def _follows_at_once(act: Act, before: Act | None) -> bool:
+    """Tell whether two acts have the same order with and without a task, though nothing happens between them.
+
+    Only a client's own requests have. After a large body the server stops reading, and the task of the request
+    before it, which begins later, lets it read on.
+    """
+    if act.kind != "ask" or act.size > HIGH_WATER_LIMIT // 2:
+        return False
+    return before is None or before.client == act.client
 
 
 async def play(
