@@ -383,3 +383,14 @@ def test_a_body_of_any_size(size: int) -> None:
 def test_an_end_in_the_middle(answer: str, kind: str, name: str) -> None:
     fields = {"stream": True} if "stream" in answer else {}
     both(Story((Cast(name),), (asks(answer, fields=fields), Act("wait", seconds=0.6), Act(kind))))
+
+
+def test_a_failure_after_a_change_leaves_the_shares_of_the_new_configuration() -> None:
+    later = [asks(model="three", client=1)] * 9
+    acts = (
+        asks("half a head", model="three"),
+        Act("configure", name="weights"),
+        later[0],
+        Act("wait", seconds=9.0),
+    )
+    both(Story((Cast(), Cast()), (*acts, *later)))

@@ -17,6 +17,7 @@ from llm_gateway.flow.request.handling import Handling
 from llm_gateway.flow.request.pipeline import answer, answer_later, route_and_answer
 from llm_gateway.flow.request.reply import Reply, WholeReply
 from llm_gateway.flow.routing.known_route import KnownRoute, Sender, known_route
+from llm_gateway.flow.routing.plan import Plan, make_plan
 from llm_gateway.providers.base import body_encoder
 
 # Models that are remembered of one caller. Those that only wildcards serve have any name.
@@ -92,12 +93,14 @@ class DirectRequest(Handling):
     in a task: the stages are the same there.
     """
 
-    __slots__ = ("_attempt", "_pending", "is_waiting")
+    __slots__ = ("_attempt", "_known_route", "_pending", "is_waiting")
 
     def __init__(self, gateway: Gateway, call: Call) -> None:
         Handling.__init__(self, gateway, call)
         self._attempt: Attempt | None = None
         self._pending: PendingReply | None = None
+        # Whose deployments it is sent to, if they were found without a plan.
+        self._known_route: KnownRoute | None = None
         # Whether the provider's connection is to call back.
         self.is_waiting = False
 
@@ -119,7 +122,7 @@ class DirectRequest(Handling):
             ):
                 self.go_on(route_and_answer(self, model))
                 return
-            self.route = route.route
+            self.route, self._known_route = route.route, route
             waiting = self.reserve(route.route)
             if waiting is not None:
                 self.go_on(answer_later(self, waiting))
@@ -129,6 +132,20 @@ class DirectRequest(Handling):
             if self._attempt is not None:
                 self._attempt.permit.release()
             self.go_on(_fail(error))
+
+    def planned(self) -> Plan:
+        known = self._known_route
+        if self.plan is None and known is not None:
+            self.plan = make_plan(
+                self.gateway.selector,
+                self.snapshot,
+                self.account,
+                known.route,
+                self.request,
+                self.call.headers,
+                looked_up=known.looked_up,
+            )
+        return Handling.planned(self)
 
     def replied(self, reply: WholeReply) -> None:
         """Send the reply to the client."""

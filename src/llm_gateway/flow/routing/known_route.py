@@ -24,12 +24,12 @@ class Sender(msgspec.Struct, frozen=True):
 class KnownRoute:
     """A route that plans itself: `make_plan` would use it as it is for every request with this endpoint."""
 
-    __slots__ = ("_budget", "_selector", "_set", "_state", "route", "senders")
+    __slots__ = ("_budget", "_selector", "_set", "_state", "looked_up", "route", "senders")
 
     def __init__(self, selector: Selector, snapshot: Snapshot, route: Route) -> None:
         self.route = route
         self._selector = selector
-        self._state, self._set = selector.look_up(route, snapshot)
+        self._state, self._set = self.looked_up = selector.look_up(route, snapshot)
         self._budget = self._state.budget
         # How to send to its deployments: by twice the position, plus 1 for streams. None = each request as it is.
         self.senders: dict[int, Sender | None] = {}
