@@ -25,10 +25,7 @@ class Listener:
     def __init__(self) -> None:
         self.told: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
-    def done(self) -> bool:
-        return self.told.done()
-
-    def set_result(self, on_time: bool, /) -> None:
+    def on_event(self, on_time: bool, /) -> None:
         self.told.set_result(on_time)
 
 

@@ -122,4 +122,8 @@ class Gateway:
 
     def __post_init__(self) -> None:
         """Derive `finished`."""
-        object.__setattr__(self, "finished", tuple(observer.finished for observer in self.observers))
+        object.__setattr__(
+            self,
+            "finished",
+            tuple(one.finished for one in self.observers if type(one).finished is not Observer.finished),
+        )

@@ -45,8 +45,19 @@ class Breaker:
     """
 
     __slots__ = (
-        "_attempts", "_closed_at", "_consecutive_failures", "_failures", "_generation", "_open_count",
-        "_open_until", "_past_slices", "_rules", "_slice_end", "_trial_in_flight", "_wait_requested", "closed",
+        "_attempts",
+        "_closed_at",
+        "_consecutive_failures",
+        "_failures",
+        "_open_count",
+        "_open_until",
+        "_past_slices",
+        "_rules",
+        "_slice_end",
+        "_trial_in_flight",
+        "_wait_requested",
+        "closed",
+        "generation",
     )  # fmt: skip
 
     def __init__(self, rules: BreakerRules) -> None:
@@ -55,7 +66,7 @@ class Breaker:
         self.closed = True
         # Even, and increased by 2 with every change of state. The trial of a half-open breaker gets the odd
         # number that follows.
-        self._generation = 0
+        self.generation = 0
         self._trial_in_flight = False
         self._consecutive_failures = 0
         # Attempts and failures in the current slice of the window, and pairs of both for the slices before it.
@@ -91,15 +102,15 @@ class Breaker:
     def acquire(self, now: float) -> int:
         """Start an attempt and return its generation. The attempt becomes the trial if one is due."""
         if self.closed:
-            return self._generation
+            return self.generation
         if now >= self._open_until and not self._trial_in_flight:
             self._trial_in_flight = True
-            return self._generation + 1
-        return self._generation
+            return self.generation + 1
+        return self.generation
 
     def succeeded(self, generation: int, now: float) -> None:
         """Record an attempt whose reply was complete."""
-        if generation != self._generation and generation != self._generation + 1:
+        if generation != self.generation and generation != self.generation + 1:
             return
         if not self.closed:
             self._close(now)
@@ -115,7 +126,7 @@ class Breaker:
         `retry_after` is the wait in seconds that the provider asked for. The breaker then stays open for that
         long, up to `max_open_time`, and its next open time does not grow.
         """
-        if generation | 1 != self._generation + 1:
+        if generation | 1 != self.generation + 1:
             return
         if not self.closed:
             if generation & 1:
@@ -132,7 +143,7 @@ class Breaker:
 
     def release(self, generation: int) -> None:
         """End an attempt that says nothing about the provider: the client left, or its request was invalid."""
-        if generation & 1 and generation == self._generation + 1:
+        if generation & 1 and generation == self.generation + 1:
             self._trial_in_flight = False
 
     def allow_trial(self, now: float) -> bool:
@@ -187,4 +198,4 @@ class Breaker:
     def _change_state(self, *, closed: bool) -> None:
         self.closed = closed
         self._trial_in_flight = False
-        self._generation += 2
+        self.generation += 2

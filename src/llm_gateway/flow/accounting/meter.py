@@ -312,11 +312,15 @@ class Meter:
         else:
             provider, upstream_model = cached_from or (None, None)
         used = usage or NOTHING_USED
-        cost = self.cost_of(usage)
+        if deployment is None or usage is None or self._spent is not NO_COST or cached_from is not None:
+            cost = self.cost_of(usage)
+        else:
+            cost = price_usage(usage, deployment, call.created_at, self.sent_tier)
         now = self._gateway.clock.monotonic()
         upstream_ms = ttft_ms = None
         if self._upstream_started is not None:
-            upstream_ms = _ms((self._upstream_ended or now) - self._upstream_started)
+            # As `_ms` does, without its frame; below, too.
+            upstream_ms = int(((self._upstream_ended or now) - self._upstream_started) * 1e6 + 0.5) / 1000
         if self._first_content is not None:
             ttft_ms = _ms(self._first_content - call.started)
         # By position, in the order of its fields: by name it would take a microsecond more.
@@ -342,7 +346,7 @@ class Meter:
             used.source,
             call.request_bytes,
             self.response_bytes,
-            _ms(now - call.started),
+            int((now - call.started) * 1e6 + 0.5) / 1000,
             upstream_ms,
             ttft_ms,
             self.attempts,

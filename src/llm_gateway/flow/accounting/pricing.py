@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -9,7 +10,7 @@ import msgspec
 from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.ledger.records import AttemptEnded, Breakdown, CostSource
 from llm_gateway.core.ledger.usage import Usage
-from llm_gateway.core.pricing.cost import Quantities
+from llm_gateway.core.pricing.cost import Quantities, UnknownCost
 from llm_gateway.core.pricing.deployment_prices import DeploymentPrices
 from llm_gateway.core.pricing.flat_price import flat_amount, flat_breakdown
 from llm_gateway.core.pricing.price_table import price
@@ -60,6 +61,8 @@ def price_usage(
     if tier is None and usage.source != "provider":
         tier = requested_tier
     if details is None and tier is None:
+        if (ordinary := prices.ordinary) is not None and ordinary.table.unknown is not None:
+            return _unpriced(ordinary.table.unknown, ordinary.version)
         plain = _price_plain(usage, prices)
         if plain is not None:
             return plain
@@ -77,6 +80,11 @@ def _price_plain(usage: Usage, prices: DeploymentPrices) -> PricedUsage | None:
     amount = flat_amount(flat, prompt, completion)
     breakdown = flat_breakdown(flat, prompt, completion, amount)
     return PricedUsage(amount, in_force.source, None, breakdown, in_force.version)
+
+
+@lru_cache(maxsize=1024)
+def _unpriced(reason: UnknownCost, version: str) -> PricedUsage:
+    return PricedUsage(None, "none", reason, None, version)
 
 
 def price_quantities(

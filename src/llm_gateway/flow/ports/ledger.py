@@ -42,7 +42,11 @@ class Observer(Protocol):
     """Is told of every finished request and failed attempt: metrics, access log."""
 
     def finished(self, record: UsageRecord) -> None:
-        """Take note of a finished request. Must neither block nor raise."""
+        """Take note of a finished request. Must neither block nor raise.
+
+        An observer that does not define it is not called.
+        """
+        del record
 
     def attempt_failed(self, failed: AttemptEnded) -> None:
         """Take note of an attempt that failed because of its provider. Must neither block nor raise."""

@@ -103,11 +103,8 @@ class UpstreamReply(Protocol):
 class ReplyListener(Protocol):
     """Waits for the reply to one request that was sent without a task; called once, by the event loop."""
 
-    def set_result(self, on_time: bool, /) -> None:
-        """Take note that something has arrived or failed; with False, that the timeout has passed. Must not raise."""
-
-    def done(self) -> bool:
-        """Return whether it no longer waits."""
+    def on_event(self, on_time: bool, /) -> None:
+        """Take note that something has arrived or failed, or, with False, that the time is over. Must not raise."""
 
 
 class PendingReply(Protocol):

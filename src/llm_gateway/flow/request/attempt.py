@@ -128,19 +128,18 @@ class Attempt:
                 body = encode(self._request, canonical, facts)
             else:
                 body = await gateway.heavy_work.run(encode, self._request, canonical, facts)
-        return self._reported(reply.status, body, canonical, usage)
+        self._meter.response_bytes = len(body)
+        self._meter.report("ok", reply.status, usage=usage)
+        return WholeReply(reply.status, body, canonical)
 
     def answered(self, status: int, body: bytes, usage: Usage) -> WholeReply:
         """Return a whole reply that reaches the client as the provider sent it, after settling the permit."""
-        self.permit.succeeded(self._meter.upstream_ended())
-        reply = self._reported(status, body, body, usage)
-        reply.headers = self._headers()
-        return reply
-
-    def _reported(self, status: int, body: bytes, canonical: bytes, usage: Usage) -> WholeReply:
-        self._meter.response_bytes = len(body)
-        self._meter.report("ok", status, usage=usage)
-        return WholeReply(status, body, canonical)
+        meter = self._meter
+        self.permit.succeeded(meter.upstream_ended())
+        meter.response_bytes = len(body)
+        meter.report("ok", status, usage=usage)
+        headers = _answered_by(self.candidate.route.model, meter.attempts)
+        return WholeReply(status, body, body, self._headers() if self._ignored_fields else headers)
 
     async def _stream(self, reply: UpstreamReply) -> StreamReply:
         """Hold back the first events until one has content, or for COMMIT_HOLD seconds."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping
-from typing import Any, Final
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from llm_gateway.core.config.snapshot import Principal, Snapshot
 from llm_gateway.core.ledger.usage import Usage
+from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.call import Call, ClientDisconnected
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.dialect import PresentedKey
+from llm_gateway.flow.ports.limits import NOT_LIMITED
 from llm_gateway.flow.ports.upstream import PendingReply
 from llm_gateway.flow.request.admission import authenticate
 from llm_gateway.flow.request.attempt import Attempt
@@ -20,6 +22,8 @@ from llm_gateway.flow.routing.known_route import KnownRoute, Sender, known_route
 from llm_gateway.flow.routing.plan import Plan, make_plan
 from llm_gateway.providers.base import body_encoder
 
+# What the client answers requests with.
+_E = TypeVar("_E")
 # Models that are remembered of one caller. Those that only wildcards serve have any name.
 _MOST_ROUTES: Final = 64
 # Beyond it, all are found again.
@@ -30,25 +34,25 @@ _OK = 200
 class KnownCaller:
     """What an earlier request of a caller has shown, and what holds while its snapshot is in force."""
 
-    __slots__ = ("_routes", "account", "snapshot")
+    __slots__ = ("account", "routes", "snapshot")
 
     def __init__(self, snapshot: Snapshot, account: Principal) -> None:
         self.snapshot = snapshot
         self.account = account
-        self._routes: dict[tuple[str, str], KnownRoute | None] = {}
+        # By model and endpoint, of those that were asked for; None = each request needs a plan.
+        self.routes: dict[tuple[str, str], KnownRoute | None] = {}
 
     def route(self, handling: Handling, model: str) -> KnownRoute | None:
         """Return the route of a model if it needs no plan."""
-        endpoint = handling.request.endpoint
-        routes, key = self._routes, (model, endpoint)
-        try:
+        routes, endpoint = self.routes, handling.request.endpoint
+        key = (model, endpoint)
+        if key in routes:
             return routes[key]
-        except KeyError:
-            if len(routes) >= _MOST_ROUTES:
-                routes.clear()
-            selector = handling.gateway.selector
-            found = routes[key] = known_route(selector, self.snapshot, self.account, model, endpoint)
-            return found
+        if len(routes) >= _MOST_ROUTES:
+            routes.clear()
+        selector = handling.gateway.selector
+        found = routes[key] = known_route(selector, self.snapshot, self.account, model, endpoint)
+        return found
 
 
 class KnownCallers:
@@ -86,17 +90,37 @@ class KnownCallers:
         return known
 
 
-class DirectRequest(Handling):
-    """One request of a known caller. It is a `ReplyListener` of its own request to the provider.
+class DirectClient(Protocol[_E]):
+    """Who sends direct requests: one for all requests of a route."""
 
-    Where something has to be waited for, or is not as in most requests, the rest is passed to `go_on`, which runs it
-    in a task: the stages are the same there.
+    def replied(self, request: DirectRequest[_E], reply: WholeReply) -> None:
+        """Send the reply to the client; the request has ended."""
+
+    def go_on(self, request: DirectRequest[_E], rest: Coroutine[Any, Any, Reply]) -> None:
+        """Run the rest of the request in a task, pass its exceptions to `failed`, and send its reply."""
+
+    def left(self, request: DirectRequest[_E]) -> None:
+        """Take note that the request has ended without a reply, because its client has left or this process stops."""
+
+
+class DirectRequest(Handling, Generic[_E]):
+    """One request of a known caller, which the client answers with `exchange`.
+
+    It is the `ReplyListener` of its own request to the provider. Where something has to be waited for, or is not as
+    in most requests, the rest is passed to the client's `go_on`, which runs it in a task: the stages are the same.
     """
 
-    __slots__ = ("_attempt", "_known_route", "_pending", "is_waiting")
+    __slots__ = ("_attempt", "_client", "_known_route", "_pending", "exchange", "is_waiting")
 
-    def __init__(self, gateway: Gateway, call: Call) -> None:
-        Handling.__init__(self, gateway, call)
+    def __init__(self, gateway: Gateway, call: Call, client: DirectClient[_E], exchange: _E) -> None:
+        # As Handling does, without its frame.
+        self.gateway = gateway
+        self.call = call
+        self.meter = Meter(gateway, call)
+        self.plan = None
+        self.verdict = NOT_LIMITED
+        self._client = client
+        self.exchange = exchange
         self._attempt: Attempt | None = None
         self._pending: PendingReply | None = None
         # Whose deployments it is sent to, if they were found without a plan.
@@ -113,25 +137,25 @@ class DirectRequest(Handling):
                 model = self.take(*call.dialect.read(body, call))
             else:
                 model = self.read(body)
-            route = known.route(self, model)
+            route = known.routes.get((model, self.request.endpoint)) or known.route(self, model)
             if (
                 route is None
                 or self.request.stateful_field is not None
                 or call.cost_headers is not None
                 or call.cache_directive is not None
             ):
-                self.go_on(route_and_answer(self, model))
+                self._go_on(route_and_answer(self, model))
                 return
             self.route, self._known_route = route.route, route
             waiting = self.reserve(route.route)
-            if waiting is not None:
-                self.go_on(answer_later(self, waiting))
-                return
-            self._send(route)
+            if waiting is None:
+                self._send(route)
+            else:
+                self._go_on(answer_later(self, waiting))
         except Exception as error:  # noqa: BLE001 - answered like any other
             if self._attempt is not None:
                 self._attempt.permit.release()
-            self.go_on(_fail(error))
+            self._go_on(_fail(error))
 
     def planned(self) -> Plan:
         known = self._known_route
@@ -147,13 +171,10 @@ class DirectRequest(Handling):
             )
         return Handling.planned(self)
 
-    def replied(self, reply: WholeReply) -> None:
-        """Send the reply to the client."""
-        raise NotImplementedError
-
-    def go_on(self, rest: Coroutine[Any, Any, Reply]) -> None:
-        """Run the rest of the request in a task, pass its exceptions to `failed`, and send its reply."""
-        raise NotImplementedError
+    def client_left(self) -> None:
+        """Give up a request that waits for its provider."""
+        if self.is_waiting:
+            self.give_up()
 
     def give_up(self) -> None:
         """End a request that no task handles, because its client has left or this process stops."""
@@ -163,34 +184,43 @@ class DirectRequest(Handling):
         if self._attempt is not None:
             self._attempt.permit.release()
         self.failed(ClientDisconnected())
+        self._client.left(self)
+
+    def _go_on(self, rest: Coroutine[Any, Any, Reply]) -> None:
+        self._client.go_on(self, rest)
 
     def _send(self, route: KnownRoute) -> None:
         gateway = self.gateway
         now = gateway.clock.monotonic()
         candidate = route.first(now)
         if candidate is None:
-            self.go_on(answer(self))
+            self._go_on(answer(self))
             return
         attempt = self._attempt = Attempt(self, candidate, now)
-        key = 2 * candidate.index + self.request.stream
+        request = self.request
+        key = 2 * candidate.index + request.stream
         sender = route.senders.get(key) or self._sender(route, key, attempt)
         if sender is None:
-            self.go_on(answer(self, attempt))
+            self._go_on(answer(self, attempt))
             return
+        encode_body, send = sender
         try:
-            body, ignored_fields = sender.encode_body(self.request, candidate.deployment)
+            body, ignored_fields = encode_body(request, candidate.deployment)
         except Exception:  # noqa: BLE001 - it fails again where it can be handled
-            self.go_on(answer(self, attempt))
+            self._go_on(answer(self, attempt))
             return
-        attempt.begin(ignored_fields)
+        if ignored_fields:
+            attempt.begin(ignored_fields)
+        else:
+            self.meter.attempt(candidate.deployment, now)
         timeout = attempt.head_timeout(now)
-        pending = self._pending = sender.send(self.call.request_id, body, timeout, self)
+        pending = self._pending = send(self.call.request_id, body, timeout, self)
         if pending is not None:
             self.is_waiting = True
         else:
             # The next request prepares again: the pool forgets a provider whose connections were all closed.
             del route.senders[key]
-            self.go_on(answer(self, attempt, gateway.upstream.send(attempt.encoded(), timeout)))
+            self._go_on(answer(self, attempt, gateway.upstream.send(attempt.encoded(), timeout)))
 
     def _sender(self, route: KnownRoute, key: int, attempt: Attempt) -> Sender | None:
         """Prepare requests to the deployment of an attempt; None if each of them has to be encoded anew."""
@@ -204,41 +234,36 @@ class DirectRequest(Handling):
             except Exception:  # noqa: BLE001 - as in `_send`; the next request may not fail
                 return None
             if prepared is not None:
-                sender = Sender(encoder.encode_body, prepared.send)
+                sender = (encoder.encode_body, prepared.send)
         route.senders[key] = sender
         return sender
 
     # --- as a ReplyListener ---------------------------------------------------------------------------
 
-    def done(self) -> bool:
-        return not self.is_waiting
-
-    def set_result(self, on_time: bool, /) -> None:
-        pending, attempt = self._pending, self._attempt
+    def on_event(self, on_time: bool, /) -> None:
+        pending, attempt, request = self._pending, self._attempt, self.request
         if pending is None or attempt is None:
             return
         self.is_waiting = False
         try:
-            reply = self._whole(pending, attempt) if on_time and not self.request.stream else None
-            if reply is None:
-                self.go_on(answer(self, attempt, pending.reply(on_time=on_time)))
-            else:
-                self.finish(reply)
-                self.replied(reply)
+            if on_time and not request.stream and self.call.dialect.encode_reply is None:
+                body = pending.whole(self.gateway.options.small_reply)
+                if body is not None and (reply := self._reply(pending, attempt, body)) is not None:
+                    self.finish(reply)
+                    self._client.replied(self, reply)
+                    return
+            self._go_on(answer(self, attempt, pending.reply(on_time=on_time)))
         except Exception as error:  # noqa: BLE001 - answered like any other
-            self.go_on(_fail(error))
+            self._go_on(_fail(error))
 
-    def _whole(self, pending: PendingReply, attempt: Attempt) -> WholeReply | None:
-        """Return the reply if all of it is there, and it is an ordinary answer; None with nothing done."""
-        body = pending.whole(self.gateway.options.small_reply)
-        if body is None or self.call.dialect.encode_reply is not None:
-            return None
+    def _reply(self, pending: PendingReply, attempt: Attempt, body: bytes) -> WholeReply | None:
+        """Return an ordinary answer, whose usage is known; None, with nothing done, if the body is anything else."""
         try:
             completion = attempt.adapter.decode(body, self.request)
         except Exception:  # noqa: BLE001 - it fails again where it can be handled
             return None
         usage = completion.usage
-        if completion.refusal is not None or not isinstance(usage, Usage):
+        if completion.refusal is not None or type(usage) is not Usage:
             return None
         pending.release()
         return attempt.answered(_OK, completion.body, usage)

@@ -36,7 +36,9 @@ class DeploymentState:
     def admit(self, now: float) -> Permit:
         """Start an attempt. The permit must be given back."""
         self.in_flight += 1
-        return Permit(self, self.breaker.acquire(now))
+        breaker = self.breaker
+        # As `acquire` does, without its frame.
+        return Permit(self, breaker.generation if breaker.closed else breaker.acquire(now))
 
     def load(self, now: float) -> float:
         """Return the number of attempts in flight, plus recent failures, each of which decays over time."""

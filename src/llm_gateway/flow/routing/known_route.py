@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
-
 from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.config.snapshot import Principal, Route, Snapshot
 from llm_gateway.core.endpoints import EndpointName
@@ -13,36 +11,44 @@ from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.ports.upstream import PendingReply, ReplyListener
 from llm_gateway.flow.routing.selector import Candidate, Selector
 
-
-class Sender(msgspec.Struct, frozen=True):
-    """What has been prepared for requests to one deployment: the methods of a `BodyEncoder` and of its transport."""
-
-    encode_body: Callable[[ModelRequest, Deployment], tuple[bytes, tuple[str, ...]]]
-    send: Callable[[str, bytes, float, ReplyListener], PendingReply | None]
+# What has been prepared for requests to one deployment: the methods of a `BodyEncoder` and of a `PreparedRequest`.
+EncodeBody = Callable[[ModelRequest, Deployment], tuple[bytes, tuple[str, ...]]]
+Send = Callable[[str, bytes, float, ReplyListener], PendingReply | None]
+Sender = tuple[EncodeBody, Send]
 
 
 class KnownRoute:
     """A route that plans itself: `make_plan` would use it as it is for every request with this endpoint."""
 
-    __slots__ = ("_budget", "_selector", "_set", "_state", "looked_up", "route", "senders")
+    __slots__ = ("_budget", "_is_round_robin", "_selector", "_set", "_state", "looked_up", "route", "senders")
 
     def __init__(self, selector: Selector, snapshot: Snapshot, route: Route) -> None:
         self.route = route
         self._selector = selector
         self._state, self._set = self.looked_up = selector.look_up(route, snapshot)
         self._budget = self._state.budget
+        self._is_round_robin = route.rules.strategy == "weighted_round_robin"
         # How to send to its deployments: by twice the position, plus 1 for streams. None = each request as it is.
         self.senders: dict[int, Sender | None] = {}
 
     def first(self, now: float) -> Candidate | None:
-        """Return what `Plan.first` would, or None with nothing counted if a plan has to be made."""
-        selector = self._selector
-        if not selector.unserved.is_empty:
+        """Return what `Plan.first` would, or None with nothing counted if a plan has to be made.
+
+        So it has while a breaker is open.
+        """
+        if not self._selector.unserved.is_empty:
             return None
-        found = selector.first(self._state, self._set, None, now)
-        if found is not None:
-            self._budget.requests += 1
-        return found
+        candidates = self._set.candidates
+        for candidate in candidates:
+            if not candidate.breaker.closed:
+                return None
+        self._budget.requests += 1
+        if len(candidates) == 1:
+            return candidates[0]
+        if self._is_round_robin:
+            # As `Selector.first` does, without its frame.
+            return candidates[self._state.round_robin.pick(self.route.keys, self.route.weights)]
+        return self._selector.first(self._state, self._set, None, now)
 
 
 def known_route(

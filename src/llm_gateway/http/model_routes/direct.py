@@ -8,12 +8,11 @@ from typing import Any, Final
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.heavy_work import LARGE_BODY
 from llm_gateway.flow.ports.dialect import Dialect
-from llm_gateway.flow.request.direct import DirectRequest, KnownCallers
+from llm_gateway.flow.request.direct import DirectClient, DirectRequest, KnownCallers
 from llm_gateway.flow.request.reply import Reply, WholeReply
 from llm_gateway.http.model_routes.delivery import Delivery
 from llm_gateway.http.model_routes.forwarding import scoped
 from llm_gateway.http.model_routes.request_context import RequestContext
-from llm_gateway.http.model_routes.responding import whole_headers
 from llm_gateway.http.types import Exchange, Receive, Scope, Send
 
 # Takes an exchange and its whole body; returns False, with nothing done, if the application has to serve it.
@@ -21,60 +20,7 @@ Serve = Callable[[Exchange, bytes], bool]
 _PLAIN: Final = {None, b"", b"identity"}
 
 
-class DirectExchange(DirectRequest):
-    """A direct request, and the exchange that it answers."""
-
-    __slots__ = ("_delivery", "_dialect", "_exchange", "_is_running", "_rest")
-
-    _rest: Coroutine[Any, Any, Reply]
-
-    def __init__(self, delivery: Delivery, exchange: Exchange, call: Call) -> None:
-        DirectRequest.__init__(self, delivery.gateway, call)
-        self._delivery = delivery
-        self._exchange = exchange
-        # That of the route: one that reads a body may put another in its place.
-        self._dialect = call.dialect
-        # Whether the task of `go_on` has begun.
-        self._is_running = False
-
-    def replied(self, reply: WholeReply) -> None:
-        exchange, call = self._exchange, self.call
-        if exchange.respond(reply.status, whole_headers(reply, self._dialect, call.request_id), reply.body):
-            self._delivery.leave(call)
-        else:
-            self.go_on(_known(reply))
-
-    def go_on(self, rest: Coroutine[Any, Any, Reply]) -> None:
-        self._exchange.unregister()
-        self._rest = rest
-        self._exchange.run_in_task(self._run, self._ended)
-
-    def client_left(self) -> None:
-        if self.is_waiting:
-            self.give_up()
-            self._delivery.leave(self.call)
-
-    async def _run(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        self._is_running = True
-        await self._delivery.deliver(self.call, self._dialect, self._exchange, send, self._answer())
-
-    async def _answer(self) -> Reply:
-        try:
-            return await self._rest
-        except BaseException as error:
-            self.failed(error)
-            raise
-
-    def _ended(self, task: object) -> None:
-        """Clean up after a task that was cancelled before it began."""
-        del task
-        if not self._is_running:
-            self._rest.close()
-            self.give_up()
-            self._delivery.leave(self.call)
-
-
-class DirectRoute:
+class DirectRoute(DirectClient[Exchange]):
     """One route of models whose requests may be served directly."""
 
     __slots__ = ("_callers", "_delivery", "_dialect", "_max_concurrency", "_new_id", "_path")
@@ -94,6 +40,49 @@ class DirectRoute:
         self._dialect = dialect
         self._max_concurrency = max_concurrency
         self._new_id = new_id
+
+    # --- as a DirectClient ----------------------------------------------------------------------------
+
+    def replied(self, request: DirectRequest[Exchange], reply: WholeReply) -> None:
+        call = request.call
+        headers = (
+            *self._dialect.reply_headers,
+            (b"x-request-id", call.request_id.encode()),
+            *reply.headers,
+        )
+        if request.exchange.respond(reply.status, headers, reply.body):
+            self._delivery.leave(call)
+        else:
+            self.go_on(request, _known(reply))
+
+    def go_on(self, request: DirectRequest[Exchange], rest: Coroutine[Any, Any, Reply]) -> None:
+        exchange = request.exchange
+        exchange.unregister()
+        is_running = False
+
+        async def answer() -> Reply:
+            try:
+                return await rest
+            except BaseException as error:
+                request.failed(error)
+                raise
+
+        async def run(_scope: Scope, _receive: Receive, send: Send) -> None:
+            nonlocal is_running
+            is_running = True
+            await self._delivery.deliver(request.call, self._dialect, exchange, send, answer())
+
+        def ended(_task: object) -> None:
+            if not is_running:
+                # It was cancelled before it began.
+                rest.close()
+                request.give_up()
+
+        exchange.run_in_task(run, ended)
+
+    def left(self, request: DirectRequest[Exchange]) -> None:
+        request.exchange.unregister()
+        self._delivery.leave(request.call)
 
     def server(self, context: RequestContext, scope: Scope) -> Serve | None:
         """Return what serves requests with one head, which has this context; None if the application has to.
@@ -144,9 +133,9 @@ class DirectRoute:
                 size,
                 context.attribution,
             )
-            direct = DirectExchange(delivery, exchange, call)
-            exchange.register(direct.client_left)
-            direct.start(known, body)
+            request = DirectRequest(gateway, call, self, exchange)
+            exchange.register(request.client_left)
+            request.start(known, body)
             return True
 
         return serve

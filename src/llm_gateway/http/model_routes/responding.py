@@ -45,12 +45,8 @@ def sent_at_once(
     """Send a whole reply in one step where the server can and no middleware wraps `send`; return whether it did."""
     if exchange is None or send != exchange.send:
         return False
-    return exchange.respond(reply.status, whole_headers(reply, dialect, request_id), reply.body)
-
-
-def whole_headers(reply: WholeReply, dialect: Dialect, request_id: str) -> Headers:
-    """Return the headers of a whole reply, without its length."""
-    return (*dialect.reply_headers, (b"x-request-id", request_id.encode()), *reply.headers)
+    headers = (*dialect.reply_headers, (b"x-request-id", request_id.encode()), *reply.headers)
+    return exchange.respond(reply.status, headers, reply.body)
 
 
 async def _send_whole(send: Send, reply: WholeReply, dialect: Dialect, request_id: str) -> None:

@@ -10,7 +10,7 @@ from loguru import logger
 
 from llm_gateway.core.config.faults import Fault
 from llm_gateway.core.config.snapshot import Snapshot
-from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
+from llm_gateway.core.ledger.records import AttemptEnded
 from llm_gateway.flow.ports.ledger import Observer
 from llm_gateway.flow.ports.listeners import ConfigRejection, ProviderTest, ReloadListener, TrialListener
 
@@ -25,9 +25,6 @@ class AttemptLog(Observer):
         self._monotonic = monotonic
         # When a line was last written, and how many were suppressed since.
         self._logged: dict[tuple[str, str | None], tuple[float, int]] = {}
-
-    def finished(self, record: UsageRecord) -> None:
-        """Do nothing: the access log has a line for each finished request."""
 
     def attempt_failed(self, failed: AttemptEnded) -> None:
         key = (failed.provider, failed.detail)

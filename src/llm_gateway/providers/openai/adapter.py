@@ -88,7 +88,9 @@ class OpenAIAdapter:
 
     def encode_body(self, request: ModelRequest, deployment: Deployment) -> tuple[bytes, tuple[str, ...]]:
         fields = {**request.fields, "model": _as_json(deployment.upstream_model)}
-        ignored_fields = _set_stream_options(fields, request, deployment)
+        ignored_fields: tuple[str, ...] = ()
+        if request.stream or "stream_options" in fields:
+            ignored_fields = _set_stream_options(fields, request, deployment)
         if not self._knows_max_completion_tokens and "max_completion_tokens" in fields:
             _use_max_tokens(fields)
         if deployment.base_url in self._ruled_urls and request.endpoint == _CHAT:

@@ -37,7 +37,10 @@ def parse_chat(body: bytes) -> ModelRequest:
         )
     if memoryview(messages)[0] != _ARRAY:
         raise wrong_type("messages", "an array of messages", messages)
-    return _request("chat/completions", fields)
+    if "stream" in fields:
+        return _request("chat/completions", fields)
+    # By position, which is several times as fast as by name.
+    return ModelRequest("chat/completions", read_model(fields), False, False, fields)
 
 
 def parse_completion(body: bytes) -> ModelRequest:
@@ -94,9 +97,8 @@ def _check_input(fields: Fields) -> None:
 
 
 def _request(endpoint: EndpointName, fields: Fields) -> ModelRequest:
-    stream = "stream" in fields and read_boolean(fields, "stream")
+    stream = read_boolean(fields, "stream")
     wants_usage = stream and _wants_usage(fields.get("stream_options"))
-    # By position, which is several times as fast as by name.
     return ModelRequest(endpoint, read_model(fields), stream, wants_usage, fields)
 
 

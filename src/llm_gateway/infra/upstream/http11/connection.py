@@ -46,6 +46,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_between_chunks",
         "_discarding",
+        "_listener",
         "_loop",
         "_owner",
         "_quiet",
@@ -77,7 +78,9 @@ class Connection(asyncio.Protocol):
         self._owner = owner
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.parser = ReplyParser()
-        self._waiter: asyncio.Future[bool] | ReplyListener | None = None
+        self._waiter: asyncio.Future[bool] | None = None
+        # Waits in its place, for a request without a task.
+        self._listener: ReplyListener | None = None
         # Receives the body's bytes as they arrive (`relay_body`), and the longest gap between them in seconds.
         self._sink: Callable[[bytes], bool] | None = None
         self.max_silence = 0.0
@@ -158,15 +161,18 @@ class Connection(asyncio.Protocol):
 
     def listen(self, listener: ReplyListener, deadline: float) -> None:
         """Tell `listener` of the next event, or that `deadline` (loop time) has passed."""
-        self._waiter = listener
-        self._set_deadline(deadline)
+        self._listener = listener
+        if self._timer is not None and self._timer_at <= deadline:
+            self.deadline = deadline
+        else:
+            self._set_deadline(deadline)
         if self.error is not None or self.ended:
             # The event loop tells, so that the listener is not called before it knows what it listens to.
             self._loop.call_soon(self._wake)
 
     def abandon(self) -> None:
         """Close the socket at once, and tell nobody."""
-        self._waiter = None
+        self._listener = None
         self.abort()
 
     async def relay_body(
@@ -274,7 +280,7 @@ class Connection(asyncio.Protocol):
             self._between_chunks = is_between_chunks(data, parser.pieces)
             self._relay_pieces(sink)
             return
-        if self._waiter is not None and (parser.pieces or parser.status):
+        if parser.pieces or parser.status:
             self._wake()
         if self._unread > READ_AHEAD and not self._reading_paused and not parser.complete:
             self._reading_paused = True
@@ -361,6 +367,11 @@ class Connection(asyncio.Protocol):
                 self.stop_relaying()
 
     def _wake(self) -> None:
+        listener = self._listener
+        if listener is not None:
+            self._listener = None
+            listener.on_event(True)
+            return
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
             waiter.set_result(True)
@@ -382,12 +393,15 @@ class Connection(asyncio.Protocol):
 
     def _on_timer(self) -> None:
         self._timer = None
-        if self._waiter is None and not self._discarding:
+        if self._waiter is None and self._listener is None and not self._discarding:
             return
         if self.deadline - self._loop.time() > _TICK:
             self._set_deadline(self.deadline)
         elif self._discarding:
             self.abort()
+        elif (listener := self._listener) is not None:
+            self._listener = None
+            listener.on_event(False)
         else:
             waiter, self._waiter = self._waiter, None
             if waiter is not None and not waiter.done():

@@ -30,7 +30,7 @@ class Origin:
         max_idle: int,
         on_idle: Callable[[], None],
     ) -> None:
-        """`on_idle` is called whenever a connection becomes idle."""
+        """`on_idle` is called whenever the first connection becomes idle."""
         self.loop = loop
         self._site = server
         self._dialer = dialer
@@ -112,8 +112,10 @@ class Origin:
             if seconds <= 0:
                 return False
         connection.idle_until = self.loop.time() + seconds
-        self._idle[connection] = None
-        self._on_idle()
+        idle = self._idle
+        if not idle:
+            self._on_idle()
+        idle[connection] = None
         return True
 
     def lost(self, connection: Connection) -> None:
