@@ -32,9 +32,11 @@ from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.ledger import Observer
 from llm_gateway.flow.reply_cache.store import ReplyStore
 from llm_gateway.flow.routing.selector import Selector
+from llm_gateway.http.auth import Guard
 from llm_gateway.http.dispatcher import Dispatcher, RouteTable
 from llm_gateway.http.model_routes.body import BodyReader
 from llm_gateway.http.model_routes.data_plane import DataPlane
+from llm_gateway.http.types import AsgiApp
 from llm_gateway.infra.metrics.prometheus import Metrics
 from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
 from llm_gateway.infra.reply_cache.in_process import InProcessReplyCache
@@ -136,6 +138,8 @@ class SteppedWorld:
         *,
         is_direct: bool,
         adapters: Mapping[str, Adapter] = ADAPTERS,
+        guards: tuple[Guard, ...] = (),
+        wrap: Callable[[AsgiApp], AsgiApp] = lambda app: app,
         **options: Any,
     ) -> None:
         self.loop = loop
@@ -218,9 +222,9 @@ class SteppedWorld:
             errors=CHAT,
             root="/v1/",
         )
-        app = Dispatcher((table,), _no_other, (), OPENAI_ERRORS, self._id, lambda _: None)
+        app = Dispatcher((table,), _no_other, guards, OPENAI_ERRORS, self._id, lambda _: None)
         self.config = Config(
-            app,
+            wrap(app),
             http=GatewayProtocol,
             ws="none",
             interface="asgi3",

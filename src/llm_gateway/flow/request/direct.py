@@ -179,7 +179,8 @@ class DirectRequest(Handling, Generic[_E]):
     def give_up(self) -> None:
         """End a request that no task handles, because its client has left or this process stops."""
         self.is_waiting = False
-        if self._pending is not None:
+        if self._pending is not None and not self.meter.reported:
+            # Once the reply is reported, its connection may serve another request.
             self._pending.abandon()
         if self._attempt is not None:
             self._attempt.permit.release()
