@@ -23,6 +23,8 @@ class Exchange(Protocol):
 
     # The client disconnected before its response was complete.
     gone: bool
+    # What `register` sets. Whoever knows that the client has not left yet may set it without that call.
+    on_disconnect: Callable[[], object] | None
     # State shared by consecutive requests with the same head, apart from Content-Length; None if there is none.
     head_state: dict[str, Any] | None
 

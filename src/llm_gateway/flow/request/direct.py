@@ -34,11 +34,13 @@ _OK = 200
 class KnownCaller:
     """What an earlier request of a caller has shown, and what holds while its snapshot is in force."""
 
-    __slots__ = ("account", "routes", "snapshot")
+    __slots__ = ("account", "name", "routes", "snapshot", "version")
 
     def __init__(self, snapshot: Snapshot, account: Principal) -> None:
         self.snapshot = snapshot
         self.account = account
+        self.version = snapshot.version
+        self.name = account.credential.name
         # By model and endpoint, of those that were asked for; None = each request needs a plan.
         self.routes: dict[tuple[str, str], KnownRoute | None] = {}
 
@@ -132,7 +134,12 @@ class DirectRequest(Handling, Generic[_E]):
         """Handle a request with this body, of less than LARGE_BODY bytes. Does not raise."""
         call = self.call
         try:
-            self.admitted(known.snapshot, known.account)
+            # As `admitted` does, without its frame.
+            account, meter = known.account, self.meter
+            self.snapshot, self.account = known.snapshot, account
+            meter.config_version = known.version
+            meter.credential = known.name
+            meter.tenant, meter.project = account.tenant, account.project
             if call.request_bytes < self.gateway.options.small_body:
                 model = self.take(*call.dialect.read(body, call))
             else:

@@ -134,7 +134,7 @@ class DirectRoute(DirectClient[Exchange]):
                 context.attribution,
             )
             request = DirectRequest(gateway, call, self, exchange)
-            exchange.register(request.client_left)
+            exchange.on_disconnect = request.client_left
             request.start(known, body)
             return True
 

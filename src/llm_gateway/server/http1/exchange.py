@@ -66,16 +66,23 @@ class Exchange:
     """
 
     __slots__ = (
-        "_buffered", "_chunked", "_chunks", "_has_update", "_head", "_is_head", "_on_disconnect",
-        "_remaining", "_sink", "_updated", "_version", "disconnected", "expects_continue", "gone", "head_state",
-        "is_direct", "keep_alive", "more_body", "protocol", "response_complete", "response_started",
+        "_buffered", "_chunked", "_chunks", "_has_update", "_head", "_is_head", "_remaining", "_sink", "_updated",
+        "_version", "disconnected", "expects_continue", "gone", "head_state", "is_direct", "keep_alive", "more_body",
+        "on_disconnect", "protocol", "response_complete", "response_started",
     )  # fmt: skip
 
-    def __init__(self, protocol: GatewayProtocol, method: str, version: str, *, keep_alive: bool) -> None:
+    def __init__(
+        self,
+        protocol: GatewayProtocol,
+        method: str,
+        version: str,
+        keep_alive: bool,
+    ) -> None:
         """`keep_alive` tells whether the client asked to keep the connection open."""
         self.protocol = protocol
         self._version = version
-        self._on_disconnect: Callable[[], object] | None = None
+        # Called once if the client disconnects before its response is complete; `register` sets it.
+        self.on_disconnect: Callable[[], object] | None = None
         # The client disconnected before its response was complete.
         self.gone = False
         # The rest of the response will not be read.
@@ -131,7 +138,7 @@ class Exchange:
             if self._sink is not None:
                 self._sink.client_left()
             self.wake()
-            on_leave, self._on_disconnect = self._on_disconnect, None
+            on_leave, self.on_disconnect = self.on_disconnect, None
             if on_leave is not None:
                 try:
                     on_leave()
@@ -200,10 +207,10 @@ class Exchange:
         if self.gone:
             callback()
         else:
-            self._on_disconnect = callback
+            self.on_disconnect = callback
 
     def unregister(self) -> None:
-        self._on_disconnect = None
+        self.on_disconnect = None
 
     def run_in_task(self, app: Application, ended: Callable[[object], object]) -> None:
         """Let an application finish what was begun without a task; `ended` is called after it."""
@@ -214,7 +221,7 @@ class Exchange:
         """Give up a request that no task handles, because the process stops; return whether this was one."""
         if not self.is_direct or self.response_complete or self.disconnected:
             return False
-        on_leave, self._on_disconnect = self._on_disconnect, None
+        on_leave, self.on_disconnect = self.on_disconnect, None
         if on_leave is not None:
             on_leave()
         self._fail(*_STOPPING)
@@ -232,7 +239,7 @@ class Exchange:
         if not self.disconnected:
             protocol.transport.write(b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body))
             self.response_started = self.response_complete = True
-            self._on_disconnect = None
+            self.on_disconnect = None
             if self._updated is not None:
                 self.wake()
             protocol.on_exchange_complete(self)

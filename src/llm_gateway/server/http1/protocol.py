@@ -194,7 +194,7 @@ class GatewayProtocol(HttpToolsProtocol):
         head = request_head.read_head(method, version, self.url, headers)
         verb = method.decode("ascii")
         keep_alive = version == "1.1" and parser.should_keep_alive() and not self.server_state.draining
-        exchange = Exchange(self, verb, version, keep_alive=keep_alive)
+        exchange = Exchange(self, verb, version, keep_alive)
         exchange.expects_continue = head.expects_continue
         scope = request_head.scope_of(head, verb, version, self)
         if self._heads_to_learn and keep_alive and not head.expects_continue:
@@ -285,7 +285,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def _answer_known_head(self, known: KnownHead, body: bytes) -> None:
         """Answer a request whose head is known, without the parser."""
-        exchange = Exchange(self, known.method, "1.1", keep_alive=not self.server_state.draining)
+        exchange = Exchange(self, known.method, "1.1", not self.server_state.draining)
         state = exchange.head_state = known.head_state
         self._reading = exchange
         serve = state.get(DIRECT)
@@ -381,7 +381,7 @@ class GatewayProtocol(HttpToolsProtocol):
         elif self._is_answering():
             if faulty is not None:
                 self._waiting.pop()
-            exchange = Exchange(self, "GET", "1.1", keep_alive=False)
+            exchange = Exchange(self, "GET", "1.1", False)
             self._enqueue(exchange, rejection.as_application(self.new_request_id()), {})
             return
         self.transport.write(rejection.as_bytes(self.new_request_id()))

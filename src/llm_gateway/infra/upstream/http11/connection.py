@@ -159,14 +159,15 @@ class Connection(asyncio.Protocol):
         self._set_deadline(deadline)
         return waiter
 
-    def listen(self, listener: ReplyListener, deadline: float) -> None:
-        """Tell `listener` of the next event, or that `deadline` (loop time) has passed."""
+    def begin_listened(self, head: bytes, body: bytes, listener: ReplyListener, deadline: float) -> None:
+        """Send a request of at most SLICE bytes; tell `listener` of the next event, or that `deadline` has passed."""
+        self.begin(head, body)
         self._listener = listener
         if self._timer is not None and self._timer_at <= deadline:
             self.deadline = deadline
         else:
             self._set_deadline(deadline)
-        if self.error is not None or self.ended:
+        if self.ended:
             # The event loop tells, so that the listener is not called before it knows what it listens to.
             self._loop.call_soon(self._wake)
 

@@ -139,6 +139,9 @@ class ReplyParser:
                 self.ambiguous = True
                 return
             raise MalformedReply("the provider's reply is not valid HTTP") from None
+        if self.complete and len(data) <= OVERHEAD_LIMIT:
+            # As most replies are: whole, in one piece.
+            return
         if len(self.pieces) > before or self.complete:
             self._overhead = 0
         else:

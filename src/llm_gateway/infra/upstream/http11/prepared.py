@@ -58,8 +58,7 @@ class PooledRequest(PreparedRequest):
             return None
         head = b"%b%b%b%d\r\n\r\n" % (self.before_id, request_id.encode(), self.after_id, len(body))
         deadline = origin.loop.time() + timeout
-        connection.begin(head, body)
-        connection.listen(listener, deadline)
+        connection.begin_listened(head, body, listener, deadline)
         return _Pending(self, connection, head, body, deadline)
 
 
