@@ -9,7 +9,6 @@ from llm_gateway.core.config.snapshot import Principal, Snapshot
 from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.call import Call, ClientDisconnected
-from llm_gateway.flow.failures.recovery import UnsupportedField
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.dialect import PresentedKey
 from llm_gateway.flow.ports.limits import NOT_LIMITED
@@ -20,8 +19,8 @@ from llm_gateway.flow.request.handling import Handling
 from llm_gateway.flow.request.pipeline import answer, answer_later, route_and_answer
 from llm_gateway.flow.request.reply import Reply, WholeReply
 from llm_gateway.flow.routing.known_route import KnownRoute, Sender, known_route
+from llm_gateway.flow.routing.plan import Plan, make_plan
 from llm_gateway.providers.base import body_encoder
-from llm_gateway.wire.errors import BadReply
 
 # What the client answers requests with.
 _E = TypeVar("_E")
@@ -113,7 +112,7 @@ class DirectRequest(Handling, Generic[_E]):
     in most requests, the rest is passed to the client's `go_on`, which runs it in a task: the stages are the same.
     """
 
-    __slots__ = ("_attempt", "_client", "_pending", "exchange", "is_waiting")
+    __slots__ = ("_attempt", "_client", "_known_route", "_pending", "exchange", "is_waiting")
 
     def __init__(self, gateway: Gateway, call: Call, client: DirectClient[_E], exchange: _E) -> None:
         # As Handling does, without its frame.
@@ -126,6 +125,8 @@ class DirectRequest(Handling, Generic[_E]):
         self.exchange = exchange
         self._attempt: Attempt | None = None
         self._pending: PendingReply | None = None
+        # Whose deployments it is sent to, if they were found without a plan.
+        self._known_route: KnownRoute | None = None
         # Whether the provider's connection is to call back.
         self.is_waiting = False
 
@@ -152,14 +153,30 @@ class DirectRequest(Handling, Generic[_E]):
             ):
                 self._go_on(route_and_answer(self, model))
                 return
-            self.route = route.route
+            self.route, self._known_route = route.route, route
             waiting = self.reserve(route.route)
             if waiting is None:
                 self._send(route)
             else:
                 self._go_on(answer_later(self, waiting))
         except Exception as error:  # noqa: BLE001 - answered like any other
+            if self._attempt is not None:
+                self._attempt.permit.release()
             self._go_on(_fail(error))
+
+    def planned(self) -> Plan:
+        known = self._known_route
+        if self.plan is None and known is not None:
+            self.plan = make_plan(
+                self.gateway.selector,
+                self.snapshot,
+                self.account,
+                known.route,
+                self.request,
+                self.call.headers,
+                looked_up=known.looked_up,
+            )
+        return Handling.planned(self)
 
     def client_left(self) -> None:
         """Give up a request that waits for its provider."""
@@ -169,7 +186,8 @@ class DirectRequest(Handling, Generic[_E]):
     def give_up(self) -> None:
         """End a request that no task handles, because its client has left or this process stops."""
         self.is_waiting = False
-        if self._pending is not None:
+        if self._pending is not None and not self.meter.reported:
+            # Once the reply is reported, its connection may serve another request.
             self._pending.abandon()
         if self._attempt is not None:
             self._attempt.permit.release()
@@ -211,6 +229,8 @@ class DirectRequest(Handling, Generic[_E]):
         if pending is not None:
             self.is_waiting = True
         else:
+            # The next request prepares again: the pool forgets a provider whose connections were all closed.
+            del route.senders[key]
             self._go_on(answer(self, attempt, gateway.upstream.send(attempt.encoded(), timeout)))
 
     def _sender(self, route: KnownRoute, key: int, attempt: Attempt) -> Sender | None:
@@ -222,8 +242,7 @@ class DirectRequest(Handling, Generic[_E]):
         if encoder is not None:
             try:
                 prepared = self.gateway.upstream.prepare(attempt.encoded())
-            except UnsupportedField:
-                # Another request to the same deployment may not have that field.
+            except Exception:  # noqa: BLE001 - as in `_send`; the next request may not fail
                 return None
             if prepared is not None:
                 sender = (encoder.encode_body, prepared.send)
@@ -237,6 +256,7 @@ class DirectRequest(Handling, Generic[_E]):
         if pending is None or attempt is None:
             return
         self.is_waiting = False
+        is_taken = False
         try:
             if on_time and not request.stream and self.call.dialect.encode_reply is None:
                 body = pending.whole(self.gateway.options.small_reply)
@@ -244,18 +264,18 @@ class DirectRequest(Handling, Generic[_E]):
                     completion = attempt.adapter.decode(body, request)
                     usage = completion.usage
                     if completion.refusal is None and type(usage) is Usage:
+                        is_taken = True
                         pending.release()
                         reply = attempt.answered(_OK, completion.body, usage)
                         self.finish(reply)
                         self._client.replied(self, reply)
                         return
-            rest = answer(self, attempt, pending.reply(on_time=on_time))
-        except BadReply:
-            # Nothing was done with the reply: it is read again where it can be handled.
-            rest = answer(self, attempt, pending.reply(on_time=on_time))
         except Exception as error:  # noqa: BLE001 - answered like any other
-            rest = _fail(error)
-        self._go_on(rest)
+            if is_taken:
+                self._go_on(_fail(error))
+                return
+        # A reply that was not taken is read again, and what failed fails where it can be handled.
+        self._go_on(answer(self, attempt, pending.reply(on_time=on_time)))
 
 
 async def _fail(error: Exception) -> Reply:

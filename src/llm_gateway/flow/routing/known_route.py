@@ -21,21 +21,14 @@ class KnownRoute:
     """A route that plans itself: `make_plan` would use it as it is for every request with this endpoint."""
 
     __slots__ = (
-        "_breakers",
-        "_budget",
-        "_candidates",
-        "_is_round_robin",
-        "_selector",
-        "_set",
-        "_state",
-        "route",
+        "_breakers", "_budget", "_candidates", "_is_round_robin", "_selector", "_set", "_state", "looked_up", "route",
         "senders",
-    )
+    )  # fmt: skip
 
     def __init__(self, selector: Selector, snapshot: Snapshot, route: Route) -> None:
         self.route = route
         self._selector = selector
-        self._state, self._set = selector.look_up(route, snapshot)
+        self._state, self._set = self.looked_up = selector.look_up(route, snapshot)
         self._budget = self._state.budget
         self._candidates = self._set.candidates
         self._breakers = tuple(candidate.breaker for candidate in self._candidates)

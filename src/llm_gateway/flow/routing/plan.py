@@ -10,7 +10,7 @@ from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.errors import BadRequest, ModelNotFound, Unavailable
 from llm_gateway.core.model_request import BoundRequest, ModelRequest
 from llm_gateway.flow.routing.priced_models import not_priced
-from llm_gateway.flow.routing.selector import Candidate, CandidateSet, RouteState, Selector
+from llm_gateway.flow.routing.selector import Candidate, CandidateSet, LookedUp, RouteState, Selector
 
 _HEADER = "header:"
 
@@ -39,10 +39,12 @@ class Plan:
         *,
         is_pinned: bool,
         created_at: int = 0,
+        looked_up: LookedUp | None = None,
     ) -> None:
         """Plan one request, which came at `created_at`, in Unix microseconds; 0 unless the account requires prices.
 
-        `route` is that of the requested model, without deployments that lack `endpoint`.
+        `route` is that of the requested model, without deployments that lack `endpoint`. `looked_up` is what the
+        selector returned for it.
         """
         self._selector = selector
         self._snapshot = snapshot
@@ -55,7 +57,7 @@ class Plan:
         self.route = route
         # The request refers to data stored at the provider of this route, so no other model can serve it.
         self.is_pinned = is_pinned
-        self._route_state, self.candidate_set = selector.look_up(route, snapshot)
+        self._route_state, self.candidate_set = looked_up or selector.look_up(route, snapshot)
         self.budget = self._route_state.budget
         self._models = fallbacks
         # -1 = the route itself, otherwise an index into `_models`.
@@ -205,10 +207,12 @@ def make_plan(
     headers: Iterable[tuple[bytes, bytes]],
     *,
     fallbacks: tuple[str, ...] | None = None,
+    looked_up: LookedUp | None = None,
 ) -> Plan:
     """Return the plan for one request.
 
-    `fallbacks`, else the request's own, replace the fallback models of the route's own model.
+    `fallbacks`, else the request's own, replace the fallback models of the route's own model. `looked_up` is what
+    the selector returned for the route when the request began; a newer configuration may be in force meanwhile.
 
     Raise ModelNotFound when no deployment can serve it, and ModelNotPriced when the credential requires known prices
     and none that can has any. Raise BadRequest when it refers to data stored at one provider, and it is unknown at
@@ -244,6 +248,7 @@ def make_plan(
         models,
         is_pinned=request.stateful_field is not None,
         created_at=created_at,
+        looked_up=looked_up,
     )
 
 

@@ -84,6 +84,10 @@ class RouteState:
         self.candidate_set: CandidateSet | None = None
 
 
+# What `look_up` returns.
+LookedUp = tuple[RouteState, CandidateSet]
+
+
 class Selector:
     """Selects among a route's deployments, and holds the state of every route and deployment."""
 
@@ -118,7 +122,7 @@ class Selector:
         # Shared with a copy, which only reads it.
         self.unserved: UnservedDeployments = UnservedDeployments() if original is None else original.unserved
 
-    def look_up(self, route: Route, snapshot: Snapshot) -> tuple[RouteState, CandidateSet]:
+    def look_up(self, route: Route, snapshot: Snapshot) -> LookedUp:
         """Return the state and the candidates of a route of this snapshot; create what is missing."""
         states = self._explicit if route.explicit else self._on_demand
         state = states.get(route.state_key)

@@ -233,6 +233,8 @@ class GatewayServer(Server):
         if tasks or direct:
             logger.warning("Cancelling {} requests that did not end in time.", len(tasks) + direct)
         if tasks:
+            # Those that were just created begin first: a task that never began answers and records nothing.
+            await asyncio.sleep(0)
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks, timeout=_SETTLE)
