@@ -199,8 +199,8 @@ async def test_a_connection_that_has_ended_is_told_as_an_event() -> None:
         assert connection is not None
         connection.eof_received()
         listener = Listener()
-        connection.begin(b"POST / HTTP/1.1\r\n\r\n", b"")
-        connection.listen(listener, asyncio.get_running_loop().time() + 5)
+        deadline = asyncio.get_running_loop().time() + 5
+        connection.begin_listened(b"POST / HTTP/1.1\r\n\r\n", b"", listener, deadline)
         assert not listener.told.done()
         assert await listener.told is True
         connection.abort()
