@@ -149,7 +149,7 @@ async def _start(scenario: Scenario, connections: int, stack: AsyncExitStack, se
         options=Options(),
     )
     bodies = BodyReader(max_bytes=1 << 25, max_total_bytes=1 << 30, timeout=30)
-    new_id = RequestIds()
+    new_id = RequestIds().__call__
     plane = DataPlane(
         gateway=gateway,
         bodies=bodies,

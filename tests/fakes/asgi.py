@@ -63,7 +63,7 @@ class FakeExchange(Exchange):
     """The server's extension: holds a body that has arrived, and what was sent around ASGI's messages."""
 
     def __init__(self, body: bytes | None = None, *, sends_at_once: bool = False) -> None:
-        self.callback: Callable[[], object] | None = None
+        self.on_disconnect: Callable[[], object] | None = None
         self.gone = False
         self.head_state: dict[str, Any] | None = None
         self.messages: list[Message] = []
@@ -79,12 +79,12 @@ class FakeExchange(Exchange):
         self.messages.append(message)
 
     def register(self, callback: Callable[[], object]) -> None:
-        self.callback = callback
+        self.on_disconnect = callback
         if self.gone:
             callback()
 
     def unregister(self) -> None:
-        self.callback = None
+        self.on_disconnect = None
 
     def run_in_task(self, app: AsgiApp, ended: Callable[[object], object]) -> None:
         self.task = asyncio.ensure_future(app({}, Wire().receive, self.send))
@@ -93,8 +93,8 @@ class FakeExchange(Exchange):
     def leave(self) -> None:
         """Disconnect the client."""
         self.gone = True
-        if self.callback is not None:
-            self.callback()
+        if self.on_disconnect is not None:
+            self.on_disconnect()
 
     def receive_nowait(self) -> bytes | None:
         return self._body

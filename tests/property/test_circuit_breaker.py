@@ -34,7 +34,7 @@ def test_never_more_than_one_trial_at_a_time(events: list[tuple[str, float]]) ->
                 trials = [
                     generation
                     for generation, is_trial in out
-                    if is_trial and generation == breaker._generation + 1
+                    if is_trial and generation == breaker.generation + 1
                 ]
                 assert trials == []
             generation = breaker.acquire(now)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from llm_gateway.app.on_demand.console import console_routes
 from llm_gateway.app.on_demand.first_use import OnFirstUse
 from llm_gateway.app.reporting import as_record, database_problem, health_details, read_metrics, read_summary
@@ -35,7 +37,8 @@ _OTHER_PATHS = ("/admin", "/console", "/docs", "/openapi.json")
 
 def make_routes(settings: Settings, keys: Keys, wiring: Wiring, surfaces: tuple[Surface, ...]) -> AsgiApp:
     """Return the outermost ASGI callable; raise StartupError."""
-    new_request_id = RequestIds()
+    # The method: to call an object takes one more step for each request.
+    new_request_id = RequestIds().__call__
     tables = _tables(settings, wiring, surfaces, new_request_id)
     app: AsgiApp = Dispatcher(
         tables,
@@ -58,7 +61,7 @@ def _other_routes(wiring: Wiring, surfaces: tuple[Surface, ...]) -> AsgiApp:
 
 
 def _tables(
-    settings: Settings, wiring: Wiring, surfaces: tuple[Surface, ...], new_request_id: RequestIds
+    settings: Settings, wiring: Wiring, surfaces: tuple[Surface, ...], new_request_id: Callable[[], str]
 ) -> tuple[RouteTable, ...]:
     gateway = wiring.gateway
     bodies = BodyReader(

@@ -33,7 +33,7 @@ async def test_a_disconnect_cancels_the_work() -> None:
     with pytest.raises(ClientDisconnected):
         await task
     assert undone.is_set()
-    assert exchange.callback is None
+    assert exchange.on_disconnect is None
 
 
 async def test_a_client_that_is_gone_already_cancels_the_work_at_its_first_await() -> None:
@@ -65,7 +65,7 @@ async def test_a_cancellation_by_the_server_wins_over_a_disconnect() -> None:
 async def test_work_that_ends_by_itself_leaves_no_callback() -> None:
     exchange = FakeExchange()
     await run(exchange, asyncio.sleep(0))
-    assert exchange.callback is None
+    assert exchange.on_disconnect is None
     with pytest.raises(ValueError, match="its own"), CancelOnDisconnect(exchange):
         raise ValueError("its own")
-    assert exchange.callback is None
+    assert exchange.on_disconnect is None

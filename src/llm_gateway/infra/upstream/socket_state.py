@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import select
+import ssl
 import struct
 import termios
 from collections.abc import Callable
@@ -48,3 +49,14 @@ def has_unsent(transport: asyncio.WriteTransport) -> bool:
     except OSError:
         return False
     return bool(size)
+
+
+def closed_cleanly(transport: asyncio.Transport) -> bool:
+    """Tell whether the peer has closed the stream. Over TLS only close_notify proves that; EOF may be forged."""
+    tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    if tls is None:
+        return True
+    try:
+        return not tls.read(1)
+    except ssl.SSLError:
+        return False

@@ -86,7 +86,7 @@ async def test_our_own_server_hands_over_the_body_and_takes_the_reply_at_once() 
     [(status, _, body)] = exchange.responses
     assert (status, body) == (200, REPLY)
     assert exchange.messages == []
-    assert exchange.callback is None
+    assert exchange.on_disconnect is None
     assert route.bench.recorder.record.request_bytes == len(BODY)
     route.assert_nothing_is_held()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -15,7 +14,7 @@ from llm_gateway.infra.upstream.http11.messages import (
     whole_chunk,
 )
 from llm_gateway.infra.upstream.http11.quiet_relay import QuietRelay
-from llm_gateway.infra.upstream.socket_state import Poll, has_unsent, input_poll, is_tls
+from llm_gateway.infra.upstream.socket_state import Poll, closed_cleanly, has_unsent, input_poll, is_tls
 
 # Unread bytes of a reply above which reading from the socket pauses.
 READ_AHEAD = 256 * 1024
@@ -292,7 +291,7 @@ class Connection(asyncio.Protocol):
         if not self.busy:
             self.idle_until = 0.0
             return
-        if self.parser.complete or (self._closed_cleanly() and self.parser.end()):
+        if self.parser.complete or (closed_cleanly(self._transport) and self.parser.end()):
             self._wake()
         else:
             self._fail(_cut_error())
@@ -317,16 +316,6 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     # --- inside ---
-
-    def _closed_cleanly(self) -> bool:
-        """Tell whether the peer has closed the stream. Over TLS only close_notify proves that; EOF may be forged."""
-        tls: ssl.SSLObject | None = self._transport.get_extra_info("ssl_object")
-        if tls is None:
-            return True
-        try:
-            return not tls.read(1)
-        except ssl.SSLError:
-            return False
 
     def _fail(self, error: TransportError) -> None:
         self.ended = True
@@ -367,15 +356,15 @@ class Connection(asyncio.Protocol):
             else:
                 self.stop_relaying()
 
-    def _wake(self) -> None:
+    def _wake(self, on_time: bool = True) -> None:
         listener = self._listener
         if listener is not None:
             self._listener = None
-            listener.on_event(True)
+            listener.on_event(on_time)
             return
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
-            waiter.set_result(True)
+            waiter.set_result(on_time)
 
     def _resume_reading(self) -> None:
         self._reading_paused = False
@@ -400,13 +389,8 @@ class Connection(asyncio.Protocol):
             self._set_deadline(self.deadline)
         elif self._discarding:
             self.abort()
-        elif (listener := self._listener) is not None:
-            self._listener = None
-            listener.on_event(False)
         else:
-            waiter, self._waiter = self._waiter, None
-            if waiter is not None and not waiter.done():
-                waiter.set_result(False)
+            self._wake(on_time=False)
 
 
 def _cut_error() -> TransportError:
