@@ -46,6 +46,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "app/storage.py": "e2e/test_database_down.py",
     "flow/config/rows/tenants.py": "contract/test_admin_accounts.py",
     "flow/explain/answer.py": "unit/flow/explain/test_explainer.py",
+    "infra/upstream/socket_state.py": "contract/test_upstreams.py",
     "flow/request/commit.py": "unit/flow/request/test_attempt.py",
     "flow/routing/known_route.py": "property/test_direct_requests.py",
     "infra/upstream/http11/prepared.py": "contract/test_upstream_prepared.py",
