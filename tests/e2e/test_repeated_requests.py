@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import socket
+import time
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.e2e.conftest import Desk
+from tests.e2e.conftest import PLACES, Desk, Launch
 from tests.e2e.gateway_process import accepted, eventually
+from tests.e2e.sql import run_sql
+from tests.fakes.script import Script
+from tests.fakes.upstream import FakeUpstream
 
 # Enough that each of two workers has some.
 _CONNECTIONS = 6
@@ -122,3 +128,24 @@ def test_every_repeated_request_has_its_row(pair_desk: Desk, fields: dict[str, A
     stored = eventually(rows, lambda some: len(some) == len(ids))
     assert {(row["outcome"], row["status_code"], row["attempts"]) for row in stored} == {("ok", 200, 1)}
     assert {row["provider"] for row in stored} == {f"main-{pair_desk.number}"}
+
+
+@pytest.mark.parametrize(("store", "workers"), PLACES)
+def test_a_forced_stop_blames_no_client(launch: Launch, fake: FakeUpstream, store: str, workers: int) -> None:
+    """The second signal ends what waits for its provider: the client gets an answer, and the row says why."""
+    gateway = launch(store, WORKERS=workers, DRAIN_TIMEOUT=30)
+    desk = Desk(gateway, fake)
+    lane = desk.provider()
+    with warm_connections(desk, desk.key) as wires, ThreadPoolExecutor(len(wires)) as threads:
+        lane.default = Script(delay=20)
+        calls = len(lane.chats)
+        answers = [threads.submit(wire.ask, desk.body()) for wire in wires]
+        lane.wait(lambda chats: len(chats) == calls + len(wires))
+        gateway.terminate()
+        # Sooner, it would be taken for the same signal.
+        time.sleep(1.2)
+        gateway.terminate()
+        assert [answer.result(15)[0] for answer in answers] == [503] * len(wires)
+    gateway.wait()
+    outcomes = Counter(str(row[0]) for row in run_sql(gateway, "SELECT outcome FROM usage"))
+    assert outcomes == {"ok": _WARM_UPS * len(wires), "interrupted": len(wires)}

@@ -32,7 +32,7 @@ _MOST_DEPLOYMENTS: Final = 8
 _MOST_STATED: Final = 2048
 # Pairs of which it is remembered what applies to them.
 _MOST_KNOWN: Final = 4096
-# No model has a longer name.
+# Models with longer names are looked up each time.
 _LONGEST_MODEL: Final = 256
 _ALWAYS: Final = 2**63
 # More than any budget, and still a sum of 64 bits.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping
 from typing import Any, Final, Generic, Protocol, TypeVar
+from weakref import WeakKeyDictionary
 
 from llm_gateway.core.config.snapshot import Principal, Snapshot
 from llm_gateway.core.ledger.usage import Usage
@@ -32,12 +33,14 @@ _OK = 200
 
 
 class KnownCaller:
-    """What an earlier request of a caller has shown, and what holds while its snapshot is in force."""
+    """What an earlier request of a caller has shown, and what holds while its snapshot is in force.
 
-    __slots__ = ("account", "name", "routes", "snapshot", "version")
+    It does not refer to that snapshot, so that an old one is not kept by a route or a connection without requests.
+    """
+
+    __slots__ = ("account", "name", "routes", "version")
 
     def __init__(self, snapshot: Snapshot, account: Principal) -> None:
-        self.snapshot = snapshot
         self.account = account
         self.version = snapshot.version
         self.name = account.credential.name
@@ -53,19 +56,21 @@ class KnownCaller:
         if len(routes) >= _MOST_ROUTES:
             routes.clear()
         selector = handling.gateway.selector
-        found = routes[key] = known_route(selector, self.snapshot, self.account, model, endpoint)
+        found = routes[key] = known_route(selector, handling.snapshot, self.account, model, endpoint)
         return found
 
 
 class KnownCallers:
     """The known callers of one route, under the configuration in force; all connections share them."""
 
-    __slots__ = ("_by_key", "_gateway", "_snapshot")
+    __slots__ = ("_by_snapshot", "_gateway")
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._snapshot: Snapshot | None = None
-        self._by_key: dict[tuple[bytes, tuple[tuple[str, str], ...]], KnownCaller] = {}
+        # By what they send: the hash of their key, and the headers that go to providers.
+        self._by_snapshot: WeakKeyDictionary[Snapshot, dict[tuple[object, ...], KnownCaller]] = (
+            WeakKeyDictionary()
+        )
 
     def find(self, api_key: PresentedKey | None, forwarded: Mapping[str, str]) -> KnownCaller | None:
         """Return what the key stands for now; None if that may change while the configuration does not.
@@ -77,18 +82,19 @@ class KnownCallers:
         snapshot = gateway.snapshots.current
         if type(api_key) is not PresentedKey or snapshot is None:
             return None
-        if snapshot is not self._snapshot:
-            self._snapshot, self._by_key = snapshot, {}
+        by_key = self._by_snapshot.get(snapshot)
+        if by_key is None:
+            by_key = self._by_snapshot[snapshot] = {}
         digest = api_key.digest(gateway.hasher)
         key = (digest, tuple(forwarded.items()))
-        known = self._by_key.get(key)
+        known = by_key.get(key)
         if known is None:
             account = snapshot.account(digest)
             if account is None or account.needs_check or account.is_shut:
                 return None
-            if len(self._by_key) >= _MOST_CALLERS:
-                self._by_key.clear()
-            known = self._by_key[key] = KnownCaller(snapshot, authenticate(gateway, snapshot, api_key))
+            if len(by_key) >= _MOST_CALLERS:
+                by_key.clear()
+            known = by_key[key] = KnownCaller(snapshot, authenticate(gateway, snapshot, api_key))
         return known
 
 
@@ -130,13 +136,16 @@ class DirectRequest(Handling, Generic[_E]):
         # Whether the provider's connection is to call back.
         self.is_waiting = False
 
-    def start(self, known: KnownCaller, body: bytes) -> None:
-        """Handle a request with this body, of less than LARGE_BODY bytes. Does not raise."""
+    def start(self, snapshot: Snapshot, known: KnownCaller, body: bytes) -> None:
+        """Handle a request with this body, of less than LARGE_BODY bytes. Does not raise.
+
+        `known` is what is known of its caller in this snapshot.
+        """
         call = self.call
         try:
             # As `admitted` does, without its frame.
             account, meter = known.account, self.meter
-            self.snapshot, self.account = known.snapshot, account
+            self.snapshot, self.account = snapshot, account
             meter.config_version = known.version
             meter.credential = known.name
             meter.tenant, meter.project = account.tenant, account.project
@@ -151,6 +160,8 @@ class DirectRequest(Handling, Generic[_E]):
                 or call.cost_headers is not None
                 or call.cache_directive is not None
             ):
+                # Those of the head that repeats, and this body's own.
+                call.headers = [*call.headers, (b"content-length", b"%d" % call.request_bytes)]
                 self._go_on(route_and_answer(self, model))
                 return
             self.route, self._known_route = route.route, route
@@ -279,4 +290,8 @@ class DirectRequest(Handling, Generic[_E]):
 
 
 async def _fail(error: Exception) -> Reply:
-    raise error
+    try:
+        raise error
+    finally:
+        # Its traceback holds this frame, which must not hold it: only garbage collection would free the request.
+        del error

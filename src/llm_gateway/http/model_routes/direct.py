@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
+from weakref import ref
 
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.heavy_work import LARGE_BODY
@@ -93,17 +94,23 @@ class DirectRoute(DirectClient[Exchange]):
         gateway, bodies, registry = delivery.gateway, delivery.bodies, delivery.worker_registry
         if new_id is None or gateway.tracer is not None or context.content_encoding not in _PLAIN:
             return None
-        path, dialect, method, headers = self._path, self._dialect, scope["method"], scope["headers"]
+        path, dialect, method = self._path, self._dialect, scope["method"]
+        # Without the only one that differs from request to request.
+        headers = [pair for pair in scope["headers"] if pair[0] != b"content-length"]
         lifecycle, snapshots, clock = gateway.lifecycle, gateway.snapshots, gateway.clock
         callers, api_key = self._callers, context.api_key
-        snapshot = snapshots.current
         forwarded = scoped(context.forwarded, gateway, api_key)
         known = callers.find(api_key, forwarded)
+        # A weak reference, so that a connection without requests keeps no old configuration.
+        known_in = ref(current) if (current := snapshots.current) is not None else _nothing
 
         def serve(exchange: Exchange, body: bytes) -> bool:
-            nonlocal known, snapshot, forwarded
-            if snapshots.current is not snapshot:
-                snapshot = snapshots.current
+            nonlocal known, known_in, forwarded
+            snapshot = snapshots.current
+            if snapshot is None:
+                return False
+            if snapshot is not known_in():
+                known_in = ref(snapshot)
                 forwarded = scoped(context.forwarded, gateway, api_key)
                 known = callers.find(api_key, forwarded)
             size = len(body)
@@ -135,10 +142,14 @@ class DirectRoute(DirectClient[Exchange]):
             )
             request = DirectRequest(gateway, call, self, exchange)
             exchange.on_disconnect = request.client_left
-            request.start(known, body)
+            request.start(snapshot, known, body)
             return True
 
         return serve
+
+
+def _nothing() -> None:
+    return None
 
 
 async def _known(reply: WholeReply) -> Reply:

@@ -224,6 +224,9 @@ class GatewayServer(Server):
         # A connection stays until its client has received the last bytes.
         while (state.tasks or state.connections) and not self.force_exit and loop.time() < end:  # noqa: ASYNC110 - nothing signals the end
             await asyncio.sleep(0.02)
+        # Whoever was told to stop draining says so first, and tasks that were just created begin: a task that never
+        # began answers and records nothing.
+        await asyncio.sleep(0)
         tasks = set(state.tasks)
         direct = sum(
             connection.cut()
@@ -233,8 +236,6 @@ class GatewayServer(Server):
         if tasks or direct:
             logger.warning("Cancelling {} requests that did not end in time.", len(tasks) + direct)
         if tasks:
-            # Those that were just created begin first: a task that never began answers and records nothing.
-            await asyncio.sleep(0)
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks, timeout=_SETTLE)

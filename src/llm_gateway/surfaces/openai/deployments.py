@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -13,6 +14,7 @@ from llm_gateway.http.model_routes.data_plane import DataPlane, Handler
 from llm_gateway.surfaces.openai.dialect import OpenAIDialect
 from llm_gateway.surfaces.openai.parsing import parse_chat, parse_completion, parse_embedding
 
+_MOST_PATHS: Final = 256
 DEPLOYMENTS_PATH: Final = "/openai/deployments/"
 # By the end of the path; the longest comes first.
 _PARSERS: Final[Mapping[str, Callable[[bytes], ModelRequest]]] = {
@@ -25,6 +27,8 @@ _PARSERS: Final[Mapping[str, Callable[[bytes], ModelRequest]]] = {
 def deployment_handlers(plane: DataPlane) -> Callable[[str], Handler | None]:
     """Return a function that finds the handler of a path below DEPLOYMENTS_PATH; None if there is nothing."""
 
+    # Clients choose the path, so that there may be any number of them.
+    @lru_cache(maxsize=_MOST_PATHS)
     def find(path: str) -> Handler | None:
         for ending, parse in _PARSERS.items():
             if path.endswith(ending):

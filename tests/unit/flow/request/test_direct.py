@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
+from weakref import ref
 
 import msgspec
 import pytest
 
 from llm_gateway.core.config.deployments import Deployment
+from llm_gateway.core.config.snapshot import Snapshot
 from llm_gateway.core.model_request import ModelRequest
+from llm_gateway.flow.request.direct import DirectRequest
 from llm_gateway.providers.base import Adapter, Completion, UpstreamRequest
 from llm_gateway.providers.openai.adapter import OpenAIAdapter
 from llm_gateway.providers.registry import ADAPTERS
@@ -114,3 +118,51 @@ def test_an_adapter_that_fails_leaves_nothing_open(failing: str, *, is_direct: b
     assert {name: count for name, count in world.open().items() if count} == {}
     records = [(record.outcome, record.status_code) for record in world.recorder.records]
     assert records == [("ok", 200)] * 2 + [("error", 500)] * 2
+
+
+def requests() -> list[object]:
+    return [one for one in gc.get_objects() if isinstance(one, DirectRequest)]
+
+
+def test_a_refused_request_is_freed_without_garbage_collection() -> None:
+    async def refuse(loop: SteppedLoop) -> SteppedWorld:
+        world = await warm(loop)
+        # An observer of this world raises on every third request, and the log keeps its traceback.
+        world.clients[0].feed(chat())
+        await world.wait(0.1)
+        gc.collect()
+        kept = len(requests())
+        gc.disable()
+        try:
+            world.clients[0].feed(chat(messages=5))
+            await world.wait(0.1)
+            assert len(requests()) == kept
+        finally:
+            gc.enable()
+        await world.close()
+        return world
+
+    world = run_stepped(refuse)
+    assert (world.direct, world.recorder.records[-1].status_code) == (2, 400)
+
+
+def test_an_idle_connection_keeps_no_old_configuration() -> None:
+    async def rest(loop: SteppedLoop) -> SteppedWorld:
+        world = await warm(loop)
+        world.clients[0].feed(chat())
+        await world.wait(0.1)
+        # The log keeps the third request, because an observer raised, and so the first configuration.
+        world.configure("nothing")
+        world.clients[0].feed(chat())
+        await world.wait(0.1)
+        old = ref(cast("Snapshot", world.snapshots.current))
+        world.configure("weights")
+        gc.collect()
+        assert old() is None
+        world.clients[0].feed(chat())
+        await world.wait(0.1)
+        await world.close()
+        return world
+
+    world = run_stepped(rest)
+    assert (world.direct, world.recorder.records[-1].config_version) == (3, world.version)

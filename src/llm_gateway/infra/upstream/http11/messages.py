@@ -54,12 +54,12 @@ def split_head(request: UpstreamRequest, target: RequestTarget) -> tuple[bytes, 
     """
     if _REQUEST_ID not in request.headers:
         raise InvalidRequest("the request has no x-request-id")
-    # No line of a head begins so: the name of a header has no space.
+    # No value has a line end, so that the line stands in one place alone.
     mark = "a place for the id"
     marked = UpstreamRequest(request.url, {**request.headers, _REQUEST_ID: mark}, b".", request.method)
     head = encode_head(marked, target)
-    before, _, after = head.partition(f"{_REQUEST_ID}: {mark}".encode())
-    return before + f"{_REQUEST_ID}: ".encode(), after.removesuffix(b"1\r\n\r\n")
+    before, _, after = head.partition(f"\r\n{_REQUEST_ID}: {mark}\r\n".encode())
+    return before + f"\r\n{_REQUEST_ID}: ".encode(), b"\r\n" + after.removesuffix(b"1\r\n\r\n")
 
 
 def _template(names: tuple[str, ...]) -> str:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from llm_gateway.infra.upstream.address import InvalidRequest, ServerAddress, parse_url
 from llm_gateway.infra.upstream.http11 import messages as http11
-from llm_gateway.infra.upstream.http11.messages import MalformedReply, ReplyParser, encode_head
+from llm_gateway.infra.upstream.http11.messages import MalformedReply, ReplyParser, encode_head, split_head
 from llm_gateway.providers.base import UpstreamRequest
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -101,6 +101,18 @@ def test_a_refusal_does_not_tell_the_value(value: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         _head({"authorization": f"sk-secret{value}"})
     assert "secret" not in f"{caught.value!r} {caught.value.__context__ if caught.value.__cause__ else ''}"
+
+
+@pytest.mark.parametrize("other", ["1", "x-request-id: a place for the id", "a place for the id"])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_split_head_is_the_head_around_the_id_and_the_length(other: str, *, is_first: bool) -> None:
+    """Whatever another header says, and wherever it stands."""
+    named = {"x-request-id": "0190"}
+    headers = {**named, "openai-beta": other} if is_first else {"openai-beta": other, **named}
+    request = UpstreamRequest("http://a.test/v1/chat", headers, b"x" * 42)
+    target = parse_url(request.url)
+    before, after = split_head(request, target)
+    assert before + b"0190" + after + b"42\r\n\r\n" == encode_head(request, target)
 
 
 def test_forms_of_headers_do_not_pile_up() -> None:
