@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 import pytest
 
@@ -59,7 +60,7 @@ async def test_a_request_is_answered_whatever_its_observers_do(caplog: pytest.Lo
         upstream=ScriptedUpstream(a=lambda _: FakeReply(b"{}", status=500), b=lambda _: whole()),
     )
     broken = Broken()
-    object.__setattr__(bench.gateway, "observers", (broken, bench.recorder, broken))
+    bench.gateway = replace(bench.gateway, observers=(broken, bench.recorder, broken))
     for _ in range(4):
         reply = await ask(bench)
         assert reply.body == WHOLE
