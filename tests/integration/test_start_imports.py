@@ -60,6 +60,7 @@ UNNEEDED = {
     "markupsafe",
     "opentelemetry",
     "redis",
+    "sqlalchemy.orm",
     "starlette",
     "tiktoken",
     "yaml",
