@@ -60,9 +60,11 @@ UNNEEDED = {
     "markupsafe",
     "opentelemetry",
     "redis",
+    "rich",
     "sqlalchemy.orm",
     "starlette",
     "tiktoken",
+    "typer",
     "yaml",
 }
 SQLITE = {"aiosqlite", "sqlalchemy.dialects.sqlite", "sqlite3"}
