@@ -46,6 +46,7 @@ asyncio.run(start(settings))
 UNNEEDED = {
     "aiohttp",
     "alembic",
+    "click",
     "fastapi",
     "httpx",
     "jinja2",
