@@ -48,6 +48,8 @@ UNNEEDED = {
     "alembic",
     "click",
     "fastapi",
+    "html.entities",
+    "http.server",
     "httpx",
     "jinja2",
     "jwt",

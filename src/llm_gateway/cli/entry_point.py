@@ -11,9 +11,11 @@ def main() -> None:
     """Run the command line and end the process with its exit code."""
     # A gateway would keep Typer for as long as it runs: 4 MB, and a twelfth of its start. These commands have no
     # options but --help, which is Typer's, like all else that the line may hold.
-    serving = {("serve",): serve, ("demo",): demo}.get(tuple(sys.argv[1:]))
-    if serving is not None:
-        serving()
+    arguments = sys.argv[1:]
+    if arguments == ["serve"]:
+        serve()
+    if arguments == ["demo"]:
+        demo()
     from llm_gateway.cli.commands import run  # noqa: PLC0415
 
     run()
