@@ -80,7 +80,10 @@ import made_up
 assert issubclass(made_up.Other, sys.modules["made_up.heavy"].Thing)
 assert made_up.main is sys.modules["made_up.main"].main
 """,
-        **{"__init__.py": PACKAGE["__init__.py"] + "class Other(Thing): pass\nOther.__mro__[1].__name__.upper()\n"},
+        **{
+            "__init__.py": PACKAGE["__init__.py"]
+            + "class Other(Thing): pass\nOther.__mro__[1].__name__.upper()\n"
+        },
     )
 
 
