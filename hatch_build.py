@@ -1,7 +1,7 @@
 """Compiles the parts of the package that are also there in C; what cannot be compiled is left out.
 
-Each of `src/llm_gateway/**/_*.c` stands beside a module that does the same in Python. LLM_GATEWAY_COMPILE=never leaves
-them all out.
+Each of `src/llm_gateway/**/_*.c` stands beside a module that does the same in Python. LLM_GATEWAY_COMPILE=never
+leaves them all out.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class CompileHook(BuildHookInterface):  # type: ignore[type-arg]  # the configur
         options = [*shlex.split(sysconfig.get_config_var("CCSHARED") or ""), "-O2", "-Wall"]
         include = f"-I{sysconfig.get_path('include')}"
         try:
-            subprocess.run(
+            subprocess.run(  # noqa: S603 - the compiler that built Python
                 [*linker, *options, include, str(source), "-o", str(target)],
                 check=True, capture_output=True, text=True, timeout=300,
             )  # fmt: skip
