@@ -7,6 +7,8 @@ import fcntl
 import hashlib
 import mmap
 import os
+import struct
+from collections.abc import Callable
 from pathlib import Path
 
 # A file starts with a tag that identifies its content.
@@ -85,6 +87,15 @@ def allocate(descriptor: int, start: int, length: int) -> None:
         while at < end:
             # It may write less than it was given, when the disk is nearly full.
             at += os.pwrite(descriptor, bytes(end - at), at)
+
+
+def cell_reader(*places: int) -> Callable[[memoryview[int]], tuple[int, ...]]:
+    """Return what reads the integers at these ascending places of a row of them, in this order.
+
+    It takes a fraction of the time that reading them one by one does; each is read atomically, but not all together.
+    """
+    gaps = (place - before - 1 for before, place in zip((-1, *places), places, strict=False))
+    return struct.Struct("".join(f"{gap * CELL_BYTES}xq" for gap in gaps)).unpack_from
 
 
 def map_cells(descriptor: int, start: int, length: int) -> memoryview[int]:

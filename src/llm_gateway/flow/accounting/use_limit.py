@@ -11,10 +11,19 @@ from llm_gateway.core.config.accounts import Principal
 from llm_gateway.core.config.limits import BudgetScope, Limits, allows_nothing
 from llm_gateway.core.errors import GatewayError, QuotaExceeded, RateLimited
 from llm_gateway.core.ledger.records import UsageRecord
-from llm_gateway.flow.accounting.holds import ExpectedTokens, TokenEstimator
+from llm_gateway.flow.accounting.holds import TokenEstimator
 from llm_gateway.flow.accounting.rate_limit import rate_limit_headers
 from llm_gateway.flow.ports.dialect import NO_ATTRIBUTION, Attribution
-from llm_gateway.flow.ports.limits import NOT_LIMITED, Demand, Limit, Reservation, Room, Verdict
+from llm_gateway.flow.ports.limits import (
+    NOT_LIMITED,
+    Demand,
+    ExpectedTokens,
+    Limit,
+    Reservation,
+    Reserve,
+    Room,
+    Verdict,
+)
 from llm_gateway.flow.ports.use_limits import Claim, HeldUse, LimitName, Shortage, UseStore
 
 # Told of every refusal: the scope and the name of the limit.
@@ -118,6 +127,12 @@ class UseLimits(Limit):
         if isinstance(answer, (HeldUse, Shortage)):
             return self._verdict(accounts, expected, answer)
         return self._reserve_later(accounts, expected, answer)
+
+    def for_account(self, account: Principal, /) -> Reserve | None:
+        known = self._remember(account)
+        if not (known.accounts or known.depends_on_request):
+            return None
+        return Limit.for_account(self, account)
 
     def _remember(self, account: Principal) -> _Known:
         if len(self._known) >= _MOST_KNOWN:
