@@ -10,10 +10,13 @@ import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 # A file starts with a tag that identifies its content.
 TAG_BYTES = 32
 CELL_BYTES = 8
+
+CellReader: TypeAlias = Callable[["memoryview[int]"], tuple[int, ...]]
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -89,7 +92,7 @@ def allocate(descriptor: int, start: int, length: int) -> None:
             at += os.pwrite(descriptor, bytes(end - at), at)
 
 
-def cell_reader(*places: int) -> Callable[[memoryview[int]], tuple[int, ...]]:
+def cell_reader(*places: int) -> CellReader:
     """Return what reads the integers at these ascending places of a row of them, in this order.
 
     It takes a fraction of the time that reading them one by one does; each is read atomically, but not all together.

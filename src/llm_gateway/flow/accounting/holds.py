@@ -139,7 +139,17 @@ class TokenEstimator:
         if endpoint == "embeddings":
             completion, is_stated = 0, True
         elif not states_length:
-            completion, is_stated = self._usual_output(demand), False
+            # As `_usual_output` does, without its frame.
+            deployment, is_stated = demand.deployment, False
+            known = (
+                None
+                if deployment is None
+                else self._histories.get((deployment.provider_key, deployment.upstream_model))
+            )
+            if known is not None and _ENOUGH <= known.samples < known.recount_at:
+                completion = known.last_p99
+            else:
+                completion = self._usual_output(demand)
         else:
             stated = max((_whole(fields, name, _MOST_STATED) for name in _OUTPUT_FIELDS[endpoint]), default=0)
             completion, is_stated = stated or self._usual_output(demand), stated > 0
@@ -175,9 +185,8 @@ class TokenEstimator:
         deployment = demand.deployment
         if deployment is not None:
             found = self._histories.get((deployment.provider_key, deployment.upstream_model))
-            if found is not None and (samples := found.samples) >= _ENOUGH:
-                # As `p99` does, mostly without its frame.
-                return found.p99() if samples >= found.recount_at else found.last_p99
+            if found is not None and found.samples >= _ENOUGH:
+                return found.p99()
         found = self._histories.get(demand.request.model)
         if found is not None and found.samples >= _ENOUGH:
             return found.p99()

@@ -96,11 +96,11 @@ def rate_limit_headers(verdict: Verdict) -> tuple[tuple[bytes, bytes], ...]:
             _WHOLE_SECOND if after == 1.0 else (b"x-ratelimit-reset-requests", _milliseconds(after)),
         )
     if verdict.tokens is not None:
-        limit, remaining, after = verdict.tokens
+        room = verdict.tokens
         headers += (
-            (b"x-ratelimit-limit-tokens", b"%d" % limit),
-            (b"x-ratelimit-remaining-tokens", b"%d" % remaining),
-            (b"x-ratelimit-reset-tokens", _milliseconds(after)),
+            (b"x-ratelimit-limit-tokens", b"%d" % room.limit),
+            (b"x-ratelimit-remaining-tokens", b"%d" % room.remaining),
+            (b"x-ratelimit-reset-tokens", _milliseconds(room.reset_after)),
         )
     return headers
 

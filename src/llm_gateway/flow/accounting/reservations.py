@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from llm_gateway.core.config.snapshot import Principal
 from llm_gateway.flow.ports.limits import NOT_LIMITED, Demand, Limit, Reserve, Verdict, merged
@@ -17,13 +17,6 @@ def all_of(*limits: Limit) -> Limit:
     return limits[0] if len(limits) == 1 else _AllOf(limits)
 
 
-class _Known(NamedTuple):
-    """The limits that apply to an account."""
-
-    account: Principal
-    reserves: Sequence[Reserve]
-
-
 class _AllOf(Limit):
     """Limits that are reserved in order; when one refuses or fails, those before it are released."""
 
@@ -31,19 +24,19 @@ class _AllOf(Limit):
 
     def __init__(self, limits: Sequence[Limit]) -> None:
         self._limits = tuple(limits)
-        # By the ids of accounts, which a new configuration replaces.
-        self._known: dict[int, _Known] = {}
+        # Those that apply to an account, which a new configuration replaces.
+        self._known: dict[Principal, Sequence[Reserve]] = {}
 
     def check(self, account: Principal, /) -> None:
         for limit in self._limits:
             limit.check(account)
 
     def reserve(self, account: Principal, demand: Demand, /) -> Verdict | Awaitable[Verdict]:
-        known = self._known.get(id(account))
-        if known is None or known[0] is not account:
-            known = self._remember(account)
+        reserves = self._known.get(account)
+        if reserves is None:
+            reserves = self._remember(account)
         verdict = NOT_LIMITED
-        rest = iter(known[1])
+        rest = iter(reserves)
         try:
             for reserve in rest:
                 answer = reserve(demand, verdict)
@@ -55,13 +48,12 @@ class _AllOf(Limit):
             raise
         return verdict
 
-    def _remember(self, account: Principal) -> _Known:
+    def _remember(self, account: Principal) -> Sequence[Reserve]:
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
-        reserves = (limit.for_account(account) for limit in self._limits)
-        known = _Known(account, tuple(reserve for reserve in reserves if reserve is not None))
-        self._known[id(account)] = known
-        return known
+        found = (limit.for_account(account) for limit in self._limits)
+        reserves = self._known[account] = tuple(reserve for reserve in found if reserve is not None)
+        return reserves
 
     async def _reserve_later(
         self, verdict: Verdict, waiting: Awaitable[Verdict], rest: Iterator[Reserve], demand: Demand

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Final, NamedTuple, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
@@ -72,7 +72,7 @@ class _NothingHeld(Reservation):
 NOTHING_HELD: Final[Reservation] = _NothingHeld()
 
 
-class Room(NamedTuple):
+class Room(msgspec.Struct, frozen=True, gc=False):
     """What a request leaves of the limit that it brings nearest to its end; seconds until all of it is free again."""
 
     limit: int

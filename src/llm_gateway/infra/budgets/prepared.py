@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from llm_gateway.core.config.budgets import Covered
 from llm_gateway.flow.ports.budgets import Hold, Shortage
-from llm_gateway.infra.budgets.request_hold import OWN_HOLDS, OWN_OPEN, RequestHold, own_cells
+from llm_gateway.infra.budgets.request_hold import OWN_HOLDS, OWN_OPEN, RequestHold, own_cells, own_reader
 from llm_gateway.infra.budgets.share_file import (
     AMOUNT,
     BORROWED,
@@ -53,7 +53,17 @@ class PreparedWindows:
     that is another window's now, a new amount of the budget, a lease that has ended, too little on hand.
     """
 
-    __slots__ = ("_clock", "_file", "_hold_locked", "_is_single", "_owns", "_places", "_read", "_windows")
+    __slots__ = (
+        "_clock",
+        "_file",
+        "_hold_locked",
+        "_is_single",
+        "_places",
+        "_read",
+        "_read_own",
+        "_slots",
+        "_windows",
+    )
 
     def __init__(
         self, file: ShareFile, clock: Callable[[], int], windows: Sequence[Covered], hold_locked: HoldLocked
@@ -66,7 +76,8 @@ class PreparedWindows:
         self._is_single = len(windows) == 1
         # None while a slot is missing.
         self._places: Sequence[_Place] | None = None
-        self._owns: Sequence[Slot] = ()
+        self._slots: Sequence[tuple[Slot, Slot]] = ()
+        self._read_own = own_reader(file.worker)
         # Reads _CELLS, of which the last three are the worker's own.
         self._read = cell_reader(*(cell + file.worker * (cell >= HOLDS) for cell in _CELLS))
 
@@ -96,12 +107,12 @@ class PreparedWindows:
                     own[OWN_OPEN] = count + 1
                     own[OWN_HOLDS] = held + amount
                     slot[USED_AT] = now
-                    return RequestHold(self._owns, amount)
+                    return RequestHold(self._slots, self._read_own, amount)
             for slot, own, _, _ in places:
                 own[OWN_OPEN] += 1
                 own[OWN_HOLDS] += amount
                 slot[USED_AT] = now
-            return RequestHold(self._owns, amount)
+            return RequestHold(self._slots, self._read_own, amount)
         finally:
             flock(file.descriptor, LOCK_UN)
 
@@ -115,5 +126,5 @@ class PreparedWindows:
                 self._places = None
                 return answer
             places.append(_Place(slot, own_cells(slot, self._file.worker), slot[HASH], total))
-        self._places, self._owns = places, tuple(place.own for place in places)
+        self._places, self._slots = places, tuple((place.slot, place.own) for place in places)
         return answer

@@ -12,7 +12,14 @@ from llm_gateway.core.config.budgets import BudgetWindow, Covered
 from llm_gateway.flow.ports.budgets import BudgetShares, Hold, Shortage, ShortageReason, TryHold
 from llm_gateway.infra.budgets.bell import Bell
 from llm_gateway.infra.budgets.prepared import LOW_PARTS, PreparedWindows
-from llm_gateway.infra.budgets.request_hold import MOST, OWN_HOLDS, OWN_OPEN, RequestHold, own_cells
+from llm_gateway.infra.budgets.request_hold import (
+    MOST,
+    OWN_HOLDS,
+    OWN_OPEN,
+    RequestHold,
+    own_cells,
+    own_reader,
+)
 from llm_gateway.infra.budgets.share_file import (
     ALL_HELD,
     AMOUNT,
@@ -166,7 +173,8 @@ class SharedBudgets(BudgetShares):
         slot[USED_AT] = now
 
     def _held(self, slots: Sequence[Slot], amount: int) -> Hold:
-        return RequestHold([own_cells(slot, self._file.worker) for slot in slots], amount)
+        worker = self._file.worker
+        return RequestHold([(slot, own_cells(slot, worker)) for slot in slots], own_reader(worker), amount)
 
     def _new_slot(self, covered: Covered, now: int) -> Slot | None:
         slot = self._file.claim(covered.window, covered.end)
