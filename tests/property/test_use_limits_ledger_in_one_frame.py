@@ -33,7 +33,7 @@ WAITS = st.tuples(st.just("wait"), st.integers(0, 90), st.sampled_from([0, 1, -1
 class Plain(UseLedger):
     """Admits every request by the rules for all cases."""
 
-    def _hold_one(self, claim: Claim) -> None:  # type: ignore[override]
+    def _hold_one(self, claim: Claim) -> None:
         del claim
 
 
