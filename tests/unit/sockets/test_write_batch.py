@@ -16,14 +16,13 @@ from hypothesis import strategies as st
 from llm_gateway.sockets.batched_transport import LARGEST, BatchedTransport, batched
 from llm_gateway.sockets.write_batch import (
     ALWAYS,
-    IS_COMPILED,
     LONE_TURNS,
     LONE_WRITES,
     MOST,
     WriteBatch,
     make_write_batch,
 )
-from tests.services import without_a_part
+from tests.fakes.compiled_parts import need_compiled
 
 LARGE = b"x" * (LARGEST + 1)
 
@@ -33,10 +32,8 @@ MakeBatch = Callable[..., WriteBatch]
 @pytest.fixture(params=["python", "compiled"])
 def make_batch(request: pytest.FixtureRequest) -> MakeBatch:
     """Return what makes batches, written in Python or compiled."""
-    if request.param == "compiled" and not IS_COMPILED:
-        without_a_part(
-            "the compiled write batch is missing: install a C compiler and Python's headers, then run make install"
-        )
+    if request.param == "compiled":
+        need_compiled()
     return partial(make_write_batch, compiled=request.param == "compiled")
 
 

@@ -83,7 +83,6 @@ class QuietRelay:
         content: QuietContent,
         now: Callable[[], float],
     ) -> None:
-        make_receiver = compiled_receiver if IS_COMPILED else python_receiver
         self.data_received, self.settle = make_receiver(connection, content, now)
         self.eof_received = connection.eof_received
         self.connection_lost = connection.connection_lost
@@ -150,6 +149,11 @@ def python_receiver(
             end = _framed_end(content)
 
     return receive, settle
+
+
+make_receiver: Callable[[RelayingConnection, QuietContent, Callable[[], float]], Receiver] = (
+    compiled_receiver if IS_COMPILED else python_receiver
+)
 
 
 def _counter(content: QuietContent) -> Callable[[list[bytes]], None]:

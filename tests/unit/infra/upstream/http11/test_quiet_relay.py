@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+import weakref
 from collections.abc import Iterator
+from typing import NoReturn
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from llm_gateway.infra.upstream.http11.quiet_relay import LARGEST, QuietRelay
+from tests.fakes.compiled_parts import WAYS, Way, relaying
 from tests.fakes.transports import Clockwork
 
 END = b'"finish_reason":null}]}\n\n'
@@ -66,7 +73,7 @@ class RelayedConnection:
 
     def data_received(self, data: bytes) -> None:
         # What was passed on before is counted by now.
-        assert self.content.counted == [PLAIN] * len(self.content.sink.written)
+        assert [framed(event) for event in self.content.counted] == self.content.sink.written
         self.received.append(data)
 
     def is_at_chunk(self) -> bool:
@@ -88,8 +95,16 @@ class RelayedConnection:
         self.received.append(b"resume")
 
 
+@pytest.fixture(params=WAYS)
+def way(request: pytest.FixtureRequest) -> Iterator[Way]:
+    """Run a test in both ways."""
+    with relaying(request.param):
+        yield request.param
+
+
 @pytest.fixture
-def connection() -> RelayedConnection:
+def connection(way: Way) -> RelayedConnection:
+    del way
     return RelayedConnection()
 
 
@@ -197,3 +212,110 @@ def test_chunks_of_every_length_of_head_pass(size: int) -> None:
     content = b"data:" + b"x" * max(size - 5 - len(END), 0) + END
     connection.relay.data_received(framed(content))
     assert connection.content.sink.written == ([framed(content)] if len(framed(content)) < LARGEST else [])
+
+
+_PIECES = st.one_of(
+    st.just(framed(PLAIN)),
+    st.binary(max_size=40),
+    st.integers(0, LARGEST + 8).map(lambda size: framed(b"data:" + b"a" * size + END)),
+    st.sampled_from(
+        [b"", b"data:", b"data:\n\n", b"data: 1\n\n", b"data: 1\n\ndata: 2" + END, b"data: 1" + END]
+    ).map(framed),
+    # One byte of a plain chunk is another, one is missing, or one is too many.
+    st.tuples(
+        st.sampled_from([PLAIN, b"data: 1" + END]), st.integers(0, 200), st.binary(max_size=1), st.booleans()
+    ).map(lambda drawn: _changed(framed(drawn[0]), *drawn[1:])),
+    st.tuples(st.sampled_from([b"%X", b"0%x", b"%x ", b"%x;a=b", b""]), st.integers(1, 300)).map(
+        lambda drawn: framed(b"data:" + b"a" * drawn[1] + END, drawn[0] if b"%" in drawn[0] else b"%x")
+    ),
+)
+_ENDS = st.sampled_from([END, b"", b"\n\n", b"a\n\n", b'"\n\n'])
+
+
+def _changed(chunk: bytes, place: int, byte: bytes, keeps: bool) -> bytes:
+    place %= len(chunk)
+    return chunk[:place] + byte + chunk[place + (not keeps) :]
+
+
+@given(
+    st.lists(
+        st.tuples(_PIECES, _ENDS, st.sampled_from(["", "slow", "gone", "not at a chunk", "settle"])),
+        max_size=80,
+    )
+)
+def test_both_ways_do_the_same_with_any_bytes(story: list[tuple[bytes, bytes, str]]) -> None:
+    seen = []
+    for way in WAYS:
+        with relaying(way):
+            connection = RelayedConnection()
+        content, relay = connection.content, connection.relay
+        for data, end, happening in story:
+            content.end = end
+            content.sink.is_slow = happening == "slow"
+            content.sink.gone = content.sink.gone or happening == "gone"
+            connection.at_chunk = happening != "not at a chunk"
+            if happening == "settle":
+                relay.settle()
+            relay.data_received(data)
+        relay.settle()
+        seen.append(
+            (
+                content.sink.written,
+                connection.received,
+                content.counted,
+                connection.stopped,
+                connection.deadline,
+            )
+        )
+    assert seen[0] == seen[1]
+
+
+def test_a_relay_leaves_nothing_behind(way: Way) -> None:
+    del way
+
+    class Piece(bytes): ...
+
+    connection = RelayedConnection()
+    connection.data_received = connection.received.append  # type: ignore[method-assign,assignment]
+    piece, other = Piece(framed(PLAIN)), Piece(b"other")
+    before = sys.getrefcount(piece), sys.getrefcount(other)
+    for _ in range(1000):
+        connection.relay.data_received(piece)
+        connection.relay.data_received(other)
+    connection.content.sink.written.clear()
+    connection.content.counted.clear()
+    connection.received.clear()
+    connection.relay.settle()
+    assert (sys.getrefcount(piece), sys.getrefcount(other)) == before
+    gone = weakref.ref(connection.content)
+    del connection
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize("where", ["write", "passed_on", "event_end", "data_received", "time"])
+def test_an_error_is_raised_and_loses_no_count(way: Way, where: str) -> None:
+    del way
+    connection = RelayedConnection()
+    content, relay = connection.content, connection.relay
+    relay.data_received(framed(PLAIN))
+
+    def fail(*_: object) -> NoReturn:
+        raise ZeroDivisionError
+
+    faulty = {"write": content.sink, "time": connection.clock, "data_received": connection}.get(
+        where, content
+    )
+    # Bound methods were taken when the relay was made: a new one takes the faulty ones.
+    setattr(faulty, where, fail)
+
+    def pass_on() -> None:
+        other = QuietRelay(connection, content, connection.clock.time)
+        other.data_received(framed(PLAIN))
+        other.data_received(b"other")
+
+    with pytest.raises(ZeroDivisionError):
+        pass_on()
+    if where != "passed_on":
+        relay.settle()
+        assert content.counted[-1] == PLAIN

@@ -1,0 +1,31 @@
+"""Chooses between the two ways of what is there in C and in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
+from unittest.mock import patch
+
+from llm_gateway.infra.upstream.http11 import quiet_relay
+from llm_gateway.sockets import write_batch
+from tests.services import without_a_part
+
+Way = Literal["python", "compiled"]
+WAYS: tuple[Way, ...] = ("python", "compiled")
+
+
+def need_compiled() -> None:
+    """End a test of compiled code where there is none."""
+    if not (quiet_relay.IS_COMPILED and write_batch.IS_COMPILED):
+        without_a_part("nothing is compiled: install a C compiler and Python's headers, then install again")
+
+
+@contextmanager
+def relaying(way: Way) -> Iterator[None]:
+    """Relay plain chunks in one of the ways."""
+    if way == "compiled":
+        need_compiled()
+    receivers = {"python": quiet_relay.python_receiver, "compiled": quiet_relay.compiled_receiver}
+    with patch.object(quiet_relay, "make_receiver", receivers[way]):
+        yield
