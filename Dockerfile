@@ -6,7 +6,9 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/llm-gateway
 COPY requirements/runtime.txt /build/requirements/runtime.txt
 RUN /opt/llm-gateway/bin/pip install --require-hashes -r /build/requirements/runtime.txt
-COPY pyproject.toml README.md LICENSE /build/
+# For what is compiled (docs/dependencies.md); it stays in this stage.
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+COPY pyproject.toml hatch_build.py README.md LICENSE /build/
 COPY migrations /build/migrations
 COPY src /build/src
 # Compiled here, because nothing can be written where it runs.

@@ -9,6 +9,8 @@ from sqlalchemy.pool import QueuePool
 from llm_gateway.app.wiring import Wiring
 from llm_gateway.core import metric_catalogue as catalogue
 from llm_gateway.infra.metrics.processes import LoopWatch, OpenFilesWatch, resident_bytes
+from llm_gateway.infra.upstream.http11 import quiet_relay
+from llm_gateway.sockets import write_batch
 
 # From these numbers on something is wrong; the alerts in prometheus/rules/alerts.yml begin at the same ones.
 LONGEST_LAG = 0.5
@@ -48,6 +50,8 @@ def process_details(wiring: Wiring) -> dict[str, Any]:
         "open_files_used_ratio": round(highest[catalogue.OPEN_FILES_USED], 3),
         "database_pool_used_ratio": round(highest[catalogue.DATABASE_POOL_USED], 3),
         "stale_workers": list(stale_workers(wiring)),
+        # What is there in C and in Python (docs/dependencies.md).
+        "compiled": {"chunk_relay": quiet_relay.IS_COMPILED, "write_batch": write_batch.IS_COMPILED},
     }
 
 

@@ -1,0 +1,90 @@
+"""What the build makes of the sources in C: a wheel for this platform, or one for any without a compiler."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.compiled_parts import need_compiled
+
+ROOT = Path(__file__).parents[2]
+COMPILED = {"llm_gateway/infra/upstream/http11/_chunk_relay", "llm_gateway/sockets/_write_batch"}
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    """Return a copy of what a wheel is built from."""
+    folder = tmp_path / "sources"
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    shutil.copytree(ROOT / "migrations", folder / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, folder)
+    return folder
+
+
+def wheel(sources: Path, **environment: str) -> tuple[str, set[str], str]:
+    """Build a wheel; return its name, its compiled modules, and what the build said."""
+    built = sources.parent / "wheels"
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(built)]
+    done = subprocess.run(
+        command,
+        cwd=sources,
+        env=os.environ | environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    [made] = built.iterdir()
+    names = zipfile.ZipFile(made).namelist()
+    return (
+        made.name,
+        {name.split(".")[0] for name in names if name.endswith(".so")},
+        done.stdout + done.stderr,
+    )
+
+
+def test_a_compiler_makes_a_wheel_for_this_platform(sources: Path) -> None:
+    need_compiled()
+    name, compiled, _ = wheel(sources)
+    assert compiled == COMPILED
+    assert f"-cp3{sys.version_info.minor}-cp3{sys.version_info.minor}-" in name
+    # Nothing is left beside the sources.
+    assert not list((sources / "src").rglob("*.so"))
+
+
+@pytest.mark.parametrize("environment", [{"CC": "/no/such/compiler"}, {"LLM_GATEWAY_COMPILE": "never"}])
+def test_without_a_compiler_the_wheel_is_for_any_platform(sources: Path, environment: dict[str, str]) -> None:
+    name, compiled, said = wheel(sources, **environment)
+    assert compiled == set()
+    assert name.endswith("-py3-none-any.whl")
+    assert ("_write_batch.c was not compiled" in said) == ("CC" in environment)
+
+
+def test_a_source_that_does_not_compile_is_left_out_alone(sources: Path) -> None:
+    need_compiled()
+    (sources / "src/llm_gateway/sockets/_write_batch.c").write_text("#error not this one\n")
+    name, compiled, said = wheel(sources)
+    assert compiled == COMPILED - {"llm_gateway/sockets/_write_batch"}
+    assert "_write_batch.c was not compiled, its way in Python is used: " in said
+    assert not name.endswith("-py3-none-any.whl")
+
+
+def test_without_what_is_compiled_the_gateway_works_in_python() -> None:
+    program = (
+        "import sys\n"
+        "names = ('llm_gateway.sockets._write_batch', 'llm_gateway.infra.upstream.http11._chunk_relay')\n"
+        "sys.modules.update(dict.fromkeys(names))\n"
+        "from llm_gateway.infra.upstream.http11 import quiet_relay\n"
+        "from llm_gateway.sockets import write_batch\n"
+        "assert not quiet_relay.IS_COMPILED and not write_batch.IS_COMPILED\n"
+        "assert quiet_relay.make_receiver is quiet_relay.python_receiver\n"
+        "assert type(write_batch.make_write_batch()) is write_batch.WriteBatch\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
