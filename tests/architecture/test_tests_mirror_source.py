@@ -48,6 +48,8 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "flow/explain/answer.py": "unit/flow/explain/test_explainer.py",
     "infra/upstream/socket_state.py": "contract/test_upstreams.py",
     "flow/request/commit.py": "unit/flow/request/test_attempt.py",
+    "http/model_routes/delivery.py": "unit/http/model_routes/test_data_plane.py",
+    "http/model_routes/streamed_response.py": "property/test_direct_streams.py",
     "flow/routing/known_route.py": "property/test_direct_requests.py",
     "infra/upstream/http11/prepared.py": "contract/test_upstream_prepared.py",
     "flow/request/handling.py": "unit/flow/request/test_pipeline.py",

@@ -166,3 +166,22 @@ def test_an_idle_connection_keeps_no_old_configuration() -> None:
 
     world = run_stepped(rest)
     assert (world.direct, world.recorder.records[-1].config_version) == (3, world.version)
+
+
+@pytest.mark.parametrize(
+    "answer", ["stream", "paced stream", "slow start", "comments first", "error at once in a stream"]
+)
+def test_a_stream_has_no_task_until_something_has_to_be_waited_for(answer: str) -> None:
+    async def streamed(loop: SteppedLoop) -> SteppedWorld:
+        world = await warm(loop)
+        world.providers.answers[1] = [answer]
+        world.clients[0].feed(chat(stream=True, stream_options={"include_usage": True}))
+        await world.wait(3.0)
+        await world.close()
+        return world
+
+    world = run_stepped(streamed)
+    fails = answer == "error at once in a stream"
+    assert (world.direct, world.tasks_started) == (1, 3 if fails else 2)
+    assert [record.outcome for record in world.recorder.records] == ["ok", "ok", "error" if fails else "ok"]
+    assert {name: count for name, count in world.open().items() if count} == {}
