@@ -18,10 +18,11 @@ from llm_gateway.http.types import Exchange, Receive, Scope, Send
 class StreamedResponse(ReplyListener):
     """The response to one direct request, from its head to its end.
 
-    It is told when relaying ends. Where something has to be waited for, or is not as in most streams, a task goes on.
+    It is told when relaying ends, and when something arrives after it. Where something has to be waited for, or is not
+    as in most streams, a task goes on.
     """
 
-    __slots__ = ("_call", "_delivery", "_dialect", "_exchange", "_sink", "_stream")
+    __slots__ = ("_call", "_delivery", "_dialect", "_exchange", "_is_relaying", "_sink", "_stream")
 
     def __init__(
         self, delivery: Delivery, dialect: Dialect, call: Call, exchange: Exchange, stream: DirectStream
@@ -33,6 +34,7 @@ class StreamedResponse(ReplyListener):
         self._exchange = exchange
         self._stream = stream
         self._sink: ChunkSink | None = None
+        self._is_relaying = False
 
     def begin(self) -> None:
         """Send the head and the first bytes, and relay what follows. Does not raise."""
@@ -55,6 +57,7 @@ class StreamedResponse(ReplyListener):
         sink = self._sink = exchange.sink()
         try:
             if sink is not None and stream.begin_relay(sink, self):
+                self._is_relaying = True
                 return
         except Exception as fault:  # noqa: BLE001 - the client must not take the stream for complete
             self._go_on(self._send_rest, fault)
@@ -62,18 +65,29 @@ class StreamedResponse(ReplyListener):
         self._end()
 
     def on_event(self, on_time: bool, /) -> None:
-        self._stream.end_relay(on_time=on_time)
+        if self._is_relaying:
+            self._is_relaying = False
+            self._stream.end_relay(on_time=on_time)
+        else:
+            try:
+                self._stream.arrived(on_time=on_time)
+            except Exception as fault:  # noqa: BLE001 - as in `begin`
+                self._go_on(self._send_rest, fault)
+                return
         self._end()
 
     def _end(self) -> None:
-        """Send the end of a stream that has ended well; let a task go on with any other."""
+        """Send the end of a stream that has ended well, or wait for it; let a task go on with any other."""
         sink = self._sink
         try:
-            last = self._stream.last_nowait() if sink is not None and sink.open else None
-            if last is not None:
-                self._exchange.write_stream(b"", last, last=True)
-                self._delivery.leave(self._call)
-                return
+            if sink is not None and sink.open:
+                last = self._stream.last_nowait()
+                if last is not None:
+                    self._exchange.write_stream(b"", last, last=True)
+                    self._delivery.leave(self._call)
+                    return
+                if self._stream.listen(self):
+                    return
         except Exception as fault:  # noqa: BLE001 - as in `begin`
             self._go_on(self._send_rest, fault)
             return

@@ -169,13 +169,15 @@ def test_an_idle_connection_keeps_no_old_configuration() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", ["stream", "paced stream", "slow start", "comments first", "error at once in a stream"]
+    "answer",
+    ["stream", "paced stream", "slow start", "comments first", "late usage", "error at once in a stream"],
 )
-def test_a_stream_has_no_task_until_something_has_to_be_waited_for(answer: str) -> None:
+@pytest.mark.parametrize("asked", [{}, {"stream_options": {"include_usage": True}}])
+def test_a_stream_has_no_task_until_something_unusual_comes(answer: str, asked: dict[str, object]) -> None:
     async def streamed(loop: SteppedLoop) -> SteppedWorld:
         world = await warm(loop)
         world.providers.answers[1] = [answer]
-        world.clients[0].feed(chat(stream=True, stream_options={"include_usage": True}))
+        world.clients[0].feed(chat(stream=True, **asked))
         await world.wait(3.0)
         await world.close()
         return world

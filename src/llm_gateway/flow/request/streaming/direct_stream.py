@@ -6,6 +6,7 @@ from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.flow.failures.upstream_errors import cut_error
 from llm_gateway.flow.ports.upstream import ChunkSink, ListenedReply, ReplyListener, SilentProvider
 from llm_gateway.flow.request.reply import StreamReply
+from llm_gateway.wire.errors import BadReply
 
 
 class DirectStream(StreamReply):
@@ -51,6 +52,31 @@ class DirectStream(StreamReply):
         self.upstream.end_relay()
         if not on_time:
             self._error = cut_error(SilentProvider())
+
+    def listen(self, listener: ReplyListener) -> bool:
+        """Listen for what follows bytes of which the client gets nothing, such as a usage that it did not ask for.
+
+        Returns False if something else has to come first: `next` knows.
+        """
+        reader = self._reader
+        if self._held or reader.done or reader.refusal is not None or self._error or self._fault:
+            return False
+        if self._content_arrived:
+            self._await_content()
+        left = self._deadline - self._gateway.clock.monotonic()
+        return left > 0 and self.upstream.listen(listener, left)
+
+    def arrived(self, *, on_time: bool) -> None:
+        """Read what has arrived for the listener of `listen`, if anything has; `on_time` is what it was told."""
+        if not on_time:
+            self._error = cut_error(SilentProvider())
+        elif data := self.upstream.read_nowait():
+            try:
+                out = self._held = self._reader.feed(data)
+            except BadReply as bad:
+                self._error = self._bad_reply(bad)
+            else:
+                self._content_arrived = b"data:" in out
 
     def _is_read_otherwise(self) -> bool:
         return self._encoder is not None or self.recorder is not None
