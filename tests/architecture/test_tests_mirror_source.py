@@ -50,6 +50,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "flow/request/commit.py": "unit/flow/request/test_attempt.py",
     "http/model_routes/delivery.py": "unit/http/model_routes/test_data_plane.py",
     "http/model_routes/streamed_response.py": "property/test_direct_streams.py",
+    "flow/request/streaming/direct_stream.py": "property/test_direct_streams.py",
     "flow/routing/known_route.py": "property/test_direct_requests.py",
     "infra/upstream/http11/prepared.py": "contract/test_upstream_prepared.py",
     "flow/request/handling.py": "unit/flow/request/test_pipeline.py",

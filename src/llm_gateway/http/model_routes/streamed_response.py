@@ -18,8 +18,8 @@ from llm_gateway.http.types import Exchange, Receive, Scope, Send
 class StreamedResponse(ReplyListener):
     """The response to one direct request, from its head to its end.
 
-    It is told when relaying ends, and when something arrives after it. Where something has to be waited for, or is not
-    as in most streams, a task goes on.
+    It is told when relaying ends, and when something arrives after it. Where something has to be waited for, or is
+    unusual, a task goes on.
     """
 
     __slots__ = ("_call", "_delivery", "_dialect", "_exchange", "_is_relaying", "_sink", "_stream")
