@@ -9,6 +9,8 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parent / "src"))
 
 try:
+    # What serves needs it, and it needs packages that this Python may lack.
+    import llm_gateway.settings  # noqa: F401
     from llm_gateway.cli import main
 except ModuleNotFoundError as missing:
     sys.exit(

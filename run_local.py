@@ -11,6 +11,8 @@ import sys
 try:
     from dotenv import dotenv_values
 
+    # What serves needs it, and it needs packages that this Python may lack.
+    import llm_gateway.settings  # noqa: F401
     from llm_gateway.cli import main
 except ModuleNotFoundError as missing:
     sys.exit(

@@ -19,8 +19,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from llm_gateway.core.calendar import read_zone
 from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.core.ledger.rollup_spans import SPAN_MINUTES
@@ -32,6 +30,7 @@ from llm_gateway.infra.database.usage.retention import UsageRetention
 from llm_gateway.infra.database.usage.rollups import RollupPosting
 from llm_gateway.infra.json_lines import to_line
 from llm_gateway.infra.request_ids import RequestIds
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncEngine
 from llm_gateway.server.processes.uvicorn_server import settle_garbage_collection
 from tests.fakes.stores import opened
 from tests.services import find_postgres, fresh_database

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 
 import pytest
 import uvloop
@@ -11,6 +12,7 @@ import uvloop
 from llm_gateway.flow.ports.upstream import Upstream
 from llm_gateway.infra.upstream.aiohttp.transport import AiohttpUpstream
 from llm_gateway.infra.upstream.http11.pool import PooledUpstream
+from llm_gateway.sockets.write_batch import ALWAYS, WriteBatch
 from tests.fakes.upstream_calls import MakeUpstream
 
 
@@ -27,10 +29,14 @@ def pytest_asyncio_loop_factories(
 async def make_upstream(request: pytest.FixtureRequest) -> AsyncIterator[MakeUpstream]:
     """Yield a function that makes transports of one sort; they are closed afterwards."""
     made: list[Upstream] = []
-    kind = {"aiohttp": AiohttpUpstream, "pool": PooledUpstream}[request.param]
 
-    def make(**options: object) -> Upstream:
-        upstream: Upstream = kind(**{"connect_timeout": 5.0, **options})
+    def make(**options: Any) -> Upstream:
+        given = {"connect_timeout": 5.0, **options}
+        upstream: Upstream = (
+            AiohttpUpstream(**given)
+            if request.param == "aiohttp"
+            else PooledUpstream(**given, batch=WriteBatch(patience=ALWAYS))
+        )
         made.append(upstream)
         return upstream
 

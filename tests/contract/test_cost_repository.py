@@ -7,13 +7,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_gateway.core.ledger.records import UsageRecord, last_attempt
 from llm_gateway.flow.ports.usage import Repriced, UsageFilter
 from llm_gateway.infra.database.postings import StoredChange, UsagePosting
 from llm_gateway.infra.database.usage.repricing import CostRepository
 from llm_gateway.infra.json_lines import to_line
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection
 from tests.fakes.stores import Store, opened
 from tests.fakes.usage_records import record
 

@@ -11,7 +11,6 @@ import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.infra.database.address import SqliteAddress
@@ -22,6 +21,7 @@ from llm_gateway.infra.database.engine import (
     writing,
 )
 from llm_gateway.infra.database.outages import naming_outages
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncEngine
 from tests.fakes.stores import Store, opened
 
 

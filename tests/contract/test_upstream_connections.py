@@ -13,6 +13,7 @@ import pytest
 
 from llm_gateway.flow.ports.upstream import Upstream, UpstreamReply
 from llm_gateway.infra.upstream.http11.pool import PooledUpstream
+from llm_gateway.sockets.write_batch import WriteBatch
 from tests.fakes.origin import HELLO, OK, Visit, answers, origin_of
 from tests.fakes.upstream_calls import LIMIT, SOON, MakeUpstream, ask, fault_of, post, whole
 
@@ -174,7 +175,7 @@ async def test_a_request_is_sent_twice_at_most(upstream: Upstream) -> None:
 
 
 async def test_the_pool_drops_what_is_idle_and_forgets_what_is_gone() -> None:
-    upstream = PooledUpstream(connect_timeout=SOON, idle_seconds=0.05)
+    upstream = PooledUpstream(connect_timeout=SOON, idle_seconds=0.05, batch=WriteBatch())
     async with origin_of(answers(HELLO)) as one, origin_of(answers(CHUNKED)) as other:
         await asyncio.gather(*(ask(upstream, one.url(f"/{number}")) for number in range(20)))
         reply = await upstream.send(post(other.url()), SOON)

@@ -12,6 +12,7 @@ import pytest
 from llm_gateway.flow.ports.upstream import PendingReply, PreparedRequest, TransportError
 from llm_gateway.infra.upstream.http11.pool import PooledUpstream
 from llm_gateway.providers.base import UpstreamRequest
+from llm_gateway.sockets.write_batch import WriteBatch
 from tests.fakes.certificates import Identity
 from tests.fakes.origin import HELLO, OK, Origin, Script, Visit, answers, origin_of
 from tests.fakes.upstream_calls import SOON, whole
@@ -42,7 +43,9 @@ async def sent(pool: PooledUpstream, one: UpstreamRequest) -> bytes:
 async def warm(script: Script, folder: Path, *, is_tls: bool) -> AsyncIterator[tuple[PooledUpstream, Origin]]:
     """Yield a pool with one idle connection, and its origin."""
     identity = Identity(folder, "localhost", "127.0.0.1")
-    pool = PooledUpstream(connect_timeout=5, ssl_context=identity.client() if is_tls else None)
+    pool = PooledUpstream(
+        connect_timeout=5, batch=WriteBatch(), ssl_context=identity.client() if is_tls else None
+    )
     async with origin_of(script, tls=identity.server() if is_tls else None) as origin:
         try:
             assert await sent(pool, request(origin)) == b"hello"
@@ -192,7 +195,7 @@ async def test_without_an_idle_connection_nothing_is_sent(tmp_path: Path, *, is_
 async def test_a_connection_that_has_ended_is_told_as_an_event() -> None:
     """The end may come between taking a connection from the pool and writing to it."""
     async with origin_of(answers(HELLO)) as origin:
-        pool = PooledUpstream(connect_timeout=5)
+        pool = PooledUpstream(connect_timeout=5, batch=WriteBatch())
         await sent(pool, request(origin))
         [known] = pool._origins.values()
         connection = known.take()
@@ -211,6 +214,6 @@ async def test_a_connection_that_has_ended_is_told_as_an_event() -> None:
     "headers", [{"x-request-id": "a", "x": "a\nb"}, {"x": "1"}], ids=["invalid", "no id"]
 )
 async def test_what_cannot_be_prepared_has_to_be_sent(headers: dict[str, str]) -> None:
-    pool = PooledUpstream(connect_timeout=5)
+    pool = PooledUpstream(connect_timeout=5, batch=WriteBatch())
     assert pool.prepare(UpstreamRequest("http://127.0.0.1:9/v1", headers, b"{}")) is None
     await pool.close()

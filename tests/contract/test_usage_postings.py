@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from msgspec.structs import asdict
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.flow.ports.usage import UsageFilter
 from llm_gateway.infra.database.postings import StoredChange, UsagePosting
 from llm_gateway.infra.database.usage.repository import UsageRepository
 from llm_gateway.infra.json_lines import to_line
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection
 from tests.fakes.stores import Store, opened
 from tests.fakes.usage_records import failed_attempt, record
 

@@ -18,6 +18,7 @@ from llm_gateway.infra.upstream.http11.pool import PooledUpstream
 from llm_gateway.server.http1.limits import HttpLimits
 from llm_gateway.server.http1.protocol import GatewayProtocol
 from llm_gateway.server.http1.state import GatewayServerState
+from llm_gateway.sockets.write_batch import ALWAYS, WriteBatch
 from llm_gateway.surfaces.openai.dialect import CHAT
 from tests.fakes.in_memory import KEY, FakeGateway, ScriptedUpstream, provider
 from tests.fakes.worker_registry import FakeWorkerRegistry
@@ -138,7 +139,9 @@ class SocketlessGateway:
     def __init__(self, loop: SteppedLoop, *, passes_quiet: bool, **options: Any) -> None:
         self.loop = loop
         self.bench = FakeGateway(provider("a"), upstream=ScriptedUpstream(), options=Options(**options))
-        self.pool = PooledUpstream(connect_timeout=1, passes_quiet=passes_quiet)
+        self.pool = PooledUpstream(
+            connect_timeout=1, passes_quiet=passes_quiet, batch=WriteBatch(patience=ALWAYS)
+        )
         dialer = _Dialer()
         # The only part of the pool that is not real.
         cast("Any", self.pool)._dialer = dialer
@@ -165,7 +168,9 @@ class SocketlessGateway:
             proxy_headers=False,
         )
         config.load()
-        self.protocol = GatewayProtocol(config, GatewayServerState(HttpLimits()), {}, loop)
+        self.protocol = GatewayProtocol(
+            config, GatewayServerState(HttpLimits(), batch=WriteBatch(patience=ALWAYS)), {}, loop
+        )
         self.client = SocketlessTransport(self.protocol)
 
     def ask(self, **fields: Any) -> None:

@@ -48,6 +48,7 @@ from llm_gateway.server.http1.limits import HttpLimits
 from llm_gateway.server.http1.protocol import GatewayProtocol
 from llm_gateway.server.http1.state import GatewayServerState
 from llm_gateway.server.processes.uvicorn_server import GatewayServer
+from llm_gateway.sockets.write_batch import ALWAYS, WriteBatch
 from llm_gateway.surfaces.openai.dialect import CHAT, RESPONSE
 from llm_gateway.surfaces.openai.errors import OPENAI_ERRORS
 from tests.fakes.in_memory import FakeTokens, Fixed, PlainHasher, Recorder, WordCounter
@@ -145,7 +146,7 @@ class SteppedWorld:
         self.loop = loop
         clock = LoopClock(loop)
         self.providers = ScriptedProviders()
-        self.pool = PooledUpstream(connect_timeout=1, idle_seconds=20)
+        self.pool = PooledUpstream(connect_timeout=1, idle_seconds=20, batch=WriteBatch(patience=ALWAYS))
         # The only part of the pool that is not real.
         cast("Any", self.pool)._dialer = self.providers
         self.recorder = Recorder()
@@ -233,7 +234,9 @@ class SteppedWorld:
             proxy_headers=False,
         )
         self.config.load()
-        self.server_state = GatewayServerState(HttpLimits(keep_alive=60.0), lambda: "rejected")
+        self.server_state = GatewayServerState(
+            HttpLimits(keep_alive=60.0), lambda: "rejected", WriteBatch(patience=ALWAYS)
+        )
         self.server_state.tasks = self._tasks = _Tasks()
         self.clients: list[Client] = []
         self._log = _Lines()

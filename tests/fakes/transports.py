@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from llm_gateway.infra.upstream.http11.connection import Connection
+from llm_gateway.sockets.write_batch import WriteBatch
 
 
 class Notes:
@@ -26,6 +27,12 @@ class Notes:
     def writelines(self, pieces: tuple[bytes, ...]) -> None:
         self.written += pieces
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return bool(self.aborted)
+
     def pause_reading(self) -> None:
         self.reading = False
 
@@ -35,12 +42,14 @@ class Notes:
     def abort(self) -> None:
         self.aborted += 1
 
-    def get_extra_info(self, name: str) -> None:
-        return None
+    def get_extra_info(self, name: str, default: object = None) -> None:
+        del default
 
 
 class ConnectionOwner:
-    """A pool that keeps everything."""
+    """A pool that keeps everything, and sends at once."""
+
+    batch: WriteBatch | None = None
 
     def __init__(self) -> None:
         self.kept: list[Connection] = []

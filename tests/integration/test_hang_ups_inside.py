@@ -22,6 +22,7 @@ from llm_gateway.infra.upstream.http11.connection import Connection
 from llm_gateway.infra.upstream.http11.pool import PooledUpstream
 from llm_gateway.infra.upstream.http11.reply import PooledReply
 from llm_gateway.providers.openai.event_stream import OpenAIReplyStream
+from llm_gateway.sockets.write_batch import WriteBatch
 from llm_gateway.surfaces.openai.dialect import CHAT, RESPONSE
 from tests.e2e.hanging_up import Leaver, storm
 from tests.fakes.fault_server import FaultServer, fault_server
@@ -32,7 +33,7 @@ from tests.fakes.worker_registry import FakeWorkerRegistry
 
 MIB = 1024 * 1024
 TRANSPORTS: dict[str, Callable[[], PooledUpstream | AiohttpUpstream]] = {
-    "pool": lambda: PooledUpstream(connect_timeout=10),
+    "pool": lambda: PooledUpstream(connect_timeout=10, batch=WriteBatch()),
     "aiohttp": lambda: AiohttpUpstream(connect_timeout=10),
 }
 # Each is there for as long as a request is.

@@ -46,7 +46,10 @@ asyncio.run(start(settings))
 UNNEEDED = {
     "aiohttp",
     "alembic",
+    "click",
     "fastapi",
+    "html.entities",
+    "http.server",
     "httpx",
     "jinja2",
     "jwt",
@@ -60,8 +63,11 @@ UNNEEDED = {
     "markupsafe",
     "opentelemetry",
     "redis",
+    "rich",
+    "sqlalchemy.orm",
     "starlette",
     "tiktoken",
+    "typer",
     "yaml",
 }
 SQLITE = {"aiosqlite", "sqlalchemy.dialects.sqlite", "sqlite3"}

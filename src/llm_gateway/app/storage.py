@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loguru import logger
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llm_gateway.app.data_folder import adopt_older_files, machine_name
 from llm_gateway.core.secret import Secret
@@ -54,6 +53,7 @@ from llm_gateway.infra.secrets.key_files import (
 )
 from llm_gateway.infra.secrets.key_hashing import Blake2KeyHasher
 from llm_gateway.infra.secrets.vault import Vault
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncEngine
 from llm_gateway.infra.startup_error import StartupError
 from llm_gateway.settings import Settings
 from llm_gateway.settings.variables import named_variables

@@ -59,6 +59,7 @@ from llm_gateway.infra.use_limits import make_use_store
 from llm_gateway.infra.use_limits.shared import SharedUseStore
 from llm_gateway.infra.worker_registry import FileWorkerRegistry
 from llm_gateway.settings import Settings
+from llm_gateway.sockets.write_batch import WriteBatch
 
 if TYPE_CHECKING:
     from llm_gateway.infra.use_limits.redis_store import RedisUseStore
@@ -102,7 +103,9 @@ async def make_wiring(settings: Settings, keys: Keys, stack: AsyncExitStack) -> 
     worker_registry = FileWorkerRegistry(settings.data_dir / "run", storage.namespace)
     stack.callback(worker_registry.close)
     pool = PooledUpstream(
-        connect_timeout=settings.connect_timeout, allow_private=settings.allow_private_upstreams
+        connect_timeout=settings.connect_timeout,
+        allow_private=settings.allow_private_upstreams,
+        batch=WriteBatch(),
     )
     upstream = _upstream(settings, pool)
     stack.push_async_callback(upstream.close)

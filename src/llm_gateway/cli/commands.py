@@ -11,6 +11,7 @@ import typer
 from llm_gateway import __version__
 from llm_gateway.cli.config_commands import config
 from llm_gateway.cli.running import maintenance, reports_failures
+from llm_gateway.cli.serving import demo, serve
 from llm_gateway.cli.usage_commands import usage
 
 # Each command imports what it needs, so that `--help` and an invalid setting do not wait for the whole gateway.
@@ -30,8 +31,8 @@ _cli.add_typer(config, name="config")
 _cli.add_typer(usage, name="usage")
 
 
-def main() -> None:
-    """Run the command line and end the process with its exit code."""
+def run() -> None:
+    """Run the command that the process was given, and end the process with its exit code."""
     _cli(prog_name="llm-gateway")
 
 
@@ -50,28 +51,8 @@ def _options(
     del version
 
 
-@_cli.command()
-@reports_failures
-def serve() -> int:
-    """Serve on HOST and PORT until SIGTERM or Ctrl-C."""
-    from llm_gateway.cli.programs import GatewayProgram  # noqa: PLC0415
-    from llm_gateway.cli.settings_loader import load_settings  # noqa: PLC0415
-    from llm_gateway.server.processes.serve import serve as serve_program  # noqa: PLC0415
-
-    settings = load_settings()
-    return serve_program(settings, GatewayProgram(settings))
-
-
-@_cli.command()
-@reports_failures
-def demo() -> int:
-    """Serve a simulated provider, with its data in DATA_DIR/demo: a first chat without any API key."""
-    from llm_gateway.cli.programs import DemoProgram, demo_settings  # noqa: PLC0415
-    from llm_gateway.cli.settings_loader import load_settings  # noqa: PLC0415
-    from llm_gateway.server.processes.serve import serve as serve_program  # noqa: PLC0415
-
-    settings = demo_settings(load_settings())
-    return serve_program(settings, DemoProgram(settings))
+_cli.command()(serve)
+_cli.command()(demo)
 
 
 @_cli.command()

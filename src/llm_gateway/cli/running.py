@@ -6,20 +6,18 @@ import gc
 import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ParamSpec
-
-import typer
+from typing import Any, NoReturn, ParamSpec
 
 _P = ParamSpec("_P")
 # 128 + SIGINT, as in shells.
 _INTERRUPTED = 130
 
 
-def reports_failures(command: Callable[_P, int | None]) -> Callable[_P, None]:
+def reports_failures(command: Callable[_P, int | None]) -> Callable[_P, NoReturn]:
     """Turn a failure that an operator can fix into one line on standard error and an exit code."""
 
     @wraps(command)
-    def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> None:
+    def wrapper(*args: _P.args, **kwargs: _P.kwargs) -> NoReturn:
         from llm_gateway.cli.failures import explain  # noqa: PLC0415
 
         try:
@@ -33,7 +31,7 @@ def reports_failures(command: Callable[_P, int | None]) -> Callable[_P, None]:
             code, lines = explained
             for line in lines:
                 print(f"llm-gateway: {line}", file=sys.stderr)
-        raise typer.Exit(code)
+        raise SystemExit(code)
 
     return wrapper
 

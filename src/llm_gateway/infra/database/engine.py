@@ -10,12 +10,12 @@ from typing import Any, Literal
 import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.infra.database.address import PostgresAddress, SqliteAddress, StoreAddress
 from llm_gateway.infra.database.outages import naming_outages
 from llm_gateway.infra.database.sqlite_file import ReplacedFile, SqliteFile
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 CONNECT_TIMEOUT = 5.0
 COMMAND_TIMEOUT = 10.0

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_gateway.infra.database import tables
 from llm_gateway.infra.database.address import StoreAddress
 from llm_gateway.infra.database.engine import close_engine, make_engine, reading
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection
 
 
 async def read_first_fill(connection: AsyncConnection) -> str | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import secrets
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from llm_gateway.infra.database import tables
 from llm_gateway.infra.database.engine import reading, writing
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection, AsyncEngine
 
 _SELECT = sa.select(tables.database_identity.c.database_id)
 # Both stores read it alike.

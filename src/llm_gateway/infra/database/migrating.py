@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.infra.database.address import SqliteAddress, StoreAddress, read_address
 from llm_gateway.infra.database.engine import close_engine, make_engine, reading, writing
 from llm_gateway.infra.database.outages import naming_outages
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncEngine
 from llm_gateway.infra.startup_error import StartupError
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 import msgspec
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_gateway.core.ledger.records import UsageRecord
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection
 
 
 class StoredChange(msgspec.Struct, frozen=True, gc=False):

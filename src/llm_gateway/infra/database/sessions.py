@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llm_gateway.flow.ports.sessions import Session, SessionStore, StoredSession
 from llm_gateway.infra.database.engine import reading, writing
 from llm_gateway.infra.database.tables import UnixMicros, metadata
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncEngine
 
 console_sessions = sa.Table(
     "console_sessions",

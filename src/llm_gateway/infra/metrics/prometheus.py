@@ -9,10 +9,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.core import Metric as Family
-from prometheus_client.registry import Collector
+from prometheus_client.registry import Collector, CollectorRegistry
 
 from llm_gateway.core import metric_catalogue as catalogue
 from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
@@ -197,6 +196,8 @@ class Metrics(Observer):
         `labelled` are those with one label, by its values.
         Any thread may call it. A file of another worker that cannot be read is skipped and counted.
         """
+        from prometheus_client import generate_latest  # noqa: PLC0415 - see the package's `__init__`
+
         registry = CollectorRegistry()
         # Collected first: only then it is known which files could not be read.
         families = list(self.registry.collect())

@@ -18,6 +18,7 @@ from llm_gateway.server.http1.head_cache import KnownHead, remember_head
 from llm_gateway.server.http1.rejection import HttpRejection
 from llm_gateway.server.http1.send_watch import SendWatch
 from llm_gateway.server.http1.state import GatewayServerState
+from llm_gateway.sockets.write_batch import batched
 
 _HEAD_END = b"\r\n\r\n"
 # The state of the parser.
@@ -70,6 +71,7 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Set the deadline for the first head."""
+        transport = batched(transport, self.server_state.batch)
         super().connection_made(transport)
         self._send_watch = SendWatch(self.loop, transport, self.limits.send_timeout)
         self.deadline = self.loop.time() + self.limits.head_timeout

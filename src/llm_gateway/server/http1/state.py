@@ -8,6 +8,7 @@ from collections.abc import Callable
 from uvicorn.server import ServerState
 
 from llm_gateway.server.http1.limits import HttpLimits
+from llm_gateway.sockets.write_batch import WriteBatch
 
 
 def random_request_id() -> str:
@@ -18,9 +19,15 @@ def random_request_id() -> str:
 class GatewayServerState(ServerState):
     """uvicorn's state plus limits. While `draining`, each response closes its connection."""
 
-    def __init__(self, limits: HttpLimits, new_request_id: Callable[[], str] = random_request_id) -> None:
-        """`new_request_id` makes the `x-request-id` of rejections."""
+    def __init__(
+        self,
+        limits: HttpLimits,
+        new_request_id: Callable[[], str] = random_request_id,
+        batch: WriteBatch | None = None,
+    ) -> None:
+        """`new_request_id` makes the `x-request-id` of rejections. What connections write is made in `batch`."""
         super().__init__()
         self.limits = limits
         self.new_request_id = new_request_id
+        self.batch = batch
         self.draining = False

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from llm_gateway.core.config.budgets import BudgetWindow
 from llm_gateway.flow.ports.budgets import BalanceReader, Balances, BudgetBalance, Trade, WindowState
@@ -17,6 +16,7 @@ from llm_gateway.infra.database.budgets.definitions import DefinitionReader, Def
 from llm_gateway.infra.database.budgets.posting import window_key
 from llm_gateway.infra.database.engine import reading, writing
 from llm_gateway.infra.database.tables import UnixMicros
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection, AsyncEngine
 
 # In percent of a budget: the webhook is told once of each.
 THRESHOLDS: Final = (80, 95, 100)

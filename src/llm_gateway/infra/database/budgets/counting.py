@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from llm_gateway.core.config.accounts import CLAIMING_PROJECTS
 from llm_gateway.core.config.budgets import BudgetWindow, CompiledBudget, Covered, covers_model
@@ -23,6 +22,7 @@ from llm_gateway.infra.database.budgets.posting import MOST
 from llm_gateway.infra.database.catalog import credentials
 from llm_gateway.infra.database.engine import writing
 from llm_gateway.infra.database.tables import usage
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection, AsyncEngine
 
 _DAY_US: Final = 86_400_000_000
 _COLUMNS: Final = {

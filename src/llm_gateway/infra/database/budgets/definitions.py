@@ -8,7 +8,6 @@ from typing import Final, NamedTuple, get_args
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_gateway.core.config.accounts import CLAIMING_PROJECTS, SURFACE_ACCOUNTS
 from llm_gateway.core.config.budgets import BudgetIndex, Spender
@@ -18,6 +17,7 @@ from llm_gateway.infra.database import tables
 from llm_gateway.infra.database.budget_tables import counted_budgets
 from llm_gateway.infra.database.catalog import credentials
 from llm_gateway.infra.database.catalog.accounts import BUDGETS, PROJECTS, BudgetRow
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection
 
 # PostgreSQL's advisory lock: shared while usage rows are added to balances, exclusive while a budget is counted.
 _LOCK_KEY: Final = 0x6C67_6275_6467_6574

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from llm_gateway.core.config.budgets import BudgetWindow
 from llm_gateway.flow.ports.budgets import BudgetNotice, BudgetNotices
 from llm_gateway.infra.database.budget_tables import budget_balances
 from llm_gateway.infra.database.budgets.definitions import DefinitionReader
 from llm_gateway.infra.database.engine import reading, writing
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection, AsyncEngine
 
 # Notices that are sent at once, and seconds for which nobody else sends them.
 _AT_ONCE: Final = 20

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_gateway.core.config.budgets import BudgetWindow
 from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.infra.database.budgets.definitions import DefinitionReader, Definitions, share_counting
 from llm_gateway.infra.database.postings import StoredChange, UsagePosting
 from llm_gateway.infra.database.tables import UnixMicros
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection
 
 # What 64 bits hold; a provider may state any cost.
 MOST: Final = 2**63 - 1

@@ -8,7 +8,6 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 from msgspec import UNSET, UnsetType
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_gateway.flow.config.rows.base import Row, StoredRow
 from llm_gateway.infra.database.catalog.accounts import BUDGETS, PROJECTS, TENANTS
@@ -20,6 +19,7 @@ from llm_gateway.infra.database.catalog.resource import Resource, as_stored, rea
 from llm_gateway.infra.database.catalog.task_types import TASK_TYPES
 from llm_gateway.infra.secrets.env_references import is_reference, mask
 from llm_gateway.infra.secrets.vault import SealBroken, Vault
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection
 
 _RESOURCES: Mapping[type[StoredRow], Resource] = {
     resource.stored: resource

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from sqlalchemy.ext.asyncio import AsyncEngine
-
 from llm_gateway.core.config.catalog import Catalog
 from llm_gateway.flow.ports.catalog import CatalogSource
 from llm_gateway.infra.database.catalog.decoding import CatalogDecoder
 from llm_gateway.infra.database.catalog.stored_catalog import read_stored, read_version
 from llm_gateway.infra.database.engine import reading
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncEngine
 
 
 class CatalogRepository(CatalogSource):

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from llm_gateway.flow.config.rows.history import VersionChanges, VersionNote
 from llm_gateway.infra.database import tables
@@ -20,6 +19,7 @@ from llm_gateway.infra.secrets.env_references import is_reference
 from llm_gateway.infra.secrets.key_files import KeyRing
 from llm_gateway.infra.secrets.key_hashing import PEPPER_BYTES
 from llm_gateway.infra.secrets.vault import SealBroken, Vault
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection, AsyncEngine
 from llm_gateway.infra.startup_error import StartupError
 
 _CANARY = b"the key is right"

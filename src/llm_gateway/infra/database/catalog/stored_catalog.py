@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_gateway.core.config.catalog import Catalog
 from llm_gateway.flow.ports.catalog import StoreUnavailable
@@ -27,6 +26,7 @@ from llm_gateway.infra.database.catalog.prices import PRICES, PriceRow
 from llm_gateway.infra.database.catalog.providers import PROVIDERS, ProviderRow
 from llm_gateway.infra.database.catalog.resource import Resource
 from llm_gateway.infra.database.catalog.task_types import TASK_TYPES, TaskTypeRow
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection
 
 
 class StoredCatalog(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,6 @@ import sqlalchemy as sa
 from msgspec import UNSET
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from llm_gateway.core.config.catalog import Catalog
 from llm_gateway.core.errors import Conflict
@@ -31,6 +30,7 @@ from llm_gateway.infra.database.first_fill import had_providers, read_first_fill
 from llm_gateway.infra.database.history.noting import wait_for_other_editors, write_note
 from llm_gateway.infra.secrets.env_references import is_reference
 from llm_gateway.infra.secrets.vault import Vault
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection, AsyncEngine
 
 # Changes of one transaction that its note names.
 _MOST_NOTED = 100

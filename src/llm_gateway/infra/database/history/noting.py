@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_gateway.flow.config.rows.history import VersionNote
 from llm_gateway.infra.database import tables
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection
 
 
 async def wait_for_other_editors(connection: AsyncConnection) -> None:

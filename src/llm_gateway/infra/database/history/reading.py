@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from llm_gateway.flow.config.rows.history import HistoryEntry, HistoryReader, VersionChanges, VersionNote
 from llm_gateway.infra.database.engine import reading
 from llm_gateway.infra.database.tables import StoredMicros, config_state, config_versions
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection, AsyncEngine
 
 _decode = msgspec.json.Decoder(VersionChanges).decode
 # The version of a new database: no edit made it.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llm_gateway.core.ledger.telemetry import TelemetryEvent
 from llm_gateway.flow.ports.telemetry import EventFilter, EventPlace, EventReader
@@ -14,6 +13,7 @@ from llm_gateway.infra.database.facts.reading import read_fact, readable_columns
 from llm_gateway.infra.database.tables import UnixMicros
 from llm_gateway.infra.database.telemetry.storing import EVENT_COLUMNS
 from llm_gateway.infra.database.telemetry.table import telemetry_events
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncEngine
 
 _EQUAL: Final = ("event_type", "soeid", "project", "request_id", "credential")
 

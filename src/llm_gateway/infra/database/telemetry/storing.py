@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from operator import attrgetter
 from typing import Final
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from llm_gateway.core.ledger.telemetry import TelemetryEvent
 from llm_gateway.infra.database.facts.fitting import Line
 from llm_gateway.infra.database.facts.inserting import (
@@ -19,6 +17,7 @@ from llm_gateway.infra.database.facts.inserting import (
     stored_values,
 )
 from llm_gateway.infra.database.telemetry.table import telemetry_events
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection
 
 EVENT_COLUMNS: Final = tuple(column.name for column in telemetry_events.columns)
 _CONFLICT: Final = "ON CONFLICT (event_id) DO NOTHING"

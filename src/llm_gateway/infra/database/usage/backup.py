@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import Sequence
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.ledger import BackedUpFact, UsageBackup
 from llm_gateway.infra.database.address import SqliteAddress, StoreAddress, read_address
 from llm_gateway.infra.database.engine import close_engine, make_engine, reading, writing
 from llm_gateway.infra.database.outages import naming_outages
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection, AsyncEngine
 from llm_gateway.infra.startup_error import StartupError
 
 # The key of PostgreSQL's advisory lock for the creation of the table: any number that no other program uses.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from llm_gateway.core.ledger.rollup_spans import SPAN_MINUTES
 from llm_gateway.core.ledger.totals import COUNTS, UsageKey
@@ -14,6 +13,7 @@ from llm_gateway.infra.database.engine import reading, writing
 from llm_gateway.infra.database.rollup_tables import usage_rollup_state, usage_rollups
 from llm_gateway.infra.database.usage.rollup_rows import records_between
 from llm_gateway.infra.database.usage.rollups import ROLLUP_LOCK, RollupSums, add_totals
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection, AsyncEngine
 
 DAY: Final = 86_400_000_000
 HOUR: Final = 3_600_000_000

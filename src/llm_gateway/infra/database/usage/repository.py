@@ -7,7 +7,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
 from llm_gateway.flow.ports.ledger import RecordsRejected, UsageStore
@@ -31,6 +30,7 @@ from llm_gateway.infra.database.usage.statements import ATTEMPT_COLUMNS, ROW_COL
 from llm_gateway.infra.database.usage.storing import store_batch
 from llm_gateway.infra.database.usage.summary import summarize
 from llm_gateway.infra.database.usage.use_totals import add_up
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncEngine
 
 
 class UsageRepository(UsageStore, UsageReader):

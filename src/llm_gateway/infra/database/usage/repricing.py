@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncEngine
 
 from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
 from llm_gateway.flow.ports.usage import CostWriter, Repriced
 from llm_gateway.infra.database import tables
 from llm_gateway.infra.database.engine import writing
 from llm_gateway.infra.database.postings import StoredChange, UsagePosting
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncEngine
 
 _COSTS = ("cost_nano_usd", "cost_source", "unpriced", "cost_breakdown", "price_version")
 

@@ -6,7 +6,6 @@ import asyncio
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from llm_gateway.core.ledger.rollup_spans import SPAN_MINUTES, bucket_start
 from llm_gateway.flow.ports.clock import Clock
@@ -14,6 +13,7 @@ from llm_gateway.infra.database import tables
 from llm_gateway.infra.database.engine import writing
 from llm_gateway.infra.database.rollup_tables import usage_rollups
 from llm_gateway.infra.database.telemetry.table import telemetry_events
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection, AsyncEngine
 
 # Seconds that a transaction should take: as long may a shipper wait for SQLite's file.
 _TRANSACTION_SECONDS: Final = 0.05

@@ -7,11 +7,11 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.infra.database import tables
 from llm_gateway.infra.database.facts.reading import read_fact
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection
 
 _NEEDED = (
     *("request_id", "created_at", "status_code", "outcome", "requests", "cache_hit"),

@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_gateway.core.ledger.histogram import encode
 from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.core.ledger.rollup_spans import QUARTER, SPAN_MINUTES, bucket_start
 from llm_gateway.core.ledger.totals import COUNTS, UsageKey, UsageTotals, key_of
 from llm_gateway.infra.database.postings import StoredChange, UsagePosting
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection
 
 # PostgreSQL's advisory lock that postings share, and that whoever adds up anew has alone; no other program uses it.
 ROLLUP_LOCK = 7_526_181_118_341_922

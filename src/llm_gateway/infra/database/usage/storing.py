@@ -8,7 +8,6 @@ from operator import attrgetter
 import msgspec
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_gateway.core.ledger.records import UsageRecord, finished_at, last_attempt
 from llm_gateway.infra.database import tables
@@ -27,6 +26,7 @@ from llm_gateway.infra.database.usage.statements import (
     SQLITE_ATTEMPTS,
     SQLITE_ROWS,
 )
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection
 
 _UNIQUE_VIOLATION = "23505"
 _encode = msgspec.json.Encoder().encode

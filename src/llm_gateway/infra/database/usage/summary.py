@@ -9,7 +9,6 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_gateway.core.calendar import Period, periods
 from llm_gateway.core.ledger.histogram import ENTRY_BYTES, add_encoded
@@ -26,6 +25,7 @@ from llm_gateway.flow.ports.usage import (
 from llm_gateway.infra.database import tables
 from llm_gateway.infra.database.rollup_tables import usage_rollup_state, usage_rollups
 from llm_gateway.infra.database.usage.rollup_rows import records_between
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection
 
 MOST_GROUPS: Final = 10_000
 # Rollups that are added up before other work gets its turn.

@@ -6,11 +6,11 @@ import math
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from llm_gateway.flow.ports.usage import UsageFilter, UseTotals
 from llm_gateway.infra.database import tables
 from llm_gateway.infra.database.usage.filtering import conditions
+from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection
 
 # Numbers are added up in two halves of this base, since SQLite fails at sums beyond 64 bits.
 _BASE: Final = 2**32

@@ -15,6 +15,7 @@ from llm_gateway.infra.upstream.http11.messages import (
 )
 from llm_gateway.infra.upstream.http11.quiet_relay import QuietRelay
 from llm_gateway.infra.upstream.socket_state import Poll, closed_cleanly, has_unsent, input_poll, is_tls
+from llm_gateway.sockets.write_batch import WriteBatch, batched
 
 # Unread bytes of a reply above which reading from the socket pauses.
 READ_AHEAD = 256 * 1024
@@ -28,6 +29,9 @@ _TICK = 0.001
 
 class ConnectionOwner(Protocol):
     """The pool that a connection belongs to."""
+
+    # In which requests are sent; None = at once.
+    batch: WriteBatch | None
 
     def opened(self, connection: Connection) -> None:
         """Register a new connection."""
@@ -43,15 +47,17 @@ class Connection(asyncio.Protocol):
     """One socket to a provider. At most one task waits on it: for the reply's head, then for its body."""
 
     __slots__ = (
-        "_between_chunks", "_discarding", "_listener", "_loop", "_owner", "_quiet", "_quiet_relay",
-        "_reading_paused", "_sink", "_timer", "_timer_at", "_transport", "_unread", "_uploads", "_waiter",
-        "_writing_paused", "busy", "deadline", "ended", "error", "idle_until", "is_tls", "max_silence", "parser",
-        "poll", "reply_begun", "sent",
+        "_batch", "_between_chunks", "_discarding", "_listener", "_loop", "_owner", "_quiet", "_quiet_relay",
+        "_reading_paused", "_sink", "_timer", "_timer_at", "_transport", "_turn", "_unread", "_uploads",
+        "_waiter", "_writing_paused", "busy", "deadline", "ended", "error", "idle_until", "is_tls",
+        "max_silence", "parser", "poll", "reply_begun", "sent",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, owner: ConnectionOwner) -> None:
         self._loop = loop
         self._owner = owner
+        # The turn in which the request was written: it is sent once the turn is another.
+        self._batch, self._turn = owner.batch, -1
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self.parser = ReplyParser()
         self._waiter: asyncio.Future[bool] | None = None
@@ -99,6 +105,8 @@ class Connection(asyncio.Protocol):
         self.busy = True
         self.reply_begun = False
         self.sent = len(body) <= SLICE
+        if self._batch is not None:
+            self._turn = self._batch.turn
         if self.ended:
             # The connection ended after it was taken from the pool; uvloop raises on a write now.
             return
@@ -229,14 +237,14 @@ class Connection(asyncio.Protocol):
     # --- called by the event loop ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = batched(transport, self._batch)
         self.poll = input_poll(transport)
         self.is_tls = is_tls(transport)
         self._owner.opened(self)
 
     def data_received(self, data: bytes) -> None:
-        if not self.busy:
-            # Bytes without a request.
+        if not self.busy or (self._batch is not None and self._batch.turn == self._turn):
+            # Bytes without a request, or before it was sent: then it is sent on another connection.
             self.abort()
             return
         sink = self._sink

@@ -10,6 +10,7 @@ from llm_gateway.flow.ports.upstream import TransportError
 from llm_gateway.infra.upstream.address import ServerAddress
 from llm_gateway.infra.upstream.dialer import Dialer
 from llm_gateway.infra.upstream.http11.connection import Connection
+from llm_gateway.sockets.write_batch import WriteBatch
 
 # How long the server keeps an idle connection, as its Keep-Alive header states it.
 _KEEP_ALIVE = re.compile(rb"\btimeout=(\d{1,6})")
@@ -29,9 +30,11 @@ class Origin:
         idle_seconds: float,
         max_idle: int,
         on_idle: Callable[[], None],
+        batch: WriteBatch | None = None,
     ) -> None:
-        """`on_idle` is called whenever the first connection becomes idle."""
+        """`on_idle` is called whenever the first connection becomes idle; requests are sent in `batch`."""
         self.loop = loop
+        self.batch = batch
         self._site = server
         self._dialer = dialer
         self._idle_seconds = idle_seconds

@@ -14,6 +14,7 @@ from llm_gateway.infra.upstream.http11.origin import Origin
 from llm_gateway.infra.upstream.http11.prepared import PooledRequest, Sent
 from llm_gateway.infra.upstream.http11.reply import PooledReply
 from llm_gateway.providers.base import UpstreamRequest
+from llm_gateway.sockets.write_batch import WriteBatch
 
 _MAX_ROUTES = 4096
 _SWEEP_SECONDS = 5.0
@@ -36,12 +37,15 @@ class PooledUpstream(Upstream):
         idle_seconds: float = 30.0,
         max_idle: int = 1000,
         passes_quiet: bool = True,
+        batch: WriteBatch | None = None,
     ) -> None:
         """Times are in seconds; `max_idle` applies to each scheme, host and port.
 
         `passes_quiet`: the plain content of a stream goes to the client's connection unread (`QuietRelay`).
+        Small requests are sent in `batch`; without it, at once.
         """
         self._passes_quiet = passes_quiet
+        self._batch = batch
         self._dialer = Dialer(
             connect_timeout=connect_timeout, allow_private=allow_private, ssl_context=ssl_context
         )
@@ -139,6 +143,7 @@ class PooledUpstream(Upstream):
                 idle_seconds=self._idle_seconds,
                 max_idle=self._max_idle,
                 on_idle=self._schedule_sweep,
+                batch=self._batch,
             )
         if len(self._routes) >= _MAX_ROUTES:
             self._routes.clear()

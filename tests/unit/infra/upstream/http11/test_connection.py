@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from llm_gateway.infra.upstream.http11.connection import READ_AHEAD, SLICE, Connection
+from llm_gateway.sockets.write_batch import WriteBatch
 from tests.fakes.transports import Clockwork, ConnectionOwner, Notes
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -17,8 +18,9 @@ HELLO = OK + b"content-length: 5\r\n\r\nhello"
 class ConnectionBench:
     """A connection and everything around it."""
 
-    def __init__(self) -> None:
+    def __init__(self, batch: WriteBatch | None = None) -> None:
         self.loop, self.notes, self.owner = Clockwork(), Notes(), ConnectionOwner()
+        self.owner.batch = batch
         self.connection = Connection(cast("Any", self.loop), self.owner)
         self.connection.connection_made(cast("Any", self.notes))
 
@@ -204,3 +206,31 @@ async def test_a_lost_connection_wakes_its_reader_and_leaves_no_alarm(bench: Con
     assert bench.connection.error is not None
     assert bench.connection.error.kind == "cut"
     assert bench.loop.alarms == []
+
+
+async def test_what_comes_before_the_request_was_sent_is_no_reply_to_it() -> None:
+    bench = ConnectionBench(WriteBatch())
+    connection = bench.connection
+    connection.begin(b"head", b"body")
+    waiting = connection.wait(bench.loop.now + 600)
+    connection.data_received(HELLO)
+    assert (bench.notes.aborted, connection.parser.status, connection.reply_begun) == (1, 0, False)
+    connection.connection_lost(None)
+    assert await waiting
+    assert connection.error is not None
+    assert connection.error.kind == "cut"
+
+
+async def test_a_request_of_a_batch_is_sent_at_the_end_of_the_turn() -> None:
+    bench = ConnectionBench(WriteBatch())
+    connection = bench.connection
+    for body in (b"body", b"x" * SLICE):
+        connection.begin(b"head", body)
+        assert bench.notes.written == []
+        await asyncio.sleep(0)
+        assert b"".join(bench.notes.written) == b"head" + body
+        bench.notes.written.clear()
+        connection.data_received(HELLO)
+        assert connection.take() == b"hello"
+        connection.release()
+    assert len(bench.owner.kept) == 2

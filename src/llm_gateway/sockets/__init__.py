@@ -1,0 +1,1 @@
+"""What the server and the calls to providers share about their connections."""

@@ -1,0 +1,221 @@
+"""The writes of a turn are made at its end, in order, and nothing overtakes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_gateway.sockets.write_batch import (
+    ALWAYS,
+    LARGEST,
+    LONE_TURNS,
+    LONE_WRITES,
+    MOST,
+    BatchedTransport,
+    WriteBatch,
+    batched,
+)
+
+LARGE = b"x" * (LARGEST + 1)
+
+
+class Wire(asyncio.Transport):
+    """Notes what reaches it."""
+
+    def __init__(self, name: str = "a", everything: list[tuple[str, object]] | None = None) -> None:
+        super().__init__()
+        self.name = name
+        self.seen: list[tuple[str, object]] = [] if everything is None else everything
+        self.fault: Exception | None = None
+
+    def write(self, data: Any) -> None:
+        if self.fault is not None:
+            raise self.fault
+        self.seen.append((self.name, bytes(data)))
+
+    def writelines(self, list_of_data: Iterable[Any]) -> None:
+        self.write(b"".join(list_of_data))
+
+    def write_eof(self) -> None:
+        self.seen.append((self.name, "eof"))
+
+    def close(self) -> None:
+        self.seen.append((self.name, "close"))
+
+    def abort(self) -> None:
+        self.seen.append((self.name, "abort"))
+
+    def is_closing(self) -> bool:
+        return False
+
+
+async def test_the_writes_of_a_turn_are_made_at_its_end_in_order() -> None:
+    seen: list[tuple[str, object]] = []
+    batch = WriteBatch()
+    one, other = (BatchedTransport(Wire(name, seen), batch) for name in "ab")
+    one.write(b"1")
+    other.writelines([b"2", b"3"])
+    one.write(b"4")
+    assert (seen, batch.turn) == ([], 0)
+    await asyncio.sleep(0)
+    assert seen == [("a", b"1"), ("b", b"23"), ("a", b"4")]
+    assert batch.turn == 1
+    one.write(b"5")
+    await asyncio.sleep(0)
+    assert seen[3:] == [("a", b"5")]
+
+
+async def test_a_callback_of_the_next_turn_finds_the_writes_made() -> None:
+    wire = Wire()
+    transport = BatchedTransport(wire, WriteBatch())
+    transport.write(b"1")
+    found: list[int] = []
+    asyncio.get_running_loop().call_soon(lambda: found.append(len(wire.seen)))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert found == [1]
+
+
+async def test_so_many_writes_do_not_wait_for_the_end_of_the_turn() -> None:
+    wire, batch = Wire(), WriteBatch()
+    transport = BatchedTransport(wire, batch)
+    for number in range(MOST + 1):
+        transport.write(b"%d" % number)
+    assert len(wire.seen) == MOST
+    await asyncio.sleep(0)
+    assert [data for _, data in wire.seen] == [b"%d" % number for number in range(MOST + 1)]
+
+
+async def test_a_closed_transport_does_not_keep_others_from_being_written() -> None:
+    batch, gone, well = WriteBatch(), Wire("gone"), Wire("well")
+    gone.fault = RuntimeError("the handler is closed")
+    for wire in (gone, well, gone):
+        BatchedTransport(wire, batch).write(b"1")
+    await asyncio.sleep(0)
+    assert well.seen == [("well", b"1")]
+    assert not batch.writes
+
+
+async def test_a_write_that_fails_for_another_reason_is_reported_and_holds_up_nobody() -> None:
+    loop, reported = asyncio.get_running_loop(), []
+    loop.set_exception_handler(lambda _loop, context: reported.append(context["exception"]))
+    batch, faulty, well = WriteBatch(), Wire("faulty"), Wire("well")
+    faulty.fault = TypeError("a bug")
+    for wire in (faulty, well):
+        BatchedTransport(wire, batch).write(b"1")
+    await asyncio.sleep(0)
+    assert well.seen == [("well", b"1")]
+    assert reported == [faulty.fault]
+
+
+async def test_an_aborted_connection_sends_nothing_before_its_end() -> None:
+    wire = Wire()
+    transport = BatchedTransport(wire, WriteBatch())
+    transport.write(b"1")
+    transport.abort()
+    assert wire.seen == [("a", "abort")]
+
+
+async def test_after_turns_with_one_write_writes_are_made_at_once_for_a_while() -> None:
+    wire, batch = Wire(), WriteBatch()
+    transport = BatchedTransport(wire, batch)
+    for _ in range(LONE_TURNS):
+        transport.write(b"1")
+        assert batch.writes
+        await asyncio.sleep(0)
+    wire.seen.clear()
+    for number in range(LONE_WRITES):
+        turn = batch.turn
+        if number % 2:
+            transport.write(b"1")
+        else:
+            transport.writelines([b"1"])
+        assert (len(wire.seen), batch.turn) == (number + 1, turn + 1)
+    # One turn is looked at again: it has one write, as all before.
+    transport.write(b"1")
+    assert batch.writes
+    await asyncio.sleep(0)
+    wire.seen.clear()
+    for _ in range(LONE_WRITES):
+        transport.write(b"1")
+    assert len(wire.seen) == LONE_WRITES
+    # Now it has two.
+    transport.write(b"1")
+    transport.write(b"2")
+    assert len(wire.seen) == LONE_WRITES
+    await asyncio.sleep(0)
+    for _ in range(LONE_TURNS):
+        transport.write(b"1")
+        assert batch.writes
+        await asyncio.sleep(0)
+
+
+@given(
+    st.lists(st.sampled_from(["write", "large", "lines", "eof", "close", "turn"]), max_size=3 * MOST),
+    st.sampled_from([1, LONE_TURNS, ALWAYS]),
+)
+def test_nothing_overtakes_a_write(acts: list[str], patience: int) -> None:
+    async def played(transport: asyncio.Transport) -> None:
+        for number, act in enumerate(acts):
+            if act == "write":
+                transport.write(b"%d" % number)
+            elif act == "large":
+                transport.write(b"%d" % number + LARGE)
+            elif act == "lines":
+                transport.writelines([b"%d" % number, b"."])
+            elif act == "eof":
+                transport.write_eof()
+            elif act == "close":
+                transport.close()
+            else:
+                await asyncio.sleep(0)
+        await asyncio.sleep(0)
+
+    plain, wire = Wire(), Wire()
+    asyncio.run(played(plain))
+    asyncio.run(played(batched(wire, WriteBatch(patience))))
+    assert wire.seen == plain.seen
+
+
+def test_without_a_batch_a_transport_is_left_as_it_is() -> None:
+    wire = Wire()
+    assert batched(wire, None) is wire
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "can_write_eof", "get_write_buffer_size", "get_write_buffer_limits", "is_reading", "get_protocol",
+        "is_closing",
+    ],
+)  # fmt: skip
+def test_all_else_is_asked_of_the_connection(name: str) -> None:
+    class Asked:
+        def __getattr__(self, asked: str) -> Any:
+            return lambda *_: asked
+
+    assert getattr(BatchedTransport(cast("Any", Asked()), WriteBatch()), name)() == name
+
+
+def test_what_takes_arguments_is_passed_on_with_them() -> None:
+    calls: list[object] = []
+
+    class Asked:
+        def __getattr__(self, asked: str) -> Any:
+            return lambda *given: calls.append((asked, *given))
+
+    transport = BatchedTransport(cast("Any", Asked()), WriteBatch())
+    transport.get_extra_info("socket")
+    transport.set_write_buffer_limits(2, 1)
+    transport.set_protocol(cast("Any", "protocol"))
+    transport.pause_reading()
+    transport.resume_reading()
+    assert calls == [
+        ("get_extra_info", "socket", None), ("set_write_buffer_limits", 2, 1), ("set_protocol", "protocol"),
+        ("pause_reading",), ("resume_reading",),
+    ]  # fmt: skip
