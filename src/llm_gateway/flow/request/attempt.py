@@ -83,8 +83,10 @@ class Attempt:
         """
         permit = self.permit
         try:
-            if self.uncommitted is not None:
-                reply: WholeReply | StreamReply = await self._stream(self.uncommitted)
+            # It refers to this attempt, so that both would be garbage only together.
+            begun, self.uncommitted = self.uncommitted, None
+            if begun is not None:
+                reply: WholeReply | StreamReply = await self._stream(begun)
             else:
                 upstream = await (self._send() if sending is None else self._sent(sending))
                 stream = self._request.stream

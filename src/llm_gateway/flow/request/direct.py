@@ -213,6 +213,7 @@ class DirectRequest(Handling, Generic[_E]):
             attempt.permit.release()
             if attempt.uncommitted is not None:
                 self.meter.uncommitted_usage = stated_alone(attempt.uncommitted.reader.usage)
+                attempt.uncommitted = None
         self.failed(ClientDisconnected())
         self._client.left(self)
 
@@ -330,6 +331,7 @@ class DirectRequest(Handling, Generic[_E]):
         self._go_on(answer(self, attempt))
 
     def _commit(self, begun: UncommittedStream, upstream: ListenedReply, attempt: Attempt) -> None:
+        attempt.uncommitted = None
         try:
             stream = attempt.streamed(begun, upstream)
             self.finish(stream)
