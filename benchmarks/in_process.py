@@ -58,7 +58,7 @@ from llm_gateway.server.http1.limits import HttpLimits
 from llm_gateway.server.http1.protocol import GatewayProtocol
 from llm_gateway.server.http1.state import GatewayServerState
 from llm_gateway.server.processes.uvicorn_server import settle_garbage_collection
-from llm_gateway.sockets.write_batch import WriteBatch
+from llm_gateway.sockets.write_batch import make_write_batch
 from llm_gateway.surfaces.base import SurfaceServices
 from llm_gateway.surfaces.openai.errors import OPENAI_ERRORS
 from llm_gateway.surfaces.openai.routes import openai_routes
@@ -124,7 +124,7 @@ async def _start(scenario: Scenario, connections: int, stack: AsyncExitStack, se
     )
     clock, holder, hasher = SystemClock(), SnapshotHolder(), Blake2KeyHasher(b"pepper")
     holder.current = build_snapshot(catalog(setup, hasher.hash(_KEY)), KINDS, shipped_price_book())
-    pool = PooledUpstream(connect_timeout=10, batch=WriteBatch())
+    pool = PooledUpstream(connect_timeout=10, batch=make_write_batch())
     pool._dialer = cast("Any", LoopbackDialer(loopback))  # noqa: SLF001 - the only part that is not real
     access_log = AccessLog("all", clock, sink.fileno())
     access_log.start()
@@ -191,7 +191,7 @@ def _connect(app: Any, connections: int, loopback: Loopback) -> None:
         proxy_headers=False,
     )
     config.load()
-    state = GatewayServerState(HttpLimits(), batch=WriteBatch())
+    state = GatewayServerState(HttpLimits(), batch=make_write_batch())
     for _ in range(connections):
         protocol = GatewayProtocol(config, state, {})
 

@@ -11,9 +11,10 @@ readonly stamps=.venv/.installed
 say() { printf '%s\n' "$*" >&2; }
 
 # What .venv depends on: the pins, the package metadata (pyproject.toml up to the settings of the development tools),
-# and the path, because .venv cannot be moved.
+# what is compiled, and the path, because .venv cannot be moved.
 wanted() {
   cksum <"requirements/$1.txt"
+  find hatch_build.py src -name '*.c' -o -name hatch_build.py | LC_ALL=C sort | xargs cat | cksum
   sed '/^\[tool\.ruff\]/,$d' pyproject.toml | cksum
   pwd
 }
@@ -88,6 +89,10 @@ say "Installing $requirements into .venv"
 rm -f "$stamps"-*
 pip install --quiet --quiet --require-hashes -r "$requirements"
 pip install --quiet --quiet --no-deps --no-build-isolation --editable .
+if ! .venv/bin/python -c 'import sys; from llm_gateway.sockets.write_batch import IS_COMPILED; sys.exit(not IS_COMPILED)'; then
+  say "Nothing was compiled: the gateway runs in Python alone, and takes a few per cent more CPU. A C compiler and Python's
+headers change that (Debian, Ubuntu: apt install gcc python3-dev; then remove .venv and install again)."
+fi
 
 # otel.txt and dev.txt contain all of runtime.txt (a test checks this).
 wanted runtime >"$stamps-runtime"

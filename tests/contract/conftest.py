@@ -12,7 +12,7 @@ import uvloop
 from llm_gateway.flow.ports.upstream import Upstream
 from llm_gateway.infra.upstream.aiohttp.transport import AiohttpUpstream
 from llm_gateway.infra.upstream.http11.pool import PooledUpstream
-from llm_gateway.sockets.write_batch import ALWAYS, WriteBatch
+from llm_gateway.sockets.write_batch import ALWAYS, make_write_batch
 from tests.fakes.upstream_calls import MakeUpstream
 
 
@@ -35,7 +35,7 @@ async def make_upstream(request: pytest.FixtureRequest) -> AsyncIterator[MakeUps
         upstream: Upstream = (
             AiohttpUpstream(**given)
             if request.param == "aiohttp"
-            else PooledUpstream(**given, batch=WriteBatch(patience=ALWAYS))
+            else PooledUpstream(**given, batch=make_write_batch(patience=ALWAYS))
         )
         made.append(upstream)
         return upstream

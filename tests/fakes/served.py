@@ -15,7 +15,7 @@ from llm_gateway.server.http1.deadlines import DeadlineSweep
 from llm_gateway.server.http1.limits import HttpLimits
 from llm_gateway.server.http1.protocol import GatewayProtocol
 from llm_gateway.server.http1.state import GatewayServerState
-from llm_gateway.sockets.write_batch import ALWAYS, WriteBatch
+from llm_gateway.sockets.write_batch import ALWAYS, make_write_batch
 
 Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -132,7 +132,7 @@ async def served(app: App, **limits: Any) -> AsyncIterator[Served]:
     )
     config.load()
     state = GatewayServerState(
-        HttpLimits(**limits), new_request_id=lambda: "the-request-id", batch=WriteBatch(patience=ALWAYS)
+        HttpLimits(**limits), new_request_id=lambda: "the-request-id", batch=make_write_batch(patience=ALWAYS)
     )
     sweep = DeadlineSweep(state.connections, 0.01)  # type: ignore[arg-type]
     server = await loop.create_server(lambda: GatewayProtocol(config, state, {}, loop), "127.0.0.1", 0)

@@ -18,7 +18,7 @@ from llm_gateway.infra.upstream.http11.pool import PooledUpstream
 from llm_gateway.server.http1.limits import HttpLimits
 from llm_gateway.server.http1.protocol import GatewayProtocol
 from llm_gateway.server.http1.state import GatewayServerState
-from llm_gateway.sockets.write_batch import ALWAYS, WriteBatch
+from llm_gateway.sockets.write_batch import ALWAYS, make_write_batch
 from llm_gateway.surfaces.openai.dialect import CHAT
 from tests.fakes.in_memory import KEY, FakeGateway, ScriptedUpstream, provider
 from tests.fakes.worker_registry import FakeWorkerRegistry
@@ -140,7 +140,7 @@ class SocketlessGateway:
         self.loop = loop
         self.bench = FakeGateway(provider("a"), upstream=ScriptedUpstream(), options=Options(**options))
         self.pool = PooledUpstream(
-            connect_timeout=1, passes_quiet=passes_quiet, batch=WriteBatch(patience=ALWAYS)
+            connect_timeout=1, passes_quiet=passes_quiet, batch=make_write_batch(patience=ALWAYS)
         )
         dialer = _Dialer()
         # The only part of the pool that is not real.
@@ -169,7 +169,7 @@ class SocketlessGateway:
         )
         config.load()
         self.protocol = GatewayProtocol(
-            config, GatewayServerState(HttpLimits(), batch=WriteBatch(patience=ALWAYS)), {}, loop
+            config, GatewayServerState(HttpLimits(), batch=make_write_batch(patience=ALWAYS)), {}, loop
         )
         self.client = SocketlessTransport(self.protocol)
 

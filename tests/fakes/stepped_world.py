@@ -48,7 +48,7 @@ from llm_gateway.server.http1.limits import HttpLimits
 from llm_gateway.server.http1.protocol import GatewayProtocol
 from llm_gateway.server.http1.state import GatewayServerState
 from llm_gateway.server.processes.uvicorn_server import GatewayServer
-from llm_gateway.sockets.write_batch import ALWAYS, WriteBatch
+from llm_gateway.sockets.write_batch import ALWAYS, make_write_batch
 from llm_gateway.surfaces.openai.dialect import CHAT, RESPONSE
 from llm_gateway.surfaces.openai.errors import OPENAI_ERRORS
 from tests.fakes.in_memory import FakeTokens, Fixed, PlainHasher, Recorder, WordCounter
@@ -146,7 +146,9 @@ class SteppedWorld:
         self.loop = loop
         clock = LoopClock(loop)
         self.providers = ScriptedProviders()
-        self.pool = PooledUpstream(connect_timeout=1, idle_seconds=20, batch=WriteBatch(patience=ALWAYS))
+        self.pool = PooledUpstream(
+            connect_timeout=1, idle_seconds=20, batch=make_write_batch(patience=ALWAYS)
+        )
         # The only part of the pool that is not real.
         cast("Any", self.pool)._dialer = self.providers
         self.recorder = Recorder()
@@ -235,7 +237,7 @@ class SteppedWorld:
         )
         self.config.load()
         self.server_state = GatewayServerState(
-            HttpLimits(keep_alive=60.0), lambda: "rejected", WriteBatch(patience=ALWAYS)
+            HttpLimits(keep_alive=60.0), lambda: "rejected", make_write_batch(patience=ALWAYS)
         )
         self.server_state.tasks = self._tasks = _Tasks()
         self.clients: list[Client] = []

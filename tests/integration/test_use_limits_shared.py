@@ -27,7 +27,7 @@ import asyncio, json, sys
 from datetime import UTC
 from pathlib import Path
 from llm_gateway.core.config.limits import Limits
-from llm_gateway.flow.ports.use_limits import Claim, HeldUse
+from llm_gateway.flow.ports.use_limits import Claim, HeldUse, Shortage
 from llm_gateway.infra.use_limits.shared import SharedUseStore
 
 folder, requests, limits = sys.argv[1:4]
@@ -36,7 +36,7 @@ claims = [Claim(number, Limits(**each), 10) for number, each in enumerate(json.l
 async def request(store, gate):
     await gate.wait()
     answer = store.hold(claims)
-    return answer if isinstance(answer, tuple) else await answer
+    return answer if isinstance(answer, (HeldUse, Shortage)) else await answer
 
 async def main():
     store = SharedUseStore(Path(folder), "db", UTC, lock_pauses=60_000)

@@ -19,7 +19,7 @@ from hypothesis.stateful import (
     rule,
 )
 
-from llm_gateway.flow.ports.budgets import Hold, Shortage
+from llm_gateway.flow.ports.budgets import Hold, Shortage, TryHold
 from llm_gateway.infra.budgets.share_file import HOLDS
 from tests.fakes.budget_machine import BudgetMachine, BudgetWorker, budget, store_budget, window
 from tests.fakes.stores import Store, opened
@@ -52,17 +52,26 @@ class SharesMachine(RuleBasedStateMachine):
         # By request: its machine, its worker and what it holds.
         self.held: dict[int, tuple[BudgetMachine, BudgetWorker, Hold, int]] = {}
         self.number = 0
+        self.prepared: dict[BudgetWorker, TryHold] = {}
 
     def do(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.loop.run_until_complete(work)
 
     @rule(
-        target=open_requests, machine=st.integers(0, 1), worker=st.integers(0, 1), amount=st.integers(0, 200)
+        target=open_requests,
+        machine=st.integers(0, 1),
+        worker=st.integers(0, 1),
+        amount=st.integers(0, 200),
+        is_prepared=st.booleans(),
     )
-    def hold(self, machine: int, worker: int, amount: int) -> Any:
+    def hold(self, machine: int, worker: int, amount: int, is_prepared: bool) -> Any:
         where = self.machines[machine]
         chosen = where.workers[worker]
-        answer = chosen.shares.try_hold(self.covered, amount)
+        if is_prepared:
+            try_hold = self.prepared.setdefault(chosen, chosen.shares.prepare(self.covered))
+            answer = try_hold(amount)
+        else:
+            answer = chosen.shares.try_hold(self.covered, amount)
         assert answer is not None
         if isinstance(answer, Shortage):
             return multiple()

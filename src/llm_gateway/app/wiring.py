@@ -59,7 +59,7 @@ from llm_gateway.infra.use_limits import make_use_store
 from llm_gateway.infra.use_limits.shared import SharedUseStore
 from llm_gateway.infra.worker_registry import FileWorkerRegistry
 from llm_gateway.settings import Settings
-from llm_gateway.sockets.write_batch import WriteBatch
+from llm_gateway.sockets.write_batch import make_write_batch
 
 if TYPE_CHECKING:
     from llm_gateway.infra.use_limits.redis_store import RedisUseStore
@@ -105,7 +105,7 @@ async def make_wiring(settings: Settings, keys: Keys, stack: AsyncExitStack) -> 
     pool = PooledUpstream(
         connect_timeout=settings.connect_timeout,
         allow_private=settings.allow_private_upstreams,
-        batch=WriteBatch(),
+        batch=make_write_batch(),
     )
     upstream = _upstream(settings, pool)
     stack.push_async_callback(upstream.close)

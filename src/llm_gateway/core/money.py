@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Final
 
 NANO_USD: Final = 1_000_000_000
@@ -15,6 +16,8 @@ class InvalidAmount(ValueError):
     """The text is no amount of money; the message says what is wrong with it."""
 
 
+# A request's cost is written in its log line soon after its reply's header.
+@lru_cache(maxsize=1024)
 def usd_text(nano_usd: int) -> str:
     """Return an amount as the shortest decimal USD without an exponent: `0.00042`, `12`, `-3.5`."""
     if 0 < nano_usd < NANO_USD:

@@ -11,18 +11,25 @@ from typing import Any
 def import_without(package: str, *modules: str) -> None:
     """Import `package`, but not the `modules` of it that its `__init__` imports, unless it is imported already.
 
-    What `__init__` takes from them is there as well: the first use of a name imports its module. Call this before
-    anything else imports the package.
+    What `__init__` takes from them is there as well: the first use of a name imports its module. A package that
+    cannot be imported without them is imported whole. Call this before anything else imports the package.
     """
     if package in sys.modules:
         return
-    stand_ins = {name: _StandIn(f"{package}.{name}") for name in modules}
-    sys.modules.update({module.__name__: module for module in stand_ins.values()})
+    before = set(sys.modules)
+    sys.modules.update({name: _StandIn(name) for name in (f"{package}.{module}" for module in modules)})
     try:
         names = vars(importlib.import_module(package))
-    finally:
-        for module in stand_ins.values():
-            del sys.modules[module.__name__]
+    except Exception:  # noqa: BLE001 - another version of it may need them at once
+        _forget(package, before)
+        try:
+            importlib.import_module(package)
+        except BaseException:
+            _forget(package, before)
+            raise
+        return
+    for module in modules:
+        del sys.modules[f"{package}.{module}"]
     missing = {name: found for name, value in names.items() if (found := _stand_in_of(value)) is not None}
     attributes = {name for name in missing if isinstance(names[name], _Attribute)}
     for name in missing:
@@ -38,6 +45,12 @@ def import_without(package: str, *modules: str) -> None:
         return names[name]
 
     names["__getattr__"] = find
+
+
+def _forget(package: str, before: set[str]) -> None:
+    """Drop what was imported of a package that could not be imported."""
+    for name in [name for name in sys.modules.keys() - before if f"{name}.".startswith(f"{package}.")]:
+        del sys.modules[name]
 
 
 class _StandIn(ModuleType):

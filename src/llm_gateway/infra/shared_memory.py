@@ -7,11 +7,16 @@ import fcntl
 import hashlib
 import mmap
 import os
+import struct
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeAlias
 
 # A file starts with a tag that identifies its content.
 TAG_BYTES = 32
 CELL_BYTES = 8
+
+CellReader: TypeAlias = Callable[["memoryview[int]"], tuple[int, ...]]
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -85,6 +90,15 @@ def allocate(descriptor: int, start: int, length: int) -> None:
         while at < end:
             # It may write less than it was given, when the disk is nearly full.
             at += os.pwrite(descriptor, bytes(end - at), at)
+
+
+def cell_reader(*places: int) -> CellReader:
+    """Return what reads the integers at these ascending places of a row of them, in this order.
+
+    It takes a fraction of the time that reading them one by one does; each is read atomically, but not all together.
+    """
+    gaps = (place - before - 1 for before, place in zip((-1, *places), places, strict=False))
+    return struct.Struct("".join(f"{gap * CELL_BYTES}xq" for gap in gaps)).unpack_from
 
 
 def map_cells(descriptor: int, start: int, length: int) -> memoryview[int]:

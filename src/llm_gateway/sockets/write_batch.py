@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Final, cast
+
+try:
+    from llm_gateway.sockets import _write_batch as _compiled
+except ImportError:
+    # It was not compiled (docs/dependencies.md).
+    _compiled = None  # type: ignore[assignment]
+IS_COMPILED: Final = _compiled is not None
 
 # Writes after which a turn does not wait for its end, so that the first of them is not late by more than a
 # millisecond or two.
 MOST: Final = 32
-# Larger ones, in bytes, are made at once: their connection tells at once whether it has room for more.
-LARGEST: Final = 64 * 1024
 # After so many turns in a row with one write, writes are made at once; so many later, a turn is looked at again.
 LONE_TURNS: Final = 3
 LONE_WRITES: Final = 16
 # A patience without end: writes always wait for the end of their turn.
 ALWAYS: Final = sys.maxsize
+
+Write = Callable[[Any], None]
 
 
 class WriteBatch:
@@ -29,21 +36,43 @@ class WriteBatch:
     `turn` tells whether a write has been made: it has once the turn is another.
     """
 
-    __slots__ = ("_lone_turns", "at_once", "patience", "turn", "writes")
+    __slots__ = ("_lone_turns", "_patience", "at_once", "turn", "writes")
 
     def __init__(self, patience: int = LONE_TURNS) -> None:
         """`patience`: turns in a row with one write, after which writes are made at once."""
         self.turn = 0
-        self.patience = patience
+        self._patience = patience
         self._lone_turns = 0
         # Writes that are still to be made at once.
         self.at_once = 0
         # What to call, and with what.
-        self.writes: list[tuple[Callable[[Any], None], Any]] = []
+        self.writes: list[tuple[Write, Any]] = []
 
-    def make_later(self) -> None:
-        """Make the writes at the end of this turn; called before the first of them is added."""
-        asyncio.get_running_loop().call_soon(self.make)
+    def writer(self, write: Write, largest: int) -> Write:
+        """Return what adds the writes of one connection, which `write` makes.
+
+        What is written must not change afterwards. Data of more than `largest` bytes is written at once, after all
+        that waits; if `largest` is negative, it is no bytes and waits as well.
+        """
+
+        def add(data: Any) -> None:  # noqa: ANN401 - whatever `write` takes
+            if self.at_once:
+                self.at_once -= 1
+                self.turn += 1
+                write(data)
+                return
+            if 0 <= largest < len(data):
+                self.make()
+                write(data)
+                return
+            writes = self.writes
+            if not writes:
+                asyncio.get_running_loop().call_soon(self.make)
+            writes.append((write, data))
+            if len(writes) >= MOST:
+                self.make()
+
+        return add
 
     def make(self) -> None:
         """Make all writes now, in the order in which they were added."""
@@ -53,7 +82,7 @@ class WriteBatch:
             self._lone_turns = 0
         elif writes:
             self._lone_turns += 1
-            if self._lone_turns >= self.patience:
+            if self._lone_turns >= self._patience:
                 self.at_once = LONE_WRITES
         for write, data in writes:
             try:
@@ -62,106 +91,21 @@ class WriteBatch:
                 # It was closed meanwhile, and its protocol is told so. uvloop raises this, asyncio nothing.
                 continue
             except Exception as error:  # noqa: BLE001 - a bug, which must not hold up the other connections
-                asyncio.get_running_loop().call_exception_handler(
-                    {"message": "A write to a connection failed", "exception": error}
-                )
+                _report(error)
 
 
-class BatchedTransport(asyncio.Transport):
-    """A transport whose small writes wait for the end of the turn, in the order in which they were made.
-
-    Whatever must come after a write (a large write, the end of the connection) makes all that wait first. `abort`
-    does not: it discards what was not sent.
-    """
-
-    __slots__ = ("_batch", "_transport", "_write", "_writelines", "is_closing")
-
-    def __init__(self, transport: asyncio.Transport, batch: WriteBatch) -> None:
-        super().__init__()
-        self._transport = transport
-        self._batch = batch
-        self._write, self._writelines = transport.write, transport.writelines
-        # Asked once a request, without a frame of ours.
-        self.is_closing = transport.is_closing  # type: ignore[method-assign]
-
-    def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Send `data`, which must not change afterwards, at the end of the turn."""
-        batch = self._batch
-        if batch.at_once:
-            batch.at_once -= 1
-            batch.turn += 1
-            self._write(data)
-            return
-        if len(data) > LARGEST:
-            batch.make()
-            self._write(data)
-            return
-        writes = batch.writes
-        if not writes:
-            batch.make_later()
-        writes.append((self._write, data))
-        if len(writes) >= MOST:
-            batch.make()
-
-    def writelines(self, list_of_data: Iterable[Any]) -> None:
-        """Send all pieces, which must not change afterwards, at the end of the turn."""
-        batch = self._batch
-        if batch.at_once:
-            batch.at_once -= 1
-            batch.turn += 1
-            self._writelines(list_of_data)
-            return
-        writes = batch.writes
-        if not writes:
-            batch.make_later()
-        writes.append((self._writelines, list_of_data))
-        if len(writes) >= MOST:
-            batch.make()
-
-    def write_eof(self) -> None:
-        self._batch.make()
-        self._transport.write_eof()
-
-    def close(self) -> None:
-        self._batch.make()
-        self._transport.close()
-
-    def abort(self) -> None:
-        self._transport.abort()
-
-    def can_write_eof(self) -> bool:
-        return self._transport.can_write_eof()
-
-    def get_extra_info(self, name: str, default: object = None) -> object:
-        return self._transport.get_extra_info(name, default)
-
-    def get_write_buffer_size(self) -> int:
-        """Return the bytes that the connection has no room for; those of this turn are not known yet."""
-        return self._transport.get_write_buffer_size()
-
-    def get_write_buffer_limits(self) -> tuple[int, int]:
-        return self._transport.get_write_buffer_limits()
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        self._transport.set_write_buffer_limits(high, low)
-
-    def is_reading(self) -> bool:
-        return self._transport.is_reading()
-
-    def pause_reading(self) -> None:
-        self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        self._transport.resume_reading()
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self._transport.set_protocol(protocol)
-
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        return self._transport.get_protocol()
+def _report(error: Exception) -> None:
+    asyncio.get_running_loop().call_exception_handler(
+        {"message": "A write to a connection failed", "exception": error}
+    )
 
 
-def batched(transport: asyncio.BaseTransport, batch: WriteBatch | None) -> asyncio.Transport:
-    """Return the transport with its writes in `batch`; the transport itself without one."""
-    stream = cast("asyncio.Transport", transport)
-    return stream if batch is None else BatchedTransport(stream, batch)
+if _compiled is not None:
+    _compiled.configure(MOST, LONE_WRITES, _report)
+
+
+def make_write_batch(*, patience: int = LONE_TURNS, compiled: bool = True) -> WriteBatch:
+    """Return the compiled `WriteBatch` if it was compiled and is wanted, else Python's."""
+    if compiled and _compiled is not None:
+        return cast("WriteBatch", _compiled.WriteBatch(patience))
+    return WriteBatch(patience)

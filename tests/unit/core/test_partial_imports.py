@@ -71,6 +71,22 @@ assert not [name for name in sys.modules if name.startswith("made_up")]
     )
 
 
+def test_a_package_that_needs_the_modules_at_once_is_imported_whole(tmp_path: Path) -> None:
+    run(
+        tmp_path,
+        """
+import_without("made_up", "heavy", "main")
+import made_up
+assert issubclass(made_up.Other, sys.modules["made_up.heavy"].Thing)
+assert made_up.main is sys.modules["made_up.main"].main
+""",
+        **{
+            "__init__.py": PACKAGE["__init__.py"]
+            + "class Other(Thing): pass\nOther.__mro__[1].__name__.upper()\n"
+        },
+    )
+
+
 def test_what_the_gateway_imports_so_is_whole() -> None:
     program = """
 import sys

@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+import gc
+import weakref
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llm_gateway.sockets.batched_transport import LARGEST, BatchedTransport, batched
 from llm_gateway.sockets.write_batch import (
     ALWAYS,
-    LARGEST,
+    IS_COMPILED,
     LONE_TURNS,
     LONE_WRITES,
     MOST,
-    BatchedTransport,
     WriteBatch,
-    batched,
+    make_write_batch,
 )
+from tests.services import without_a_part
 
 LARGE = b"x" * (LARGEST + 1)
+
+MakeBatch = Callable[..., WriteBatch]
+
+
+@pytest.fixture(params=["python", "compiled"])
+def make_batch(request: pytest.FixtureRequest) -> MakeBatch:
+    """Return what makes batches, written in Python or compiled."""
+    if request.param == "compiled" and not IS_COMPILED:
+        without_a_part(
+            "the compiled write batch is missing: install a C compiler and Python's headers, then run make install"
+        )
+    return partial(make_write_batch, compiled=request.param == "compiled")
 
 
 class Wire(asyncio.Transport):
@@ -54,9 +70,9 @@ class Wire(asyncio.Transport):
         return False
 
 
-async def test_the_writes_of_a_turn_are_made_at_its_end_in_order() -> None:
+async def test_the_writes_of_a_turn_are_made_at_its_end_in_order(make_batch: MakeBatch) -> None:
     seen: list[tuple[str, object]] = []
-    batch = WriteBatch()
+    batch = make_batch()
     one, other = (BatchedTransport(Wire(name, seen), batch) for name in "ab")
     one.write(b"1")
     other.writelines([b"2", b"3"])
@@ -70,9 +86,9 @@ async def test_the_writes_of_a_turn_are_made_at_its_end_in_order() -> None:
     assert seen[3:] == [("a", b"5")]
 
 
-async def test_a_callback_of_the_next_turn_finds_the_writes_made() -> None:
+async def test_a_callback_of_the_next_turn_finds_the_writes_made(make_batch: MakeBatch) -> None:
     wire = Wire()
-    transport = BatchedTransport(wire, WriteBatch())
+    transport = BatchedTransport(wire, make_batch())
     transport.write(b"1")
     found: list[int] = []
     asyncio.get_running_loop().call_soon(lambda: found.append(len(wire.seen)))
@@ -81,8 +97,8 @@ async def test_a_callback_of_the_next_turn_finds_the_writes_made() -> None:
     assert found == [1]
 
 
-async def test_so_many_writes_do_not_wait_for_the_end_of_the_turn() -> None:
-    wire, batch = Wire(), WriteBatch()
+async def test_so_many_writes_do_not_wait_for_the_end_of_the_turn(make_batch: MakeBatch) -> None:
+    wire, batch = Wire(), make_batch()
     transport = BatchedTransport(wire, batch)
     for number in range(MOST + 1):
         transport.write(b"%d" % number)
@@ -91,8 +107,8 @@ async def test_so_many_writes_do_not_wait_for_the_end_of_the_turn() -> None:
     assert [data for _, data in wire.seen] == [b"%d" % number for number in range(MOST + 1)]
 
 
-async def test_a_closed_transport_does_not_keep_others_from_being_written() -> None:
-    batch, gone, well = WriteBatch(), Wire("gone"), Wire("well")
+async def test_a_closed_transport_does_not_keep_others_from_being_written(make_batch: MakeBatch) -> None:
+    batch, gone, well = make_batch(), Wire("gone"), Wire("well")
     gone.fault = RuntimeError("the handler is closed")
     for wire in (gone, well, gone):
         BatchedTransport(wire, batch).write(b"1")
@@ -101,10 +117,12 @@ async def test_a_closed_transport_does_not_keep_others_from_being_written() -> N
     assert not batch.writes
 
 
-async def test_a_write_that_fails_for_another_reason_is_reported_and_holds_up_nobody() -> None:
+async def test_a_write_that_fails_for_another_reason_is_reported_and_holds_up_nobody(
+    make_batch: MakeBatch,
+) -> None:
     loop, reported = asyncio.get_running_loop(), []
     loop.set_exception_handler(lambda _loop, context: reported.append(context["exception"]))
-    batch, faulty, well = WriteBatch(), Wire("faulty"), Wire("well")
+    batch, faulty, well = make_batch(), Wire("faulty"), Wire("well")
     faulty.fault = TypeError("a bug")
     for wire in (faulty, well):
         BatchedTransport(wire, batch).write(b"1")
@@ -113,16 +131,16 @@ async def test_a_write_that_fails_for_another_reason_is_reported_and_holds_up_no
     assert reported == [faulty.fault]
 
 
-async def test_an_aborted_connection_sends_nothing_before_its_end() -> None:
+async def test_an_aborted_connection_sends_nothing_before_its_end(make_batch: MakeBatch) -> None:
     wire = Wire()
-    transport = BatchedTransport(wire, WriteBatch())
+    transport = BatchedTransport(wire, make_batch())
     transport.write(b"1")
     transport.abort()
     assert wire.seen == [("a", "abort")]
 
 
-async def test_after_turns_with_one_write_writes_are_made_at_once_for_a_while() -> None:
-    wire, batch = Wire(), WriteBatch()
+async def test_after_turns_with_one_write_writes_are_made_at_once_for_a_while(make_batch: MakeBatch) -> None:
+    wire, batch = Wire(), make_batch()
     transport = BatchedTransport(wire, batch)
     for _ in range(LONE_TURNS):
         transport.write(b"1")
@@ -158,8 +176,9 @@ async def test_after_turns_with_one_write_writes_are_made_at_once_for_a_while() 
 @given(
     st.lists(st.sampled_from(["write", "large", "lines", "eof", "close", "turn"]), max_size=3 * MOST),
     st.sampled_from([1, LONE_TURNS, ALWAYS]),
+    st.booleans(),
 )
-def test_nothing_overtakes_a_write(acts: list[str], patience: int) -> None:
+def test_nothing_overtakes_a_write(acts: list[str], patience: int, compiled: bool) -> None:
     async def played(transport: asyncio.Transport) -> None:
         for number, act in enumerate(acts):
             if act == "write":
@@ -178,13 +197,41 @@ def test_nothing_overtakes_a_write(acts: list[str], patience: int) -> None:
 
     plain, wire = Wire(), Wire()
     asyncio.run(played(plain))
-    asyncio.run(played(batched(wire, WriteBatch(patience))))
+    asyncio.run(played(batched(wire, make_write_batch(patience=patience, compiled=compiled))))
     assert wire.seen == plain.seen
 
 
 def test_without_a_batch_a_transport_is_left_as_it_is() -> None:
     wire = Wire()
     assert batched(wire, None) is wire
+
+
+async def test_a_compiled_batch_leaves_nothing_behind(make_batch: MakeBatch) -> None:
+    class Data(bytearray): ...
+
+    batch, wire = make_batch(), Wire()
+    transport = BatchedTransport(wire, batch)
+    datas = [Data(b"%d" % number) for number in range(3 * MOST)]
+    left = [weakref.ref(data) for data in datas]
+    for data in datas:
+        transport.write(data)
+    del data, datas
+    await asyncio.sleep(0)
+    assert [one() for one in left] == [None] * len(left)
+    # A transport refers to its batch, which may refer to it in turn.
+    transport.write(b"1")
+    gone = weakref.ref(wire)
+    del wire, transport, batch
+    await asyncio.sleep(0)
+    gc.collect()
+    assert gone() is None
+
+
+async def test_a_write_takes_one_argument(make_batch: MakeBatch) -> None:
+    write = cast("Any", BatchedTransport(Wire(), make_batch()).write)
+    for wrong in (write, lambda: write(b"1", b"2"), lambda: write(1)):
+        with pytest.raises(TypeError):
+            wrong()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import tzinfo
 from typing import Final, Literal, NamedTuple
 
+import msgspec
+
 from llm_gateway.core.config.accounts import CLAIMING_PROJECTS
 from llm_gateway.core.config.budgets import Covered, Spender, covers_model
 from llm_gateway.core.config.deployments import Deployment
@@ -13,14 +15,22 @@ from llm_gateway.core.config.limits import BudgetScope
 from llm_gateway.core.config.snapshot import Principal
 from llm_gateway.core.errors import GatewayError, QuotaExceeded, Unavailable
 from llm_gateway.core.ledger.records import UsageRecord
-from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.money import usd_text
-from llm_gateway.core.pricing.flat_price import FlatPrice, flat_amount
-from llm_gateway.flow.accounting.holds import ExpectedTokens, TokenEstimator
+from llm_gateway.core.pricing.flat_price import FlatPrice
+from llm_gateway.flow.accounting.holds import TokenEstimator
 from llm_gateway.flow.accounting.pricing import price_quantities, requested_tier_of
-from llm_gateway.flow.ports.budgets import BudgetShares, Hold, Shortage, ShortageReason
+from llm_gateway.flow.ports.budgets import BudgetShares, Hold, Shortage, ShortageReason, TryHold
 from llm_gateway.flow.ports.dialect import Attribution
-from llm_gateway.flow.ports.limits import NOT_LIMITED, Demand, Limit, Reservation, Verdict
+from llm_gateway.flow.ports.limits import (
+    NOT_LIMITED,
+    NOTHING_HELD,
+    Demand,
+    Limit,
+    Reserve,
+    Verdict,
+    hold_too,
+    merged,
+)
 
 # Told of every refusal: the scope of the budget, and the reason.
 OnRefusal = Callable[[BudgetScope, ShortageReason], None]
@@ -50,26 +60,23 @@ _PERIODS: Final = {"day": "a day", "month": "a month", "total": "in total"}
 
 
 class _Known(NamedTuple):
-    """The windows that requests of an account for one model count in, if they begin in a certain time."""
+    """What is the same for all requests of an account for one model, if they begin in a certain time."""
 
-    account: Principal
-    windows: Sequence[Covered]
+    deployments: Sequence[Deployment]
     # Inclusive, exclusive; Unix microseconds.
     since: int
     until: int
-
-
-class _FlatPrices(NamedTuple):
-    """The different prices of some deployments; none unless all of them are flat at all times."""
-
-    deployments: Sequence[Deployment]
+    # What they count in, and what holds in all of that.
+    windows: Sequence[Covered]
+    try_hold: TryHold
+    # The different prices of the deployments; none unless all of them are flat at all times.
     prices: Sequence[FlatPrice]
 
 
 class BudgetLimit(Limit):
     """Reserves on all budgets that cover a request, or on none. Never waits for the database."""
 
-    __slots__ = ("_estimator", "_fail", "_flat", "_known", "_on_refusal", "_shares", "_stated", "_zone")
+    __slots__ = ("_estimator", "_fail", "_known", "_on_refusal", "_shares", "_stated", "_zone")
 
     def __init__(
         self,
@@ -88,53 +95,99 @@ class BudgetLimit(Limit):
         self._on_refusal = on_refusal
         # What requests cost lately according to providers that state it, by provider and upstream model.
         self._stated: dict[tuple[str, str], int] = {}
-        # By ids of credentials and models, and by models and endpoints: a new configuration replaces what was known.
-        self._known: dict[tuple[int, str], _Known] = {}
-        self._flat: dict[tuple[str, str], _FlatPrices] = {}
+        # By accounts, which a new configuration replaces, models and endpoints.
+        self._known: dict[tuple[Principal, str, str], _Known] = {}
 
     def check(self, account: Principal, /) -> None:
         """Refuse nothing: what a request may cost is known only with its body."""
 
     def reserve(self, account: Principal, demand: Demand, /) -> Verdict | Awaitable[Verdict]:
+        reserve = self.for_account(account)
+        return NOT_LIMITED if reserve is None else reserve(demand, NOT_LIMITED)
+
+    def for_account(self, account: Principal, /) -> Reserve | None:  # noqa: C901 - see below
         if not account.budgets:
-            return NOT_LIMITED
-        if demand.attribution.is_trusted:
-            # It may name anybody.
-            windows: Sequence[Covered] = covering(account, demand, self._zone)
-        else:
-            known = self._known.get((account.credential.id, demand.request.model))
-            if (
-                known is None
-                or known.account is not account
-                or not known.since <= demand.created_at < known.until
-            ):
-                known = self._remember(account, demand)
-            windows = known.windows
+            return None
+        known_of, estimator = self._known, self._estimator
+
+        # A helper would cost each request a frame.
+        def reserve(  # noqa: C901, PLR0912
+            demand: Demand, before: Verdict
+        ) -> Verdict | Awaitable[Verdict]:
+            if demand.attribution.is_trusted:
+                return self._reserve_named(account, demand, before)
+            request = demand.request
+            known = known_of.get((account, request.model, request.endpoint)) or self._remember(
+                account, demand
+            )
+            deployments, since, until, windows, try_hold, prices = known
+            if deployments is not demand.deployments or not since <= demand.created_at < until:
+                _, _, _, windows, try_hold, prices = self._remember(account, demand)
+            if not windows:
+                return before
+            if "service_tier" in request.fields:
+                prices = ()
+            # As `amount_of` does, for prices that are flat.
+            expected = demand.expected or estimator.expect(demand)
+            prompt, completion, amount = expected.prompt, expected.completion, -1
+            for most_input, divisor, half, input_rate, output_rate in prices:
+                if prompt > most_input:
+                    amount = -1
+                    break
+                # As `flat_amount` does, without its frame.
+                cost, rest = divmod(prompt * input_rate + completion * output_rate + half, divisor)
+                if not rest:
+                    cost -= cost & 1
+                if cost > amount:  # noqa: PLR1730 - a call of `max` takes longer
+                    amount = cost
+            if not 0 <= amount <= _MOST:
+                amount = self.amount_of(demand)
+            answer = try_hold(amount)
+            if answer is None or isinstance(answer, Shortage):
+                return self._answered(windows, amount, answer, before)
+            reservation = _Reserved(self, estimator, answer)
+            if before is NOT_LIMITED:
+                return Verdict(True, 0, 0, 0.0, 0.0, reservation)
+            if before.reservation is NOTHING_HELD:
+                before.reservation = reservation
+            else:
+                hold_too(before, reservation)
+            return before
+
+        return reserve
+
+    def _reserve_named(
+        self, account: Principal, demand: Demand, before: Verdict
+    ) -> Verdict | Awaitable[Verdict]:
+        """Reserve for a request that may name anybody."""
+        windows = covering(account, demand, self._zone)
         if not windows:
-            return NOT_LIMITED
+            return before
         amount = self.amount_of(demand)
-        answer = self._shares.try_hold(windows, amount)
-        if answer is None:
+        return self._answered(windows, amount, self._shares.try_hold(windows, amount), before)
+
+    def _answered(
+        self, windows: Sequence[Covered], amount: int, answer: Hold | Shortage | None, before: Verdict
+    ) -> Verdict | Awaitable[Verdict]:
+        if answer is None or (isinstance(answer, Shortage) and answer.reason == "short"):
             return self._reserve_later(windows, amount)
-        if isinstance(answer, Shortage):
-            if answer.reason == "short":
-                return self._reserve_later(windows, amount)
-            return self._verdict(windows, amount, answer)
-        return Verdict(True, 0, 0, 0.0, 0.0, _Reserved(self, self._estimator, answer))
+        return merged(before, self._verdict(windows, amount, answer))
 
     def _remember(self, account: Principal, demand: Demand) -> _Known:
-        windows = covering(account, demand, self._zone)
+        windows = tuple(covering(account, demand, self._zone))
         at = demand.created_at
         # Until the first of the windows ends, or another budget begins to count.
         ends = [covered.end for covered in windows if covered.end is not None]
         ends += [one.budget.counts_from for one in account.budgets if one.budget.counts_from > at]
         since = max((covered.window.start for covered in windows), default=at)
-        known = _Known(account, windows, since, min(ends, default=_ALWAYS))
-        model = demand.request.model
-        if len(model) <= _LONGEST_MODEL:
+        request, deployments = demand.request, demand.deployments
+        until = min(ends, default=_ALWAYS)
+        hold = self._shares.prepare(windows)
+        known = _Known(deployments, since, until, windows, hold, _flat_prices(deployments))
+        if len(request.model) <= _LONGEST_MODEL:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            self._known[account.credential.id, model] = known
+            self._known[account, request.model, request.endpoint] = known
         return known
 
     def amount_of(self, demand: Demand) -> int:
@@ -143,36 +196,7 @@ class BudgetLimit(Limit):
         A deployment without a known price counts with what its provider said that the last request cost. 0 if
         nothing is known of any deployment that may serve it.
         """
-        expected = self._estimator.expect(demand)
-        request, deployments = demand.request, demand.deployments
-        flat = self._flat.get((request.model, request.endpoint))
-        if flat is None or flat.deployments is not deployments:
-            flat = self._remember_prices(request, deployments)
-        if not flat.prices or "service_tier" in request.fields:
-            return self._amount_by_tables(demand, expected)
-        most, prompt, completion = 0, expected.prompt, expected.completion
-        for price in flat.prices:
-            if prompt > price.most_input:
-                return self._amount_by_tables(demand, expected)
-            amount = flat_amount(price, prompt, completion)
-            most = max(most, amount)
-        return min(most, _MOST)
-
-    def _remember_prices(self, request: ModelRequest, deployments: Sequence[Deployment]) -> _FlatPrices:
-        looked_at = [one.prices for one in deployments[:_MOST_DEPLOYMENTS]]
-        flat = [
-            None if prices is None or prices.ordinary is None else prices.ordinary.table.flat
-            for prices in looked_at
-        ]
-        prices = tuple(dict.fromkeys(price for price in flat if price is not None))
-        found = _FlatPrices(deployments, () if None in flat else prices)
-        if len(request.model) <= _LONGEST_MODEL:
-            if len(self._flat) >= _MOST_KNOWN:
-                self._flat.clear()
-            self._flat[request.model, request.endpoint] = found
-        return found
-
-    def _amount_by_tables(self, demand: Demand, expected: ExpectedTokens) -> int:
+        expected = demand.expected or self._estimator.expect(demand)
         quantities = {"input_tokens": expected.prompt, "output_tokens": expected.completion}
         stated = demand.request.fields.get("service_tier")
         tier = None if stated is None else requested_tier_of(stated)
@@ -209,21 +233,32 @@ class BudgetLimit(Limit):
         return Verdict(True, 0, 0, 0.0, 0.0, _Reserved(self, self._estimator, answer))
 
 
-class _Reserved(Reservation):
-    __slots__ = ("_estimator", "_hold", "_limit")
+# A struct is made several times as fast as an object with an `__init__`. It is part of no cycle (gc=False).
+class _Reserved(msgspec.Struct, gc=False):
+    """Implements the `Reservation` port."""
 
-    def __init__(self, limit: BudgetLimit, estimator: TokenEstimator, hold: Hold) -> None:
-        self._limit = limit
-        self._estimator = estimator
-        self._hold = hold
+    limit: BudgetLimit
+    estimator: TokenEstimator
+    hold: Hold
 
     def settle(self, record: UsageRecord) -> None:
-        self._estimator.learn(record)
-        self._limit.learn(record)
-        self._hold.settle(record.cost_nano_usd or 0)
+        self.estimator.learn(record)
+        if record.cost_source == "provider":
+            self.limit.learn(record)
+        self.hold.settle(record.cost_nano_usd or 0)
 
     def release(self) -> None:
-        self._hold.release()
+        self.hold.release()
+
+
+def _flat_prices(deployments: Sequence[Deployment]) -> Sequence[FlatPrice]:
+    """Return the different prices of deployments; none unless all of them are flat at all times."""
+    looked_at = [one.prices for one in deployments[:_MOST_DEPLOYMENTS]]
+    flat = [
+        None if prices is None or prices.ordinary is None else prices.ordinary.table.flat
+        for prices in looked_at
+    ]
+    return () if None in flat else tuple(dict.fromkeys(price for price in flat if price is not None))
 
 
 def covering(account: Principal, demand: Demand, zone: tzinfo) -> list[Covered]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Mapping
 from functools import lru_cache
+from itertools import accumulate
 from typing import Final
 
 import msgspec
 
 from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.ledger.records import UsageRecord
-from llm_gateway.flow.ports.limits import Demand
+from llm_gateway.flow.ports.limits import Demand, ExpectedTokens
 
 _BYTES_PER_TOKEN = 4
 # What surrounds any prompt, so that no estimate is 0.
@@ -52,63 +54,47 @@ _LENGTH_FIELDS: Final = frozenset(
 )
 
 
-class ExpectedTokens(msgspec.Struct, frozen=True, gc=False):
-    """What a request is taken to use until that is known."""
-
-    prompt: int
-    completion: int
-    # Whether the request itself bounds the completion; else it is a guess.
-    is_stated: bool = False
-
-    @property
-    def total(self) -> int:
-        return self.prompt + self.completion
-
-
 class OutputHistory:
     """How many tokens the latest replies of one model had: a histogram with fixed buckets, merged by addition."""
 
-    __slots__ = ("_counts", "_p99", "_recount_at", "samples")
+    __slots__ = ("counts", "last_p99", "recount_at", "samples")
 
     def __init__(self) -> None:
-        self._counts = [0] * _BUCKETS
+        # By bucket; whoever adds to one of them adds to `samples`, and calls `forget` in time.
+        self.counts = [0] * _BUCKETS
         self.samples = 0
-        self._p99 = 0
+        self.last_p99 = 0
         # The number of samples at which the quantile is computed again.
-        self._recount_at = 0
+        self.recount_at = 0
 
     def add(self, tokens: int) -> None:
-        self.add_to(_bucket(tokens))
+        self.counts[_bucket(tokens)] += 1
+        self.samples += 1
+        if self.samples >= _MANY:
+            self.forget()
 
-    def add_to(self, bucket: int) -> None:
-        """Add a reply whose tokens are in `bucket`."""
-        self._counts[bucket] += 1
-        self.samples = samples = self.samples + 1
-        if samples >= _MANY:
-            self._counts = [count // 2 for count in self._counts]
-            self.samples = sum(self._counts)
-            self._recount_at = 0
+    def forget(self) -> None:
+        """Forget the older half of the replies: there are `_MANY`."""
+        self.counts = [count // 2 for count in self.counts]
+        self.samples = sum(self.counts)
+        self.recount_at = 0
 
     def merge(self, other: OutputHistory) -> None:
         """Add the replies of `other`."""
-        self._counts = [ours + theirs for ours, theirs in zip(self._counts, other._counts, strict=True)]
+        self.counts = [ours + theirs for ours, theirs in zip(self.counts, other.counts, strict=True)]
         self.samples += other.samples
-        self._recount_at = 0
+        self.recount_at = 0
 
     def p99(self) -> int:
         """Return a number of tokens that 99 of 100 replies do not exceed; it may lag behind the latest hundredth."""
-        if self.samples >= self._recount_at:
-            self._recount_at = self.samples + max(self.samples // 100, 1)
-            self._p99 = self._quantile(0.99)
-        return self._p99
+        if self.samples >= self.recount_at:
+            self.recount_at = self.samples + max(self.samples // 100, 1)
+            self.last_p99 = self._quantile(0.99)
+        return self.last_p99
 
     def _quantile(self, part: float) -> int:
-        below = math.ceil(part * self.samples)
-        for bucket, count in enumerate(self._counts):
-            below -= count
-            if below <= 0:
-                return 0 if bucket == 0 else math.ceil(2 ** ((bucket - 1) / _STEPS))
-        return 0
+        bucket = bisect_left(list(accumulate(self.counts)), math.ceil(part * self.samples))
+        return 0 if bucket in (0, _BUCKETS) else math.ceil(2 ** ((bucket - 1) / _STEPS))
 
 
 @lru_cache(maxsize=4096)
@@ -135,25 +121,42 @@ class TokenEstimator:
         self._learnt: UsageRecord | None = None
 
     def expect(self, demand: Demand) -> ExpectedTokens:
-        """Return the tokens that a request is expected to use."""
+        """Return the tokens that a request is expected to use, and store them in `demand`."""
         request = demand.request
         endpoint, fields = request.endpoint, request.fields
         prompt = _FRAME_TOKENS
-        for name in _PROMPT_FIELDS[endpoint].intersection(fields):
-            size = len(fields[name])
-            if size <= _SMALL:
-                prompt += -(-size // _BYTES_PER_TOKEN)
-            else:
-                prompt += _large_value_tokens(bytes(fields[name]))
+        prompt_fields, states_length = _PROMPT_FIELDS[endpoint], False
+        # One pass, because an operation of sets takes as long as some ten steps of it.
+        for name in fields:
+            if name in prompt_fields:
+                size = len(fields[name])
+                if size <= _SMALL:
+                    prompt += -(-size // _BYTES_PER_TOKEN)
+                else:
+                    prompt += _large_value_tokens(bytes(fields[name]))
+            elif name in _LENGTH_FIELDS:
+                states_length = True
         if endpoint == "embeddings":
-            return ExpectedTokens(prompt, 0, True)
-        if _LENGTH_FIELDS.isdisjoint(fields):
-            return ExpectedTokens(prompt, self._usual_output(demand))
-        stated = max((_whole(fields, name, _MOST_STATED) for name in _OUTPUT_FIELDS[endpoint]), default=0)
-        completion = stated or self._usual_output(demand)
-        if "n" in fields or "best_of" in fields:
-            completion *= max(_choices(fields, "n"), _choices(fields, "best_of"))
-        return ExpectedTokens(prompt, completion, stated > 0)
+            completion, is_stated = 0, True
+        elif not states_length:
+            # As `_usual_output` does, without its frame.
+            deployment, is_stated = demand.deployment, False
+            known = (
+                None
+                if deployment is None
+                else self._histories.get((deployment.provider_key, deployment.upstream_model))
+            )
+            if known is not None and _ENOUGH <= known.samples < known.recount_at:
+                completion = known.last_p99
+            else:
+                completion = self._usual_output(demand)
+        else:
+            stated = max((_whole(fields, name, _MOST_STATED) for name in _OUTPUT_FIELDS[endpoint]), default=0)
+            completion, is_stated = stated or self._usual_output(demand), stated > 0
+            if "n" in fields or "best_of" in fields:
+                completion *= max(_choices(fields, "n"), _choices(fields, "best_of"))
+        expected = demand.expected = ExpectedTokens(prompt, completion, is_stated)
+        return expected
 
     def learn(self, record: UsageRecord) -> None:
         """Remember how long a reply was. All limits of a request may call this; the first call counts."""
@@ -167,7 +170,11 @@ class TokenEstimator:
             both = self._find_both(record.model, provider, upstream_model)
         bucket = _bucket(tokens)
         for history in both:
-            history.add_to(bucket)
+            # As its `add` does, without its frame.
+            history.counts[bucket] += 1
+            history.samples = samples = history.samples + 1
+            if samples >= _MANY:
+                history.forget()
 
     def history(self, key: tuple[str, str] | str) -> OutputHistory | None:
         """Return the history of (provider_key, upstream model), or of a public model."""

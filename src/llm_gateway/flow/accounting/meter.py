@@ -241,8 +241,13 @@ class Meter:
             if self._spent is not NO_COST:
                 self._journal_last_attempt(record, usage)
             self._gateway.journal.end(record)
-        if self.reservation is not NOTHING_HELD:
-            self._end_reservation(record)
+        reservation = self.reservation
+        if reservation is not NOTHING_HELD:
+            self.reservation = NOTHING_HELD
+            if record.attempts:
+                reservation.settle(record)
+            else:
+                reservation.release()
         for finished in self._gateway.finished:
             # As `notify` does, without its frame.
             try:
@@ -255,13 +260,6 @@ class Meter:
         record = self.record = self._record("ok", 200, "dry_run", None)
         for observer in self._gateway.observers:
             notify(observer.finished, record)
-
-    def _end_reservation(self, record: UsageRecord) -> None:
-        reservation, self.reservation = self.reservation, NOTHING_HELD
-        if record.attempts:
-            reservation.settle(record)
-        else:
-            reservation.release()
 
     def cost_of(self, usage: Usage | None) -> PricedUsage:
         """Return what the request costs if `usage` is that of its last attempt."""

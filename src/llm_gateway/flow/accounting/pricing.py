@@ -75,10 +75,26 @@ def _price_plain(usage: Usage, prices: DeploymentPrices) -> PricedUsage | None:
     if in_force is None or usage.cached_tokens or usage.cache_write_tokens or usage.reasoning_tokens:
         return None
     flat, prompt, completion = in_force.table.flat, usage.prompt_tokens, usage.completion_tokens
-    if flat is None or not 0 <= prompt <= flat.most_input or completion < 0:
+    if flat is None:
         return None
-    amount = flat_amount(flat, prompt, completion)
-    breakdown = flat_breakdown(flat, prompt, completion, amount)
+    most_input, divisor, half, input_rate, output_rate = flat
+    if not 0 <= prompt <= most_input or completion < 0:
+        return None
+    if prompt and completion:
+        # As `flat_amount` and `flat_breakdown` do, without their frames.
+        before, rest = divmod(prompt * input_rate + half, divisor)
+        if not rest:
+            before -= before & 1
+        amount, rest = divmod(prompt * input_rate + completion * output_rate + half, divisor)
+        if not rest:
+            amount -= amount & 1
+        breakdown: Breakdown = {
+            "input_tokens": (prompt, before),
+            "output_tokens": (completion, amount - before),
+        }
+    else:
+        amount = flat_amount(flat, prompt, completion)
+        breakdown = flat_breakdown(flat, prompt, completion, amount)
     return PricedUsage(amount, in_force.source, None, breakdown, in_force.version)
 
 

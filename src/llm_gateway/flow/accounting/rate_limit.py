@@ -8,7 +8,7 @@ from typing import Final
 
 from llm_gateway.core.config.snapshot import Principal
 from llm_gateway.core.errors import RateLimited
-from llm_gateway.flow.ports.limits import NOT_LIMITED, Demand, Limit, RateLimiter, Verdict
+from llm_gateway.flow.ports.limits import NOT_LIMITED, Demand, Limit, RateLimiter, Reserve, Verdict, merged
 
 # By far the most frequent time until the whole limit is free again: there was a request just now.
 _WHOLE_SECOND: Final = (b"x-ratelimit-reset-requests", b"1000ms")
@@ -48,6 +48,22 @@ class RateLimit(Limit):
             return verdict
         raise _rate_limited(verdict)
 
+    def for_account(self, account: Principal, /) -> Reserve | None:
+        identity, limit = account.credential.id, account.credential.rate_limit
+        if limit is None:
+            return None
+        hit = self._hit_nowait
+
+        def reserve(_demand: Demand, before: Verdict) -> Verdict | Awaitable[Verdict]:
+            verdict = hit(identity, limit)
+            if verdict is None:
+                return self._reserve_later(identity, limit)
+            if not verdict.allowed:
+                raise _rate_limited(verdict)
+            return verdict if before is NOT_LIMITED else merged(before, verdict)
+
+        return reserve
+
     async def _reserve_later(self, credential_id: int, limit: int) -> Verdict:
         verdict = await self._hit(credential_id, limit)
         if verdict.allowed:
@@ -80,11 +96,11 @@ def rate_limit_headers(verdict: Verdict) -> tuple[tuple[bytes, bytes], ...]:
             _WHOLE_SECOND if after == 1.0 else (b"x-ratelimit-reset-requests", _milliseconds(after)),
         )
     if verdict.tokens is not None:
-        limit, remaining, after = verdict.tokens
+        room = verdict.tokens
         headers += (
-            (b"x-ratelimit-limit-tokens", b"%d" % limit),
-            (b"x-ratelimit-remaining-tokens", b"%d" % remaining),
-            (b"x-ratelimit-reset-tokens", _milliseconds(after)),
+            (b"x-ratelimit-limit-tokens", b"%d" % room.limit),
+            (b"x-ratelimit-remaining-tokens", b"%d" % room.remaining),
+            (b"x-ratelimit-reset-tokens", _milliseconds(room.reset_after)),
         )
     return headers
 

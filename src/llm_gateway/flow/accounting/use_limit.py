@@ -7,14 +7,25 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+import msgspec
+
 from llm_gateway.core.config.accounts import Principal
 from llm_gateway.core.config.limits import BudgetScope, Limits, allows_nothing
 from llm_gateway.core.errors import GatewayError, QuotaExceeded, RateLimited
 from llm_gateway.core.ledger.records import UsageRecord
-from llm_gateway.flow.accounting.holds import ExpectedTokens, TokenEstimator
+from llm_gateway.flow.accounting.holds import TokenEstimator
 from llm_gateway.flow.accounting.rate_limit import rate_limit_headers
 from llm_gateway.flow.ports.dialect import NO_ATTRIBUTION, Attribution
-from llm_gateway.flow.ports.limits import NOT_LIMITED, Demand, Limit, Reservation, Room, Verdict
+from llm_gateway.flow.ports.limits import (
+    NOT_LIMITED,
+    Demand,
+    ExpectedTokens,
+    Limit,
+    Reserve,
+    Room,
+    Verdict,
+    hold_too,
+)
 from llm_gateway.flow.ports.use_limits import Claim, HeldUse, LimitName, Shortage, UseStore
 
 # Told of every refusal: the scope and the name of the limit.
@@ -119,6 +130,41 @@ class UseLimits(Limit):
             return self._verdict(accounts, expected, answer)
         return self._reserve_later(accounts, expected, answer)
 
+    def for_account(self, account: Principal, /) -> Reserve | None:
+        known = self._remember(account)
+        accounts, claims, limits_tokens = known.accounts, known.claims, known.limits_tokens
+        if known.depends_on_request:
+            return Limit.for_account(self, account)
+        if not accounts:
+            return None
+        store, estimator = self._store, self._estimator
+
+        def reserve(demand: Demand, before: Verdict) -> Verdict | Awaitable[Verdict]:
+            expected, claimed = _ANY_REQUEST, claims
+            if limits_tokens:
+                expected = demand.expected or estimator.expect(demand)
+                claimed = [Claim(key, limits, _tokens_to_hold(limits, expected)) for key, limits, _ in claims]
+            answer = store.hold(claimed)
+            if not isinstance(answer, HeldUse):
+                if not isinstance(answer, Shortage):
+                    return self._reserve_later(accounts, expected, answer)
+                raise self._refused(accounts[answer.position], answer, expected)
+            # As `_verdict` and `merged` do, without their frames.
+            if before is NOT_LIMITED:
+                return self._verdict(accounts, expected, answer)
+            requests, tokens = answer.requests, answer.tokens
+            if requests is not None:
+                remaining = requests.remaining
+                if requests.limit and (remaining < before.remaining or not before.limit):
+                    before.limit, before.remaining = requests.limit, remaining
+                    before.retry_after, before.reset_after = 0.0, requests.reset_after
+            if tokens is not None and (before.tokens is None or tokens.remaining < before.tokens.remaining):
+                before.tokens = tokens
+            hold_too(before, _Held(store, estimator, answer))
+            return before
+
+        return reserve
+
     def _remember(self, account: Principal) -> _Known:
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
@@ -163,22 +209,20 @@ class UseLimits(Limit):
         return refusal(account, shortage, expected)
 
 
-class _Held(Reservation):
-    """Counts tokens, but not requests, anew when the request ends."""
+# A struct is made several times as fast as an object with an `__init__`. It is part of no cycle (gc=False).
+class _Held(msgspec.Struct, gc=False):
+    """Implements the `Reservation` port. Counts tokens, but not requests, anew when the request ends."""
 
-    __slots__ = ("_estimator", "_held", "_store")
-
-    def __init__(self, store: UseStore, estimator: TokenEstimator, held: HeldUse) -> None:
-        self._store = store
-        self._estimator = estimator
-        self._held = held
+    store: UseStore
+    estimator: TokenEstimator
+    held: HeldUse
 
     def settle(self, record: UsageRecord) -> None:
-        self._estimator.learn(record)
-        self._store.settle(self._held, used_tokens(record))
+        self.estimator.learn(record)
+        self.store.settle(self.held, used_tokens(record))
 
     def release(self) -> None:
-        self._store.release(self._held)
+        self.store.release(self.held)
 
 
 _NOTHING_TO_SHOW: Final = Room(0, 0, 0.0)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol
+from functools import partial
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
 
@@ -37,11 +38,19 @@ class Hold(Protocol):
         """Give everything back."""
 
 
+# Does what `BudgetShares.try_hold` does, in some windows.
+TryHold: TypeAlias = "Callable[[int], Hold | Shortage | None]"
+
+
 class BudgetShares(Protocol):
     """What this machine has borrowed of each window, shared by its workers."""
 
     def try_hold(self, windows: Sequence[Covered], amount: int) -> Hold | Shortage | None:
         """Hold `amount` in all windows or in none; None when another worker is at it this moment."""
+
+    def prepare(self, windows: Sequence[Covered]) -> TryHold:
+        """Return what holds amounts in these windows, for those who do so again and again."""
+        return partial(self.try_hold, windows)
 
     async def hold(self, windows: Sequence[Covered], amount: int, timeout: float) -> Hold | Shortage:
         """Do as `try_hold`, and wait up to `timeout` seconds while there is more to borrow."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Sequence
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
@@ -12,6 +13,19 @@ from llm_gateway.core.config.snapshot import Principal
 from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.ports.dialect import NO_ATTRIBUTION, Attribution
+
+
+class ExpectedTokens(msgspec.Struct, frozen=True, gc=False):
+    """What a request is taken to use until that is known."""
+
+    prompt: int
+    completion: int
+    # Whether the request itself bounds the completion; else it is a guess.
+    is_stated: bool = False
+
+    @property
+    def total(self) -> int:
+        return self.prompt + self.completion
 
 
 class Demand(msgspec.Struct, gc=False):
@@ -26,6 +40,8 @@ class Demand(msgspec.Struct, gc=False):
     deployment: Deployment | None = None
     # All that may serve it without falling back to another model.
     deployments: Sequence[Deployment] = ()
+    # Once it was estimated, for all limits alike.
+    expected: ExpectedTokens | None = None
 
 
 class Reservation(Protocol):
@@ -56,7 +72,7 @@ class _NothingHeld(Reservation):
 NOTHING_HELD: Final[Reservation] = _NothingHeld()
 
 
-class Room(NamedTuple):
+class Room(msgspec.Struct, frozen=True, gc=False):
     """What a request leaves of the limit that it brings nearest to its end; seconds until all of it is free again."""
 
     limit: int
@@ -64,10 +80,11 @@ class Room(NamedTuple):
     reset_after: float
 
 
-class Verdict(msgspec.Struct, frozen=True, gc=False):
+class Verdict(msgspec.Struct, gc=False):
     """What a limit says of one request; times are seconds from now.
 
-    An allowed request with `limit` 0 has no limit on requests to show.
+    An allowed request with `limit` 0 has no limit on requests to show. Each verdict is made for one request, and who
+    asks for it may add to it what other limits say; NOT_LIMITED alone is shared and never changed.
     """
 
     allowed: bool
@@ -87,6 +104,56 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
 NOT_LIMITED: Final = Verdict(allowed=True, limit=0, remaining=0, retry_after=0.0, reset_after=0.0)
 
 
+class _Both(Reservation):
+    """Reservations that end together, the last one first."""
+
+    __slots__ = ("_first", "_last")
+
+    def __init__(self, first: Reservation, last: Reservation) -> None:
+        self._first = first
+        self._last = last
+
+    def settle(self, record: UsageRecord) -> None:
+        self._last.settle(record)
+        self._first.settle(record)
+
+    def release(self) -> None:
+        self._last.release()
+        self._first.release()
+
+
+def merged(first: Verdict, last: Verdict) -> Verdict:
+    """Return the verdict of limits that all allow a request, of which `first` were asked before `last`.
+
+    It shows the limit on requests and the limit on tokens that are nearest to their ends.
+    """
+    if first is NOT_LIMITED:
+        return last
+    if last is NOT_LIMITED:
+        return first
+    limit, remaining = last.limit, last.remaining
+    if limit and (not first.limit or remaining < first.remaining):
+        first.limit, first.remaining = limit, remaining
+        first.retry_after, first.reset_after = last.retry_after, last.reset_after
+    room, tokens = last.tokens, first.tokens
+    if room is not None and (tokens is None or room.remaining < tokens.remaining):
+        first.tokens = room
+    if last.reservation is not NOTHING_HELD:
+        hold_too(first, last.reservation)
+    return first
+
+
+def hold_too(verdict: Verdict, reservation: Reservation) -> None:
+    """Add a reservation to those of a verdict."""
+    held = verdict.reservation
+    verdict.reservation = reservation if held is NOTHING_HELD else _Both(held, reservation)
+
+
+# Reserves for one account what `Limit.reserve` does. It gets the verdict of the limits that were asked before, and
+# returns that of all of them, or an awaitable of its own alone. Who calls it releases what those before it hold.
+Reserve: TypeAlias = Callable[[Demand, Verdict], Verdict | Awaitable[Verdict]]
+
+
 class Limit(Protocol):
     """One limit, or several that are reserved together."""
 
@@ -103,6 +170,20 @@ class Limit(Protocol):
         awaits at once. Raises GatewayError, here or from the awaitable, when the limit is reached. When it raises
         or is cancelled, nothing stays reserved.
         """
+
+    def for_account(self, account: Principal, /) -> Reserve | None:
+        """Return what reserves for the requests of an account; None if the limit applies to none of them.
+
+        The answer holds as long as the account does, which every change of the configuration replaces.
+        """
+        return partial(_reserve, self, account)
+
+
+def _reserve(
+    limit: Limit, account: Principal, demand: Demand, before: Verdict
+) -> Verdict | Awaitable[Verdict]:
+    answer = limit.reserve(account, demand)
+    return merged(before, answer) if isinstance(answer, Verdict) else answer
 
 
 class RateLimiter(Protocol):

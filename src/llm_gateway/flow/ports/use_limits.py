@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Sequence
 from typing import Literal, NamedTuple, Protocol
 
+import msgspec
+
 from llm_gateway.core.config.limits import Limits
 from llm_gateway.flow.ports.limits import Room
 
@@ -43,7 +45,7 @@ class Shortage(NamedTuple):
     reset_at: int = 0
 
 
-class HeldUse(NamedTuple):
+class HeldUse(msgspec.Struct, frozen=True, gc=False):
     """An admitted request. `token` is the store's own."""
 
     token: object

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -65,6 +66,7 @@ def _amount(value: str) -> int:
     return amount
 
 
+@lru_cache(maxsize=1024)
 def cost_header(cost_nano_usd: int) -> tuple[bytes, bytes]:
     """Return the header that tells a client what its request cost."""
     return b"x-llm-gateway-cost-usd", usd_text(cost_nano_usd).encode()

@@ -67,19 +67,21 @@ class ShareFile:
         Raises OSError.
         """
         self._folder = directory / f"budgets-{tag(namespace).hex()[:12]}"
-        self._fd = open_locked(self._folder / "shares", tag(_LAYOUT, boot_id(), namespace), _HEAD_BYTES)
+        self.descriptor = open_locked(
+            self._folder / "shares", tag(_LAYOUT, boot_id(), namespace), _HEAD_BYTES
+        )
         self._locks: dict[int, int] = {}
         self._chunks: dict[int, memoryview[int]] = {}
         # With the hashes of their windows.
         self._slots: dict[BudgetWindow, tuple[Slot, int]] = {}
         try:
-            self.head = map_cells(self._fd, 0, _HEAD_BYTES)
+            self.head = map_cells(self.descriptor, 0, _HEAD_BYTES)
             if not self.head[HOLDER]:
                 self.head[SINCE] = now
                 self.head[HOLDER] = secrets.randbits(62) + 1
             self.worker = self._take_place(max_workers)
             self.clear_workers([self.worker])
-            flock(self._fd, LOCK_UN)
+            flock(self.descriptor, LOCK_UN)
         except BaseException:
             self._close_files()
             raise
@@ -101,13 +103,13 @@ class ShareFile:
     def try_lock(self) -> bool:
         """Take the lock unless another worker has it; tell whether it was taken."""
         try:
-            flock(self._fd, _TRY)
+            flock(self.descriptor, _TRY)
         except BlockingIOError:
             return False
         return True
 
     def unlock(self) -> None:
-        flock(self._fd, LOCK_UN)
+        flock(self.descriptor, LOCK_UN)
 
     @contextmanager
     def locked(self, tries: int = 2000) -> Iterator[None]:
@@ -182,10 +184,14 @@ class ShareFile:
 
     def on_hand(self, slot: Slot) -> int:
         """Return what is borrowed and free; negative when requests have cost more than was borrowed."""
-        workers = self.head[WORKERS]
-        if workers == 1:
-            return slot[BORROWED] - slot[USED] - slot[HOLDS]
-        return slot[BORROWED] - sum(slot[USED : USED + workers]) - sum(slot[HOLDS : HOLDS + workers])
+        return slot[BORROWED] - self.taken(slot)
+
+    def taken(self, slot: Slot) -> int:
+        """Return what open requests hold and what requests have cost.
+
+        What is held is read first: a request that ends meanwhile counts twice rather than not at all.
+        """
+        return self.sum(slot, HOLDS) + self.sum(slot, USED)
 
     def dead_workers(self) -> list[int]:
         """Return the places of workers that are gone."""
@@ -211,7 +217,7 @@ class ShareFile:
 
     def close(self) -> None:
         """Leave the workers. The file stays, for those that go on and for the next start."""
-        if self._fd >= 0:
+        if self.descriptor >= 0:
             self._slots.clear()
             self._close_files()
 
@@ -238,8 +244,8 @@ class ShareFile:
         chunk = self._chunks.get(number)
         if chunk is None:
             start, size = _HEAD_BYTES + number * _CHUNK_SLOTS * _SLOT_BYTES, _CHUNK_SLOTS * _SLOT_BYTES
-            allocate(self._fd, start, size)
-            chunk = self._chunks[number] = map_cells(self._fd, start, size)
+            allocate(self.descriptor, start, size)
+            chunk = self._chunks[number] = map_cells(self.descriptor, start, size)
         return chunk[at * _SLOT_CELLS : (at + 1) * _SLOT_CELLS]
 
     def _write(self, slot: Slot, window: BudgetWindow, end: int | None) -> None:
@@ -258,7 +264,7 @@ class ShareFile:
         self._slots[window] = slot, slot[HASH]
 
     def _close_files(self) -> None:
-        descriptor, self._fd = self._fd, -1
+        descriptor, self.descriptor = self.descriptor, -1
         os.close(descriptor)
         for lock in self._locks.values():
             os.close(lock)

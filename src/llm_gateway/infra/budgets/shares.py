@@ -9,8 +9,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from llm_gateway.core.config.budgets import BudgetWindow, Covered
-from llm_gateway.flow.ports.budgets import BudgetShares, Hold, Shortage, ShortageReason
+from llm_gateway.flow.ports.budgets import BudgetShares, Hold, Shortage, ShortageReason, TryHold
 from llm_gateway.infra.budgets.bell import Bell
+from llm_gateway.infra.budgets.prepared import LOW_PARTS, PreparedWindows
+from llm_gateway.infra.budgets.request_hold import (
+    MOST,
+    OWN_HOLDS,
+    OWN_OPEN,
+    RequestHold,
+    own_cells,
+    own_reader,
+)
 from llm_gateway.infra.budgets.share_file import (
     ALL_HELD,
     AMOUNT,
@@ -18,16 +27,13 @@ from llm_gateway.infra.budgets.share_file import (
     BUDGET_ID,
     END,
     FAILING,
-    HOLDS,
     LEASE_END,
     LEFT,
-    OPEN,
     READ_AT,
     REFUSED,
     ROUND,
     SPENT,
     START,
-    USED,
     USED_AT,
     WAITING,
     ShareFile,
@@ -38,10 +44,6 @@ from llm_gateway.infra.budgets.share_file import (
 _FRESH_NS = 250_000_000
 # Between looks whether there was a round, or whether the lock is free, while requests wait.
 _LOOK_SECONDS = 0.003
-# With less on hand than this part of the budget, more is borrowed before anybody has to wait.
-_LOW_PARTS = 400
-# No sum of a few such amounts exceeds 64 bits.
-MOST = 2**60
 
 
 class SharedBudgets(BudgetShares):
@@ -73,6 +75,9 @@ class SharedBudgets(BudgetShares):
         finally:
             file.unlock()
 
+    def prepare(self, windows: Sequence[Covered]) -> TryHold:
+        return PreparedWindows(self._file, self._clock, windows, self._hold_locked).try_hold
+
     async def hold(self, windows: Sequence[Covered], amount: int, timeout: float) -> Hold | Shortage:
         loop = asyncio.get_running_loop()
         waiter = _Waiter(windows, amount, loop.create_future(), loop.time() + timeout, self._clock())
@@ -95,7 +100,7 @@ class SharedBudgets(BudgetShares):
                 if slot is not None:
                     self._take(slot, 0, now)
                     held.append(slot)
-        return _Held(self._file.worker, held, 0)
+        return self._held(held, 0)
 
     @property
     def is_away(self) -> bool:
@@ -146,17 +151,13 @@ class SharedBudgets(BudgetShares):
                 return Shortage(covered, "short", slot[SPENT], max(slot[ALL_HELD] - max(free, 0), 0))
             if free < amount or now >= slot[LEASE_END]:
                 return self._shortage(covered, slot, amount, free, now)
-            if (free - amount) * _LOW_PARTS < total:
+            if (free - amount) * LOW_PARTS < total:
                 is_low = True
-        worker = file.worker
         for slot in slots:
-            # Its own cells alone, as `_Held` ends it.
-            slot[OPEN + worker] += 1
-            slot[HOLDS + worker] += amount
-            slot[USED_AT] = now
+            self._take(slot, amount, now)
         if is_low:
             self._ring()
-        return _Held(worker, slots, amount)
+        return self._held(slots, amount)
 
     def _is_outdated(self, slot: Slot, asked_at: int) -> bool:
         """Tell whether a balance whose amount differs from the configuration's can and must be read again.
@@ -166,10 +167,14 @@ class SharedBudgets(BudgetShares):
         return 0 < slot[READ_AT] < asked_at and not self._file.head[FAILING]
 
     def _take(self, slot: Slot, amount: int, now: int) -> None:
-        worker = self._file.worker
-        slot[OPEN + worker] += 1
-        slot[HOLDS + worker] += amount
+        own = own_cells(slot, self._file.worker)
+        own[OWN_OPEN] += 1
+        own[OWN_HOLDS] += amount
         slot[USED_AT] = now
+
+    def _held(self, slots: Sequence[Slot], amount: int) -> Hold:
+        worker = self._file.worker
+        return RequestHold([(slot, own_cells(slot, worker)) for slot in slots], own_reader(worker), amount)
 
     def _new_slot(self, covered: Covered, now: int) -> Slot | None:
         slot = self._file.claim(covered.window, covered.end)
@@ -295,30 +300,3 @@ class _Waiter:
         self.asked_at = asked_at
         self.key = tuple(covered.window for covered in windows)
         self.shortage: Shortage | None = None
-
-
-class _Held(Hold):
-    """What one request holds in some slots. Needs no lock: nobody else writes these cells.
-
-    The cost comes first, so that a worker which dies in between has spent too much rather than too little.
-    """
-
-    __slots__ = ("_amount", "_slots", "_worker")
-
-    def __init__(self, worker: int, slots: Sequence[Slot], amount: int) -> None:
-        self._worker = worker
-        self._slots = slots
-        self._amount = amount
-
-    def settle(self, cost_nano_usd: int) -> None:
-        slots, self._slots = self._slots, ()
-        worker, amount = self._worker, self._amount
-        for slot in slots:
-            if cost_nano_usd:
-                used = slot[USED + worker] + cost_nano_usd
-                slot[USED + worker] = min(used, MOST)
-            slot[HOLDS + worker] -= amount
-            slot[OPEN + worker] -= 1
-
-    def release(self) -> None:
-        self.settle(0)

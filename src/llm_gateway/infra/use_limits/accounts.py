@@ -59,11 +59,12 @@ class AccountTable:
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
         self._head = memory.head
-        self._known: dict[int, Place] = {}
+        # By their keys; an account may have gone since.
+        self.places: dict[int, Place] = {}
 
     def known(self, key: int) -> Place | None:
         """Return the account with this key if this process has used it; needs no lock."""
-        place = self._known.get(key)
+        place = self.places.get(key)
         return place if place is not None and self._head[KEYS + place[0]] == key else None
 
     def is_of(self, account: int, key: int) -> bool:
@@ -75,7 +76,7 @@ class AccountTable:
 
         `now` is monotonic nanoseconds, `today` the start of the calendar day. Raises OSError without room.
         """
-        place = self._known.get(key)
+        place = self.places.get(key)
         if place is not None and self._head[KEYS + place[0]] == key:
             return place
         account = self._search(key)
@@ -86,9 +87,9 @@ class AccountTable:
         if is_new:
             place.row[place.at : place.at + ACCOUNT_CELLS] = _EMPTY_ACCOUNT
             self._head[KEYS + account] = key
-        if len(self._known) > 2 * MAX_CHUNKS * ACCOUNTS:
-            self._known.clear()
-        self._known[key] = place
+        if len(self.places) > 2 * MAX_CHUNKS * ACCOUNTS:
+            self.places.clear()
+        self.places[key] = place
         return place
 
     def _place(self, account: int) -> Place:

@@ -31,6 +31,7 @@ from llm_gateway.infra.use_limits.accounts import (
 from llm_gateway.infra.use_limits.hold_table import HoldTable
 from llm_gateway.infra.use_limits.memory import HELD, KEYS, OPEN, Memory
 from llm_gateway.infra.use_limits.windows import (
+    CELLS,
     MINUTE_CELL,
     SECOND_CELL,
     add,
@@ -72,6 +73,7 @@ class Admitted(msgspec.Struct, frozen=True, gc=False):
     has_holds: bool
     requests: Room | None
     tokens: Room | None
+    ledger: UseLedger
 
 
 class UseLedger:
@@ -98,6 +100,10 @@ class UseLedger:
 
     def hold(self, claims: Sequence[Claim]) -> Admitted | Shortage:
         """Admit a request under all claims, or return the shortage that lasts longest; OSError without room."""
+        if len(claims) == 1:
+            admitted = self._hold_one(claims[0])
+            if admitted is not None:
+                return admitted
         now, unix_us = self._monotonic_ns(), self._unix_us()
         day = self._day
         if not day.start <= unix_us < day.end:
@@ -111,22 +117,118 @@ class UseLedger:
         if check.has_holds:
             self.holds.ensure_places(len(claims))
         taken = [self._take(claim, place, day.start) for claim, place in zip(claims, places, strict=True)]
-        return Admitted(taken, check.has_holds, check.requests, check.tokens)
+        return Admitted(taken, check.has_holds, check.requests, check.tokens, self)
+
+    def _hold_one(self, claim: Claim) -> Admitted | None:  # noqa: C901, PLR0911, PLR0912 - as in `_check`
+        """Admit a request of one account whose place is known, if nothing is short; else None, and nothing is taken.
+
+        It decides as `_check` does and takes what `_take` does, in one frame and without what refusals need.
+        """
+        key, limits, tokens = claim
+        place = self.accounts.places.get(key)
+        if place is None or limits.requests_per_second is not None:
+            return None
+        head, (account, row, at) = self._head, place
+        if head[KEYS + account] != key:
+            return None
+        now, today = self._monotonic_ns(), self._day.start
+        per_minute, per_day, concurrent = (
+            limits.requests_per_minute,
+            limits.requests_per_day,
+            limits.concurrent_requests,
+        )
+        tokens_per_minute, tokens_per_day = limits.tokens_per_minute, limits.tokens_per_day
+        left = 0.0
+        if per_day is not None or tokens_per_day is not None:
+            unix_us, day = self._unix_us(), self._day
+            if not day.start <= unix_us < day.end:
+                return None
+            left = (day.end - unix_us) / 1e6
+        # The limit on requests and the limit on tokens that are nearest to their ends.
+        most = room = reset = most_tokens = token_room = token_reset = None
+        if per_minute is not None:
+            room = per_minute - self._sums.used(place, MINUTE, now // MINUTE_CELL) - 1
+            if room < 0:
+                return None
+            most, reset = per_minute, 60.0
+        counts = 0
+        if per_day is not None or tokens_per_day is not None:
+            counts = open_day(row, at, today)
+        if per_day is not None:
+            remaining = per_day - row[counts + REQUESTS_OF_DAY] - 1
+            if remaining < 0:
+                return None
+            if room is None or remaining < room:
+                most, room, reset = per_day, remaining, left
+        if concurrent is not None and head[OPEN + account] >= concurrent:
+            return None
+        counts_tokens = tokens_per_minute is not None or tokens_per_day is not None
+        if counts_tokens:
+            held, least = head[HELD + account] + tokens, 0 if tokens > 0 else 1
+            if tokens_per_minute is not None:
+                token_room = tokens_per_minute - self._sums.used(place, TOKENS, now // MINUTE_CELL) - held
+                if token_room < least:
+                    return None
+                most_tokens, token_reset = tokens_per_minute, 60.0
+            if tokens_per_day is not None:
+                remaining = tokens_per_day - row[counts + TOKENS_OF_DAY] - held
+                if remaining < least:
+                    return None
+                if token_room is None or remaining < token_room:
+                    most_tokens, token_room, token_reset = tokens_per_day, remaining, left
+        hold = minute = _NONE
+        has_holds = counts_tokens or concurrent is not None
+        if has_holds:
+            hold = self.holds.add_at_once(account, tokens if tokens <= _MOST_TOKENS else _MOST_TOKENS)  # noqa: FURB136
+        if per_minute is not None:
+            # As `add` does, without its frame.
+            minute = row[at + MINUTE]
+            row[at + MINUTE + 1 + minute % CELLS] += 1
+        if per_day is not None:
+            row[counts + REQUESTS_OF_DAY] += 1
+        taken = Taken(
+            place,
+            key,
+            hold,
+            _NONE,
+            minute,
+            today,
+            per_day is not None,
+            tokens_per_minute is not None,
+            tokens_per_day is not None,
+        )
+        return Admitted(
+            (taken,),
+            has_holds,
+            None if most is None or room is None or reset is None else Room(most, room, reset),
+            None
+            if most_tokens is None or token_room is None or token_reset is None
+            else Room(most_tokens, token_room, token_reset),
+            self,
+        )
 
     def settle(self, taken: Sequence[Taken], tokens: int) -> None:
         """Give back what is held, and count `tokens` as used."""
-        tokens = min(max(tokens, 0), _MOST_TOKENS)
+        if not 0 <= tokens <= _MOST_TOKENS:
+            tokens = min(max(tokens, 0), _MOST_TOKENS)
+        head = self._head
         for one in taken:
-            if not self._give_back(one) or not tokens:
+            account, row, at = one.place
+            # As `_give_back` and `add` do, without their frames.
+            if head[KEYS + account] != one.key:
+                continue
+            if one.hold != _NONE:
+                self.holds.remove(one.hold, account)
+            if not tokens:
                 continue
             if one.counts_token_minute:
-                _, row, at = one.place
-                advance(row, at + TOKENS, self._monotonic_ns() // MINUTE_CELL)
-                add(row, at + TOKENS, tokens)
-            if one.counts_token_day:
-                _, row, at = one.place
-                if (day := find_day(row, at, one.day)) is not None:
-                    row[day + TOKENS_OF_DAY] = min(row[day + TOKENS_OF_DAY] + tokens, _MOST_OF_DAY)
+                start, cell = at + TOKENS, self._monotonic_ns() // MINUTE_CELL
+                if row[start] != cell:
+                    advance(row, start, cell)
+                    cell = row[start]
+                row[start + 1 + cell % CELLS] += tokens
+            if one.counts_token_day and (day := find_day(row, at, one.day)) is not None:
+                row[day + TOKENS_OF_DAY] = min(row[day + TOKENS_OF_DAY] + tokens, _MOST_OF_DAY)
 
     def release(self, taken: Sequence[Taken]) -> None:
         """Give everything back."""

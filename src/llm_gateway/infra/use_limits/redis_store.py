@@ -155,7 +155,7 @@ class RedisUseStore(UseStore):
         if isinstance(on_machine, Shortage):
             self._tell_end(token, -1)
             return on_machine
-        return answer._replace(token=token._replace(machine=on_machine))
+        return HeldUse(token._replace(machine=on_machine), answer.requests, answer.tokens)
 
     async def _ask(self, claims: Sequence[Claim]) -> tuple[_Token, HeldUse | Shortage]:
         self._number += 1
@@ -194,7 +194,7 @@ class RedisUseStore(UseStore):
             answer = await answer
         if isinstance(answer, Shortage):
             return answer
-        return answer._replace(token=_NO_TOKEN._replace(machine=answer))
+        return HeldUse(_NO_TOKEN._replace(machine=answer), answer.requests, answer.tokens)
 
     def _tell_end(self, token: _Token, tokens: int) -> None:
         arguments: list[str | int] = [tokens, token.second, token.minute, token.day]

@@ -12,8 +12,6 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from pathlib import Path
 from typing import Final
 
-import msgspec
-
 from llm_gateway.flow.ports.use_limits import Claim, HeldUse, Shortage, UseStore
 from llm_gateway.infra.shared_memory import boot_id, tag
 from llm_gateway.infra.sharing_status import SharingStatus
@@ -27,11 +25,6 @@ _TRIES = 50
 _PAUSE_SECONDS = 0.001
 # Nanoseconds between looks at which processes live, and between those that a shortage of held use causes.
 _LOOK_NS, _HURRIED_LOOK_NS = 1_000_000_000, 100_000_000
-
-
-class _Token(msgspec.Struct, frozen=True, gc=False):
-    ledger: UseLedger
-    admitted: Admitted
 
 
 # The end of a request that the ledger does not know yet: what it took, and its tokens; None = it is released.
@@ -93,10 +86,13 @@ class SharedUseStore(UseStore):
 
     def hold(self, claims: Sequence[Claim]) -> HeldUse | Shortage | Awaitable[HeldUse | Shortage]:
         try:
-            is_locked = self._try_lock()
+            # As `_try_lock` does at first, without its frame.
+            flock(self._memory.descriptor, _TRY)
+        except BlockingIOError:
+            return self._hold_locked(claims) if self._try_lock() else self._hold_later(claims)
         except Exception as error:  # noqa: BLE001 - the port never raises
             return self._hold_alone(claims, error)
-        return self._hold_locked(claims) if is_locked else self._hold_later(claims)
+        return self._hold_locked(claims)
 
     def settle(self, held: HeldUse, tokens: int) -> None:
         self._end(held, tokens)
@@ -146,20 +142,25 @@ class SharedUseStore(UseStore):
         ledger = self._ledger
         try:
             try:
-                self._catch_up()
+                if (
+                    self._ends
+                    or self._memory.head[DIRTY]
+                    or abs(self._monotonic_ns() - self._looked_at) >= _LOOK_NS
+                ):
+                    self._catch_up()
                 answer = ledger.hold(claims)
                 if isinstance(answer, Shortage) and answer.held and self._look(_HURRIED_LOOK_NS):
                     answer = ledger.hold(claims)
             finally:
-                self._unlock()
+                flock(self._memory.descriptor, LOCK_UN)
         except Exception as error:  # noqa: BLE001 - as in `hold`
             return self._hold_alone(claims, error)
         if self.sharing.failing:
             self.sharing.worked()
-        # As `_with_ledger` does, without its frame.
+        # As `_held` does, without its frame.
         if isinstance(answer, Shortage):
             return answer
-        return HeldUse(_Token(ledger, answer), answer.requests, answer.tokens)
+        return HeldUse(answer, answer.requests, answer.tokens)
 
     async def _hold_later(self, claims: Sequence[Claim]) -> HeldUse | Shortage:
         try:
@@ -172,16 +173,15 @@ class SharedUseStore(UseStore):
     def _hold_alone(self, claims: Sequence[Claim], error: Exception) -> HeldUse | Shortage:
         """Count in this process alone."""
         self.sharing.failed((isinstance(error, OSError) and error.strerror) or type(error).__name__)
-        answer = self._alone.hold(claims)
-        return _with_ledger(answer, self._alone)
+        return _held(self._alone.hold(claims))
 
     def _end(self, held: HeldUse, tokens: int | None) -> None:
-        assert isinstance(held.token, _Token)  # noqa: S101 - as `hold` made it
-        admitted = held.token.admitted
+        admitted = held.token
+        assert isinstance(admitted, Admitted)  # noqa: S101 - as `hold` made it
         if tokens is not None and not admitted.has_holds:
             # Requests stay counted, and nothing else was.
             return
-        if held.token.ledger is self._alone:
+        if admitted.ledger is self._alone:
             _apply(self._alone, (admitted.taken, tokens))
             return
         self._ends.append((admitted.taken, tokens))
@@ -190,11 +190,17 @@ class SharedUseStore(UseStore):
     def _flush(self) -> None:
         """Tell the ledger of the ends that it does not know; later if another worker holds the lock."""
         try:
-            if self._try_lock():
+            # As `_try_lock` does at first, without its frame.
+            try:
+                flock(self._memory.descriptor, _TRY)
+                is_locked = True
+            except BlockingIOError:
+                is_locked = self._try_lock()
+            if is_locked:
                 try:
                     self._catch_up()
                 finally:
-                    self._unlock()
+                    flock(self._memory.descriptor, LOCK_UN)
                 return
         except Exception as error:  # noqa: BLE001 - as in `hold`
             self.sharing.failed((isinstance(error, OSError) and error.strerror) or type(error).__name__)
@@ -218,8 +224,12 @@ class SharedUseStore(UseStore):
             self._look(0)
         if self._ends:
             ends, self._ends = self._ends, []
-            for end in ends:
-                _apply(self._ledger, end)
+            for taken, tokens in ends:
+                # As `_apply` does, without its frame.
+                if tokens is None:
+                    self._ledger.release(taken)
+                else:
+                    self._ledger.settle(taken, tokens)
 
     def _look(self, at_least: int) -> bool:
         """Drop what dead workers held, unless the last look was a moment ago; tell whether there was any."""
@@ -259,7 +269,5 @@ def _apply(ledger: UseLedger, end: _End) -> None:
         ledger.settle(taken, tokens)
 
 
-def _with_ledger(answer: Admitted | Shortage, ledger: UseLedger) -> HeldUse | Shortage:
-    if isinstance(answer, Shortage):
-        return answer
-    return HeldUse(_Token(ledger, answer), answer.requests, answer.tokens)
+def _held(answer: Admitted | Shortage) -> HeldUse | Shortage:
+    return answer if isinstance(answer, Shortage) else HeldUse(answer, answer.requests, answer.tokens)

@@ -18,7 +18,7 @@ from llm_gateway.server.http1.head_cache import KnownHead, remember_head
 from llm_gateway.server.http1.rejection import HttpRejection
 from llm_gateway.server.http1.send_watch import SendWatch
 from llm_gateway.server.http1.state import GatewayServerState
-from llm_gateway.sockets.write_batch import batched
+from llm_gateway.sockets.batched_transport import batched
 
 _HEAD_END = b"\r\n\r\n"
 # The state of the parser.

@@ -23,7 +23,7 @@ from llm_gateway.server.http1.state import GatewayServerState
 from llm_gateway.server.processes.acceptor import BalancedAcceptor, ConnectionCounts
 from llm_gateway.server.processes.ending import end_process
 from llm_gateway.server.processes.signals import StopSignals, Terminal, handle_signal
-from llm_gateway.sockets.write_batch import WriteBatch
+from llm_gateway.sockets.write_batch import make_write_batch
 
 # Seconds after draining: for requests to finish once they are cancelled, and for the application to shut down.
 _SETTLE = 2.0
@@ -88,7 +88,7 @@ class GatewayServer(Server):
         `slot` is None if this process serves alone, without a supervisor.
         """
         super().__init__(config)
-        self.server_state = GatewayServerState(limits, batch=WriteBatch())
+        self.server_state = GatewayServerState(limits, batch=make_write_batch())
         # For the shell or the supervisor.
         self.exit_code = 0
         self._app = app

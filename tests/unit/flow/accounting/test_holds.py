@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_gateway.core.ledger.records import UsageRecord
-from llm_gateway.flow.accounting.holds import ExpectedTokens, OutputHistory, TokenEstimator
-from llm_gateway.flow.ports.limits import Demand
+from llm_gateway.flow.accounting.holds import OutputHistory, TokenEstimator
+from llm_gateway.flow.ports.limits import Demand, ExpectedTokens
 from tests.fakes.openai_requests import enabled_provider, model_request
 
 DEFAULT = 500

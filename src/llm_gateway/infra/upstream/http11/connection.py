@@ -15,7 +15,8 @@ from llm_gateway.infra.upstream.http11.messages import (
 )
 from llm_gateway.infra.upstream.http11.quiet_relay import QuietRelay
 from llm_gateway.infra.upstream.socket_state import Poll, closed_cleanly, has_unsent, input_poll, is_tls
-from llm_gateway.sockets.write_batch import WriteBatch, batched
+from llm_gateway.sockets.batched_transport import batched
+from llm_gateway.sockets.write_batch import WriteBatch
 
 # Unread bytes of a reply above which reading from the socket pauses.
 READ_AHEAD = 256 * 1024

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol
+from typing import Final, Protocol
 
 from llm_gateway.flow.ports.upstream import QuietContent
+
+try:
+    from llm_gateway.infra.upstream.http11 import _chunk_relay as _compiled
+except ImportError:
+    # It was not compiled (docs/dependencies.md).
+    _compiled = None  # type: ignore[assignment]
+IS_COMPILED: Final = _compiled is not None
 
 # Larger chunks, in bytes with their frame, are relayed the ordinary way.
 LARGEST = 4096
@@ -55,6 +62,10 @@ class RelayingConnection(Protocol):
         """Tell whether the body is being relayed, and the next bytes begin a chunk."""
 
 
+# What receives the bytes, and what counts those that it passed on.
+Receiver = tuple[Callable[[bytes], None], Callable[[], None]]
+
+
 class QuietRelay:
     """Takes a connection's place at its transport while the body is relayed.
 
@@ -67,23 +78,35 @@ class QuietRelay:
     )  # fmt: skip
 
     def __init__(
-        self, connection: RelayingConnection, content: QuietContent, now: Callable[[], float]
+        self,
+        connection: RelayingConnection,
+        content: QuietContent,
+        now: Callable[[], float],
     ) -> None:
-        self.data_received, self.settle = _receiver(connection, content, now)
+        make_receiver = compiled_receiver if IS_COMPILED else python_receiver
+        self.data_received, self.settle = make_receiver(connection, content, now)
         self.eof_received = connection.eof_received
         self.connection_lost = connection.connection_lost
         self.pause_writing = connection.pause_writing
         self.resume_writing = connection.resume_writing
 
 
-def _receiver(
+def compiled_receiver(
     connection: RelayingConnection, content: QuietContent, now: Callable[[], float]
-) -> tuple[Callable[[bytes], None], Callable[[], None]]:
-    """Return what receives the bytes, and what counts those that it passed on.
+) -> Receiver:
+    """Return the receiver that does the same in C; only if it was compiled."""
+    receiver = _compiled.ChunkReceiver(connection, now, content.event_end, _counter(content), content.sink)
+    return receiver.receive, receiver.settle
+
+
+def python_receiver(
+    connection: RelayingConnection, content: QuietContent, now: Callable[[], float]
+) -> Receiver:
+    """Return the receiver that needs no compiler.
 
     A closure, and everything in one frame: this runs for each chunk of each stream.
     """
-    sink = content.sink
+    sink, count = content.sink, _counter(content)
     write, starts, largest = sink.write, _STARTS, LARGEST
     max_silence = connection.max_silence
     passed: list[bytes] = []
@@ -94,7 +117,7 @@ def _receiver(
     def settle() -> None:
         nonlocal passed, keep
         if passed:
-            content.passed_on(_events(passed), sum(map(_SIZES.__getitem__, map(len, passed))))
+            count(passed)
             passed = []
             keep = passed.append
 
@@ -127,6 +150,15 @@ def _receiver(
             end = _framed_end(content)
 
     return receive, settle
+
+
+def _counter(content: QuietContent) -> Callable[[list[bytes]], None]:
+    """Return what counts chunks that were passed on."""
+
+    def count(chunks: list[bytes]) -> None:
+        content.passed_on(_events(chunks), sum(map(_SIZES.__getitem__, map(len, chunks))))
+
+    return count
 
 
 def _events(chunks: list[bytes]) -> Iterator[bytes]:

@@ -1,0 +1,17 @@
+from collections.abc import Callable
+from typing import Self
+
+from llm_gateway.flow.ports.upstream import ChunkSink
+from llm_gateway.infra.upstream.http11.quiet_relay import RelayingConnection
+
+class ChunkReceiver:
+    def __new__(
+        cls,
+        connection: RelayingConnection,
+        now: Callable[[], float],
+        event_end: Callable[[], bytes],
+        count: Callable[[list[bytes]], None],
+        sink: ChunkSink,
+    ) -> Self: ...
+    def receive(self, data: bytes, /) -> None: ...
+    def settle(self) -> None: ...
