@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from llm_gateway.flow.ports.upstream import ChunkSink
 from llm_gateway.http.types import AsgiApp, Exchange, Message, Scope
 
 
@@ -59,6 +60,21 @@ class Wire:
         return error
 
 
+class Pieces(ChunkSink):
+    """Collects the pieces of a body, without frames."""
+
+    def __init__(self, pieces: list[bytes]) -> None:
+        self.open, self.gone = True, False
+        self._pieces = pieces
+
+    def write(self, chunk: bytes) -> None:
+        self._pieces.append(chunk)
+
+    def __call__(self, events: bytes) -> bool:
+        self._pieces.append(events)
+        return True
+
+
 class FakeExchange(Exchange):
     """The server's extension: holds a body that has arrived, and what was sent around ASGI's messages."""
 
@@ -104,12 +120,11 @@ class FakeExchange(Exchange):
             self.responses.append((status, tuple(headers), body))
         return self._sends_at_once
 
-    def sink(self) -> Callable[[bytes], bool] | None:
-        if not self._sends_at_once:
-            return None
+    def stream_head(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+        return repr((*headers,)).encode() if self._sends_at_once else None
 
-        def take(piece: bytes) -> bool:
-            self.pieces.append(piece)
-            return True
+    def write_stream(self, head: bytes, body: bytes, *, last: bool) -> None:
+        self.pieces.append(head + body + (b"" if last else b"..."))
 
-        return take
+    def sink(self) -> ChunkSink | None:
+        return Pieces(self.pieces) if self._sends_at_once else None

@@ -70,6 +70,7 @@ def _saying(text: str) -> bytes:
 OK = reply(WHOLE)
 _CHUNKED = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n"
 _EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+_ERROR = b'data: {"error":{"message":"sk-secret-of-a broke"}}\n\n'
 _STREAM = [ROLE, HELLO, HELLO, STOP, USAGE, DONE]
 RESPONSE = {
     "id": "resp_1",
@@ -142,6 +143,24 @@ ANSWERS: dict[str, Steps] = {
         *(Step(chunk(event), 0.2) for event in _STREAM[1:]),
         Step(b"0\r\n\r\n"),
     ),
+    "slow start": cut(
+        _EVENTS + chunk(ROLE) + chunk(HELLO) + chunk(STOP + USAGE + DONE) + b"0\r\n\r\n", 0.2, 0.4, 0.6, after=0.2
+    ),
+    "comments first": (
+        Step(_EVENTS + chunk(b": wait\n\n")),
+        *(Step(chunk(event), 0.2) for event in [b": wait\n\n", b"\n\n", *_STREAM]),
+        Step(b"0\r\n\r\n", 0.1),
+    ),
+    "late usage": (
+        Step(_EVENTS + b"".join(map(chunk, _STREAM[:4]))),
+        Step(chunk(USAGE), 0.3),
+        Step(chunk(DONE), 0.3),
+    ),
+    "no usage in a stream": (Step(_EVENTS + chunk(HELLO)), Step(chunk(HELLO + STOP + DONE) + b"0\r\n\r\n", 0.3)),
+    "error in a stream": (Step(_EVENTS + chunk(HELLO)), Step(chunk(_ERROR) + b"0\r\n\r\n", 0.3)),
+    "error at once in a stream": (Step(_EVENTS + chunk(HELLO + _ERROR) + b"0\r\n\r\n"),),
+    "unreadable stream": (Step(_EVENTS + chunk(b"data: {nonsense\n\n")), Step(chunk(HELLO), 0.2)),
+    "long role": (Step(_EVENTS + chunk(ROLE)), Step(chunk(HELLO), 2.0), Step(chunk(STOP + DONE) + b"0\r\n\r\n", 0.1)),
     "late stream": (Step(_EVENTS, 0.3), Step(chunk(HELLO), 3.0), Step(chunk(STOP + DONE) + b"0\r\n\r\n", 0.1)),
     "stream without an end": (Step(_EVENTS + chunk(HELLO)), Step(end="clean", after=0.5)),
     "stream, reset": (Step(_EVENTS + chunk(ROLE) + chunk(HELLO)), Step(end="reset", after=0.5)),
@@ -196,8 +215,8 @@ class ScriptedProviders:
 
     def __init__(self) -> None:
         self.connections: list[ProviderConnection] = []
-        # The answers to come, by seed; without any, requests are answered at once.
-        self.answers: dict[int, list[str]] = defaultdict(list)
+        # The answers to come, or their names, by seed; without any, requests are answered at once.
+        self.answers: dict[int, list[str | Steps]] = defaultdict(list)
         # What arrived: host, head and body.
         self.requests: list[tuple[str, bytes, bytes]] = []
         # Hosts that refuse connections.
@@ -219,9 +238,10 @@ class ScriptedProviders:
         seed = fields.get("seed", 0)
         answers = self.answers[seed]
         usual = "response" if b"/responses " in head else "stream" if fields.get("stream") else "whole"
-        name = answers.pop(0) if answers else usual
+        answer = answers.pop(0) if answers else usual
+        script = ANSWERS[answer] if isinstance(answer, str) else answer
         # No two requests are answered at the same instant, so that the order of their ends is that of the script.
-        steps = tuple(step._replace(after=step.after + seed * 1e-5) for step in ANSWERS[name])
+        steps = tuple(step._replace(after=step.after + seed * 1e-5) for step in script)
         connection.act(steps)
 
     def close_idle(self, host: str, *, noticed: bool) -> None:

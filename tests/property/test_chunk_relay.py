@@ -59,11 +59,11 @@ def test_pieces_of_any_size_give_the_whole_body(
             out.append(content)
             return True
 
-        handing = asyncio.ensure_future(connection.relay_body(take, 60))
-        await asyncio.sleep(0)
+        ended = connection.wait(connection.begin_relay(take, 60))
         for piece in pieces:
             connection.data_received(piece)
-        assert await handing
+        assert await ended
+        connection.end_relay()
         assert connection.parser.complete
         connection.release()
         assert owner.kept == [connection]

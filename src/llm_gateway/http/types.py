@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Protocol
 
+from llm_gateway.flow.ports.upstream import ChunkSink
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -43,10 +45,16 @@ class Exchange(Protocol):
     def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bool:
         """Send a whole response and return True; False if it must go through `send`. Adds Content-Length."""
 
+    def stream_head(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+        """Return the head of a streamed response for `write_stream`; None if it must go through `send`."""
+
+    def write_stream(self, head: bytes, body: bytes, *, last: bool) -> None:
+        """Write a piece of a streamed response, the head before the first, and the end behind the last."""
+
     def run_in_task(self, app: AsgiApp, ended: Callable[[object], object]) -> None:
         """Answer a request that was served directly by an application, in a task; `ended` is called after it."""
 
-    def sink(self) -> Callable[[bytes], bool] | None:
+    def sink(self) -> ChunkSink | None:
         """Return a function that sends a piece of a streamed body and returns whether to send another.
 
         It returns False when the client is slow or gone. None if pieces must go through `send`.

@@ -179,3 +179,12 @@ def retry_after(value: str | None, now: float) -> float | None:
         except (ValueError, TypeError, OverflowError):
             return None
     return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER) if math.isfinite(seconds) else None
+
+
+def cut_error(fault: TransportError) -> GatewayError:
+    """Return the error for a client whose stream was cut."""
+    if fault.kind == "timeout":
+        return UpstreamTimedOut("The provider sent nothing more in the middle of its answer.")
+    return UpstreamFailed(
+        "The connection to the provider broke in the middle of its answer.", code="upstream_cut"
+    )

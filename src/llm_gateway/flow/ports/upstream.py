@@ -27,6 +27,13 @@ class TransportError(Exception):
         self.kind = kind
 
 
+class SilentProvider(TransportError):
+    """Nothing of a reply's body has arrived within the time limit; `kind` is `timeout`."""
+
+    def __init__(self) -> None:
+        super().__init__("timeout", "the provider stopped sending")
+
+
 class OversizedReply(TransportError):
     """The body of a reply is over the limit; `kind` is `protocol`."""
 
@@ -107,11 +114,45 @@ class ReplyListener(Protocol):
         """Take note that something has arrived or failed, or, with False, that the time is over. Must not raise."""
 
 
+class ListenedReply(UpstreamReply, Protocol):
+    """An open reply for which no task has to wait: it calls a `ReplyListener`."""
+
+    def read_nowait(self) -> bytes:
+        """Return the bytes of the body that have arrived, b"" if there are none."""
+
+    def listen(self, listener: ReplyListener, timeout: float) -> bool:
+        """Call the listener at the next event, or after `timeout` seconds.
+
+        Returns False, with nothing done, if the body has ended or failed: `read` tells which.
+        """
+
+    def begin_relay(
+        self,
+        take: Callable[[bytes], bool],
+        patience: float,
+        quiet: QuietContent | None,
+        listener: ReplyListener,
+    ) -> bool:
+        """Do as `relay` does, and call the listener where that returns, or raises because the time is over.
+
+        Returns False if that is so already; then the listener is not called.
+        """
+
+    def end_relay(self) -> None:
+        """Stop relaying. Call it once if `begin_relay` returned True: when the listener is called, or before."""
+
+
 class PendingReply(Protocol):
-    """A request that was sent, and its reply. One of `release`, `abandon` and `reply` is called, once."""
+    """A request that was sent, and its reply. One of `release`, `abandon` and `reply` is called, once.
+
+    The reply that `streamed` returns takes the place of `release` and `reply`.
+    """
 
     def whole(self, limit: int) -> bytes | None:
         """Return the body of a reply with the status 200, None if it has not arrived or is over `limit`."""
+
+    def streamed(self) -> ListenedReply | None:
+        """Return a reply with the status 200 and no content coding, whose body may still be arriving, or None."""
 
     def release(self) -> None:
         """Return the connection to the pool after `whole`."""

@@ -29,12 +29,13 @@ from llm_gateway.flow.failures.upstream_errors import (
 from llm_gateway.flow.heavy_work import LARGE_BODY
 from llm_gateway.flow.ports.dialect import Headers
 from llm_gateway.flow.ports.ledger import Tracer
-from llm_gateway.flow.ports.upstream import TransportError, UpstreamReply
+from llm_gateway.flow.ports.upstream import ListenedReply, TransportError, UpstreamReply
 from llm_gateway.flow.request.body_bounds import nested_too_deeply
 from llm_gateway.flow.request.commit import UncommittedStream
 from llm_gateway.flow.request.handling import Handling
 from llm_gateway.flow.request.reply import StreamReply, WholeReply
 from llm_gateway.flow.request.reply_values import check_values
+from llm_gateway.flow.request.streaming.direct_stream import DirectStream
 from llm_gateway.flow.routing.selector import Candidate
 from llm_gateway.providers.base import Adapter, Completion, UpstreamErrorBody, UpstreamRequest
 from llm_gateway.wire.errors import BadReply
@@ -54,7 +55,7 @@ class Attempt:
 
     __slots__ = (
         "_begun", "_call", "_deployment", "_gateway", "_ignored_fields", "_meter", "_request", "adapter", "candidate",
-        "deadline", "permit",
+        "deadline", "permit", "uncommitted",
     )  # fmt: skip
 
     def __init__(self, handling: Handling, candidate: Candidate, now: float) -> None:
@@ -67,6 +68,8 @@ class Attempt:
         self.adapter: Adapter = gateway.adapters[deployment.kind]
         self._ignored_fields: tuple[str, ...] = ()
         self._begun = now
+        # The beginning of a streamed reply that was read without a task.
+        self.uncommitted: UncommittedStream | None = None
         timeout = candidate.timeouts.first_content if request.stream else candidate.timeouts.total
         # Of the whole reply, or of a stream's first content.
         self.deadline = now + (timeout or gateway.options.llm_timeout)
@@ -76,12 +79,18 @@ class Attempt:
     async def run(self, sending: Awaitable[UpstreamReply] | None = None) -> WholeReply | StreamReply:
         """Return the reply; raise AttemptFailed or UnsupportedField after settling the deployment's permit.
 
-        `sending` gives the reply of a request that was sent already.
+        `sending` gives the reply of a request that was sent already, unless it is `uncommitted`.
         """
         permit = self.permit
         try:
-            upstream = await (self._send() if sending is None else self._sent(sending))
-            reply = await (self._stream(upstream) if self._request.stream else self._whole(upstream))
+            # It refers to this attempt, so that both would be garbage only together.
+            begun, self.uncommitted = self.uncommitted, None
+            if begun is not None:
+                reply: WholeReply | StreamReply = await self._stream(begun)
+            else:
+                upstream = await (self._send() if sending is None else self._sent(sending))
+                stream = self._request.stream
+                reply = await (self._stream(self.open(upstream)) if stream else self._whole(upstream))
         except AttemptFailed as ended:
             if is_provider_failure(ended.failure) and ended.failure.reason != "proxy":
                 permit.failed(self._meter.upstream_ended(), ended.failure.retry_after)
@@ -141,12 +150,15 @@ class Attempt:
         headers = _answered_by(self.candidate.route.model, meter.attempts)
         return WholeReply(status, body, body, self._headers() if self._ignored_fields else headers)
 
-    async def _stream(self, reply: UpstreamReply) -> StreamReply:
-        """Hold back the first events until one has content, or for COMMIT_HOLD seconds."""
-        committed = False
-        begun = UncommittedStream(
+    def open(self, reply: UpstreamReply) -> UncommittedStream:
+        """Return what reads the beginning of a streamed reply."""
+        return UncommittedStream(
             self._gateway, self._request, self.adapter, reply, self.deadline, self._from_reply
         )
+
+    async def _stream(self, begun: UncommittedStream) -> StreamReply:
+        """Hold back the first events until one has content, or for COMMIT_HOLD seconds."""
+        committed = False
         reader = begun.reader
         try:
             held = await begun.read()
@@ -168,13 +180,24 @@ class Attempt:
             raise
         finally:
             if not committed:
-                reply.close()
+                begun.reply.close()
         if reader.content_seen:
             self._meter.first_content()
         return StreamReply(
-            self._gateway, self._request, self.candidate, self.permit, self._meter, reply, reader, held,
+            self._gateway, self._request, self.candidate, self.permit, self._meter, begun.reply, reader, held,
             self.deadline, self._call.dialect,
         )  # fmt: skip
+
+    def streamed(self, begun: UncommittedStream, reply: ListenedReply) -> DirectStream:
+        """Return a stream whose first content has come."""
+        self._meter.first_content()
+        stream = DirectStream(
+            self._gateway, self._request, self.candidate, self.permit, self._meter, reply, begun.reader,
+            begun.held(), self.deadline, self._call.dialect,
+        )  # fmt: skip
+        stream.upstream = reply
+        stream.headers = self._headers()
+        return stream
 
     async def _decode_large(self, body: bytes) -> Completion:
         await check_values(self._request, body)

@@ -20,8 +20,8 @@ from llm_gateway.flow.ports.dialect import Dialect, Headers
 from llm_gateway.flow.reply_cache.entry import CachedReply, is_cacheable, make_cached_reply
 from llm_gateway.flow.reply_cache.keys import is_deterministic, is_stateful, make_key
 from llm_gateway.flow.reply_cache.store import InFlightRequest, ReplyStore
-from llm_gateway.flow.request.cached_stream import RecordingStream, ReplayedStream
 from llm_gateway.flow.request.reply import Reply, StreamReply, WholeReply
+from llm_gateway.flow.request.streaming.cached_stream import RecordingStream, ReplayedStream
 
 Ask = Callable[[], Awaitable[WholeReply | StreamReply]]
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NoReturn
 
 from llm_gateway.core.json_bounds import LARGE
 from llm_gateway.core.ledger.usage import StatedUsage, Usage
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.failures.recovery import AttemptFailed
 from llm_gateway.flow.gateway import Gateway
-from llm_gateway.flow.ports.upstream import OversizedReply, TransportError, UpstreamReply
+from llm_gateway.flow.ports.upstream import OversizedReply, SilentProvider, TransportError, UpstreamReply
 from llm_gateway.flow.request.reply_values import check_values
 from llm_gateway.providers.base import Adapter, ReplyStream, UpstreamErrorBody
 from llm_gateway.wire.errors import BadReply
@@ -23,7 +24,10 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 class UncommittedStream:
     """The beginning of one streamed reply. Its first events are held back until one has content."""
 
-    __slots__ = ("_adapter", "_deadline", "_failed", "_gateway", "_reply", "_request", "reader")
+    __slots__ = (
+        "_adapter", "_deadline", "_error", "_failed", "_gateway", "_held", "_hold_until", "_is_stream", "_request",
+        "_unread", "reader", "reply",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -38,51 +42,105 @@ class UncommittedStream:
         self._gateway = gateway
         self._request = request
         self._adapter = adapter
-        self._reply = reply
+        self.reply = reply
         self._deadline = deadline
         self._failed = failed
         self.reader: ReplyStream = adapter.stream(request, event_limit=gateway.options.max_event_bytes)
 
+        # Events that were read, and until when they may be held back.
+        self._held: list[bytes] = []
+        self._hold_until: float | None = None
+        # The body is not JSON.
+        self._is_stream = False
+        # What `take` has left to `read`: bytes, and an error.
+        self._unread = b""
+        self._error: Exception | None = None
+
     async def read(self) -> bytes:
         """Return the events until the first one with content, or those of COMMIT_HOLD seconds."""
         reader = self.reader
-        held: list[bytes] = []
-        hold_until: float | None = None
-        is_stream = False
+        if self._error is not None:
+            self._raise(self._error)
         while not reader.content_seen and not reader.done:
-            data = await self._next(hold_until)
+            data, self._unread = self._unread or await self._next(), b""
             if data is None:
                 break
-            if data and not is_stream:
+            if data and not self._is_stream:
                 # The content type does not tell: some servers name any type.
                 data = _without_prelude(data)
                 if data.startswith(_JSON_STARTS) and not reader.json_lines:
                     return await self._one_chunk(data)
                 if not data:
                     continue
-                is_stream = True
-            out = reader.feed(data) if data else reader.end()
-            if reader.refusal is not None:
-                raise self._failed(reader.refusal)
-            if not data and _is_empty(reader):
-                raise TransportError("cut", "the provider's stream ended before it began")
-            if out:
-                held.append(out)
-                if hold_until is None:
-                    hold_until = self._gateway.clock.monotonic() + self._gateway.options.commit_hold
+                self._is_stream = True
+            self._feed(data)
             if not data:
                 break
-        return b"".join(held)
+        return self.held()
 
-    async def _next(self, hold_until: float | None) -> bytes | None:
+    def take(self, data: bytes) -> bool:
+        """Read bytes that have arrived, as `read` does; return False where only `read` can go on. Does not raise."""
+        if not self._is_stream:
+            begun = _without_prelude(data)
+            if begun.startswith(_JSON_STARTS) and not self.reader.json_lines:
+                self._unread = data
+                return False
+            if not begun:
+                return True
+            data, self._is_stream = begun, True
+        try:
+            self._feed(data)
+        except Exception as error:  # noqa: BLE001 - raised by `read`
+            # Its traceback holds this frame.
+            self._error = error.with_traceback(None)
+            return False
+        return True
+
+    def timed_out(self) -> None:
+        """Take note that nothing has arrived in the time that `time_left` returned."""
+        if self._hold_until is None or self._deadline < self._hold_until:
+            self._error = SilentProvider()
+
+    def held(self) -> bytes:
+        """Return the events that were read."""
+        held = self._held
+        return held[0] if len(held) == 1 else b"".join(held)
+
+    def time_left(self) -> float:
+        """Return how many seconds are left for the next bytes."""
+        until = self._deadline if self._hold_until is None else min(self._deadline, self._hold_until)
+        return until - self._gateway.clock.monotonic()
+
+    def _feed(self, data: bytes) -> None:
+        reader = self.reader
+        out = reader.feed(data) if data else reader.end()
+        if reader.refusal is not None:
+            raise self._failed(reader.refusal)
+        if not data and _is_empty(reader):
+            raise TransportError("cut", "the provider's stream ended before it began")
+        if out:
+            self._held.append(out)
+            if self._hold_until is None:
+                self._hold_until = self._gateway.clock.monotonic() + self._gateway.options.commit_hold
+
+    def _raise(self, error: Exception) -> NoReturn:
+        self._error = None
+        try:
+            raise error
+        finally:
+            # Its traceback holds this frame, which must not hold it.
+            del error
+
+    async def _next(self) -> bytes | None:
         """Return the next bytes; None when events were held back for long enough."""
+        hold_until = self._hold_until
         until = self._deadline if hold_until is None else min(self._deadline, hold_until)
         left = until - self._gateway.clock.monotonic()
         try:
             if left <= 0:
                 # Frequent comments keep single reads from timing out.
                 raise TransportError("timeout", "no content in time")
-            return await self._reply.read(left)
+            return await self.reply.read(left)
         except TransportError as fault:
             if fault.kind == "timeout" and hold_until is not None and until == hold_until:
                 return None
@@ -94,7 +152,7 @@ class UncommittedStream:
         if limit < 0:
             raise OversizedReply
         left = max(self._deadline - self._gateway.clock.monotonic(), 0.0)
-        body = begun + await self._reply.read_all(limit, left)
+        body = begun + await self.reply.read_all(limit, left)
         if len(body) < LARGE:
             out = self.reader.whole(body)
         else:

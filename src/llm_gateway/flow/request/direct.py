@@ -9,16 +9,19 @@ from weakref import WeakKeyDictionary
 from llm_gateway.core.config.snapshot import Principal, Snapshot
 from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.flow.accounting.meter import Meter
+from llm_gateway.flow.accounting.token_estimates import stated_alone
 from llm_gateway.flow.call import Call, ClientDisconnected
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.dialect import PresentedKey
 from llm_gateway.flow.ports.limits import NOT_LIMITED
-from llm_gateway.flow.ports.upstream import PendingReply
+from llm_gateway.flow.ports.upstream import ListenedReply, PendingReply
 from llm_gateway.flow.request.admission import authenticate
 from llm_gateway.flow.request.attempt import Attempt
+from llm_gateway.flow.request.commit import UncommittedStream
 from llm_gateway.flow.request.handling import Handling
 from llm_gateway.flow.request.pipeline import answer, answer_later, route_and_answer
 from llm_gateway.flow.request.reply import Reply, WholeReply
+from llm_gateway.flow.request.streaming.direct_stream import DirectStream
 from llm_gateway.flow.routing.known_route import KnownRoute, Sender, known_route
 from llm_gateway.flow.routing.plan import Plan, make_plan
 from llm_gateway.providers.base import body_encoder
@@ -104,6 +107,9 @@ class DirectClient(Protocol[_E]):
     def replied(self, request: DirectRequest[_E], reply: WholeReply) -> None:
         """Send the reply to the client; the request has ended."""
 
+    def streams(self, request: DirectRequest[_E], stream: DirectStream) -> None:
+        """Send the stream to the client, and close it."""
+
     def go_on(self, request: DirectRequest[_E], rest: Coroutine[Any, Any, Reply]) -> None:
         """Run the rest of the request in a task, pass its exceptions to `failed`, and send its reply."""
 
@@ -118,7 +124,7 @@ class DirectRequest(Handling, Generic[_E]):
     in most requests, the rest is passed to the client's `go_on`, which runs it in a task: the stages are the same.
     """
 
-    __slots__ = ("_attempt", "_client", "_known_route", "_pending", "exchange", "is_waiting")
+    __slots__ = ("_attempt", "_client", "_known_route", "_pending", "_upstream", "exchange", "is_waiting")
 
     def __init__(self, gateway: Gateway, call: Call, client: DirectClient[_E], exchange: _E) -> None:
         # As Handling does, without its frame.
@@ -131,6 +137,8 @@ class DirectRequest(Handling, Generic[_E]):
         self.exchange = exchange
         self._attempt: Attempt | None = None
         self._pending: PendingReply | None = None
+        # The reply, if it is a stream that is read without a task.
+        self._upstream: ListenedReply | None = None
         # Whose deployments it is sent to, if they were found without a plan.
         self._known_route: KnownRoute | None = None
         # Whether the provider's connection is to call back.
@@ -200,8 +208,12 @@ class DirectRequest(Handling, Generic[_E]):
         if self._pending is not None and not self.meter.reported:
             # Once the reply is reported, its connection may serve another request.
             self._pending.abandon()
-        if self._attempt is not None:
-            self._attempt.permit.release()
+        attempt = self._attempt
+        if attempt is not None:
+            attempt.permit.release()
+            if attempt.uncommitted is not None:
+                self.meter.uncommitted_usage = stated_alone(attempt.uncommitted.reader.usage)
+                attempt.uncommitted = None
         self.failed(ClientDisconnected())
         self._client.left(self)
 
@@ -267,9 +279,12 @@ class DirectRequest(Handling, Generic[_E]):
         if pending is None or attempt is None:
             return
         self.is_waiting = False
+        if request.stream:
+            self._stream(pending, attempt, on_time=on_time)
+            return
         is_taken = False
         try:
-            if on_time and not request.stream and self.call.dialect.encode_reply is None:
+            if on_time and self.call.dialect.encode_reply is None:
                 body = pending.whole(self.gateway.options.small_reply)
                 if body is not None:
                     completion = attempt.adapter.decode(body, request)
@@ -287,6 +302,45 @@ class DirectRequest(Handling, Generic[_E]):
                 return
         # A reply that was not taken is read again, and what failed fails where it can be handled.
         self._go_on(answer(self, attempt, pending.reply(on_time=on_time)))
+
+    def _stream(self, pending: PendingReply, attempt: Attempt, *, on_time: bool) -> None:
+        """Read the beginning of a stream, as far as it has arrived."""
+        upstream = self._upstream
+        try:
+            if upstream is None and on_time:
+                upstream = pending.streamed()
+                if upstream is not None:
+                    attempt.uncommitted = attempt.open(upstream)
+                    self._upstream = upstream
+        except Exception:  # noqa: BLE001 - it fails again where it can be handled
+            upstream = None
+        begun = attempt.uncommitted
+        if upstream is None or begun is None:
+            self._go_on(answer(self, attempt, pending.reply(on_time=on_time)))
+            return
+        if not on_time:
+            begun.timed_out()
+        data = upstream.read_nowait() if on_time else b""
+        if on_time and (not data or begun.take(data)):
+            if begun.reader.content_seen:
+                self._commit(begun, upstream, attempt)
+                return
+            if not begun.reader.done and upstream.listen(self, begun.time_left()):
+                self.is_waiting = True
+                return
+        self._go_on(answer(self, attempt))
+
+    def _commit(self, begun: UncommittedStream, upstream: ListenedReply, attempt: Attempt) -> None:
+        attempt.uncommitted = None
+        try:
+            stream = attempt.streamed(begun, upstream)
+            self.finish(stream)
+        except Exception as error:  # noqa: BLE001 - answered like any other
+            upstream.close()
+            attempt.permit.release()
+            self._go_on(_fail(error))
+            return
+        self._client.streams(self, stream)
 
 
 async def _fail(error: Exception) -> Reply:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol, cast
 
 import msgspec
 
 from llm_gateway.core.config.deployments import Deployment
-from llm_gateway.core.errors import GatewayError, UpstreamFailed, UpstreamTimedOut
+from llm_gateway.core.errors import GatewayError, UpstreamFailed
 from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.routing.retry import is_provider_failure
 from llm_gateway.flow.accounting.meter import CLIENT_LEFT, Meter
+from llm_gateway.flow.accounting.plain_content import PlainContent
 from llm_gateway.flow.accounting.reply_facts import MeteredReply
 from llm_gateway.flow.accounting.token_estimates import count_stream, stated_alone
 from llm_gateway.flow.failures.redaction import redact_json, with_secrets
-from llm_gateway.flow.failures.upstream_errors import after_commit, too_large
+from llm_gateway.flow.failures.upstream_errors import after_commit, cut_error, too_large
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.dialect import Dialect, Headers
 from llm_gateway.flow.ports.upstream import ChunkSink, QuietContent, TransportError, UpstreamReply
@@ -37,22 +38,6 @@ class WholeReply(msgspec.Struct, gc=False):
     body: bytes
     canonical: bytes
     headers: Headers = ()
-
-
-class _PlainContent:
-    """The plain events of a stream that is passed on unchanged."""
-
-    __slots__ = ("_meter", "_reader", "event_end", "sink")
-
-    def __init__(self, sink: ChunkSink, reader: QuietReader, meter: Meter) -> None:
-        self.sink = sink
-        self._reader = reader
-        self._meter = meter
-        self.event_end = reader.plain_event_end
-
-    def passed_on(self, events: Iterator[bytes], size: int) -> None:
-        self._meter.response_bytes += size
-        self._reader.note_plain(events, size)
 
 
 class StreamReply:
@@ -145,16 +130,28 @@ class StreamReply:
         `sink` does so when the client is slow or gone. Returns and leaves the rest to `next` before the first
         content, at anything but content, and when the transport cannot relay.
         """
+        begun = self._relaying(sink)
+        if begun is None:
+            return
+        try:
+            await self._upstream.relay(begun[0], self._idle(), begun[1])
+        except TransportError as fault:
+            self._error = cut_error(fault)
+
+    def _relaying(
+        self, sink: Callable[[bytes], bool]
+    ) -> tuple[Callable[[bytes], bool], QuietContent | None] | None:
+        """Return what takes pieces of the body, and which need not be taken; None if `next` has to come first."""
         reader, meter = self._reader, self._meter
         quiet: QuietContent | None = None
         # After a comment, `next` enforces the time limit for content.
         if self._held or not self._content_arrived or reader.done:
-            return
+            return None
         meter.first_content()
         if self._encoder is not None or self.recorder is not None:
             sink = self._encoding(sink)
         elif hasattr(sink, "write") and hasattr(reader, "note_plain"):
-            quiet = _PlainContent(cast("ChunkSink", sink), cast("QuietReader", reader), meter)
+            quiet = PlainContent(cast("ChunkSink", sink), cast("QuietReader", reader), meter)
 
         def take(data: bytes) -> bool:
             try:
@@ -170,10 +167,7 @@ class StreamReply:
             meter.response_bytes += len(out)
             return sink(out)
 
-        try:
-            await self._upstream.relay(take, self._idle(), quiet)
-        except TransportError as fault:
-            self._error = _cut_error(fault)
+        return take, quiet
 
     def _encoding(self, sink: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
         """Return a sink that encodes events and corrects the number of bytes that `relay` counted."""
@@ -223,7 +217,7 @@ class StreamReply:
                 data = await self._upstream.read(self._time_left())
                 out = self._reader.feed(data) if data else self._reader.end()
             except TransportError as fault:
-                return await self._fail(_cut_error(fault))
+                return await self._fail(cut_error(fault))
             except BadReply as bad:
                 return await self._fail(self._bad_reply(bad))
             if self._reader.content_seen:
@@ -293,16 +287,20 @@ class StreamReply:
         return left
 
     async def _complete(self, out: bytes) -> tuple[bytes, bool]:
+        self._ended()
+        usage = self._reader.usage
+        return self._completed(out, usage if isinstance(usage, Usage) else await self._usage()), True
+
+    def _ended(self) -> None:
         self._released = True
         self._upstream.finish()
         self._permit.succeeded(self._meter.upstream_ended())
-        usage = self._reader.usage
-        if not isinstance(usage, Usage):
-            usage = await self._usage()
+
+    def _completed(self, out: bytes, usage: Usage) -> bytes:
         last = self._last(out, None, usage)
         self._meter.response_bytes += len(last)
         self._meter.report("ok", _OK, usage=usage)
-        return last, True
+        return last
 
     async def _fail(self, error: GatewayError, out: bytes = b"") -> tuple[bytes, bool]:
         """End the stream with an error event, so that no client takes it for complete."""
@@ -365,14 +363,6 @@ class StreamReply:
         return await count_stream(
             self._gateway.counter, self._request, upstream_model, self._reader.sample(), stated
         )
-
-
-def _cut_error(fault: TransportError) -> GatewayError:
-    if fault.kind == "timeout":
-        return UpstreamTimedOut("The provider sent nothing more in the middle of its answer.")
-    return UpstreamFailed(
-        "The connection to the provider broke in the middle of its answer.", code="upstream_cut"
-    )
 
 
 class ByteStream(Protocol):

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from llm_gateway.flow.call import Call
+from llm_gateway.flow.call import Call, ClientDisconnected
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.dialect import Dialect
 from llm_gateway.flow.ports.workers import WorkerRegistry
-from llm_gateway.flow.request.reply import Reply, WholeReply
+from llm_gateway.flow.request.reply import ByteStream, Reply, WholeReply
 from llm_gateway.http.disconnect import CancelOnDisconnect
 from llm_gateway.http.errors import send_error
 from llm_gateway.http.model_routes.body import BodyReader
-from llm_gateway.http.model_routes.responding import send_reply, sent_at_once
+from llm_gateway.http.model_routes.responding import send_reply, send_rest, sent_at_once
 from llm_gateway.http.types import Exchange, Send
 
 
@@ -49,6 +50,16 @@ class Delivery:
         except Exception as error:  # noqa: BLE001 - the last frame before the server
             # The body may have told the dialect how its client numbers the request.
             await send_error(send, call.dialect, error, request_id)
+        finally:
+            self.leave(call)
+
+    async def deliver_rest(
+        self, call: Call, exchange: Exchange, send: Send, stream: ByteStream, fault: Exception | None
+    ) -> None:
+        """Send the rest of a stream whose response has begun, as `send_rest` does; then the request leaves."""
+        try:
+            with suppress(ClientDisconnected), CancelOnDisconnect(exchange):
+                await send_rest(send, stream, call.request_id, exchange, fault)
         finally:
             self.leave(call)
 

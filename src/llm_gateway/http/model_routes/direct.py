@@ -11,9 +11,11 @@ from llm_gateway.flow.heavy_work import LARGE_BODY
 from llm_gateway.flow.ports.dialect import Dialect
 from llm_gateway.flow.request.direct import DirectClient, DirectRequest, KnownCallers
 from llm_gateway.flow.request.reply import Reply, WholeReply
+from llm_gateway.flow.request.streaming.direct_stream import DirectStream
 from llm_gateway.http.model_routes.delivery import Delivery
 from llm_gateway.http.model_routes.forwarding import scoped
 from llm_gateway.http.model_routes.request_context import RequestContext
+from llm_gateway.http.model_routes.streamed_response import StreamedResponse
 from llm_gateway.http.types import Exchange, Receive, Scope, Send
 
 # Takes an exchange and its whole body; returns False, with nothing done, if the application has to serve it.
@@ -55,6 +57,9 @@ class DirectRoute(DirectClient[Exchange]):
             self._delivery.leave(call)
         else:
             self.go_on(request, _known(reply))
+
+    def streams(self, request: DirectRequest[Exchange], stream: DirectStream) -> None:
+        StreamedResponse(self._delivery, self._dialect, request.call, request.exchange, stream).begin()
 
     def go_on(self, request: DirectRequest[Exchange], rest: Coroutine[Any, Any, Reply]) -> None:
         exchange = request.exchange

@@ -49,6 +49,16 @@ def sent_at_once(
     return exchange.respond(reply.status, headers, reply.body)
 
 
+def stream_headers(dialect: Dialect, reply: ByteStream, request_id: str) -> Headers:
+    """Return the headers of the response to a request that a stream answers."""
+    return (
+        *dialect.stream_headers,
+        *_STREAM_HEADERS,
+        (b"x-request-id", request_id.encode()),
+        *reply.headers,
+    )
+
+
 async def _send_whole(send: Send, reply: WholeReply, dialect: Dialect, request_id: str) -> None:
     headers = (
         *dialect.reply_headers,
@@ -69,15 +79,35 @@ async def _send_stream(
         error = as_gateway_error(fault, request_id)
         await reply.fail(error, begun=False)
         raise error from None
-    headers = (
-        *dialect.stream_headers,
-        *_STREAM_HEADERS,
-        (b"x-request-id", request_id.encode()),
-        *reply.headers,
-    )
+    headers = stream_headers(dialect, reply, request_id)
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await _send_on(send, reply, request_id, exchange, data, last=last)
+
+
+async def send_rest(
+    send: Send, reply: ByteStream, request_id: str, exchange: Exchange, fault: Exception | None
+) -> None:
+    """Send the rest of a stream whose response has begun: its next bytes, or the end that a fault leads to."""
+    try:
+        if fault is not None:
+            await end_stream(send, reply, fault, request_id)
+            return
+        try:
+            data, last = await reply.next()
+        except Exception as error:  # noqa: BLE001 - as in `_send_on`
+            await end_stream(send, reply, error, request_id)
+            return
+        await _send_on(send, reply, request_id, exchange, data, last=last)
+    finally:
+        reply.close()
+
+
+async def _send_on(
+    send: Send, reply: ByteStream, request_id: str, exchange: Exchange | None, data: bytes, *, last: bool
+) -> None:
+    """Send these bytes, and what follows them."""
     # Where a middleware wraps `send`, everything goes through it.
     direct = exchange if exchange is not None and send == exchange.send else None
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
     while True:
         await send({"type": "http.response.body", "body": data, "more_body": not last})
         if last:

@@ -251,6 +251,25 @@ class Exchange:
             protocol.on_exchange_complete(self)
         return True
 
+    def stream_head(self, headers: Headers) -> bytes | None:
+        """Return the head of a streamed response for `write_stream`; None if it must be sent by `send`."""
+        if not self.keep_alive or self._is_head or self.more_body or self.protocol.flow.write_paused:
+            return None
+        head = unframed_head(200, headers)
+        return None if head is None else head + b"transfer-encoding: chunked\r\n\r\n"
+
+    def write_stream(self, head: bytes, body: bytes, *, last: bool) -> None:
+        """Write a piece of a streamed response, its head before the first, and its end behind the last."""
+        if self.disconnected:
+            return
+        self.response_started, self._chunked, self._remaining = True, True, None
+        size, end = (b"%x\r\n" % len(body), b"\r\n") if body else (b"", b"")
+        self.protocol.transport.write(b"".join((head, size, body, end, b"0\r\n\r\n" if last else b"")))
+        if last:
+            self.response_complete, self.on_disconnect = True, None
+            self.wake()
+            self.protocol.on_exchange_complete(self)
+
     def _take_piece(self) -> bytes:
         self._has_update = False
         chunks = self._chunks

@@ -13,7 +13,10 @@ import pytest
 from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.config.snapshot import Snapshot
 from llm_gateway.core.model_request import ModelRequest
+from llm_gateway.flow.request.commit import UncommittedStream
 from llm_gateway.flow.request.direct import DirectRequest
+from llm_gateway.flow.request.reply import StreamReply
+from llm_gateway.http.model_routes.streamed_response import StreamedResponse
 from llm_gateway.providers.base import Adapter, Completion, UpstreamRequest
 from llm_gateway.providers.openai.adapter import OpenAIAdapter
 from llm_gateway.providers.registry import ADAPTERS
@@ -166,3 +169,66 @@ def test_an_idle_connection_keeps_no_old_configuration() -> None:
 
     world = run_stepped(rest)
     assert (world.direct, world.recorder.records[-1].config_version) == (3, world.version)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["stream", "paced stream", "slow start", "comments first", "late usage", "error at once in a stream"],
+)
+@pytest.mark.parametrize("asked", [{}, {"stream_options": {"include_usage": True}}])
+def test_a_stream_has_no_task_until_something_unusual_comes(answer: str, asked: dict[str, object]) -> None:
+    async def streamed(loop: SteppedLoop) -> SteppedWorld:
+        world = await warm(loop)
+        world.providers.answers[1] = [answer]
+        world.clients[0].feed(chat(stream=True, **asked))
+        await world.wait(3.0)
+        await world.close()
+        return world
+
+    world = run_stepped(streamed)
+    fails = answer == "error at once in a stream"
+    assert (world.direct, world.tasks_started) == (1, 3 if fails else 2)
+    assert [record.outcome for record in world.recorder.records] == ["ok", "ok", "error" if fails else "ok"]
+    assert {name: count for name, count in world.open().items() if count} == {}
+
+
+def streams() -> list[object]:
+    kinds = (DirectRequest, StreamReply, StreamedResponse, UncommittedStream)
+    return [one for one in gc.get_objects() if isinstance(one, kinds)]
+
+
+@pytest.mark.parametrize("ends", ["leave", "wait"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "stream",
+        "paced stream",
+        "slow start",
+        "long role",
+        "late usage",
+        "error in a stream",
+        "silent stream",
+    ],
+)
+def test_a_stream_is_freed_without_garbage_collection(answer: str, ends: str) -> None:
+    async def streamed(loop: SteppedLoop) -> None:
+        world = await warm(loop)
+        # An observer of this world raises on every third request, and the log keeps its traceback.
+        world.clients[0].feed(chat())
+        await world.wait(0.1)
+        gc.collect()
+        before = len(streams())
+        gc.disable()
+        try:
+            world.providers.answers[1] = [answer]
+            world.clients[0].feed(chat(stream=True))
+            await world.wait(0.3 if ends == "leave" else 20)
+            if ends == "leave":
+                world.clients[0].lose(cleanly=False)
+                await world.wait(0.1)
+            assert len(streams()) == before
+        finally:
+            gc.enable()
+        await world.close()
+
+    run_stepped(streamed)

@@ -64,7 +64,7 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[bool] | None = None
         # Waits in its place, for a request without a task.
         self._listener: ReplyListener | None = None
-        # Receives the body's bytes as they arrive (`relay_body`), and the longest gap between them in seconds.
+        # Receives the body's bytes as they arrive (`begin_relay`), and the longest gap between them in seconds.
         self._sink: Callable[[bytes], bool] | None = None
         self.max_silence = 0.0
         # Describes what may pass to the client unread, and what lets it pass once a chunk was plain.
@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
         self._uploads = False
         # The first byte of this exchange's reply has arrived.
         self.reply_begun = False
-        # The parser is between two chunks of the body (only maintained by `relay_body`).
+        # The parser is between two chunks of the body (only maintained while relaying).
         self._between_chunks = False
         # Why the rest of the reply cannot arrive.
         self.error: TransportError | None = None
@@ -156,30 +156,40 @@ class Connection(asyncio.Protocol):
             # The event loop tells, so that the listener is not called before it knows what it listens to.
             self._loop.call_soon(self._wake)
 
+    def listen(self, listener: ReplyListener, deadline: float) -> None:
+        """Tell `listener` of the next event, or that `deadline` (loop time) has passed."""
+        self._listener = listener
+        if self._timer is not None and self._timer_at <= deadline:
+            # As `_set_deadline` does, without its frame.
+            self.deadline = deadline
+        else:
+            self._set_deadline(deadline)
+
     def abandon(self) -> None:
-        """Close the socket at once, and tell nobody."""
+        """Close the socket at once, without telling the listener."""
         self._listener = None
         self.abort()
 
-    async def relay_body(
+    def begin_relay(
         self, take: Callable[[bytes], bool], max_silence: float, quiet: QuietContent | None = None
-    ) -> bool:
+    ) -> float:
         """Call `take` with every piece of the body as it arrives, until it returns False or the body ends.
 
-        Plain content, as `quiet` describes it, bypasses `take`. Returns False when nothing arrived for
-        `max_silence` seconds.
+        Plain content, as `quiet` describes it, bypasses `take`. Returns until when to wait for the next event: it is
+        the end of relaying, or nothing has arrived for `max_silence` seconds.
         """
         self._sink, self.max_silence, self._quiet = take, max_silence, quiet
         self._between_chunks = False
-        try:
-            return await self.wait(self._loop.time() + max_silence)
-        finally:
-            self._sink = self._quiet = None
-            if self._quiet_relay is not None:
-                self._end_quiet_relay(self._quiet_relay)
+        return self._loop.time() + max_silence
+
+    def end_relay(self) -> None:
+        """Relay no more, and tell no listener of it. Has to follow `begin_relay`, however relaying ended."""
+        self._sink = self._quiet = self._listener = None
+        if self._quiet_relay is not None:
+            self._end_quiet_relay(self._quiet_relay)
 
     def stop_relaying(self) -> None:
-        """End `relay_body`."""
+        """Take note that relaying has ended."""
         self._sink = None
         self._wake()
 
@@ -327,7 +337,7 @@ class Connection(asyncio.Protocol):
         self._unread = 0
         if parser.pieces:
             self._relay_piece(sink, parser.take())
-        if parser.complete:
+        if parser.complete and self._sink is not None:
             self.stop_relaying()
 
     def _relay_piece(self, sink: Callable[[bytes], bool], content: bytes) -> None:

@@ -77,7 +77,7 @@ class PooledUpstream(Upstream):
     def prepare(self, request: UpstreamRequest, /) -> PooledRequest | None:
         try:
             target, origin = self._routes.get(request.url) or self._route(request.url)
-            return PooledRequest(self._receive, origin, request, target)
+            return PooledRequest(self._receive, origin, request, target, passes_quiet=self._passes_quiet)
         except InvalidRequest:
             # Whoever sends it says why.
             return None

@@ -36,12 +36,22 @@ Receive = Callable[[Sent, bool], Awaitable[PooledReply]]
 class PooledRequest(PreparedRequest):
     """Implements the `PreparedRequest` port over the pool's connections to one origin."""
 
-    __slots__ = ("after_id", "before_id", "connect_timeout", "origin", "receive")
+    __slots__ = ("after_id", "before_id", "connect_timeout", "origin", "passes_quiet", "receive")
 
     def __init__(
-        self, receive: Receive, origin: Origin, request: UpstreamRequest, target: RequestTarget
+        self,
+        receive: Receive,
+        origin: Origin,
+        request: UpstreamRequest,
+        target: RequestTarget,
+        *,
+        passes_quiet: bool,
     ) -> None:
-        """Raise InvalidRequest for a request that cannot be sent at all, or has no id."""
+        """Raise InvalidRequest for a request that cannot be sent at all, or has no id.
+
+        `passes_quiet` is that of the replies.
+        """
+        self.passes_quiet = passes_quiet
         self.receive = receive
         self.origin = origin
         self.connect_timeout = request.connect_timeout
@@ -82,6 +92,14 @@ class _Pending(msgspec.Struct):
             return None
         body = pieces[0]
         return body if len(body) <= limit else None
+
+    def streamed(self) -> PooledReply | None:
+        connection = self._connection
+        parser = connection.parser
+        if parser.status != _OK or connection.error is not None or b"content-encoding" in parser.headers:
+            return None
+        request = self._request
+        return PooledReply(connection, request.origin.loop, passes_quiet=request.passes_quiet)
 
     def release(self) -> None:
         self._connection.parser.pieces.clear()

@@ -5,7 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from llm_gateway.flow.ports.upstream import OversizedReply, QuietContent, TransportError
+from llm_gateway.flow.ports.upstream import (
+    OversizedReply,
+    QuietContent,
+    ReplyListener,
+    SilentProvider,
+    TransportError,
+)
 from llm_gateway.infra.upstream.content_coding import Inflater, Undecodable, inflater_for
 from llm_gateway.infra.upstream.http11.connection import Connection
 
@@ -14,7 +20,7 @@ _FINISH_SECONDS = 0.5
 
 
 class PooledReply:
-    """Implements the `UpstreamReply` port over a connection that has received the head of a reply."""
+    """Implements the `ListenedReply` port over a connection that has received the head of a reply."""
 
     __slots__ = ("_connection", "_headers", "_inflater", "_loop", "_passes_quiet", "status")
 
@@ -50,7 +56,7 @@ class PooledReply:
             return data
         deadline = self._loop.time() + timeout
         while not connection.parser.complete:
-            await self._more(connection, deadline, "the provider stopped sending")
+            await self._more(connection, deadline, SilentProvider)
             if data := self._take(connection):
                 return data
         return b""
@@ -76,21 +82,48 @@ class PooledReply:
                 parts.append(data)
             if connection.parser.complete:
                 return parts[0] if len(parts) == 1 else b"".join(parts)
-            await self._more(connection, deadline, "the provider did not finish its reply in time")
+            await self._more(connection, deadline, _late_reply)
 
     async def relay(
         self, take: Callable[[bytes], bool], max_silence: float, quiet: QuietContent | None = None
     ) -> None:
         """Relay an uncoded body; returns at once for a coded one."""
+        deadline = self._begin_relay(take, max_silence, quiet)
+        if deadline is None:
+            return
         connection = self._current()
-        if self._inflater is not None:
-            return
-        if connection.parser.pieces and not take(connection.take()):
-            return
+        try:
+            on_time = await connection.wait(deadline)
+        finally:
+            connection.end_relay()
+        if not on_time:
+            raise SilentProvider
+
+    def read_nowait(self) -> bytes:
+        return self._take(self._current())
+
+    def listen(self, listener: ReplyListener, timeout: float) -> bool:
+        connection = self._current()
         if connection.parser.complete or connection.error is not None:
-            return
-        if not await connection.relay_body(take, max_silence, quiet if self._passes_quiet else None):
-            raise TransportError("timeout", "the provider stopped sending")
+            return False
+        connection.listen(listener, self._loop.time() + timeout)
+        return True
+
+    def begin_relay(
+        self,
+        take: Callable[[bytes], bool],
+        max_silence: float,
+        quiet: QuietContent | None,
+        listener: ReplyListener,
+    ) -> bool:
+        deadline = self._begin_relay(take, max_silence, quiet)
+        if deadline is None:
+            return False
+        self._current().listen(listener, deadline)
+        return True
+
+    def end_relay(self) -> None:
+        self._current().end_relay()
 
     def finish(self) -> None:
         connection, self._connection = self._connection, None
@@ -101,6 +134,20 @@ class PooledReply:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.release()
+
+    def _begin_relay(
+        self, take: Callable[[bytes], bool], max_silence: float, quiet: QuietContent | None
+    ) -> float | None:
+        """Begin to relay; return the deadline for its end, None if relaying is over or impossible."""
+        connection = self._current()
+        if self._inflater is not None:
+            return None
+        parser = connection.parser
+        if parser.pieces and not take(connection.take()):
+            return None
+        if parser.complete or connection.error is not None:
+            return None
+        return connection.begin_relay(take, max_silence, quiet if self._passes_quiet else None)
 
     def _current(self) -> Connection:
         if self._connection is None:
@@ -124,10 +171,14 @@ class PooledReply:
         return data
 
     @staticmethod
-    async def _more(connection: Connection, deadline: float, late: str) -> None:
+    async def _more(connection: Connection, deadline: float, late: Callable[[], TransportError]) -> None:
         """Wait for an event; raise TransportError when the connection has failed, or when `deadline` passed."""
         error = connection.error
         if error is not None:
             raise TransportError(error.kind, str(error))
         if not await connection.wait(deadline):
-            raise TransportError("timeout", late)
+            raise late()
+
+
+def _late_reply() -> TransportError:
+    return TransportError("timeout", "the provider did not finish its reply in time")

@@ -12,7 +12,7 @@ from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.accounting.reply_facts import MeteredReply
 from llm_gateway.flow.ports.dialect import Dialect
 from llm_gateway.flow.reply_cache.entry import CachedReply
-from llm_gateway.flow.request.cached_stream import RecordingStream, ReplayedStream
+from llm_gateway.flow.request.streaming.cached_stream import RecordingStream, ReplayedStream
 from llm_gateway.surfaces.openai.dialect import CHAT
 from llm_gateway.surfaces.openai.parsing import parse_chat
 from tests.fakes.chat_requests import DONE, HELLO, ROLE, STOP, begin_stream, consume, one, stream

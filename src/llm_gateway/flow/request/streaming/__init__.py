@@ -1,0 +1,1 @@
+"""Streams that do more than relay: those that are replayed from the cache, and those that need no task."""

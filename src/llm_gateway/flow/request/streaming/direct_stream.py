@@ -1,0 +1,82 @@
+"""A committed stream that needs no task: its usual steps are plain functions, and its transport calls back."""
+
+from __future__ import annotations
+
+from llm_gateway.core.ledger.usage import Usage
+from llm_gateway.flow.failures.upstream_errors import cut_error
+from llm_gateway.flow.ports.upstream import ChunkSink, ListenedReply, ReplyListener, SilentProvider
+from llm_gateway.flow.request.reply import StreamReply
+from llm_gateway.wire.errors import BadReply
+
+
+class DirectStream(StreamReply):
+    """A stream whose first bytes, relaying and end wait for nothing in the usual case.
+
+    Where a function does nothing because something has to be waited for, or is unusual, a task goes on with `next`.
+    """
+
+    __slots__ = ("upstream",)
+
+    # The reply that it has taken over; whoever makes it sets this.
+    upstream: ListenedReply
+
+    def first_nowait(self) -> tuple[bytes, bool] | None:
+        """Return what the first `next` would, or None, with nothing done."""
+        if self._reader.done:
+            last = self.last_nowait()
+            return None if last is None else (last, True)
+        held = self._held
+        if not held or self._reader.refusal is not None or self._is_read_otherwise():
+            return None
+        self._sent, self._held = True, b""
+        self._meter.response_bytes += len(held)
+        return held, False
+
+    def last_nowait(self) -> bytes | None:
+        """Return the last bytes of a stream that has ended well, or None, with nothing done."""
+        reader, usage = self._reader, self._reader.usage
+        if not reader.done or not isinstance(usage, Usage) or self._is_read_otherwise():
+            return None
+        held, self._held = self._held, b""
+        self._sent = True
+        self._ended()
+        return self._completed(held, usage)
+
+    def begin_relay(self, sink: ChunkSink, listener: ReplyListener) -> bool:
+        """Do as `relay` does, and call the listener at its end. Return False if it has ended already."""
+        begun = self._relaying(sink)
+        return begun is not None and self.upstream.begin_relay(begun[0], self._idle(), begun[1], listener)
+
+    def end_relay(self, *, on_time: bool) -> None:
+        """Stop relaying: because the listener was called, as `on_time` says, or to close the stream."""
+        self.upstream.end_relay()
+        if not on_time:
+            self._error = cut_error(SilentProvider())
+
+    def listen(self, listener: ReplyListener) -> bool:
+        """Listen for what follows bytes of which the client gets nothing, such as a usage that it did not ask for.
+
+        Returns False if something else has to come first: `next` knows.
+        """
+        reader = self._reader
+        if self._held or reader.done or reader.refusal is not None or self._error or self._fault:
+            return False
+        if self._content_arrived:
+            self._await_content()
+        left = self._deadline - self._gateway.clock.monotonic()
+        return left > 0 and self.upstream.listen(listener, left)
+
+    def arrived(self, *, on_time: bool) -> None:
+        """Read what has arrived for the listener of `listen`, if anything has; `on_time` is what it was told."""
+        if not on_time:
+            self._error = cut_error(SilentProvider())
+        elif data := self.upstream.read_nowait():
+            try:
+                out = self._held = self._reader.feed(data)
+            except BadReply as bad:
+                self._error = self._bad_reply(bad)
+            else:
+                self._content_arrived = b"data:" in out
+
+    def _is_read_otherwise(self) -> bool:
+        return self._encoder is not None or self.recorder is not None

@@ -1,0 +1,138 @@
+"""Sends the stream that answers a direct request, without a task while the client and the provider keep up."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from llm_gateway.flow.call import Call
+from llm_gateway.flow.ports.dialect import Dialect
+from llm_gateway.flow.ports.upstream import ChunkSink, ReplyListener
+from llm_gateway.flow.request.reply import Reply
+from llm_gateway.flow.request.streaming.direct_stream import DirectStream
+from llm_gateway.http.errors import as_gateway_error
+from llm_gateway.http.model_routes.delivery import Delivery
+from llm_gateway.http.model_routes.responding import stream_headers
+from llm_gateway.http.types import Exchange, Receive, Scope, Send
+
+
+class StreamedResponse(ReplyListener):
+    """The response to one direct request, from its head to its end.
+
+    It is told when relaying ends, and when something arrives after it. Where something has to be waited for, or is
+    unusual, a task goes on.
+    """
+
+    __slots__ = ("_call", "_delivery", "_dialect", "_exchange", "_is_relaying", "_sink", "_stream")
+
+    def __init__(
+        self, delivery: Delivery, dialect: Dialect, call: Call, exchange: Exchange, stream: DirectStream
+    ) -> None:
+        """`dialect` is that of the route."""
+        self._delivery = delivery
+        self._dialect = dialect
+        self._call = call
+        self._exchange = exchange
+        self._stream = stream
+        self._sink: ChunkSink | None = None
+        self._is_relaying = False
+
+    def begin(self) -> None:
+        """Send the head and the first bytes, and relay what follows. Does not raise."""
+        exchange, stream = self._exchange, self._stream
+        try:
+            head = exchange.stream_head(stream_headers(self._dialect, stream, self._call.request_id))
+            first = None if head is None else stream.first_nowait()
+            if head is None or first is None:
+                self._go_on(self._send_all)
+                return
+            data, last = first
+            exchange.write_stream(head, data, last=last)
+        except Exception as fault:  # noqa: BLE001 - answered like any other
+            self._go_on(self._send_all, fault)
+            return
+        if last:
+            self._delivery.leave(self._call)
+            return
+        exchange.on_disconnect = self._client_left
+        sink = self._sink = exchange.sink()
+        try:
+            if sink is not None and stream.begin_relay(sink, self):
+                self._is_relaying = True
+                return
+        except Exception as fault:  # noqa: BLE001 - the client must not take the stream for complete
+            self._go_on(self._send_rest, fault)
+            return
+        self._end()
+
+    def on_event(self, on_time: bool, /) -> None:
+        if self._is_relaying:
+            self._is_relaying = False
+            self._stream.end_relay(on_time=on_time)
+        else:
+            try:
+                self._stream.arrived(on_time=on_time)
+            except Exception as fault:  # noqa: BLE001 - as in `begin`
+                self._go_on(self._send_rest, fault)
+                return
+        self._end()
+
+    def _end(self) -> None:
+        """Send the end of a stream that has ended well, or wait for it; let a task go on with any other."""
+        sink = self._sink
+        try:
+            if sink is not None and sink.open:
+                last = self._stream.last_nowait()
+                if last is not None:
+                    self._exchange.write_stream(b"", last, last=True)
+                    self._delivery.leave(self._call)
+                    return
+                if self._stream.listen(self):
+                    return
+        except Exception as fault:  # noqa: BLE001 - as in `begin`
+            self._go_on(self._send_rest, fault)
+            return
+        self._go_on(self._send_rest)
+
+    def _client_left(self) -> None:
+        """End a stream that is relayed, because its client has left or this process stops."""
+        self._exchange.unregister()
+        self._stream.end_relay(on_time=True)
+        self._stream.close()
+        self._delivery.leave(self._call)
+
+    def _go_on(
+        self, rest: Callable[[Send, Exception | None], Awaitable[None]], fault: Exception | None = None
+    ) -> None:
+        self._exchange.unregister()
+        is_running = False
+
+        async def run(_scope: Scope, _receive: Receive, send: Send) -> None:
+            nonlocal is_running
+            is_running = True
+            await rest(send, fault)
+
+        def ended(_task: object) -> None:
+            if not is_running:
+                # It was cancelled before it began.
+                self._stream.close()
+                self._delivery.leave(self._call)
+
+        self._exchange.run_in_task(run, ended)
+
+    async def _send_all(self, send: Send, fault: Exception | None) -> None:
+        await self._delivery.deliver(self._call, self._dialect, self._exchange, send, self._answer(fault))
+
+    async def _send_rest(self, send: Send, fault: Exception | None) -> None:
+        await self._delivery.deliver_rest(self._call, self._exchange, send, self._stream, fault)
+
+    async def _answer(self, fault: Exception | None) -> Reply:
+        stream = self._stream
+        if fault is None:
+            return stream
+        try:
+            error = as_gateway_error(fault, self._call.request_id)
+            await stream.fail(error, begun=False)
+            raise error from None
+        finally:
+            stream.close()
+            del fault
