@@ -1,70 +1,17 @@
-"""The writes of a turn are made at its end, in order, and nothing overtakes them."""
+"""The writes of a turn are made at its end, in order."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import weakref
-from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from llm_gateway.sockets.batched_transport import LARGEST, BatchedTransport, batched
-from llm_gateway.sockets.write_batch import (
-    ALWAYS,
-    LONE_TURNS,
-    LONE_WRITES,
-    MOST,
-    WriteBatch,
-    make_write_batch,
-)
-from tests.fakes.compiled_parts import need_compiled
-
-LARGE = b"x" * (LARGEST + 1)
-
-MakeBatch = Callable[..., WriteBatch]
-
-
-@pytest.fixture(params=["python", "compiled"])
-def make_batch(request: pytest.FixtureRequest) -> MakeBatch:
-    """Return what makes batches, written in Python or compiled."""
-    if request.param == "compiled":
-        need_compiled()
-    return partial(make_write_batch, compiled=request.param == "compiled")
-
-
-class Wire(asyncio.Transport):
-    """Notes what reaches it."""
-
-    def __init__(self, name: str = "a", everything: list[tuple[str, object]] | None = None) -> None:
-        super().__init__()
-        self.name = name
-        self.seen: list[tuple[str, object]] = [] if everything is None else everything
-        self.fault: Exception | None = None
-
-    def write(self, data: Any) -> None:
-        if self.fault is not None:
-            raise self.fault
-        self.seen.append((self.name, bytes(data)))
-
-    def writelines(self, list_of_data: Iterable[Any]) -> None:
-        self.write(b"".join(list_of_data))
-
-    def write_eof(self) -> None:
-        self.seen.append((self.name, "eof"))
-
-    def close(self) -> None:
-        self.seen.append((self.name, "close"))
-
-    def abort(self) -> None:
-        self.seen.append((self.name, "abort"))
-
-    def is_closing(self) -> bool:
-        return False
+from llm_gateway.sockets.batched_transport import BatchedTransport
+from llm_gateway.sockets.write_batch import LONE_TURNS, LONE_WRITES, MOST
+from tests.fakes.wires import MakeBatch, Wire
 
 
 async def test_the_writes_of_a_turn_are_made_at_its_end_in_order(make_batch: MakeBatch) -> None:
@@ -128,14 +75,6 @@ async def test_a_write_that_fails_for_another_reason_is_reported_and_holds_up_no
     assert reported == [faulty.fault]
 
 
-async def test_an_aborted_connection_sends_nothing_before_its_end(make_batch: MakeBatch) -> None:
-    wire = Wire()
-    transport = BatchedTransport(wire, make_batch())
-    transport.write(b"1")
-    transport.abort()
-    assert wire.seen == [("a", "abort")]
-
-
 async def test_after_turns_with_one_write_writes_are_made_at_once_for_a_while(make_batch: MakeBatch) -> None:
     wire, batch = Wire(), make_batch()
     transport = BatchedTransport(wire, batch)
@@ -170,39 +109,6 @@ async def test_after_turns_with_one_write_writes_are_made_at_once_for_a_while(ma
         await asyncio.sleep(0)
 
 
-@given(
-    st.lists(st.sampled_from(["write", "large", "lines", "eof", "close", "turn"]), max_size=3 * MOST),
-    st.sampled_from([1, LONE_TURNS, ALWAYS]),
-    st.booleans(),
-)
-def test_nothing_overtakes_a_write(acts: list[str], patience: int, compiled: bool) -> None:
-    async def played(transport: asyncio.Transport) -> None:
-        for number, act in enumerate(acts):
-            if act == "write":
-                transport.write(b"%d" % number)
-            elif act == "large":
-                transport.write(b"%d" % number + LARGE)
-            elif act == "lines":
-                transport.writelines([b"%d" % number, b"."])
-            elif act == "eof":
-                transport.write_eof()
-            elif act == "close":
-                transport.close()
-            else:
-                await asyncio.sleep(0)
-        await asyncio.sleep(0)
-
-    plain, wire = Wire(), Wire()
-    asyncio.run(played(plain))
-    asyncio.run(played(batched(wire, make_write_batch(patience=patience, compiled=compiled))))
-    assert wire.seen == plain.seen
-
-
-def test_without_a_batch_a_transport_is_left_as_it_is() -> None:
-    wire = Wire()
-    assert batched(wire, None) is wire
-
-
 async def test_a_compiled_batch_leaves_nothing_behind(make_batch: MakeBatch) -> None:
     class Data(bytearray): ...
 
@@ -229,37 +135,3 @@ async def test_a_write_takes_one_argument(make_batch: MakeBatch) -> None:
     for wrong in (write, lambda: write(b"1", b"2"), lambda: write(1)):
         with pytest.raises(TypeError):
             wrong()
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "can_write_eof", "get_write_buffer_size", "get_write_buffer_limits", "is_reading", "get_protocol",
-        "is_closing",
-    ],
-)  # fmt: skip
-def test_all_else_is_asked_of_the_connection(name: str) -> None:
-    class Asked:
-        def __getattr__(self, asked: str) -> Any:
-            return lambda *_: asked
-
-    assert getattr(BatchedTransport(cast("Any", Asked()), WriteBatch()), name)() == name
-
-
-def test_what_takes_arguments_is_passed_on_with_them() -> None:
-    calls: list[object] = []
-
-    class Asked:
-        def __getattr__(self, asked: str) -> Any:
-            return lambda *given: calls.append((asked, *given))
-
-    transport = BatchedTransport(cast("Any", Asked()), WriteBatch())
-    transport.get_extra_info("socket")
-    transport.set_write_buffer_limits(2, 1)
-    transport.set_protocol(cast("Any", "protocol"))
-    transport.pause_reading()
-    transport.resume_reading()
-    assert calls == [
-        ("get_extra_info", "socket", None), ("set_write_buffer_limits", 2, 1), ("set_protocol", "protocol"),
-        ("pause_reading",), ("resume_reading",),
-    ]  # fmt: skip
