@@ -61,7 +61,17 @@ class Machine:
         if isinstance(answer, Shortage):
             return answer
         self.open.append(answer)
-        taken = [(one.key, one.hold, one.second, one.minute, one.day) for one in answer.taken]
+        # The day tells nothing where neither requests nor tokens of a day are counted.
+        taken = [
+            (
+                one.key,
+                one.hold,
+                one.second,
+                one.minute,
+                one.day if one.counts_day or one.counts_token_day else None,
+            )
+            for one in answer.taken
+        ]
         return taken, answer.has_holds, answer.requests, answer.tokens
 
     def cells(self) -> list[bytes]:
