@@ -14,7 +14,11 @@ import pytest
 from tests.fakes.compiled_parts import need_compiled
 
 ROOT = Path(__file__).parents[2]
-COMPILED = {"llm_gateway/infra/upstream/http11/_chunk_relay", "llm_gateway/sockets/_write_batch"}
+COMPILED = {
+    "llm_gateway/infra/upstream/http11/_chunk_relay",
+    "llm_gateway/sockets/_head_match",
+    "llm_gateway/sockets/_write_batch",
+}
 
 
 @pytest.fixture
@@ -79,11 +83,13 @@ def test_a_source_that_does_not_compile_is_left_out_alone(sources: Path) -> None
 def test_without_what_is_compiled_the_gateway_works_in_python() -> None:
     program = (
         "import sys\n"
-        "names = ('llm_gateway.sockets._write_batch', 'llm_gateway.infra.upstream.http11._chunk_relay')\n"
+        "parts = ('sockets._write_batch', 'sockets._head_match', 'infra.upstream.http11._chunk_relay')\n"
+        "names = [f'llm_gateway.{part}' for part in parts]\n"
         "sys.modules.update(dict.fromkeys(names))\n"
         "from llm_gateway.infra.upstream.http11 import quiet_relay\n"
-        "from llm_gateway.sockets import write_batch\n"
-        "assert not quiet_relay.IS_COMPILED and not write_batch.IS_COMPILED\n"
+        "from llm_gateway.sockets import head_match, write_batch\n"
+        "assert not (quiet_relay.IS_COMPILED or write_batch.IS_COMPILED or head_match.IS_COMPILED)\n"
+        "assert head_match.match_head is head_match.python_match_head\n"
         "assert quiet_relay.make_receiver is quiet_relay.python_receiver\n"
         "assert type(write_batch.make_write_batch()) is write_batch.WriteBatch\n"
     )

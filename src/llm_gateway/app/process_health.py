@@ -10,7 +10,7 @@ from llm_gateway.app.wiring import Wiring
 from llm_gateway.core import metric_catalogue as catalogue
 from llm_gateway.infra.metrics.processes import LoopWatch, OpenFilesWatch, resident_bytes
 from llm_gateway.infra.upstream.http11 import quiet_relay
-from llm_gateway.sockets import write_batch
+from llm_gateway.sockets import head_match, write_batch
 
 # From these numbers on something is wrong; the alerts in prometheus/rules/alerts.yml begin at the same ones.
 LONGEST_LAG = 0.5
@@ -51,7 +51,11 @@ def process_details(wiring: Wiring) -> dict[str, Any]:
         "database_pool_used_ratio": round(highest[catalogue.DATABASE_POOL_USED], 3),
         "stale_workers": list(stale_workers(wiring)),
         # What is there in C and in Python (docs/dependencies.md).
-        "compiled": {"chunk_relay": quiet_relay.IS_COMPILED, "write_batch": write_batch.IS_COMPILED},
+        "compiled": {
+            "chunk_relay": quiet_relay.IS_COMPILED,
+            "head_match": head_match.IS_COMPILED,
+            "write_batch": write_batch.IS_COMPILED,
+        },
     }
 
 

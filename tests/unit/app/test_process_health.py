@@ -12,7 +12,7 @@ from llm_gateway.app.wiring import Wiring
 from llm_gateway.core import metric_catalogue as catalogue
 from llm_gateway.infra.metrics.processes import ProcessGauges
 from llm_gateway.infra.upstream.http11 import quiet_relay
-from llm_gateway.sockets import write_batch
+from llm_gateway.sockets import head_match, write_batch
 
 
 class Registry:
@@ -97,6 +97,10 @@ def test_the_details_are_those_of_the_worst_worker(wiring: Any) -> None:
         "open_files_used_ratio": 0,
         "database_pool_used_ratio": 0,
         "stale_workers": [11],
-        "compiled": {"chunk_relay": quiet_relay.IS_COMPILED, "write_batch": write_batch.IS_COMPILED},
+        "compiled": {
+            "chunk_relay": quiet_relay.IS_COMPILED,
+            "head_match": head_match.IS_COMPILED,
+            "write_batch": write_batch.IS_COMPILED,
+        },
     }
     assert stale_workers(cast("Wiring", wiring)) == (11,)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
+
+from llm_gateway.sockets.head_match import match_head
 
 Headers = list[tuple[bytes, bytes]]
 
 _LENGTH = b"content-length"
 _LENGTH_LINE = b"\r\ncontent-length:"
-# The maximum number of digits; a body that needs more does not arrive in one piece.
-_DIGITS = 10
 
 
 class KnownHead:
@@ -19,32 +21,20 @@ class KnownHead:
     it arrived in one piece with its whole body and nothing after it. Such a request needs no parsing.
     """
 
-    __slots__ = ("_after", "_before", "_headers", "_length_at", "_scope", "_size", "head_state", "method")
+    __slots__ = ("_headers", "_length_at", "_scope", "body_of", "head_state", "method")
 
     def __init__(
         self, before: bytes, after: bytes, headers: Headers, length_at: int, scope: dict[str, Any]
     ) -> None:
         """`before` and `after` surround the digits of the length; the rest is what the parser made of the head."""
-        self._before = before
-        self._after = after
-        self._size = len(before)
+        # Returns the body of `data` if it is exactly one whole request with this head; else None.
+        self.body_of: Callable[[bytes], bytes | None] = partial(match_head, before, after)
         self._headers = headers
         self._length_at = length_at
         self._scope = scope
         self.method: str = scope["method"]
         # State of the application that depends on the head alone, for the next requests with this head.
         self.head_state: dict[str, Any] = {}
-
-    def body_of(self, data: bytes) -> bytes | None:
-        """Return the body if `data` is exactly one whole request with this head; else None."""
-        if not data.startswith(self._before):
-            return None
-        size = self._size
-        end = data.find(b"\r", size, size + _DIGITS + 1)
-        if end < 0 or not data.startswith(self._after, end):
-            return None
-        body = data[end + len(self._after) :]
-        return body if data[size:end] == b"%d" % len(body) else None
 
     def scope(self, size: int) -> dict[str, Any]:
         """Return the ASGI scope of a request with this head and a body of `size` bytes."""
