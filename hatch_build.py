@@ -24,12 +24,17 @@ class CompileHook(BuildHookInterface):  # type: ignore[type-arg]  # the configur
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile; called by hatchling before it collects the files."""
-        if os.environ.get("LLM_GATEWAY_COMPILE") == "never":
-            return
+        wanted = os.environ.get("LLM_GATEWAY_COMPILE", "auto")
+        if wanted not in {"auto", "never"}:
+            raise ValueError(f"LLM_GATEWAY_COMPILE is {wanted!r}; set it to auto or never")
         source_root = Path(self.root, "src")
         suffix = sysconfig.get_config_var("EXT_SUFFIX")
         for source in sorted(source_root.rglob("_*.c")):
             place = source.relative_to(source_root).with_suffix(suffix)
+            if version == "editable":
+                (source_root / place).unlink(missing_ok=True)
+            if wanted == "never":
+                continue
             if version == "editable":
                 self._compile(source, source_root / place)
                 continue
@@ -53,7 +58,6 @@ class CompileHook(BuildHookInterface):  # type: ignore[type-arg]  # the configur
 
     def _compile(self, source: Path, target: Path) -> bool:
         """Tell whether `target` was made."""
-        target.unlink(missing_ok=True)
         # As Python's own modules are linked: `cc -shared`, and its like elsewhere.
         linker = shlex.split(sysconfig.get_config_var("LDSHARED") or "cc -shared")
         if compiler := os.environ.get("CC"):

@@ -15,6 +15,7 @@ say() { printf '%s\n' "$*" >&2; }
 wanted() {
   cksum <"requirements/$1.txt"
   find hatch_build.py src -name '*.c' -o -name hatch_build.py | LC_ALL=C sort | xargs cat | cksum
+  echo "${LLM_GATEWAY_COMPILE:-auto}"
   sed '/^\[tool\.ruff\]/,$d' pyproject.toml | cksum
   pwd
 }

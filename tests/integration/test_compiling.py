@@ -71,6 +71,19 @@ def test_without_a_compiler_the_wheel_is_for_any_platform(sources: Path, environ
     assert ("_write_batch.c was not compiled" in said) == ("CC" in environment)
 
 
+def test_another_wish_is_an_error(sources: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        wheel(sources, LLM_GATEWAY_COMPILE="no")
+    assert "LLM_GATEWAY_COMPILE is 'no'; set it to auto or never" in failed.value.stderr
+
+
+def test_what_lies_beside_the_sources_is_not_taken(sources: Path) -> None:
+    for name in COMPILED:
+        (sources / "src" / f"{name}.abi3.so").write_text("old")
+    name, compiled, _ = wheel(sources, LLM_GATEWAY_COMPILE="never")
+    assert (compiled, name.endswith("-py3-none-any.whl")) == (set(), True)
+
+
 def test_a_source_that_does_not_compile_is_left_out_alone(sources: Path) -> None:
     need_compiled()
     (sources / "src/llm_gateway/sockets/_write_batch.c").write_text("#error not this one\n")
