@@ -6,12 +6,13 @@
 #include <Python.h>
 #include <structmember.h>
 
-/* As in write_batch.py, which passes them. */
 typedef struct {
     PyObject_HEAD
     /* A list of pairs: what to call, and with what. NULL only once the collector has cleared the object. */
     PyObject *writes;
     Py_ssize_t turn, at_once, lone_turns, patience;
+    /* The bytes that wait, without those whose size nobody asks for. */
+    Py_ssize_t size;
 } WriteBatch;
 
 typedef struct {
@@ -25,7 +26,8 @@ typedef struct {
 
 typedef struct {
     PyObject *batch_type, *writer_type, *running_loop, *make, *call_soon, *report;
-    Py_ssize_t most, lone_writes;
+    /* As in write_batch.py, which passes them. */
+    Py_ssize_t most, most_bytes, lone_writes;
 } ModuleState;
 
 static ModuleState *
@@ -65,6 +67,19 @@ make_one(WriteBatch *self, PyObject *pair)
     return 0;
 }
 
+/* Let the writes from `index` on wait again; keeps the exception. */
+static void
+put_back(WriteBatch *self, PyObject *writes, Py_ssize_t index)
+{
+    PyObject *type, *error, *traceback, *rest;
+    PyErr_Fetch(&type, &error, &traceback);
+    rest = PyList_GetSlice(writes, index, PyList_GET_SIZE(writes));
+    if (rest == NULL || PyList_SetSlice(self->writes, 0, 0, rest) < 0)
+        PyErr_WriteUnraisable((PyObject *)self);
+    Py_XDECREF(rest);
+    PyErr_Restore(type, error, traceback);
+}
+
 static int
 make_all(WriteBatch *self)
 {
@@ -72,6 +87,7 @@ make_all(WriteBatch *self)
     Py_ssize_t index, count = PyList_GET_SIZE(writes);
     int result = 0;
     self->turn++;
+    self->size = 0;
     if (count == 0)
         return 0;
     fresh = PyList_New(0);
@@ -85,6 +101,8 @@ make_all(WriteBatch *self)
         self->at_once = state_of((PyObject *)self)->lone_writes;
     for (index = 0; index < count && result == 0; index++)
         result = make_one(self, PyList_GET_ITEM(writes, index));
+    if (result < 0)
+        put_back(self, writes, index);
     Py_DECREF(writes);
     return result;
 }
@@ -167,7 +185,7 @@ static PyMethodDef batch_methods[] = {
 };
 
 static PyMemberDef batch_members[] = {
-    {"turn", T_PYSSIZET, offsetof(WriteBatch, turn), READONLY, "How often writes were made."},
+    {"turn", T_PYSSIZET, offsetof(WriteBatch, turn), READONLY, "How often what waited was made."},
     {"at_once", T_PYSSIZET, offsetof(WriteBatch, at_once), READONLY, "Writes that are still made at once."},
     {"writes", T_OBJECT, offsetof(WriteBatch, writes), READONLY, "The writes that wait."},
     {NULL, 0, 0, 0, NULL},
@@ -214,6 +232,7 @@ writer_call(PyObject *op, PyObject *const *args, size_t nargsf, PyObject *kwname
             return NULL;
         if (size > self->largest)
             return make_all(batch) < 0 ? NULL : PyObject_CallOneArg(self->write, args[0]);
+        batch->size += size;
     }
     if (PyList_GET_SIZE(batch->writes) == 0 && make_later(batch) < 0)
         return NULL;
@@ -224,7 +243,8 @@ writer_call(PyObject *op, PyObject *const *args, size_t nargsf, PyObject *kwname
     Py_DECREF(pair);
     if (size < 0)
         return NULL;
-    if (PyList_GET_SIZE(batch->writes) >= state_of(op)->most && make_all(batch) < 0)
+    if ((PyList_GET_SIZE(batch->writes) >= state_of(op)->most || batch->size >= state_of(op)->most_bytes)
+        && make_all(batch) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -301,7 +321,7 @@ configure(PyObject *module, PyObject *args)
 {
     ModuleState *state = PyModule_GetState(module);
     PyObject *report;
-    if (!PyArg_ParseTuple(args, "nnO", &state->most, &state->lone_writes, &report))
+    if (!PyArg_ParseTuple(args, "nnnO", &state->most, &state->most_bytes, &state->lone_writes, &report))
         return NULL;
     Py_XSETREF(state->report, Py_NewRef(report));
     Py_RETURN_NONE;

@@ -47,7 +47,7 @@ class BatchedTransport(asyncio.Transport):
         return self._transport.get_extra_info(name, default)
 
     def get_write_buffer_size(self) -> int:
-        """Return the bytes that the connection has no room for; those of this turn are not known yet."""
+        """Return the bytes that the connection has no room for; those that wait in the batch do not count."""
         return self._transport.get_write_buffer_size()
 
     def get_write_buffer_limits(self) -> tuple[int, int]:

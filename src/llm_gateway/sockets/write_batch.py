@@ -17,6 +17,8 @@ IS_COMPILED: Final = _compiled is not None
 # Writes after which a turn does not wait for its end, so that the first of them is not late by more than a
 # millisecond or two.
 MOST: Final = 32
+# The same of bytes, so that a connection without room for more is noticed.
+MOST_BYTES: Final = 64 * 1024
 # After so many turns in a row with one write, writes are made at once; so many later, a turn is looked at again.
 LONE_TURNS: Final = 3
 LONE_WRITES: Final = 16
@@ -33,16 +35,18 @@ class WriteBatch:
     row, most of them find it awake. A turn with one write gains nothing, and the reader would wait for what else the
     turn has to do: when that is all there is, writes are made at once.
 
-    `turn` tells whether a write has been made: it has once the turn is another.
+    `turn` counts how often what waited was made: a write has been made once the turn is another.
     """
 
-    __slots__ = ("_lone_turns", "_patience", "at_once", "turn", "writes")
+    __slots__ = ("_lone_turns", "_patience", "_size", "at_once", "turn", "writes")
 
     def __init__(self, patience: int = LONE_TURNS) -> None:
         """`patience`: turns in a row with one write, after which writes are made at once."""
         self.turn = 0
         self._patience = patience
         self._lone_turns = 0
+        # The bytes that wait, without those whose size nobody asks for.
+        self._size = 0
         # Writes that are still to be made at once.
         self.at_once = 0
         # What to call, and with what.
@@ -61,22 +65,25 @@ class WriteBatch:
                 self.turn += 1
                 write(data)
                 return
-            if 0 <= largest < len(data):
-                self.make()
-                write(data)
-                return
+            if largest >= 0:
+                size = len(data)
+                if size > largest:
+                    self.make()
+                    write(data)
+                    return
+                self._size += size
             writes = self.writes
             if not writes:
                 asyncio.get_running_loop().call_soon(self.make)
             writes.append((write, data))
-            if len(writes) >= MOST:
+            if len(writes) >= MOST or self._size >= MOST_BYTES:
                 self.make()
 
         return add
 
     def make(self) -> None:
-        """Make all writes now, in the order in which they were added."""
-        writes, self.writes = self.writes, []
+        """Make all writes now, in the order in which they were added; none of them may write or close by itself."""
+        writes, self.writes, self._size = self.writes, [], 0
         self.turn += 1
         if len(writes) > 1:
             self._lone_turns = 0
@@ -84,7 +91,8 @@ class WriteBatch:
             self._lone_turns += 1
             if self._lone_turns >= self._patience:
                 self.at_once = LONE_WRITES
-        for write, data in writes:
+        rest = iter(writes)
+        for write, data in rest:
             try:
                 write(data)
             except RuntimeError:
@@ -92,6 +100,10 @@ class WriteBatch:
                 continue
             except Exception as error:  # noqa: BLE001 - a bug, which must not hold up the other connections
                 _report(error)
+            except BaseException:
+                # Nor may the end of the process cut the others short.
+                self.writes[:0] = rest
+                raise
 
 
 def _report(error: Exception) -> None:
@@ -101,7 +113,7 @@ def _report(error: Exception) -> None:
 
 
 if _compiled is not None:
-    _compiled.configure(MOST, LONE_WRITES, _report)
+    _compiled.configure(MOST, MOST_BYTES, LONE_WRITES, _report)
 
 
 def make_write_batch(*, patience: int = LONE_TURNS, compiled: bool = True) -> WriteBatch:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from llm_gateway.sockets.batched_transport import BatchedTransport
-from llm_gateway.sockets.write_batch import LONE_TURNS, LONE_WRITES, MOST
+from llm_gateway.sockets.write_batch import LONE_TURNS, LONE_WRITES, MOST, MOST_BYTES
 from tests.fakes.wires import MakeBatch, Wire
 
 
@@ -135,3 +135,29 @@ async def test_a_write_takes_one_argument(make_batch: MakeBatch) -> None:
     for wrong in (write, lambda: write(b"1", b"2"), lambda: write(1)):
         with pytest.raises(TypeError):
             wrong()
+
+
+async def test_bytes_that_wait_are_bounded_too(make_batch: MakeBatch) -> None:
+    wire, batch = Wire(), make_batch()
+    transport = BatchedTransport(wire, batch)
+    transport.write(b"x" * (MOST_BYTES // 2))
+    transport.write(b"x" * (MOST_BYTES // 2 - 1))
+    assert wire.seen == []
+    transport.write(b"x")
+    assert sum(len(cast("bytes", data)) for _, data in wire.seen) == MOST_BYTES
+    # What waits is counted from the start again.
+    transport.write(b"x" * (MOST_BYTES - 1))
+    assert len(wire.seen) == 3
+
+
+async def test_the_end_of_the_process_cuts_no_other_connection_short(make_batch: MakeBatch) -> None:
+    batch, ending, well = make_batch(), Wire("ending"), Wire("well")
+    ending.fault = KeyboardInterrupt()  # type: ignore[assignment]
+    BatchedTransport(well, batch).write(b"1")
+    BatchedTransport(ending, batch).write(b"2")
+    BatchedTransport(well, batch).write(b"3")
+    with pytest.raises(KeyboardInterrupt):
+        batch.make()
+    assert well.seen == [("well", b"1")]
+    await asyncio.sleep(0)
+    assert well.seen == [("well", b"1"), ("well", b"3")]

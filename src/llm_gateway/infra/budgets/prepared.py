@@ -8,14 +8,13 @@ from typing import Final, NamedTuple
 
 from llm_gateway.core.config.budgets import Covered
 from llm_gateway.flow.ports.budgets import Hold, Shortage
-from llm_gateway.infra.budgets.request_hold import OWN_HOLDS, OWN_OPEN, RequestHold, own_cells, own_reader
+from llm_gateway.infra.budgets.request_hold import OWN_HOLDS, OWN_OPEN, RequestHold, own_cells
 from llm_gateway.infra.budgets.share_file import (
     AMOUNT,
     BORROWED,
     HASH,
     HOLDS,
     LEASE_END,
-    OPEN,
     USED,
     USED_AT,
     WORKERS,
@@ -29,7 +28,7 @@ LOW_PARTS: Final = 400
 _TRY: Final = LOCK_EX | LOCK_NB
 # What open requests hold is read before what requests have cost: one that ends in between, which takes no lock,
 # counts twice rather than not at all.
-_CELLS: Final = (HASH, BORROWED, LEASE_END, AMOUNT, HOLDS, USED, OPEN)
+_CELLS: Final = (HASH, BORROWED, LEASE_END, AMOUNT, HOLDS, USED)
 
 # Holds an amount in windows, for a request that came at a time (None = just now), with the lock.
 HoldLocked = Callable[[Sequence[Covered], int, int | None], Hold | Shortage]
@@ -60,7 +59,6 @@ class PreparedWindows:
         "_is_single",
         "_places",
         "_read",
-        "_read_own",
         "_slots",
         "_windows",
     )
@@ -77,8 +75,7 @@ class PreparedWindows:
         # None while a slot is missing.
         self._places: Sequence[_Place] | None = None
         self._slots: Sequence[tuple[Slot, Slot]] = ()
-        self._read_own = own_reader(file.worker)
-        # Reads _CELLS, of which the last three are the worker's own.
+        # Reads _CELLS, of which the last two are the worker's own.
         self._read = cell_reader(*(cell + file.worker * (cell >= HOLDS) for cell in _CELLS))
 
     def try_hold(self, amount: int) -> Hold | Shortage | None:
@@ -94,7 +91,7 @@ class PreparedWindows:
             if places is None or not amount:
                 return self._hold(amount)
             for slot, own, known_hash, total in places:
-                found, borrowed, lease_end, known_total, held, used, count = read(slot)
+                found, borrowed, lease_end, known_total, held, used = read(slot)
                 free = borrowed - (held + used if workers == 1 else file.taken(slot)) - amount
                 if (
                     found != known_hash
@@ -104,15 +101,16 @@ class PreparedWindows:
                 ):
                     return self._hold(amount)
                 if self._is_single:
-                    own[OWN_OPEN] = count + 1
-                    own[OWN_HOLDS] = held + amount
+                    # Read again: `read` makes a tuple, so that a garbage collection may have ended another hold.
+                    own[OWN_OPEN] += 1
+                    own[OWN_HOLDS] += amount
                     slot[USED_AT] = now
-                    return RequestHold(self._slots, self._read_own, amount)
+                    return RequestHold(self._slots, amount)
             for slot, own, _, _ in places:
                 own[OWN_OPEN] += 1
                 own[OWN_HOLDS] += amount
                 slot[USED_AT] = now
-            return RequestHold(self._slots, self._read_own, amount)
+            return RequestHold(self._slots, amount)
         finally:
             flock(file.descriptor, LOCK_UN)
 

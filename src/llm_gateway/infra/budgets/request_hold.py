@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Final
 
 import msgspec
 
 from llm_gateway.infra.budgets.share_file import HOLDS, MAX_WORKERS, OPEN, USED, Slot
-from llm_gateway.infra.shared_memory import CellReader, cell_reader
 
 # No sum of a few such amounts exceeds 64 bits.
 MOST: Final = 2**60
 # The cells of a slot that are one worker's own, among the `own_cells`.
 OWN_HOLDS, OWN_USED, OWN_OPEN = ((cells - HOLDS) // MAX_WORKERS for cells in (HOLDS, USED, OPEN))
-
-
-@lru_cache(maxsize=MAX_WORKERS)
-def own_reader(worker: int) -> CellReader:
-    """Return what reads of a slot what this worker's requests hold, what they have cost, and how many are open."""
-    return cell_reader(HOLDS + worker, USED + worker, OPEN + worker)
 
 
 def own_cells(slot: Slot, worker: int) -> Slot:
@@ -37,19 +29,17 @@ class RequestHold(msgspec.Struct, gc=False):
 
     # Each slot, and its own cells.
     slots: Sequence[tuple[Slot, Slot]]
-    read_own: CellReader
     amount: int
 
     def settle(self, cost_nano_usd: int) -> None:
         slots, self.slots = self.slots, ()
-        read_own, amount = self.read_own, self.amount
-        for slot, own in slots:
-            held, used, count = read_own(slot)
+        amount = self.amount
+        for _, own in slots:
             if cost_nano_usd:
-                used += cost_nano_usd
+                used = own[OWN_USED] + cost_nano_usd
                 own[OWN_USED] = used if used < MOST else MOST  # noqa: FURB136 - a call of `min` takes as long as all else here
-            own[OWN_HOLDS] = held - amount
-            own[OWN_OPEN] = count - 1
+            own[OWN_HOLDS] -= amount
+            own[OWN_OPEN] -= 1
 
     def release(self) -> None:
         self.settle(0)

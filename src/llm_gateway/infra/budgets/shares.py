@@ -18,7 +18,6 @@ from llm_gateway.infra.budgets.request_hold import (
     OWN_OPEN,
     RequestHold,
     own_cells,
-    own_reader,
 )
 from llm_gateway.infra.budgets.share_file import (
     ALL_HELD,
@@ -174,7 +173,7 @@ class SharedBudgets(BudgetShares):
 
     def _held(self, slots: Sequence[Slot], amount: int) -> Hold:
         worker = self._file.worker
-        return RequestHold([(slot, own_cells(slot, worker)) for slot in slots], own_reader(worker), amount)
+        return RequestHold([(slot, own_cells(slot, worker)) for slot in slots], amount)
 
     def _new_slot(self, covered: Covered, now: int) -> Slot | None:
         slot = self._file.claim(covered.window, covered.end)

@@ -135,6 +135,9 @@ class Connection(asyncio.Protocol):
             if self.ended:
                 return True
             self._transport.write(view[start : start + SLICE])
+        if self._batch is not None:
+            # A reply may come in this turn; then `has_unsent` must know of the last slice.
+            self._batch.make()
         self.sent = True
         return True
 
@@ -327,9 +330,11 @@ class Connection(asyncio.Protocol):
 
     def _end_quiet_relay(self, relay: QuietRelay) -> None:
         self._quiet_relay = None
-        relay.settle()
-        if not self.ended:
-            self._transport.set_protocol(self)
+        try:
+            relay.settle()
+        finally:
+            if not self.ended:
+                self._transport.set_protocol(self)
 
     def _relay_pieces(self, sink: Callable[[bytes], bool]) -> None:
         """Pass on what the parser has decoded; wake the waiting task when the body is complete."""

@@ -234,3 +234,12 @@ async def test_a_request_of_a_batch_is_sent_at_the_end_of_the_turn() -> None:
         assert connection.take() == b"hello"
         connection.release()
     assert len(bench.owner.kept) == 2
+
+
+async def test_the_last_slice_of_an_upload_does_not_wait() -> None:
+    bench = ConnectionBench(WriteBatch())
+    connection, body = bench.connection, b"x" * (SLICE + 1000)
+    connection.begin(b"head", body)
+    assert await connection.upload(body, bench.loop.now + 600)
+    # Now the transport knows whether the peer had room for it.
+    assert b"".join(bench.notes.written) == b"head" + body
