@@ -6,7 +6,8 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv /opt/llm-gateway
 COPY requirements/runtime.txt /build/requirements/runtime.txt
 RUN /opt/llm-gateway/bin/pip install --require-hashes -r /build/requirements/runtime.txt
-# For what is compiled (docs/dependencies.md); it stays in this stage.
+# For what is compiled (docs/dependencies.md). It stays in this stage, so that any version of the base image's will do.
+# hadolint ignore=DL3008
 RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 COPY pyproject.toml hatch_build.py README.md LICENSE /build/
 COPY migrations /build/migrations
