@@ -34,7 +34,7 @@ console-test: ## Run the tests of the console in a browser alone (make test has 
 	@exec scripts/console_test.sh $(ARGS)
 
 .PHONY: services
-services: ## Install what the tests need: PostgreSQL, Redis, PgBouncer, Prometheus, Chromium (Debian, Ubuntu)
+services: ## Install what the tests need: PostgreSQL, Redis, PgBouncer, Prometheus, Chromium, a compiler (Debian, Ubuntu)
 	@exec scripts/services.sh
 
 .PHONY: lint

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Install the servers that tests start or look for, if they are missing: PostgreSQL, Redis, PgBouncer, Prometheus, and
-# Chromium for the tests of the console (Debian, Ubuntu). Tests start a Prometheus of their own: the service of the
-# package, on port 9090, is not started.
+# Chromium for the tests of the console (Debian, Ubuntu); and what compiles the parts in C. Tests start a Prometheus of
+# their own: the service of the package, on port 9090, is not started.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH="$PATH:/usr/sbin"
@@ -11,6 +11,14 @@ postgres=(/usr/lib/postgresql/*/bin/postgres)
 [[ ${#postgres[@]} -gt 0 ]] || command -v postgres >/dev/null || missing+=(postgresql)
 command -v redis-server >/dev/null || missing+=(redis-server)
 command -v pgbouncer >/dev/null || missing+=(pgbouncer)
+command -v cc >/dev/null || missing+=(gcc libc6-dev)
+# The system's Python may be the one that `make install` chooses.
+if [[ -x /usr/bin/python3 ]] && ! /usr/bin/python3 -c '
+import sys, sysconfig
+from pathlib import Path
+sys.exit(not Path(sysconfig.get_path("include"), "Python.h").exists())'; then
+  missing+=(python3-dev)
+fi
 # Without the packages that they recommend.
 alone=()
 chromium=
@@ -18,7 +26,7 @@ command -v prometheus >/dev/null && command -v promtool >/dev/null || alone+=(pr
 command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || chromium=chromium
 [[ -z $chromium ]] || alone+=("$chromium")
 if [[ ${#missing[@]} -eq 0 && ${#alone[@]} -eq 0 ]]; then
-  echo "PostgreSQL, Redis, PgBouncer, Prometheus and Chromium are installed"
+  echo "PostgreSQL, Redis, PgBouncer, Prometheus, Chromium and a C compiler are installed"
   exit
 fi
 if ! command -v apt-get >/dev/null; then
