@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
+from playwright.async_api import expect
 
 from tests.conftest import Services
 from tests.console import addresses
@@ -40,7 +41,8 @@ async def test_a_key_opens_the_console_and_signing_out_closes_it(scene: Scene, v
     visiting = await visit(scene, key=None)
     page = await visiting.open("/console/tenants?search=nobody")
     assert urlsplit(page.url).path == "/console/sign-in"
-    # The cursor stands in the field already.
+    # The cursor stands in the field from the first frame on that Chromium draws.
+    await expect(page.locator("#key")).to_be_focused()
     await page.keyboard.type(ADMIN_KEY)
     await page.keyboard.press("Enter")
     await page.wait_for_url("**/console/tenants?search=nobody")

@@ -135,16 +135,27 @@ class PrometheusServer:
         self._until(lambda: sum(self.query("up").values()) == number, f"{number} targets are up")
 
     def scraped(self) -> float:
-        """Wait until every target was scraped, and the rules evaluated, from now on; return a time after that."""
-        began = time.time()
+        """Wait until every target was scraped, and the rules evaluated, from now on; return a time after that.
+
+        No sample will be added at that time or before it.
+        """
+        self._until_scraped_after(time.time())
+        self._until_evaluated_after(time.time())
+        at = time.time()
+        self._until_scraped_after(at)
+        self._until_evaluated_after(at)
+        return at
+
+    def _until_scraped_after(self, moment: float) -> None:
         number = sum(map(len, self._targets.values()))
         self._until(
-            lambda: sum(at > began for at in self.query("timestamp(up)").values()) == number, "a scrape"
+            lambda: sum(at > moment for at in self.query("timestamp(up)").values()) == number, "a scrape"
         )
+
+    def _until_evaluated_after(self, moment: float) -> None:
         # An evaluation looks at the moment that it was due, which is a little earlier than when it begins.
-        due = time.time() + self._interval
+        due = moment + self._interval
         self._until(lambda: self._evaluated_after(due), "an evaluation of the rules")
-        return time.time()
 
     def _evaluated_after(self, moment: float) -> bool:
         metrics = self._http.get("/metrics").text.splitlines()
