@@ -223,6 +223,12 @@ class Recorder:
     def begin(self, attempt: AttemptBegun) -> None:
         self.begun.append(attempt)
 
+    def begin_with_writes(self, attempt: AttemptBegun) -> None:
+        self.begin(attempt)
+
+    def write_begun(self) -> None:
+        pass
+
     def attempt_ended(self, attempt: AttemptEnded) -> None:
         self.ended_attempts.append(attempt)
 

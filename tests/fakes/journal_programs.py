@@ -27,6 +27,7 @@ from llm_gateway.infra.database.usage.rollups import RollupPosting
 from llm_gateway.infra.journal.shipper import Shipper
 from llm_gateway.infra.journal.writer import FileJournal
 from llm_gateway.infra.request_ids import RequestIds
+from llm_gateway.sockets.write_batch import ALWAYS, make_write_batch
 from tests.fakes.usage_records import attempt, event, record
 
 # So small that files change every few hundred requests.
@@ -69,15 +70,20 @@ def write(folder: Path) -> None:
     Standard output says what the world saw: `B id` = an upstream was called, `E id` = a client had its reply, and
     `V id` = a client heard that its event was taken.
     """
-    journal = FileJournal(folder, MAX_BYTES, SystemClock())
+    batch = make_write_batch(patience=ALWAYS)
+    journal = FileJournal(folder, MAX_BYTES, SystemClock(), batch=batch)
     new_id = RequestIds()
     long_ones: list[str] = []
     os.write(1, b"ready\n")
     while True:
         request_id = new_id()
-        journal.begin(attempt(request_id))
+        if request_id[-1] in "02468":
+            journal.begin(attempt(request_id))
+        else:
+            journal.begin_with_writes(attempt(request_id))
         if request_id[-1] == "0":
             journal.begin(attempt(request_id, attempts=2))
+        batch.make()
         os.write(1, b"B %b\n" % request_id.encode())
         if request_id[-1] in "0123":
             long_ones.append(request_id)

@@ -12,6 +12,7 @@ from llm_gateway.core.ledger.records import AttemptBegun, UsageRecord
 from llm_gateway.infra.journal.files import read_folder
 from llm_gateway.infra.journal.writer import FileJournal
 from llm_gateway.infra.json_lines import MAX_LINE, to_line
+from llm_gateway.sockets.write_batch import ALWAYS, make_write_batch
 from tests.fakes.in_memory import FakeClock
 from tests.fakes.usage_records import attempt, record
 
@@ -29,21 +30,28 @@ _BEGUN = st.builds(lambda number, changes: attempt(str(number), **changes), st.i
 _ENDED = st.builds(lambda number, changes: record(str(number), **changes), st.integers(0, 5), _CHANGES)
 
 
-@given(st.lists(st.one_of(_BEGUN, _ENDED), max_size=12))
+@given(st.lists(st.tuples(st.one_of(_BEGUN, _ENDED), st.booleans(), st.booleans()), max_size=12))
 def test_each_fact_is_its_line_and_open_attempts_are_repeated(
-    facts: list[AttemptBegun | UsageRecord],
+    steps: list[tuple[AttemptBegun | UsageRecord, bool, bool]],
 ) -> None:
+    """Some attempts begin with the writes of a batch, and some are followed by these writes."""
+    facts = [fact for fact, _, _ in steps]
     open_attempts: dict[str, AttemptBegun] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        journal = FileJournal(folder, 256 * MB, FakeClock())
-        for fact in facts:
-            if isinstance(fact, AttemptBegun):
-                open_attempts[fact.request_id] = fact
-                journal.begin(fact)
-            else:
+        batch = make_write_batch(patience=ALWAYS)
+        journal = FileJournal(folder, 256 * MB, FakeClock(), batch=batch)
+        for fact, waits, writes in steps:
+            if not isinstance(fact, AttemptBegun):
                 open_attempts.pop(fact.request_id, None)
                 journal.end(fact)
+                continue
+            open_attempts[fact.request_id] = fact
+            begin = journal.begin_with_writes if waits else journal.begin
+            begin(fact)
+            if writes:
+                batch.make()
+        batch.make()
         [first] = read_folder(folder).files()
         assert (folder / first.name).read_bytes() == b"".join(map(to_line, facts))
         # A journal whose file was deleted begins another one, once it has used up the room that was granted.

@@ -102,10 +102,11 @@ async def make_wiring(settings: Settings, keys: Keys, stack: AsyncExitStack) -> 
     storage = await stack.enter_async_context(open_storage(settings, keys, clock))
     worker_registry = FileWorkerRegistry(settings.data_dir / "run", storage.namespace)
     stack.callback(worker_registry.close)
+    batch = make_write_batch()
     pool = PooledUpstream(
         connect_timeout=settings.connect_timeout,
         allow_private=settings.allow_private_upstreams,
-        batch=make_write_batch(),
+        batch=batch,
     )
     upstream = _upstream(settings, pool)
     stack.push_async_callback(upstream.close)
@@ -160,6 +161,7 @@ async def make_wiring(settings: Settings, keys: Keys, stack: AsyncExitStack) -> 
         clock,
         sync=JournalSync() if is_synced else None,
         syncs_ends=settings.usage_fsync == "always",
+        batch=batch,
     )
     stack.callback(journal.close)
     refusals = Refusals(journal)

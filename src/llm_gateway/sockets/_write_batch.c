@@ -10,6 +10,8 @@ typedef struct {
     PyObject_HEAD
     /* A list of pairs: what to call, and with what. NULL only once the collector has cleared the object. */
     PyObject *writes;
+    /* What is called before anything is written; NULL or None: nothing. */
+    PyObject *before;
     Py_ssize_t turn, at_once, lone_turns, patience;
     /* The bytes that wait, without those whose size nobody asks for. */
     Py_ssize_t size;
@@ -80,12 +82,28 @@ put_back(WriteBatch *self, PyObject *writes, Py_ssize_t index)
     PyErr_Restore(type, error, traceback);
 }
 
+/* Call what comes before all writes. Return -1 for an exception. */
+static int
+call_before(WriteBatch *self)
+{
+    PyObject *result;
+    if (self->before == NULL || self->before == Py_None)
+        return 0;
+    result = PyObject_CallNoArgs(self->before);
+    Py_XDECREF(result);
+    return result == NULL ? -1 : 0;
+}
+
 static int
 make_all(WriteBatch *self)
 {
-    PyObject *fresh, *writes = self->writes;
-    Py_ssize_t index, count = PyList_GET_SIZE(writes);
+    PyObject *fresh, *writes;
+    Py_ssize_t index, count;
     int result = 0;
+    if (call_before(self) < 0)
+        return -1;
+    writes = self->writes;
+    count = PyList_GET_SIZE(writes);
     self->turn++;
     self->size = 0;
     if (count == 0)
@@ -156,6 +174,7 @@ batch_traverse(PyObject *op, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(op));
     Py_VISIT(((WriteBatch *)op)->writes);
+    Py_VISIT(((WriteBatch *)op)->before);
     return 0;
 }
 
@@ -163,6 +182,7 @@ static int
 batch_clear(PyObject *op)
 {
     Py_CLEAR(((WriteBatch *)op)->writes);
+    Py_CLEAR(((WriteBatch *)op)->before);
     return 0;
 }
 
@@ -188,6 +208,7 @@ static PyMemberDef batch_members[] = {
     {"turn", T_PYSSIZET, offsetof(WriteBatch, turn), READONLY, "How often what waited was made."},
     {"at_once", T_PYSSIZET, offsetof(WriteBatch, at_once), READONLY, "Writes that are still made at once."},
     {"writes", T_OBJECT, offsetof(WriteBatch, writes), READONLY, "The writes that wait."},
+    {"before", T_OBJECT, offsetof(WriteBatch, before), 0, "Is called before anything is written."},
     {NULL, 0, 0, 0, NULL},
 };
 
@@ -224,14 +245,14 @@ writer_call(PyObject *op, PyObject *const *args, size_t nargsf, PyObject *kwname
     if (batch->at_once > 0) {
         batch->at_once--;
         batch->turn++;
-        return PyObject_CallOneArg(self->write, args[0]);
+        return call_before(batch) < 0 ? NULL : PyObject_CallOneArg(self->write, args[0]);
     }
     if (self->largest >= 0) {
         size = PyObject_Size(args[0]);
         if (size < 0)
             return NULL;
         if (size > self->largest)
-            return make_all(batch) < 0 ? NULL : PyObject_CallOneArg(self->write, args[0]);
+            return make_all(batch) < 0 || call_before(batch) < 0 ? NULL : PyObject_CallOneArg(self->write, args[0]);
         batch->size += size;
     }
     if (PyList_GET_SIZE(batch->writes) == 0 && make_later(batch) < 0)

@@ -6,6 +6,7 @@ from llm_gateway.sockets.write_batch import Write
 class WriteBatch:
     turn: int
     at_once: int
+    before: Callable[[], None] | None
     writes: list[tuple[Write, object]]
     def __new__(cls, patience: int) -> Self: ...
     def writer(self, write: Write, largest: int, /) -> Write: ...

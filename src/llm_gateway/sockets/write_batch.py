@@ -38,11 +38,13 @@ class WriteBatch:
     `turn` counts how often what waited was made: a write has been made once the turn is another.
     """
 
-    __slots__ = ("_lone_turns", "_patience", "_size", "at_once", "turn", "writes")
+    __slots__ = ("_lone_turns", "_patience", "_size", "at_once", "before", "turn", "writes")
 
     def __init__(self, patience: int = LONE_TURNS) -> None:
         """`patience`: turns in a row with one write, after which writes are made at once."""
         self.turn = 0
+        # Is called before anything is written; None = nothing. While it raises, nothing is written.
+        self.before: Callable[[], None] | None = None
         self._patience = patience
         self._lone_turns = 0
         # The bytes that wait, without those whose size nobody asks for.
@@ -63,12 +65,16 @@ class WriteBatch:
             if self.at_once:
                 self.at_once -= 1
                 self.turn += 1
+                if self.before is not None:
+                    self.before()
                 write(data)
                 return
             if largest >= 0:
                 size = len(data)
                 if size > largest:
                     self.make()
+                    if self.before is not None:
+                        self.before()
                     write(data)
                     return
                 self._size += size
@@ -83,6 +89,8 @@ class WriteBatch:
 
     def make(self) -> None:
         """Make all writes now, in the order in which they were added; none of them may write or close by itself."""
+        if self.before is not None:
+            self.before()
         writes, self.writes, self._size = self.writes, [], 0
         self.turn += 1
         if len(writes) > 1:

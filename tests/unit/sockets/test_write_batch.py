@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from llm_gateway.sockets.batched_transport import BatchedTransport
+from llm_gateway.sockets.batched_transport import LARGEST, BatchedTransport
 from llm_gateway.sockets.write_batch import LONE_TURNS, LONE_WRITES, MOST, MOST_BYTES
 from tests.fakes.wires import MakeBatch, Wire
 
@@ -49,6 +49,38 @@ async def test_so_many_writes_do_not_wait_for_the_end_of_the_turn(make_batch: Ma
     assert len(wire.seen) == MOST
     await asyncio.sleep(0)
     assert [data for _, data in wire.seen] == [b"%d" % number for number in range(MOST + 1)]
+
+
+async def test_what_comes_before_all_writes_is_called_first(make_batch: MakeBatch) -> None:
+    seen: list[tuple[str, object]] = []
+    batch = make_batch()
+    assert batch.before is None
+    batch.before = lambda: seen.append(("before", len(seen)))
+    transport = BatchedTransport(Wire("a", seen), batch)
+    transport.write(b"1")
+    transport.write(b"2")
+    await asyncio.sleep(0)
+    assert seen == [("before", 0), ("a", b"1"), ("a", b"2")]
+    transport.write(b"x" * (LARGEST + 1))
+    assert (seen[3][0], seen[-2][0], seen[-1][0]) == ("before", "before", "a")
+
+
+async def test_nothing_is_written_while_what_comes_before_fails(make_batch: MakeBatch) -> None:
+    wire, batch = Wire(), make_batch()
+    transport = BatchedTransport(wire, batch)
+
+    def fail() -> None:
+        raise KeyboardInterrupt
+
+    batch.before = fail
+    transport.write(b"1")
+    for write in (batch.make, lambda: transport.write(b"x" * (LARGEST + 1))):
+        with pytest.raises(KeyboardInterrupt):
+            write()
+    assert wire.seen == []
+    batch.before = None
+    await asyncio.sleep(0)
+    assert [data for _, data in wire.seen] == [b"1"]
 
 
 async def test_a_closed_transport_does_not_keep_others_from_being_written(make_batch: MakeBatch) -> None:

@@ -111,8 +111,8 @@ class Meter:
         """Whether the record was reported."""
         return self.record is not None
 
-    def attempt(self, deployment: Deployment, now: float) -> None:
-        """Note that `deployment` is about to be called."""
+    def attempt(self, deployment: Deployment, now: float, *, with_writes: bool = False) -> None:
+        """Note that `deployment` is about to be called; `with_writes` as `Journal.begin_with_writes` says."""
         call = self.call
         self.attempts = attempts = self.attempts + 1
         self._deployment = deployment
@@ -122,8 +122,10 @@ class Meter:
         waited = now - call.started
         # None stands for the request's own start, and spares nearly every request the sum and two long numbers.
         self._started_at = started_at = None if waited < _AT_ONCE else call.created_at + int(waited * 1e6)
+        journal = self._gateway.journal
+        begin = journal.begin_with_writes if with_writes else journal.begin
         # By position, in the order of its fields: by name it would take longer.
-        self._gateway.journal.begin(
+        begin(
             AttemptBegun(
                 call.request_id,
                 call.created_at,

@@ -17,6 +17,16 @@ class Journal(Protocol):
     def begin(self, attempt: AttemptBegun) -> None:
         """Record that an upstream is about to be called. Never raises."""
 
+    def begin_with_writes(self, attempt: AttemptBegun) -> None:
+        """Record the same of a request that goes to its upstream with the other writes of this turn.
+
+        The record is kept at the latest when the first of them is made. Never raises.
+        """
+        self.begin(attempt)
+
+    def write_begun(self) -> None:
+        """Keep what `begin_with_writes` left for later. Never raises."""
+
     def attempt_ended(self, attempt: AttemptEnded) -> None:
         """Record an attempt that failed; another may follow. Never raises."""
 

@@ -230,10 +230,13 @@ class Attempt:
         finally:
             reply.close()
 
-    def begin(self, ignored_fields: tuple[str, ...]) -> None:
-        """Record that the request is about to be sent, without these fields of the client."""
+    def begin(self, ignored_fields: tuple[str, ...], *, with_writes: bool = False) -> None:
+        """Record that the request is about to be sent, without these fields of the client.
+
+        `with_writes` as `Journal.begin_with_writes` says.
+        """
         self._ignored_fields = ignored_fields
-        self._meter.attempt(self._deployment, self._begun)
+        self._meter.attempt(self._deployment, self._begun, with_writes=with_writes)
         if ignored_fields and "service_tier" in ignored_fields:
             self._meter.sent_tier = None
 

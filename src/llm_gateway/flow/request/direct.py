@@ -241,9 +241,9 @@ class DirectRequest(Handling, Generic[_E]):
             self._go_on(answer(self, attempt))
             return
         if ignored_fields:
-            attempt.begin(ignored_fields)
+            attempt.begin(ignored_fields, with_writes=True)
         else:
-            self.meter.attempt(candidate.deployment, now)
+            self.meter.attempt(candidate.deployment, now, with_writes=True)
         # As `head_timeout` does, without its frame.
         timeout, first_content = attempt.deadline - now, candidate.timeouts.first_content
         if first_content is not None and first_content < timeout:
@@ -252,6 +252,7 @@ class DirectRequest(Handling, Generic[_E]):
         if pending is not None:
             self.is_waiting = True
         else:
+            gateway.journal.write_begun()
             # The next request prepares again: the pool forgets a provider whose connections were all closed.
             del route.senders[key]
             self._go_on(answer(self, attempt, gateway.upstream.send(attempt.encoded(), timeout)))

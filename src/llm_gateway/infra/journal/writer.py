@@ -17,10 +17,13 @@ from llm_gateway.flow.ports.ledger import EventJournal, Journal
 from llm_gateway.infra.journal import files
 from llm_gateway.infra.journal.syncing import JournalSync
 from llm_gateway.infra.json_lines import MAX_LINE, NEWLINE, encode_into, to_line
+from llm_gateway.sockets.write_batch import WriteBatch
 
 # Seconds before a journal that failed is tried again.
 _PAUSE_SECONDS = 0.1
 _NEARLY_FULL = 0.8
+# Bytes of records after which none waits any longer.
+_MOST_WAITING = MAX_LINE
 
 _State = Literal["well", "nearly full", "full", "failing"]
 
@@ -28,10 +31,11 @@ _State = Literal["well", "nearly full", "full", "failing"]
 class FileJournal(Journal, EventJournal):
     """A journal of append-only files, written by one process.
 
-    Each record is one line of JSON, written with one `write` before the call returns: the page cache keeps it when
-    the process is killed. When the machine loses power, the records that were not synced are lost. A new file is
-    started every few megabytes, so that shipped files can be deleted. It begins with the attempts that are still
-    open, so that no older file is needed for them.
+    Each record is one line of JSON, written before the call returns: the page cache keeps it when the process is
+    killed. Only attempts whose requests are sent with a batch of writes wait for it, or for the next record, because
+    a system call takes longer than all else here. When the machine loses power, the records that were not synced are
+    lost. A new file is started every few megabytes, so that shipped files can be deleted. It begins with the attempts
+    that are still open, so that no older file is needed for them.
 
     Nothing here raises or waits for space: records that cannot be written are counted in `lost`, and every change
     of state is logged once. Create it in the process that uses it, and use it from one thread.
@@ -45,11 +49,13 @@ class FileJournal(Journal, EventJournal):
         *,
         sync: JournalSync | None = None,
         syncs_ends: bool = False,
+        batch: WriteBatch | None = None,
     ) -> None:
         """Open a new file in `directory`; the files of all processes together may take `max_bytes`.
 
         The bound is checked once per megabyte, so each process may exceed it by that much. Without `sync`, nothing
         is synced. With `syncs_ends`, `end` returns once its record is on disk, which blocks the event loop meanwhile.
+        `batch` makes the writes to upstreams; without it, no record waits.
         """
         self.lost = 0
         self._sync = sync
@@ -65,9 +71,13 @@ class FileJournal(Journal, EventJournal):
         self._sequence = 0
         # The attempts that have not ended, by request id.
         self._open: dict[str, AttemptBegun] = {}
-        # Lines being written, whose memory serves the next ones. Those of attempts that begin have one of their own:
-        # their length hardly varies, so that it never has to grow or shrink.
-        self._begin_line, self._line = bytearray(), bytearray()
+        # Lines being written, whose memory serves the next ones. Those of attempts that begin have a place of their
+        # own, where some may wait: how many, and how many bytes they are.
+        self._begun_lines, self._line = bytearray(), bytearray()
+        self._waiting = self._waiting_size = 0
+        self._has_batch = batch is not None
+        if batch is not None:
+            batch.before = self.write_begun
         # Bytes at our file's start that repeat open attempts.
         self._carried = 0
         # Bytes that may be written before anything has to be looked at again.
@@ -79,17 +89,45 @@ class FileJournal(Journal, EventJournal):
 
     def begin(self, attempt: AttemptBegun) -> None:
         self._open[attempt.request_id] = attempt
-        self._append(attempt, self._begin_line)
+        self._append(attempt)
+        if self._sync is not None:
+            self._sync.written()
+
+    def begin_with_writes(self, attempt: AttemptBegun) -> None:
+        if not self._has_batch:
+            self.begin(attempt)
+            return
+        self._open[attempt.request_id] = attempt
+        lines, start = self._begun_lines, self._waiting_size
+        try:
+            encode_into(attempt, lines, start)
+            lines.append(NEWLINE)
+            size = len(lines)
+        except UnicodeEncodeError:
+            size = start + MAX_LINE + 1
+        if size - start > MAX_LINE:
+            lines[start:] = to_line(attempt)
+            size = len(lines)
+        self._waiting += 1
+        self._waiting_size = size
+        if size > _MOST_WAITING:
+            self.write_begun()
+
+    def write_begun(self) -> None:
+        if not self._waiting:
+            return
+        self._write(self._begun_lines, self._waiting)
+        self._waiting = self._waiting_size = 0
         if self._sync is not None:
             self._sync.written()
 
     def attempt_ended(self, attempt: AttemptEnded) -> None:
-        self._append(attempt, self._line)
+        self._append(attempt)
         if self._sync is not None:
             self._sync.written()
 
     def end(self, record: UsageRecord) -> None:
-        self._append(record, self._line)
+        self._append(record)
         # Only now: should the file change before this line, the new one has to repeat the attempt, or a kill
         # between the two would leave no trace of it.
         self._open.pop(record.request_id, None)
@@ -102,7 +140,7 @@ class FileJournal(Journal, EventJournal):
     def event(self, event: TelemetryEvent) -> None:
         if event.attributes is not None and not are_bounded(event.attributes):
             event = msgspec.structs.replace(event, attributes=None)
-        self._append(event, self._line)
+        self._append(event)
         if self._sync is not None:
             self._sync.written()
 
@@ -113,6 +151,7 @@ class FileJournal(Journal, EventJournal):
 
     def close(self) -> None:
         """Close the files: attempts that are still open become interrupted. A later record opens a new file."""
+        self.write_begun()
         if self._sync is not None:
             self._file = -1
             self._sync.close()
@@ -123,7 +162,9 @@ class FileJournal(Journal, EventJournal):
         self._room = self._sequence = 0
         self._open.clear()
 
-    def _append(self, record: msgspec.Struct, line: bytearray) -> None:
+    def _append(self, record: msgspec.Struct) -> None:
+        """Write a record, after those that wait."""
+        line = self._line
         try:
             encode_into(record, line)
             line.append(NEWLINE)
@@ -132,16 +173,27 @@ class FileJournal(Journal, EventJournal):
             size = MAX_LINE + 1
         if size > MAX_LINE:
             line[:] = to_line(record)
-            size = len(line)
+        waiting = self._waiting
+        if waiting:
+            lines = self._begun_lines
+            lines += line
+            self._write(lines, waiting + 1)
+            self._waiting = self._waiting_size = 0
+        else:
+            self._write(line, 1)
+
+    def _write(self, lines: bytearray, count: int) -> None:
+        """Write so many records, or lose them."""
+        size = len(lines)
         if size > self._room and not self._make_room(size):
-            self.lost += 1
+            self.lost += count
             return
         try:
-            written = os.write(self._file, line)
+            written = os.write(self._file, lines)
             if written != size:
                 self._take_back(written)
         except OSError as error:
-            self.lost += 1
+            self.lost += count
             self._fail(error)
             return
         self._room -= written

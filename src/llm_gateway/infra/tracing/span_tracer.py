@@ -180,6 +180,12 @@ class TracedJournal(Journal):
     def begin(self, attempt: AttemptBegun) -> None:
         self._journal.begin(attempt)
 
+    def begin_with_writes(self, attempt: AttemptBegun) -> None:
+        self._journal.begin_with_writes(attempt)
+
+    def write_begun(self) -> None:
+        self._journal.write_begun()
+
     def attempt_ended(self, attempt: AttemptEnded) -> None:
         self._journal.attempt_ended(attempt)
         notify(self._tracer.attempt_ended, attempt)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import resource
@@ -19,6 +20,7 @@ from llm_gateway.core.ledger.telemetry import MOST_ATTRIBUTE_BYTES, TelemetryEve
 from llm_gateway.infra.journal.files import is_dead, read_folder, used_bytes
 from llm_gateway.infra.journal.writer import FileJournal
 from llm_gateway.infra.json_lines import MAX_LINE, to_line
+from llm_gateway.sockets.write_batch import ALWAYS, LONE_TURNS, LONE_WRITES, make_write_batch
 from tests.fakes.in_memory import FakeClock
 from tests.fakes.usage_records import attempt, event, failed_attempt, record
 
@@ -94,7 +96,8 @@ def test_events_are_kept_as_they_came(journal: FileJournal, tmp_path: Path) -> N
     assert facts(tmp_path / "journal") == [one]
 
 
-def test_each_fact_is_one_write(journal: FileJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+def _noted_writes(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """Return what is written from now on."""
     writes: list[bytes] = []
     write = os.write
 
@@ -103,10 +106,102 @@ def test_each_fact_is_one_write(journal: FileJournal, monkeypatch: pytest.Monkey
         return write(file, data)
 
     monkeypatch.setattr(os, "write", note)
+    return writes
+
+
+def test_each_fact_is_one_write(journal: FileJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    writes = _noted_writes(monkeypatch)
     journal.begin(attempt("a"))
     journal.end(record("a"))
     assert [line.count(b"\n") for line in writes] == [1, 1]
     assert all(line.endswith(b"\n") for line in writes)
+
+
+def test_attempts_that_begin_with_writes_are_kept_before_the_first_of_these(tmp_path: Path) -> None:
+    batch = make_write_batch(patience=ALWAYS)
+    journal = FileJournal(tmp_path, 64 * MB, FakeClock(), batch=batch)
+    sent: list[list[Fact]] = []
+    send = batch.writer(lambda _data: sent.append(facts(tmp_path)), 10)
+
+    async def turn() -> None:
+        for name in "ab":
+            journal.begin_with_writes(attempt(name))
+            send(b"request")
+        assert (sent, facts(tmp_path)) == ([], [])
+        await asyncio.sleep(0)
+        assert sent == [[attempt("a"), attempt("b")]] * 2
+        # Large data does not wait for the end of the turn.
+        journal.begin_with_writes(attempt("c"))
+        send(b"a large request")
+        assert sent[-1] == [attempt(name) for name in "abc"]
+
+    asyncio.run(turn())
+    journal.close()
+
+
+async def test_a_lone_attempt_is_kept_before_its_request_is_sent_at_once(tmp_path: Path) -> None:
+    batch = make_write_batch()
+    journal = FileJournal(tmp_path, 64 * MB, FakeClock(), batch=batch)
+    sent: list[int] = []
+    send = batch.writer(lambda _data: sent.append(len(facts(tmp_path))), 10)
+    for number in range(LONE_TURNS + LONE_WRITES):
+        journal.begin_with_writes(attempt(str(number)))
+        send(b"request")
+        assert len(sent) == number + (number >= LONE_TURNS)
+        await asyncio.sleep(0)
+    assert sent == [*range(1, LONE_TURNS + LONE_WRITES + 1)]
+    journal.close()
+
+
+def test_any_other_fact_is_written_after_the_attempts_that_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = _noted_writes(monkeypatch)
+    batch = make_write_batch(patience=ALWAYS)
+    journal = FileJournal(tmp_path, 64 * MB, FakeClock(), batch=batch)
+    journal.begin_with_writes(attempt("a"))
+    journal.begin_with_writes(attempt("b"))
+    journal.end(record("c"))
+    batch.make()
+    journal.begin_with_writes(attempt("d"))
+    journal.close()
+    assert facts(tmp_path) == [attempt("a"), attempt("b"), record("c"), attempt("d")]
+    assert [line.count(b"\n") for line in writes] == [3, 1]
+
+
+def test_attempts_that_wait_and_cannot_be_written_are_counted_and_no_attempt_waits_without_a_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = make_write_batch(patience=ALWAYS)
+    journal = FileJournal(tmp_path / "a", 64 * MB, FakeClock(), batch=batch)
+    alone = FileJournal(tmp_path / "b", 64 * MB, FakeClock())
+    alone.begin_with_writes(attempt("a"))
+    alone.write_begun()
+    assert facts(tmp_path / "b") == [attempt("a")]
+
+    def full(_file: int, _data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        for name in "abc":
+            journal.begin_with_writes(attempt(name))
+        batch.make()
+    assert journal.lost == 3
+    for one in (journal, alone):
+        one.close()
+    assert facts(tmp_path / "a") == []
+
+
+def test_attempts_do_not_wait_without_bounds(tmp_path: Path) -> None:
+    journal = FileJournal(tmp_path, 64 * MB, FakeClock(), batch=make_write_batch(patience=ALWAYS))
+    for number in range(1000):
+        journal.begin_with_writes(attempt(str(number)))
+    kept = {fact.request_id for fact in facts(tmp_path) if isinstance(fact, AttemptBegun)}
+    assert 500 < len(kept) < 1000
+    journal.close()
+    kept = {fact.request_id for fact in facts(tmp_path) if isinstance(fact, AttemptBegun)}
+    assert len(kept) == 1000
 
 
 def test_the_lock_says_whether_the_process_lives(journal: FileJournal, tmp_path: Path) -> None:
