@@ -7,17 +7,19 @@ from contextlib import contextmanager
 from typing import Literal
 from unittest.mock import patch
 
-from llm_gateway.infra.upstream.http11 import quiet_relay
+from llm_gateway.infra.upstream.http11 import quiet_relay, whole_reply
+from llm_gateway.server.http1 import response_head
 from llm_gateway.sockets import head_match, write_batch
 from tests.services import without_a_part
 
 Way = Literal["python", "compiled"]
 WAYS: tuple[Way, ...] = ("python", "compiled")
+_PARTS = (quiet_relay, head_match, response_head, whole_reply, write_batch)
 
 
 def need_compiled() -> None:
     """End a test of compiled code where there is none."""
-    if not (quiet_relay.IS_COMPILED and write_batch.IS_COMPILED and head_match.IS_COMPILED):
+    if not all(part.IS_COMPILED for part in _PARTS):
         without_a_part("nothing is compiled: install a C compiler and Python's headers, then install again")
 
 

@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE
 
+try:
+    from llm_gateway.server.http1 import _response_head as _compiled
+except ImportError:
+    # It was not compiled (docs/dependencies.md).
+    _compiled = None  # type: ignore[assignment]
+IS_COMPILED: Final = _compiled is not None
+
 Headers = Sequence[tuple[bytes, bytes]]
+# Takes the status line, the headers, how each of their names is written, and the body, or None for a head without its
+# end; returns None for anything but usual headers, with which Python deals.
+JoinHead = Callable[[bytes, Headers, Mapping[bytes, bytes], "bytes | None"], "bytes | None"]
 
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 # Valid names in lower case: a header that was sent before costs one lookup.
 _checked_names: dict[bytes, bytes] = {}
+# Those of them that do not concern the framing of the body.
+_plain_names: dict[bytes, bytes] = {}
 # Heads with a placeholder for each value: applications send the same few sets of names again and again.
 _templates: dict[tuple[int, tuple[bytes, ...]], bytes] = {}
 _LIMIT = 1024
@@ -18,6 +31,10 @@ _LIMIT = 1024
 
 def unframed_head(status: int, headers: Headers) -> bytes | None:
     """Return a head without its final empty line; None if one of `headers` concerns the framing of the body."""
+    if join_head is not None:
+        quick = join_head(STATUS_LINE[status], headers, _plain_names, None)
+        if quick is not None:
+            return quick
     if not headers:
         return None
     names, values = zip(*headers, strict=True)
@@ -33,6 +50,10 @@ def unframed_head(status: int, headers: Headers) -> bytes | None:
 
 def whole_response(status: int, headers: Headers, body: bytes) -> bytes | None:
     """Return a response with its content-length; None if one of `headers` concerns the framing of the body."""
+    if join_head is not None:
+        quick = join_head(STATUS_LINE[status], headers, _plain_names, body)
+        if quick is not None:
+            return quick
     if not headers:
         return None
     names, values = zip(*headers, strict=True)
@@ -47,6 +68,9 @@ def whole_response(status: int, headers: Headers, body: bytes) -> bytes | None:
     if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
         _check_lines(head, lines)
     return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+
+
+join_head: JoinHead | None = _compiled.join_head if IS_COMPILED else None
 
 
 def read_headers(status: int, headers: Headers) -> tuple[list[bytes], int | None, bool]:
@@ -93,6 +117,8 @@ def _make_template(status: int, names: tuple[bytes, ...]) -> bytes:
         if name in _FRAMING:
             break
         lines.append(name.replace(b"%", b"%%") + b": %b")
+        if len(_plain_names) < _LIMIT:
+            _plain_names[raw] = name
     else:
         template = b"\r\n".join([*lines, b""])
     if len(_templates) < _LIMIT:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+from typing import Any
+from unittest.mock import patch
 
-from llm_gateway.server.http1.response_head import joined, read_headers, unframed_head
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llm_gateway.server.http1 import response_head
+from llm_gateway.server.http1.response_head import joined, read_headers, unframed_head, whole_response
+from tests.fakes.compiled_parts import need_compiled
 
 PLAIN = ((b"Content-Type", b"application/json"), (b"x-percent", b"100%"))
 
@@ -40,3 +47,88 @@ def test_a_header_cannot_inject_another(header: tuple[bytes, bytes]) -> None:
         unframed_head(200, (header,))
     with pytest.raises(RuntimeError, match="A response header"):
         joined(read_headers(200, (header,))[0])
+
+
+NAMES = st.sampled_from(
+    [b"Content-Type", b"content-type", b"x-request-id", b"content-length", b"Connection", b"x\r", b""]
+)
+VALUES = st.one_of(
+    st.sampled_from([b"a", b"", b"a\r\nb: c", b"a\n", b"a\0", b"100%"]), st.binary(max_size=20)
+)
+
+
+@given(
+    st.sampled_from([200, 404]),
+    st.lists(st.tuples(NAMES, VALUES), max_size=5),
+    st.binary(max_size=30),
+    st.booleans(),
+)
+def test_both_ways_join_the_same(
+    status: int, headers: list[tuple[bytes, bytes]], body: bytes, as_tuple: bool
+) -> None:
+    need_compiled()
+    given_headers = tuple(headers) if as_tuple else headers
+
+    def joined_in_any_way() -> list[object]:
+        try:
+            return [
+                unframed_head(status, given_headers),
+                whole_response(status, given_headers, body),
+            ]
+        except RuntimeError as error:
+            return [str(error)]
+
+    with patch.object(response_head, "join_head", None):
+        expected = joined_in_any_way()
+    # The first time the names may be unknown.
+    assert [joined_in_any_way() for _ in range(2)] == [expected] * 2
+
+
+def test_usual_heads_are_joined_by_what_is_compiled() -> None:
+    need_compiled()
+    join = response_head.join_head
+    assert join is not None
+    names = {b"A": b"a", b"b": b"b"}
+    start = b"HTTP/1.1 200 OK\r\n"
+    assert join(start, ((b"A", b"1"), (b"b", b"")), names, None) == start + b"a: 1\r\nb: \r\n"
+    for size in (0, 9, 10, 12345):
+        body = b"x" * size
+        assert join(start, [(b"A", b"1")], names, body) == b"%ba: 1\r\ncontent-length: %d\r\n\r\n%b" % (
+            start,
+            size,
+            body,
+        )
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (),
+        [],
+        ((b"c", b"1"),),
+        ((b"A", b"1", b"2"),),
+        ([b"A", b"1"],),
+        ((b"A", "text"),),
+        (("A", b"1"),),
+        ((b"A", bytearray(b"1")),),
+        ((b"A", b"1"),) * 65,
+        iter(()),
+        None,
+    ],
+)
+def test_unusual_headers_are_left_to_python(headers: Any) -> None:
+    need_compiled()
+    join = response_head.join_head
+    assert join is not None
+    assert join(b"HTTP/1.1 200 OK\r\n", headers, {b"A": b"a"}, b"") is None
+
+
+@pytest.mark.parametrize(
+    "wrong", [(), (b"", (), {}), ("", (), {}, b""), (b"", (), [], b""), (b"", (), {}, "")]
+)
+def test_other_arguments_are_an_error(wrong: tuple[object, ...]) -> None:
+    need_compiled()
+    join = response_head.join_head
+    assert join is not None
+    with pytest.raises(TypeError):
+        join(*wrong)  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from llm_gateway.infra.upstream.address import InvalidRequest, RequestTarget
+from llm_gateway.infra.upstream.http11.whole_reply import body_of
 from llm_gateway.providers.base import UpstreamRequest
 
 # The most bytes without any of the body: head, interim replies, chunk extensions, trailers.
@@ -99,11 +100,13 @@ class ReplyParser:
 
     `status` is 0 until the final head is complete. `headers` have lower-case names; of equal names the last one
     counts. `pieces` are the parts of the body that have arrived and were not taken yet.
+
+    A usual reply that arrives whole is only recognised; its headers are read when somebody asks for them.
     """
 
     __slots__ = (
-        "_overhead", "_parser", "_raw", "ambiguous", "complete", "headers", "keep_alive", "on_body", "on_header",
-        "pieces", "status",
+        "_headers", "_overhead", "_parser", "_raw", "ambiguous", "coding", "complete", "keep_alive",
+        "keep_alive_terms", "on_body", "on_header", "pieces", "recognised", "status",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -118,7 +121,12 @@ class ReplyParser:
     def begin(self) -> None:
         """Expect the next reply."""
         self.status = 0
-        self.headers: Mapping[bytes, bytes] = _NO_HEADERS
+        self._headers: Mapping[bytes, bytes] = _NO_HEADERS
+        # A whole reply whose headers nobody has asked for; None = they are read.
+        self.recognised: bytes | None = None
+        # The headers `content-encoding` and `keep-alive`; None = there is none.
+        self.coding: bytes | None = None
+        self.keep_alive_terms: bytes | None = None
         # The last byte of the reply has arrived.
         self.complete = False
         # The connection may carry another request; known when complete.
@@ -132,6 +140,13 @@ class ReplyParser:
     def feed(self, data: bytes) -> None:
         """Parse bytes from the peer; raise MalformedReply. What was decoded before stays valid."""
         before, headless = len(self.pieces), not self.status
+        if headless and body_of is not None and not self._overhead:
+            # Nothing of this reply was read before.
+            body = body_of(data)
+            if body is not None and len(data) <= OVERHEAD_LIMIT:
+                self.pieces.append(body)
+                self.status, self.complete, self.keep_alive, self.recognised = 200, True, True, data
+                return
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
@@ -168,6 +183,14 @@ class ReplyParser:
         """Break the reference cycle with the parser, so that memory is freed at once. Ends the use of this object."""
         del self._parser
 
+    @property
+    def headers(self) -> Mapping[bytes, bytes]:
+        """The reply's headers."""
+        if self.recognised is not None:
+            reader, self.recognised = _HeaderReader(self.recognised), None
+            self._headers = reader.headers
+        return self._headers
+
     # --- called by httptools ---
 
     def on_message_begin(self) -> None:
@@ -180,12 +203,11 @@ class ReplyParser:
         status = self._parser.get_status_code()
         if status < 200:
             return
-        raw = self._raw
-        # Without a Python step for each of them.
-        self.headers = dict(zip(map(bytes.lower, raw), raw.values(), strict=True))
-        coding = self.headers.get(b"transfer-encoding")
+        headers = self._headers = _lowered(self._raw)
+        coding = headers.get(b"transfer-encoding")
         if coding is not None and coding.lower() != b"chunked":
             raise MalformedReply
+        self.coding, self.keep_alive_terms = headers.get(b"content-encoding"), headers.get(b"keep-alive")
         self.status = status
 
     def on_message_complete(self) -> None:
@@ -194,7 +216,26 @@ class ReplyParser:
             self.keep_alive = self._parser.should_keep_alive()
 
     def _ends_with_connection(self) -> bool:
-        return b"content-length" not in self.headers and b"transfer-encoding" not in self.headers
+        return b"content-length" not in self._headers and b"transfer-encoding" not in self._headers
 
     def _head_is_huge(self) -> bool:
         return sum(len(name) + len(value) for name, value in self._raw.items()) > OVERHEAD_LIMIT
+
+
+class _HeaderReader:
+    """Reads the headers of a whole reply."""
+
+    def __init__(self, data: bytes) -> None:
+        self._raw: dict[bytes, bytes] = {}
+        # As in a ReplyParser, by C methods.
+        self.on_header = self._raw.__setitem__
+        HttpResponseParser(self).feed_data(data)
+
+    @property
+    def headers(self) -> Mapping[bytes, bytes]:
+        return _lowered(self._raw)
+
+
+def _lowered(raw: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
+    # Without a Python step for each of them.
+    return dict(zip(map(bytes.lower, raw), raw.values(), strict=True))

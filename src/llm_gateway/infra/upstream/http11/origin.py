@@ -109,8 +109,8 @@ class Origin:
         if self._closed or len(self._idle) >= self._max_idle:
             return False
         seconds = self._idle_seconds
-        keep_alive = connection.parser.headers.get(b"keep-alive")
-        if keep_alive is not None and (found := _KEEP_ALIVE.search(keep_alive)):
+        terms = connection.parser.keep_alive_terms
+        if terms is not None and (found := _KEEP_ALIVE.search(terms)):
             seconds = min(seconds, int(found[1]) - _SAFETY_MARGIN)
             if seconds <= 0:
                 return False

@@ -88,7 +88,7 @@ class _Pending(msgspec.Struct):
         if not parser.complete or parser.status != _OK or connection.error is not None:
             return None
         pieces = parser.pieces
-        if len(pieces) != 1 or b"content-encoding" in parser.headers:
+        if len(pieces) != 1 or parser.coding is not None:
             return None
         body = pieces[0]
         return body if len(body) <= limit else None
@@ -96,13 +96,16 @@ class _Pending(msgspec.Struct):
     def streamed(self) -> PooledReply | None:
         connection = self._connection
         parser = connection.parser
-        if parser.status != _OK or connection.error is not None or b"content-encoding" in parser.headers:
+        if parser.status != _OK or connection.error is not None or parser.coding is not None:
             return None
         request = self._request
         return PooledReply(connection, request.origin.loop, passes_quiet=request.passes_quiet)
 
     def release(self) -> None:
-        self._connection.parser.pieces.clear()
+        parser = self._connection.parser
+        parser.pieces.clear()
+        # An idle connection keeps nothing of a reply.
+        parser.recognised = None
         self._connection.release()
 
     def abandon(self) -> None:

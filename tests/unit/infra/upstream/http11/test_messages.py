@@ -289,7 +289,7 @@ def test_a_released_parser_is_freed_without_the_collector() -> None:
     class Marked(dict[bytes, bytes]):
         pass
 
-    marked = parser.headers = Marked()
+    marked = parser._headers = Marked()
     gone = weakref.ref(marked)
     gc.disable()
     try:

@@ -1,0 +1,17 @@
+"""Recognises the usual whole reply: 200, of a stated length, in one piece, without a header that changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+try:
+    from llm_gateway.infra.upstream.http11 import _whole_reply as _compiled
+except ImportError:
+    # It was not compiled (docs/dependencies.md).
+    _compiled = None  # type: ignore[assignment]
+IS_COMPILED: Final = _compiled is not None
+
+# Returns the body of a whole reply; None for anything unusual, which the parser has to read. There is none where it was
+# not compiled: Python would take longer for it than the parser.
+body_of: Callable[[bytes], bytes | None] | None = _compiled.body_of if IS_COMPILED else None
