@@ -12,6 +12,6 @@ except ImportError:
     _compiled = None  # type: ignore[assignment]
 IS_COMPILED: Final = _compiled is not None
 
-# Returns the body of a whole reply; None for anything unusual, which the parser has to read. There is none where it was
+# Returns the body of a whole reply; None for anything unusual, which the parser has to read. It is None where it was
 # not compiled: Python would take longer for it than the parser.
 body_of: Callable[[bytes], bytes | None] | None = _compiled.body_of if IS_COMPILED else None
