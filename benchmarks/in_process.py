@@ -59,7 +59,7 @@ from llm_gateway.server.http1.limits import HttpLimits
 from llm_gateway.server.http1.protocol import GatewayProtocol
 from llm_gateway.server.http1.state import GatewayServerState
 from llm_gateway.server.processes.uvicorn_server import settle_garbage_collection
-from llm_gateway.sockets.write_batch import make_write_batch
+from llm_gateway.sockets.write_batch import WriteBatch, make_write_batch
 from llm_gateway.surfaces.base import SurfaceServices
 from llm_gateway.surfaces.openai.errors import OPENAI_ERRORS
 from llm_gateway.surfaces.openai.routes import openai_routes
@@ -133,7 +133,7 @@ async def _start(scenario: Scenario, connections: int, stack: AsyncExitStack, se
     access_log = AccessLog("all", clock, sink.fileno())
     access_log.start()
     stack.push_async_callback(access_log.close)
-    journal = FileJournal(folder / "journal", 1 << 32, clock, batch=batch)
+    journal = FileJournal(folder / "journal", 1 << 32, clock, batch=batch, reaches_clients=True)
     stack.callback(journal.close)
     worker_registry = FileWorkerRegistry(folder / "run")
     stack.callback(worker_registry.close)
@@ -176,7 +176,7 @@ async def _start(scenario: Scenario, connections: int, stack: AsyncExitStack, se
     )
     routes = openai_routes(services)
     app = Dispatcher((routes,), _no_fallback, (), OPENAI_ERRORS, new_id, lambda _: None)
-    _connect(app, connections, loopback)
+    _connect(app, connections, loopback, batch)
     return loopback
 
 
@@ -184,7 +184,7 @@ async def _no_fallback(*_: object) -> None:
     raise AssertionError("the load has no other paths")
 
 
-def _connect(app: Any, connections: int, loopback: Loopback) -> None:
+def _connect(app: Any, connections: int, loopback: Loopback, batch: WriteBatch) -> None:
     config = Config(
         app,
         http=GatewayProtocol,
@@ -195,7 +195,7 @@ def _connect(app: Any, connections: int, loopback: Loopback) -> None:
         proxy_headers=False,
     )
     config.load()
-    state = GatewayServerState(HttpLimits(), batch=make_write_batch())
+    state = GatewayServerState(HttpLimits(), batch=batch)
     for _ in range(connections):
         protocol = GatewayProtocol(config, state, {})
 

@@ -226,7 +226,7 @@ class Recorder:
     def begin_with_writes(self, attempt: AttemptBegun) -> None:
         self.begin(attempt)
 
-    def write_begun(self) -> None:
+    def write_waiting(self) -> None:
         pass
 
     def attempt_ended(self, attempt: AttemptEnded) -> None:
@@ -234,6 +234,9 @@ class Recorder:
 
     def end(self, record: UsageRecord) -> None:
         self.journalled.append(record)
+
+    def end_with_writes(self, record: UsageRecord) -> None:
+        self.end(record)
 
     def finished(self, record: UsageRecord) -> None:
         self.records.append(record)

@@ -16,6 +16,7 @@ from llm_gateway.server.http1.limits import HttpLimits
 from llm_gateway.server.processes.listener import CannotServe
 from llm_gateway.server.processes.serve import serve
 from llm_gateway.settings import Settings
+from llm_gateway.sockets.write_batch import WriteBatch
 from tests.fakes.served import Receive, Scope, Send
 
 FAULT = os.environ.get("STANDIN_FAULT", "")
@@ -37,6 +38,9 @@ class StandInApp:
             await self._answer(scope["path"], send)
         finally:
             self.in_flight -= 1
+
+    def share_writes(self, batch: WriteBatch) -> None:
+        """Write nothing but replies."""
 
     async def drain(self, timeout: float) -> None:
         self.draining = True

@@ -34,21 +34,25 @@ _ENDED = st.builds(lambda number, changes: record(str(number), **changes), st.in
 def test_each_fact_is_its_line_and_open_attempts_are_repeated(
     steps: list[tuple[AttemptBegun | UsageRecord, bool, bool]],
 ) -> None:
-    """Some attempts begin with the writes of a batch, and some are followed by these writes."""
+    """Some wait for the writes of a batch, and some are followed by these writes."""
     facts = [fact for fact, _, _ in steps]
     open_attempts: dict[str, AttemptBegun] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         batch = make_write_batch(patience=ALWAYS)
-        journal = FileJournal(folder, 256 * MB, FakeClock(), batch=batch)
+        journal = FileJournal(folder, 256 * MB, FakeClock(), batch=batch, reaches_clients=True)
         for fact, waits, writes in steps:
-            if not isinstance(fact, AttemptBegun):
+            if isinstance(fact, AttemptBegun):
+                if fact.request_id not in open_attempts:
+                    # No request begins again while its end waits.
+                    batch.make()
+                open_attempts[fact.request_id] = fact
+                begin = journal.begin_with_writes if waits else journal.begin
+                begin(fact)
+            else:
                 open_attempts.pop(fact.request_id, None)
-                journal.end(fact)
-                continue
-            open_attempts[fact.request_id] = fact
-            begin = journal.begin_with_writes if waits else journal.begin
-            begin(fact)
+                end = journal.end_with_writes if waits else journal.end
+                end(fact)
             if writes:
                 batch.make()
         batch.make()

@@ -16,6 +16,7 @@ from llm_gateway.flow.config.rows.providers import StoredProvider
 from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.http.types import Receive, Scope, Send
 from llm_gateway.settings import Settings
+from llm_gateway.sockets.write_batch import WriteBatch
 from llm_gateway.surfaces.base import Surface
 
 _POLL_INTERVAL = 0.02
@@ -24,8 +25,9 @@ _POLL_INTERVAL = 0.02
 class Application:
     """What the server runs: HTTP goes to the dispatcher, lifespan starts and stops the parts."""
 
-    def __init__(self, start: Callable[[], AbstractAsyncContextManager[Running]]) -> None:
+    def __init__(self, start: Callable[[WriteBatch | None], AbstractAsyncContextManager[Running]]) -> None:
         self._start = start
+        self._batch: WriteBatch | None = None
         self._running: Running | None = None
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -36,6 +38,10 @@ class Application:
             return self._lifespan(receive, send)
         message = f"the ASGI scope {scope['type']} is not supported"
         raise RuntimeError(message)
+
+    def share_writes(self, batch: WriteBatch) -> None:
+        """Write in `batch`, too, in which the server makes all its writes to clients; call before the lifespan."""
+        self._batch = batch
 
     async def drain(self, timeout: float) -> None:
         """Take no new requests; return when the open ones have finished, or after `timeout` seconds."""
@@ -87,7 +93,7 @@ class Application:
         await receive()
         begun = False
         try:
-            async with self._start() as self._running:
+            async with self._start(self._batch) as self._running:
                 begun = True
                 await send({"type": "lifespan.startup.complete"})
                 await receive()
@@ -102,4 +108,4 @@ class Application:
 def create_app(settings: Settings, surfaces: tuple[Surface, ...] | None = None) -> Application:
     """Return the gateway as an ASGI application; without `surfaces`, with those that the settings name."""
     served = client_apis(settings) if surfaces is None else surfaces
-    return Application(lambda: running(settings, served))
+    return Application(lambda batch: running(settings, served, batch))

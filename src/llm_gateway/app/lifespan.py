@@ -22,6 +22,7 @@ from llm_gateway.flow.gateway import Lifecycle
 from llm_gateway.http.types import AsgiApp
 from llm_gateway.infra.database.catalog.change_feed import ChangeFeed
 from llm_gateway.settings import Settings
+from llm_gateway.sockets.write_batch import WriteBatch
 from llm_gateway.surfaces.base import Surface
 
 
@@ -37,11 +38,13 @@ class Running:
 
 
 @asynccontextmanager
-async def running(settings: Settings, surfaces: tuple[Surface, ...]) -> AsyncIterator[Running]:
-    """Start all components; stop them in reverse order."""
+async def running(
+    settings: Settings, surfaces: tuple[Surface, ...], batch: WriteBatch | None = None
+) -> AsyncIterator[Running]:
+    """Start all components; stop them in reverse order. `batch` is the server's, if it has one."""
     async with AsyncExitStack() as stack:
         keys = find_keys(settings)
-        wiring = await make_wiring(settings, keys, stack)
+        wiring = await make_wiring(settings, keys, stack, batch)
         stack.callback(wiring.gateway.heavy_work.close)
         wiring.log_level.apply()
         await _first_load(wiring.reloader)

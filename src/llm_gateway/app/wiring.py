@@ -59,7 +59,7 @@ from llm_gateway.infra.use_limits import make_use_store
 from llm_gateway.infra.use_limits.shared import SharedUseStore
 from llm_gateway.infra.worker_registry import FileWorkerRegistry
 from llm_gateway.settings import Settings
-from llm_gateway.sockets.write_batch import make_write_batch
+from llm_gateway.sockets.write_batch import WriteBatch, make_write_batch
 
 if TYPE_CHECKING:
     from llm_gateway.infra.use_limits.redis_store import RedisUseStore
@@ -96,13 +96,18 @@ class Wiring:
     time_zone: str
 
 
-async def make_wiring(settings: Settings, keys: Keys, stack: AsyncExitStack) -> Wiring:
-    """Create and open all components; `stack` closes them in reverse. Raises StartupError, StoreUnavailable."""
+async def make_wiring(
+    settings: Settings, keys: Keys, stack: AsyncExitStack, batch: WriteBatch | None = None
+) -> Wiring:
+    """Create and open all components; `stack` closes them in reverse. Raises StartupError, StoreUnavailable.
+
+    `batch` is the server's, if it writes to clients in one.
+    """
     clock = SystemClock()
     storage = await stack.enter_async_context(open_storage(settings, keys, clock))
     worker_registry = FileWorkerRegistry(settings.data_dir / "run", storage.namespace)
     stack.callback(worker_registry.close)
-    batch = make_write_batch()
+    reaches_clients, batch = batch is not None, batch or make_write_batch()
     pool = PooledUpstream(
         connect_timeout=settings.connect_timeout,
         allow_private=settings.allow_private_upstreams,
@@ -162,7 +167,9 @@ async def make_wiring(settings: Settings, keys: Keys, stack: AsyncExitStack) -> 
         sync=JournalSync() if is_synced else None,
         syncs_ends=settings.usage_fsync == "always",
         batch=batch,
+        reaches_clients=reaches_clients,
     )
+    shipper.write_waiting = journal.write_waiting
     stack.callback(journal.close)
     refusals = Refusals(journal)
     stack.callback(refusals.flush)

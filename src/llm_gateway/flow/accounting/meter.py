@@ -242,7 +242,12 @@ class Meter:
         elif self.credential is not None:
             if self._spent is not NO_COST:
                 self._journal_last_attempt(record, usage)
-            self._gateway.journal.end(record)
+            journal = self._gateway.journal
+            if outcome == "ok" and self.reservation is NOTHING_HELD:
+                journal.end_with_writes(record)
+            else:
+                # What it has cost is settled next; nobody is to find one without the other.
+                journal.end(record)
         reservation = self.reservation
         if reservation is not NOTHING_HELD:
             self.reservation = NOTHING_HELD

@@ -24,14 +24,21 @@ class Journal(Protocol):
         """
         self.begin(attempt)
 
-    def write_begun(self) -> None:
-        """Keep what `begin_with_writes` left for later. Never raises."""
+    def write_waiting(self) -> None:
+        """Keep what `begin_with_writes` and `end_with_writes` left for later. Never raises."""
 
     def attempt_ended(self, attempt: AttemptEnded) -> None:
         """Record an attempt that failed; another may follow. Never raises."""
 
     def end(self, record: UsageRecord) -> None:
         """Record the end of a request. Never raises."""
+
+    def end_with_writes(self, record: UsageRecord) -> None:
+        """Record the same of a request whose client learns of it with the other writes of this turn.
+
+        The record is kept at the latest when the first of them is made. Never raises.
+        """
+        self.end(record)
 
 
 class EventJournal(Protocol):

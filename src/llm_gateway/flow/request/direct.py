@@ -252,7 +252,7 @@ class DirectRequest(Handling, Generic[_E]):
         if pending is not None:
             self.is_waiting = True
         else:
-            gateway.journal.write_begun()
+            gateway.journal.write_waiting()
             # The next request prepares again: the pool forgets a provider whose connections were all closed.
             del route.senders[key]
             self._go_on(answer(self, attempt, gateway.upstream.send(attempt.encoded(), timeout)))

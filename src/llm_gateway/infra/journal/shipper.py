@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from loguru import logger
@@ -73,6 +73,8 @@ class Shipper:
         """
         # Records that this process stored.
         self.shipped = 0
+        # Makes this process' journal write what waits there.
+        self.write_waiting: Callable[[], None] = lambda: None
         self._batch = batch
         self._is_synced = is_synced
         self._max_backoff = max_backoff
@@ -162,6 +164,7 @@ class Shipper:
         return True
 
     async def _flush_journal(self, deadline: float) -> bool:
+        self.write_waiting()
         try:
             goals = files.read_folder(self._directory).files()
             self._wake.set()
@@ -224,6 +227,7 @@ class Shipper:
         while True:
             started = self._clock.monotonic()
             pause = _INTERVAL
+            self.write_waiting()
             try:
                 if self._is_elected():
                     if self._backed_up is not None:

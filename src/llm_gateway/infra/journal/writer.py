@@ -32,8 +32,8 @@ class FileJournal(Journal, EventJournal):
     """A journal of append-only files, written by one process.
 
     Each record is one line of JSON, written before the call returns: the page cache keeps it when the process is
-    killed. Only attempts whose requests are sent with a batch of writes wait for it, or for the next record, because
-    a system call takes longer than all else here. When the machine loses power, the records that were not synced are
+    killed. Only what is sent with a batch of writes waits for it, or for the next record, because a system call takes
+    longer than all else here. When the machine loses power, the records that were not synced are
     lost. A new file is started every few megabytes, so that shipped files can be deleted. It begins with the attempts
     that are still open, so that no older file is needed for them.
 
@@ -50,12 +50,14 @@ class FileJournal(Journal, EventJournal):
         sync: JournalSync | None = None,
         syncs_ends: bool = False,
         batch: WriteBatch | None = None,
+        reaches_clients: bool = False,
     ) -> None:
         """Open a new file in `directory`; the files of all processes together may take `max_bytes`.
 
         The bound is checked once per megabyte, so each process may exceed it by that much. Without `sync`, nothing
         is synced. With `syncs_ends`, `end` returns once its record is on disk, which blocks the event loop meanwhile.
-        `batch` makes the writes to upstreams; without it, no record waits.
+        `batch` makes the writes to upstreams, and those to clients if it `reaches_clients`; without it, no record
+        waits.
         """
         self.lost = 0
         self._sync = sync
@@ -71,13 +73,16 @@ class FileJournal(Journal, EventJournal):
         self._sequence = 0
         # The attempts that have not ended, by request id.
         self._open: dict[str, AttemptBegun] = {}
-        # Lines being written, whose memory serves the next ones. Those of attempts that begin have a place of their
-        # own, where some may wait: how many, and how many bytes they are.
-        self._begun_lines, self._line = bytearray(), bytearray()
+        # Lines being written, whose memory serves the next ones.
+        self._line = bytearray()
+        # Those that wait: how many, how many bytes they are, and the requests that end with them.
+        self._waiting_lines = bytearray()
         self._waiting = self._waiting_size = 0
-        self._has_batch = batch is not None
+        self._ending: list[str] = []
+        self._begins_wait = batch is not None
+        self._ends_wait = reaches_clients and not syncs_ends
         if batch is not None:
-            batch.before = self.write_begun
+            batch.before = self.write_waiting
         # Bytes at our file's start that repeat open attempts.
         self._carried = 0
         # Bytes that may be written before anything has to be looked at again.
@@ -94,30 +99,16 @@ class FileJournal(Journal, EventJournal):
             self._sync.written()
 
     def begin_with_writes(self, attempt: AttemptBegun) -> None:
-        if not self._has_batch:
+        if self._begins_wait:
+            self._open[attempt.request_id] = attempt
+            self._keep_for_writes(attempt)
+        else:
             self.begin(attempt)
-            return
-        self._open[attempt.request_id] = attempt
-        lines, start = self._begun_lines, self._waiting_size
-        try:
-            encode_into(attempt, lines, start)
-            lines.append(NEWLINE)
-            size = len(lines)
-        except UnicodeEncodeError:
-            size = start + MAX_LINE + 1
-        if size - start > MAX_LINE:
-            lines[start:] = to_line(attempt)
-            size = len(lines)
-        self._waiting += 1
-        self._waiting_size = size
-        if size > _MOST_WAITING:
-            self.write_begun()
 
-    def write_begun(self) -> None:
+    def write_waiting(self) -> None:
         if not self._waiting:
             return
-        self._write(self._begun_lines, self._waiting)
-        self._waiting = self._waiting_size = 0
+        self._write_waiting(self._waiting)
         if self._sync is not None:
             self._sync.written()
 
@@ -137,6 +128,14 @@ class FileJournal(Journal, EventJournal):
             else:
                 self._sync.written()
 
+    def end_with_writes(self, record: UsageRecord) -> None:
+        if self._ends_wait:
+            # Its attempt is open until it is written, as in `end`.
+            self._ending.append(record.request_id)
+            self._keep_for_writes(record)
+        else:
+            self.end(record)
+
     def event(self, event: TelemetryEvent) -> None:
         if event.attributes is not None and not are_bounded(event.attributes):
             event = msgspec.structs.replace(event, attributes=None)
@@ -151,7 +150,7 @@ class FileJournal(Journal, EventJournal):
 
     def close(self) -> None:
         """Close the files: attempts that are still open become interrupted. A later record opens a new file."""
-        self.write_begun()
+        self.write_waiting()
         if self._sync is not None:
             self._file = -1
             self._sync.close()
@@ -173,14 +172,35 @@ class FileJournal(Journal, EventJournal):
             size = MAX_LINE + 1
         if size > MAX_LINE:
             line[:] = to_line(record)
-        waiting = self._waiting
-        if waiting:
-            lines = self._begun_lines
-            lines += line
-            self._write(lines, waiting + 1)
-            self._waiting = self._waiting_size = 0
+        if self._waiting:
+            self._waiting_lines += line
+            self._write_waiting(self._waiting + 1)
         else:
             self._write(line, 1)
+
+    def _keep_for_writes(self, record: msgspec.Struct) -> None:
+        lines, start = self._waiting_lines, self._waiting_size
+        try:
+            encode_into(record, lines, start)
+            lines.append(NEWLINE)
+            size = len(lines)
+        except UnicodeEncodeError:
+            size = start + MAX_LINE + 1
+        if size - start > MAX_LINE:
+            lines[start:] = to_line(record)
+            size = len(lines)
+        self._waiting += 1
+        self._waiting_size = size
+        if size > _MOST_WAITING:
+            self.write_waiting()
+
+    def _write_waiting(self, count: int) -> None:
+        self._write(self._waiting_lines, count)
+        self._waiting = self._waiting_size = 0
+        if self._ending:
+            for request_id in self._ending:
+                self._open.pop(request_id, None)
+            self._ending.clear()
 
     def _write(self, lines: bytearray, count: int) -> None:
         """Write so many records, or lose them."""

@@ -183,8 +183,8 @@ class TracedJournal(Journal):
     def begin_with_writes(self, attempt: AttemptBegun) -> None:
         self._journal.begin_with_writes(attempt)
 
-    def write_begun(self) -> None:
-        self._journal.write_begun()
+    def write_waiting(self) -> None:
+        self._journal.write_waiting()
 
     def attempt_ended(self, attempt: AttemptEnded) -> None:
         self._journal.attempt_ended(attempt)
@@ -192,3 +192,6 @@ class TracedJournal(Journal):
 
     def end(self, record: UsageRecord) -> None:
         self._journal.end(record)
+
+    def end_with_writes(self, record: UsageRecord) -> None:
+        self._journal.end_with_writes(record)

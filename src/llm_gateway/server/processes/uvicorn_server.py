@@ -23,7 +23,7 @@ from llm_gateway.server.http1.state import GatewayServerState
 from llm_gateway.server.processes.acceptor import BalancedAcceptor, ConnectionCounts
 from llm_gateway.server.processes.ending import end_process
 from llm_gateway.server.processes.signals import StopSignals, Terminal, handle_signal
-from llm_gateway.sockets.write_batch import make_write_batch
+from llm_gateway.sockets.write_batch import WriteBatch, make_write_batch
 
 # Seconds after draining: for requests to finish once they are cancelled, and for the application to shut down.
 _SETTLE = 2.0
@@ -44,6 +44,9 @@ class DrainingApplication(Protocol):
 
     def __call__(self, scope: Any, receive: Any, send: Any) -> Awaitable[None]:  # noqa: ANN401 - ASGI's dicts
         """ASGI entry point."""
+
+    def share_writes(self, batch: WriteBatch) -> None:
+        """Take note of the batch in which all writes to clients are made."""
 
     async def drain(self, timeout: float) -> None:
         """Reject new requests; return when none is in flight, or after `timeout` seconds."""
@@ -88,7 +91,8 @@ class GatewayServer(Server):
         `slot` is None if this process serves alone, without a supervisor.
         """
         super().__init__(config)
-        self.server_state = GatewayServerState(limits, batch=make_write_batch())
+        self._batch = make_write_batch()
+        self.server_state = GatewayServerState(limits, batch=self._batch)
         # For the shell or the supervisor.
         self.exit_code = 0
         self._app = app
@@ -110,6 +114,7 @@ class GatewayServer(Server):
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve until a signal; then `exit_code` is set."""
+        self._app.share_writes(self._batch)
         self._stopping, self._forcing = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
         if self._slot is not None:

@@ -18,6 +18,7 @@ from loguru import logger
 from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord
 from llm_gateway.core.ledger.telemetry import MOST_ATTRIBUTE_BYTES, TelemetryEvent
 from llm_gateway.infra.journal.files import is_dead, read_folder, used_bytes
+from llm_gateway.infra.journal.syncing import JournalSync
 from llm_gateway.infra.journal.writer import FileJournal
 from llm_gateway.infra.json_lines import MAX_LINE, to_line
 from llm_gateway.sockets.write_batch import ALWAYS, LONE_TURNS, LONE_WRITES, make_write_batch
@@ -176,7 +177,7 @@ def test_attempts_that_wait_and_cannot_be_written_are_counted_and_no_attempt_wai
     journal = FileJournal(tmp_path / "a", 64 * MB, FakeClock(), batch=batch)
     alone = FileJournal(tmp_path / "b", 64 * MB, FakeClock())
     alone.begin_with_writes(attempt("a"))
-    alone.write_begun()
+    alone.write_waiting()
     assert facts(tmp_path / "b") == [attempt("a")]
 
     def full(_file: int, _data: bytes) -> int:
@@ -191,6 +192,69 @@ def test_attempts_that_wait_and_cannot_be_written_are_counted_and_no_attempt_wai
     for one in (journal, alone):
         one.close()
     assert facts(tmp_path / "a") == []
+
+
+async def test_ends_wait_for_writes_that_reach_clients(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = make_write_batch(patience=ALWAYS)
+    journal = FileJournal(tmp_path, 64 * MB, FakeClock(), batch=batch, reaches_clients=True)
+    seen: list[list[Fact]] = []
+    reply = batch.writer(lambda _data: seen.append(facts(tmp_path)), 10)
+    writes = _noted_writes(monkeypatch)
+    for name in "ab":
+        journal.begin_with_writes(attempt(name))
+        journal.end_with_writes(record(name))
+        reply(b"reply")
+    assert facts(tmp_path) == []
+    await asyncio.sleep(0)
+    assert seen == [[attempt("a"), record("a"), attempt("b"), record("b")]] * 2
+    assert len(writes) == 1
+    # Nobody writes to a client that is gone.
+    journal.end_with_writes(record("c"))
+    journal.write_waiting()
+    assert facts(tmp_path)[-1] == record("c")
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    "settings", [{"syncs_ends": True, "reaches_clients": True}, {"reaches_clients": False}]
+)
+def test_ends_do_not_wait_for_other_writes(tmp_path: Path, settings: dict[str, bool]) -> None:
+    journal = FileJournal(
+        tmp_path, 64 * MB, FakeClock(), sync=JournalSync(), batch=make_write_batch(), **settings
+    )
+    journal.end_with_writes(record("a"))
+    assert facts(tmp_path) == [record("a")]
+    journal.close()
+
+
+def test_a_file_that_changes_with_ends_that_wait_still_starts_with_their_attempts(tmp_path: Path) -> None:
+    journal = FileJournal(
+        tmp_path, 64 * MB, FakeClock(), batch=make_write_batch(patience=ALWAYS), reaches_clients=True
+    )
+    for number in range(2000):
+        journal.begin_with_writes(attempt(str(number)))
+        journal.end_with_writes(record(str(number)))
+    journal.write_waiting()
+    files = read_folder(tmp_path).files()
+    assert len(files) > 2
+    decode = msgspec.json.Decoder(Fact).decode
+    for file in files:
+        begun: set[str] = set()
+        for line in (tmp_path / file.name).read_bytes().splitlines():
+            fact = decode(line)
+            assert isinstance(fact, AttemptBegun | UsageRecord)
+            if isinstance(fact, AttemptBegun):
+                begun.add(fact.request_id)
+            else:
+                assert fact.request_id in begun
+    journal.close()
+    journal.end(record("after"))
+    [last] = [file for file in read_folder(tmp_path).files() if file not in files]
+    # No attempt is open any more.
+    assert (tmp_path / last.name).read_bytes() == to_line(record("after"))
+    journal.close()
 
 
 def test_attempts_do_not_wait_without_bounds(tmp_path: Path) -> None:
