@@ -75,9 +75,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._unread = 0
-        self._reading_paused = False
-        self._writing_paused = False
-        self._discarding = False
+        self._reading_paused = self._writing_paused = self._discarding = False
         # An exchange is in progress.
         self.busy = False
         # The socket can neither send nor receive any more.
@@ -386,7 +384,11 @@ class Connection(asyncio.Protocol):
         self._timer = None
         if self._waiter is None and self._listener is None and not self._discarding:
             return
-        if self.deadline - self._loop.time() > _TICK:
+        now = self._loop.time()
+        if self._quiet_relay is not None:
+            # What passes unread is noted there.
+            self.deadline = max(self.deadline, now + self.max_silence - self._quiet_relay.silence())
+        if self.deadline - now > _TICK:
             self._set_deadline(self.deadline)
         elif self._discarding:
             self.abort()
