@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Literal
 from unittest.mock import patch
 
-from llm_gateway.infra.upstream.http11 import quiet_relay
+from llm_gateway.infra.upstream.http11 import quiet_relay, whole_chunks
 from llm_gateway.providers.openai import quiet_run
 from llm_gateway.sockets import head_match, write_batch
 from tests.services import without_a_part
@@ -18,7 +18,7 @@ WAYS: tuple[Way, ...] = ("python", "compiled")
 
 def need_compiled() -> None:
     """End a test of compiled code where there is none."""
-    if not all(part.IS_COMPILED for part in (quiet_relay, quiet_run, write_batch, head_match)):
+    if not all(part.IS_COMPILED for part in (quiet_relay, whole_chunks, quiet_run, write_batch, head_match)):
         without_a_part("nothing is compiled: install a C compiler and Python's headers, then install again")
 
 

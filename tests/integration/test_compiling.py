@@ -16,6 +16,7 @@ from tests.fakes.compiled_parts import need_compiled
 ROOT = Path(__file__).parents[2]
 COMPILED = {
     "llm_gateway/infra/upstream/http11/_chunk_relay",
+    "llm_gateway/infra/upstream/http11/_whole_chunks",
     "llm_gateway/providers/openai/_quiet_run",
     "llm_gateway/sockets/_head_match",
     "llm_gateway/sockets/_write_batch",
@@ -98,13 +99,15 @@ def test_without_what_is_compiled_the_gateway_works_in_python() -> None:
     program = (
         "import sys\n"
         "parts = ['sockets._write_batch', 'sockets._head_match', 'infra.upstream.http11._chunk_relay']\n"
-        "parts += ['providers.openai._quiet_run']\n"
+        "parts += ['infra.upstream.http11._whole_chunks', 'providers.openai._quiet_run']\n"
         "names = [f'llm_gateway.{part}' for part in parts]\n"
         "sys.modules.update(dict.fromkeys(names))\n"
-        "from llm_gateway.infra.upstream.http11 import quiet_relay\n"
+        "from llm_gateway.infra.upstream.http11 import quiet_relay, whole_chunks\n"
         "from llm_gateway.providers.openai import quiet_run\n"
         "from llm_gateway.sockets import head_match, write_batch\n"
-        "assert not any(part.IS_COMPILED for part in (quiet_relay, quiet_run, write_batch, head_match))\n"
+        "parts = (quiet_relay, whole_chunks, quiet_run, write_batch, head_match)\n"
+        "assert not any(part.IS_COMPILED for part in parts)\n"
+        "assert whole_chunks.cut_chunks is whole_chunks.python_cut_chunks\n"
         "assert quiet_run.quiet_end is quiet_run.python_quiet_end\n"
         "assert head_match.match_head is head_match.python_match_head\n"
         "assert quiet_relay.make_receiver is quiet_relay.python_receiver\n"

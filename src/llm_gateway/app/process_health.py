@@ -9,7 +9,7 @@ from sqlalchemy.pool import QueuePool
 from llm_gateway.app.wiring import Wiring
 from llm_gateway.core import metric_catalogue as catalogue
 from llm_gateway.infra.metrics.processes import LoopWatch, OpenFilesWatch, resident_bytes
-from llm_gateway.infra.upstream.http11 import quiet_relay
+from llm_gateway.infra.upstream.http11 import quiet_relay, whole_chunks
 from llm_gateway.providers.openai import quiet_run
 from llm_gateway.sockets import head_match, write_batch
 
@@ -56,6 +56,7 @@ def process_details(wiring: Wiring) -> dict[str, Any]:
             "chunk_relay": quiet_relay.IS_COMPILED,
             "head_match": head_match.IS_COMPILED,
             "quiet_run": quiet_run.IS_COMPILED,
+            "whole_chunks": whole_chunks.IS_COMPILED,
             "write_batch": write_batch.IS_COMPILED,
         },
     }

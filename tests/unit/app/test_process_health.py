@@ -11,7 +11,7 @@ from llm_gateway.app.process_health import problems, process_details, stale_work
 from llm_gateway.app.wiring import Wiring
 from llm_gateway.core import metric_catalogue as catalogue
 from llm_gateway.infra.metrics.processes import ProcessGauges
-from llm_gateway.infra.upstream.http11 import quiet_relay
+from llm_gateway.infra.upstream.http11 import quiet_relay, whole_chunks
 from llm_gateway.providers.openai import quiet_run
 from llm_gateway.sockets import head_match, write_batch
 
@@ -102,6 +102,7 @@ def test_the_details_are_those_of_the_worst_worker(wiring: Any) -> None:
             "chunk_relay": quiet_relay.IS_COMPILED,
             "head_match": head_match.IS_COMPILED,
             "quiet_run": quiet_run.IS_COMPILED,
+            "whole_chunks": whole_chunks.IS_COMPILED,
             "write_batch": write_batch.IS_COMPILED,
         },
     }

@@ -11,9 +11,9 @@ from llm_gateway.infra.upstream.http11.messages import (
     MalformedReply,
     ReplyParser,
     is_between_chunks,
-    whole_chunk,
 )
 from llm_gateway.infra.upstream.http11.quiet_relay import QuietRelay
+from llm_gateway.infra.upstream.http11.whole_chunks import cut_chunks
 from llm_gateway.infra.upstream.socket_state import Poll, closed_cleanly, has_unsent, input_poll, is_tls
 from llm_gateway.sockets.batched_transport import batched
 from llm_gateway.sockets.write_batch import WriteBatch
@@ -251,8 +251,8 @@ class Connection(asyncio.Protocol):
             return
         sink = self._sink
         if sink is not None and self._between_chunks:
-            content = whole_chunk(data)
-            if content:
+            content, end = cut_chunks(data, 0)
+            if content and end == len(data):
                 self._relay_piece(sink, content)
                 return
         self.reply_begun = True
