@@ -230,8 +230,10 @@ class OpenAIReplyStream(QuietReader):
         return quiet_end(block, start, self._quiet_tail)
 
     def _note_usage(self, chunk: Chunk) -> None:
-        stated = usage_from_wire(
-            chunk.usage or own_usage(chunk), chunk.service_tier, self._read_cost, self._asked
+        wire = chunk.usage or own_usage(chunk)
+        # Most chunks state none.
+        stated = (
+            None if wire is None else usage_from_wire(wire, chunk.service_tier, self._read_cost, self._asked)
         )
         if self.usage is None:
             self.usage = stated
@@ -247,7 +249,7 @@ class OpenAIReplyStream(QuietReader):
 
     def _read(self, data: bytes, event: bytes) -> bytes:
         """Read one event; return what to relay: usually the event, b"" if nothing."""
-        is_error = _is_error_event(event)
+        is_error = b"event:" in event and _is_error_event(event)
         if not (is_error or data.strip()):
             # A heartbeat. Clients would read its data as JSON.
             return b""
@@ -279,9 +281,9 @@ class OpenAIReplyStream(QuietReader):
 
     def _take(self, chunk: Chunk, event: bytes) -> bytes:
         self._note_usage(chunk)
+        choices = chunk.choices or ()
         if not self.content_seen:
-            choices = chunk.choices or ()
-            self.content_seen = any(has_content(choice) for choice in choices)
+            self.content_seen = any(map(has_content, choices))
             if (
                 self.content_seen
                 and chunk.usage is None
@@ -289,7 +291,7 @@ class OpenAIReplyStream(QuietReader):
                 and choices[0].finish_reason is None
             ):
                 self._learn(event)
-        for choice in chunk.choices or ():
+        for choice in choices:
             if choice.finish_reason is not None:
                 self._finished_choices.add(choice.index)
                 self.finished = len(self._finished_choices) >= self._choices
@@ -315,7 +317,5 @@ def _is_whole(event: bytes) -> bool:
 
 
 def _is_error_event(event: bytes) -> bool:
-    if b"event:" not in event:
-        return False
     name = _EVENT_NAME.search(event)
     return name is not None and name[1].strip().startswith(b"error")
