@@ -7,14 +7,15 @@ from contextlib import contextmanager
 from typing import Literal
 from unittest.mock import patch
 
-from llm_gateway.infra.upstream.http11 import quiet_relay, whole_reply
+from llm_gateway.infra.upstream.http11 import quiet_relay, whole_chunks, whole_reply
+from llm_gateway.providers.openai import quiet_run
 from llm_gateway.server.http1 import response_head
 from llm_gateway.sockets import head_match, write_batch
 from tests.services import without_a_part
 
 Way = Literal["python", "compiled"]
 WAYS: tuple[Way, ...] = ("python", "compiled")
-_PARTS = (quiet_relay, head_match, response_head, whole_reply, write_batch)
+_PARTS = (quiet_relay, whole_chunks, whole_reply, quiet_run, response_head, head_match, write_batch)
 
 
 def need_compiled() -> None:

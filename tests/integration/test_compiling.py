@@ -18,6 +18,8 @@ COMPILED = {
     "llm_gateway/infra/upstream/http11/_chunk_relay",
     "llm_gateway/infra/upstream/http11/_whole_reply",
     "llm_gateway/server/http1/_response_head",
+    "llm_gateway/infra/upstream/http11/_whole_chunks",
+    "llm_gateway/providers/openai/_quiet_run",
     "llm_gateway/sockets/_head_match",
     "llm_gateway/sockets/_write_batch",
 }
@@ -99,12 +101,15 @@ def test_without_what_is_compiled_the_gateway_works_in_python() -> None:
     program = (
         "import sys\n"
         f"sys.modules.update(dict.fromkeys({[name.replace('/', '.') for name in sorted(COMPILED)]}))\n"
-        "from llm_gateway.infra.upstream.http11 import quiet_relay, whole_reply\n"
+        "from llm_gateway.infra.upstream.http11 import quiet_relay, whole_chunks, whole_reply\n"
+        "from llm_gateway.providers.openai import quiet_run\n"
         "from llm_gateway.server.http1 import response_head\n"
         "from llm_gateway.sockets import head_match, write_batch\n"
-        "parts = (quiet_relay, whole_reply, response_head, head_match, write_batch)\n"
+        "parts = (quiet_relay, whole_chunks, whole_reply, quiet_run, response_head, head_match, write_batch)\n"
         "assert not any(part.IS_COMPILED for part in parts)\n"
         "assert response_head.join_head is whole_reply.body_of is None\n"
+        "assert whole_chunks.cut_chunks is whole_chunks.python_cut_chunks\n"
+        "assert quiet_run.quiet_end is quiet_run.python_quiet_end\n"
         "assert head_match.match_head is head_match.python_match_head\n"
         "assert quiet_relay.make_receiver is quiet_relay.python_receiver\n"
         "assert type(write_batch.make_write_batch()) is write_batch.WriteBatch\n"

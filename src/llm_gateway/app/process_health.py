@@ -9,7 +9,8 @@ from sqlalchemy.pool import QueuePool
 from llm_gateway.app.wiring import Wiring
 from llm_gateway.core import metric_catalogue as catalogue
 from llm_gateway.infra.metrics.processes import LoopWatch, OpenFilesWatch, resident_bytes
-from llm_gateway.infra.upstream.http11 import quiet_relay, whole_reply
+from llm_gateway.infra.upstream.http11 import quiet_relay, whole_chunks, whole_reply
+from llm_gateway.providers.openai import quiet_run
 from llm_gateway.server.http1 import response_head
 from llm_gateway.sockets import head_match, write_batch
 
@@ -55,7 +56,9 @@ def process_details(wiring: Wiring) -> dict[str, Any]:
         "compiled": {
             "chunk_relay": quiet_relay.IS_COMPILED,
             "head_match": head_match.IS_COMPILED,
+            "quiet_run": quiet_run.IS_COMPILED,
             "response_head": response_head.IS_COMPILED,
+            "whole_chunks": whole_chunks.IS_COMPILED,
             "whole_reply": whole_reply.IS_COMPILED,
             "write_batch": write_batch.IS_COMPILED,
         },

@@ -85,11 +85,10 @@ def _last_boundary(data: bytes) -> int:
     return end
 
 
-def split_events(block: bytes) -> Iterator[bytes]:
-    """Cut a block of whole events into events, each with its blank line, one at a time."""
-    start = 0
-    if b"\r" in block:
-        for blank in _BLANK_LINE.finditer(block):
+def split_events(block: bytes, start: int = 0) -> Iterator[bytes]:
+    """Cut a block of whole events from `start` on into events, each with its blank line, one at a time."""
+    if block.find(b"\r", start) >= 0:
+        for blank in _BLANK_LINE.finditer(block, start):
             yield block[start : blank.end()]
             start = blank.end()
     else:

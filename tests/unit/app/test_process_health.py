@@ -11,7 +11,8 @@ from llm_gateway.app.process_health import problems, process_details, stale_work
 from llm_gateway.app.wiring import Wiring
 from llm_gateway.core import metric_catalogue as catalogue
 from llm_gateway.infra.metrics.processes import ProcessGauges
-from llm_gateway.infra.upstream.http11 import quiet_relay, whole_reply
+from llm_gateway.infra.upstream.http11 import quiet_relay, whole_chunks, whole_reply
+from llm_gateway.providers.openai import quiet_run
 from llm_gateway.server.http1 import response_head
 from llm_gateway.sockets import head_match, write_batch
 
@@ -101,7 +102,9 @@ def test_the_details_are_those_of_the_worst_worker(wiring: Any) -> None:
         "compiled": {
             "chunk_relay": quiet_relay.IS_COMPILED,
             "head_match": head_match.IS_COMPILED,
+            "quiet_run": quiet_run.IS_COMPILED,
             "response_head": response_head.IS_COMPILED,
+            "whole_chunks": whole_chunks.IS_COMPILED,
             "whole_reply": whole_reply.IS_COMPILED,
             "write_batch": write_batch.IS_COMPILED,
         },

@@ -21,6 +21,7 @@ from llm_gateway.providers.openai.chunks import (
 )
 from llm_gateway.providers.openai.errors import NOT_JSON, error_body_from
 from llm_gateway.providers.openai.failures import NO_ANSWER, error_in, failed_choice
+from llm_gateway.providers.openai.quiet_run import quiet_end
 from llm_gateway.wire.errors import BadReply, OversizedEvent
 from llm_gateway.wire.loose_json import read_json
 from llm_gateway.wire.openai_chat.reply_forms import as_chunks, has_message
@@ -159,18 +160,9 @@ class OpenAIReplyStream(QuietReader):
 
     def _is_quiet(self, block: bytes) -> bool:
         """Tell, without parsing, whether `block` can be relayed without a closer look."""
-        tail = self._quiet_tail
-        if tail and block.endswith(tail) and block.count(tail) == block.count(b"\n\n"):
-            return True
-        return (
+        return quiet_end(block, 0, self._quiet_tail) == len(block) or (
             self._usual_spacing and _looks_whole(block) and not any(mark in block for mark in _WORTH_A_LOOK)
         )
-
-    def _quiet_start(self, block: bytes) -> int:
-        """Return the length of the quiet events at the start of `block`."""
-        tail = self._quiet_tail
-        end = block.rfind(tail) + len(tail) if tail and tail in block else 0
-        return end if block.count(tail, 0, end) == block.count(b"\n\n", 0, end) else 0
 
     def _learn(self, event: bytes) -> None:
         """Remember how the first content event ends: an event with the same end has no finish reason and no usage.
@@ -190,37 +182,58 @@ class OpenAIReplyStream(QuietReader):
             self._quiet_tail = event[start:]
 
     def _look(self, block: bytes) -> bytes:
-        """Read `block` event by event; skip a run of quiet events once the first content has been seen."""
-        relayed = []
-        position = 0
-        if self.content_seen and self.usage is None:
-            position = self._quiet_start(block)
-            relayed.append(block[:position])
-        for event in split_events(block[position:]):
-            position += len(event)
-            data = event_data(event)
+        """Read `block` event by event; skip runs of quiet events, at its start and behind the first content."""
+        relayed: list[bytes] = []
+        # What is relayed as it came, from `begin` to `end`, is cut out in one piece: nearly all of a block is.
+        begin = 0
+        end = position = self._behind_quiet(block, 0)
+        events = split_events(block, position)
+        while (event := next(events, None)) is not None:
+            start, position = position, position + len(event)
+            data, out, is_first = event_data(event), b"", False
             if data is None:
                 # A comment is left out: one SDK takes it for an error.
                 if event.lstrip().startswith(b"{"):
                     # Some servers write a bare error, or a bare chunk, into a stream.
                     data = b" ".join(event.strip().splitlines())
-                    relayed.append(self._read(data, b"data: " + data + b"\n\n"))
+                    out = self._read(data, b"data: " + data + b"\n\n")
             elif data.strip() == b"[DONE]":
                 self._end()
                 break
             else:
                 had_content = self.content_seen
-                relayed.append(self._read(data, event))
-                if self.content_seen and not had_content and position < len(block):
-                    relayed.append(self._look(block[position:]))
-                    break
-            if self.refusal is not None:
+                out = self._read(data, event)
+                is_first = self.content_seen and not had_content and position < len(block)
+            if out:
+                if start != end or out is not event:
+                    relayed.append(block[begin:end])
+                    begin = start
+                if out is not event:
+                    relayed.append(out)
+                    begin = position
+                end = position
+            if is_first:
+                if end != position:
+                    relayed.append(block[begin:end])
+                    begin = position
+                end = position = self._behind_quiet(block, position)
+                events = split_events(block, position)
+            elif self.refusal is not None:
                 break
-        return b"".join(relayed)
+        rest = block[begin:end]
+        return b"".join((*relayed, rest)) if relayed else rest
+
+    def _behind_quiet(self, block: bytes, start: int) -> int:
+        """Return where the quiet events end that begin at `start`."""
+        if not self.content_seen or self.usage is not None:
+            return start
+        return quiet_end(block, start, self._quiet_tail)
 
     def _note_usage(self, chunk: Chunk) -> None:
-        stated = usage_from_wire(
-            chunk.usage or own_usage(chunk), chunk.service_tier, self._read_cost, self._asked
+        wire = chunk.usage or own_usage(chunk)
+        # Most chunks state none.
+        stated = (
+            None if wire is None else usage_from_wire(wire, chunk.service_tier, self._read_cost, self._asked)
         )
         if self.usage is None:
             self.usage = stated
@@ -236,7 +249,7 @@ class OpenAIReplyStream(QuietReader):
 
     def _read(self, data: bytes, event: bytes) -> bytes:
         """Read one event; return what to relay: usually the event, b"" if nothing."""
-        is_error = _is_error_event(event)
+        is_error = b"event:" in event and _is_error_event(event)
         if not (is_error or data.strip()):
             # A heartbeat. Clients would read its data as JSON.
             return b""
@@ -268,9 +281,9 @@ class OpenAIReplyStream(QuietReader):
 
     def _take(self, chunk: Chunk, event: bytes) -> bytes:
         self._note_usage(chunk)
+        choices = chunk.choices or ()
         if not self.content_seen:
-            choices = chunk.choices or ()
-            self.content_seen = any(has_content(choice) for choice in choices)
+            self.content_seen = any(map(has_content, choices))
             if (
                 self.content_seen
                 and chunk.usage is None
@@ -278,7 +291,7 @@ class OpenAIReplyStream(QuietReader):
                 and choices[0].finish_reason is None
             ):
                 self._learn(event)
-        for choice in chunk.choices or ():
+        for choice in choices:
             if choice.finish_reason is not None:
                 self._finished_choices.add(choice.index)
                 self.finished = len(self._finished_choices) >= self._choices
@@ -304,7 +317,5 @@ def _is_whole(event: bytes) -> bool:
 
 
 def _is_error_event(event: bytes) -> bool:
-    if b"event:" not in event:
-        return False
     name = _EVENT_NAME.search(event)
     return name is not None and name[1].strip().startswith(b"error")

@@ -4,8 +4,10 @@
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <structmember.h>
 
 #include <string.h>
+#include <time.h>
 
 /* As in quiet_relay.py. */
 #define LARGEST 4096
@@ -16,25 +18,33 @@
 /* Bytes of a chunk beside the digits and the event: two CRLF. */
 #define FRAME 4
 
-/* Attributes that are looked up for a chunk. */
-enum { GONE, OPEN, DEADLINE, DATA_RECEIVED, IS_AT_CHUNK, STOP_RELAYING, NAMES };
-static const char *const NAME_TEXTS[NAMES] = {
-    "gone", "open", "deadline", "data_received", "is_at_chunk", "stop_relaying",
-};
+/* Attributes that are looked up. */
+enum { GONE, OPEN, DATA_RECEIVED, IS_AT_CHUNK, STOP_RELAYING, NAMES };
+static const char *const NAME_TEXTS[NAMES] = {"gone", "open", "data_received", "is_at_chunk", "stop_relaying"};
 
 typedef struct {
     PyObject *names[NAMES];
 } ModuleState;
 
-/* `passed` is a list of the chunks that were passed on and not counted yet; it is NULL only once the collector has
- * cleared the object. `end` is how a plain event ends, NULL while none may be passed on. */
-#define FIELDS(DO)                                                                                                   \
-    DO(passed) DO(end) DO(connection) DO(max_silence) DO(now) DO(event_end) DO(count) DO(sink) DO(write)
+/* `end` is how a plain event ends, NULL while none may be passed on; `connection` is NULL only once the collector has
+ * cleared the object. */
+#define FIELDS(DO) DO(end) DO(sink) DO(write) DO(now) DO(connection) DO(event_end) DO(count)
 
+/* What a chunk touches stands together, and is no object of its own: with hundreds of streams none of it is in the
+ * caches when the next chunk comes. */
 typedef struct {
     PyObject_HEAD
-#define DECLARE(field) PyObject *field;
-    FIELDS(DECLARE)
+    PyObject *end, *sink, *write;
+    /* Where the sink has its slots `gone` and `open`, in bytes; 0 if they are looked up. */
+    Py_ssize_t gone_at, open_at;
+    /* What reads the clock; NULL for the system's. */
+    PyObject *now;
+    /* When a chunk was passed on last. */
+    double last;
+    /* The chunks that were passed on and not counted yet, and the bytes of their events. */
+    Py_ssize_t passed_size, passed_bytes;
+    PyObject *passed[BATCH];
+    PyObject *connection, *event_end, *count;
 } ChunkReceiver;
 
 static PyObject *
@@ -82,26 +92,33 @@ look_ahead(ChunkReceiver *self)
 static int
 count_passed(ChunkReceiver *self)
 {
-    PyObject *fresh, *passed = self->passed;
-    int result;
-    if (PyList_GET_SIZE(passed) == 0)
+    PyObject *counted[BATCH], *chunks, *size;
+    Py_ssize_t index, length = self->passed_size;
+    int result = -1;
+    if (length == 0)
         return 0;
-    fresh = PyList_New(0);
-    if (fresh == NULL)
-        return -1;
-    Py_INCREF(passed);
-    result = done(PyObject_CallOneArg(self->count, passed));
-    Py_DECREF(passed);
-    if (result < 0)
-        Py_DECREF(fresh);
-    else
-        Py_XSETREF(self->passed, fresh);
+    chunks = PyList_New(length);
+    size = PyLong_FromSsize_t(self->passed_bytes);
+    if (chunks != NULL && size != NULL) {
+        for (index = 0; index < length; index++)
+            PyList_SET_ITEM(chunks, index, Py_NewRef(self->passed[index]));
+        result = done(PyObject_CallFunctionObjArgs(self->count, chunks, size, NULL));
+    }
+    Py_XDECREF(chunks);
+    Py_XDECREF(size);
+    if (result == 0) {
+        length = self->passed_size;
+        memcpy(counted, self->passed, (size_t)length * sizeof(PyObject *));
+        self->passed_size = self->passed_bytes = 0;
+        for (index = 0; index < length; index++)
+            Py_DECREF(counted[index]);
+    }
     return result;
 }
 
-/* Tell whether these bytes are exactly one chunk with one plain event. */
-static int
-is_plain(const ChunkReceiver *self, const char *chunk, Py_ssize_t size)
+/* Return the size of the event if these bytes are exactly one chunk with one plain event, else 0. */
+static Py_ssize_t
+plain_size(const ChunkReceiver *self, const char *chunk, Py_ssize_t size)
 {
     char start[3 + EVENT_START_SIZE];
     const char *blank, *line;
@@ -130,38 +147,74 @@ is_plain(const ChunkReceiver *self, const char *chunk, Py_ssize_t size)
     for (line = chunk; (line = memchr(line, '\n', (size_t)(blank - line))) != NULL; line++)
         if (line[1] == '\n')
             return 0;
-    return 1;
+    return event;
 }
 
-/* Give the provider the whole time again, for the next chunk. */
+/* Read the clock, in seconds. */
 static int
-extend_deadline(ChunkReceiver *self)
+read_clock(const ChunkReceiver *self, double *seconds)
 {
-    PyObject *deadline, *now = PyObject_CallNoArgs(self->now);
-    int result;
+    struct timespec moment;
+    PyObject *now;
+    double read;
+    if (self->now == NULL) {
+        (void)clock_gettime(CLOCK_MONOTONIC, &moment);
+        *seconds = (double)moment.tv_sec + 1e-9 * (double)moment.tv_nsec;
+        return 0;
+    }
+    now = PyObject_CallNoArgs(self->now);
     if (now == NULL)
         return -1;
-    deadline = PyNumber_Add(now, self->max_silence);
+    read = PyFloat_AsDouble(now);
     Py_DECREF(now);
-    if (deadline == NULL)
+    if (read == -1 && PyErr_Occurred())
         return -1;
-    result = PyObject_SetAttr(self->connection, name_of(self, DEADLINE), deadline);
-    Py_DECREF(deadline);
-    return result;
+    *seconds = read;
+    return 0;
 }
 
-/* Pass a plain chunk on. */
+/* Return where objects of this type have a slot; 0 if the attribute is none. */
+static Py_ssize_t
+slot_of(PyTypeObject *type, PyObject *name)
+{
+    PyObject *found = PyObject_GetAttr((PyObject *)type, name);
+    const PyMemberDef *member;
+    Py_ssize_t slot = 0;
+    if (found == NULL)
+        PyErr_Clear();
+    else if (Py_IS_TYPE(found, &PyMemberDescr_Type) && PyType_IsSubtype(type, PyDescr_TYPE(found))) {
+        member = ((PyMemberDescrObject *)found)->d_member;
+        slot = member->type == T_OBJECT_EX ? member->offset : 0;
+    }
+    Py_XDECREF(found);
+    return slot;
+}
+
+/* Tell whether an attribute of the sink is true. */
 static int
-pass_on(ChunkReceiver *self, PyObject *chunk)
+sink_is(ChunkReceiver *self, int name, Py_ssize_t slot)
+{
+    PyObject *value = slot == 0 ? NULL : *(PyObject **)((char *)self->sink + slot);
+    if (value == Py_True || value == Py_False)
+        return value == Py_True;
+    return truth(PyObject_GetAttr(self->sink, name_of(self, name)));
+}
+
+/* Pass a plain chunk on, whose event has `size` bytes. */
+static int
+pass_on(ChunkReceiver *self, PyObject *chunk, Py_ssize_t size)
 {
     int open;
-    if (PyList_Append(self->passed, chunk) < 0 || done(PyObject_CallOneArg(self->write, chunk)) < 0
-        || extend_deadline(self) < 0)
+    if (self->passed_size == BATCH && count_passed(self) < 0)
         return -1;
-    open = truth(PyObject_GetAttr(self->sink, name_of(self, OPEN)));
-    if (open > 0)
-        return PyList_GET_SIZE(self->passed) < BATCH ? 0 : count_passed(self);
-    if (open < 0 || count_passed(self) < 0)
+    self->passed[self->passed_size++] = Py_NewRef(chunk);
+    self->passed_bytes += size;
+    if (done(PyObject_CallOneArg(self->write, chunk)) < 0 || read_clock(self, &self->last) < 0)
+        return -1;
+    open = sink_is(self, OPEN, self->open_at);
+    if (open != 0)
+        return open < 0 ? -1 : 0;
+    if (count_passed(self) < 0)
         return -1;
     Py_CLEAR(self->end);
     return done(PyObject_CallMethodNoArgs(self->connection, name_of(self, STOP_RELAYING)));
@@ -184,7 +237,7 @@ hand_over(ChunkReceiver *self, PyObject *data)
 static int
 check_whole(ChunkReceiver *self)
 {
-    if (self->passed != NULL)
+    if (self->connection != NULL)
         return 0;
     PyErr_SetString(PyExc_RuntimeError, "this receiver was garbage already");
     return -1;
@@ -194,13 +247,16 @@ static PyObject *
 receive(PyObject *op, PyObject *data)
 {
     ChunkReceiver *self = (ChunkReceiver *)op;
+    Py_ssize_t size = 0;
     int gone = 1;
     if (check_whole(self) < 0)
         return NULL;
+    if (PyBytes_Check(data))
+        size = plain_size(self, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data));
     /* The client may have left before the task of its request noticed: its transport refuses a write. */
-    if (PyBytes_Check(data) && is_plain(self, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data)))
-        gone = truth(PyObject_GetAttr(self->sink, name_of(self, GONE)));
-    if (gone < 0 || (gone ? hand_over(self, data) : pass_on(self, data)) < 0)
+    if (size > 0)
+        gone = sink_is(self, GONE, self->gone_at);
+    if (gone < 0 || (gone ? hand_over(self, data) : pass_on(self, data, size)) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -215,6 +271,16 @@ settle(PyObject *op, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
+silence(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    ChunkReceiver *self = (ChunkReceiver *)op;
+    double now;
+    if (check_whole(self) < 0 || read_clock(self, &now) < 0)
+        return NULL;
+    return PyFloat_FromDouble(now - self->last);
+}
+
+static PyObject *
 receiver_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *keywords[] = {"connection", "now", "event_end", "count", "sink", NULL};
@@ -226,14 +292,14 @@ receiver_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (self == NULL)
         return NULL;
     self->connection = Py_NewRef(connection);
-    self->now = Py_NewRef(now);
+    self->now = now == Py_None ? NULL : Py_NewRef(now);
     self->event_end = Py_NewRef(event_end);
     self->count = Py_NewRef(count);
     self->sink = Py_NewRef(sink);
-    if ((self->passed = PyList_New(0)) == NULL
-        || (self->max_silence = PyObject_GetAttrString(connection, "max_silence")) == NULL
-        || (self->write = PyObject_GetAttrString(sink, "write")) == NULL
-        || look_ahead(self) < 0)
+    self->last = -Py_HUGE_VAL;
+    self->gone_at = slot_of(Py_TYPE(sink), name_of(self, GONE));
+    self->open_at = slot_of(Py_TYPE(sink), name_of(self, OPEN));
+    if ((self->write = PyObject_GetAttrString(sink, "write")) == NULL || look_ahead(self) < 0)
         Py_CLEAR(self);
     return (PyObject *)self;
 }
@@ -242,9 +308,12 @@ static int
 receiver_traverse(PyObject *op, visitproc visit, void *arg)
 {
     ChunkReceiver *self = (ChunkReceiver *)op;
+    Py_ssize_t index;
     Py_VISIT(Py_TYPE(op));
 #define VISIT(field) Py_VISIT(self->field);
     FIELDS(VISIT)
+    for (index = 0; index < self->passed_size; index++)
+        Py_VISIT(self->passed[index]);
     return 0;
 }
 
@@ -254,6 +323,8 @@ receiver_clear(PyObject *op)
     ChunkReceiver *self = (ChunkReceiver *)op;
 #define CLEAR(field) Py_CLEAR(self->field);
     FIELDS(CLEAR)
+    while (self->passed_size > 0)
+        Py_DECREF(self->passed[--self->passed_size]);
     return 0;
 }
 
@@ -270,6 +341,7 @@ receiver_dealloc(PyObject *op)
 static PyMethodDef receiver_methods[] = {
     {"receive", receive, METH_O, "Pass a plain chunk on; give all else to the connection."},
     {"settle", settle, METH_NOARGS, "Count what was passed on."},
+    {"silence", silence, METH_NOARGS, "Return the seconds since a chunk was passed on."},
     {NULL, NULL, 0, NULL},
 };
 

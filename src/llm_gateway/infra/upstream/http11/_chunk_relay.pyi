@@ -8,10 +8,11 @@ class ChunkReceiver:
     def __new__(
         cls,
         connection: RelayingConnection,
-        now: Callable[[], float],
+        now: Callable[[], float] | None,
         event_end: Callable[[], bytes],
-        count: Callable[[list[bytes]], None],
+        count: Callable[[list[bytes], int], None],
         sink: ChunkSink,
     ) -> Self: ...
     def receive(self, data: bytes, /) -> None: ...
     def settle(self) -> None: ...
+    def silence(self) -> float: ...

@@ -11,9 +11,9 @@ from llm_gateway.infra.upstream.http11.messages import (
     MalformedReply,
     ReplyParser,
     is_between_chunks,
-    whole_chunk,
 )
 from llm_gateway.infra.upstream.http11.quiet_relay import QuietRelay
+from llm_gateway.infra.upstream.http11.whole_chunks import cut_chunks
 from llm_gateway.infra.upstream.socket_state import Poll, closed_cleanly, has_unsent, input_poll, is_tls
 from llm_gateway.sockets.batched_transport import batched
 from llm_gateway.sockets.write_batch import WriteBatch
@@ -75,9 +75,7 @@ class Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
         self._unread = 0
-        self._reading_paused = False
-        self._writing_paused = False
-        self._discarding = False
+        self._reading_paused = self._writing_paused = self._discarding = False
         # An exchange is in progress.
         self.busy = False
         # The socket can neither send nor receive any more.
@@ -253,8 +251,8 @@ class Connection(asyncio.Protocol):
             return
         sink = self._sink
         if sink is not None and self._between_chunks:
-            content = whole_chunk(data)
-            if content:
+            content, end = cut_chunks(data, 0)
+            if content and end == len(data):
                 self._relay_piece(sink, content)
                 return
         self.reply_begun = True
@@ -386,7 +384,11 @@ class Connection(asyncio.Protocol):
         self._timer = None
         if self._waiter is None and self._listener is None and not self._discarding:
             return
-        if self.deadline - self._loop.time() > _TICK:
+        now = self._loop.time()
+        if self._quiet_relay is not None:
+            # What passes unread is noted there.
+            self.deadline = max(self.deadline, now + self.max_silence - self._quiet_relay.silence())
+        if self.deadline - now > _TICK:
             self._set_deadline(self.deadline)
         elif self._discarding:
             self.abort()

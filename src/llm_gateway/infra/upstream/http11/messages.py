@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from llm_gateway.infra.upstream.address import InvalidRequest, RequestTarget
+from llm_gateway.infra.upstream.http11.whole_chunks import cut_chunks
 from llm_gateway.infra.upstream.http11.whole_reply import body_of
 from llm_gateway.providers.base import UpstreamRequest
 
@@ -148,7 +149,10 @@ class ReplyParser:
                 self.status, self.complete, self.keep_alive, self.recognised = 200, True, True, data
                 return
         try:
-            self._parser.feed_data(data)
+            if headless and data.endswith(b"\r\n"):
+                self._feed_chunks(data)
+            else:
+                self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade):
             if self.complete:
                 self.ambiguous = True
@@ -214,6 +218,30 @@ class ReplyParser:
         if self.status:
             self.complete = True
             self.keep_alive = self._parser.should_keep_alive()
+
+    def _feed_chunks(self, data: bytes) -> None:
+        """Parse the head of a reply that may be chunked, and what follows it; usual chunks are cut out unparsed."""
+        start = data.find(b"\r\n\r\n") + 4
+        if start > 3:
+            self._parser.feed_data(data[:start])
+            if self._is_before_chunks():
+                content, end = cut_chunks(data, start)
+                if content:
+                    self.pieces.append(content)
+                    start = end
+            data = data[start:]
+        if data:
+            self._parser.feed_data(data)
+
+    def _is_before_chunks(self) -> bool:
+        """Tell whether the head has just been parsed, and the parser will take what follows for chunks."""
+        return (
+            self.status == 200
+            and b"transfer-encoding" in self._headers
+            # Of names that differ in case alone, the parser may have heeded another one.
+            and len(self._headers) == len(self._raw)
+            and not (self.complete or self.pieces)
+        )
 
     def _ends_with_connection(self) -> bool:
         return b"content-length" not in self._headers and b"transfer-encoding" not in self._headers

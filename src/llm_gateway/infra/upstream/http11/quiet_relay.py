@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 from collections.abc import Callable, Iterator
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from llm_gateway.flow.ports.upstream import QuietContent
 
@@ -16,7 +18,7 @@ IS_COMPILED: Final = _compiled is not None
 
 # Larger chunks, in bytes with their frame, are relayed the ordinary way.
 LARGEST = 4096
-# Chunks after which they are counted, so that few are held.
+# As many chunks are held before they are counted.
 _BATCH = 64
 _EVENT_START = b"data:"
 # No chunk with an event ends like this: its blank line comes last.
@@ -45,10 +47,6 @@ _STARTS, _SIZES = _starts()
 class RelayingConnection(Protocol):
     """The connection whose place a `QuietRelay` takes."""
 
-    # In loop time; when nothing arrives until then, the provider is silent for too long.
-    deadline: float
-    max_silence: float
-
     def data_received(self, data: bytes) -> None: ...
     def eof_received(self) -> None: ...
     def connection_lost(self, exc: Exception | None) -> None: ...
@@ -62,19 +60,22 @@ class RelayingConnection(Protocol):
         """Tell whether the body is being relayed, and the next bytes begin a chunk."""
 
 
-# What receives the bytes, and what counts those that it passed on.
-Receiver = tuple[Callable[[bytes], None], Callable[[], None]]
+# What receives the bytes, what counts those that it passed on, and what tells for how many seconds it has passed none
+# on: infinity if it never has.
+Receiver = tuple[Callable[[bytes], None], Callable[[], None], Callable[[], float]]
 
 
 class QuietRelay:
     """Takes a connection's place at its transport while the body is relayed.
 
     What is exactly one chunk with one plain event is written to the client as it came; all else goes to the
-    connection. What was passed on is counted before anything else sees the stream again (`settle`).
+    connection. What was passed on is counted before anything else sees the stream again (`settle`). The connection
+    asks for the `silence`, in seconds, when its time seems to be over.
     """
 
     __slots__ = (
         "connection_lost", "data_received", "eof_received", "pause_writing", "resume_writing", "settle",
+        "silence",
     )  # fmt: skip
 
     def __init__(
@@ -83,7 +84,7 @@ class QuietRelay:
         content: QuietContent,
         now: Callable[[], float],
     ) -> None:
-        self.data_received, self.settle = make_receiver(connection, content, now)
+        self.data_received, self.settle, self.silence = make_receiver(connection, content, now)
         self.eof_received = connection.eof_received
         self.connection_lost = connection.connection_lost
         self.pause_writing = connection.pause_writing
@@ -94,8 +95,9 @@ def compiled_receiver(
     connection: RelayingConnection, content: QuietContent, now: Callable[[], float]
 ) -> Receiver:
     """Return the receiver that does the same in C; only if it was compiled."""
-    receiver = _compiled.ChunkReceiver(connection, now, content.event_end, _counter(content), content.sink)
-    return receiver.receive, receiver.settle
+    clock = None if _is_system_clock(now) else now
+    receiver = _compiled.ChunkReceiver(connection, clock, content.event_end, _counter(content), content.sink)
+    return receiver.receive, receiver.settle, receiver.silence
 
 
 def python_receiver(
@@ -107,7 +109,7 @@ def python_receiver(
     """
     sink, count = content.sink, _counter(content)
     write, starts, largest = sink.write, _STARTS, LARGEST
-    max_silence = connection.max_silence
+    last = -math.inf
     passed: list[bytes] = []
     keep = passed.append
     # How a plain event ends, with the end of its chunk; _NO_END while none may be passed on.
@@ -116,12 +118,12 @@ def python_receiver(
     def settle() -> None:
         nonlocal passed, keep
         if passed:
-            count(passed)
+            count(passed, sum(map(_SIZES.__getitem__, map(len, passed))))
             passed = []
             keep = passed.append
 
     def receive(data: bytes) -> None:
-        nonlocal end
+        nonlocal end, last
         size = len(data)
         if (
             size < largest
@@ -132,15 +134,15 @@ def python_receiver(
             # The client may have left before the task of its request noticed: its transport refuses a write.
             and not sink.gone
         ):
+            if len(passed) == _BATCH:
+                settle()
             keep(data)
             write(data)
-            connection.deadline = now() + max_silence
+            last = now()
             if not sink.open:
                 settle()
                 end = _NO_END
                 connection.stop_relaying()
-            elif len(passed) >= _BATCH:
-                settle()
             return
         settle()
         end = _NO_END
@@ -148,7 +150,10 @@ def python_receiver(
         if connection.is_at_chunk():
             end = _framed_end(content)
 
-    return receive, settle
+    def silence() -> float:
+        return now() - last
+
+    return receive, settle, silence
 
 
 make_receiver: Callable[[RelayingConnection, QuietContent, Callable[[], float]], Receiver] = (
@@ -156,11 +161,20 @@ make_receiver: Callable[[RelayingConnection, QuietContent, Callable[[], float]],
 )
 
 
-def _counter(content: QuietContent) -> Callable[[list[bytes]], None]:
-    """Return what counts chunks that were passed on."""
+def _is_system_clock(now: Callable[[], float]) -> bool:
+    """Tell whether this is the time of an event loop whose clock is the system's monotonic one."""
+    function: Any = getattr(now, "__func__", None)
+    return function is asyncio.BaseEventLoop.time or (
+        getattr(function, "__module__", ""),
+        getattr(function, "__qualname__", ""),
+    ) == ("uvloop.loop", "Loop.time")
 
-    def count(chunks: list[bytes]) -> None:
-        content.passed_on(_events(chunks), sum(map(_SIZES.__getitem__, map(len, chunks))))
+
+def _counter(content: QuietContent) -> Callable[[list[bytes], int], None]:
+    """Return what counts chunks that were passed on, whose events have so many bytes together."""
+
+    def count(chunks: list[bytes], size: int) -> None:
+        content.passed_on(_events(chunks), size)
 
     return count
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import math
 import sys
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import NoReturn
 
 import pytest
+import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -62,8 +66,6 @@ class RelayedConnection:
     """Notes what reaches it."""
 
     def __init__(self) -> None:
-        self.deadline = 0.0
-        self.max_silence = 10.0
         self.received: list[bytes] = []
         self.at_chunk = True
         self.stopped = 0
@@ -114,7 +116,6 @@ def test_a_plain_chunk_is_written_as_it_came_and_counted_later(connection: Relay
     sink, content = connection.content.sink, connection.content
     assert sink.written == [framed(PLAIN)] * 3
     assert (content.counted, connection.received) == ([], [])
-    assert connection.deadline == connection.clock.now + 10
     connection.relay.settle()
     connection.relay.settle()
     assert content.counted == [PLAIN] * 3
@@ -124,6 +125,35 @@ def test_few_chunks_are_held_until_they_are_counted(connection: RelayedConnectio
     for _ in range(1000):
         connection.relay.data_received(framed(PLAIN))
     assert len(connection.content.counted) > 900
+
+
+def test_the_silence_begins_with_the_last_plain_chunk(connection: RelayedConnection) -> None:
+    relay, clock = connection.relay, connection.clock
+    assert relay.silence() == math.inf
+    relay.data_received(framed(PLAIN))
+    clock.now += 7
+    assert relay.silence() == 7
+    # The connection itself notes when anything else arrived.
+    relay.data_received(b"other")
+    assert relay.silence() == 7
+    relay.data_received(framed(PLAIN))
+    assert relay.silence() == 0
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_the_silence_passes_as_the_time_of_event_loops_does(
+    way: Way, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    del way
+    with closing(new_loop()) as loop:
+        connection = RelayedConnection()
+        relay = QuietRelay(connection, connection.content, loop.time)
+        relay.data_received(framed(PLAIN))
+        before = loop.time()
+        while loop.time() < before + 0.01:
+            pass
+        # uvloop counts whole milliseconds.
+        assert 0.008 < relay.silence() < 60
 
 
 @pytest.mark.parametrize(
@@ -173,6 +203,45 @@ def test_a_slow_client_ends_the_relaying(connection: RelayedConnection) -> None:
     assert connection.content.counted == [PLAIN]
     connection.relay.data_received(framed(PLAIN))
     assert connection.received == [framed(PLAIN)]
+
+
+class SlottedSink(Sink):
+    """Has its attributes where the server's sink has them."""
+
+    __slots__ = ("gone", "open")
+
+
+class LookedUpSink(Sink):
+    """Looks them up."""
+
+    open = property(lambda self: self.may, lambda self, value: setattr(self, "may", value))
+    gone = property(lambda self: self.left, lambda self, value: setattr(self, "left", value))
+
+
+@pytest.mark.parametrize("kind", [Sink, SlottedSink, LookedUpSink])
+def test_the_client_is_asked_before_and_after_each_chunk(way: Way, kind: type[Sink]) -> None:
+    del way
+    connection = RelayedConnection()
+    content = connection.content
+    content.sink = kind()
+    relay = QuietRelay(connection, content, connection.clock.time)
+    relay.data_received(framed(PLAIN))
+    content.sink.gone = True
+    relay.data_received(framed(PLAIN))
+    content.sink.gone = False
+    content.sink.is_slow = True
+    relay.data_received(framed(PLAIN))
+    assert (len(content.sink.written), len(connection.received), connection.stopped) == (2, 1, 1)
+
+
+def test_a_sink_without_its_attributes_is_an_error(way: Way) -> None:
+    del way
+    connection = RelayedConnection()
+    connection.content.sink = SlottedSink()
+    relay = QuietRelay(connection, connection.content, connection.clock.time)
+    del connection.content.sink.gone
+    with pytest.raises(AttributeError):
+        relay.data_received(framed(PLAIN))
 
 
 def test_nothing_is_written_to_a_client_that_has_left(connection: RelayedConnection) -> None:
@@ -264,7 +333,7 @@ def test_both_ways_do_the_same_with_any_bytes(story: list[tuple[bytes, bytes, st
                 connection.received,
                 content.counted,
                 connection.stopped,
-                connection.deadline,
+                relay.silence(),
             )
         )
     assert seen[0] == seen[1]
