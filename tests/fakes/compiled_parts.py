@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 from llm_gateway.infra.upstream.http11 import quiet_relay
 from llm_gateway.sockets import head_match, write_batch
+from llm_gateway.wire import field_cutter
 from tests.services import without_a_part
 
 Way = Literal["python", "compiled"]
@@ -17,7 +18,8 @@ WAYS: tuple[Way, ...] = ("python", "compiled")
 
 def need_compiled() -> None:
     """End a test of compiled code where there is none."""
-    if not (quiet_relay.IS_COMPILED and write_batch.IS_COMPILED and head_match.IS_COMPILED):
+    parts = (quiet_relay, write_batch, head_match, field_cutter)
+    if not all(part.IS_COMPILED for part in parts):
         without_a_part("nothing is compiled: install a C compiler and Python's headers, then install again")
 
 

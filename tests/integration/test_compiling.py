@@ -18,6 +18,7 @@ COMPILED = {
     "llm_gateway/infra/upstream/http11/_chunk_relay",
     "llm_gateway/sockets/_head_match",
     "llm_gateway/sockets/_write_batch",
+    "llm_gateway/wire/_field_cutter",
 }
 
 
@@ -96,12 +97,15 @@ def test_a_source_that_does_not_compile_is_left_out_alone(sources: Path) -> None
 def test_without_what_is_compiled_the_gateway_works_in_python() -> None:
     program = (
         "import sys\n"
-        "parts = ('sockets._write_batch', 'sockets._head_match', 'infra.upstream.http11._chunk_relay')\n"
+        "parts = ('sockets._write_batch', 'sockets._head_match', 'infra.upstream.http11._chunk_relay',\n"
+        "         'wire._field_cutter')\n"
         "names = [f'llm_gateway.{part}' for part in parts]\n"
         "sys.modules.update(dict.fromkeys(names))\n"
         "from llm_gateway.infra.upstream.http11 import quiet_relay\n"
         "from llm_gateway.sockets import head_match, write_batch\n"
-        "assert not (quiet_relay.IS_COMPILED or write_batch.IS_COMPILED or head_match.IS_COMPILED)\n"
+        "from llm_gateway.wire import field_cutter\n"
+        "assert not any(part.IS_COMPILED for part in (quiet_relay, write_batch, head_match, field_cutter))\n"
+        "assert field_cutter.cut_fields is field_cutter.python_cut_fields\n"
         "assert head_match.match_head is head_match.python_match_head\n"
         "assert quiet_relay.make_receiver is quiet_relay.python_receiver\n"
         "assert type(write_batch.make_write_batch()) is write_batch.WriteBatch\n"

@@ -11,6 +11,7 @@ from llm_gateway.core import metric_catalogue as catalogue
 from llm_gateway.infra.metrics.processes import LoopWatch, OpenFilesWatch, resident_bytes
 from llm_gateway.infra.upstream.http11 import quiet_relay
 from llm_gateway.sockets import head_match, write_batch
+from llm_gateway.wire import field_cutter
 
 # From these numbers on something is wrong; the alerts in prometheus/rules/alerts.yml begin at the same ones.
 LONGEST_LAG = 0.5
@@ -53,6 +54,7 @@ def process_details(wiring: Wiring) -> dict[str, Any]:
         # What is there in C and in Python (docs/dependencies.md).
         "compiled": {
             "chunk_relay": quiet_relay.IS_COMPILED,
+            "field_cutter": field_cutter.IS_COMPILED,
             "head_match": head_match.IS_COMPILED,
             "write_batch": write_batch.IS_COMPILED,
         },

@@ -13,6 +13,7 @@ from llm_gateway.core import metric_catalogue as catalogue
 from llm_gateway.infra.metrics.processes import ProcessGauges
 from llm_gateway.infra.upstream.http11 import quiet_relay
 from llm_gateway.sockets import head_match, write_batch
+from llm_gateway.wire import field_cutter
 
 
 class Registry:
@@ -99,6 +100,7 @@ def test_the_details_are_those_of_the_worst_worker(wiring: Any) -> None:
         "stale_workers": [11],
         "compiled": {
             "chunk_relay": quiet_relay.IS_COMPILED,
+            "field_cutter": field_cutter.IS_COMPILED,
             "head_match": head_match.IS_COMPILED,
             "write_batch": write_batch.IS_COMPILED,
         },

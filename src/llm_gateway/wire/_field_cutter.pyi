@@ -1,0 +1,6 @@
+from collections.abc import Callable
+
+import msgspec
+
+def cut_fields(body: bytes, /) -> dict[str, msgspec.Raw] | None: ...
+def configure(raw_type: type[msgspec.Raw], is_utf8: Callable[[bytes], bool], /) -> None: ...
