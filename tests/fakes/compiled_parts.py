@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 from unittest.mock import patch
 
+import msgspec
+
 from llm_gateway.infra.upstream.http11 import quiet_relay
 from llm_gateway.sockets import head_match, write_batch
 from llm_gateway.wire import field_cutter
+from llm_gateway.wire.raw_json import is_utf8
 from tests.services import without_a_part
 
 Way = Literal["python", "compiled"]
@@ -21,6 +25,18 @@ def need_compiled() -> None:
     parts = (quiet_relay, write_batch, head_match, field_cutter)
     if not all(part.IS_COMPILED for part in parts):
         without_a_part("nothing is compiled: install a C compiler and Python's headers, then install again")
+
+
+@contextmanager
+def searching(*, wide: bool) -> Iterator[None]:
+    """Let compiled code search texts with the widest registers of this processor, or with those that all have."""
+    need_compiled()
+    configure = importlib.import_module("llm_gateway.wire._field_cutter").configure
+    configure(msgspec.Raw, is_utf8, wide)
+    try:
+        yield
+    finally:
+        configure(msgspec.Raw, is_utf8, True)
 
 
 @contextmanager

@@ -70,7 +70,8 @@ raw_of(ModuleState *state, PyObject *body, const Byte *start, const Byte *end)
 
 /* Add the field at `*place`, and set that to what follows. Return 1; 0 if it is unusual; -1 with an exception. */
 static int
-add_field(ModuleState *state, PyObject *fields, PyObject *body, const Byte **place, const Byte *end, unsigned *high)
+add_field(ModuleState *state, PyObject *fields, PyObject *body, const Byte **place, const Byte *end,
+          unsigned *not_ascii)
 {
     const Byte *at = *place, *first = at + 1, *value;
     PyObject *name, *raw = NULL;
@@ -91,7 +92,7 @@ add_field(ModuleState *state, PyObject *fields, PyObject *body, const Byte **pla
         return 0;
     }
     value = after_blanks(at + 1);
-    if ((at = value_end(value, end, high)) == NULL)
+    if ((at = value_end(value, end, not_ascii)) == NULL)
         result = 0;
     else if ((raw = raw_of(state, body, value, at)) != NULL && PyDict_SetItem(fields, name, raw) == 0) {
         *place = after_blanks(at);
@@ -107,7 +108,7 @@ static int
 read_object(ModuleState *state, PyObject *fields, PyObject *body)
 {
     const Byte *at = (const Byte *)PyBytes_AS_STRING(body), *end = at + PyBytes_GET_SIZE(body);
-    unsigned high = 0;
+    unsigned not_ascii = 0;
     int added;
     at = after_blanks(at);
     if (*at != '{')
@@ -115,7 +116,7 @@ read_object(ModuleState *state, PyObject *fields, PyObject *body)
     at = after_blanks(at + 1);
     if (*at != '}')
         for (;;) {
-            if ((added = add_field(state, fields, body, &at, end, &high)) != 1)
+            if ((added = add_field(state, fields, body, &at, end, &not_ascii)) != 1)
                 return added;
             if (*at == '}')
                 break;
@@ -125,7 +126,7 @@ read_object(ModuleState *state, PyObject *fields, PyObject *body)
         }
     if (after_blanks(at + 1) != end)
         return 0;
-    if (high & 0x80) {
+    if (not_ascii != 0) {
         PyObject *said = PyObject_CallOneArg(state->is_utf8, body);
         int is_utf8 = said == NULL ? -1 : PyObject_IsTrue(said);
         Py_XDECREF(said);
@@ -158,16 +159,22 @@ configure(PyObject *module, PyObject *args)
 {
     ModuleState *state = PyModule_GetState(module);
     PyObject *raw_type, *is_utf8;
-    if (!PyArg_ParseTuple(args, "OO", &raw_type, &is_utf8))
+    int wide;
+    if (!PyArg_ParseTuple(args, "OOp", &raw_type, &is_utf8, &wide))
         return NULL;
+    skip_blocks = NULL;
+#ifdef WIDE
+    if (wide && __builtin_cpu_supports("avx2"))
+        skip_blocks = skip_wide_blocks;
+#endif
     Py_XSETREF(state->raw_type, Py_NewRef(raw_type));
     Py_XSETREF(state->is_utf8, Py_NewRef(is_utf8));
-    Py_RETURN_NONE;
+    return PyBool_FromLong(skip_blocks != NULL);
 }
 
 static PyMethodDef methods[] = {
     {"cut_fields", cut_fields, METH_O, "Return the fields of a JSON object, None if it is none or unusual."},
-    {"configure", configure, METH_VARARGS, "Take the type of a field's value, and what tells whether bytes are UTF-8."},
+    {"configure", configure, METH_VARARGS, "Take a value's type and a test; use wide registers?"},
     {NULL, NULL, 0, NULL},
 };
 

@@ -6,7 +6,7 @@ import copy
 import gc
 import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 import pytest
@@ -14,19 +14,19 @@ import pytest
 from llm_gateway.wire import field_cutter
 from llm_gateway.wire.field_cutter import python_cut_fields
 from llm_gateway.wire.raw_json import JsonObject
-from tests.fakes.compiled_parts import WAYS, Way, need_compiled
+from tests.fakes.compiled_parts import need_compiled, searching
 
 Cut = Callable[[bytes], JsonObject | None]
 LONG = b"x" * 1000
 
 
-@pytest.fixture(params=WAYS)
-def cut(request: pytest.FixtureRequest) -> Cut:
-    way: Way = request.param
-    if way == "python":
-        return python_cut_fields
-    need_compiled()
-    return field_cutter.cut_fields
+@pytest.fixture(params=["python", "compiled", "compiled, narrow"])
+def cut(request: pytest.FixtureRequest) -> Iterator[Cut]:
+    if request.param == "python":
+        yield python_cut_fields
+        return
+    with searching(wide=request.param == "compiled"):
+        yield field_cutter.cut_fields
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ VALUES = [
 
 
 @pytest.mark.parametrize("value", VALUES)
-@pytest.mark.parametrize("before", [0, 1, 15, 16, 17, 63, 64, 79, 80, 81, 200])
+@pytest.mark.parametrize("before", [0, 1, 15, 16, 17, 63, 64, 127, 128, 129, 144, 300])
 def test_every_kind_of_value_is_cut(cut: Cut, value: bytes, before: int) -> None:
     text = b'"' + b"y" * before + b'"'
     body = b'{"first":%b,"value":%b,"last":[%b,%b]}' % (text, value, value, text)
