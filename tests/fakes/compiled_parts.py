@@ -13,7 +13,6 @@ import msgspec
 from llm_gateway.infra.upstream.http11 import quiet_relay
 from llm_gateway.sockets import head_match, write_batch
 from llm_gateway.wire import field_cutter
-from llm_gateway.wire.raw_json import is_utf8
 from tests.services import without_a_part
 
 Way = Literal["python", "compiled"]
@@ -32,11 +31,11 @@ def searching(*, wide: bool) -> Iterator[None]:
     """Let compiled code search texts with the widest registers of this processor, or with those that all have."""
     need_compiled()
     configure = importlib.import_module("llm_gateway.wire._field_cutter").configure
-    configure(msgspec.Raw, is_utf8, wide)
+    configure(msgspec.Raw, wide)
     try:
         yield
     finally:
-        configure(msgspec.Raw, is_utf8, True)
+        configure(msgspec.Raw, True)
 
 
 @contextmanager

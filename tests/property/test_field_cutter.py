@@ -96,7 +96,7 @@ def test_valid_bodies_are_cut_alike(body: bytes) -> None:
 
 
 @given(BODIES, st.lists(st.tuples(st.integers(0, 2**16), st.integers(0, 3), ODD), min_size=1, max_size=3))
-@settings(max_examples=500)
+@settings(max_examples=250)
 def test_what_was_changed_is_cut_alike_or_not(body: bytes, changes: list[tuple[int, int, bytes]]) -> None:
     for place, lost, put in changes:
         at = place % (len(body) + 1)
@@ -115,6 +115,25 @@ def test_no_beginning_of_a_body_is_cut(body: bytes) -> None:
 @given(st.binary(max_size=100), st.booleans())
 def test_any_bytes_are_cut_alike_or_not(data: bytes, in_object: bool) -> None:
     check(b'{"a":%b}' % data if in_object else data)
+
+
+ENCODED = st.one_of(
+    st.text(max_size=10).map(lambda text: text.encode("utf-8", "surrogatepass")),
+    # Around the limits of first and of second bytes.
+    st.tuples(
+        st.sampled_from(b"\x7f\x80\xbf\xc1\xc2\xdf\xe0\xe1\xec\xed\xee\xef\xf0\xf1\xf3\xf4\xf5\xff"),
+        st.sampled_from(b"\x7f\x80\x8f\x90\x9f\xa0\xbf\xc0"),
+        st.sampled_from(b"a\x7f\x80\xbf\xc0"),
+        st.sampled_from(b"a\x7f\x80\xbf\xc0"),
+    ).map(bytes),
+    st.integers(0, 20).map(lambda size: b"x" * size),
+)
+
+
+@given(st.lists(ENCODED, max_size=4), st.integers(0, 2))
+def test_the_same_texts_are_utf8(pieces: list[bytes], cut: int) -> None:
+    text = b"".join(pieces)
+    check(b'{"a":"%b"}' % text[: max(len(text) - cut, 0)].replace(b'"', b"").replace(b"\\", b""))
 
 
 @given(st.integers(60, 70), st.lists(st.booleans(), min_size=70, max_size=70), st.integers(-1, 1))

@@ -9,7 +9,7 @@
 #include "_json_scan.h"
 
 typedef struct {
-    PyObject *raw_type, *slice_type, *is_utf8;
+    PyObject *raw_type, *slice_type;
 } ModuleState;
 
 /* --- A part of a body, which it keeps alive ----------------------------------------------------------- */
@@ -126,13 +126,7 @@ read_object(ModuleState *state, PyObject *fields, PyObject *body)
         }
     if (after_blanks(at + 1) != end)
         return 0;
-    if (not_ascii != 0) {
-        PyObject *said = PyObject_CallOneArg(state->is_utf8, body);
-        int is_utf8 = said == NULL ? -1 : PyObject_IsTrue(said);
-        Py_XDECREF(said);
-        return is_utf8;
-    }
-    return 1;
+    return not_ascii == 0 || is_utf8((const Byte *)PyBytes_AS_STRING(body), end);
 }
 
 static PyObject *
@@ -158,9 +152,9 @@ static PyObject *
 configure(PyObject *module, PyObject *args)
 {
     ModuleState *state = PyModule_GetState(module);
-    PyObject *raw_type, *is_utf8;
+    PyObject *raw_type;
     int wide;
-    if (!PyArg_ParseTuple(args, "OOp", &raw_type, &is_utf8, &wide))
+    if (!PyArg_ParseTuple(args, "Op", &raw_type, &wide))
         return NULL;
     skip_blocks = NULL;
 #ifdef WIDE
@@ -168,13 +162,12 @@ configure(PyObject *module, PyObject *args)
         skip_blocks = skip_wide_blocks;
 #endif
     Py_XSETREF(state->raw_type, Py_NewRef(raw_type));
-    Py_XSETREF(state->is_utf8, Py_NewRef(is_utf8));
     return PyBool_FromLong(skip_blocks != NULL);
 }
 
 static PyMethodDef methods[] = {
     {"cut_fields", cut_fields, METH_O, "Return the fields of a JSON object, None if it is none or unusual."},
-    {"configure", configure, METH_VARARGS, "Take a value's type and a test; use wide registers?"},
+    {"configure", configure, METH_VARARGS, "Take a value's type, and whether to use wide registers."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -183,7 +176,6 @@ module_exec(PyObject *module)
 {
     ModuleState *state = PyModule_GetState(module);
     state->raw_type = Py_NewRef(Py_None);
-    state->is_utf8 = Py_NewRef(Py_None);
     state->slice_type = PyType_FromModuleAndSpec(module, &slice_spec, NULL);
     return state->slice_type == NULL ? -1 : 0;
 }
@@ -194,7 +186,6 @@ module_traverse(PyObject *module, visitproc visit, void *arg)
     ModuleState *state = PyModule_GetState(module);
     Py_VISIT(state->raw_type);
     Py_VISIT(state->slice_type);
-    Py_VISIT(state->is_utf8);
     return 0;
 }
 
@@ -204,7 +195,6 @@ module_clear(PyObject *module)
     ModuleState *state = PyModule_GetState(module);
     Py_CLEAR(state->raw_type);
     Py_CLEAR(state->slice_type);
-    Py_CLEAR(state->is_utf8);
     return 0;
 }
 

@@ -111,6 +111,47 @@ run_end(const Byte *at, const Byte *end, unsigned *not_ascii)
     return at;
 }
 
+static inline int
+continues(Byte byte)
+{
+    return (byte & 0xc0) == 0x80;
+}
+
+/* Return whether all bytes are UTF-8: nothing cut, longer than needed, half of a pair, or beyond the last character.
+ * The zero at `end` continues nothing. */
+static int
+is_utf8(const Byte *at, const Byte *end)
+{
+    uint64_t eight;
+    while (at < end) {
+        Byte first = *at++;
+        if (first < 0x80) {
+            for (; end - at >= 8; at += 8) {
+                memcpy(&eight, at, 8);
+                if (eight & EIGHT(0x80))
+                    break;
+            }
+        } else if (first < 0xe0) {
+            if (first < 0xc2 || !continues(at[0]))
+                return 0;
+            at++;
+        } else if (first < 0xf0) {
+            if (!continues(at[0]) || !continues(at[1]))
+                return 0;
+            if ((first == 0xe0 && at[0] < 0xa0) || (first == 0xed && at[0] > 0x9f))
+                return 0;
+            at += 2;
+        } else {
+            if (first > 0xf4 || !continues(at[0]) || !continues(at[1]) || !continues(at[2]))
+                return 0;
+            if ((first == 0xf0 && at[0] < 0x90) || (first == 0xf4 && at[0] > 0x8f))
+                return 0;
+            at += 3;
+        }
+    }
+    return 1;
+}
+
 /* A digit's value and a bit that says that it is one. */
 #define IS_HEX 0x10
 static const Byte HEX[256] = {

@@ -34,6 +34,6 @@ def python_cut_fields(body: bytes, /) -> JsonObject | None:
 
 if _compiled is not None:
     # It searches strings with the widest registers that this processor has.
-    _compiled.configure(msgspec.Raw, is_utf8, True)
+    _compiled.configure(msgspec.Raw, True)
 
 cut_fields: Callable[[bytes], JsonObject | None] = _compiled.cut_fields if IS_COMPILED else python_cut_fields
