@@ -14,7 +14,7 @@ say() { printf '%s\n' "$*" >&2; }
 # what is compiled, and the path, because .venv cannot be moved.
 wanted() {
   cksum <"requirements/$1.txt"
-  { find src -name '*.c' | LC_ALL=C sort | xargs cat hatch_build.py; } 2>/dev/null | cksum || true
+  { find src -name '*.[ch]' | LC_ALL=C sort | xargs cat hatch_build.py; } 2>/dev/null | cksum || true
   echo "${LLM_GATEWAY_COMPILE:-auto}"
   sed '/^\[tool\.ruff\]/,$d' pyproject.toml | cksum
   pwd

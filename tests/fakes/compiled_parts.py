@@ -2,26 +2,51 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 from unittest.mock import patch
 
+import msgspec
+
 from llm_gateway.infra.upstream.http11 import quiet_relay, whole_chunks, whole_reply
 from llm_gateway.providers.openai import quiet_run
 from llm_gateway.server.http1 import response_head
 from llm_gateway.sockets import head_match, write_batch
+from llm_gateway.wire import field_cutter
 from tests.services import without_a_part
 
 Way = Literal["python", "compiled"]
 WAYS: tuple[Way, ...] = ("python", "compiled")
-_PARTS = (quiet_relay, whole_chunks, whole_reply, quiet_run, response_head, head_match, write_batch)
+_PARTS = (
+    quiet_relay,
+    whole_chunks,
+    whole_reply,
+    quiet_run,
+    response_head,
+    head_match,
+    write_batch,
+    field_cutter,
+)
 
 
 def need_compiled() -> None:
     """End a test of compiled code where there is none."""
     if not all(part.IS_COMPILED for part in _PARTS):
         without_a_part("nothing is compiled: install a C compiler and Python's headers, then install again")
+
+
+@contextmanager
+def searching(*, wide: bool) -> Iterator[None]:
+    """Let compiled code search texts with the widest registers of this processor, or with those that all have."""
+    need_compiled()
+    configure = importlib.import_module("llm_gateway.wire._field_cutter").configure
+    configure(msgspec.Raw, wide)
+    try:
+        yield
+    finally:
+        configure(msgspec.Raw, True)
 
 
 @contextmanager

@@ -22,6 +22,7 @@ COMPILED = {
     "llm_gateway/providers/openai/_quiet_run",
     "llm_gateway/sockets/_head_match",
     "llm_gateway/sockets/_write_batch",
+    "llm_gateway/wire/_field_cutter",
 }
 
 
@@ -105,8 +106,11 @@ def test_without_what_is_compiled_the_gateway_works_in_python() -> None:
         "from llm_gateway.providers.openai import quiet_run\n"
         "from llm_gateway.server.http1 import response_head\n"
         "from llm_gateway.sockets import head_match, write_batch\n"
-        "parts = (quiet_relay, whole_chunks, whole_reply, quiet_run, response_head, head_match, write_batch)\n"
+        "from llm_gateway.wire import field_cutter\n"
+        "parts = (quiet_relay, whole_chunks, whole_reply, quiet_run, response_head, head_match, write_batch,\n"
+        "         field_cutter)\n"
         "assert not any(part.IS_COMPILED for part in parts)\n"
+        "assert field_cutter.cut_fields is field_cutter.python_cut_fields\n"
         "assert response_head.join_head is whole_reply.body_of is None\n"
         "assert whole_chunks.cut_chunks is whole_chunks.python_cut_chunks\n"
         "assert quiet_run.quiet_end is quiet_run.python_quiet_end\n"

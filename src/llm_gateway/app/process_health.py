@@ -13,6 +13,7 @@ from llm_gateway.infra.upstream.http11 import quiet_relay, whole_chunks, whole_r
 from llm_gateway.providers.openai import quiet_run
 from llm_gateway.server.http1 import response_head
 from llm_gateway.sockets import head_match, write_batch
+from llm_gateway.wire import field_cutter
 
 # From these numbers on something is wrong; the alerts in prometheus/rules/alerts.yml begin at the same ones.
 LONGEST_LAG = 0.5
@@ -55,6 +56,7 @@ def process_details(wiring: Wiring) -> dict[str, Any]:
         # What is there in C and in Python (docs/dependencies.md).
         "compiled": {
             "chunk_relay": quiet_relay.IS_COMPILED,
+            "field_cutter": field_cutter.IS_COMPILED,
             "head_match": head_match.IS_COMPILED,
             "quiet_run": quiet_run.IS_COMPILED,
             "response_head": response_head.IS_COMPILED,

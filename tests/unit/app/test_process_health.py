@@ -15,6 +15,7 @@ from llm_gateway.infra.upstream.http11 import quiet_relay, whole_chunks, whole_r
 from llm_gateway.providers.openai import quiet_run
 from llm_gateway.server.http1 import response_head
 from llm_gateway.sockets import head_match, write_batch
+from llm_gateway.wire import field_cutter
 
 
 class Registry:
@@ -101,6 +102,7 @@ def test_the_details_are_those_of_the_worst_worker(wiring: Any) -> None:
         "stale_workers": [11],
         "compiled": {
             "chunk_relay": quiet_relay.IS_COMPILED,
+            "field_cutter": field_cutter.IS_COMPILED,
             "head_match": head_match.IS_COMPILED,
             "quiet_run": quiet_run.IS_COMPILED,
             "response_head": response_head.IS_COMPILED,

@@ -50,6 +50,25 @@ def test_a_body_that_is_no_json_object_is_refused(body: bytes, message: str) -> 
     assert caught.value.code == "invalid_json"
 
 
+def test_large_bodies_are_read_and_refused_alike() -> None:
+    text = b"x" * 10_000
+    fields = read_fields(b'{"a": "%b", "\xc3\xa9": [ 1 ], "b\\u0063": 2}' % text)
+    assert {name: bytes(value) for name, value in fields.items()} == {
+        "a": b'"%b"' % text,
+        "\u00e9": b"[ 1 ]",
+        "bc": b"2",
+    }
+    for end, message in (
+        (b'", "b": 01}', r"not valid JSON: .*\(byte 10016\)"),
+        (b"", "not valid JSON: Input data was truncated"),
+        (b'\xc3\x28"}', "not UTF-8"),
+    ):
+        with pytest.raises(BadRequest, match=message):
+            read_fields(b'{"a": "%b%b' % (text, end))
+    with pytest.raises(BadRequest, match="must be a JSON object"):
+        read_fields(b'["%b"]' % text)
+
+
 def test_a_syntax_error_names_the_place_and_no_content() -> None:
     with pytest.raises(BadRequest, match="byte 16") as caught:
         read_fields(b'{"api": "sk-1", }')
