@@ -22,7 +22,7 @@ ROLLUP_LOCK = 7_526_181_118_341_922
 # Most rollups that one statement carries.
 _SLICE = 500
 # Records that are added up before other work of the process gets its turn.
-_AT_ONCE = 500
+_AT_ONCE = 350
 _encode = msgspec.json.Encoder().encode
 # What the key of a record depends on, unless it was refused, and its outcome.
 _what_counts = operator.attrgetter("credential", "tenant", "project", "provider", "model", "outcome")
