@@ -159,6 +159,16 @@ class UsageTotals:
             add_times(self.latency, latencies)
         add_times(self.first_token, [ms for ms in first_tokens if ms is not None])
 
+    def copy(self) -> UsageTotals:
+        """Return totals of their own that are equal."""
+        copy = UsageTotals()
+        copy.counts, copy.latency, copy.first_token = (
+            self.counts.copy(),
+            self.latency.copy(),
+            self.first_token.copy(),
+        )
+        return copy
+
     def merge(self, other: UsageTotals, sign: int = 1) -> None:
         """Add what `other` adds up to; with `sign` -1, take it away."""
         self.add_counts(other.counts if sign == 1 else [count * sign for count in other.counts])

@@ -79,6 +79,16 @@ def test_records_that_are_added_together_count_as_each_by_itself(outcome: str, s
         assert together.first_token == each.first_token
 
 
+def test_a_copy_is_equal_and_does_not_change_with_its_original() -> None:
+    totals = UsageTotals()
+    totals.add(record("a", ttft_ms=3.0))
+    copy = totals.copy()
+    before = list(totals.counts), dict(totals.latency), dict(totals.first_token)
+    assert (copy.counts, copy.latency, copy.first_token) == before
+    totals.add(record("b", ttft_ms=3.0))
+    assert (copy.counts, copy.latency, copy.first_token) == before
+
+
 def test_what_is_added_and_taken_away_is_nothing() -> None:
     totals = UsageTotals()
     one = record("a", cost_nano_usd=5, ttft_ms=3.0, outcome="interrupted", cached_tokens=4)

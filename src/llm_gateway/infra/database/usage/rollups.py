@@ -123,8 +123,9 @@ class RollupSums:
                 place = RollupKey(minutes, bucket_start(quarter, minutes), *texts)
                 known = sums.get(place)
                 if known is None:
-                    known = sums[place] = UsageTotals()
-                known.merge(totals)
+                    sums[place] = totals.copy()
+                else:
+                    known.merge(totals)
         return {key: sums[key] for key in sorted(sums)}
 
 
