@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Final, NamedTuple
 
-from llm_gateway.core.ledger.histogram import Histogram, add_encoded, bucket_of
+from llm_gateway.core.ledger.histogram import Histogram, add_encoded, add_times, bucket_of
 from llm_gateway.core.ledger.records import UsageRecord
 
 # In this order in `UsageTotals.counts`.
@@ -29,6 +30,21 @@ _MOST: Final = 2**63 - 1
 _MOST_BYTES: Final = 500
 # A refused request names a model that exists only if it got as far as a limit.
 _AT_A_LIMIT: Final = frozenset({402, 403, 429})
+# Where in `UsageTotals.counts` the requests of an outcome count, too; those of any other but `ok` are errors.
+_OUTCOMES: Final = {"rejected": 2, "aborted": 3}
+_ERRORS: Final = 1
+# Outcomes whose latency says nothing about how long requests take.
+_WITHOUT_LATENCY: Final = frozenset({"rejected", "interrupted"})
+_TOKENS: Final = (
+    "prompt_tokens",
+    "completion_tokens",
+    "cached_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+)
+_numbers: Final = attrgetter("requests", "cost_nano_usd", "latency_ms", "ttft_ms", "cache_hit", *_TOKENS)
+# Fewer records are added up one by one as fast.
+_FEW: Final = 4
 
 
 class UsageKey(NamedTuple):
@@ -53,6 +69,11 @@ def key_of(record: UsageRecord) -> UsageKey:
         _bounded(record.provider),
         _bounded(model),
     )
+
+
+def _is_unpriced(record: UsageRecord) -> bool:
+    is_used = record.prompt_tokens or record.completion_tokens or record.unpriced is not None
+    return record.cost_nano_usd is None and bool(is_used)
 
 
 def _bounded(text: str | None) -> str | None:
@@ -110,6 +131,43 @@ class UsageTotals:
         if record.ttft_ms is not None:
             bucket = bucket_of(record.ttft_ms)
             self.first_token[bucket] = self.first_token.get(bucket, 0) + requests
+
+    def add_alike(self, records: Sequence[UsageRecord]) -> None:
+        """Add records that have the same `outcome`, as `add` does.
+
+        It is faster for many of them, because a field is added up for all of them by one call.
+        """
+        each, costs, latencies, first_tokens, cache_hits, *tokens = zip(*map(_numbers, records), strict=True)
+        if len(each) < _FEW or each.count(1) != len(each):
+            for record in records:
+                self.add(record)
+            return
+        outcome, counts = records[0].outcome, self.counts
+        counts[0] += len(each)
+        if outcome != "ok":
+            counts[_OUTCOMES.get(outcome, _ERRORS)] += len(each)
+        if any(cache_hits):
+            counts[4] += sum(cache_hits)
+        if None in costs:
+            if costs.count(None) == len(costs) and all(tokens[0]):
+                counts[5] += len(costs)
+            else:
+                counts[5] += sum(map(_is_unpriced, records))
+        for place, column in enumerate((*tokens, costs), 6):
+            counts[place] += sum(filter(None, column))
+        if outcome not in _WITHOUT_LATENCY:
+            add_times(self.latency, latencies)
+        add_times(self.first_token, [ms for ms in first_tokens if ms is not None])
+
+    def copy(self) -> UsageTotals:
+        """Return totals of their own that are equal."""
+        copy = UsageTotals()
+        copy.counts, copy.latency, copy.first_token = (
+            self.counts.copy(),
+            self.latency.copy(),
+            self.first_token.copy(),
+        )
+        return copy
 
     def merge(self, other: UsageTotals, sign: int = 1) -> None:
         """Add what `other` adds up to; with `sign` -1, take it away."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 from pathlib import Path
 
@@ -23,6 +24,9 @@ _CHUNK = 256 * 1024
 # How msgspec starts each kind of line: the tag comes first.
 _BEGIN = b'{"t":"begin"'
 _ENDS = b'{"t":"end"', b'{"t":"attempt"', b'{"t":"event"'
+# Nearly every line of a live process is a begin, or starts like this; both are as long, so that one cut serves both.
+_END = b'{"t":"end","'
+_CUT = len(_BEGIN)
 
 # What the decoders raise for a line that the journal did not write.
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -199,12 +203,17 @@ class JournalReader:
 
     def _take_ends(self, chunk: bytes, tail: _Tail, facts: list[bytes]) -> None:
         """Take the ends in a live process' chunk; whether they can be decoded shows when they are stored."""
-        for line in chunk.split(b"\n"):
-            if line.startswith(_ENDS):
-                facts.append(line)
-            elif line and not line.startswith(_BEGIN):
+        # `split` examines every byte, unlike `readlines`; `startswith` takes as long as a cut and two comparisons.
+        for line in io.BytesIO(chunk).readlines():
+            start = line[:_CUT]
+            if start == _BEGIN:
+                continue
+            whole = line.rstrip(b"\n")
+            if start == _END or whole.startswith(_ENDS):
+                facts.append(whole)
+            elif whole:
                 self._rejected.add(
-                    tail.file.name, "neither an attempt, nor the end of a request, nor an event", line
+                    tail.file.name, "neither an attempt, nor the end of a request, nor an event", whole
                 )
 
     def _take_all(

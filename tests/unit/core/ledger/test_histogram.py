@@ -11,6 +11,7 @@ from llm_gateway.core.ledger.histogram import (
     ENTRY_BYTES,
     Histogram,
     add_encoded,
+    add_times,
     bucket_of,
     encode,
     middle_of,
@@ -29,6 +30,28 @@ def of(*times: float) -> Histogram:
 def test_the_middle_of_a_bucket_is_at_most_4_4_percent_off(exponent: float) -> None:
     ms = 2.0**exponent
     assert abs(middle_of(bucket_of(ms)) / ms - 1) < 0.0443 + 1e-4
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        (),
+        (1.0, 2.0, 2.0**0.125, 999_999.9, 0.011),
+        tuple(2.0 ** (number / 7) for number in range(-40, 139)),
+        (5.0, float("nan")),
+        (float("nan"), 5.0),
+        (5.0, float("inf"), 0.0),
+        (0.0,),
+        (-1.0, 7.0),
+        (0.0099, 1e6, 12),
+    ],
+)
+def test_times_that_are_added_together_have_the_buckets_that_each_has(times: tuple[float, ...]) -> None:
+    histogram = {7: 1}
+    add_times(histogram, times)
+    expected = of(*times)
+    expected[7] = expected.get(7, 0) + 1
+    assert histogram == expected
 
 
 @pytest.mark.parametrize(

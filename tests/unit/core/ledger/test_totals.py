@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
@@ -43,6 +44,49 @@ def test_a_row_of_several_refused_requests_counts_as_many() -> None:
         "requests": 9,
         "refused": 9,
     }
+
+
+@pytest.mark.parametrize("outcome", ["ok", "error", "aborted", "interrupted", "rejected"])
+@pytest.mark.parametrize("seed", range(4))
+def test_records_that_are_added_together_count_as_each_by_itself(outcome: str, seed: int) -> None:
+    chosen = random.Random(seed)
+
+    def some() -> Any:
+        return record(
+            "a",
+            outcome=outcome,
+            cache_hit=seed > 1 and chosen.random() < 0.5,
+            requests=chosen.choice([1, 1, 3]) if seed == 3 else 1,
+            prompt_tokens=chosen.choice([7] if seed == 2 else [None, 0, 7, 2**70]),
+            completion_tokens=chosen.choice([None, 0, 5]),
+            cached_tokens=chosen.choice([None, 1]),
+            cache_write_tokens=chosen.choice([None, 2]),
+            reasoning_tokens=chosen.choice([None, 3]),
+            cost_nano_usd=None if seed == 2 else chosen.choice([None, 0, 9]),
+            unpriced=chosen.choice([None, "no_price"]),
+            latency_ms=chosen.choice([0.0, 0.5, 3.25, 700.0, 2e6] if seed else [1.0, 3.25]),
+            ttft_ms=chosen.choice([None, 1.5, 60.0]),
+        )
+
+    for number in (1, 3, 4, 50):
+        records = [some() for _ in range(number)]
+        together, each = UsageTotals(), UsageTotals()
+        together.add_alike(records)
+        for one in records:
+            each.add(one)
+        assert together.counts == each.counts
+        assert together.latency == each.latency
+        assert together.first_token == each.first_token
+
+
+def test_a_copy_is_equal_and_does_not_change_with_its_original() -> None:
+    totals = UsageTotals()
+    totals.add(record("a", ttft_ms=3.0))
+    copy = totals.copy()
+    before = list(totals.counts), dict(totals.latency), dict(totals.first_token)
+    assert (copy.counts, copy.latency, copy.first_token) == before
+    totals.add(record("b", ttft_ms=3.0))
+    assert (copy.counts, copy.latency, copy.first_token) == before
 
 
 def test_what_is_added_and_taken_away_is_nothing() -> None:

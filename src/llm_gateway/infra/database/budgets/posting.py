@@ -50,7 +50,12 @@ class BudgetPosting(UsagePosting):
         self.holder = holder
 
     async def post(self, connection: AsyncConnection, changes: Sequence[StoredChange]) -> None:
-        priced = [(one.record, one.before) for one in changes if _cost(one.record) or _cost(one.before)]
+        # Without a call for each row: most batches of an installation without prices have nothing to add.
+        priced = [
+            (one.record, one.before)
+            for one in changes
+            if one.record.cost_nano_usd or (one.before is not None and one.before.cost_nano_usd)
+        ]
         if not priced:
             return
         await share_counting(connection)

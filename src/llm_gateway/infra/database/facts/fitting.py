@@ -14,6 +14,7 @@ TEXT_LIMIT: Final = 256
 LONGEST_MS: Final = 1e13
 _INT_LIMIT: Final = 2**63 - 1
 _NUL: Final = b"\\u0000"
+_ESCAPE: Final = b"\\"
 
 FitText = Annotated[str, msgspec.Meta(max_length=TEXT_LIMIT)]
 FitInt = Annotated[int, msgspec.Meta(ge=-_INT_LIMIT, le=_INT_LIMIT)]
@@ -54,6 +55,13 @@ class LineReader(Generic[Fact]):
 
         The facts are of the kind, or of a subclass of it, and so not equal to what was written.
         """
+        # Hardly any line has a character that is escaped, and one byte is found much faster than six.
+        if _ESCAPE not in b"".join(lines):
+            try:
+                return list(map(Line, map(self._decode_fit, lines), lines))
+            except msgspec.ValidationError:
+                # A line holds what does not fit: it is found, and made to fit, below.
+                pass
         read = []
         for line in lines:
             # PostgreSQL's text holds no NUL.

@@ -125,7 +125,10 @@ def replaces(record: UsageRecord, stored: UsageRecord) -> bool:
 
 
 def _one_per_request(lines: Sequence[Line[UsageRecord]]) -> list[Line[UsageRecord]]:
-    chosen: dict[str, Line[UsageRecord]] = {}
+    chosen = {line.fact.request_id: line for line in lines}
+    if len(chosen) == len(lines):
+        return [chosen[key] for key in sorted(chosen)]
+    chosen.clear()
     for line in lines:
         known = chosen.setdefault(line.fact.request_id, line)
         if known is not line and replaces(line.fact, known.fact):

@@ -25,9 +25,9 @@ from llm_gateway.infra.database.facts.reading import read_fact, readable_columns
 from llm_gateway.infra.database.postings import UsagePosting
 from llm_gateway.infra.database.telemetry.storing import store_events
 from llm_gateway.infra.database.usage.filtering import conditions
-from llm_gateway.infra.database.usage.lines import read_lines
+from llm_gateway.infra.database.usage.lines import Batch, read_lines
 from llm_gateway.infra.database.usage.statements import ATTEMPT_COLUMNS, ROW_COLUMNS
-from llm_gateway.infra.database.usage.storing import store_batch
+from llm_gateway.infra.database.usage.storing import says_that_a_row_is_there, store_batch
 from llm_gateway.infra.database.usage.summary import summarize
 from llm_gateway.infra.database.usage.use_totals import add_up
 from llm_gateway.infra.sqlalchemy_asyncio import AsyncEngine
@@ -47,18 +47,27 @@ class UsageRepository(UsageStore, UsageReader):
             return
         batch = await read_lines(facts)
         try:
-            async with writing(self._engine) as connection:
-                changes = await store_batch(connection, batch)
-                await store_events(connection, batch.events)
-                if changes:
-                    for posting in self._postings:
-                        await posting.post(connection, changes)
+            try:
+                # Nearly always they are: to find out costs a batch more than to store it again after a crash.
+                await self._store(batch, are_new=True)
+            except IntegrityError as error:
+                if not says_that_a_row_is_there(error):
+                    raise
+                await self._store(batch, are_new=False)
         except DBAPIError as error:
             if not _is_about_values(error):
                 raise
             raise RecordsRejected(
                 f"The usage tables refused these values ({type(error).__name__})"
             ) from error
+
+    async def _store(self, batch: Batch, *, are_new: bool) -> None:
+        async with writing(self._engine) as connection:
+            changes = await store_batch(connection, batch, are_new=are_new)
+            await store_events(connection, batch.events)
+            if changes:
+                for posting in self._postings:
+                    await posting.post(connection, changes)
 
     async def list(
         self, wanted: UsageFilter, after: UsagePlace | None, limit: int, order: UsageOrder = "created_at"

@@ -7,7 +7,7 @@ from operator import attrgetter
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from llm_gateway.core.ledger.records import UsageRecord, finished_at, last_attempt
 from llm_gateway.infra.database import tables
@@ -32,24 +32,32 @@ _UNIQUE_VIOLATION = "23505"
 _encode = msgspec.json.Encoder().encode
 
 
-async def store_batch(connection: AsyncConnection, batch: Batch) -> list[StoredChange]:
+def says_that_a_row_is_there(error: DBAPIError) -> bool:
+    """Return whether rows that were said to be new are not all new."""
+    return isinstance(error, IntegrityError) and getattr(error.orig, "sqlstate", None) == _UNIQUE_VIOLATION
+
+
+async def store_batch(connection: AsyncConnection, batch: Batch, *, are_new: bool) -> list[StoredChange]:
     """Store what is not stored yet, in the transaction of `connection`; return the rows that were stored.
 
     Attempts come first: one that has a fact of its own takes precedence over what its request's record says of it.
+    In PostgreSQL rows are stored without a look at each if they `are_new`. If one is there all the same, as after a
+    crash, IntegrityError is raised and the transaction has failed.
     """
     if connection.dialect.name == "postgresql":
-        return await _store_postgres(connection, batch)
+        return await _store_postgres(connection, batch, are_new=are_new)
     return await _store_sqlite(connection, batch)
 
 
-async def _store_postgres(connection: AsyncConnection, batch: Batch) -> list[StoredChange]:
+async def _store_postgres(connection: AsyncConnection, batch: Batch, *, are_new: bool) -> list[StoredChange]:
     if batch.attempts:
         await connection.exec_driver_sql(POSTGRES_ATTEMPTS, (document(batch.attempts),))
     if not batch.records:
         return []
     sent = document(batch.records)
-    if await _store_new(connection, sent):
-        return [StoredChange(line.fact) for line in batch.records]
+    if are_new:
+        await connection.exec_driver_sql(POSTGRES_NEW_ROWS, (sent,))
+        return list(map(StoredChange, map(_fact, batch.records)))
     rows = await connection.exec_driver_sql(POSTGRES_ROWS, (sent,))
     known = set(rows.scalars())
     # The statement above waited for other transactions that were storing these rows, so the next one sees them.
@@ -63,18 +71,6 @@ async def _store_postgres(connection: AsyncConnection, batch: Batch) -> list[Sto
     if again:
         await connection.exec_driver_sql(POSTGRES_REPLACE, (document(again),))
     return _changes([line for line in batch.records if line.fact.request_id not in known], again, stored)
-
-
-async def _store_new(connection: AsyncConnection, sent: str) -> bool:
-    """Store rows of which none should be there; store nothing and return False if one is, as after a crash."""
-    try:
-        async with connection.begin_nested():
-            await connection.exec_driver_sql(POSTGRES_NEW_ROWS, (sent,))
-    except IntegrityError as error:
-        if getattr(error.orig, "sqlstate", None) != _UNIQUE_VIOLATION:
-            raise
-        return False
-    return True
 
 
 async def _store_sqlite(connection: AsyncConnection, batch: Batch) -> list[StoredChange]:
@@ -123,5 +119,6 @@ async def _read(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, Us
     return {row.request_id: read_fact(row._asdict(), UsageRecord) for row in rows}
 
 
+_fact = attrgetter("fact")
 _row_values = attrgetter(*ROW_COLUMNS)
 _attempt_values = attrgetter(*ATTEMPT_COLUMNS)

@@ -42,6 +42,13 @@ async def test_what_does_not_fit_is_cut_in_the_fact_and_in_the_line(
     assert msgspec.json.decode(read.json, type=UsageRecord) == record("a", **kept)
 
 
+async def test_one_line_that_does_not_fit_leaves_the_others_as_they_came() -> None:
+    lines = [to_line(record("a")), to_line(record("b", model="m" * 300)), to_line(record("c"))]
+    read = (await read_lines(lines)).records
+    assert [line.fact.model for line in read] == ["gpt-4o", "m" * 256, "gpt-4o"]
+    assert [line.json for line in read][::2] == lines[::2]
+
+
 async def test_attempts_are_cut_too() -> None:
     sent = failed_attempt("a", detail="x" * 999, prompt_tokens=2**64, cost_breakdown={"u" * 300: (1, 1)})
     [read] = (await read_lines([to_line(sent)])).attempts

@@ -51,6 +51,24 @@ def test_sums_are_those_of_each_record_by_itself(seed: int) -> None:
         assert totals.first_token == merged[place].first_token
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_sums_of_many_records_are_those_of_each(seed: int) -> None:
+    chosen = random.Random(seed)
+    records = [some_record(chosen) for _ in range(800)]
+    together, each = RollupSums(), RollupSums()
+    together.add_all(records[:300])
+    together.add_all(records[300:])
+    for one in records:
+        each.add(one)
+    expected = each.by_key()
+    found = together.by_key()
+    assert list(found) == list(expected)
+    for key, totals in found.items():
+        assert totals.counts == expected[key].counts
+        assert totals.latency == expected[key].latency
+        assert totals.first_token == expected[key].first_token
+
+
 def test_the_model_of_a_refused_request_counts_only_at_a_limit() -> None:
     sums = RollupSums()
     for status in (404, 429, 404, 200):
