@@ -16,7 +16,7 @@ from llm_gateway.core.config.snapshot import Principal
 from llm_gateway.core.errors import GatewayError, QuotaExceeded, Unavailable
 from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.core.money import usd_text
-from llm_gateway.core.pricing.flat_price import FlatPrice
+from llm_gateway.core.pricing.flat_price import FlatPrice, flat_amount
 from llm_gateway.flow.accounting.holds import TokenEstimator
 from llm_gateway.flow.accounting.pricing import price_quantities, requested_tier_of
 from llm_gateway.flow.ports.budgets import BudgetShares, Hold, Shortage, ShortageReason, TryHold
@@ -130,14 +130,15 @@ class BudgetLimit(Limit):
             # As `amount_of` does, for prices that are flat.
             expected = demand.expected or estimator.expect(demand)
             prompt, completion, amount = expected.prompt, expected.completion, -1
-            for most_input, divisor, half, input_rate, output_rate in prices:
-                if prompt > most_input:
+            for price in prices:
+                if prompt > price.most_input:
                     amount = -1
                     break
-                # As `flat_amount` does, without its frame.
-                cost, rest = divmod(prompt * input_rate + completion * output_rate + half, divisor)
-                if not rest:
-                    cost -= cost & 1
+                # As `flat_amount` does, without its frame where nothing is rounded.
+                if price.half:
+                    cost = flat_amount(price, prompt, completion)
+                else:
+                    cost = prompt * price.input + completion * price.output
                 if cost > amount:  # noqa: PLR1730 - a call of `max` takes longer
                     amount = cost
             if not 0 <= amount <= _MOST:
