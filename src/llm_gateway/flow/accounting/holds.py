@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Mapping
 from functools import lru_cache
 from itertools import accumulate
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -16,6 +17,8 @@ from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.flow.ports.limits import Demand, ExpectedTokens
 
 _BYTES_PER_TOKEN = 4
+# The same as a number of bits; what is left over of a division is a token.
+_TOKEN_BITS, _TOKEN_REST = 2, 3
 # What surrounds any prompt, so that no estimate is 0.
 _FRAME_TOKENS = 3
 # Smaller values are not searched for media.
@@ -35,6 +38,8 @@ _ENOUGH, _MANY = 100, 10_000
 _STEPS, _BUCKETS = 8, 8 * 24 + 2
 # Models that one worker remembers.
 _MOST_MODELS = 2048
+# Replies of a deployment that are counted together.
+_TOGETHER = 32
 
 _PROMPT_FIELDS: Final[Mapping[EndpointName, frozenset[str]]] = {
     "chat/completions": frozenset({"messages", "tools", "functions", "response_format"}),
@@ -52,6 +57,12 @@ _OUTPUT_FIELDS: Final[Mapping[EndpointName, tuple[str, ...]]] = {
 _LENGTH_FIELDS: Final = frozenset(
     {"max_completion_tokens", "max_tokens", "max_output_tokens", "n", "best_of"}
 )
+# All that an estimate depends on.
+_COUNTED_FIELDS: Final = {endpoint: fields | _LENGTH_FIELDS for endpoint, fields in _PROMPT_FIELDS.items()}
+
+
+# The public model, the provider's key and the upstream model of a reply.
+_Origin: TypeAlias = "tuple[str, str | None, str | None]"
 
 
 class OutputHistory:
@@ -106,10 +117,11 @@ class TokenEstimator:
     """Estimates a request from its bytes, from `max_tokens`, and from the replies that its model gave before.
 
     The estimate is never based on the context window or on an absurd `max_tokens`, which would starve all others.
-    What is estimated too low is made good when the request is settled. Use it from one thread.
+    What is estimated too low is made good when the request is settled. Replies are counted together: once a deployment
+    has given enough of them, an estimate may leave out its latest 31 at most. Use it from one thread.
     """
 
-    __slots__ = ("_default_output", "_histories", "_learnt", "_together")
+    __slots__ = ("_default_output", "_histories", "_learnt", "_together", "_usual", "_waiting")
 
     def __init__(self, default_output: int) -> None:
         """`default_output` is the number of tokens of a completion before a model has given enough replies."""
@@ -117,80 +129,108 @@ class TokenEstimator:
         # By provider and upstream model, and by public model alone. The one used last comes last.
         self._histories: dict[tuple[str, str] | str, OutputHistory] = {}
         # Both histories of a reply, while there is room for all models.
-        self._together: dict[tuple[str, str | None, str | None], tuple[OutputHistory, ...]] = {}
+        self._together: dict[_Origin, tuple[OutputHistory, ...]] = {}
+        # The tokens of replies that are not counted yet.
+        self._waiting: dict[_Origin, list[int]] = {}
+        # What deployments that have given enough replies usually write, until more replies are counted.
+        self._usual: dict[tuple[str, str], int] = {}
         self._learnt: UsageRecord | None = None
 
     def expect(self, demand: Demand) -> ExpectedTokens:
         """Return the tokens that a request is expected to use, and store them in `demand`."""
         request = demand.request
         endpoint, fields = request.endpoint, request.fields
-        prompt = _FRAME_TOKENS
-        prompt_fields, states_length = _PROMPT_FIELDS[endpoint], False
+        prompt, states_length, counted = _FRAME_TOKENS, False, _COUNTED_FIELDS[endpoint]
         # One pass, because an operation of sets takes as long as some ten steps of it.
         for name in fields:
-            if name in prompt_fields:
+            if name in counted:
+                if name in _LENGTH_FIELDS:
+                    states_length = True
+                    continue
                 size = len(fields[name])
                 if size <= _SMALL:
-                    prompt += -(-size // _BYTES_PER_TOKEN)
+                    prompt += (size + _TOKEN_REST) >> _TOKEN_BITS
                 else:
                     prompt += _large_value_tokens(bytes(fields[name]))
-            elif name in _LENGTH_FIELDS:
-                states_length = True
-        if endpoint == "embeddings":
+        if states_length:
+            completion, is_stated = self._stated_output(demand)
+        elif endpoint == "embeddings":
             completion, is_stated = 0, True
-        elif not states_length:
-            # As `_usual_output` does, without its frame.
+        else:
             deployment, is_stated = demand.deployment, False
-            known = (
+            usual = (
                 None
                 if deployment is None
-                else self._histories.get((deployment.provider_key, deployment.upstream_model))
+                else self._usual.get((deployment.provider_key, deployment.upstream_model))
             )
-            if known is not None and _ENOUGH <= known.samples < known.recount_at:
-                completion = known.last_p99
-            else:
-                completion = self._usual_output(demand)
-        else:
-            stated = max((_whole(fields, name, _MOST_STATED) for name in _OUTPUT_FIELDS[endpoint]), default=0)
-            completion, is_stated = stated or self._usual_output(demand), stated > 0
-            if "n" in fields or "best_of" in fields:
-                completion *= max(_choices(fields, "n"), _choices(fields, "best_of"))
+            completion = self._usual_output(demand) if usual is None else usual
         expected = demand.expected = ExpectedTokens(prompt, completion, is_stated)
         return expected
 
     def learn(self, record: UsageRecord) -> None:
         """Remember how long a reply was. All limits of a request may call this; the first call counts."""
-        tokens = record.completion_tokens
-        if record is self._learnt or record.outcome != "ok" or not tokens or record.model is None:
+        tokens, model = record.completion_tokens, record.model
+        if record is self._learnt or record.outcome != "ok" or not tokens or model is None:
             return
         self._learnt = record
-        provider, upstream_model = record.provider, record.upstream_model
-        both = self._together.get((record.model, provider, upstream_model))
-        if both is None:
-            both = self._find_both(record.model, provider, upstream_model)
-        bucket = _bucket(tokens)
-        for history in both:
-            # As its `add` does, without its frame.
-            history.counts[bucket] += 1
-            history.samples = samples = history.samples + 1
-            if samples >= _MANY:
-                history.forget()
+        waiting = self._waiting.get((model, record.provider, record.upstream_model))
+        if waiting is None:
+            self._waiting[model, record.provider, record.upstream_model] = [tokens]
+            return
+        waiting.append(tokens)
+        if len(waiting) >= _TOGETHER:
+            origin = model, record.provider, record.upstream_model
+            del self._waiting[origin]
+            self._count(origin, waiting)
 
     def history(self, key: tuple[str, str] | str) -> OutputHistory | None:
         """Return the history of (provider_key, upstream model), or of a public model."""
+        self._count_all()
         return self._histories.get(key)
+
+    def _stated_output(self, demand: Demand) -> tuple[int, bool]:
+        """Return the tokens of a completion whose length the request may state, and whether it does."""
+        endpoint, fields = demand.request.endpoint, demand.request.fields
+        if endpoint == "embeddings":
+            return 0, True
+        stated = max((_whole(fields, name, _MOST_STATED) for name in _OUTPUT_FIELDS[endpoint]), default=0)
+        completion = stated or self._usual_output(demand)
+        if "n" in fields or "best_of" in fields:
+            completion *= max(_choices(fields, "n"), _choices(fields, "best_of"))
+        return completion, stated > 0
 
     def _usual_output(self, demand: Demand) -> int:
         """Return the 99th percentile of the deployment, else of the model, else the default."""
+        self._count_all()
         deployment = demand.deployment
         if deployment is not None:
-            found = self._histories.get((deployment.provider_key, deployment.upstream_model))
+            key = deployment.provider_key, deployment.upstream_model
+            found = self._histories.get(key)
             if found is not None and found.samples >= _ENOUGH:
-                return found.p99()
+                usual = self._usual[key] = found.p99()
+                return usual
         found = self._histories.get(demand.request.model)
         if found is not None and found.samples >= _ENOUGH:
             return found.p99()
         return self._default_output
+
+    def _count_all(self) -> None:
+        """Count all replies that wait for it."""
+        waiting, self._waiting = self._waiting, {}
+        for origin, tokens in waiting.items():
+            self._count(origin, tokens)
+
+    def _count(self, origin: _Origin, tokens: list[int]) -> None:
+        """Add replies to their two histories."""
+        self._usual.clear()
+        both = self._together.get(origin) or self._find_both(*origin)
+        counted = Counter(map(_bucket, tokens)).items()
+        for history in both:
+            for bucket, number in counted:
+                history.counts[bucket] += number
+            history.samples += len(tokens)
+            if history.samples >= _MANY:
+                history.forget()
 
     def _find_both(
         self, model: str, provider: str | None, upstream_model: str | None
