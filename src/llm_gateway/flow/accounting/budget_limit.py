@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import tzinfo
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 import msgspec
 
@@ -19,7 +19,14 @@ from llm_gateway.core.money import usd_text
 from llm_gateway.core.pricing.flat_price import FlatPrice, flat_amount
 from llm_gateway.flow.accounting.holds import TokenEstimator
 from llm_gateway.flow.accounting.pricing import price_quantities, requested_tier_of
-from llm_gateway.flow.ports.budgets import BudgetShares, Hold, Shortage, ShortageReason, TryHold
+from llm_gateway.flow.ports.budgets import (
+    BudgetShares,
+    HeldAmount,
+    Hold,
+    Shortage,
+    ShortageReason,
+    TryReserve,
+)
 from llm_gateway.flow.ports.dialect import Attribution
 from llm_gateway.flow.ports.limits import (
     NOT_LIMITED,
@@ -59,7 +66,7 @@ _OF: Final = {
 _PERIODS: Final = {"day": "a day", "month": "a month", "total": "in total"}
 
 
-class _Known(NamedTuple):
+class _Known(msgspec.Struct, frozen=True):
     """What is the same for all requests of an account for one model, if they begin in a certain time."""
 
     deployments: Sequence[Deployment]
@@ -68,7 +75,7 @@ class _Known(NamedTuple):
     until: int
     # What they count in, and what holds in all of that.
     windows: Sequence[Covered]
-    try_hold: TryHold
+    try_reserve: TryReserve
     # The different prices of the deployments; none unless all of them are flat at all times.
     prices: Sequence[FlatPrice]
 
@@ -111,7 +118,7 @@ class BudgetLimit(Limit):
         known_of, estimator = self._known, self._estimator
 
         # A helper would cost each request a frame.
-        def reserve(  # noqa: C901, PLR0912
+        def reserve(  # noqa: PLR0912
             demand: Demand, before: Verdict
         ) -> Verdict | Awaitable[Verdict]:
             if demand.attribution.is_trusted:
@@ -120,17 +127,16 @@ class BudgetLimit(Limit):
             known = known_of.get((account, request.model, request.endpoint)) or self._remember(
                 account, demand
             )
-            deployments, since, until, windows, try_hold, prices = known
-            if deployments is not demand.deployments or not since <= demand.created_at < until:
-                _, _, _, windows, try_hold, prices = self._remember(account, demand)
-            if not windows:
+            if known.deployments is not demand.deployments or not (
+                known.since <= demand.created_at < known.until
+            ):
+                known = self._remember(account, demand)
+            if not known.windows:
                 return before
-            if "service_tier" in request.fields:
-                prices = ()
             # As `amount_of` does, for prices that are flat.
             expected = demand.expected or estimator.expect(demand)
             prompt, completion, amount = expected.prompt, expected.completion, -1
-            for price in prices:
+            for price in known.prices:
                 if prompt > price.most_input:
                     amount = -1
                     break
@@ -141,18 +147,18 @@ class BudgetLimit(Limit):
                     cost = prompt * price.input + completion * price.output
                 if cost > amount:  # noqa: PLR1730 - a call of `max` takes longer
                     amount = cost
-            if not 0 <= amount <= _MOST:
+            if not 0 <= amount <= _MOST or "service_tier" in request.fields:
                 amount = self.amount_of(demand)
-            answer = try_hold(amount)
+            try_reserve = known.try_reserve
+            answer = try_reserve(amount)
             if answer is None or isinstance(answer, Shortage):
-                return self._answered(windows, amount, answer, before)
-            reservation = _Reserved(self, estimator, answer)
+                return self._answered(known.windows, amount, answer, before)
             if before is NOT_LIMITED:
-                return Verdict(True, 0, 0, 0.0, 0.0, reservation)
+                return Verdict(True, 0, 0, 0.0, 0.0, answer)
             if before.reservation is NOTHING_HELD:
-                before.reservation = reservation
+                before.reservation = answer
             else:
-                hold_too(before, reservation)
+                hold_too(before, answer)
             return before
 
         return reserve
@@ -183,7 +189,7 @@ class BudgetLimit(Limit):
         since = max((covered.window.start for covered in windows), default=at)
         request, deployments = demand.request, demand.deployments
         until = min(ends, default=_ALWAYS)
-        hold = self._shares.prepare(windows)
+        hold = self._shares.prepare_to_reserve(windows, self._settled)
         known = _Known(deployments, since, until, windows, hold, _flat_prices(deployments))
         if len(request.model) <= _LONGEST_MODEL:
             if len(self._known) >= _MOST_KNOWN:
@@ -222,6 +228,11 @@ class BudgetLimit(Limit):
             self._stated.clear()
         self._stated[provider, model] = cost
 
+    def _settled(self, record: UsageRecord) -> None:
+        if record.cost_source == "provider":
+            self.learn(record)
+        self._estimator.learn(record)
+
     async def _reserve_later(self, windows: Sequence[Covered], amount: int) -> Verdict:
         return self._verdict(windows, amount, await self._shares.hold(windows, amount, _PATIENCE))
 
@@ -231,25 +242,7 @@ class BudgetLimit(Limit):
                 self._on_refusal(answer.covered.budget.scope, answer.reason)
                 raise refusal(answer, amount)
             answer = self._shares.hold_nothing(windows)
-        return Verdict(True, 0, 0, 0.0, 0.0, _Reserved(self, self._estimator, answer))
-
-
-# A struct is made several times as fast as an object with an `__init__`. It is part of no cycle (gc=False).
-class _Reserved(msgspec.Struct, gc=False):
-    """Implements the `Reservation` port."""
-
-    limit: BudgetLimit
-    estimator: TokenEstimator
-    hold: Hold
-
-    def settle(self, record: UsageRecord) -> None:
-        self.estimator.learn(record)
-        if record.cost_source == "provider":
-            self.limit.learn(record)
-        self.hold.settle(record.cost_nano_usd or 0)
-
-    def release(self) -> None:
-        self.hold.release()
+        return Verdict(True, 0, 0, 0.0, 0.0, HeldAmount(answer, self._settled))
 
 
 def _flat_prices(deployments: Sequence[Deployment]) -> Sequence[FlatPrice]:

@@ -117,8 +117,8 @@ class TokenEstimator:
     """Estimates a request from its bytes, from `max_tokens`, and from the replies that its model gave before.
 
     The estimate is never based on the context window or on an absurd `max_tokens`, which would starve all others.
-    What is estimated too low is made good when the request is settled. Replies are counted together: once a deployment
-    has given enough of them, an estimate may leave out its latest 31 at most. Use it from one thread.
+    What is estimated too low is made good when the request is settled. Replies are counted together: once a
+    deployment has given enough of them, an estimate may leave out its latest 31 at most. Use it from one thread.
     """
 
     __slots__ = ("_default_output", "_histories", "_learnt", "_together", "_usual", "_waiting")

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from llm_gateway.core.config.budgets import Covered
-from llm_gateway.flow.ports.budgets import Hold, Shortage
-from llm_gateway.infra.budgets.request_hold import OWN_HOLDS, OWN_OPEN, RequestHold, own_cells
+from llm_gateway.flow.ports.budgets import Hold, OnSettled, Shortage
+from llm_gateway.infra.budgets.request_hold import (
+    OWN_HOLDS,
+    OWN_OPEN,
+    HeldReservation,
+    RequestHold,
+    own_cells,
+)
 from llm_gateway.infra.budgets.share_file import (
     AMOUNT,
     BORROWED,
@@ -21,20 +29,19 @@ from llm_gateway.infra.budgets.share_file import (
     ShareFile,
     Slot,
 )
-from llm_gateway.infra.shared_memory import cell_reader
+from llm_gateway.infra.shared_memory import CellReader, cell_reader
 
 # With less on hand than this part of the budget, more is borrowed before anybody has to wait.
 LOW_PARTS: Final = 400
 _TRY: Final = LOCK_EX | LOCK_NB
-# What open requests hold is read before what requests have cost: one that ends in between, which takes no lock,
-# counts twice rather than not at all.
-_CELLS: Final = (HASH, BORROWED, LEASE_END, AMOUNT, HOLDS, USED)
+# Of a slot; what all of its workers hold and have used comes behind them.
+_CELLS: Final = (HASH, BORROWED, LEASE_END, AMOUNT)
 
 # Holds an amount in windows, for a request that came at a time (None = just now), with the lock.
-HoldLocked = Callable[[Sequence[Covered], int, int | None], Hold | Shortage]
+HoldLocked = Callable[[Sequence[Covered], int, int | None], RequestHold | Shortage]
 
 
-class _Place(NamedTuple):
+class _Place(msgspec.Struct, frozen=True):
     """Where a window's numbers are, as long as its slot has the hash."""
 
     slot: Slot
@@ -43,6 +50,8 @@ class _Place(NamedTuple):
     hash: int
     # The budget's amount, by the configuration.
     total: int
+    # What must be left on hand.
+    least: int
 
 
 class PreparedWindows:
@@ -53,33 +62,47 @@ class PreparedWindows:
     """
 
     __slots__ = (
+        "_cells",
         "_clock",
         "_file",
         "_hold_locked",
-        "_is_single",
+        "_on_settled",
         "_places",
         "_read",
-        "_slots",
         "_windows",
+        "_workers",
     )
 
     def __init__(
-        self, file: ShareFile, clock: Callable[[], int], windows: Sequence[Covered], hold_locked: HoldLocked
+        self,
+        file: ShareFile,
+        clock: Callable[[], int],
+        windows: Sequence[Covered],
+        hold_locked: HoldLocked,
+        on_settled: OnSettled = lambda _: None,
     ) -> None:
-        """`hold_locked` is the rule for all cases."""
+        """`hold_locked` is the rule for all cases; `on_settled` is told of the records of reservations."""
         self._file = file
         self._clock = clock
         self._windows = windows
         self._hold_locked = hold_locked
-        self._is_single = len(windows) == 1
-        # None while a slot is missing.
+        self._on_settled = on_settled
+        # None while a slot is missing; and the worker's own cells in the slots.
         self._places: Sequence[_Place] | None = None
-        self._slots: Sequence[tuple[Slot, Slot]] = ()
-        # Reads _CELLS, of which the last two are the worker's own.
-        self._read = cell_reader(*(cell + file.worker * (cell >= HOLDS) for cell in _CELLS))
+        self._cells: Sequence[Slot] = ()
+        # Reads _CELLS and the cells of so many workers.
+        self._workers = 1
+        self._read = _reader(1)
 
     def try_hold(self, amount: int) -> Hold | Shortage | None:
         """Hold `amount` in all windows or in none; None when another worker is at it this moment."""
+        answer = self.try_reserve(amount)
+        if isinstance(answer, HeldReservation):
+            return RequestHold(answer.cells, answer.amount)
+        return answer
+
+    def try_reserve(self, amount: int) -> HeldReservation | Shortage | None:
+        """Do as `try_hold`, for a request that is settled with its record."""
         file = self._file
         # As `ShareFile.try_lock` and `unlock` do, without their frames.
         try:
@@ -87,42 +110,57 @@ class PreparedWindows:
         except BlockingIOError:
             return None
         try:
-            places, read, now, workers = self._places, self._read, self._clock(), file.head[WORKERS]
+            places = self._places
             if places is None or not amount:
                 return self._hold(amount)
-            for slot, own, known_hash, total in places:
-                found, borrowed, lease_end, known_total, held, used = read(slot)
-                free = borrowed - (held + used if workers == 1 else file.taken(slot)) - amount
-                if (
-                    found != known_hash
-                    or known_total != total
-                    or now >= lease_end
-                    or free * LOW_PARTS < total
-                ):
+            # A method that is a field takes longer to call than one in a variable.
+            clock, read = self._clock, self._read
+            now, workers = clock(), file.head[WORKERS]
+            if workers != self._workers:
+                self._workers, self._read = workers, _reader(workers)
+                read = self._read
+            for place in places:
+                if workers == 1:
+                    found, borrowed, lease_end, total, held, used = read(place.slot)
+                    free = borrowed - held - used - amount
+                else:
+                    found, borrowed, lease_end, total, *taken = read(place.slot)
+                    free = borrowed - sum(taken) - amount
+                if free < place.least or now >= lease_end or found != place.hash or total != place.total:
                     return self._hold(amount)
-                if self._is_single:
-                    # Read again: `read` makes a tuple, so that a garbage collection may have ended another hold.
-                    own[OWN_OPEN] += 1
-                    own[OWN_HOLDS] += amount
-                    slot[USED_AT] = now
-                    return RequestHold(self._slots, amount)
-            for slot, own, _, _ in places:
+            for place in places:
+                # Read again: `read` makes a tuple, so that a garbage collection may have ended another hold.
+                own = place.own
                 own[OWN_OPEN] += 1
                 own[OWN_HOLDS] += amount
-                slot[USED_AT] = now
-            return RequestHold(self._slots, amount)
+                place.slot[USED_AT] = now
+            return HeldReservation(self._cells, amount, self._on_settled)
         finally:
             flock(file.descriptor, LOCK_UN)
 
-    def _hold(self, amount: int) -> Hold | Shortage:
+    def _hold(self, amount: int) -> HeldReservation | Shortage:
         """Hold by the rule for all cases, and find the slots, which that may have moved."""
         answer = self._hold_locked(self._windows, amount, None)
+        self._places, self._cells = self._find()
+        if isinstance(answer, Shortage):
+            return answer
+        return HeldReservation(answer.cells, amount, self._on_settled)
+
+    def _find(self) -> tuple[Sequence[_Place] | None, Sequence[Slot]]:
         places = []
         for covered in self._windows:
             slot, total = self._file.find(covered.window), covered.budget.amount_nano_usd
             if slot is None or total <= 0:
-                self._places = None
-                return answer
-            places.append(_Place(slot, own_cells(slot, self._file.worker), slot[HASH], total))
-        self._places, self._slots = places, tuple((place.slot, place.own) for place in places)
-        return answer
+                return None, ()
+            own = own_cells(slot, self._file.worker)
+            places.append(_Place(slot, own, slot[HASH], total, -(-total // LOW_PARTS)))
+        return places, tuple(place.own for place in places)
+
+
+def _reader(workers: int) -> CellReader:
+    """Return what reads _CELLS and the cells of the first workers.
+
+    What open requests hold is read before what requests have cost: one that ends in between, which takes no lock,
+    counts twice rather than not at all.
+    """
+    return cell_reader(*_CELLS, *range(HOLDS, HOLDS + workers), *range(USED, USED + workers))

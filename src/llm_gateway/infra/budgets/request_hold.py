@@ -7,6 +7,8 @@ from typing import Final
 
 import msgspec
 
+from llm_gateway.core.ledger.records import UsageRecord
+from llm_gateway.flow.ports.budgets import OnSettled
 from llm_gateway.infra.budgets.share_file import HOLDS, MAX_WORKERS, OPEN, USED, Slot
 
 # No sum of a few such amounts exceeds 64 bits.
@@ -27,14 +29,14 @@ class RequestHold(msgspec.Struct, gc=False):
     The cost comes first, so that a worker which dies in between has spent too much rather than too little.
     """
 
-    # Each slot, and its own cells.
-    slots: Sequence[tuple[Slot, Slot]]
+    # The worker's own cells in each slot.
+    cells: Sequence[Slot]
     amount: int
 
     def settle(self, cost_nano_usd: int) -> None:
-        slots, self.slots = self.slots, ()
+        cells, self.cells = self.cells, ()
         amount = self.amount
-        for _, own in slots:
+        for own in cells:
             if cost_nano_usd:
                 used = own[OWN_USED] + cost_nano_usd
                 own[OWN_USED] = used if used < MOST else MOST  # noqa: FURB136 - a call of `min` takes as long as all else here
@@ -43,3 +45,28 @@ class RequestHold(msgspec.Struct, gc=False):
 
     def release(self) -> None:
         self.settle(0)
+
+
+class HeldReservation(msgspec.Struct, gc=False):
+    """Implements the `Reservation` port: what a `RequestHold` does, in one object and one frame for both."""
+
+    cells: Sequence[Slot]
+    amount: int
+    on_settled: OnSettled
+
+    def settle(self, record: UsageRecord) -> None:
+        on_settled, cells, amount = self.on_settled, self.cells, self.amount
+        self.cells = ()
+        on_settled(record)
+        cost = record.cost_nano_usd
+        # As `RequestHold.settle` does.
+        for own in cells:
+            if cost:
+                used = own[OWN_USED] + cost
+                own[OWN_USED] = used if used < MOST else MOST  # noqa: FURB136 - see above
+            own[OWN_HOLDS] -= amount
+            own[OWN_OPEN] -= 1
+
+    def release(self) -> None:
+        cells, self.cells = self.cells, ()
+        RequestHold(cells, self.amount).release()
