@@ -12,6 +12,8 @@ import msgspec
 
 _INPUT: Final = "input_tokens"
 _OUTPUT: Final = "output_tokens"
+# Where no tier ends it: Python compares integers below this in a fraction of the time that larger ones take.
+_MOST_INPUT: Final = 2**30 - 1
 
 
 # It is no tuple with names: taking one apart takes several times as long as reading the fields.
@@ -47,7 +49,7 @@ def flat_price(
     # Other units take nothing from these two, and nothing of them, if a reply does not report any.
     if first > last or any(part in (first, last) for _, _, parts in lines for part in parts):
         return None
-    most = bands[1][0] if len(bands) > 1 else 1 << 62
+    most = min(bands[1][0], _MOST_INPUT) if len(bands) > 1 else _MOST_INPUT
     if denominator == 1:
         return FlatPrice(most, 1, 0, lines[first][1], lines[last][1])
     return FlatPrice(most, 2 * denominator, denominator, 2 * lines[first][1], 2 * lines[last][1])

@@ -49,11 +49,15 @@ _MOST_DEPLOYMENTS: Final = 8
 _MOST_STATED: Final = 2048
 # Pairs of which it is remembered what applies to them.
 _MOST_KNOWN: Final = 4096
+# Models of an account that are looked up at once.
+_MOST_LATEST: Final = 8
 # Models with longer names are looked up each time.
 _LONGEST_MODEL: Final = 256
 _ALWAYS: Final = 2**63
 # More than any budget, and still a sum of 64 bits.
 _MOST: Final = 2**60
+# Nano-USD: at dearer prices of a token, a request might cost more than that.
+_DEAREST: Final = 2**28
 
 _OF: Final = {
     "all": "of this gateway",
@@ -115,7 +119,9 @@ class BudgetLimit(Limit):
     def for_account(self, account: Principal, /) -> Reserve | None:  # noqa: C901 - see below
         if not account.budgets:
             return None
-        known_of, estimator = self._known, self._estimator
+        # What was known last of a few models of the account.
+        latest: dict[str, _Known] = {}
+        estimate = self._estimator.estimate
 
         # A helper would cost each request a frame.
         def reserve(  # noqa: PLR0912
@@ -124,17 +130,17 @@ class BudgetLimit(Limit):
             if demand.attribution.is_trusted:
                 return self._reserve_named(account, demand, before)
             request = demand.request
-            known = known_of.get((account, request.model, request.endpoint)) or self._remember(
-                account, demand
-            )
-            if known.deployments is not demand.deployments or not (
-                known.since <= demand.created_at < known.until
+            known = latest.get(request.model)
+            if (
+                known is None
+                or known.deployments is not demand.deployments
+                or not known.since <= demand.created_at < known.until
             ):
-                known = self._remember(account, demand)
+                known = self._known_of(account, demand, latest)
             if not known.windows:
                 return before
             # As `amount_of` does, for prices that are flat.
-            expected = demand.expected or estimator.expect(demand)
+            expected = demand.expected or estimate(demand)
             prompt, completion, amount = expected.prompt, expected.completion, -1
             for price in known.prices:
                 if prompt > price.most_input:
@@ -147,7 +153,7 @@ class BudgetLimit(Limit):
                     cost = prompt * price.input + completion * price.output
                 if cost > amount:  # noqa: PLR1730 - a call of `max` takes longer
                     amount = cost
-            if not 0 <= amount <= _MOST or "service_tier" in request.fields:
+            if amount < 0 or "service_tier" in request.fields:
                 amount = self.amount_of(demand)
             try_reserve = known.try_reserve
             answer = try_reserve(amount)
@@ -179,6 +185,22 @@ class BudgetLimit(Limit):
         if answer is None or (isinstance(answer, Shortage) and answer.reason == "short"):
             return self._reserve_later(windows, amount)
         return merged(before, self._verdict(windows, amount, answer))
+
+    def _known_of(self, account: Principal, demand: Demand, latest: dict[str, _Known]) -> _Known:
+        """Return what is known for a request, which is the latest of its model from now on."""
+        request = demand.request
+        known = self._known.get((account, request.model, request.endpoint))
+        if (
+            known is None
+            or known.deployments is not demand.deployments
+            or not known.since <= demand.created_at < known.until
+        ):
+            known = self._remember(account, demand)
+        if len(request.model) <= _LONGEST_MODEL:
+            if len(latest) >= _MOST_LATEST:
+                latest.clear()
+            latest[request.model] = known
+        return known
 
     def _remember(self, account: Principal, demand: Demand) -> _Known:
         windows = tuple(covering(account, demand, self._zone))
@@ -246,13 +268,15 @@ class BudgetLimit(Limit):
 
 
 def _flat_prices(deployments: Sequence[Deployment]) -> Sequence[FlatPrice]:
-    """Return the different prices of deployments; none unless all of them are flat at all times."""
+    """Return the different prices of deployments; none unless all of them are flat at all times, and sane."""
     looked_at = [one.prices for one in deployments[:_MOST_DEPLOYMENTS]]
     flat = [
         None if prices is None or prices.ordinary is None else prices.ordinary.table.flat
         for prices in looked_at
     ]
-    return () if None in flat else tuple(dict.fromkeys(price for price in flat if price is not None))
+    if any(one is None or max(one.input, one.output) > _DEAREST * one.divisor for one in flat):
+        return ()
+    return tuple(dict.fromkeys(price for price in flat if price is not None))
 
 
 def covering(account: Principal, demand: Demand, zone: tzinfo) -> list[Covered]:

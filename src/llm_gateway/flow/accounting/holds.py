@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
+from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.flow.ports.limits import Demand, ExpectedTokens
@@ -132,12 +133,18 @@ class TokenEstimator:
         self._together: dict[_Origin, tuple[OutputHistory, ...]] = {}
         # The tokens of replies that are not counted yet.
         self._waiting: dict[_Origin, list[int]] = {}
-        # What deployments that have given enough replies usually write, until more replies are counted.
-        self._usual: dict[tuple[str, str], int] = {}
+        # What deployments that have given enough replies usually write, until more replies are counted: by their
+        # ids, which are theirs as long as they are here.
+        self._usual: dict[int, tuple[int, Deployment]] = {}
         self._learnt: UsageRecord | None = None
 
     def expect(self, demand: Demand) -> ExpectedTokens:
         """Return the tokens that a request is expected to use, and store them in `demand`."""
+        expected = demand.expected = self.estimate(demand)
+        return expected
+
+    def estimate(self, demand: Demand) -> ExpectedTokens:
+        """Return the tokens that a request is expected to use."""
         request = demand.request
         endpoint, fields = request.endpoint, request.fields
         prompt, states_length, counted = _FRAME_TOKENS, False, _COUNTED_FIELDS[endpoint]
@@ -158,14 +165,9 @@ class TokenEstimator:
             completion, is_stated = 0, True
         else:
             deployment, is_stated = demand.deployment, False
-            usual = (
-                None
-                if deployment is None
-                else self._usual.get((deployment.provider_key, deployment.upstream_model))
-            )
-            completion = self._usual_output(demand) if usual is None else usual
-        expected = demand.expected = ExpectedTokens(prompt, completion, is_stated)
-        return expected
+            usual = self._usual.get(id(deployment))
+            completion = self._usual_output(demand) if usual is None else usual[0]
+        return ExpectedTokens(prompt, completion, is_stated)
 
     def learn(self, record: UsageRecord) -> None:
         """Remember how long a reply was. All limits of a request may call this; the first call counts."""
@@ -204,10 +206,10 @@ class TokenEstimator:
         self._count_all()
         deployment = demand.deployment
         if deployment is not None:
-            key = deployment.provider_key, deployment.upstream_model
-            found = self._histories.get(key)
+            found = self._histories.get((deployment.provider_key, deployment.upstream_model))
             if found is not None and found.samples >= _ENOUGH:
-                usual = self._usual[key] = found.p99()
+                usual = found.p99()
+                self._usual[id(deployment)] = usual, deployment
                 return usual
         found = self._histories.get(demand.request.model)
         if found is not None and found.samples >= _ENOUGH:

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import secrets
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
@@ -75,7 +76,7 @@ class ShareFile:
         # With the hashes of their windows.
         self._slots: dict[BudgetWindow, tuple[Slot, int]] = {}
         try:
-            self.head = map_cells(self.descriptor, 0, _HEAD_BYTES)
+            self.head = _as_cells(map_cells(self.descriptor, 0, _HEAD_BYTES))
             if not self.head[HOLDER]:
                 self.head[SINCE] = now
                 self.head[HOLDER] = secrets.randbits(62) + 1
@@ -245,15 +246,15 @@ class ShareFile:
         if chunk is None:
             start, size = _HEAD_BYTES + number * _CHUNK_SLOTS * _SLOT_BYTES, _CHUNK_SLOTS * _SLOT_BYTES
             allocate(self.descriptor, start, size)
-            chunk = self._chunks[number] = map_cells(self.descriptor, start, size)
+            chunk = self._chunks[number] = _as_cells(map_cells(self.descriptor, start, size))
         return chunk[at * _SLOT_CELLS : (at + 1) * _SLOT_CELLS]
 
     def _write(self, slot: Slot, window: BudgetWindow, end: int | None) -> None:
-        slot[:] = memoryview(bytes(_SLOT_BYTES)).cast("q")
+        slot[:] = _as_cells(memoryview(bytes(_SLOT_BYTES)))
         subject = window.subject.encode("utf-8", "replace")
         slot[SUBJECT_BYTES] = len(subject)
         padded = subject.ljust(-(-len(subject) // CELL_BYTES) * CELL_BYTES, b"\0")
-        slot[_SUBJECT : _SUBJECT + len(padded) // CELL_BYTES] = memoryview(padded).cast("q")
+        slot[_SUBJECT : _SUBJECT + len(padded) // CELL_BYTES] = _as_cells(memoryview(padded))
         slot[BUDGET_ID], slot[START], slot[END] = window.budget_id, window.start, end or 0
         slot[IS_NEW] = 1
         slot[HASH] = _hash(window)
@@ -269,6 +270,11 @@ class ShareFile:
         for lock in self._locks.values():
             os.close(lock)
         self._locks.clear()
+
+
+def _as_cells(view: memoryview[int]) -> memoryview[int]:
+    """Return a view of 64-bit integers: as C's `long` where it has 64 bits, which Python writes sooner."""
+    return view.cast("B").cast("l" if struct.calcsize("l") == CELL_BYTES else "q")
 
 
 def window_of(slot: Slot) -> BudgetWindow:
