@@ -124,7 +124,7 @@ class BudgetLimit(Limit):
         estimate = self._estimator.estimate
 
         # A helper would cost each request a frame.
-        def reserve(  # noqa: PLR0912
+        def reserve(  # noqa: C901, PLR0912
             demand: Demand, before: Verdict
         ) -> Verdict | Awaitable[Verdict]:
             if demand.attribution.is_trusted:
@@ -140,8 +140,11 @@ class BudgetLimit(Limit):
             if not known.windows:
                 return before
             # As `amount_of` does, for prices that are flat.
-            expected = demand.expected or estimate(demand)
-            prompt, completion, amount = expected.prompt, expected.completion, -1
+            amount, expected = -1, demand.expected
+            if expected is None:
+                prompt, completion, _ = estimate(demand)
+            else:
+                prompt, completion = expected.prompt, expected.completion
             for price in known.prices:
                 if prompt > price.most_input:
                     amount = -1
@@ -211,7 +214,7 @@ class BudgetLimit(Limit):
         since = max((covered.window.start for covered in windows), default=at)
         request, deployments = demand.request, demand.deployments
         until = min(ends, default=_ALWAYS)
-        hold = self._shares.prepare_to_reserve(windows, self._settled)
+        hold = self._shares.prepare_to_reserve(windows, self._estimator.learn, self.learn)
         known = _Known(deployments, since, until, windows, hold, _flat_prices(deployments))
         if len(request.model) <= _LONGEST_MODEL:
             if len(self._known) >= _MOST_KNOWN:
@@ -250,11 +253,6 @@ class BudgetLimit(Limit):
             self._stated.clear()
         self._stated[provider, model] = cost
 
-    def _settled(self, record: UsageRecord) -> None:
-        if record.cost_source == "provider":
-            self.learn(record)
-        self._estimator.learn(record)
-
     async def _reserve_later(self, windows: Sequence[Covered], amount: int) -> Verdict:
         return self._verdict(windows, amount, await self._shares.hold(windows, amount, _PATIENCE))
 
@@ -264,7 +262,7 @@ class BudgetLimit(Limit):
                 self._on_refusal(answer.covered.budget.scope, answer.reason)
                 raise refusal(answer, amount)
             answer = self._shares.hold_nothing(windows)
-        return Verdict(True, 0, 0, 0.0, 0.0, HeldAmount(answer, self._settled))
+        return Verdict(True, 0, 0, 0.0, 0.0, HeldAmount(answer, self._estimator.learn, self.learn))
 
 
 def _flat_prices(deployments: Sequence[Deployment]) -> Sequence[FlatPrice]:

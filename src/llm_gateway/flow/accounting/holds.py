@@ -140,11 +140,12 @@ class TokenEstimator:
 
     def expect(self, demand: Demand) -> ExpectedTokens:
         """Return the tokens that a request is expected to use, and store them in `demand`."""
-        expected = demand.expected = self.estimate(demand)
+        prompt, completion, is_stated = self.estimate(demand)
+        expected = demand.expected = ExpectedTokens(prompt, completion, is_stated)
         return expected
 
-    def estimate(self, demand: Demand) -> ExpectedTokens:
-        """Return the tokens that a request is expected to use."""
+    def estimate(self, demand: Demand) -> tuple[int, int, bool]:
+        """Return the fields of the `ExpectedTokens` of a request."""
         request = demand.request
         endpoint, fields = request.endpoint, request.fields
         prompt, states_length, counted = _FRAME_TOKENS, False, _COUNTED_FIELDS[endpoint]
@@ -167,7 +168,7 @@ class TokenEstimator:
             deployment, is_stated = demand.deployment, False
             usual = self._usual.get(id(deployment))
             completion = self._usual_output(demand) if usual is None else usual[0]
-        return ExpectedTokens(prompt, completion, is_stated)
+        return prompt, completion, is_stated
 
     def learn(self, record: UsageRecord) -> None:
         """Remember how long a reply was. All limits of a request may call this; the first call counts."""

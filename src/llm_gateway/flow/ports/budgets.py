@@ -56,18 +56,25 @@ class HeldAmount(msgspec.Struct, gc=False):
 
     hold: Hold
     on_settled: OnSettled
+    on_stated: OnSettled
 
     def settle(self, record: UsageRecord) -> None:
         self.on_settled(record)
+        if record.cost_source == "provider":
+            self.on_stated(record)
         self.hold.settle(record.cost_nano_usd or 0)
 
     def release(self) -> None:
         self.hold.release()
 
 
-def _try_reserve(try_hold: TryHold, on_settled: OnSettled, amount: int) -> Reservation | Shortage | None:
+def _try_reserve(
+    try_hold: TryHold, on_settled: OnSettled, on_stated: OnSettled, amount: int
+) -> Reservation | Shortage | None:
     answer = try_hold(amount)
-    return answer if answer is None or isinstance(answer, Shortage) else HeldAmount(answer, on_settled)
+    if answer is None or isinstance(answer, Shortage):
+        return answer
+    return HeldAmount(answer, on_settled, on_stated)
 
 
 class BudgetShares(Protocol):
@@ -80,9 +87,14 @@ class BudgetShares(Protocol):
         """Return what holds amounts in these windows, for those who do so again and again."""
         return partial(self.try_hold, windows)
 
-    def prepare_to_reserve(self, windows: Sequence[Covered], on_settled: OnSettled) -> TryReserve:
-        """Do as `prepare`, for requests that settle with their records, of which `on_settled` is told."""
-        return partial(_try_reserve, self.prepare(windows), on_settled)
+    def prepare_to_reserve(
+        self, windows: Sequence[Covered], on_settled: OnSettled, on_stated: OnSettled
+    ) -> TryReserve:
+        """Do as `prepare`, for requests that settle with their records.
+
+        `on_settled` is told of each of them, and then `on_stated` if the provider stated the cost.
+        """
+        return partial(_try_reserve, self.prepare(windows), on_settled, on_stated)
 
     async def hold(self, windows: Sequence[Covered], amount: int, timeout: float) -> Hold | Shortage:
         """Do as `try_hold`, and wait up to `timeout` seconds while there is more to borrow."""

@@ -12,7 +12,6 @@ from llm_gateway.core.config.budgets import Covered
 from llm_gateway.flow.ports.budgets import Hold, OnSettled, Shortage
 from llm_gateway.infra.budgets.request_hold import (
     OWN_HOLDS,
-    OWN_OPEN,
     HeldReservation,
     RequestHold,
     own_cells,
@@ -66,7 +65,9 @@ class PreparedWindows:
         "_clock",
         "_file",
         "_hold_locked",
+        "_is_single",
         "_on_settled",
+        "_on_stated",
         "_places",
         "_read",
         "_windows",
@@ -80,13 +81,16 @@ class PreparedWindows:
         windows: Sequence[Covered],
         hold_locked: HoldLocked,
         on_settled: OnSettled = lambda _: None,
+        on_stated: OnSettled = lambda _: None,
     ) -> None:
-        """`hold_locked` is the rule for all cases; `on_settled` is told of the records of reservations."""
+        """`hold_locked` is the rule for all cases; `on_settled` and `on_stated` are those of the reservations."""
         self._file = file
         self._clock = clock
         self._windows = windows
+        self._is_single = len(windows) == 1
         self._hold_locked = hold_locked
         self._on_settled = on_settled
+        self._on_stated = on_stated
         # None while a slot is missing; and the worker's own cells in the slots.
         self._places: Sequence[_Place] | None = None
         self._cells: Sequence[Slot] = ()
@@ -110,7 +114,7 @@ class PreparedWindows:
         except BlockingIOError:
             return None
         try:
-            places = self._places
+            places, is_single = self._places, self._is_single
             if places is None or not amount:
                 return self._hold(amount)
             # A method that is a field takes longer to call than one in a variable.
@@ -120,21 +124,26 @@ class PreparedWindows:
                 self._workers, self._read = workers, _reader(workers)
                 read = self._read
             for place in places:
+                slot = place.slot
                 if workers == 1:
-                    found, borrowed, lease_end, total, held, used = read(place.slot)
+                    found, borrowed, lease_end, total, held, used = read(slot)
                     free = borrowed - held - used - amount
                 else:
-                    found, borrowed, lease_end, total, *taken = read(place.slot)
+                    found, borrowed, lease_end, total, *taken = read(slot)
                     free = borrowed - sum(taken) - amount
                 if free < place.least or now >= lease_end or found != place.hash or total != place.total:
                     return self._hold(amount)
-            for place in places:
-                # Read again: `read` makes a tuple, so that a garbage collection may have ended another hold.
-                own = place.own
-                own[OWN_OPEN] += 1
-                own[OWN_HOLDS] += amount
-                place.slot[USED_AT] = now
-            return HeldReservation(self._cells, amount, self._on_settled)
+                if is_single:
+                    break
+            else:
+                for place in places:
+                    place.own[OWN_HOLDS] += amount
+                    place.slot[USED_AT] = now
+                return HeldReservation(self._cells, amount, self._on_settled, self._on_stated)
+            # Read again: `read` makes a tuple, so that a garbage collection may have ended another hold.
+            place.own[OWN_HOLDS] += amount
+            slot[USED_AT] = now
+            return HeldReservation(self._cells, amount, self._on_settled, self._on_stated)
         finally:
             flock(file.descriptor, LOCK_UN)
 
@@ -144,7 +153,7 @@ class PreparedWindows:
         self._places, self._cells = self._find()
         if isinstance(answer, Shortage):
             return answer
-        return HeldReservation(answer.cells, amount, self._on_settled)
+        return HeldReservation(answer.cells, amount, self._on_settled, self._on_stated)
 
     def _find(self) -> tuple[Sequence[_Place] | None, Sequence[Slot]]:
         places = []

@@ -13,6 +13,8 @@ from llm_gateway.infra.budgets.share_file import HOLDS, MAX_WORKERS, OPEN, USED,
 
 # No sum of a few such amounts exceeds 64 bits.
 MOST: Final = 2**60
+# A cost that takes no part in the question whether there is more: a billion of them fit between MOST and 64 bits.
+_FEW: Final = 2**30 - 1
 # The cells of a slot that are one worker's own, among the `own_cells`.
 OWN_HOLDS, OWN_USED, OWN_OPEN = ((cells - HOLDS) // MAX_WORKERS for cells in (HOLDS, USED, OPEN))
 
@@ -35,38 +37,54 @@ class RequestHold(msgspec.Struct, gc=False):
 
     def settle(self, cost_nano_usd: int) -> None:
         cells, self.cells = self.cells, ()
-        amount = self.amount
-        for own in cells:
-            if cost_nano_usd:
-                used = own[OWN_USED] + cost_nano_usd
-                own[OWN_USED] = used if used < MOST else MOST  # noqa: FURB136 - a call of `min` takes as long as all else here
-            own[OWN_HOLDS] -= amount
-            own[OWN_OPEN] -= 1
+        end_hold(cells, self.amount, cost_nano_usd)
 
     def release(self) -> None:
         self.settle(0)
 
 
 class HeldReservation(msgspec.Struct, gc=False):
-    """Implements the `Reservation` port: what a `RequestHold` does, in one object and one frame for both."""
+    """Implements the `Reservation` port: what a `RequestHold` does, in one object, and one frame for nearly all."""
 
     cells: Sequence[Slot]
     amount: int
     on_settled: OnSettled
+    # Told, too, if the provider stated the cost.
+    on_stated: OnSettled
 
     def settle(self, record: UsageRecord) -> None:
-        on_settled, cells, amount = self.on_settled, self.cells, self.amount
+        on_settled, cells, amount, cost = self.on_settled, self.cells, self.amount, record.cost_nano_usd
         self.cells = ()
         on_settled(record)
-        cost = record.cost_nano_usd
-        # As `RequestHold.settle` does.
+        if record.cost_source == "provider":
+            self.on_stated(record)
+        if not cost or not amount or cost > _FEW:
+            end_hold(cells, amount, cost or 0)
+            return
+        # As `end_hold` does.
         for own in cells:
-            if cost:
-                used = own[OWN_USED] + cost
-                own[OWN_USED] = used if used < MOST else MOST  # noqa: FURB136 - see above
+            own[OWN_USED] += cost
             own[OWN_HOLDS] -= amount
-            own[OWN_OPEN] -= 1
 
     def release(self) -> None:
         cells, self.cells = self.cells, ()
-        RequestHold(cells, self.amount).release()
+        end_hold(cells, self.amount, 0)
+
+
+def begin_hold(own: Slot, amount: int) -> None:
+    """Hold an amount in a worker's own cells; needs the lock."""
+    if amount:
+        own[OWN_HOLDS] += amount
+    else:
+        own[OWN_OPEN] += 1
+
+
+def end_hold(cells: Sequence[Slot], amount: int, cost: int) -> None:
+    """Replace what was held with what the request cost, in the worker's own cells of each slot."""
+    for own in cells:
+        if cost:
+            own[OWN_USED] = min(own[OWN_USED] + cost, MOST)
+        if amount:
+            own[OWN_HOLDS] -= amount
+        else:
+            own[OWN_OPEN] -= 1

@@ -25,7 +25,7 @@ from llm_gateway.infra.shared_memory import (
 )
 
 # The file: the tag, the cells of its head, a hash for each slot, then the slots, one for each window in use.
-_LAYOUT: Final = "llm-gateway budget shares 1"
+_LAYOUT: Final = "llm-gateway budget shares 2"
 _HEAD_BYTES: Final = 64 * 1024
 SLOTS, HOLDER, SINCE, ROUND, BELL, FAILING, WORKERS = range(4, 11)
 _HASHES: Final = 64
@@ -38,7 +38,7 @@ MAX_WORKERS: Final = 160
 HASH, BUDGET_ID, START, END, BORROWED, LEASE_END, READ_AT = range(7)
 AMOUNT, SPENT, ALL_HELD, LEFT, USED_AT, IS_NEW, BASE, CHECKED, REFUSED, SUBJECT_BYTES = range(7, 17)
 # Arrays with a cell for each worker, which only that worker writes while it lives: what its open requests hold, what
-# its requests have cost so far, how many are open, and what waiting requests need.
+# its requests have cost so far, how many are open that hold nothing, and what waiting requests need.
 _SUBJECT: Final = 32
 HOLDS: Final = _SUBJECT + 128
 USED: Final = HOLDS + MAX_WORKERS
@@ -67,7 +67,8 @@ class ShareFile:
 
         Raises OSError.
         """
-        self._folder = directory / f"budgets-{tag(namespace).hex()[:12]}"
+        # Of each layout another one: workers of an older version that serve their last requests have a keeper, too.
+        self._folder = directory / f"budgets-{tag(_LAYOUT, namespace).hex()[:12]}"
         self.descriptor = open_locked(
             self._folder / "shares", tag(_LAYOUT, boot_id(), namespace), _HEAD_BYTES
         )
@@ -182,6 +183,10 @@ class ShareFile:
         """Return the sum of the workers' cells in one of the arrays."""
         workers = self.head[WORKERS]
         return slot[cells] if workers == 1 else sum(slot[cells : cells + workers])
+
+    def is_open(self, slot: Slot) -> bool:
+        """Tell whether requests are open. What those that have ended cost is in the slot already."""
+        return self.sum(slot, HOLDS) != 0 or self.sum(slot, OPEN) != 0
 
     def on_hand(self, slot: Slot) -> int:
         """Return what is borrowed and free; negative when requests have cost more than was borrowed."""

@@ -20,13 +20,7 @@ from llm_gateway.flow.ports.budgets import (
 )
 from llm_gateway.infra.budgets.bell import Bell
 from llm_gateway.infra.budgets.prepared import LOW_PARTS, PreparedWindows
-from llm_gateway.infra.budgets.request_hold import (
-    MOST,
-    OWN_HOLDS,
-    OWN_OPEN,
-    RequestHold,
-    own_cells,
-)
+from llm_gateway.infra.budgets.request_hold import MOST, RequestHold, begin_hold, own_cells
 from llm_gateway.infra.budgets.share_file import (
     ALL_HELD,
     AMOUNT,
@@ -85,8 +79,12 @@ class SharedBudgets(BudgetShares):
     def prepare(self, windows: Sequence[Covered]) -> TryHold:
         return PreparedWindows(self._file, self._clock, windows, self._hold_locked).try_hold
 
-    def prepare_to_reserve(self, windows: Sequence[Covered], on_settled: OnSettled) -> TryReserve:
-        return PreparedWindows(self._file, self._clock, windows, self._hold_locked, on_settled).try_reserve
+    def prepare_to_reserve(
+        self, windows: Sequence[Covered], on_settled: OnSettled, on_stated: OnSettled
+    ) -> TryReserve:
+        return PreparedWindows(
+            self._file, self._clock, windows, self._hold_locked, on_settled, on_stated
+        ).try_reserve
 
     async def hold(self, windows: Sequence[Covered], amount: int, timeout: float) -> Hold | Shortage:
         loop = asyncio.get_running_loop()
@@ -179,9 +177,7 @@ class SharedBudgets(BudgetShares):
         return 0 < slot[READ_AT] < asked_at and not self._file.head[FAILING]
 
     def _take(self, slot: Slot, amount: int, now: int) -> None:
-        own = own_cells(slot, self._file.worker)
-        own[OWN_OPEN] += 1
-        own[OWN_HOLDS] += amount
+        begin_hold(own_cells(slot, self._file.worker), amount)
         slot[USED_AT] = now
 
     def _held(self, slots: Sequence[Slot], amount: int) -> RequestHold:
