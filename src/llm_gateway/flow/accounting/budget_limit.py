@@ -214,7 +214,7 @@ class BudgetLimit(Limit):
         since = max((covered.window.start for covered in windows), default=at)
         request, deployments = demand.request, demand.deployments
         until = min(ends, default=_ALWAYS)
-        hold = self._shares.prepare_to_reserve(windows, self._estimator.learn, self.learn)
+        hold = self._shares.prepare_to_reserve(windows, self._estimator.learn_once, self.learn)
         known = _Known(deployments, since, until, windows, hold, _flat_prices(deployments))
         if len(request.model) <= _LONGEST_MODEL:
             if len(self._known) >= _MOST_KNOWN:
@@ -262,7 +262,7 @@ class BudgetLimit(Limit):
                 self._on_refusal(answer.covered.budget.scope, answer.reason)
                 raise refusal(answer, amount)
             answer = self._shares.hold_nothing(windows)
-        return Verdict(True, 0, 0, 0.0, 0.0, HeldAmount(answer, self._estimator.learn, self.learn))
+        return Verdict(True, 0, 0, 0.0, 0.0, HeldAmount(answer, self._estimator.learn_once, self.learn))
 
 
 def _flat_prices(deployments: Sequence[Deployment]) -> Sequence[FlatPrice]:

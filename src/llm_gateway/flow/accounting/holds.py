@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from itertools import accumulate
-from typing import Final, TypeAlias
+from operator import attrgetter
+from typing import Final
 
 import msgspec
 
@@ -39,7 +40,7 @@ _ENOUGH, _MANY = 100, 10_000
 _STEPS, _BUCKETS = 8, 8 * 24 + 2
 # Models that one worker remembers.
 _MOST_MODELS = 2048
-# Replies of a deployment that are counted together.
+# Replies that are counted together.
 _TOGETHER = 32
 
 _PROMPT_FIELDS: Final[Mapping[EndpointName, frozenset[str]]] = {
@@ -58,12 +59,13 @@ _OUTPUT_FIELDS: Final[Mapping[EndpointName, tuple[str, ...]]] = {
 _LENGTH_FIELDS: Final = frozenset(
     {"max_completion_tokens", "max_tokens", "max_output_tokens", "n", "best_of"}
 )
-# All that an estimate depends on.
-_COUNTED_FIELDS: Final = {endpoint: fields | _LENGTH_FIELDS for endpoint, fields in _PROMPT_FIELDS.items()}
-
-
-# The public model, the provider's key and the upstream model of a reply.
-_Origin: TypeAlias = "tuple[str, str | None, str | None]"
+# All that an estimate depends on, and whether the endpoint itself says how long replies are.
+_COUNTED_FIELDS: Final = {
+    endpoint: (fields | _LENGTH_FIELDS, not _OUTPUT_FIELDS[endpoint])
+    for endpoint, fields in _PROMPT_FIELDS.items()
+}
+# What is learnt of a record.
+_reply_of: Final = attrgetter("outcome", "completion_tokens", "model", "provider", "upstream_model")
 
 
 class OutputHistory:
@@ -110,8 +112,10 @@ class OutputHistory:
 
 
 @lru_cache(maxsize=4096)
-def _bucket(tokens: int) -> int:
-    return 0 if tokens <= 0 else min(1 + math.ceil(_STEPS * math.log2(tokens)), _BUCKETS - 1)
+def _bucket(tokens: int | None) -> int:
+    return (
+        0 if tokens is None or tokens <= 0 else min(1 + math.ceil(_STEPS * math.log2(tokens)), _BUCKETS - 1)
+    )
 
 
 class TokenEstimator:
@@ -119,10 +123,10 @@ class TokenEstimator:
 
     The estimate is never based on the context window or on an absurd `max_tokens`, which would starve all others.
     What is estimated too low is made good when the request is settled. Replies are counted together: once a
-    deployment has given enough of them, an estimate may leave out its latest 31 at most. Use it from one thread.
+    deployment has given enough of them, an estimate may leave out the latest 31 at most. Use it from one thread.
     """
 
-    __slots__ = ("_default_output", "_histories", "_learnt", "_together", "_usual", "_waiting")
+    __slots__ = ("_default_output", "_histories", "_learnt", "_replies", "_together", "_usual", "learn_once")
 
     def __init__(self, default_output: int) -> None:
         """`default_output` is the number of tokens of a completion before a model has given enough replies."""
@@ -130,12 +134,15 @@ class TokenEstimator:
         # By provider and upstream model, and by public model alone. The one used last comes last.
         self._histories: dict[tuple[str, str] | str, OutputHistory] = {}
         # Both histories of a reply, while there is room for all models.
-        self._together: dict[_Origin, tuple[OutputHistory, ...]] = {}
-        # The tokens of replies that are not counted yet.
-        self._waiting: dict[_Origin, list[int]] = {}
+        self._together: dict[tuple[str, str | None, str | None], tuple[OutputHistory, ...]] = {}
+        # Those that are not counted yet.
+        self._replies: list[UsageRecord] = []
+        # Does what `learn` does for those who call it once a request, each time after an estimate.
+        self.learn_once: Callable[[UsageRecord], None] = self._replies.append
         # What deployments that have given enough replies usually write, until more replies are counted: by their
         # ids, which are theirs as long as they are here.
         self._usual: dict[int, tuple[int, Deployment]] = {}
+        # The last reply that was counted.
         self._learnt: UsageRecord | None = None
 
     def expect(self, demand: Demand) -> ExpectedTokens:
@@ -147,8 +154,8 @@ class TokenEstimator:
     def estimate(self, demand: Demand) -> tuple[int, int, bool]:
         """Return the fields of the `ExpectedTokens` of a request."""
         request = demand.request
-        endpoint, fields = request.endpoint, request.fields
-        prompt, states_length, counted = _FRAME_TOKENS, False, _COUNTED_FIELDS[endpoint]
+        fields, prompt = request.fields, _FRAME_TOKENS
+        counted, states_length = _COUNTED_FIELDS[request.endpoint]
         # One pass, because an operation of sets takes as long as some ten steps of it.
         for name in fields:
             if name in counted:
@@ -160,35 +167,25 @@ class TokenEstimator:
                     prompt += (size + _TOKEN_REST) >> _TOKEN_BITS
                 else:
                     prompt += _large_value_tokens(bytes(fields[name]))
+        if len(self._replies) >= _TOGETHER:
+            self._count()
         if states_length:
-            completion, is_stated = self._stated_output(demand)
-        elif endpoint == "embeddings":
-            completion, is_stated = 0, True
-        else:
-            deployment, is_stated = demand.deployment, False
-            usual = self._usual.get(id(deployment))
-            completion = self._usual_output(demand) if usual is None else usual[0]
-        return prompt, completion, is_stated
+            return prompt, *self._stated_output(demand)
+        usual = self._usual.get(id(demand.deployment))
+        return prompt, self._usual_output(demand) if usual is None else usual[0], False
 
     def learn(self, record: UsageRecord) -> None:
         """Remember how long a reply was. All limits of a request may call this; the first call counts."""
-        tokens, model = record.completion_tokens, record.model
-        if record is self._learnt or record.outcome != "ok" or not tokens or model is None:
+        replies = self._replies
+        if record is (replies[-1] if replies else self._learnt):
             return
-        self._learnt = record
-        waiting = self._waiting.get((model, record.provider, record.upstream_model))
-        if waiting is None:
-            self._waiting[model, record.provider, record.upstream_model] = [tokens]
-            return
-        waiting.append(tokens)
-        if len(waiting) >= _TOGETHER:
-            origin = model, record.provider, record.upstream_model
-            del self._waiting[origin]
-            self._count(origin, waiting)
+        replies.append(record)
+        if len(replies) >= _TOGETHER:
+            self._count()
 
     def history(self, key: tuple[str, str] | str) -> OutputHistory | None:
         """Return the history of (provider_key, upstream model), or of a public model."""
-        self._count_all()
+        self._count()
         return self._histories.get(key)
 
     def _stated_output(self, demand: Demand) -> tuple[int, bool]:
@@ -204,7 +201,7 @@ class TokenEstimator:
 
     def _usual_output(self, demand: Demand) -> int:
         """Return the 99th percentile of the deployment, else of the model, else the default."""
-        self._count_all()
+        self._count()
         deployment = demand.deployment
         if deployment is not None:
             found = self._histories.get((deployment.provider_key, deployment.upstream_model))
@@ -217,23 +214,25 @@ class TokenEstimator:
             return found.p99()
         return self._default_output
 
-    def _count_all(self) -> None:
-        """Count all replies that wait for it."""
-        waiting, self._waiting = self._waiting, {}
-        for origin, tokens in waiting.items():
-            self._count(origin, tokens)
-
-    def _count(self, origin: _Origin, tokens: list[int]) -> None:
-        """Add replies to their two histories."""
+    def _count(self) -> None:
+        """Add the replies that wait for it to their histories."""
+        replies = self._replies.copy()
+        if not replies:
+            return
+        self._replies.clear()
         self._usual.clear()
-        both = self._together.get(origin) or self._find_both(*origin)
-        counted = Counter(map(_bucket, tokens)).items()
-        for history in both:
-            for bucket, number in counted:
+        self._learnt = replies[-1]
+        for reply, number in Counter(map(_reply_of, replies)).items():
+            outcome, tokens, model, provider, upstream_model = reply
+            if outcome != "ok" or not tokens or model is None:
+                continue
+            both = self._together.get((model, provider, upstream_model))
+            bucket = _bucket(tokens)
+            for history in both or self._find_both(model, provider, upstream_model):
                 history.counts[bucket] += number
-            history.samples += len(tokens)
-            if history.samples >= _MANY:
-                history.forget()
+                history.samples += number
+                if history.samples >= _MANY:
+                    history.forget()
 
     def _find_both(
         self, model: str, provider: str | None, upstream_model: str | None
