@@ -79,7 +79,8 @@ class _Known(msgspec.Struct, frozen=True):
     until: int
     # What they count in, and what holds in all of that.
     windows: Sequence[Covered]
-    try_reserve: TryReserve
+    # None without windows.
+    try_reserve: TryReserve | None
     # The different prices of the deployments; none unless all of them are flat at all times.
     prices: Sequence[FlatPrice]
 
@@ -137,7 +138,8 @@ class BudgetLimit(Limit):
                 or not known.since <= demand.created_at < known.until
             ):
                 known = self._known_of(account, demand, latest)
-            if not known.windows:
+            try_reserve = known.try_reserve
+            if try_reserve is None:
                 return before
             # As `amount_of` does, for prices that are flat.
             amount, expected = -1, demand.expected
@@ -158,7 +160,6 @@ class BudgetLimit(Limit):
                     amount = cost
             if amount < 0 or "service_tier" in request.fields:
                 amount = self.amount_of(demand)
-            try_reserve = known.try_reserve
             answer = try_reserve(amount)
             if answer is None or isinstance(answer, Shortage):
                 return self._answered(known.windows, amount, answer, before)
@@ -214,7 +215,9 @@ class BudgetLimit(Limit):
         since = max((covered.window.start for covered in windows), default=at)
         request, deployments = demand.request, demand.deployments
         until = min(ends, default=_ALWAYS)
-        hold = self._shares.prepare_to_reserve(windows, self._estimator.learn_once, self.learn)
+        hold = None
+        if windows:
+            hold = self._shares.prepare_to_reserve(windows, self._estimator.learn_once, self.learn)
         known = _Known(deployments, since, until, windows, hold, _flat_prices(deployments))
         if len(request.model) <= _LONGEST_MODEL:
             if len(self._known) >= _MOST_KNOWN:

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from llm_gateway.core.config.budgets import Covered
-from llm_gateway.flow.ports.budgets import Hold, OnSettled, Shortage
+from llm_gateway.flow.ports.budgets import HeldAmount, Hold, OnSettled, Shortage
 from llm_gateway.infra.budgets.request_hold import (
     OWN_HOLDS,
     HeldReservation,
@@ -39,6 +39,8 @@ _CELLS: Final = (HASH, BORROWED, LEASE_END, AMOUNT)
 # Holds an amount in windows, for a request that came at a time (None = just now), with the lock.
 HoldLocked = Callable[[Sequence[Covered], int, int | None], RequestHold | Shortage]
 
+_TryReserve = Callable[[int], HeldReservation | HeldAmount | Shortage | None]
+
 
 class _Place(msgspec.Struct, frozen=True):
     """Where a window's numbers are, as long as its slot has the hash."""
@@ -65,13 +67,13 @@ class PreparedWindows:
         "_clock",
         "_file",
         "_hold_locked",
-        "_is_single",
         "_on_settled",
         "_on_stated",
         "_places",
         "_read",
         "_windows",
         "_workers",
+        "try_reserve",
     )
 
     def __init__(
@@ -87,7 +89,6 @@ class PreparedWindows:
         self._file = file
         self._clock = clock
         self._windows = windows
-        self._is_single = len(windows) == 1
         self._hold_locked = hold_locked
         self._on_settled = on_settled
         self._on_stated = on_stated
@@ -97,62 +98,96 @@ class PreparedWindows:
         # Reads _CELLS and the cells of so many workers.
         self._workers = 1
         self._read = _reader(1)
+        # Does what `try_hold` does, for a request that is settled with its record.
+        self.try_reserve: _TryReserve = self._for_one() if len(windows) == 1 else self._try_all
 
     def try_hold(self, amount: int) -> Hold | Shortage | None:
         """Hold `amount` in all windows or in none; None when another worker is at it this moment."""
         answer = self.try_reserve(amount)
         if isinstance(answer, HeldReservation):
             return RequestHold(answer.cells, answer.amount)
-        return answer
+        return answer.hold if isinstance(answer, HeldAmount) else answer
 
-    def try_reserve(self, amount: int) -> HeldReservation | Shortage | None:
-        """Do as `try_hold`, for a request that is settled with its record."""
+    def _for_one(self) -> _TryReserve:
+        """Return what `_try_all` is for one window; its variables are found sooner than fields are."""
+        file, clock, read = self._file, self._clock, _reader(1)
+        on_settled, on_stated = self._on_settled, self._on_stated
+        place: _Place | None = None
+        slot = own = file.head
+        cells: Sequence[Slot] = ()
+        known_hash = known_total = least = 0
+
+        def try_reserve(amount: int) -> HeldReservation | HeldAmount | Shortage | None:
+            nonlocal place, slot, own, cells, known_hash, known_total, least
+            # As `ShareFile.try_lock` and `unlock` do, without their frames.
+            try:
+                flock(file.descriptor, _TRY)
+            except BlockingIOError:
+                return None
+            try:
+                if place is not None and amount:
+                    now, workers = clock(), file.head[WORKERS]
+                    if workers == 1:
+                        found, borrowed, lease_end, total, held, used = read(slot)
+                        free = borrowed - held - used - amount
+                    else:
+                        found, borrowed, lease_end, total, *taken = self._reader(workers)(slot)
+                        free = borrowed - sum(taken) - amount
+                    if free >= least and now < lease_end and found == known_hash and total == known_total:
+                        # Read again: `read` makes a tuple, so that a garbage collection may have ended another hold.
+                        own[OWN_HOLDS] += amount
+                        slot[USED_AT] = now
+                        return HeldReservation(cells, amount, on_settled, on_stated)
+                answer, cells = self._hold(amount), self._cells
+                place = self._places[0] if self._places else None
+                if place is not None:
+                    slot, own, least = place.slot, place.own, place.least
+                    known_hash, known_total = place.hash, place.total
+                return answer
+            finally:
+                flock(file.descriptor, LOCK_UN)
+
+        return try_reserve
+
+    def _try_all(self, amount: int) -> HeldReservation | HeldAmount | Shortage | None:
         file = self._file
-        # As `ShareFile.try_lock` and `unlock` do, without their frames.
-        try:
-            flock(file.descriptor, _TRY)
-        except BlockingIOError:
+        if not file.try_lock():
             return None
         try:
-            places, is_single = self._places, self._is_single
+            places = self._places
             if places is None or not amount:
                 return self._hold(amount)
-            # A method that is a field takes longer to call than one in a variable.
-            clock, read = self._clock, self._read
-            now, workers = clock(), file.head[WORKERS]
-            if workers != self._workers:
-                self._workers, self._read = workers, _reader(workers)
-                read = self._read
+            now = self._clock()
+            read = self._reader(file.head[WORKERS])
             for place in places:
-                slot = place.slot
-                if workers == 1:
-                    found, borrowed, lease_end, total, held, used = read(slot)
-                    free = borrowed - held - used - amount
-                else:
-                    found, borrowed, lease_end, total, *taken = read(slot)
-                    free = borrowed - sum(taken) - amount
-                if free < place.least or now >= lease_end or found != place.hash or total != place.total:
+                found, borrowed, lease_end, total, *taken = read(place.slot)
+                if (
+                    borrowed - sum(taken) - amount < place.least
+                    or now >= lease_end
+                    or found != place.hash
+                    or total != place.total
+                ):
                     return self._hold(amount)
-                if is_single:
-                    break
-            else:
-                for place in places:
-                    place.own[OWN_HOLDS] += amount
-                    place.slot[USED_AT] = now
-                return HeldReservation(self._cells, amount, self._on_settled, self._on_stated)
-            # Read again: `read` makes a tuple, so that a garbage collection may have ended another hold.
-            place.own[OWN_HOLDS] += amount
-            slot[USED_AT] = now
+            for place in places:
+                place.own[OWN_HOLDS] += amount
+                place.slot[USED_AT] = now
             return HeldReservation(self._cells, amount, self._on_settled, self._on_stated)
         finally:
-            flock(file.descriptor, LOCK_UN)
+            file.unlock()
 
-    def _hold(self, amount: int) -> HeldReservation | Shortage:
+    def _reader(self, workers: int) -> CellReader:
+        if workers != self._workers:
+            self._workers, self._read = workers, _reader(workers)
+        return self._read
+
+    def _hold(self, amount: int) -> HeldReservation | HeldAmount | Shortage:
         """Hold by the rule for all cases, and find the slots, which that may have moved."""
         answer = self._hold_locked(self._windows, amount, None)
         self._places, self._cells = self._find()
         if isinstance(answer, Shortage):
             return answer
+        if not amount:
+            return HeldAmount(answer, self._on_settled, self._on_stated)
         return HeldReservation(answer.cells, amount, self._on_settled, self._on_stated)
 
     def _find(self) -> tuple[Sequence[_Place] | None, Sequence[Slot]]:

@@ -47,6 +47,7 @@ class HeldReservation(msgspec.Struct, gc=False):
     """Implements the `Reservation` port: what a `RequestHold` does, in one object, and one frame for nearly all."""
 
     cells: Sequence[Slot]
+    # More than nothing.
     amount: int
     on_settled: OnSettled
     # Told, too, if the provider stated the cost.
@@ -58,7 +59,7 @@ class HeldReservation(msgspec.Struct, gc=False):
         on_settled(record)
         if record.cost_source == "provider":
             self.on_stated(record)
-        if not cost or not amount or cost > _FEW:
+        if not cost or cost > _FEW:
             end_hold(cells, amount, cost or 0)
             return
         # As `end_hold` does.
