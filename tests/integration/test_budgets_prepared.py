@@ -14,10 +14,10 @@ import pytest
 
 from llm_gateway.core.config.budgets import BudgetWindow, Covered
 from llm_gateway.core.config.limits import Budget
-from llm_gateway.flow.ports.budgets import HeldAmount
+from llm_gateway.flow.ports.budgets import HoldReservation
 from llm_gateway.infra.budgets.bell import Bell
 from llm_gateway.infra.budgets.prepared import PreparedWindows
-from llm_gateway.infra.budgets.request_hold import HeldReservation
+from llm_gateway.infra.budgets.request_hold import SlotReservation
 from llm_gateway.infra.budgets.share_file import AMOUNT, BORROWED, HOLDS, LEASE_END, OPEN, USED, ShareFile
 from llm_gateway.infra.budgets.shares import SharedBudgets
 from tests.fakes.usage_records import record
@@ -48,14 +48,14 @@ def work(folder: Path, log: Path, pipe: Connection) -> None:
         for windows in (_WINDOWS[:1], _WINDOWS)
     )
     chance = random.Random()
-    held: list[tuple[HeldReservation | HeldAmount, bool]] = []
+    held: list[tuple[SlotReservation | HoldReservation, bool]] = []
     spent, written = (0, 0), os.open(log, os.O_WRONLY | os.O_CREAT)
     pipe.send(file.worker)
     while held or not pipe.poll():
         if len(held) < _MOST_OPEN and chance.random() < 0.6 and not pipe.poll():
             is_both = chance.random() < 0.5
             answer = (both if is_both else one).try_reserve(chance.choice(_AMOUNTS))
-            if isinstance(answer, (HeldReservation, HeldAmount)):
+            if isinstance(answer, (SlotReservation, HoldReservation)):
                 held.append((answer, is_both))
         elif held:
             reservation, was_both = held.pop(chance.randrange(len(held)))

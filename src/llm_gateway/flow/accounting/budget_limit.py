@@ -21,8 +21,8 @@ from llm_gateway.flow.accounting.holds import TokenEstimator
 from llm_gateway.flow.accounting.pricing import price_quantities, requested_tier_of
 from llm_gateway.flow.ports.budgets import (
     BudgetShares,
-    HeldAmount,
     Hold,
+    HoldReservation,
     Shortage,
     ShortageReason,
     TryReserve,
@@ -265,7 +265,7 @@ class BudgetLimit(Limit):
                 self._on_refusal(answer.covered.budget.scope, answer.reason)
                 raise refusal(answer, amount)
             answer = self._shares.hold_nothing(windows)
-        return Verdict(True, 0, 0, 0.0, 0.0, HeldAmount(answer, self._estimator.learn_once, self.learn))
+        return Verdict(True, 0, 0, 0.0, 0.0, HoldReservation(answer, self._estimator.learn_once, self.learn))
 
 
 def _flat_prices(deployments: Sequence[Deployment]) -> Sequence[FlatPrice]:

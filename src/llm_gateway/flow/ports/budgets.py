@@ -51,7 +51,7 @@ TryReserve: TypeAlias = "Callable[[int], Reservation | Shortage | None]"
 
 
 # A struct is made several times as fast as an object with an `__init__`. It is part of no cycle (gc=False).
-class HeldAmount(msgspec.Struct, gc=False):
+class HoldReservation(msgspec.Struct, gc=False):
     """Makes a `Reservation` of a hold."""
 
     hold: Hold
@@ -74,7 +74,7 @@ def _try_reserve(
     answer = try_hold(amount)
     if answer is None or isinstance(answer, Shortage):
         return answer
-    return HeldAmount(answer, on_settled, on_stated)
+    return HoldReservation(answer, on_settled, on_stated)
 
 
 class BudgetShares(Protocol):

@@ -9,11 +9,11 @@ from typing import Final
 import msgspec
 
 from llm_gateway.core.config.budgets import Covered
-from llm_gateway.flow.ports.budgets import HeldAmount, Hold, OnSettled, Shortage
+from llm_gateway.flow.ports.budgets import Hold, HoldReservation, OnSettled, Shortage
 from llm_gateway.infra.budgets.request_hold import (
     OWN_HOLDS,
-    HeldReservation,
     RequestHold,
+    SlotReservation,
     own_cells,
 )
 from llm_gateway.infra.budgets.share_file import (
@@ -39,7 +39,7 @@ _CELLS: Final = (HASH, BORROWED, LEASE_END, AMOUNT)
 # Holds an amount in windows, for a request that came at a time (None = just now), with the lock.
 HoldLocked = Callable[[Sequence[Covered], int, int | None], RequestHold | Shortage]
 
-_TryReserve = Callable[[int], HeldReservation | HeldAmount | Shortage | None]
+_TryReserve = Callable[[int], SlotReservation | HoldReservation | Shortage | None]
 
 
 class _Place(msgspec.Struct, frozen=True):
@@ -104,9 +104,9 @@ class PreparedWindows:
     def try_hold(self, amount: int) -> Hold | Shortage | None:
         """Hold `amount` in all windows or in none; None when another worker is at it this moment."""
         answer = self.try_reserve(amount)
-        if isinstance(answer, HeldReservation):
+        if isinstance(answer, SlotReservation):
             return RequestHold(answer.cells, answer.amount)
-        return answer.hold if isinstance(answer, HeldAmount) else answer
+        return answer.hold if isinstance(answer, HoldReservation) else answer
 
     def _for_one(self) -> _TryReserve:
         """Return what `_try_all` is for one window; its variables are found sooner than fields are."""
@@ -117,7 +117,7 @@ class PreparedWindows:
         cells: Sequence[Slot] = ()
         known_hash = known_total = least = 0
 
-        def try_reserve(amount: int) -> HeldReservation | HeldAmount | Shortage | None:
+        def try_reserve(amount: int) -> SlotReservation | HoldReservation | Shortage | None:
             nonlocal place, slot, own, cells, known_hash, known_total, least
             # As `ShareFile.try_lock` and `unlock` do, without their frames.
             try:
@@ -137,7 +137,7 @@ class PreparedWindows:
                         # Read again: `read` makes a tuple, so that a garbage collection may have ended another hold.
                         own[OWN_HOLDS] += amount
                         slot[USED_AT] = now
-                        return HeldReservation(cells, amount, on_settled, on_stated)
+                        return SlotReservation(cells, amount, on_settled, on_stated)
                 answer, cells = self._hold(amount), self._cells
                 place = self._places[0] if self._places else None
                 if place is not None:
@@ -149,7 +149,7 @@ class PreparedWindows:
 
         return try_reserve
 
-    def _try_all(self, amount: int) -> HeldReservation | HeldAmount | Shortage | None:
+    def _try_all(self, amount: int) -> SlotReservation | HoldReservation | Shortage | None:
         file = self._file
         if not file.try_lock():
             return None
@@ -171,7 +171,7 @@ class PreparedWindows:
             for place in places:
                 place.own[OWN_HOLDS] += amount
                 place.slot[USED_AT] = now
-            return HeldReservation(self._cells, amount, self._on_settled, self._on_stated)
+            return SlotReservation(self._cells, amount, self._on_settled, self._on_stated)
         finally:
             file.unlock()
 
@@ -180,15 +180,15 @@ class PreparedWindows:
             self._workers, self._read = workers, _reader(workers)
         return self._read
 
-    def _hold(self, amount: int) -> HeldReservation | HeldAmount | Shortage:
+    def _hold(self, amount: int) -> SlotReservation | HoldReservation | Shortage:
         """Hold by the rule for all cases, and find the slots, which that may have moved."""
         answer = self._hold_locked(self._windows, amount, None)
         self._places, self._cells = self._find()
         if isinstance(answer, Shortage):
             return answer
         if not amount:
-            return HeldAmount(answer, self._on_settled, self._on_stated)
-        return HeldReservation(answer.cells, amount, self._on_settled, self._on_stated)
+            return HoldReservation(answer, self._on_settled, self._on_stated)
+        return SlotReservation(answer.cells, amount, self._on_settled, self._on_stated)
 
     def _find(self) -> tuple[Sequence[_Place] | None, Sequence[Slot]]:
         places = []

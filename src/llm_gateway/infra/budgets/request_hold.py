@@ -43,7 +43,7 @@ class RequestHold(msgspec.Struct, gc=False):
         self.settle(0)
 
 
-class HeldReservation(msgspec.Struct, gc=False):
+class SlotReservation(msgspec.Struct, gc=False):
     """Implements the `Reservation` port: what a `RequestHold` does, in one object, and one frame for nearly all."""
 
     cells: Sequence[Slot]

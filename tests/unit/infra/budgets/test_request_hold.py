@@ -11,8 +11,8 @@ from llm_gateway.infra.budgets.request_hold import (
     OWN_HOLDS,
     OWN_OPEN,
     OWN_USED,
-    HeldReservation,
     RequestHold,
+    SlotReservation,
     begin_hold,
 )
 from tests.fakes.usage_records import record
@@ -33,8 +33,8 @@ class Cells(list[int]):
         self.written.append(place)
 
 
-def reservation(cells: Any, amount: int, told: list[str]) -> HeldReservation:
-    return HeldReservation(
+def reservation(cells: Any, amount: int, told: list[str]) -> SlotReservation:
+    return SlotReservation(
         [cells], amount, lambda one: told.append(one.request_id), lambda _: told.append("stated")
     )
 
