@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import tzinfo
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 import msgspec
 
@@ -16,10 +16,17 @@ from llm_gateway.core.config.snapshot import Principal
 from llm_gateway.core.errors import GatewayError, QuotaExceeded, Unavailable
 from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.core.money import usd_text
-from llm_gateway.core.pricing.flat_price import FlatPrice
+from llm_gateway.core.pricing.flat_price import FlatPrice, flat_amount
 from llm_gateway.flow.accounting.holds import TokenEstimator
 from llm_gateway.flow.accounting.pricing import price_quantities, requested_tier_of
-from llm_gateway.flow.ports.budgets import BudgetShares, Hold, Shortage, ShortageReason, TryHold
+from llm_gateway.flow.ports.budgets import (
+    BudgetShares,
+    Hold,
+    HoldReservation,
+    Shortage,
+    ShortageReason,
+    TryReserve,
+)
 from llm_gateway.flow.ports.dialect import Attribution
 from llm_gateway.flow.ports.limits import (
     NOT_LIMITED,
@@ -42,11 +49,15 @@ _MOST_DEPLOYMENTS: Final = 8
 _MOST_STATED: Final = 2048
 # Pairs of which it is remembered what applies to them.
 _MOST_KNOWN: Final = 4096
+# Models of an account that are looked up at once.
+_MOST_LATEST: Final = 8
 # Models with longer names are looked up each time.
 _LONGEST_MODEL: Final = 256
 _ALWAYS: Final = 2**63
 # More than any budget, and still a sum of 64 bits.
 _MOST: Final = 2**60
+# Nano-USD: at dearer prices of a token, a request might cost more than that.
+_DEAREST: Final = 2**28
 
 _OF: Final = {
     "all": "of this gateway",
@@ -59,7 +70,7 @@ _OF: Final = {
 _PERIODS: Final = {"day": "a day", "month": "a month", "total": "in total"}
 
 
-class _Known(NamedTuple):
+class _Known(msgspec.Struct, frozen=True):
     """What is the same for all requests of an account for one model, if they begin in a certain time."""
 
     deployments: Sequence[Deployment]
@@ -68,7 +79,8 @@ class _Known(NamedTuple):
     until: int
     # What they count in, and what holds in all of that.
     windows: Sequence[Covered]
-    try_hold: TryHold
+    # None without windows.
+    try_reserve: TryReserve | None
     # The different prices of the deployments; none unless all of them are flat at all times.
     prices: Sequence[FlatPrice]
 
@@ -108,7 +120,9 @@ class BudgetLimit(Limit):
     def for_account(self, account: Principal, /) -> Reserve | None:  # noqa: C901 - see below
         if not account.budgets:
             return None
-        known_of, estimator = self._known, self._estimator
+        # What was known last of a few models of the account.
+        latest: dict[str, _Known] = {}
+        estimate = self._estimator.estimate
 
         # A helper would cost each request a frame.
         def reserve(  # noqa: C901, PLR0912
@@ -117,41 +131,44 @@ class BudgetLimit(Limit):
             if demand.attribution.is_trusted:
                 return self._reserve_named(account, demand, before)
             request = demand.request
-            known = known_of.get((account, request.model, request.endpoint)) or self._remember(
-                account, demand
-            )
-            deployments, since, until, windows, try_hold, prices = known
-            if deployments is not demand.deployments or not since <= demand.created_at < until:
-                _, _, _, windows, try_hold, prices = self._remember(account, demand)
-            if not windows:
+            known = latest.get(request.model)
+            if (
+                known is None
+                or known.deployments is not demand.deployments
+                or not known.since <= demand.created_at < known.until
+            ):
+                known = self._known_of(account, demand, latest)
+            try_reserve = known.try_reserve
+            if try_reserve is None:
                 return before
-            if "service_tier" in request.fields:
-                prices = ()
             # As `amount_of` does, for prices that are flat.
-            expected = demand.expected or estimator.expect(demand)
-            prompt, completion, amount = expected.prompt, expected.completion, -1
-            for most_input, divisor, half, input_rate, output_rate in prices:
-                if prompt > most_input:
+            amount, expected = -1, demand.expected
+            if expected is None:
+                prompt, completion, _ = estimate(demand)
+            else:
+                prompt, completion = expected.prompt, expected.completion
+            for price in known.prices:
+                if prompt > price.most_input:
                     amount = -1
                     break
-                # As `flat_amount` does, without its frame.
-                cost, rest = divmod(prompt * input_rate + completion * output_rate + half, divisor)
-                if not rest:
-                    cost -= cost & 1
+                # As `flat_amount` does, without its frame where nothing is rounded.
+                if price.half:
+                    cost = flat_amount(price, prompt, completion)
+                else:
+                    cost = prompt * price.input + completion * price.output
                 if cost > amount:  # noqa: PLR1730 - a call of `max` takes longer
                     amount = cost
-            if not 0 <= amount <= _MOST:
+            if amount < 0 or "service_tier" in request.fields:
                 amount = self.amount_of(demand)
-            answer = try_hold(amount)
+            answer = try_reserve(amount)
             if answer is None or isinstance(answer, Shortage):
-                return self._answered(windows, amount, answer, before)
-            reservation = _Reserved(self, estimator, answer)
+                return self._answered(known.windows, amount, answer, before)
             if before is NOT_LIMITED:
-                return Verdict(True, 0, 0, 0.0, 0.0, reservation)
+                return Verdict(True, 0, 0, 0.0, 0.0, answer)
             if before.reservation is NOTHING_HELD:
-                before.reservation = reservation
+                before.reservation = answer
             else:
-                hold_too(before, reservation)
+                hold_too(before, answer)
             return before
 
         return reserve
@@ -173,6 +190,22 @@ class BudgetLimit(Limit):
             return self._reserve_later(windows, amount)
         return merged(before, self._verdict(windows, amount, answer))
 
+    def _known_of(self, account: Principal, demand: Demand, latest: dict[str, _Known]) -> _Known:
+        """Return what is known for a request, which is the latest of its model from now on."""
+        request = demand.request
+        known = self._known.get((account, request.model, request.endpoint))
+        if (
+            known is None
+            or known.deployments is not demand.deployments
+            or not known.since <= demand.created_at < known.until
+        ):
+            known = self._remember(account, demand)
+        if len(request.model) <= _LONGEST_MODEL:
+            if len(latest) >= _MOST_LATEST:
+                latest.clear()
+            latest[request.model] = known
+        return known
+
     def _remember(self, account: Principal, demand: Demand) -> _Known:
         windows = tuple(covering(account, demand, self._zone))
         at = demand.created_at
@@ -182,7 +215,9 @@ class BudgetLimit(Limit):
         since = max((covered.window.start for covered in windows), default=at)
         request, deployments = demand.request, demand.deployments
         until = min(ends, default=_ALWAYS)
-        hold = self._shares.prepare(windows)
+        hold = None
+        if windows:
+            hold = self._shares.prepare_to_reserve(windows, self._estimator.learn_once, self.learn)
         known = _Known(deployments, since, until, windows, hold, _flat_prices(deployments))
         if len(request.model) <= _LONGEST_MODEL:
             if len(self._known) >= _MOST_KNOWN:
@@ -230,35 +265,19 @@ class BudgetLimit(Limit):
                 self._on_refusal(answer.covered.budget.scope, answer.reason)
                 raise refusal(answer, amount)
             answer = self._shares.hold_nothing(windows)
-        return Verdict(True, 0, 0, 0.0, 0.0, _Reserved(self, self._estimator, answer))
-
-
-# A struct is made several times as fast as an object with an `__init__`. It is part of no cycle (gc=False).
-class _Reserved(msgspec.Struct, gc=False):
-    """Implements the `Reservation` port."""
-
-    limit: BudgetLimit
-    estimator: TokenEstimator
-    hold: Hold
-
-    def settle(self, record: UsageRecord) -> None:
-        self.estimator.learn(record)
-        if record.cost_source == "provider":
-            self.limit.learn(record)
-        self.hold.settle(record.cost_nano_usd or 0)
-
-    def release(self) -> None:
-        self.hold.release()
+        return Verdict(True, 0, 0, 0.0, 0.0, HoldReservation(answer, self._estimator.learn_once, self.learn))
 
 
 def _flat_prices(deployments: Sequence[Deployment]) -> Sequence[FlatPrice]:
-    """Return the different prices of deployments; none unless all of them are flat at all times."""
+    """Return the different prices of deployments; none unless all of them are flat at all times, and sane."""
     looked_at = [one.prices for one in deployments[:_MOST_DEPLOYMENTS]]
     flat = [
         None if prices is None or prices.ordinary is None else prices.ordinary.table.flat
         for prices in looked_at
     ]
-    return () if None in flat else tuple(dict.fromkeys(price for price in flat if price is not None))
+    if any(one is None or max(one.input, one.output) > _DEAREST * one.divisor for one in flat):
+        return ()
+    return tuple(dict.fromkeys(price for price in flat if price is not None))
 
 
 def covering(account: Principal, demand: Demand, zone: tzinfo) -> list[Covered]:

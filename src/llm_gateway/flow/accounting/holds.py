@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from itertools import accumulate
+from operator import attrgetter
 from typing import Final
 
 import msgspec
 
+from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.flow.ports.limits import Demand, ExpectedTokens
 
 _BYTES_PER_TOKEN = 4
+# The same as a number of bits; what is left over of a division is a token.
+_TOKEN_BITS, _TOKEN_REST = 2, 3
 # What surrounds any prompt, so that no estimate is 0.
 _FRAME_TOKENS = 3
 # Smaller values are not searched for media.
@@ -35,6 +40,8 @@ _ENOUGH, _MANY = 100, 10_000
 _STEPS, _BUCKETS = 8, 8 * 24 + 2
 # Models that one worker remembers.
 _MOST_MODELS = 2048
+# Replies that are counted together.
+_TOGETHER = 32
 
 _PROMPT_FIELDS: Final[Mapping[EndpointName, frozenset[str]]] = {
     "chat/completions": frozenset({"messages", "tools", "functions", "response_format"}),
@@ -52,6 +59,13 @@ _OUTPUT_FIELDS: Final[Mapping[EndpointName, tuple[str, ...]]] = {
 _LENGTH_FIELDS: Final = frozenset(
     {"max_completion_tokens", "max_tokens", "max_output_tokens", "n", "best_of"}
 )
+# All that an estimate depends on, and whether the endpoint itself says how long replies are.
+_COUNTED_FIELDS: Final = {
+    endpoint: (fields | _LENGTH_FIELDS, not _OUTPUT_FIELDS[endpoint])
+    for endpoint, fields in _PROMPT_FIELDS.items()
+}
+# What is learnt of a record.
+_reply_of: Final = attrgetter("outcome", "completion_tokens", "model", "provider", "upstream_model")
 
 
 class OutputHistory:
@@ -98,18 +112,21 @@ class OutputHistory:
 
 
 @lru_cache(maxsize=4096)
-def _bucket(tokens: int) -> int:
-    return 0 if tokens <= 0 else min(1 + math.ceil(_STEPS * math.log2(tokens)), _BUCKETS - 1)
+def _bucket(tokens: int | None) -> int:
+    return (
+        0 if tokens is None or tokens <= 0 else min(1 + math.ceil(_STEPS * math.log2(tokens)), _BUCKETS - 1)
+    )
 
 
 class TokenEstimator:
     """Estimates a request from its bytes, from `max_tokens`, and from the replies that its model gave before.
 
     The estimate is never based on the context window or on an absurd `max_tokens`, which would starve all others.
-    What is estimated too low is made good when the request is settled. Use it from one thread.
+    What is estimated too low is made good when the request is settled. Replies are counted together: once a
+    deployment has given enough of them, an estimate may leave out the latest 31 at most. Use it from one thread.
     """
 
-    __slots__ = ("_default_output", "_histories", "_learnt", "_together")
+    __slots__ = ("_default_output", "_histories", "_learnt", "_replies", "_together", "_usual", "learn_once")
 
     def __init__(self, default_output: int) -> None:
         """`default_output` is the number of tokens of a completion before a model has given enough replies."""
@@ -118,79 +135,104 @@ class TokenEstimator:
         self._histories: dict[tuple[str, str] | str, OutputHistory] = {}
         # Both histories of a reply, while there is room for all models.
         self._together: dict[tuple[str, str | None, str | None], tuple[OutputHistory, ...]] = {}
+        # Those that are not counted yet.
+        self._replies: list[UsageRecord] = []
+        # Does what `learn` does for those who call it once a request, each time after an estimate.
+        self.learn_once: Callable[[UsageRecord], None] = self._replies.append
+        # What deployments that have given enough replies usually write, until more replies are counted: by their
+        # ids, which are theirs as long as they are here.
+        self._usual: dict[int, tuple[int, Deployment]] = {}
+        # The last reply that was counted.
         self._learnt: UsageRecord | None = None
 
     def expect(self, demand: Demand) -> ExpectedTokens:
         """Return the tokens that a request is expected to use, and store them in `demand`."""
-        request = demand.request
-        endpoint, fields = request.endpoint, request.fields
-        prompt = _FRAME_TOKENS
-        prompt_fields, states_length = _PROMPT_FIELDS[endpoint], False
-        # One pass, because an operation of sets takes as long as some ten steps of it.
-        for name in fields:
-            if name in prompt_fields:
-                size = len(fields[name])
-                if size <= _SMALL:
-                    prompt += -(-size // _BYTES_PER_TOKEN)
-                else:
-                    prompt += _large_value_tokens(bytes(fields[name]))
-            elif name in _LENGTH_FIELDS:
-                states_length = True
-        if endpoint == "embeddings":
-            completion, is_stated = 0, True
-        elif not states_length:
-            # As `_usual_output` does, without its frame.
-            deployment, is_stated = demand.deployment, False
-            known = (
-                None
-                if deployment is None
-                else self._histories.get((deployment.provider_key, deployment.upstream_model))
-            )
-            if known is not None and _ENOUGH <= known.samples < known.recount_at:
-                completion = known.last_p99
-            else:
-                completion = self._usual_output(demand)
-        else:
-            stated = max((_whole(fields, name, _MOST_STATED) for name in _OUTPUT_FIELDS[endpoint]), default=0)
-            completion, is_stated = stated or self._usual_output(demand), stated > 0
-            if "n" in fields or "best_of" in fields:
-                completion *= max(_choices(fields, "n"), _choices(fields, "best_of"))
+        prompt, completion, is_stated = self.estimate(demand)
         expected = demand.expected = ExpectedTokens(prompt, completion, is_stated)
         return expected
 
+    def estimate(self, demand: Demand) -> tuple[int, int, bool]:
+        """Return the fields of the `ExpectedTokens` of a request."""
+        request = demand.request
+        fields, prompt = request.fields, _FRAME_TOKENS
+        counted, states_length = _COUNTED_FIELDS[request.endpoint]
+        # One pass, because an operation of sets takes as long as some ten steps of it.
+        for name in fields:
+            if name in counted:
+                if name in _LENGTH_FIELDS:
+                    states_length = True
+                    continue
+                size = len(fields[name])
+                if size <= _SMALL:
+                    prompt += (size + _TOKEN_REST) >> _TOKEN_BITS
+                else:
+                    prompt += _large_value_tokens(bytes(fields[name]))
+        if len(self._replies) >= _TOGETHER:
+            self._count()
+        if states_length:
+            return prompt, *self._stated_output(demand)
+        usual = self._usual.get(id(demand.deployment))
+        return prompt, self._usual_output(demand) if usual is None else usual[0], False
+
     def learn(self, record: UsageRecord) -> None:
         """Remember how long a reply was. All limits of a request may call this; the first call counts."""
-        tokens = record.completion_tokens
-        if record is self._learnt or record.outcome != "ok" or not tokens or record.model is None:
+        replies = self._replies
+        if record is (replies[-1] if replies else self._learnt):
             return
-        self._learnt = record
-        provider, upstream_model = record.provider, record.upstream_model
-        both = self._together.get((record.model, provider, upstream_model))
-        if both is None:
-            both = self._find_both(record.model, provider, upstream_model)
-        bucket = _bucket(tokens)
-        for history in both:
-            # As its `add` does, without its frame.
-            history.counts[bucket] += 1
-            history.samples = samples = history.samples + 1
-            if samples >= _MANY:
-                history.forget()
+        replies.append(record)
+        if len(replies) >= _TOGETHER:
+            self._count()
 
     def history(self, key: tuple[str, str] | str) -> OutputHistory | None:
         """Return the history of (provider_key, upstream model), or of a public model."""
+        self._count()
         return self._histories.get(key)
+
+    def _stated_output(self, demand: Demand) -> tuple[int, bool]:
+        """Return the tokens of a completion whose length the request may state, and whether it does."""
+        endpoint, fields = demand.request.endpoint, demand.request.fields
+        if endpoint == "embeddings":
+            return 0, True
+        stated = max((_whole(fields, name, _MOST_STATED) for name in _OUTPUT_FIELDS[endpoint]), default=0)
+        completion = stated or self._usual_output(demand)
+        if "n" in fields or "best_of" in fields:
+            completion *= max(_choices(fields, "n"), _choices(fields, "best_of"))
+        return completion, stated > 0
 
     def _usual_output(self, demand: Demand) -> int:
         """Return the 99th percentile of the deployment, else of the model, else the default."""
+        self._count()
         deployment = demand.deployment
         if deployment is not None:
             found = self._histories.get((deployment.provider_key, deployment.upstream_model))
             if found is not None and found.samples >= _ENOUGH:
-                return found.p99()
+                usual = found.p99()
+                self._usual[id(deployment)] = usual, deployment
+                return usual
         found = self._histories.get(demand.request.model)
         if found is not None and found.samples >= _ENOUGH:
             return found.p99()
         return self._default_output
+
+    def _count(self) -> None:
+        """Add the replies that wait for it to their histories."""
+        replies = self._replies.copy()
+        if not replies:
+            return
+        self._replies.clear()
+        self._usual.clear()
+        self._learnt = replies[-1]
+        for reply, number in Counter(map(_reply_of, replies)).items():
+            outcome, tokens, model, provider, upstream_model = reply
+            if outcome != "ok" or not tokens or model is None:
+                continue
+            both = self._together.get((model, provider, upstream_model))
+            bucket = _bucket(tokens)
+            for history in both or self._find_both(model, provider, upstream_model):
+                history.counts[bucket] += number
+                history.samples += number
+                if history.samples >= _MANY:
+                    history.forget()
 
     def _find_both(
         self, model: str, provider: str | None, upstream_model: str | None

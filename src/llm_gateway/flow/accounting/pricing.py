@@ -37,7 +37,7 @@ NO_COST: Final = PricedUsage()
 FREE: Final = PricedUsage(0, "catalog")
 
 
-def price_usage(
+def price_usage(  # noqa: C901, PLR0912 - see below
     usage: Usage, deployment: Deployment, created_at: int, requested_tier: str | None = None
 ) -> PricedUsage:
     """Return the cost of `usage` at `deployment`, by the prices at `created_at` (Unix microseconds).
@@ -45,57 +45,50 @@ def price_usage(
     What the provider itself says that it cost wins; then there is no breakdown. `requested_tier` counts where the
     provider did not state the usage: a reply that states it names the service tier, unless that is the ordinary one.
     """
-    details = usage.details
+    details, prices = usage.details, deployment.prices
+    breakdown: Breakdown
     if details is None:
         if not usage.total_tokens:
             return NO_COST
+        if prices is not None and (requested_tier is None or usage.source == "provider"):
+            # Nearly every request, so what follows has no frames of its own.
+            in_force = prices.ordinary
+            if in_force is not None:
+                flat = in_force.table.flat
+                if flat is None:
+                    if in_force.table.unknown is not None:
+                        return _unpriced(in_force.table.unknown, in_force.version)
+                elif not (usage.cached_tokens or usage.cache_write_tokens or usage.reasoning_tokens):
+                    prompt, completion = usage.prompt_tokens, usage.completion_tokens
+                    if 0 < prompt <= flat.most_input and completion > 0:
+                        # As `flat_amount` and `flat_breakdown` do for more than nothing.
+                        before = prompt * flat.input
+                        amount = before + completion * flat.output
+                        if flat.half:
+                            before, amount = (
+                                flat_amount(flat, prompt, 0),
+                                flat_amount(flat, prompt, completion),
+                            )
+                        breakdown = {
+                            "input_tokens": (prompt, before),
+                            "output_tokens": (completion, amount - before),
+                        }
+                        return PricedUsage(amount, in_force.source, None, breakdown, in_force.version)
+                    if 0 <= prompt <= flat.most_input and completion >= 0:
+                        amount = flat_amount(flat, prompt, completion)
+                        breakdown = flat_breakdown(flat, prompt, completion, amount)
+                        return PricedUsage(amount, in_force.source, None, breakdown, in_force.version)
     else:
         if details.cost_nano_usd is not None:
             return PricedUsage(details.cost_nano_usd, "provider")
         if not (usage.total_tokens or any(details.quantities.values())):
             return NO_COST
-    prices = deployment.prices
     if prices is None:
         return _NO_PRICE_BOOK
     tier = None if details is None else details.served_tier
     if tier is None and usage.source != "provider":
         tier = requested_tier
-    if details is None and tier is None:
-        if (ordinary := prices.ordinary) is not None and ordinary.table.unknown is not None:
-            return _unpriced(ordinary.table.unknown, ordinary.version)
-        plain = _price_plain(usage, prices)
-        if plain is not None:
-            return plain
     return price_quantities(quantities_of(usage), prices, created_at, tier)
-
-
-def _price_plain(usage: Usage, prices: DeploymentPrices) -> PricedUsage | None:
-    """Return the cost of input and output tokens alone, at prices that are flat; None if it is another case."""
-    in_force = prices.ordinary
-    if in_force is None or usage.cached_tokens or usage.cache_write_tokens or usage.reasoning_tokens:
-        return None
-    flat, prompt, completion = in_force.table.flat, usage.prompt_tokens, usage.completion_tokens
-    if flat is None:
-        return None
-    most_input, divisor, half, input_rate, output_rate = flat
-    if not 0 <= prompt <= most_input or completion < 0:
-        return None
-    if prompt and completion:
-        # As `flat_amount` and `flat_breakdown` do, without their frames.
-        before, rest = divmod(prompt * input_rate + half, divisor)
-        if not rest:
-            before -= before & 1
-        amount, rest = divmod(prompt * input_rate + completion * output_rate + half, divisor)
-        if not rest:
-            amount -= amount & 1
-        breakdown: Breakdown = {
-            "input_tokens": (prompt, before),
-            "output_tokens": (completion, amount - before),
-        }
-    else:
-        amount = flat_amount(flat, prompt, completion)
-        breakdown = flat_breakdown(flat, prompt, completion, amount)
-    return PricedUsage(amount, in_force.source, None, breakdown, in_force.version)
 
 
 @lru_cache(maxsize=1024)

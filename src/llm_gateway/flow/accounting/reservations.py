@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Final
 
 from llm_gateway.core.config.snapshot import Principal
@@ -36,11 +36,11 @@ class _AllOf(Limit):
         if reserves is None:
             reserves = self._remember(account)
         verdict = NOT_LIMITED
-        rest = iter(reserves)
         try:
-            for reserve in rest:
+            for reserve in reserves:
                 answer = reserve(demand, verdict)
                 if not isinstance(answer, Verdict):
+                    rest = reserves[reserves.index(reserve) + 1 :]
                     return self._reserve_later(verdict, answer, rest, demand)
                 verdict = answer
         except BaseException:
@@ -56,7 +56,7 @@ class _AllOf(Limit):
         return reserves
 
     async def _reserve_later(
-        self, verdict: Verdict, waiting: Awaitable[Verdict], rest: Iterator[Reserve], demand: Demand
+        self, verdict: Verdict, waiting: Awaitable[Verdict], rest: Sequence[Reserve], demand: Demand
     ) -> Verdict:
         """Go on at the first limit that has to be waited for, and with the `rest`."""
         try:

@@ -10,6 +10,8 @@ import msgspec
 
 from llm_gateway.core.config.budgets import BudgetWindow, Covered
 from llm_gateway.core.config.limits import Budget
+from llm_gateway.core.ledger.records import UsageRecord
+from llm_gateway.flow.ports.limits import Reservation
 
 # Why nothing was held. `spent`: the budget has no more. `short`: the machine has borrowed too little so far.
 # `unavailable`: the database does not answer, so that nobody knows what is left.
@@ -42,6 +44,39 @@ class Hold(Protocol):
 TryHold: TypeAlias = "Callable[[int], Hold | Shortage | None]"
 
 
+# Told of the record that a reservation is settled with.
+OnSettled: TypeAlias = "Callable[[UsageRecord], None]"
+# Does the same, and what is held is settled with the record of its request.
+TryReserve: TypeAlias = "Callable[[int], Reservation | Shortage | None]"
+
+
+# A struct is made several times as fast as an object with an `__init__`. It is part of no cycle (gc=False).
+class HoldReservation(msgspec.Struct, gc=False):
+    """Makes a `Reservation` of a hold."""
+
+    hold: Hold
+    on_settled: OnSettled
+    on_stated: OnSettled
+
+    def settle(self, record: UsageRecord) -> None:
+        self.on_settled(record)
+        if record.cost_source == "provider":
+            self.on_stated(record)
+        self.hold.settle(record.cost_nano_usd or 0)
+
+    def release(self) -> None:
+        self.hold.release()
+
+
+def _try_reserve(
+    try_hold: TryHold, on_settled: OnSettled, on_stated: OnSettled, amount: int
+) -> Reservation | Shortage | None:
+    answer = try_hold(amount)
+    if answer is None or isinstance(answer, Shortage):
+        return answer
+    return HoldReservation(answer, on_settled, on_stated)
+
+
 class BudgetShares(Protocol):
     """What this machine has borrowed of each window, shared by its workers."""
 
@@ -51,6 +86,15 @@ class BudgetShares(Protocol):
     def prepare(self, windows: Sequence[Covered]) -> TryHold:
         """Return what holds amounts in these windows, for those who do so again and again."""
         return partial(self.try_hold, windows)
+
+    def prepare_to_reserve(
+        self, windows: Sequence[Covered], on_settled: OnSettled, on_stated: OnSettled
+    ) -> TryReserve:
+        """Do as `prepare`, for requests that settle with their records.
+
+        `on_settled` is told of each of them, and then `on_stated` if the provider stated the cost.
+        """
+        return partial(_try_reserve, self.prepare(windows), on_settled, on_stated)
 
     async def hold(self, windows: Sequence[Covered], amount: int, timeout: float) -> Hold | Shortage:
         """Do as `try_hold`, and wait up to `timeout` seconds while there is more to borrow."""

@@ -30,7 +30,6 @@ from llm_gateway.infra.budgets.share_file import (
     IS_NEW,
     LEASE_END,
     LEFT,
-    OPEN,
     READ_AT,
     REFUSED,
     ROUND,
@@ -228,7 +227,7 @@ class Keeper:
         if window_of(slot) != trade.window:
             return
         if trade.is_last:
-            if not self._file.sum(slot, OPEN) and not self._file.sum(slot, WAITING):
+            if not self._file.is_open(slot) and not self._file.sum(slot, WAITING):
                 self._needs.forget(trade.window)
                 self._file.free(slot)
                 return

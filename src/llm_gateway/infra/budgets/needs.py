@@ -16,7 +16,6 @@ from llm_gateway.infra.budgets.share_file import (
     IS_NEW,
     LEASE_END,
     LEFT,
-    OPEN,
     READ_AT,
     REFUSED,
     USED,
@@ -97,7 +96,7 @@ class Needs:
             is_over = 0 < slot[END] <= unix_us
             need.is_over = is_over
             waiting = file.sum(slot, WAITING)
-            is_quiet = not file.sum(slot, OPEN) and now - slot[USED_AT] >= self._quiet_ns
+            is_quiet = not file.is_open(slot) and now - slot[USED_AT] >= self._quiet_ns
             is_idle = is_quiet and not waiting and (is_over or now - slot[USED_AT] >= self._lease_ns)
             if is_idle or (is_quiet and slot[CHECKED] != slot[USED_AT]):
                 self.to_check[window] = slot[USED_AT]
@@ -113,7 +112,7 @@ class Needs:
         for window, used_at in windows.items():
             slot = file.find(window)
             need = self.of(window)
-            if slot is None or file.sum(slot, OPEN) or slot[USED_AT] != used_at:
+            if slot is None or file.is_open(slot) or slot[USED_AT] != used_at:
                 # Requests have come since: what they cost may not be stored.
                 continue
             need.settled = file.sum(slot, USED)

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 from llm_gateway.core.config.budgets import Covered
-from llm_gateway.flow.ports.budgets import Hold, Shortage
-from llm_gateway.infra.budgets.request_hold import OWN_HOLDS, OWN_OPEN, RequestHold, own_cells
+from llm_gateway.flow.ports.budgets import Hold, HoldReservation, OnSettled, Shortage
+from llm_gateway.infra.budgets.request_hold import (
+    OWN_HOLDS,
+    RequestHold,
+    SlotReservation,
+    own_cells,
+)
 from llm_gateway.infra.budgets.share_file import (
     AMOUNT,
     BORROWED,
@@ -21,20 +28,21 @@ from llm_gateway.infra.budgets.share_file import (
     ShareFile,
     Slot,
 )
-from llm_gateway.infra.shared_memory import cell_reader
+from llm_gateway.infra.shared_memory import CellReader, cell_reader
 
 # With less on hand than this part of the budget, more is borrowed before anybody has to wait.
 LOW_PARTS: Final = 400
 _TRY: Final = LOCK_EX | LOCK_NB
-# What open requests hold is read before what requests have cost: one that ends in between, which takes no lock,
-# counts twice rather than not at all.
-_CELLS: Final = (HASH, BORROWED, LEASE_END, AMOUNT, HOLDS, USED)
+# Of a slot; what all of its workers hold and have used comes behind them.
+_CELLS: Final = (HASH, BORROWED, LEASE_END, AMOUNT)
 
 # Holds an amount in windows, for a request that came at a time (None = just now), with the lock.
-HoldLocked = Callable[[Sequence[Covered], int, int | None], Hold | Shortage]
+HoldLocked = Callable[[Sequence[Covered], int, int | None], RequestHold | Shortage]
+
+_TryReserve = Callable[[int], SlotReservation | HoldReservation | Shortage | None]
 
 
-class _Place(NamedTuple):
+class _Place(msgspec.Struct, frozen=True):
     """Where a window's numbers are, as long as its slot has the hash."""
 
     slot: Slot
@@ -43,6 +51,8 @@ class _Place(NamedTuple):
     hash: int
     # The budget's amount, by the configuration.
     total: int
+    # What must be left on hand.
+    least: int
 
 
 class PreparedWindows:
@@ -53,76 +63,148 @@ class PreparedWindows:
     """
 
     __slots__ = (
+        "_cells",
         "_clock",
         "_file",
         "_hold_locked",
-        "_is_single",
+        "_on_settled",
+        "_on_stated",
         "_places",
         "_read",
-        "_slots",
         "_windows",
+        "_workers",
+        "try_reserve",
     )
 
     def __init__(
-        self, file: ShareFile, clock: Callable[[], int], windows: Sequence[Covered], hold_locked: HoldLocked
+        self,
+        file: ShareFile,
+        clock: Callable[[], int],
+        windows: Sequence[Covered],
+        hold_locked: HoldLocked,
+        on_settled: OnSettled = lambda _: None,
+        on_stated: OnSettled = lambda _: None,
     ) -> None:
-        """`hold_locked` is the rule for all cases."""
+        """`hold_locked` is the rule for all cases; `on_settled` and `on_stated` are those of the reservations."""
         self._file = file
         self._clock = clock
         self._windows = windows
         self._hold_locked = hold_locked
-        self._is_single = len(windows) == 1
-        # None while a slot is missing.
+        self._on_settled = on_settled
+        self._on_stated = on_stated
+        # None while a slot is missing; and the worker's own cells in the slots.
         self._places: Sequence[_Place] | None = None
-        self._slots: Sequence[tuple[Slot, Slot]] = ()
-        # Reads _CELLS, of which the last two are the worker's own.
-        self._read = cell_reader(*(cell + file.worker * (cell >= HOLDS) for cell in _CELLS))
+        self._cells: Sequence[Slot] = ()
+        # Reads _CELLS and the cells of so many workers.
+        self._workers = 1
+        self._read = _reader(1)
+        # Does what `try_hold` does, for a request that is settled with its record.
+        self.try_reserve: _TryReserve = self._for_one() if len(windows) == 1 else self._try_all
 
     def try_hold(self, amount: int) -> Hold | Shortage | None:
         """Hold `amount` in all windows or in none; None when another worker is at it this moment."""
+        answer = self.try_reserve(amount)
+        if isinstance(answer, SlotReservation):
+            return RequestHold(answer.cells, answer.amount)
+        return answer.hold if isinstance(answer, HoldReservation) else answer
+
+    def _for_one(self) -> _TryReserve:
+        """Return what `_try_all` is for one window; its variables are found sooner than fields are."""
+        file, clock, read = self._file, self._clock, _reader(1)
+        on_settled, on_stated = self._on_settled, self._on_stated
+        place: _Place | None = None
+        slot = own = file.head
+        cells: Sequence[Slot] = ()
+        known_hash = known_total = least = 0
+
+        def try_reserve(amount: int) -> SlotReservation | HoldReservation | Shortage | None:
+            nonlocal place, slot, own, cells, known_hash, known_total, least
+            # As `ShareFile.try_lock` and `unlock` do, without their frames.
+            try:
+                flock(file.descriptor, _TRY)
+            except BlockingIOError:
+                return None
+            try:
+                if place is not None and amount:
+                    now, workers = clock(), file.head[WORKERS]
+                    if workers == 1:
+                        found, borrowed, lease_end, total, held, used = read(slot)
+                        free = borrowed - held - used - amount
+                    else:
+                        found, borrowed, lease_end, total, *taken = self._reader(workers)(slot)
+                        free = borrowed - sum(taken) - amount
+                    if free >= least and now < lease_end and found == known_hash and total == known_total:
+                        # Read again: `read` makes a tuple, so that a garbage collection may have ended another hold.
+                        own[OWN_HOLDS] += amount
+                        slot[USED_AT] = now
+                        return SlotReservation(cells, amount, on_settled, on_stated)
+                answer, cells = self._hold(amount), self._cells
+                place = self._places[0] if self._places else None
+                if place is not None:
+                    slot, own, least = place.slot, place.own, place.least
+                    known_hash, known_total = place.hash, place.total
+                return answer
+            finally:
+                flock(file.descriptor, LOCK_UN)
+
+        return try_reserve
+
+    def _try_all(self, amount: int) -> SlotReservation | HoldReservation | Shortage | None:
         file = self._file
-        # As `ShareFile.try_lock` and `unlock` do, without their frames.
-        try:
-            flock(file.descriptor, _TRY)
-        except BlockingIOError:
+        if not file.try_lock():
             return None
         try:
-            places, read, now, workers = self._places, self._read, self._clock(), file.head[WORKERS]
+            places = self._places
             if places is None or not amount:
                 return self._hold(amount)
-            for slot, own, known_hash, total in places:
-                found, borrowed, lease_end, known_total, held, used = read(slot)
-                free = borrowed - (held + used if workers == 1 else file.taken(slot)) - amount
+            now = self._clock()
+            read = self._reader(file.head[WORKERS])
+            for place in places:
+                found, borrowed, lease_end, total, *taken = read(place.slot)
                 if (
-                    found != known_hash
-                    or known_total != total
+                    borrowed - sum(taken) - amount < place.least
                     or now >= lease_end
-                    or free * LOW_PARTS < total
+                    or found != place.hash
+                    or total != place.total
                 ):
                     return self._hold(amount)
-                if self._is_single:
-                    # Read again: `read` makes a tuple, so that a garbage collection may have ended another hold.
-                    own[OWN_OPEN] += 1
-                    own[OWN_HOLDS] += amount
-                    slot[USED_AT] = now
-                    return RequestHold(self._slots, amount)
-            for slot, own, _, _ in places:
-                own[OWN_OPEN] += 1
-                own[OWN_HOLDS] += amount
-                slot[USED_AT] = now
-            return RequestHold(self._slots, amount)
+            for place in places:
+                place.own[OWN_HOLDS] += amount
+                place.slot[USED_AT] = now
+            return SlotReservation(self._cells, amount, self._on_settled, self._on_stated)
         finally:
-            flock(file.descriptor, LOCK_UN)
+            file.unlock()
 
-    def _hold(self, amount: int) -> Hold | Shortage:
+    def _reader(self, workers: int) -> CellReader:
+        if workers != self._workers:
+            self._workers, self._read = workers, _reader(workers)
+        return self._read
+
+    def _hold(self, amount: int) -> SlotReservation | HoldReservation | Shortage:
         """Hold by the rule for all cases, and find the slots, which that may have moved."""
         answer = self._hold_locked(self._windows, amount, None)
+        self._places, self._cells = self._find()
+        if isinstance(answer, Shortage):
+            return answer
+        if not amount:
+            return HoldReservation(answer, self._on_settled, self._on_stated)
+        return SlotReservation(answer.cells, amount, self._on_settled, self._on_stated)
+
+    def _find(self) -> tuple[Sequence[_Place] | None, Sequence[Slot]]:
         places = []
         for covered in self._windows:
             slot, total = self._file.find(covered.window), covered.budget.amount_nano_usd
             if slot is None or total <= 0:
-                self._places = None
-                return answer
-            places.append(_Place(slot, own_cells(slot, self._file.worker), slot[HASH], total))
-        self._places, self._slots = places, tuple((place.slot, place.own) for place in places)
-        return answer
+                return None, ()
+            own = own_cells(slot, self._file.worker)
+            places.append(_Place(slot, own, slot[HASH], total, -(-total // LOW_PARTS)))
+        return places, tuple(place.own for place in places)
+
+
+def _reader(workers: int) -> CellReader:
+    """Return what reads _CELLS and the cells of the first workers.
+
+    What open requests hold is read before what requests have cost: one that ends in between, which takes no lock,
+    counts twice rather than not at all.
+    """
+    return cell_reader(*_CELLS, *range(HOLDS, HOLDS + workers), *range(USED, USED + workers))

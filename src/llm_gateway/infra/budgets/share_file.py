@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import secrets
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
@@ -24,7 +25,7 @@ from llm_gateway.infra.shared_memory import (
 )
 
 # The file: the tag, the cells of its head, a hash for each slot, then the slots, one for each window in use.
-_LAYOUT: Final = "llm-gateway budget shares 1"
+_LAYOUT: Final = "llm-gateway budget shares 2"
 _HEAD_BYTES: Final = 64 * 1024
 SLOTS, HOLDER, SINCE, ROUND, BELL, FAILING, WORKERS = range(4, 11)
 _HASHES: Final = 64
@@ -37,7 +38,7 @@ MAX_WORKERS: Final = 160
 HASH, BUDGET_ID, START, END, BORROWED, LEASE_END, READ_AT = range(7)
 AMOUNT, SPENT, ALL_HELD, LEFT, USED_AT, IS_NEW, BASE, CHECKED, REFUSED, SUBJECT_BYTES = range(7, 17)
 # Arrays with a cell for each worker, which only that worker writes while it lives: what its open requests hold, what
-# its requests have cost so far, how many are open, and what waiting requests need.
+# its requests have cost so far, how many are open that hold nothing, and what waiting requests need.
 _SUBJECT: Final = 32
 HOLDS: Final = _SUBJECT + 128
 USED: Final = HOLDS + MAX_WORKERS
@@ -66,7 +67,8 @@ class ShareFile:
 
         Raises OSError.
         """
-        self._folder = directory / f"budgets-{tag(namespace).hex()[:12]}"
+        # Of each layout another one: workers of an older version that serve their last requests have a keeper, too.
+        self._folder = directory / f"budgets-{tag(_LAYOUT, namespace).hex()[:12]}"
         self.descriptor = open_locked(
             self._folder / "shares", tag(_LAYOUT, boot_id(), namespace), _HEAD_BYTES
         )
@@ -75,7 +77,7 @@ class ShareFile:
         # With the hashes of their windows.
         self._slots: dict[BudgetWindow, tuple[Slot, int]] = {}
         try:
-            self.head = map_cells(self.descriptor, 0, _HEAD_BYTES)
+            self.head = _as_cells(map_cells(self.descriptor, 0, _HEAD_BYTES))
             if not self.head[HOLDER]:
                 self.head[SINCE] = now
                 self.head[HOLDER] = secrets.randbits(62) + 1
@@ -182,6 +184,10 @@ class ShareFile:
         workers = self.head[WORKERS]
         return slot[cells] if workers == 1 else sum(slot[cells : cells + workers])
 
+    def is_open(self, slot: Slot) -> bool:
+        """Tell whether requests are open. What those that have ended cost is in the slot already."""
+        return self.sum(slot, HOLDS) != 0 or self.sum(slot, OPEN) != 0
+
     def on_hand(self, slot: Slot) -> int:
         """Return what is borrowed and free; negative when requests have cost more than was borrowed."""
         return slot[BORROWED] - self.taken(slot)
@@ -245,15 +251,15 @@ class ShareFile:
         if chunk is None:
             start, size = _HEAD_BYTES + number * _CHUNK_SLOTS * _SLOT_BYTES, _CHUNK_SLOTS * _SLOT_BYTES
             allocate(self.descriptor, start, size)
-            chunk = self._chunks[number] = map_cells(self.descriptor, start, size)
+            chunk = self._chunks[number] = _as_cells(map_cells(self.descriptor, start, size))
         return chunk[at * _SLOT_CELLS : (at + 1) * _SLOT_CELLS]
 
     def _write(self, slot: Slot, window: BudgetWindow, end: int | None) -> None:
-        slot[:] = memoryview(bytes(_SLOT_BYTES)).cast("q")
+        slot[:] = _as_cells(memoryview(bytes(_SLOT_BYTES)))
         subject = window.subject.encode("utf-8", "replace")
         slot[SUBJECT_BYTES] = len(subject)
         padded = subject.ljust(-(-len(subject) // CELL_BYTES) * CELL_BYTES, b"\0")
-        slot[_SUBJECT : _SUBJECT + len(padded) // CELL_BYTES] = memoryview(padded).cast("q")
+        slot[_SUBJECT : _SUBJECT + len(padded) // CELL_BYTES] = _as_cells(memoryview(padded))
         slot[BUDGET_ID], slot[START], slot[END] = window.budget_id, window.start, end or 0
         slot[IS_NEW] = 1
         slot[HASH] = _hash(window)
@@ -269,6 +275,11 @@ class ShareFile:
         for lock in self._locks.values():
             os.close(lock)
         self._locks.clear()
+
+
+def _as_cells(view: memoryview[int]) -> memoryview[int]:
+    """Return a view of 64-bit integers: as C's `long` where it has 64 bits, which Python writes sooner."""
+    return view.cast("B").cast("l" if struct.calcsize("l") == CELL_BYTES else "q")
 
 
 def window_of(slot: Slot) -> BudgetWindow:

@@ -9,16 +9,18 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from llm_gateway.core.config.budgets import BudgetWindow, Covered
-from llm_gateway.flow.ports.budgets import BudgetShares, Hold, Shortage, ShortageReason, TryHold
+from llm_gateway.flow.ports.budgets import (
+    BudgetShares,
+    Hold,
+    OnSettled,
+    Shortage,
+    ShortageReason,
+    TryHold,
+    TryReserve,
+)
 from llm_gateway.infra.budgets.bell import Bell
 from llm_gateway.infra.budgets.prepared import LOW_PARTS, PreparedWindows
-from llm_gateway.infra.budgets.request_hold import (
-    MOST,
-    OWN_HOLDS,
-    OWN_OPEN,
-    RequestHold,
-    own_cells,
-)
+from llm_gateway.infra.budgets.request_hold import MOST, RequestHold, begin_hold, own_cells
 from llm_gateway.infra.budgets.share_file import (
     ALL_HELD,
     AMOUNT,
@@ -77,6 +79,13 @@ class SharedBudgets(BudgetShares):
     def prepare(self, windows: Sequence[Covered]) -> TryHold:
         return PreparedWindows(self._file, self._clock, windows, self._hold_locked).try_hold
 
+    def prepare_to_reserve(
+        self, windows: Sequence[Covered], on_settled: OnSettled, on_stated: OnSettled
+    ) -> TryReserve:
+        return PreparedWindows(
+            self._file, self._clock, windows, self._hold_locked, on_settled, on_stated
+        ).try_reserve
+
     async def hold(self, windows: Sequence[Covered], amount: int, timeout: float) -> Hold | Shortage:
         loop = asyncio.get_running_loop()
         waiter = _Waiter(windows, amount, loop.create_future(), loop.time() + timeout, self._clock())
@@ -128,7 +137,9 @@ class SharedBudgets(BudgetShares):
         self._line.clear()
         self._arrived.clear()
 
-    def _hold_locked(self, windows: Sequence[Covered], amount: int, asked_at: int | None) -> Hold | Shortage:
+    def _hold_locked(
+        self, windows: Sequence[Covered], amount: int, asked_at: int | None
+    ) -> RequestHold | Shortage:
         """Hold for a request that came at `asked_at`; None = it came just now."""
         file, now = self._file, self._clock()
         slots: list[Slot] = []
@@ -166,14 +177,12 @@ class SharedBudgets(BudgetShares):
         return 0 < slot[READ_AT] < asked_at and not self._file.head[FAILING]
 
     def _take(self, slot: Slot, amount: int, now: int) -> None:
-        own = own_cells(slot, self._file.worker)
-        own[OWN_OPEN] += 1
-        own[OWN_HOLDS] += amount
+        begin_hold(own_cells(slot, self._file.worker), amount)
         slot[USED_AT] = now
 
-    def _held(self, slots: Sequence[Slot], amount: int) -> Hold:
+    def _held(self, slots: Sequence[Slot], amount: int) -> RequestHold:
         worker = self._file.worker
-        return RequestHold([(slot, own_cells(slot, worker)) for slot in slots], amount)
+        return RequestHold([own_cells(slot, worker) for slot in slots], amount)
 
     def _new_slot(self, covered: Covered, now: int) -> Slot | None:
         slot = self._file.claim(covered.window, covered.end)

@@ -166,3 +166,37 @@ def test_a_history_follows_a_model_that_changes() -> None:
         history.add(chance.randint(1, 1000))
     assert history.samples < 10_000
     assert 980 <= history.p99() <= 1100
+
+
+def test_an_estimate_leaves_out_the_latest_31_replies_at_most() -> None:
+    estimator = TokenEstimator(DEFAULT)
+    deployment = enabled_provider("openai").deployment("m")
+    known = msgspec.structs.replace(demand(), deployment=deployment)
+    for _ in range(100):
+        estimator.learn(reply(8))
+    assert estimator.expect(known).completion == 8
+    for _ in range(31):
+        estimator.learn(reply(64))
+    assert estimator.expect(known).completion == 8
+    estimator.learn(reply(64))
+    assert estimator.expect(known).completion == 64
+
+
+def test_those_who_learn_once_are_counted_with_the_others() -> None:
+    estimator = TokenEstimator(DEFAULT)
+    for number in range(99):
+        one = reply(8)
+        estimator.learn_once(one)
+        if number % 2:
+            # Another limit of the same request.
+            estimator.learn(one)
+        estimator.estimate(demand())
+    assert estimator.expect(demand()).completion == DEFAULT
+    estimator.learn_once(reply(8))
+    assert estimator.expect(demand()).completion == 8
+    history = estimator.history(("p", "m"))
+    assert history is not None
+    assert history.samples == 100
+    for _ in range(200):
+        estimator.learn_once(reply(64))
+    assert estimator.expect(demand()).completion == 64

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from llm_gateway.flow.ports.budgets import Shortage
-from llm_gateway.infra.budgets.share_file import BORROWED, OPEN, USED, WAITING
+from llm_gateway.infra.budgets.share_file import BORROWED, USED, WAITING
 from tests.unit.infra.budgets.conftest import Desk, covered
 
 
@@ -147,7 +147,7 @@ async def test_waiting_has_an_end(desk: Desk) -> None:
     with desk.file.locked():
         slot = desk.file.find(covered().window)
         assert slot is not None
-        assert (desk.file.sum(slot, WAITING), desk.file.sum(slot, OPEN)) == (0, 0)
+        assert (desk.file.sum(slot, WAITING), desk.file.is_open(slot)) == (0, False)
 
 
 async def test_a_request_that_leaves_the_line_holds_nothing(desk: Desk) -> None:
@@ -161,7 +161,7 @@ async def test_a_request_that_leaves_the_line_holds_nothing(desk: Desk) -> None:
     with desk.file.locked():
         slot = desk.file.find(covered().window)
         assert slot is not None
-        assert (desk.file.sum(slot, OPEN), desk.file.sum(slot, USED)) == (0, 0)
+        assert (desk.file.is_open(slot), desk.file.sum(slot, USED)) == (False, 0)
 
 
 async def test_one_that_is_cancelled_when_it_was_served_gives_back(desk: Desk) -> None:
@@ -173,7 +173,7 @@ async def test_one_that_is_cancelled_when_it_was_served_gives_back(desk: Desk) -
         assert slot is not None
     for _ in range(1000):
         # Until it was served, and does not know yet.
-        if desk.file.sum(slot, OPEN):
+        if desk.file.is_open(slot):
             break
         await asyncio.sleep(0)
         await desk.keeper.round()
@@ -183,7 +183,7 @@ async def test_one_that_is_cancelled_when_it_was_served_gives_back(desk: Desk) -
         answer = waiting.result()
         assert not isinstance(answer, Shortage)
         answer.release()
-    assert desk.file.sum(slot, OPEN) == 0
+    assert not desk.file.is_open(slot)
 
 
 async def test_the_used_part_is_shown(desk: Desk) -> None:
