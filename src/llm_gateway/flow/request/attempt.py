@@ -152,9 +152,9 @@ class Attempt:
 
     def open(self, reply: UpstreamReply) -> UncommittedStream:
         """Return what reads the beginning of a streamed reply."""
-        return UncommittedStream(
-            self._gateway, self._request, self.adapter, reply, self.deadline, self._from_reply
-        )
+        gateway, request, adapter = self._gateway, self._request, self.adapter
+        reader = adapter.stream(request, event_limit=gateway.options.max_event_bytes)
+        return UncommittedStream(gateway, request, adapter, reply, reader, self.deadline, self._from_reply)
 
     async def _stream(self, begun: UncommittedStream) -> StreamReply:
         """Hold back the first events until one has content, or for COMMIT_HOLD seconds."""
