@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol, cast
+from typing import Any, Protocol
 
 import msgspec
 
@@ -21,11 +21,11 @@ from llm_gateway.flow.failures.redaction import redact_json, with_secrets
 from llm_gateway.flow.failures.upstream_errors import after_commit, cut_error, too_large
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.dialect import Dialect, Headers
-from llm_gateway.flow.ports.upstream import ChunkSink, QuietContent, TransportError, UpstreamReply
+from llm_gateway.flow.ports.upstream import QuietContent, TransportError, UpstreamReply
 from llm_gateway.flow.request.usage_cost import UsageCostEncoder
 from llm_gateway.flow.routing.deployment_state import Permit
 from llm_gateway.flow.routing.selector import Candidate
-from llm_gateway.providers.base import QuietReader, ReplyStream, UpstreamErrorBody
+from llm_gateway.providers.base import ReplyStream, UpstreamErrorBody
 from llm_gateway.wire.errors import BadReply, OversizedEvent
 
 _OK = 200
@@ -147,11 +147,13 @@ class StreamReply:
         # After a comment, `next` enforces the time limit for content.
         if self._held or not self._content_arrived or reader.done:
             return None
-        meter.first_content()
+        # What these can do is seen in what they have: a cast would be a call.
+        client: Any = sink
+        plain: Any = reader
         if self._encoder is not None or self.recorder is not None:
             sink = self._encoding(sink)
-        elif hasattr(sink, "write") and hasattr(reader, "note_plain"):
-            quiet = PlainContent(cast("ChunkSink", sink), cast("QuietReader", reader), meter)
+        elif hasattr(client, "write") and hasattr(plain, "note_plain"):
+            quiet = PlainContent(client, plain, meter, plain.plain_event_end)
 
         def take(data: bytes) -> bool:
             try:
@@ -159,7 +161,11 @@ class StreamReply:
             except BadReply as bad:
                 self._error = self._bad_reply(bad)
                 return False
-            if reader.done or reader.refusal is not None or b"data:" not in out:
+            if reader.done or reader.refusal is not None:
+                self._held = out
+                return False
+            # Not with `in`, which raises and discards an error before it looks for bytes.
+            if out.find(b"data:") < 0:
                 self._held = out
                 if out:
                     self._await_content()
@@ -223,7 +229,7 @@ class StreamReply:
             if self._reader.content_seen:
                 self._meter.first_content()
                 # Comments keep a connection open even when the provider makes no progress.
-                self._content_arrived = b"data:" in out
+                self._content_arrived = out.find(b"data:") >= 0
             if self._reader.refusal is not None:
                 return await self._refused(out)
             if self._reader.done or (not data and self._reader.finished):

@@ -110,7 +110,7 @@ def has_text(choice: Choice) -> bool:
     if choice.text:
         return True
     # No generator: to end one early costs more than all that it does.
-    for name, value in (choice.delta or _NO_DELTA).items():
+    for name, value in (choice.delta or _NO_DELTA).items():  # noqa: SIM110
         if name != "role" and not _is_nothing(value):
             return True
     return False

@@ -13,6 +13,8 @@ _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 _checked_names: dict[bytes, bytes] = {}
 # Heads with a placeholder for each value: applications send the same few sets of names again and again.
 _templates: dict[tuple[int, tuple[bytes, ...]], bytes] = {}
+# Heads of streams, to their ends.
+_chunked: dict[tuple[bytes, ...], bytes] = {}
 _LIMIT = 1024
 
 
@@ -41,13 +43,34 @@ def whole_response(status: int, headers: Headers, body: bytes) -> bytes | None:
         template = _make_template(status, names)
     if not template:
         return None
-    # As `unframed_head` and `_check_lines` do, without their frames. Bytes are not looked for with `in`, which raises and
-    # discards an error each time before it finds them.
+    # As `unframed_head` and `_check_lines` do, without their frames. Not with `in`, which raises and discards an
+    # error before it looks for bytes.
     head = template % values
     lines = len(names) + 1
     if head.count(b"\n") != lines or head.count(b"\r") != lines or head.find(b"\0") >= 0:
         _check_lines(head, lines)
     return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+
+
+def chunked_head(headers: Headers) -> bytes | None:
+    """Return the whole head of a 200 with a body in chunks; None if one of `headers` concerns its framing."""
+    if not headers:
+        return None
+    names, values = zip(*headers, strict=True)
+    template = _chunked.get(names)
+    if template is None:
+        template = _templates.get((200, names)) or _make_template(200, names)
+        if not template:
+            return None
+        template += b"transfer-encoding: chunked\r\n\r\n"
+        if len(_chunked) < _LIMIT:
+            _chunked[names] = template
+    # As `unframed_head` and `_check_lines` do, without their frames.
+    head = template % values
+    lines = len(names) + 3
+    if head.count(b"\n") != lines or head.count(b"\r") != lines or head.find(b"\0") >= 0:
+        _check_lines(head, lines)
+    return head
 
 
 def read_headers(status: int, headers: Headers) -> tuple[list[bytes], int | None, bool]:

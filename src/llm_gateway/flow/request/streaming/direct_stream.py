@@ -8,6 +8,8 @@ from llm_gateway.flow.ports.upstream import ChunkSink, ListenedReply, ReplyListe
 from llm_gateway.flow.request.reply import StreamReply
 from llm_gateway.wire.errors import BadReply
 
+_OK = 200
+
 
 class DirectStream(StreamReply):
     """A stream whose first bytes, relaying and end wait for nothing in the usual case.
@@ -20,27 +22,42 @@ class DirectStream(StreamReply):
     # The reply that it has taken over; whoever makes it sets this.
     upstream: ListenedReply
 
-    def first_nowait(self) -> tuple[bytes, bool] | None:
-        """Return what the first `next` would, or None, with nothing done."""
-        if self._reader.done:
-            last = self.last_nowait()
-            return None if last is None else (last, True)
+    def first_nowait(self) -> tuple[bytes, bytes | None] | None:
+        """Return what the first `next` would, or None, with nothing done.
+
+        It is the first events, and what ends the stream behind them; None = there is more to come.
+        """
+        reader = self._reader
+        if reader.done:
+            return self.last_nowait()
         held = self._held
-        if not held or self._reader.refusal is not None or self._is_read_otherwise():
+        if not held or reader.refusal is not None or self._encoder is not None or self.recorder is not None:
             return None
         self._sent, self._held = True, b""
         self._meter.response_bytes += len(held)
-        return held, False
+        return held, None
 
-    def last_nowait(self) -> bytes | None:
-        """Return the last bytes of a stream that has ended well, or None, with nothing done."""
-        reader, usage = self._reader, self._reader.usage
-        if not reader.done or not isinstance(usage, Usage) or self._is_read_otherwise():
+    def last_nowait(self) -> tuple[bytes, bytes] | None:
+        """Return the last events of a stream that has ended well, and what ends it; or None, with nothing done."""
+        reader = self._reader
+        usage = reader.usage
+        if (
+            not reader.done
+            or type(usage) is not Usage
+            or self._encoder is not None
+            or self.recorder is not None
+        ):
             return None
         held, self._held = self._held, b""
         self._sent = True
-        self._ended()
-        return self._completed(held, usage)
+        # As `_ended`, `_completed` and `_last` do for such a stream, without their frames and a copy of the events.
+        meter, end = self._meter, self._dialect.stream_end
+        self._released = True
+        self.upstream.finish()
+        self._permit.succeeded(meter.upstream_ended())
+        meter.response_bytes += len(held) + len(end)
+        meter.report("ok", _OK, usage=usage)
+        return held, end
 
     def begin_relay(self, sink: ChunkSink, listener: ReplyListener) -> bool:
         """Do as `relay` does, and call the listener at its end. Return False if it has ended already."""
@@ -76,7 +93,4 @@ class DirectStream(StreamReply):
             except BadReply as bad:
                 self._error = self._bad_reply(bad)
             else:
-                self._content_arrived = b"data:" in out
-
-    def _is_read_otherwise(self) -> bool:
-        return self._encoder is not None or self.recorder is not None
+                self._content_arrived = out.find(b"data:") >= 0
