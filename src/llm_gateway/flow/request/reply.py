@@ -20,9 +20,8 @@ from llm_gateway.flow.accounting.token_estimates import count_stream, stated_alo
 from llm_gateway.flow.failures.redaction import redact_json, with_secrets
 from llm_gateway.flow.failures.upstream_errors import after_commit, cut_error, too_large
 from llm_gateway.flow.gateway import Gateway
-from llm_gateway.flow.ports.dialect import Dialect, Headers
+from llm_gateway.flow.ports.dialect import Dialect, Headers, StreamEncoder
 from llm_gateway.flow.ports.upstream import QuietContent, TransportError, UpstreamReply
-from llm_gateway.flow.request.usage_cost import UsageCostEncoder
 from llm_gateway.flow.routing.deployment_state import Permit
 from llm_gateway.flow.routing.selector import Candidate
 from llm_gateway.providers.base import ReplyStream, UpstreamErrorBody
@@ -40,75 +39,38 @@ class WholeReply(msgspec.Struct, gc=False):
     headers: Headers = ()
 
 
-class StreamReply:
+class StreamReply(msgspec.Struct):
     """A committed stream. Call `next` until its flag says that the bytes are the last, then `close`.
 
     The usage record is reported before the last bytes are returned and contains the size of everything sent. A
-    stream that is closed earlier is reported as aborted.
+    stream that is closed earlier is reported as aborted. It is made by position, and takes over an upstream reply
+    and the permit of its deployment.
     """
 
-    __slots__ = (
-        "_candidate",
-        "_content_arrived",
-        "_deadline",
-        "_dialect",
-        "_encoder",
-        "_error",
-        "_fault",
-        "_gateway",
-        "_held",
-        "_meter",
-        "_permit",
-        "_reader",
-        "_released",
-        "_request",
-        "_sent",
-        "_upstream",
-        "headers",
-        "recorder",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        gateway: Gateway,
-        request: ModelRequest,
-        candidate: Candidate,
-        permit: Permit,
-        meter: Meter,
-        upstream: UpstreamReply,
-        reader: ReplyStream,
-        held: bytes,
-        deadline: float,
-        dialect: Dialect,
-    ) -> None:
-        """Take over an upstream reply whose first events are `held`, and the permit of its deployment.
-
-        The first content must arrive before `deadline`.
-        """
-        self._dialect = dialect
-        # None = the client receives the canonical events unchanged.
-        self._encoder = dialect.open_stream(request, candidate.deployment)
-        if meter.shows_cost:
-            self._encoder = UsageCostEncoder(dialect, self._encoder)
-        # Receives the canonical events, without the end of the stream.
-        self.recorder: Callable[[bytes], None] | None = None
-        self._gateway = gateway
-        self._request = request
-        self._candidate = candidate
-        self._permit = permit
-        self._meter = meter
-        self._upstream = upstream
-        self._reader = reader
-        self._held = held
-        self._deadline = deadline
-        # Content arrived since the deadline was set.
-        self._content_arrived = reader.content_seen
-        self._sent = False
-        self._released = False
-        # Set while relaying; `next` acts on them. `_fault` is a bug in the gateway.
-        self._error: GatewayError | None = None
-        self._fault: Exception | None = None
-        self.headers: Headers = ()
+    _gateway: Gateway
+    _request: ModelRequest
+    _candidate: Candidate
+    _permit: Permit
+    _meter: Meter
+    _upstream: UpstreamReply
+    _reader: ReplyStream
+    # Its first events, which were read.
+    _held: bytes
+    # Until when the next content must arrive.
+    _deadline: float
+    _dialect: Dialect
+    # None = the client receives the canonical events unchanged.
+    _encoder: StreamEncoder | None
+    # Content arrived since the deadline was set.
+    _content_arrived: bool
+    headers: Headers = ()
+    # Receives the canonical events, without the end of the stream.
+    recorder: Callable[[bytes], None] | None = None
+    _sent: bool = False
+    _released: bool = False
+    # Set while relaying; `next` acts on them. `_fault` is a bug in the gateway.
+    _error: GatewayError | None = None
+    _fault: Exception | None = None
 
     async def next(self) -> tuple[bytes, bool]:
         """Return the next bytes for the client, and whether they are the last."""

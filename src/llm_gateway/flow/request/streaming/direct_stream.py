@@ -17,10 +17,8 @@ class DirectStream(StreamReply):
     Where a function does nothing because something has to be waited for, or is unusual, a task goes on with `next`.
     """
 
-    __slots__ = ("upstream",)
-
-    # The reply that it has taken over; whoever makes it sets this.
-    upstream: ListenedReply
+    # As its base class has it; of a kind for which no task has to wait.
+    _upstream: ListenedReply
 
     def first_nowait(self) -> tuple[bytes, bytes | None] | None:
         """Return what the first `next` would, or None, with nothing done.
@@ -53,7 +51,7 @@ class DirectStream(StreamReply):
         # As `_ended`, `_completed` and `_last` do for such a stream, without their frames and a copy of the events.
         meter, end = self._meter, self._dialect.stream_end
         self._released = True
-        self.upstream.finish()
+        self._upstream.finish()
         self._permit.succeeded(meter.upstream_ended())
         meter.response_bytes += len(held) + len(end)
         meter.report("ok", _OK, usage=usage)
@@ -62,11 +60,11 @@ class DirectStream(StreamReply):
     def begin_relay(self, sink: ChunkSink, listener: ReplyListener) -> bool:
         """Do as `relay` does, and call the listener at its end. Return False if it has ended already."""
         begun = self._relaying(sink)
-        return begun is not None and self.upstream.begin_relay(begun[0], self._idle(), begun[1], listener)
+        return begun is not None and self._upstream.begin_relay(begun[0], self._idle(), begun[1], listener)
 
     def end_relay(self, *, on_time: bool) -> None:
         """Stop relaying: because the listener was called, as `on_time` says, or to close the stream."""
-        self.upstream.end_relay()
+        self._upstream.end_relay()
         if not on_time:
             self._error = cut_error(SilentProvider())
 
@@ -81,13 +79,13 @@ class DirectStream(StreamReply):
         if self._content_arrived:
             self._await_content()
         left = self._deadline - self._gateway.clock.monotonic()
-        return left > 0 and self.upstream.listen(listener, left)
+        return left > 0 and self._upstream.listen(listener, left)
 
     def arrived(self, *, on_time: bool) -> None:
         """Read what has arrived for the listener of `listen`, if anything has; `on_time` is what it was told."""
         if not on_time:
             self._error = cut_error(SilentProvider())
-        elif data := self.upstream.read_nowait():
+        elif data := self._upstream.read_nowait():
             try:
                 out = self._held = self._reader.feed(data)
             except BadReply as bad:
