@@ -42,11 +42,12 @@ class StreamedResponse(msgspec.Struct):
             if head is None or first is None:
                 self._go_on(self._send_all)
                 return
-            exchange.write_stream(head, *first)
+            data, last = first
+            exchange.write_stream(head, data, last)
         except Exception as fault:  # noqa: BLE001 - answered like any other
             self._go_on(self._send_all, fault)
             return
-        if first[1] is not None:
+        if last is not None:
             self._delivery.leave(self._call)
             return
         exchange.on_disconnect = self._client_left
@@ -77,9 +78,10 @@ class StreamedResponse(msgspec.Struct):
         sink = self._sink
         try:
             if sink is not None and sink.open:
-                last = self._stream.last_nowait()
-                if last is not None:
-                    self._exchange.write_stream(b"", *last)
+                ended = self._stream.last_nowait()
+                if ended is not None:
+                    events, last = ended
+                    self._exchange.write_stream(b"", events, last)
                     self._delivery.leave(self._call)
                     return
                 if self._stream.listen(self):

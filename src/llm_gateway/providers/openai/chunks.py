@@ -79,9 +79,10 @@ def chunk_from(value: object, *, has_cost: bool = False) -> Chunk:
 
 def own_usage(chunk: Chunk) -> WireUsage | OddObject:
     """Return the usage from one of the places where some servers put it."""
-    if isinstance(chunk.x_groq, GroqUsage):
-        return chunk.x_groq.usage
-    return chunk.choices[0].usage if chunk.choices else None
+    groq, choices = chunk.x_groq, chunk.choices
+    if groq is not None and isinstance(groq, GroqUsage):
+        return groq.usage
+    return choices[0].usage if choices else None
 
 
 def expected_choices(request: ModelRequest) -> int:
