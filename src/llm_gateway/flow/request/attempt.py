@@ -191,11 +191,11 @@ class Attempt(msgspec.Struct):
         """Return a stream whose first content has come."""
         meter, candidate, dialect = self._meter, self.candidate, self._call.dialect
         meter.first_content()
-        headers = _answered_by(candidate.route.model, meter.attempts)
+        # As `_headers` does, without its frame.
+        headers = self._headers() if self._ignored_fields else _answered_by(candidate.route.model, meter.attempts)
         return DirectStream(
             self._gateway, self._request, candidate, self.permit, meter, reply, begun.reader, begun.held(),
-            self.deadline, dialect, self._encoder(dialect), True,
-            self._headers() if self._ignored_fields else headers,
+            self.deadline, dialect, self._encoder(dialect), True, headers,
         )  # fmt: skip
 
     def _encoder(self, dialect: Dialect) -> StreamEncoder | None:

@@ -46,11 +46,9 @@ class DirectStream(StreamReply):
             or self.recorder is not None
         ):
             return None
-        held, self._held = self._held, b""
-        self._sent = True
         # As `_ended`, `_completed` and `_last` do for such a stream, without their frames and a copy of the events.
-        meter, end = self._meter, self._dialect.stream_end
-        self._released = True
+        held, meter, end = self._held, self._meter, self._dialect.stream_end
+        self._sent = self._released = True
         self._upstream.finish()
         self._permit.succeeded(meter.upstream_ended())
         meter.response_bytes += len(held) + len(end)
