@@ -192,7 +192,9 @@ class Attempt(msgspec.Struct):
         meter, candidate, dialect = self._meter, self.candidate, self._call.dialect
         meter.first_content()
         # As `_headers` does, without its frame.
-        headers = self._headers() if self._ignored_fields else _answered_by(candidate.route.model, meter.attempts)
+        headers = (
+            self._headers() if self._ignored_fields else _answered_by(candidate.route.model, meter.attempts)
+        )
         return DirectStream(
             self._gateway, self._request, candidate, self.permit, meter, reply, begun.reader, begun.held(),
             self.deadline, dialect, self._encoder(dialect), True, headers,
