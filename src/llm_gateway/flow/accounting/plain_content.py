@@ -14,6 +14,9 @@ from llm_gateway.providers.base import QuietReader
 class PlainContent(msgspec.Struct):
     """The plain events of a stream that is passed on unchanged; made by position."""
 
+    # What a client and a provider sent must not appear in logs and tracebacks by accident.
+    __repr__ = object.__repr__
+
     sink: ChunkSink
     _reader: QuietReader
     _meter: Meter

@@ -59,6 +59,9 @@ class Attempt(msgspec.Struct):
     `begin` before the request is sent, and `answered` once the whole reply is decoded.
     """
 
+    # What a client and a provider sent must not appear in logs and tracebacks by accident.
+    __repr__ = object.__repr__
+
     _gateway: Gateway
     _request: ModelRequest
     _call: Call

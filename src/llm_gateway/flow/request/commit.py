@@ -29,6 +29,9 @@ class UncommittedStream(msgspec.Struct):
     It is made by position.
     """
 
+    # What a client and a provider sent must not appear in logs and tracebacks by accident.
+    __repr__ = object.__repr__
+
     _gateway: Gateway
     _request: ModelRequest
     _adapter: Adapter

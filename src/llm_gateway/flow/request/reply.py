@@ -47,6 +47,9 @@ class StreamReply(msgspec.Struct):
     and the permit of its deployment.
     """
 
+    # What a client and a provider sent must not appear in logs and tracebacks by accident.
+    __repr__ = object.__repr__
+
     _gateway: Gateway
     _request: ModelRequest
     _candidate: Candidate

@@ -24,6 +24,9 @@ class StreamedResponse(msgspec.Struct):
     waited for, or is unusual, a task goes on. It is made by position.
     """
 
+    # What a client and a provider sent must not appear in logs and tracebacks by accident.
+    __repr__ = object.__repr__
+
     _delivery: Delivery
     # That of the route.
     _dialect: Dialect
