@@ -123,8 +123,8 @@ class FakeExchange(Exchange):
     def stream_head(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
         return repr((*headers,)).encode() if self._sends_at_once else None
 
-    def write_stream(self, head: bytes, body: bytes, *, last: bool) -> None:
-        self.pieces.append(head + body + (b"" if last else b"..."))
+    def write_stream(self, head: bytes, body: bytes, last: bytes | None) -> None:
+        self.pieces.append(head + body + (b"..." if last is None else last))
 
     def sink(self) -> ChunkSink | None:
         return Pieces(self.pieces) if self._sends_at_once else None

@@ -48,8 +48,11 @@ class Exchange(Protocol):
     def stream_head(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
         """Return the head of a streamed response for `write_stream`; None if it must go through `send`."""
 
-    def write_stream(self, head: bytes, body: bytes, *, last: bool) -> None:
-        """Write a piece of a streamed response, the head before the first, and the end behind the last."""
+    def write_stream(self, head: bytes, body: bytes, last: bytes | None) -> None:
+        """Write a piece of a streamed response, the head before the first.
+
+        Behind `last`, which follows the body, the response ends; None = there is more to come.
+        """
 
     def run_in_task(self, app: AsgiApp, ended: Callable[[object], object]) -> None:
         """Answer a request that was served directly by an application, in a task; `ended` is called after it."""

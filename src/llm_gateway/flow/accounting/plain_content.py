@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+import msgspec
 
 from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.ports.upstream import ChunkSink
 from llm_gateway.providers.base import QuietReader
 
 
-class PlainContent:
-    """The plain events of a stream that is passed on unchanged."""
+class PlainContent(msgspec.Struct):
+    """The plain events of a stream that is passed on unchanged; made by position."""
 
-    __slots__ = ("_meter", "_reader", "event_end", "sink")
+    # What a client and a provider sent must not appear in logs and tracebacks by accident.
+    __repr__ = object.__repr__
 
-    def __init__(self, sink: ChunkSink, reader: QuietReader, meter: Meter) -> None:
-        self.sink = sink
-        self._reader = reader
-        self._meter = meter
-        self.event_end = reader.plain_event_end
+    sink: ChunkSink
+    _reader: QuietReader
+    _meter: Meter
+    # The reader's `plain_event_end`.
+    event_end: Callable[[], bytes]
 
     def passed_on(self, events: Iterator[bytes], size: int) -> None:
         self._meter.response_bytes += size

@@ -12,9 +12,12 @@ from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.errors import BadRequest
 from llm_gateway.core.json_bounds import LARGE
 from llm_gateway.core.ledger.usage import Usage
+from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.routing.retry import is_provider_failure
+from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.accounting.reply_facts import MeteredReply
 from llm_gateway.flow.accounting.token_estimates import count_whole, stated_alone
+from llm_gateway.flow.call import Call
 from llm_gateway.flow.failures.causes import NOT_SERVED
 from llm_gateway.flow.failures.recovery import AttemptFailed, UnsupportedField
 from llm_gateway.flow.failures.redaction import with_secrets
@@ -26,8 +29,9 @@ from llm_gateway.flow.failures.upstream_errors import (
     from_transport,
     retry_after,
 )
+from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.heavy_work import LARGE_BODY
-from llm_gateway.flow.ports.dialect import Headers
+from llm_gateway.flow.ports.dialect import Dialect, Headers, StreamEncoder
 from llm_gateway.flow.ports.ledger import Tracer
 from llm_gateway.flow.ports.upstream import ListenedReply, TransportError, UpstreamReply
 from llm_gateway.flow.request.body_bounds import nested_too_deeply
@@ -36,6 +40,8 @@ from llm_gateway.flow.request.handling import Handling
 from llm_gateway.flow.request.reply import StreamReply, WholeReply
 from llm_gateway.flow.request.reply_values import check_values
 from llm_gateway.flow.request.streaming.direct_stream import DirectStream
+from llm_gateway.flow.request.usage_cost import UsageCostEncoder
+from llm_gateway.flow.routing.deployment_state import Permit
 from llm_gateway.flow.routing.selector import Candidate
 from llm_gateway.providers.base import Adapter, Completion, UpstreamErrorBody, UpstreamRequest
 from llm_gateway.wire.errors import BadReply
@@ -46,35 +52,30 @@ _ERROR_BODY_TIMEOUT = 10.0
 _LONGEST_LIST = 1024
 
 
-class Attempt:
-    """One request to one deployment.
+class Attempt(msgspec.Struct):
+    """One request to one deployment; `make_attempt` makes it.
 
     `run` is the whole attempt. What need not wait is in functions of its own, for a request that needs no task:
     `begin` before the request is sent, and `answered` once the whole reply is decoded.
     """
 
-    __slots__ = (
-        "_begun", "_call", "_deployment", "_gateway", "_ignored_fields", "_meter", "_request", "adapter", "candidate",
-        "deadline", "permit", "uncommitted",
-    )  # fmt: skip
+    # What a client and a provider sent must not appear in logs and tracebacks by accident.
+    __repr__ = object.__repr__
 
-    def __init__(self, handling: Handling, candidate: Candidate, now: float) -> None:
-        gateway = self._gateway = handling.gateway
-        request = self._request = handling.request
-        deployment = candidate.deployment
-        self._call, self._meter = handling.call, handling.meter
-        self.candidate = candidate
-        self._deployment: Deployment = deployment
-        self.adapter: Adapter = gateway.adapters[deployment.kind]
-        self._ignored_fields: tuple[str, ...] = ()
-        self._begun = now
-        # The beginning of a streamed reply that was read without a task.
-        self.uncommitted: UncommittedStream | None = None
-        timeout = candidate.timeouts.first_content if request.stream else candidate.timeouts.total
-        # Of the whole reply, or of a stream's first content.
-        self.deadline = now + (timeout or gateway.options.llm_timeout)
-        # Before the first await, so that a half-open breaker admits only one request.
-        self.permit = candidate.state.admit(now)
+    _gateway: Gateway
+    _request: ModelRequest
+    _call: Call
+    _meter: Meter
+    candidate: Candidate
+    _deployment: Deployment
+    adapter: Adapter
+    _begun: float
+    # Of the whole reply, or of a stream's first content.
+    deadline: float
+    permit: Permit
+    _ignored_fields: tuple[str, ...] = ()
+    # The beginning of a streamed reply that was read without a task.
+    uncommitted: UncommittedStream | None = None
 
     async def run(self, sending: Awaitable[UpstreamReply] | None = None) -> WholeReply | StreamReply:
         """Return the reply; raise AttemptFailed or UnsupportedField after settling the deployment's permit.
@@ -152,9 +153,9 @@ class Attempt:
 
     def open(self, reply: UpstreamReply) -> UncommittedStream:
         """Return what reads the beginning of a streamed reply."""
-        return UncommittedStream(
-            self._gateway, self._request, self.adapter, reply, self.deadline, self._from_reply
-        )
+        gateway, request, adapter = self._gateway, self._request, self.adapter
+        reader = adapter.stream(request, event_limit=gateway.options.max_event_bytes)
+        return UncommittedStream(gateway, request, adapter, reply, reader, self.deadline, self._from_reply)
 
     async def _stream(self, begun: UncommittedStream) -> StreamReply:
         """Hold back the first events until one has content, or for COMMIT_HOLD seconds."""
@@ -183,21 +184,29 @@ class Attempt:
                 begun.reply.close()
         if reader.content_seen:
             self._meter.first_content()
+        dialect = self._call.dialect
         return StreamReply(
             self._gateway, self._request, self.candidate, self.permit, self._meter, begun.reply, reader, held,
-            self.deadline, self._call.dialect,
+            self.deadline, dialect, self._encoder(dialect), reader.content_seen,
         )  # fmt: skip
 
     def streamed(self, begun: UncommittedStream, reply: ListenedReply) -> DirectStream:
         """Return a stream whose first content has come."""
-        self._meter.first_content()
-        stream = DirectStream(
-            self._gateway, self._request, self.candidate, self.permit, self._meter, reply, begun.reader,
-            begun.held(), self.deadline, self._call.dialect,
+        meter, candidate, dialect = self._meter, self.candidate, self._call.dialect
+        meter.first_content()
+        # As `_headers` does, without its frame.
+        headers = (
+            self._headers() if self._ignored_fields else _answered_by(candidate.route.model, meter.attempts)
+        )
+        return DirectStream(
+            self._gateway, self._request, candidate, self.permit, meter, reply, begun.reader, begun.held(),
+            self.deadline, dialect, self._encoder(dialect), True, headers,
         )  # fmt: skip
-        stream.upstream = reply
-        stream.headers = self._headers()
-        return stream
+
+    def _encoder(self, dialect: Dialect) -> StreamEncoder | None:
+        """Return what encodes the events of a stream; None = the client receives the canonical events unchanged."""
+        encoder = dialect.open_stream(self._request, self.candidate.deployment)
+        return UsageCostEncoder(dialect, encoder) if self._meter.shows_cost else encoder
 
     async def _decode_large(self, body: bytes) -> Completion:
         await check_values(self._request, body)
@@ -321,6 +330,19 @@ class Attempt:
 
     def _time_left(self) -> float:
         return max(self.deadline - self._gateway.clock.monotonic(), 0.0)
+
+
+def make_attempt(handling: Handling, candidate: Candidate, now: float) -> Attempt:
+    """Return an attempt at a deployment, which begins now; its permit is held from here on."""
+    gateway, request, deployment = handling.gateway, handling.request, candidate.deployment
+    adapter = gateway.adapters[deployment.kind]
+    timeout = candidate.timeouts.first_content if request.stream else candidate.timeouts.total
+    deadline = now + (timeout or gateway.options.llm_timeout)
+    # Before the first await, so that a half-open breaker admits only one request.
+    permit = candidate.state.admit(now)
+    return Attempt(
+        gateway, request, handling.call, handling.meter, candidate, deployment, adapter, now, deadline, permit
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=1024)

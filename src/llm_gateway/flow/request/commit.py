@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NoReturn
 
+import msgspec
+
 from llm_gateway.core.json_bounds import LARGE
 from llm_gateway.core.ledger.usage import StatedUsage, Usage
 from llm_gateway.core.model_request import ModelRequest
@@ -21,40 +23,33 @@ _JSON_STARTS = (b"{", b"[")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-class UncommittedStream:
-    """The beginning of one streamed reply. Its first events are held back until one has content."""
+class UncommittedStream(msgspec.Struct):
+    """The beginning of one streamed reply. Its first events are held back until one has content.
 
-    __slots__ = (
-        "_adapter", "_deadline", "_error", "_failed", "_gateway", "_held", "_hold_until", "_is_stream", "_request",
-        "_unread", "reader", "reply",
-    )  # fmt: skip
+    It is made by position.
+    """
 
-    def __init__(
-        self,
-        gateway: Gateway,
-        request: ModelRequest,
-        adapter: Adapter,
-        reply: UpstreamReply,
-        deadline: float,
-        failed: Callable[[UpstreamErrorBody], AttemptFailed],
-    ) -> None:
-        """The first content must arrive before `deadline`; `failed` makes the error of a stream that reports one."""
-        self._gateway = gateway
-        self._request = request
-        self._adapter = adapter
-        self.reply = reply
-        self._deadline = deadline
-        self._failed = failed
-        self.reader: ReplyStream = adapter.stream(request, event_limit=gateway.options.max_event_bytes)
+    # What a client and a provider sent must not appear in logs and tracebacks by accident.
+    __repr__ = object.__repr__
 
-        # Events that were read, and until when they may be held back.
-        self._held: list[bytes] = []
-        self._hold_until: float | None = None
-        # The body is not JSON.
-        self._is_stream = False
-        # What `take` has left to `read`: bytes, and an error.
-        self._unread = b""
-        self._error: Exception | None = None
+    _gateway: Gateway
+    _request: ModelRequest
+    _adapter: Adapter
+    reply: UpstreamReply
+    reader: ReplyStream
+    # Until when the first content must arrive.
+    _deadline: float
+    # Makes the error of a stream that reports one.
+    _failed: Callable[[UpstreamErrorBody], AttemptFailed]
+
+    # Events that were read, and until when they may be held back; None = nothing is.
+    _held: list[bytes] = []
+    _hold_until: float | None = None
+    # The body is not JSON.
+    _is_stream: bool = False
+    # What `take` has left to `read`: bytes, and an error.
+    _unread: bytes = b""
+    _error: Exception | None = None
 
     async def read(self) -> bytes:
         """Return the events until the first one with content, or those of COMMIT_HOLD seconds."""
@@ -81,13 +76,15 @@ class UncommittedStream:
     def take(self, data: bytes) -> bool:
         """Read bytes that have arrived, as `read` does; return False where only `read` can go on. Does not raise."""
         if not self._is_stream:
-            begun = _without_prelude(data)
-            if begun.startswith(_JSON_STARTS) and not self.reader.json_lines:
-                self._unread = data
-                return False
-            if not begun:
-                return True
-            data, self._is_stream = begun, True
+            if data[:1] not in _STREAM_STARTS:
+                begun = _without_prelude(data)
+                if begun.startswith(_JSON_STARTS) and not self.reader.json_lines:
+                    self._unread = data
+                    return False
+                if not begun:
+                    return True
+                data = begun
+            self._is_stream = True
         try:
             self._feed(data)
         except Exception as error:  # noqa: BLE001 - raised by `read`
@@ -120,7 +117,7 @@ class UncommittedStream:
             raise TransportError("cut", "the provider's stream ended before it began")
         if out:
             self._held.append(out)
-            if self._hold_until is None:
+            if self._hold_until is None and not reader.content_seen:
                 self._hold_until = self._gateway.clock.monotonic() + self._gateway.options.commit_hold
 
     def _raise(self, error: Exception) -> NoReturn:

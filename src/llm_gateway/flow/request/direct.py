@@ -16,8 +16,7 @@ from llm_gateway.flow.ports.dialect import PresentedKey
 from llm_gateway.flow.ports.limits import NOT_LIMITED
 from llm_gateway.flow.ports.upstream import ListenedReply, PendingReply
 from llm_gateway.flow.request.admission import authenticate
-from llm_gateway.flow.request.attempt import Attempt
-from llm_gateway.flow.request.commit import UncommittedStream
+from llm_gateway.flow.request.attempt import Attempt, make_attempt
 from llm_gateway.flow.request.handling import Handling
 from llm_gateway.flow.request.pipeline import answer, answer_later, route_and_answer
 from llm_gateway.flow.request.reply import Reply, WholeReply
@@ -158,7 +157,8 @@ class DirectRequest(Handling, Generic[_E]):
             meter.credential = known.name
             meter.tenant, meter.project = account.tenant, account.project
             if call.request_bytes < self.gateway.options.small_body:
-                model = self.take(*call.dialect.read(body, call))
+                request, attribution = call.dialect.read(body, call)
+                model = self.take(request, attribution)
             else:
                 model = self.read(body)
             route = known.routes.get((model, self.request.endpoint)) or known.route(self, model)
@@ -227,7 +227,7 @@ class DirectRequest(Handling, Generic[_E]):
         if candidate is None:
             self._go_on(answer(self))
             return
-        attempt = self._attempt = Attempt(self, candidate, now)
+        attempt = self._attempt = make_attempt(self, candidate, now)
         request = self.request
         key = 2 * candidate.index + request.stream
         sender = route.senders.get(key) or self._sender(route, key, attempt)
@@ -305,7 +305,7 @@ class DirectRequest(Handling, Generic[_E]):
         self._go_on(answer(self, attempt, pending.reply(on_time=on_time)))
 
     def _stream(self, pending: PendingReply, attempt: Attempt, *, on_time: bool) -> None:
-        """Read the beginning of a stream, as far as it has arrived."""
+        """Read the beginning of a stream, as far as it has arrived; send it to the client once it has content."""
         upstream = self._upstream
         try:
             if upstream is None and on_time:
@@ -324,24 +324,21 @@ class DirectRequest(Handling, Generic[_E]):
         data = upstream.read_nowait() if on_time else b""
         if on_time and (not data or begun.take(data)):
             if begun.reader.content_seen:
-                self._commit(begun, upstream, attempt)
+                attempt.uncommitted = None
+                try:
+                    stream = attempt.streamed(begun, upstream)
+                    self.finish(stream)
+                except Exception as error:  # noqa: BLE001 - answered like any other
+                    upstream.close()
+                    attempt.permit.release()
+                    self._go_on(_fail(error))
+                    return
+                self._client.streams(self, stream)
                 return
             if not begun.reader.done and upstream.listen(self, begun.time_left()):
                 self.is_waiting = True
                 return
         self._go_on(answer(self, attempt))
-
-    def _commit(self, begun: UncommittedStream, upstream: ListenedReply, attempt: Attempt) -> None:
-        attempt.uncommitted = None
-        try:
-            stream = attempt.streamed(begun, upstream)
-            self.finish(stream)
-        except Exception as error:  # noqa: BLE001 - answered like any other
-            upstream.close()
-            attempt.permit.release()
-            self._go_on(_fail(error))
-            return
-        self._client.streams(self, stream)
 
 
 async def _fail(error: Exception) -> Reply:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 
 from llm_gateway.flow.failures.recovery import AttemptFailed, Recovery, UnsupportedField
 from llm_gateway.flow.ports.upstream import UpstreamReply
-from llm_gateway.flow.request.attempt import Attempt
+from llm_gateway.flow.request.attempt import Attempt, make_attempt
 from llm_gateway.flow.request.handling import Handling
 from llm_gateway.flow.request.reply import StreamReply, WholeReply
 
@@ -21,7 +21,7 @@ async def dispatch(
     gateway, meter = handling.gateway, handling.meter
     if attempt is None:
         now = gateway.clock.monotonic()
-        attempt = Attempt(handling, handling.planned().first(now), now)
+        attempt = make_attempt(handling, handling.planned().first(now), now)
     try:
         return await attempt.run(sending)
     except (AttemptFailed, UnsupportedField) as failed:
@@ -33,7 +33,7 @@ async def dispatch(
         now = gateway.clock.monotonic()
         meter.uncommitted_usage = None
         try:
-            return await Attempt(handling, candidate, now).run()
+            return await make_attempt(handling, candidate, now).run()
         except (AttemptFailed, UnsupportedField) as failed:
             recovery.failed(candidate, failed)
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Protocol, cast
+from typing import Any, Protocol
 
 import msgspec
 
@@ -20,12 +20,11 @@ from llm_gateway.flow.accounting.token_estimates import count_stream, stated_alo
 from llm_gateway.flow.failures.redaction import redact_json, with_secrets
 from llm_gateway.flow.failures.upstream_errors import after_commit, cut_error, too_large
 from llm_gateway.flow.gateway import Gateway
-from llm_gateway.flow.ports.dialect import Dialect, Headers
-from llm_gateway.flow.ports.upstream import ChunkSink, QuietContent, TransportError, UpstreamReply
-from llm_gateway.flow.request.usage_cost import UsageCostEncoder
+from llm_gateway.flow.ports.dialect import Dialect, Headers, StreamEncoder
+from llm_gateway.flow.ports.upstream import QuietContent, TransportError, UpstreamReply
 from llm_gateway.flow.routing.deployment_state import Permit
 from llm_gateway.flow.routing.selector import Candidate
-from llm_gateway.providers.base import QuietReader, ReplyStream, UpstreamErrorBody
+from llm_gateway.providers.base import ReplyStream, UpstreamErrorBody
 from llm_gateway.wire.errors import BadReply, OversizedEvent
 
 _OK = 200
@@ -40,75 +39,41 @@ class WholeReply(msgspec.Struct, gc=False):
     headers: Headers = ()
 
 
-class StreamReply:
+class StreamReply(msgspec.Struct):
     """A committed stream. Call `next` until its flag says that the bytes are the last, then `close`.
 
     The usage record is reported before the last bytes are returned and contains the size of everything sent. A
-    stream that is closed earlier is reported as aborted.
+    stream that is closed earlier is reported as aborted. It is made by position, and takes over an upstream reply
+    and the permit of its deployment.
     """
 
-    __slots__ = (
-        "_candidate",
-        "_content_arrived",
-        "_deadline",
-        "_dialect",
-        "_encoder",
-        "_error",
-        "_fault",
-        "_gateway",
-        "_held",
-        "_meter",
-        "_permit",
-        "_reader",
-        "_released",
-        "_request",
-        "_sent",
-        "_upstream",
-        "headers",
-        "recorder",
-    )  # fmt: skip
+    # What a client and a provider sent must not appear in logs and tracebacks by accident.
+    __repr__ = object.__repr__
 
-    def __init__(
-        self,
-        gateway: Gateway,
-        request: ModelRequest,
-        candidate: Candidate,
-        permit: Permit,
-        meter: Meter,
-        upstream: UpstreamReply,
-        reader: ReplyStream,
-        held: bytes,
-        deadline: float,
-        dialect: Dialect,
-    ) -> None:
-        """Take over an upstream reply whose first events are `held`, and the permit of its deployment.
-
-        The first content must arrive before `deadline`.
-        """
-        self._dialect = dialect
-        # None = the client receives the canonical events unchanged.
-        self._encoder = dialect.open_stream(request, candidate.deployment)
-        if meter.shows_cost:
-            self._encoder = UsageCostEncoder(dialect, self._encoder)
-        # Receives the canonical events, without the end of the stream.
-        self.recorder: Callable[[bytes], None] | None = None
-        self._gateway = gateway
-        self._request = request
-        self._candidate = candidate
-        self._permit = permit
-        self._meter = meter
-        self._upstream = upstream
-        self._reader = reader
-        self._held = held
-        self._deadline = deadline
-        # Content arrived since the deadline was set.
-        self._content_arrived = reader.content_seen
-        self._sent = False
-        self._released = False
-        # Set while relaying; `next` acts on them. `_fault` is a bug in the gateway.
-        self._error: GatewayError | None = None
-        self._fault: Exception | None = None
-        self.headers: Headers = ()
+    _gateway: Gateway
+    _request: ModelRequest
+    _candidate: Candidate
+    _permit: Permit
+    _meter: Meter
+    _upstream: UpstreamReply
+    _reader: ReplyStream
+    # Its first events, which were read.
+    _held: bytes
+    # Until when the next content must arrive.
+    _deadline: float
+    _dialect: Dialect
+    # None = the client receives the canonical events unchanged.
+    _encoder: StreamEncoder | None
+    # Content arrived since the deadline was set.
+    _content_arrived: bool
+    headers: Headers = ()
+    # Receives the canonical events, without the end of the stream.
+    recorder: Callable[[bytes], None] | None = None
+    _sent: bool = False
+    _released: bool = False
+    # Set while relaying; `next` acts on them. `_fault` is a bug in the gateway.
+    _error: GatewayError | None = None
+    _fault: Exception | None = None
 
     async def next(self) -> tuple[bytes, bool]:
         """Return the next bytes for the client, and whether they are the last."""
@@ -147,11 +112,13 @@ class StreamReply:
         # After a comment, `next` enforces the time limit for content.
         if self._held or not self._content_arrived or reader.done:
             return None
-        meter.first_content()
+        # What these can do is seen in what they have: a cast would be a call.
+        client: Any = sink
+        plain: Any = reader
         if self._encoder is not None or self.recorder is not None:
             sink = self._encoding(sink)
-        elif hasattr(sink, "write") and hasattr(reader, "note_plain"):
-            quiet = PlainContent(cast("ChunkSink", sink), cast("QuietReader", reader), meter)
+        elif hasattr(client, "write") and hasattr(plain, "note_plain"):
+            quiet = PlainContent(client, plain, meter, plain.plain_event_end)
 
         def take(data: bytes) -> bool:
             try:
@@ -159,7 +126,11 @@ class StreamReply:
             except BadReply as bad:
                 self._error = self._bad_reply(bad)
                 return False
-            if reader.done or reader.refusal is not None or b"data:" not in out:
+            if reader.done or reader.refusal is not None:
+                self._held = out
+                return False
+            # Not with `in`, which raises and discards an error before it looks for bytes.
+            if out.find(b"data:") < 0:
                 self._held = out
                 if out:
                     self._await_content()
@@ -223,7 +194,7 @@ class StreamReply:
             if self._reader.content_seen:
                 self._meter.first_content()
                 # Comments keep a connection open even when the provider makes no progress.
-                self._content_arrived = b"data:" in out
+                self._content_arrived = out.find(b"data:") >= 0
             if self._reader.refusal is not None:
                 return await self._refused(out)
             if self._reader.done or (not data and self._reader.finished):

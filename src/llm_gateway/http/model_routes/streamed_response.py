@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import msgspec
+
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.ports.dialect import Dialect
-from llm_gateway.flow.ports.upstream import ChunkSink, ReplyListener
+from llm_gateway.flow.ports.upstream import ChunkSink
 from llm_gateway.flow.request.reply import Reply
 from llm_gateway.flow.request.streaming.direct_stream import DirectStream
 from llm_gateway.http.errors import as_gateway_error
@@ -15,26 +17,24 @@ from llm_gateway.http.model_routes.responding import stream_headers
 from llm_gateway.http.types import Exchange, Receive, Scope, Send
 
 
-class StreamedResponse(ReplyListener):
+class StreamedResponse(msgspec.Struct):
     """The response to one direct request, from its head to its end.
 
-    It is told when relaying ends, and when something arrives after it. Where something has to be waited for, or is
-    unusual, a task goes on.
+    It is a `ReplyListener`, told when relaying ends, and when something arrives after it. Where something has to be
+    waited for, or is unusual, a task goes on. It is made by position.
     """
 
-    __slots__ = ("_call", "_delivery", "_dialect", "_exchange", "_is_relaying", "_sink", "_stream")
+    # What a client and a provider sent must not appear in logs and tracebacks by accident.
+    __repr__ = object.__repr__
 
-    def __init__(
-        self, delivery: Delivery, dialect: Dialect, call: Call, exchange: Exchange, stream: DirectStream
-    ) -> None:
-        """`dialect` is that of the route."""
-        self._delivery = delivery
-        self._dialect = dialect
-        self._call = call
-        self._exchange = exchange
-        self._stream = stream
-        self._sink: ChunkSink | None = None
-        self._is_relaying = False
+    _delivery: Delivery
+    # That of the route.
+    _dialect: Dialect
+    _call: Call
+    _exchange: Exchange
+    _stream: DirectStream
+    _sink: ChunkSink | None = None
+    _is_relaying: bool = False
 
     def begin(self) -> None:
         """Send the head and the first bytes, and relay what follows. Does not raise."""
@@ -46,11 +46,11 @@ class StreamedResponse(ReplyListener):
                 self._go_on(self._send_all)
                 return
             data, last = first
-            exchange.write_stream(head, data, last=last)
+            exchange.write_stream(head, data, last)
         except Exception as fault:  # noqa: BLE001 - answered like any other
             self._go_on(self._send_all, fault)
             return
-        if last:
+        if last is not None:
             self._delivery.leave(self._call)
             return
         exchange.on_disconnect = self._client_left
@@ -81,9 +81,10 @@ class StreamedResponse(ReplyListener):
         sink = self._sink
         try:
             if sink is not None and sink.open:
-                last = self._stream.last_nowait()
-                if last is not None:
-                    self._exchange.write_stream(b"", last, last=True)
+                ended = self._stream.last_nowait()
+                if ended is not None:
+                    events, last = ended
+                    self._exchange.write_stream(b"", events, last)
                     self._delivery.leave(self._call)
                     return
                 if self._stream.listen(self):

@@ -129,7 +129,8 @@ def count(
     ttft = record.ttft_ms
     if ttft is not None:
         cells[_FIRST_TOKEN] += ttft / 1000.0
-        cells[_FIRST_TOKEN + bisect_left(_UP_TO_MS, ttft)] += 1.0
+        offset = _OFFSETS[ceil(ttft)] if ttft <= _TABLE_MS else bisect_left(_UP_TO_MS, ttft)
+        cells[_FIRST_TOKEN + offset] += 1.0
     prompt = record.prompt_tokens
     if prompt is not None:
         cells[_PROMPT] += prompt

@@ -147,10 +147,8 @@ class OpenAIAdapter:
             raise BadReply(message) from None
 
 
-def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
+def _with_usage(options: msgspec.Raw) -> msgspec.Raw:
     """Return `stream_options` with include_usage on, keeping the client's other options."""
-    if options is None:
-        return _WITH_USAGE
     given = msgspec.json.decode(options)
     if not isinstance(given, dict):
         return _WITH_USAGE
@@ -168,7 +166,8 @@ def _set_stream_options(
         options = fields.pop("stream_options", None)
         return () if options is None or bytes(options) == b"null" else ("stream_options",)
     if request.stream and not request.wants_usage:
-        fields["stream_options"] = _with_usage(fields.get("stream_options"))
+        options = fields.get("stream_options")
+        fields["stream_options"] = _WITH_USAGE if options is None else _with_usage(options)
     return ()
 
 

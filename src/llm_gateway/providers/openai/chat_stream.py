@@ -20,7 +20,9 @@ class ChatStream(OpenAIReplyStream):
     def __init__(
         self, request: ModelRequest, *, event_limit: int, read_cost: CostReader | None = None
     ) -> None:
-        super().__init__(
+        # Not by `super`, which would be one more object for each stream.
+        OpenAIReplyStream.__init__(
+            self,
             choices=expected_choices(request),
             hide_usage=not request.wants_usage,
             event_limit=event_limit,

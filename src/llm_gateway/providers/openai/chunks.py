@@ -16,6 +16,7 @@ _T = TypeVar("_T", bound=msgspec.Struct)
 _NOTHING = frozenset({b"null", b'""', b"[]", b"{}", b"false"})
 _FILLED: Final = msgspec.Raw(b"true")
 _EMPTY: Final = msgspec.Raw(b"null")
+_NO_DELTA: Final[dict[str, msgspec.Raw]] = {}
 
 
 class Choice(msgspec.Struct, gc=False):
@@ -58,6 +59,7 @@ class BilledChunk(Chunk, gc=False):
 
 decode_chunk = msgspec.json.Decoder(Chunk).decode
 decode_billed_chunk = msgspec.json.Decoder(BilledChunk, float_hook=Decimal).decode
+_decode_number = msgspec.json.Decoder(int | None).decode
 
 
 def chunk_from(value: object, *, has_cost: bool = False) -> Chunk:
@@ -77,17 +79,20 @@ def chunk_from(value: object, *, has_cost: bool = False) -> Chunk:
 
 def own_usage(chunk: Chunk) -> WireUsage | OddObject:
     """Return the usage from one of the places where some servers put it."""
-    if isinstance(chunk.x_groq, GroqUsage):
-        return chunk.x_groq.usage
-    return chunk.choices[0].usage if chunk.choices else None
+    groq, choices = chunk.x_groq, chunk.choices
+    if groq is not None and isinstance(groq, GroqUsage):
+        return groq.usage
+    return choices[0].usage if choices else None
 
 
 def expected_choices(request: ModelRequest) -> int:
     """Return the number of choices in a complete stream: `n` for each prompt."""
+    number, prompt = request.fields.get("n"), request.fields.get("prompt")
+    if number is None and prompt is None:
+        return 1
     try:
-        choices = int(msgspec.json.decode(request.fields.get("n", b"1"), type=int | None) or 1)
-        prompt = request.fields.get("prompt")
-        if not request.traits.is_chat and prompt is not None and bytes(prompt).startswith(b"["):
+        choices = 1 if number is None else _decode_number(number) or 1
+        if prompt is not None and not request.traits.is_chat and bytes(prompt).startswith(b"["):
             prompts = msgspec.json.decode(prompt)
             if prompts and not isinstance(prompts[0], int):
                 choices *= len(prompts)
@@ -103,9 +108,13 @@ def has_content(choice: Choice) -> bool:
 
 def has_text(choice: Choice) -> bool:
     """Tell whether a choice has text, a tool call, or anything else that is not empty."""
-    return bool(choice.text) or any(
-        name != "role" and not _is_nothing(value) for name, value in (choice.delta or {}).items()
-    )
+    if choice.text:
+        return True
+    # No generator: to end one early costs more than all that it does.
+    for name, value in (choice.delta or _NO_DELTA).items():  # noqa: SIM110
+        if name != "role" and not _is_nothing(value):
+            return True
+    return False
 
 
 def _is_nothing(value: msgspec.Raw) -> bool:

@@ -9,11 +9,13 @@ import struct
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
 from llm_gateway.server.http1.rejection import HttpRejection
 from llm_gateway.server.http1.response_head import (
     Headers,
+    chunked_head,
     joined,
     read_headers,
     unframed_head,
@@ -41,17 +43,14 @@ _STOPPING = (503, "unavailable", "The gateway is shutting down; retry the reques
 _BODILESS = frozenset({*range(100, 200), 204, 304})
 
 
-class ChunkSink:
+class ChunkSink(msgspec.Struct):
     """Writes the chunks of a streamed body, until the client is slow or gone."""
 
-    __slots__ = ("gone", "open", "write")
-
-    def __init__(self, write: Callable[[bytes], None]) -> None:
-        # Writes a chunk with its frame.
-        self.write = write
-        # Whether another chunk may be written now. The exchange and the protocol keep both up to date.
-        self.open = True
-        self.gone = False
+    # Writes a chunk with its frame.
+    write: Callable[[bytes], None]
+    # Whether another chunk may be written now. The exchange and the protocol keep both up to date.
+    open: bool = True
+    gone: bool = False
 
     def __call__(self, body: bytes) -> bool:
         """Frame and write a chunk; return whether another may follow."""
@@ -77,13 +76,7 @@ class Exchange:
         "on_disconnect", "protocol", "response_complete", "response_started",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        protocol: GatewayProtocol,
-        method: str,
-        version: str,
-        keep_alive: bool,
-    ) -> None:
+    def __init__(self, protocol: GatewayProtocol, method: str, version: str, keep_alive: bool) -> None:
         """`keep_alive` tells whether the client asked to keep the connection open."""
         self.protocol = protocol
         self._version = version
@@ -255,20 +248,27 @@ class Exchange:
         """Return the head of a streamed response for `write_stream`; None if it must be sent by `send`."""
         if not self.keep_alive or self._is_head or self.more_body or self.protocol.flow.write_paused:
             return None
-        head = unframed_head(200, headers)
-        return None if head is None else head + b"transfer-encoding: chunked\r\n\r\n"
+        return chunked_head(headers)
 
-    def write_stream(self, head: bytes, body: bytes, *, last: bool) -> None:
-        """Write a piece of a streamed response, its head before the first, and its end behind the last."""
+    def write_stream(self, head: bytes, body: bytes, last: bytes | None) -> None:
+        """Write a piece of a streamed response, its head before the first.
+
+        Behind `last`, which follows the body in the same chunk, the response ends; None = there is more to come.
+        """
         if self.disconnected:
             return
         self.response_started, self._chunked, self._remaining = True, True, None
-        size, end = (b"%x\r\n" % len(body), b"\r\n") if body else (b"", b"")
-        self.protocol.transport.write(b"".join((head, size, body, end, b"0\r\n\r\n" if last else b"")))
-        if last:
-            self.response_complete, self.on_disconnect = True, None
+        protocol, rest = self.protocol, last or b""
+        size = len(body) + len(rest)
+        start, end = (b"%x\r\n" % size, b"\r\n") if size else (b"", b"")
+        if last is None:
+            protocol.transport.write(b"".join((head, start, body, end)))
+            return
+        protocol.transport.write(b"".join((head, start, body, rest, end, b"0\r\n\r\n")))
+        self.response_complete, self.on_disconnect = True, None
+        if self._updated is not None:
             self.wake()
-            self.protocol.on_exchange_complete(self)
+        protocol.on_exchange_complete(self)
 
     def _take_piece(self) -> bytes:
         self._has_update = False
@@ -304,12 +304,13 @@ class Exchange:
 
     def sink(self) -> ChunkSink | None:
         """Return a function that writes a chunk and tells whether another may follow; None if none may be written."""
+        protocol = self.protocol
         if not self._chunked or self._head is not None or self._is_head or self.disconnected:
             return None
-        if self.protocol.flow.write_paused:
+        if protocol.flow.write_paused:
             return None
-        self._sink = ChunkSink(self.protocol.transport.write)
-        return self._sink
+        sink = self._sink = ChunkSink(protocol.transport.write)
+        return sink
 
     # --- inside ---------------------------------------------------------------------------------------
 

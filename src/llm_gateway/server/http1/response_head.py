@@ -62,15 +62,22 @@ def whole_response(status: int, headers: Headers, body: bytes) -> bytes | None:
         template = _make_template(status, names)
     if not template:
         return None
-    # As `unframed_head` and `_check_lines` do, without their frames.
+    # As `unframed_head` and `_check_lines` do, without their frames. Not with `in`, which raises and discards an
+    # error before it looks for bytes.
     head = template % values
     lines = len(names) + 1
-    if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
+    if head.count(b"\n") != lines or head.count(b"\r") != lines or head.find(b"\0") >= 0:
         _check_lines(head, lines)
     return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
 
 
 join_head: JoinHead | None = _compiled.join_head if IS_COMPILED else None
+
+
+def chunked_head(headers: Headers) -> bytes | None:
+    """Return the whole head of a 200 with a body in chunks; None if one of `headers` concerns its framing."""
+    head = unframed_head(200, headers)
+    return None if head is None else head + b"transfer-encoding: chunked\r\n\r\n"
 
 
 def read_headers(status: int, headers: Headers) -> tuple[list[bytes], int | None, bool]:
@@ -104,7 +111,7 @@ def joined(lines: list[bytes]) -> bytes:
 
 def _check_lines(head: bytes, lines: int) -> None:
     # There is one line break per line; any other comes from a header value and would inject a header.
-    if head.count(b"\n") != lines or head.count(b"\r") != lines or b"\0" in head:
+    if head.count(b"\n") != lines or head.count(b"\r") != lines or head.find(b"\0") >= 0:
         raise RuntimeError("A response header contains a line break or NUL")
 
 

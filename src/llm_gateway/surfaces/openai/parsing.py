@@ -21,6 +21,7 @@ from llm_gateway.surfaces.openai.fields import (
 _STATEFUL_FIELDS = ("previous_response_id", "conversation", "prompt")
 
 _ARRAY = ord("[")
+_TRUE = msgspec.Raw(b"true")
 
 
 class _StreamOptions(msgspec.Struct, gc=False):
@@ -37,10 +38,16 @@ def parse_chat(body: bytes) -> ModelRequest:
         )
     if memoryview(messages)[0] != _ARRAY:
         raise wrong_type("messages", "an array of messages", messages)
-    if "stream" in fields:
-        return _request("chat/completions", fields)
+    stream = fields.get("stream")
     # By position, which is several times as fast as by name.
-    return ModelRequest("chat/completions", read_model(fields), False, False, fields)
+    if stream is None:
+        return ModelRequest("chat/completions", read_model(fields), False, False, fields)
+    if stream == _TRUE:
+        # As `_request` does, without its frames.
+        options = fields.get("stream_options")
+        wants_usage = options is not None and _wants_usage(options)
+        return ModelRequest("chat/completions", read_model(fields), True, wants_usage, fields)
+    return _request("chat/completions", fields)
 
 
 def parse_completion(body: bytes) -> ModelRequest:

@@ -84,6 +84,8 @@ def usage_from_wire(
     `service_tier` is the reply's; `read_cost` reads the cost that a provider states in its usage; `asked` are the
     fields of the request.
     """
+    if wire is None:
+        return None
     if type(wire) is WireUsage and (
         service_tier is None or (service_tier == "default" and SERVICE_TIER not in asked)
     ):

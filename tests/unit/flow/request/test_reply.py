@@ -7,9 +7,13 @@ import asyncio
 import msgspec
 import pytest
 
+from llm_gateway.flow.accounting.plain_content import PlainContent
 from llm_gateway.flow.ports.upstream import TransportError
+from llm_gateway.flow.request.attempt import Attempt
+from llm_gateway.flow.request.commit import UncommittedStream
 from llm_gateway.flow.request.pipeline import handle
 from llm_gateway.flow.request.reply import StreamReply
+from llm_gateway.http.model_routes.streamed_response import StreamedResponse
 from tests.fakes.chat_requests import (
     CUT,
     DONE,
@@ -201,3 +205,11 @@ async def test_what_a_stream_stated_is_kept_when_the_client_leaves_before_the_fi
     record = bench.recorder.record
     assert (record.outcome, record.status_code) == ("aborted", 499)
     assert (record.prompt_tokens, record.completion_tokens) == (100_025, 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [(UncommittedStream, 7), (Attempt, 10), (StreamReply, 12), (PlainContent, 4), (StreamedResponse, 5)],
+)
+def test_what_was_sent_is_not_shown_by_accident(kind: type, fields: int) -> None:
+    assert "a prompt" not in repr(kind(*["a prompt"] * fields))

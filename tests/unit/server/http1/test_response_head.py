@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_gateway.server.http1 import response_head
-from llm_gateway.server.http1.response_head import joined, read_headers, unframed_head, whole_response
+from llm_gateway.server.http1.response_head import (
+    chunked_head,
+    joined,
+    read_headers,
+    unframed_head,
+    whole_response,
+)
 from tests.fakes.compiled_parts import need_compiled
 
 PLAIN = ((b"Content-Type", b"application/json"), (b"x-percent", b"100%"))
@@ -21,6 +27,12 @@ def test_names_are_in_lower_case_and_values_as_given() -> None:
     # The second time from the stored template.
     assert [unframed_head(200, PLAIN) for _ in range(2)] == [expected] * 2
     assert joined(read_headers(200, PLAIN)[0]) == expected
+    assert [chunked_head(PLAIN) for _ in range(2)] == [expected + b"transfer-encoding: chunked\r\n\r\n"] * 2
+
+
+def test_without_headers_there_is_no_head() -> None:
+    assert unframed_head(200, ()) is None
+    assert chunked_head(()) is None
 
 
 @pytest.mark.parametrize(
@@ -36,6 +48,7 @@ def test_a_framing_header_is_read(
 ) -> None:
     headers = (*PLAIN, header)
     assert unframed_head(200, headers) is None
+    assert chunked_head(headers) is None
     lines, *rest = read_headers(200, headers)
     assert rest == [length, closes]
     assert any(line.startswith(header[0].lower()) for line in lines) is is_sent
@@ -45,6 +58,8 @@ def test_a_framing_header_is_read(
 def test_a_header_cannot_inject_another(header: tuple[bytes, bytes]) -> None:
     with pytest.raises(RuntimeError, match="A response header"):
         unframed_head(200, (header,))
+    with pytest.raises(RuntimeError, match="A response header"):
+        chunked_head((header,))
     with pytest.raises(RuntimeError, match="A response header"):
         joined(read_headers(200, (header,))[0])
 

@@ -8,6 +8,8 @@ from llm_gateway.flow.ports.upstream import ChunkSink, ListenedReply, ReplyListe
 from llm_gateway.flow.request.reply import StreamReply
 from llm_gateway.wire.errors import BadReply
 
+_OK = 200
+
 
 class DirectStream(StreamReply):
     """A stream whose first bytes, relaying and end wait for nothing in the usual case.
@@ -15,41 +17,52 @@ class DirectStream(StreamReply):
     Where a function does nothing because something has to be waited for, or is unusual, a task goes on with `next`.
     """
 
-    __slots__ = ("upstream",)
+    # As its base class has it; of a kind for which no task has to wait.
+    _upstream: ListenedReply
 
-    # The reply that it has taken over; whoever makes it sets this.
-    upstream: ListenedReply
+    def first_nowait(self) -> tuple[bytes, bytes | None] | None:
+        """Return what the first `next` would, or None, with nothing done.
 
-    def first_nowait(self) -> tuple[bytes, bool] | None:
-        """Return what the first `next` would, or None, with nothing done."""
-        if self._reader.done:
-            last = self.last_nowait()
-            return None if last is None else (last, True)
+        It is the first events, and what ends the stream behind them; None = there is more to come.
+        """
+        reader = self._reader
+        if reader.done:
+            return self.last_nowait()
         held = self._held
-        if not held or self._reader.refusal is not None or self._is_read_otherwise():
+        if not held or reader.refusal is not None or self._encoder is not None or self.recorder is not None:
             return None
         self._sent, self._held = True, b""
         self._meter.response_bytes += len(held)
-        return held, False
+        return held, None
 
-    def last_nowait(self) -> bytes | None:
-        """Return the last bytes of a stream that has ended well, or None, with nothing done."""
-        reader, usage = self._reader, self._reader.usage
-        if not reader.done or not isinstance(usage, Usage) or self._is_read_otherwise():
+    def last_nowait(self) -> tuple[bytes, bytes] | None:
+        """Return the last events of a stream that has ended well, and what ends it; or None, with nothing done."""
+        reader = self._reader
+        usage = reader.usage
+        if (
+            not reader.done
+            or type(usage) is not Usage
+            or self._encoder is not None
+            or self.recorder is not None
+        ):
             return None
-        held, self._held = self._held, b""
-        self._sent = True
-        self._ended()
-        return self._completed(held, usage)
+        # As `_ended`, `_completed` and `_last` do for such a stream, without their frames and a copy of the events.
+        held, meter, end = self._held, self._meter, self._dialect.stream_end
+        self._sent = self._released = True
+        self._upstream.finish()
+        self._permit.succeeded(meter.upstream_ended())
+        meter.response_bytes += len(held) + len(end)
+        meter.report("ok", _OK, usage=usage)
+        return held, end
 
     def begin_relay(self, sink: ChunkSink, listener: ReplyListener) -> bool:
         """Do as `relay` does, and call the listener at its end. Return False if it has ended already."""
         begun = self._relaying(sink)
-        return begun is not None and self.upstream.begin_relay(begun[0], self._idle(), begun[1], listener)
+        return begun is not None and self._upstream.begin_relay(begun[0], self._idle(), begun[1], listener)
 
     def end_relay(self, *, on_time: bool) -> None:
         """Stop relaying: because the listener was called, as `on_time` says, or to close the stream."""
-        self.upstream.end_relay()
+        self._upstream.end_relay()
         if not on_time:
             self._error = cut_error(SilentProvider())
 
@@ -64,19 +77,16 @@ class DirectStream(StreamReply):
         if self._content_arrived:
             self._await_content()
         left = self._deadline - self._gateway.clock.monotonic()
-        return left > 0 and self.upstream.listen(listener, left)
+        return left > 0 and self._upstream.listen(listener, left)
 
     def arrived(self, *, on_time: bool) -> None:
         """Read what has arrived for the listener of `listen`, if anything has; `on_time` is what it was told."""
         if not on_time:
             self._error = cut_error(SilentProvider())
-        elif data := self.upstream.read_nowait():
+        elif data := self._upstream.read_nowait():
             try:
                 out = self._held = self._reader.feed(data)
             except BadReply as bad:
                 self._error = self._bad_reply(bad)
             else:
-                self._content_arrived = b"data:" in out
-
-    def _is_read_otherwise(self) -> bool:
-        return self._encoder is not None or self.recorder is not None
+                self._content_arrived = out.find(b"data:") >= 0
