@@ -26,8 +26,12 @@ typedef struct {
     Py_ssize_t largest;
 } Writer;
 
+/* What the module holds; `report` is what reports a bug. */
+#define OBJECTS(DO) DO(batch_type) DO(writer_type) DO(running_loop) DO(make) DO(call_soon) DO(report)
+
 typedef struct {
-    PyObject *batch_type, *writer_type, *running_loop, *make, *call_soon, *report;
+#define DECLARE(field) PyObject *field;
+    OBJECTS(DECLARE)
     /* As in write_batch.py, which passes them. */
     Py_ssize_t most, most_bytes, lone_writes;
 } ModuleState;
@@ -37,6 +41,30 @@ state_of(PyObject *op)
 {
     return PyType_GetModuleState(Py_TYPE(op));
 }
+
+/* How the collector goes through a type's two objects, and how these are let go. */
+#define COLLECTED(name, Type, first, second)                                                                         \
+    static int name##_traverse(PyObject *op, visitproc visit, void *arg)                                             \
+    {                                                                                                                \
+        Py_VISIT(Py_TYPE(op));                                                                                       \
+        Py_VISIT(((Type *)op)->first);                                                                               \
+        Py_VISIT(((Type *)op)->second);                                                                              \
+        return 0;                                                                                                    \
+    }                                                                                                                \
+    static int name##_clear(PyObject *op)                                                                            \
+    {                                                                                                                \
+        Py_CLEAR(((Type *)op)->first);                                                                               \
+        Py_CLEAR(((Type *)op)->second);                                                                              \
+        return 0;                                                                                                    \
+    }                                                                                                                \
+    static void name##_dealloc(PyObject *op)                                                                         \
+    {                                                                                                                \
+        PyTypeObject *type = Py_TYPE(op);                                                                            \
+        PyObject_GC_UnTrack(op);                                                                                     \
+        (void)name##_clear(op);                                                                                      \
+        type->tp_free(op);                                                                                           \
+        Py_DECREF(type);                                                                                             \
+    }
 
 /* --- WriteBatch ------------------------------------------------------------------------------------- */
 
@@ -169,32 +197,7 @@ batch_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     return (PyObject *)self;
 }
 
-static int
-batch_traverse(PyObject *op, visitproc visit, void *arg)
-{
-    Py_VISIT(Py_TYPE(op));
-    Py_VISIT(((WriteBatch *)op)->writes);
-    Py_VISIT(((WriteBatch *)op)->before);
-    return 0;
-}
-
-static int
-batch_clear(PyObject *op)
-{
-    Py_CLEAR(((WriteBatch *)op)->writes);
-    Py_CLEAR(((WriteBatch *)op)->before);
-    return 0;
-}
-
-static void
-batch_dealloc(PyObject *op)
-{
-    PyTypeObject *type = Py_TYPE(op);
-    PyObject_GC_UnTrack(op);
-    (void)batch_clear(op);
-    type->tp_free(op);
-    Py_DECREF(type);
-}
+COLLECTED(batch, WriteBatch, writes, before)
 
 static PyObject *batch_writer(PyObject *op, PyObject *args);
 
@@ -290,32 +293,7 @@ batch_writer(PyObject *op, PyObject *args)
     return (PyObject *)self;
 }
 
-static int
-writer_traverse(PyObject *op, visitproc visit, void *arg)
-{
-    Py_VISIT(Py_TYPE(op));
-    Py_VISIT(((Writer *)op)->batch);
-    Py_VISIT(((Writer *)op)->write);
-    return 0;
-}
-
-static int
-writer_clear(PyObject *op)
-{
-    Py_CLEAR(((Writer *)op)->batch);
-    Py_CLEAR(((Writer *)op)->write);
-    return 0;
-}
-
-static void
-writer_dealloc(PyObject *op)
-{
-    PyTypeObject *type = Py_TYPE(op);
-    PyObject_GC_UnTrack(op);
-    (void)writer_clear(op);
-    type->tp_free(op);
-    Py_DECREF(type);
-}
+COLLECTED(writer, Writer, batch, write)
 
 static PyMemberDef writer_members[] = {
     {"__vectorcalloffset__", T_PYSSIZET, offsetof(Writer, vectorcall), READONLY, NULL},
@@ -377,10 +355,8 @@ static int
 module_traverse(PyObject *module, visitproc visit, void *arg)
 {
     ModuleState *state = PyModule_GetState(module);
-    Py_VISIT(state->batch_type);
-    Py_VISIT(state->writer_type);
-    Py_VISIT(state->running_loop);
-    Py_VISIT(state->report);
+#define VISIT(field) Py_VISIT(state->field);
+    OBJECTS(VISIT)
     return 0;
 }
 
@@ -388,12 +364,8 @@ static int
 module_clear(PyObject *module)
 {
     ModuleState *state = PyModule_GetState(module);
-    Py_CLEAR(state->batch_type);
-    Py_CLEAR(state->writer_type);
-    Py_CLEAR(state->running_loop);
-    Py_CLEAR(state->report);
-    Py_CLEAR(state->make);
-    Py_CLEAR(state->call_soon);
+#define CLEAR(field) Py_CLEAR(state->field);
+    OBJECTS(CLEAR)
     return 0;
 }
 
