@@ -12,8 +12,7 @@ import msgspec
 
 from llm_gateway.infra.upstream.http11 import quiet_relay, whole_chunks, whole_reply
 from llm_gateway.providers.openai import quiet_run
-from llm_gateway.server.http1 import response_head
-from llm_gateway.sockets import head_match, write_batch
+from llm_gateway.sockets import head_join, head_match, write_batch
 from llm_gateway.wire import field_cutter
 from tests.services import without_a_part
 
@@ -24,7 +23,7 @@ _PARTS = (
     whole_chunks,
     whole_reply,
     quiet_run,
-    response_head,
+    head_join,
     head_match,
     write_batch,
     field_cutter,

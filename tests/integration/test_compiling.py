@@ -17,9 +17,9 @@ ROOT = Path(__file__).parents[2]
 COMPILED = {
     "llm_gateway/infra/upstream/http11/_chunk_relay",
     "llm_gateway/infra/upstream/http11/_whole_reply",
-    "llm_gateway/server/http1/_response_head",
     "llm_gateway/infra/upstream/http11/_whole_chunks",
     "llm_gateway/providers/openai/_quiet_run",
+    "llm_gateway/sockets/_head_join",
     "llm_gateway/sockets/_head_match",
     "llm_gateway/sockets/_write_batch",
     "llm_gateway/wire/_field_cutter",
@@ -104,14 +104,13 @@ def test_without_what_is_compiled_the_gateway_works_in_python() -> None:
         f"sys.modules.update(dict.fromkeys({[name.replace('/', '.') for name in sorted(COMPILED)]}))\n"
         "from llm_gateway.infra.upstream.http11 import quiet_relay, whole_chunks, whole_reply\n"
         "from llm_gateway.providers.openai import quiet_run\n"
-        "from llm_gateway.server.http1 import response_head\n"
-        "from llm_gateway.sockets import head_match, write_batch\n"
+        "from llm_gateway.sockets import head_join, head_match, write_batch\n"
         "from llm_gateway.wire import field_cutter\n"
-        "parts = (quiet_relay, whole_chunks, whole_reply, quiet_run, response_head, head_match, write_batch,\n"
+        "parts = (quiet_relay, whole_chunks, whole_reply, quiet_run, head_join, head_match, write_batch,\n"
         "         field_cutter)\n"
         "assert not any(part.IS_COMPILED for part in parts)\n"
         "assert field_cutter.cut_fields is field_cutter.python_cut_fields\n"
-        "assert response_head.join_head is whole_reply.body_of is None\n"
+        "assert head_join.join_head is whole_reply.body_of is None\n"
         "assert whole_chunks.cut_chunks is whole_chunks.python_cut_chunks\n"
         "assert quiet_run.quiet_end is quiet_run.python_quiet_end\n"
         "assert head_match.match_head is head_match.python_match_head\n"

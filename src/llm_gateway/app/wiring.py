@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -168,6 +169,7 @@ async def make_wiring(
         syncs_ends=settings.usage_fsync == "always",
         batch=batch,
         reaches_clients=reaches_clients,
+        call_later=asyncio.get_running_loop().call_later,
     )
     shipper.write_waiting = journal.write_waiting
     stack.callback(journal.close)

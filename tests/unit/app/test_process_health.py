@@ -13,8 +13,7 @@ from llm_gateway.core import metric_catalogue as catalogue
 from llm_gateway.infra.metrics.processes import ProcessGauges
 from llm_gateway.infra.upstream.http11 import quiet_relay, whole_chunks, whole_reply
 from llm_gateway.providers.openai import quiet_run
-from llm_gateway.server.http1 import response_head
-from llm_gateway.sockets import head_match, write_batch
+from llm_gateway.sockets import head_join, head_match, write_batch
 from llm_gateway.wire import field_cutter
 
 
@@ -103,9 +102,9 @@ def test_the_details_are_those_of_the_worst_worker(wiring: Any) -> None:
         "compiled": {
             "chunk_relay": quiet_relay.IS_COMPILED,
             "field_cutter": field_cutter.IS_COMPILED,
+            "head_join": head_join.IS_COMPILED,
             "head_match": head_match.IS_COMPILED,
             "quiet_run": quiet_run.IS_COMPILED,
-            "response_head": response_head.IS_COMPILED,
             "whole_chunks": whole_chunks.IS_COMPILED,
             "whole_reply": whole_reply.IS_COMPILED,
             "write_batch": write_batch.IS_COMPILED,

@@ -227,7 +227,6 @@ class Shipper:
         while True:
             started = self._clock.monotonic()
             pause = _INTERVAL
-            self.write_waiting()
             try:
                 if self._is_elected():
                     if self._backed_up is not None:

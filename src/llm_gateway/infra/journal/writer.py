@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -22,9 +23,12 @@ from llm_gateway.sockets.write_batch import WriteBatch
 # Seconds before a journal that failed is tried again.
 _PAUSE_SECONDS = 0.1
 _NEARLY_FULL = 0.8
-# Bytes of records after which none waits any longer.
+# Bytes of records after which none waits any longer; and the seconds that one waits at most.
 _MOST_WAITING = MAX_LINE
+_LONGEST_WAIT = 0.1
 
+# Calls something after so many seconds, as event loops do.
+CallLater = Callable[[float, Callable[[], None]], object]
 _State = Literal["well", "nearly full", "full", "failing"]
 
 
@@ -51,13 +55,14 @@ class FileJournal(Journal, EventJournal):
         syncs_ends: bool = False,
         batch: WriteBatch | None = None,
         reaches_clients: bool = False,
+        call_later: CallLater | None = None,
     ) -> None:
         """Open a new file in `directory`; the files of all processes together may take `max_bytes`.
 
         The bound is checked once per megabyte, so each process may exceed it by that much. Without `sync`, nothing
         is synced. With `syncs_ends`, `end` returns once its record is on disk, which blocks the event loop meanwhile.
         `batch` makes the writes to upstreams, and those to clients if it `reaches_clients`; without it, no record
-        waits.
+        waits. `call_later` sees to it that none waits for longer than 100 ms.
         """
         self.lost = 0
         self._sync = sync
@@ -81,6 +86,8 @@ class FileJournal(Journal, EventJournal):
         self._ending: list[str] = []
         self._begins_wait = batch is not None
         self._ends_wait = reaches_clients and not syncs_ends
+        self._call_later = call_later
+        self._is_timed = False
         if batch is not None:
             batch.before = self.write_waiting
         # Bytes at our file's start that repeat open attempts.
@@ -133,6 +140,10 @@ class FileJournal(Journal, EventJournal):
             # Its attempt is open until it is written, as in `end`.
             self._ending.append(record.request_id)
             self._keep_for_writes(record)
+            if not self._is_timed and self._call_later is not None:
+                # Its client may be gone, so that nothing is written to it.
+                self._is_timed = True
+                self._call_later(_LONGEST_WAIT, self._on_time)
         else:
             self.end(record)
 
@@ -178,6 +189,10 @@ class FileJournal(Journal, EventJournal):
         else:
             self._write(line, 1)
 
+    def _on_time(self) -> None:
+        self._is_timed = False
+        self.write_waiting()
+
     def _keep_for_writes(self, record: msgspec.Struct) -> None:
         lines, start = self._waiting_lines, self._waiting_size
         try:
@@ -186,6 +201,10 @@ class FileJournal(Journal, EventJournal):
             size = len(lines)
         except UnicodeEncodeError:
             size = start + MAX_LINE + 1
+        except BaseException:
+            # What was written of it must not reach the file.
+            del lines[start:]
+            raise
         if size - start > MAX_LINE:
             lines[start:] = to_line(record)
             size = len(lines)
@@ -195,7 +214,11 @@ class FileJournal(Journal, EventJournal):
             self.write_waiting()
 
     def _write_waiting(self, count: int) -> None:
-        self._write(self._waiting_lines, count)
+        try:
+            self._write(self._waiting_lines, count)
+        except Exception:  # noqa: BLE001 - a bug, which must not hold up all writes of the process
+            self.lost += count
+            logger.exception("Cannot write to the journal in {}", self._directory)
         self._waiting = self._waiting_size = 0
         if self._ending:
             for request_id in self._ending:

@@ -14,13 +14,13 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 
 from llm_gateway.server.http1.rejection import HttpRejection
 from llm_gateway.server.http1.response_head import (
-    Headers,
     chunked_head,
     joined,
     read_headers,
     unframed_head,
     whole_response,
 )
+from llm_gateway.sockets.head_join import Headers
 
 if TYPE_CHECKING:
     from llm_gateway.server.http1.protocol import GatewayProtocol

@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final
-
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE
 
-try:
-    from llm_gateway.server.http1 import _response_head as _compiled
-except ImportError:
-    # It was not compiled (docs/dependencies.md).
-    _compiled = None  # type: ignore[assignment]
-IS_COMPILED: Final = _compiled is not None
-
-Headers = Sequence[tuple[bytes, bytes]]
-# Takes the status line, the headers, how each of their names is written, and the body, or None for a head without its
-# end; returns None for anything but usual headers, with which Python deals.
-JoinHead = Callable[[bytes, Headers, Mapping[bytes, bytes], "bytes | None"], "bytes | None"]
+from llm_gateway.sockets.head_join import Headers, join_head
 
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 # Valid names in lower case: a header that was sent before costs one lookup.
@@ -69,9 +56,6 @@ def whole_response(status: int, headers: Headers, body: bytes) -> bytes | None:
     if head.count(b"\n") != lines or head.count(b"\r") != lines or head.find(b"\0") >= 0:
         _check_lines(head, lines)
     return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(body), body)
-
-
-join_head: JoinHead | None = _compiled.join_head if IS_COMPILED else None
 
 
 def chunked_head(headers: Headers) -> bytes | None:

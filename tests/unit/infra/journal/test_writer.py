@@ -217,12 +217,65 @@ async def test_ends_wait_for_writes_that_reach_clients(
     journal.close()
 
 
-@pytest.mark.parametrize(
-    "settings", [{"syncs_ends": True, "reaches_clients": True}, {"reaches_clients": False}]
-)
-def test_ends_do_not_wait_for_other_writes(tmp_path: Path, settings: dict[str, bool]) -> None:
+async def test_an_end_that_no_client_learns_of_does_not_wait_for_long(tmp_path: Path) -> None:
     journal = FileJournal(
-        tmp_path, 64 * MB, FakeClock(), sync=JournalSync(), batch=make_write_batch(), **settings
+        tmp_path,
+        64 * MB,
+        FakeClock(),
+        batch=make_write_batch(patience=ALWAYS),
+        reaches_clients=True,
+        call_later=asyncio.get_running_loop().call_later,
+    )
+    for names in ("ab", "c"):
+        before = facts(tmp_path)
+        for name in names:
+            journal.end_with_writes(record(name))
+        assert facts(tmp_path) == before
+        for _ in range(500):
+            await asyncio.sleep(0.01)
+            if facts(tmp_path) != before:
+                break
+        assert facts(tmp_path) == [*before, *map(record, names)]
+    journal.close()
+
+
+def test_what_cannot_be_encoded_leaves_nothing(tmp_path: Path) -> None:
+    batch = make_write_batch(patience=ALWAYS)
+    journal = FileJournal(tmp_path, 64 * MB, FakeClock(), batch=batch)
+    journal.begin_with_writes(attempt("a"))
+    with pytest.raises(TypeError):
+        journal.begin_with_writes(attempt("b", client_ip=object()))
+    journal.end(record("c"))
+    assert facts(tmp_path) == [attempt("a"), record("c")]
+    journal.close()
+
+
+def test_a_bug_does_not_hold_up_the_writes_of_a_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    batch = make_write_batch(patience=ALWAYS)
+    journal = FileJournal(tmp_path, 64 * MB, FakeClock(), batch=batch)
+    journal.begin_with_writes(attempt("a"))
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "_write", lambda *_: 1 / 0)
+        batch.make()
+    assert journal.lost == 1
+    assert "Cannot write to the journal" in said[0]
+    journal.end(record("b"))
+    assert facts(tmp_path) == [record("b")]
+    journal.close()
+
+
+@pytest.mark.parametrize(("syncs_ends", "reaches_clients"), [(True, True), (False, False)])
+def test_ends_do_not_wait_for_other_writes(tmp_path: Path, syncs_ends: bool, reaches_clients: bool) -> None:
+    journal = FileJournal(
+        tmp_path,
+        64 * MB,
+        FakeClock(),
+        sync=JournalSync(),
+        batch=make_write_batch(),
+        syncs_ends=syncs_ends,
+        reaches_clients=reaches_clients,
     )
     journal.end_with_writes(record("a"))
     assert facts(tmp_path) == [record("a")]

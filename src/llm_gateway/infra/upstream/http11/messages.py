@@ -141,10 +141,10 @@ class ReplyParser:
     def feed(self, data: bytes) -> None:
         """Parse bytes from the peer; raise MalformedReply. What was decoded before stays valid."""
         before, headless = len(self.pieces), not self.status
-        if headless and body_of is not None and not self._overhead:
+        if headless and body_of is not None and not self._overhead and len(data) <= OVERHEAD_LIMIT:
             # Nothing of this reply was read before.
             body = body_of(data)
-            if body is not None and len(data) <= OVERHEAD_LIMIT:
+            if body is not None:
                 self.pieces.append(body)
                 self.status, self.complete, self.keep_alive, self.recognised = 200, True, True, data
                 return

@@ -42,6 +42,7 @@ class PooledReply:
             try:
                 self._inflater = inflater_for(self.header("content-encoding"))
             except Undecodable:
+                connection.abort()
                 message = "the provider's reply has a content coding that was not requested"
                 raise TransportError("protocol", message) from None
 

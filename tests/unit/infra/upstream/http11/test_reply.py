@@ -26,7 +26,10 @@ class ReplyBench:
         self.connection.connection_made(cast("Any", self.notes))
         self.connection.begin(b"head", b"body")
         self.connection.data_received(data)
-        self.reply = PooledReply(self.connection, cast("Any", self.loop))
+        self.reply = self.opened()
+
+    def opened(self) -> PooledReply:
+        return PooledReply(self.connection, cast("Any", self.loop))
 
 
 async def test_headers_are_found_by_lower_case_name() -> None:
@@ -66,6 +69,16 @@ async def test_a_body_over_the_limit_is_refused(data: bytes) -> None:
     with pytest.raises(OversizedReply, match="too large") as caught:
         await ReplyBench(data).reply.read_all(5, 1)
     assert caught.value.kind == "protocol"
+
+
+async def test_a_reply_that_cannot_be_decoded_gives_its_connection_up() -> None:
+    bench = ReplyBench(OK + b"content-length: 0\r\n\r\n")
+    bench.connection.begin(b"head", b"body")
+    bench.connection.data_received(OK + b"content-encoding: br\r\ncontent-length: 0\r\n\r\n")
+    assert not bench.connection.ended
+    with pytest.raises(TransportError):
+        bench.opened()
+    assert bench.connection.ended
 
 
 async def test_a_body_at_the_limit_is_read() -> None:

@@ -1,6 +1,6 @@
 from collections.abc import Mapping
 
-from llm_gateway.server.http1.response_head import Headers
+from llm_gateway.sockets.head_join import Headers
 
 def join_head(
     start: bytes, headers: Headers, names: Mapping[bytes, bytes], body: bytes | None, /

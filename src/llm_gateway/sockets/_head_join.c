@@ -1,4 +1,4 @@
-/* What response_head.py does for usual headers, compiled. Tests run on both. */
+/* What server/http1/response_head.py does for usual headers, compiled. Tests run on both. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -69,12 +69,13 @@ join_head(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
     Py_ssize_t size, headers, index;
     int usual;
     char *at;
-    if (count != 4 || !PyBytes_CheckExact(args[0]) || !PyDict_CheckExact(args[2])
-        || !(args[3] == Py_None || PyBytes_Check(args[3]))) {
+    if (count != 4 || !PyBytes_CheckExact(args[0]) || !PyDict_CheckExact(args[2])) {
         PyErr_SetString(PyExc_TypeError, "join_head() takes the status line, headers, names, and a body or None");
         return NULL;
     }
     if (!PyTuple_CheckExact(args[1]) && !PyList_CheckExact(args[1]))
+        Py_RETURN_NONE;
+    if (args[3] != Py_None && !PyBytes_Check(args[3]))
         Py_RETURN_NONE;
     /* Nothing below runs code that could change a list. */
     headers = PySequence_Fast_GET_SIZE(args[1]);
@@ -120,13 +121,13 @@ static PyModuleDef_Slot slots[] = {{0, NULL}};
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "_response_head",
+    .m_name = "_head_join",
     .m_methods = methods,
     .m_slots = slots,
 };
 
 PyMODINIT_FUNC
-PyInit__response_head(void)
+PyInit__head_join(void)
 {
     return PyModuleDef_Init(&definition);
 }
