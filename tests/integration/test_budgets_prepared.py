@@ -44,7 +44,7 @@ def work(folder: Path, log: Path, pipe: Connection) -> None:
     file = ShareFile(folder, "db", 1)
     shares = SharedBudgets(file, Bell(file.folder / "bell"))
     one, both = (
-        PreparedWindows(file, time.monotonic_ns, windows, shares._hold_locked)
+        PreparedWindows(file, time.monotonic_ns, windows, shares._hold_locked).reserver()
         for windows in (_WINDOWS[:1], _WINDOWS)
     )
     chance = random.Random()
@@ -54,7 +54,7 @@ def work(folder: Path, log: Path, pipe: Connection) -> None:
     while held or not pipe.poll():
         if len(held) < _MOST_OPEN and chance.random() < 0.6 and not pipe.poll():
             is_both = chance.random() < 0.5
-            answer = (both if is_both else one).try_reserve(chance.choice(_AMOUNTS))
+            answer = (both if is_both else one)(chance.choice(_AMOUNTS))
             if isinstance(answer, (SlotReservation, HoldReservation)):
                 held.append((answer, is_both))
         elif held:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
+from functools import partial
 from typing import Final
 
 import msgspec
 
 from llm_gateway.core.config.budgets import Covered
-from llm_gateway.flow.ports.budgets import Hold, HoldReservation, OnSettled, Shortage
+from llm_gateway.flow.ports.budgets import Hold, HoldReservation, OnSettled, Shortage, TryHold
 from llm_gateway.infra.budgets.request_hold import (
     OWN_HOLDS,
     RequestHold,
@@ -73,7 +74,6 @@ class PreparedWindows:
         "_read",
         "_windows",
         "_workers",
-        "try_reserve",
     )
 
     def __init__(
@@ -98,15 +98,15 @@ class PreparedWindows:
         # Reads _CELLS and the cells of so many workers.
         self._workers = 1
         self._read = _reader(1)
-        # Does what `try_hold` does, for a request that is settled with its record.
-        self.try_reserve: _TryReserve = self._for_one() if len(windows) == 1 else self._try_all
 
-    def try_hold(self, amount: int) -> Hold | Shortage | None:
-        """Hold `amount` in all windows or in none; None when another worker is at it this moment."""
-        answer = self.try_reserve(amount)
-        if isinstance(answer, SlotReservation):
-            return RequestHold(answer.cells, answer.amount)
-        return answer.hold if isinstance(answer, HoldReservation) else answer
+    def holder(self) -> TryHold:
+        """Return what holds an amount in all windows or in none; it returns None when another worker is at it."""
+        return partial(_try_hold, self.reserver())
+
+    def reserver(self) -> _TryReserve:
+        """Return what does the same for requests that are settled with their records."""
+        # Kept here, it would be a cycle.
+        return self._for_one() if len(self._windows) == 1 else self._try_all
 
     def _for_one(self) -> _TryReserve:
         """Return what `_try_all` is for one window; its variables are found sooner than fields are."""
@@ -199,6 +199,13 @@ class PreparedWindows:
             own = own_cells(slot, self._file.worker)
             places.append(_Place(slot, own, slot[HASH], total, -(-total // LOW_PARTS)))
         return places, tuple(place.own for place in places)
+
+
+def _try_hold(try_reserve: _TryReserve, amount: int) -> Hold | Shortage | None:
+    answer = try_reserve(amount)
+    if isinstance(answer, SlotReservation):
+        return RequestHold(answer.cells, answer.amount)
+    return answer.hold if isinstance(answer, HoldReservation) else answer
 
 
 def _reader(workers: int) -> CellReader:

@@ -84,7 +84,9 @@ def end_hold(cells: Sequence[Slot], amount: int, cost: int) -> None:
     """Replace what was held with what the request cost, in the worker's own cells of each slot."""
     for own in cells:
         if cost:
-            own[OWN_USED] = min(own[OWN_USED] + cost, MOST)
+            used = own[OWN_USED] + cost
+            # Without a call, which may begin a garbage collection: that may end another hold of the same cells.
+            own[OWN_USED] = used if used < MOST else MOST  # noqa: FURB136
         if amount:
             own[OWN_HOLDS] -= amount
         else:

@@ -77,14 +77,14 @@ class SharedBudgets(BudgetShares):
             file.unlock()
 
     def prepare(self, windows: Sequence[Covered]) -> TryHold:
-        return PreparedWindows(self._file, self._clock, windows, self._hold_locked).try_hold
+        return PreparedWindows(self._file, self._clock, windows, self._hold_locked).holder()
 
     def prepare_to_reserve(
         self, windows: Sequence[Covered], on_settled: OnSettled, on_stated: OnSettled
     ) -> TryReserve:
         return PreparedWindows(
             self._file, self._clock, windows, self._hold_locked, on_settled, on_stated
-        ).try_reserve
+        ).reserver()
 
     async def hold(self, windows: Sequence[Covered], amount: int, timeout: float) -> Hold | Shortage:
         loop = asyncio.get_running_loop()

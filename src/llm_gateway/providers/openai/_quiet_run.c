@@ -48,7 +48,7 @@ quiet_end(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
         return NULL;
     }
     end = block + PyBytes_GET_SIZE(args[0]);
-    if (PyBytes_GET_SIZE(args[2]) == 0)
+    if (PyBytes_GET_SIZE(args[2]) == 0 || memchr(block + start, '\r', (size_t)(end - block - start)) != NULL)
         return PyLong_FromSsize_t(start);
     return PyLong_FromSsize_t(
         run_end(block + start, end, PyBytes_AS_STRING(args[2]), PyBytes_GET_SIZE(args[2])) - block);

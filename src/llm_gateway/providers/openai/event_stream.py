@@ -107,6 +107,7 @@ class OpenAIReplyStream(QuietReader):
             tail
             and data.endswith(tail)
             and data.find(b"\n\n") == len(data) - 2
+            and data.find(b"\r") < 0
             and self.usage is None
             and not self._splitter.held
         ):

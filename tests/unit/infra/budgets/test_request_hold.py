@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from llm_gateway.infra.budgets.request_hold import (
     RequestHold,
     SlotReservation,
     begin_hold,
+    own_cells,
 )
 from tests.fakes.usage_records import record
 
@@ -84,3 +86,42 @@ def test_a_second_end_changes_nothing() -> None:
     two.settle(9)
     assert (cells[OWN_USED], cells[OWN_HOLDS]) == (9, 0)
     assert told == ["r", "stated"]
+
+
+class _Finished:
+    """Settles a hold when the garbage collector frees it, as a request does that nobody waits for any more."""
+
+    def __init__(self, hold: RequestHold) -> None:
+        self.hold = hold
+        self.itself = self
+
+    def __del__(self) -> None:
+        self.hold.settle(7000)
+
+
+@pytest.mark.parametrize("cost", [5, 2**31])
+def test_a_garbage_collection_in_between_loses_no_cost(cost: int) -> None:
+    own: Any = own_cells(memoryview(bytearray(8 * 1024)).cast("q"), 0)
+    thresholds = gc.get_threshold()
+    gc.collect()
+    gc.disable()
+    try:
+        for trial in range(450):
+            for _ in range(2):
+                begin_hold(own, 100)
+            hold = RequestHold([own], 100)
+            _Finished(RequestHold([own], 100))
+            before = own[OWN_USED]
+            # So many objects that a collection is due at another allocation each time.
+            due = [[] for _ in range(100 + trial % 150)]  # type: ignore[var-annotated]
+            gc.set_threshold(100, 1000, 1000)
+            gc.enable()
+            hold.settle(cost)
+            gc.disable()
+            del due
+            gc.collect()
+            assert own[OWN_USED] - before == cost + 7000
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.enable()
+    assert (own[OWN_HOLDS], own[OWN_OPEN]) == (0, 0)

@@ -463,3 +463,18 @@ def test_noise_that_is_not_json_is_dropped(noise: bytes, together: bool) -> None
     out = b"".join(map(stream.feed, [b"".join(sent)] if together else sent)) + stream.end()
     assert out == b"".join(relayed)
     assert (stream.finished, stream.refusal) == (True, None)
+
+
+@pytest.mark.parametrize("end", [b"\r\n\r\n", b"\r\r"])
+@pytest.mark.parametrize("is_first", [True, False])
+def test_an_event_with_other_line_ends_does_not_pass_unread(end: bytes, is_first: bool) -> None:
+    plain = b'data: {"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}\n\n'
+    stop = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]' + (
+        b',"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}' + end
+    )
+    stream = OpenAIReplyStream(choices=1, hide_usage=False, event_limit=1 << 20)
+    stream.feed(plain)
+    assert stream.plain_event_end()
+    stream.feed((b"" if is_first else plain) + stop + plain)
+    assert stream.finished
+    assert stream.usage is not None

@@ -140,9 +140,9 @@ plain_size(const ChunkReceiver *self, const char *chunk, Py_ssize_t size)
     memcpy(start + length, EVENT_START, EVENT_START_SIZE);
     if (memcmp(chunk, start, (size_t)length + EVENT_START_SIZE) != 0)
         return 0;
-    /* The event's blank line is the only one. */
+    /* The event's blank line is the only one, and a carriage return may be another's. */
     blank = chunk + size - 4;
-    if (blank[0] != '\n' || blank[1] != '\n')
+    if (blank[0] != '\n' || blank[1] != '\n' || memchr(chunk + length + 2, '\r', (size_t)event - 2) != NULL)
         return 0;
     for (line = chunk; (line = memchr(line, '\n', (size_t)(blank - line))) != NULL; line++)
         if (line[1] == '\n')

@@ -131,6 +131,8 @@ def python_receiver(
             and data.startswith(starts[size])
             # The event's blank line is the only one.
             and data.find(b"\n\n") == size - 4
+            # A carriage return may end another's; the first one ends the chunk's head.
+            and data.find(b"\r", 5) == size - 2
             # The client may have left before the task of its request noticed: its transport refuses a write.
             and not sink.gone
         ):
