@@ -16,9 +16,9 @@ IS_COMPILED: Final = _compiled is not None
 def python_quiet_end(block: bytes, start: int, tail: bytes, /) -> int:
     """Return the offset behind the last of the events from `start` on that ends with `tail`.
 
-    Returns `start` if there is none, if an event before the last of them ends otherwise, if there is a carriage return,
-    which may be part of another line end, or if `tail` is empty. A tail does not begin with a line end, and ends with
-    its only blank line.
+    Returns `start` if there is none, if an event before the last of them ends otherwise, if there is a carriage
+    return, which may be part of another line end, or if `tail` is empty. A tail does not begin with a line end, and
+    ends with its only blank line.
     """
     last = block.rfind(tail, start) if tail else -1
     if last < 0 or block.find(b"\r", start) >= 0:
