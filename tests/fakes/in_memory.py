@@ -20,6 +20,7 @@ from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.dialect import Dialect, PresentedKey
+from llm_gateway.flow.ports.ledger import OnKept
 from llm_gateway.flow.ports.limits import Limit, RateLimiter, Verdict
 from llm_gateway.flow.ports.upstream import OversizedReply, QuietContent, TransportError, Upstream
 from llm_gateway.flow.routing.selector import Selector
@@ -235,8 +236,10 @@ class Recorder:
     def end(self, record: UsageRecord) -> None:
         self.journalled.append(record)
 
-    def end_with_writes(self, record: UsageRecord) -> None:
+    def end_with_writes(self, record: UsageRecord, on_kept: OnKept | None = None) -> None:
         self.end(record)
+        if on_kept is not None:
+            on_kept(record)
 
     def finished(self, record: UsageRecord) -> None:
         self.records.append(record)

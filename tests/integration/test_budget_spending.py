@@ -101,7 +101,6 @@ async def test_what_is_shown_is_what_is_stored_and_held(store: Store, tmp_path: 
     assert spent == 3 * USD
     # Idle for as long as a lease lasts: everything is returned.
     await until_held(store, covered[0].window, 0)
-    assert await shown(store, covered[0].window) == (3 * USD, 0)
     # An empty hold is deleted by the next visit of its machine.
     for _ in range(100):
         if not await store.sql("SELECT 1 FROM budget_holds"):
@@ -109,6 +108,8 @@ async def test_what_is_shown_is_what_is_stored_and_held(store: Store, tmp_path: 
         await asyncio.sleep(0.05)
     else:
         raise AssertionError("the hold of an idle machine stays")
+    # Only now: on a busy machine, a lease may end before its holder renews it.
+    assert await shown(store, covered[0].window) == (3 * USD, 0)
     # And the next request is served from a new share.
     hold = await machine.hold(covered, USD)
     assert not isinstance(hold, Shortage)

@@ -242,25 +242,30 @@ class Meter:
         elif self.credential is not None:
             if self._spent is not NO_COST:
                 self._journal_last_attempt(record, usage)
-            journal = self._gateway.journal
-            if outcome == "ok" and self.reservation is NOTHING_HELD:
+            # What it has cost is settled once that is on file: nobody is to find one without the other.
+            held, journal = self.reservation, self._gateway.journal
+            if outcome != "ok":
+                journal.end(record)
+            elif held is NOTHING_HELD:
                 journal.end_with_writes(record)
             else:
-                # What it has cost is settled next; nobody is to find one without the other.
-                journal.end(record)
-        reservation = self.reservation
-        if reservation is not NOTHING_HELD:
-            self.reservation = NOTHING_HELD
-            if record.attempts:
-                reservation.settle(record)
-            else:
-                reservation.release()
+                self.reservation = NOTHING_HELD
+                journal.end_with_writes(record, held.settle if self.attempts else lambda _: held.release())
+        if self.reservation is not NOTHING_HELD:
+            self._end_reservation(record)
         for finished in self._gateway.finished:
             # As `notify` does, without its frame.
             try:
                 finished(record)
             except Exception as error:  # noqa: BLE001
                 listener_failed(finished, error, record)
+
+    def _end_reservation(self, record: UsageRecord) -> None:
+        held, self.reservation = self.reservation, NOTHING_HELD
+        if record.attempts:
+            held.settle(record)
+        else:
+            held.release()
 
     def report_dry_run(self) -> None:
         """Report a request that was answered with an estimate: to observers alone, because it used nothing."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord
 from llm_gateway.core.ledger.telemetry import TelemetryEvent
 from llm_gateway.core.model_request import ModelRequest
+
+OnKept = Callable[[UsageRecord], None]
 
 
 class Journal(Protocol):
@@ -33,12 +35,15 @@ class Journal(Protocol):
     def end(self, record: UsageRecord) -> None:
         """Record the end of a request. Never raises."""
 
-    def end_with_writes(self, record: UsageRecord) -> None:
+    def end_with_writes(self, record: UsageRecord, on_kept: OnKept | None = None) -> None:
         """Record the same of a request whose client learns of it with the other writes of this turn.
 
-        The record is kept at the latest when the first of them is made. Never raises.
+        The record is kept at the latest when the first of them is made, and `on_kept` is called with it right after
+        that; it must not raise. Never raises.
         """
         self.end(record)
+        if on_kept is not None:
+            on_kept(record)
 
 
 class EventJournal(Protocol):

@@ -14,7 +14,7 @@ from loguru import logger
 from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord
 from llm_gateway.core.ledger.telemetry import TelemetryEvent, are_bounded
 from llm_gateway.flow.ports.clock import Clock
-from llm_gateway.flow.ports.ledger import EventJournal, Journal
+from llm_gateway.flow.ports.ledger import EventJournal, Journal, OnKept
 from llm_gateway.infra.journal import files
 from llm_gateway.infra.journal.syncing import JournalSync
 from llm_gateway.infra.json_lines import MAX_LINE, NEWLINE, encode_into, to_line
@@ -80,10 +80,11 @@ class FileJournal(Journal, EventJournal):
         self._open: dict[str, AttemptBegun] = {}
         # Lines being written, whose memory serves the next ones.
         self._line = bytearray()
-        # Those that wait: how many, how many bytes they are, and the requests that end with them.
+        # Those that wait: how many, how many bytes they are, the requests that end with them, and who asks for that.
         self._waiting_lines = bytearray()
         self._waiting = self._waiting_size = 0
         self._ending: list[str] = []
+        self._on_kept: list[tuple[OnKept, UsageRecord]] = []
         self._begins_wait = batch is not None
         self._ends_wait = reaches_clients and not syncs_ends
         self._call_later = call_later
@@ -135,10 +136,12 @@ class FileJournal(Journal, EventJournal):
             else:
                 self._sync.written()
 
-    def end_with_writes(self, record: UsageRecord) -> None:
+    def end_with_writes(self, record: UsageRecord, on_kept: OnKept | None = None) -> None:
         if self._ends_wait:
             # Its attempt is open until it is written, as in `end`.
             self._ending.append(record.request_id)
+            if on_kept is not None:
+                self._on_kept.append((on_kept, record))
             self._keep_for_writes(record)
             if not self._is_timed and self._call_later is not None:
                 # Its client may be gone, so that nothing is written to it.
@@ -146,6 +149,8 @@ class FileJournal(Journal, EventJournal):
                 self._call_later(_LONGEST_WAIT, self._on_time)
         else:
             self.end(record)
+            if on_kept is not None:
+                on_kept(record)
 
     def event(self, event: TelemetryEvent) -> None:
         if event.attributes is not None and not are_bounded(event.attributes):
@@ -224,6 +229,13 @@ class FileJournal(Journal, EventJournal):
             for request_id in self._ending:
                 self._open.pop(request_id, None)
             self._ending.clear()
+        if self._on_kept:
+            kept, self._on_kept = self._on_kept, []
+            for on_kept, record in kept:
+                try:
+                    on_kept(record)
+                except Exception:  # noqa: BLE001 - a bug, which must not hold up the others
+                    logger.exception("Cannot settle request {}", record.request_id)
 
     def _write(self, lines: bytearray, count: int) -> None:
         """Write so many records, or lose them."""

@@ -19,7 +19,7 @@ from opentelemetry.trace import (
 from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord, finished_at, last_attempt
 from llm_gateway.core.model_request import ModelRequest
-from llm_gateway.flow.ports.ledger import Journal, Observer, Tracer
+from llm_gateway.flow.ports.ledger import Journal, Observer, OnKept, Tracer
 from llm_gateway.flow.ports.listeners import listener_failed, notify
 from llm_gateway.infra.tracing import attribute_names as names
 from llm_gateway.infra.tracing.prompts import input_messages
@@ -193,5 +193,5 @@ class TracedJournal(Journal):
     def end(self, record: UsageRecord) -> None:
         self._journal.end(record)
 
-    def end_with_writes(self, record: UsageRecord) -> None:
-        self._journal.end_with_writes(record)
+    def end_with_writes(self, record: UsageRecord, on_kept: OnKept | None = None) -> None:
+        self._journal.end_with_writes(record, on_kept)

@@ -217,6 +217,49 @@ async def test_ends_wait_for_writes_that_reach_clients(
     journal.close()
 
 
+async def test_what_a_request_costs_is_settled_once_its_end_is_on_file(tmp_path: Path) -> None:
+    batch = make_write_batch(patience=ALWAYS)
+    journal = FileJournal(tmp_path, 64 * MB, FakeClock(), batch=batch, reaches_clients=True)
+    settled: list[tuple[str, list[Fact]]] = []
+
+    def settle(ended: UsageRecord) -> None:
+        settled.append((ended.request_id, facts(tmp_path)))
+
+    journal.end_with_writes(record("a"), settle)
+    journal.end_with_writes(record("b"))
+    journal.end_with_writes(record("c"), settle)
+    assert settled == []
+    # Before anything is written to a client.
+    batch.writer(lambda _data: settled.append(("reply", [])), 10)(b"reply")
+    await asyncio.sleep(0)
+    on_file: list[Fact] = [record("a"), record("b"), record("c")]
+    assert settled == [("a", on_file), ("c", on_file), ("reply", [])]
+    # A line that does not wait takes those that do with it.
+    journal.end_with_writes(record("d"), settle)
+    journal.end(record("e"))
+    assert settled[3:] == [("d", [*on_file, record("d"), record("e")])]
+    journal.end_with_writes(record("f"), settle)
+    journal.close()
+    assert [request_id for request_id, _ in settled[4:]] == ["f"]
+
+
+def test_what_cannot_be_settled_holds_up_nothing(tmp_path: Path, said: list[str]) -> None:
+    batch = make_write_batch(patience=ALWAYS)
+    journal = FileJournal(tmp_path, 64 * MB, FakeClock(), batch=batch, reaches_clients=True)
+    settled: list[UsageRecord] = []
+
+    def fail(_record: UsageRecord) -> None:
+        raise ZeroDivisionError
+
+    journal.end_with_writes(record("a"), fail)
+    journal.end_with_writes(record("b"), settled.append)
+    batch.make()
+    assert settled == [record("b")]
+    assert "Cannot settle request a" in said[0]
+    journal.close()
+    assert facts(tmp_path) == [record("a"), record("b")]
+
+
 async def test_an_end_that_no_client_learns_of_does_not_wait_for_long(tmp_path: Path) -> None:
     journal = FileJournal(
         tmp_path,
@@ -277,8 +320,9 @@ def test_ends_do_not_wait_for_other_writes(tmp_path: Path, syncs_ends: bool, rea
         syncs_ends=syncs_ends,
         reaches_clients=reaches_clients,
     )
-    journal.end_with_writes(record("a"))
-    assert facts(tmp_path) == [record("a")]
+    settled: list[UsageRecord] = []
+    journal.end_with_writes(record("a"), settled.append)
+    assert facts(tmp_path) == [record("a")] == settled
     journal.close()
 
 
