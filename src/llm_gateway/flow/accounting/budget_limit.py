@@ -83,6 +83,8 @@ class _Known(msgspec.Struct, frozen=True):
     try_reserve: TryReserve | None
     # The different prices of the deployments; none unless all of them are flat at all times.
     prices: Sequence[FlatPrice]
+    # The one that all of them have, if nothing is rounded at it.
+    only_price: FlatPrice | None
 
 
 class BudgetLimit(Limit):
@@ -147,17 +149,16 @@ class BudgetLimit(Limit):
                 prompt, completion, _ = estimate(demand)
             else:
                 prompt, completion = expected.prompt, expected.completion
-            for price in known.prices:
-                if prompt > price.most_input:
-                    amount = -1
-                    break
-                # As `flat_amount` does, without its frame where nothing is rounded.
-                if price.half:
-                    cost = flat_amount(price, prompt, completion)
-                else:
-                    cost = prompt * price.input + completion * price.output
-                if cost > amount:  # noqa: PLR1730 - a call of `max` takes longer
-                    amount = cost
+            price = known.only_price
+            if price is not None:
+                if prompt <= price.most_input:
+                    amount = prompt * price.input + completion * price.output
+            else:
+                for price in known.prices:
+                    if prompt > price.most_input:
+                        amount = -1
+                        break
+                    amount = max(amount, flat_amount(price, prompt, completion))
             if amount < 0 or "service_tier" in request.fields:
                 amount = self.amount_of(demand)
             answer = try_reserve(amount)
@@ -218,7 +219,9 @@ class BudgetLimit(Limit):
         hold = None
         if windows:
             hold = self._shares.prepare_to_reserve(windows, self._estimator.learn_once, self.learn)
-        known = _Known(deployments, since, until, windows, hold, _flat_prices(deployments))
+        prices = _flat_prices(deployments)
+        only_price = prices[0] if len(prices) == 1 and not prices[0].half else None
+        known = _Known(deployments, since, until, windows, hold, prices, only_price)
         if len(request.model) <= _LONGEST_MODEL:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
