@@ -11,7 +11,7 @@ from unittest.mock import patch
 import msgspec
 
 from llm_gateway.infra.upstream.http11 import quiet_relay, whole_chunks, whole_reply
-from llm_gateway.providers.openai import quiet_run
+from llm_gateway.providers.openai import event_stream, quiet_run, usual_event
 from llm_gateway.sockets import head_join, head_match, write_batch
 from llm_gateway.wire import field_cutter
 from tests.services import without_a_part
@@ -23,6 +23,7 @@ _PARTS = (
     whole_chunks,
     whole_reply,
     quiet_run,
+    usual_event,
     head_join,
     head_match,
     write_batch,
@@ -55,4 +56,14 @@ def relaying(way: Way) -> Iterator[None]:
         need_compiled()
     receivers = {"python": quiet_relay.python_receiver, "compiled": quiet_relay.compiled_receiver}
     with patch.object(quiet_relay, "make_receiver", receivers[way]):
+        yield
+
+
+@contextmanager
+def reading_events(way: Way) -> Iterator[None]:
+    """Recognise usual chunks, or parse all that are read."""
+    if way == "compiled":
+        need_compiled()
+    ways = {"python": usual_event.python_usual_event, "compiled": usual_event.usual_event}
+    with patch.object(event_stream, "usual_event", ways[way]):
         yield

@@ -19,6 +19,7 @@ COMPILED = {
     "llm_gateway/infra/upstream/http11/_whole_reply",
     "llm_gateway/infra/upstream/http11/_whole_chunks",
     "llm_gateway/providers/openai/_quiet_run",
+    "llm_gateway/providers/openai/_usual_event",
     "llm_gateway/sockets/_head_join",
     "llm_gateway/sockets/_head_match",
     "llm_gateway/sockets/_write_batch",
@@ -103,16 +104,17 @@ def test_without_what_is_compiled_the_gateway_works_in_python() -> None:
         "import sys\n"
         f"sys.modules.update(dict.fromkeys({[name.replace('/', '.') for name in sorted(COMPILED)]}))\n"
         "from llm_gateway.infra.upstream.http11 import quiet_relay, whole_chunks, whole_reply\n"
-        "from llm_gateway.providers.openai import quiet_run\n"
+        "from llm_gateway.providers.openai import quiet_run, usual_event\n"
         "from llm_gateway.sockets import head_join, head_match, write_batch\n"
         "from llm_gateway.wire import field_cutter\n"
         "parts = (quiet_relay, whole_chunks, whole_reply, quiet_run, head_join, head_match, write_batch,\n"
-        "         field_cutter)\n"
+        "         field_cutter, usual_event)\n"
         "assert not any(part.IS_COMPILED for part in parts)\n"
         "assert field_cutter.cut_fields is field_cutter.python_cut_fields\n"
         "assert head_join.join_head is whole_reply.body_of is None\n"
         "assert whole_chunks.cut_chunks is whole_chunks.python_cut_chunks\n"
         "assert quiet_run.quiet_end is quiet_run.python_quiet_end\n"
+        "assert usual_event.usual_event is usual_event.python_usual_event\n"
         "assert head_match.match_head is head_match.python_match_head\n"
         "assert quiet_relay.make_receiver is quiet_relay.python_receiver\n"
         "assert type(write_batch.make_write_batch()) is write_batch.WriteBatch\n"

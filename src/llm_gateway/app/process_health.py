@@ -10,7 +10,7 @@ from llm_gateway.app.wiring import Wiring
 from llm_gateway.core import metric_catalogue as catalogue
 from llm_gateway.infra.metrics.processes import LoopWatch, OpenFilesWatch, resident_bytes
 from llm_gateway.infra.upstream.http11 import quiet_relay, whole_chunks, whole_reply
-from llm_gateway.providers.openai import quiet_run
+from llm_gateway.providers.openai import quiet_run, usual_event
 from llm_gateway.sockets import head_join, head_match, write_batch
 from llm_gateway.wire import field_cutter
 
@@ -59,6 +59,7 @@ def process_details(wiring: Wiring) -> dict[str, Any]:
             "head_join": head_join.IS_COMPILED,
             "head_match": head_match.IS_COMPILED,
             "quiet_run": quiet_run.IS_COMPILED,
+            "usual_event": usual_event.IS_COMPILED,
             "whole_chunks": whole_chunks.IS_COMPILED,
             "whole_reply": whole_reply.IS_COMPILED,
             "write_batch": write_batch.IS_COMPILED,

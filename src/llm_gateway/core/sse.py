@@ -79,32 +79,43 @@ def _last_boundary(data: bytes) -> int:
     end = data.rfind(b"\n\n") + 2
     if end == 1:
         end = 0
-    if b"\r" in data:
+    if data.find(b"\r") >= 0:
         for blank in (b"\n\r\n", b"\r\r"):
-            end = max(end, data.rfind(blank) + len(blank) if blank in data else 0)
+            if (found := data.rfind(blank)) >= 0:
+                end = max(end, found + len(blank))
     return end
+
+
+def event_end(block: bytes, start: int, *, has_returns: bool) -> int:
+    """Return where the event ends that begins at `start` in a block of whole events, with its blank line.
+
+    `has_returns` tells whether there are carriage returns from `start` on.
+    """
+    if has_returns:
+        blank = _BLANK_LINE.search(block, start)
+        return len(block) if blank is None else blank.end()
+    # Most events are one line. Searching for one byte is much faster than for two.
+    end = block.find(b"\n", start)
+    if end >= 0 and not block.startswith(b"\n", end + 1):
+        end = block.find(b"\n\n", end + 2)
+    return len(block) if end < 0 else end + 2
 
 
 def split_events(block: bytes, start: int = 0) -> Iterator[bytes]:
     """Cut a block of whole events from `start` on into events, each with its blank line, one at a time."""
-    if block.find(b"\r", start) >= 0:
-        for blank in _BLANK_LINE.finditer(block, start):
-            yield block[start : blank.end()]
-            start = blank.end()
-    else:
-        # The same, in an eighth of the time.
-        while (end := block.find(b"\n\n", start) + 2) > 1:
-            yield block[start:end]
-            start = end
-    if start < len(block):
-        yield block[start:]
+    # Without carriage returns it takes an eighth of the time.
+    has_returns = block.find(b"\r", start) >= 0
+    while start < len(block):
+        end = event_end(block, start, has_returns=has_returns)
+        yield block[start:end]
+        start = end
 
 
 def event_data(event: bytes) -> bytes | None:
     """Return an event's data (its `data:` lines joined), or None when it has none (a comment, a ping)."""
     if event.startswith(b"data: ") and event.endswith(b"\n\n") and event.find(b"\n") == len(event) - 2:
         return event[6:-2].rstrip(b"\r")
-    if b"data:" not in event:
+    if event.find(b"data:") < 0:
         return None
     lines = []
     for line in event.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"):

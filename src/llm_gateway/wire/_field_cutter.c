@@ -156,13 +156,8 @@ configure(PyObject *module, PyObject *args)
     int wide;
     if (!PyArg_ParseTuple(args, "Op", &raw_type, &wide))
         return NULL;
-    skip_blocks = NULL;
-#ifdef WIDE
-    if (wide && __builtin_cpu_supports("avx2"))
-        skip_blocks = skip_wide_blocks;
-#endif
     Py_XSETREF(state->raw_type, Py_NewRef(raw_type));
-    return PyBool_FromLong(skip_blocks != NULL);
+    return PyBool_FromLong(choose_registers(wide));
 }
 
 static PyMethodDef methods[] = {

@@ -1,4 +1,4 @@
-/* Where JSON values end: all that _field_cutter.c needs to know of them, without Python.
+/* Where JSON values end: all that _field_cutter.c and _usual_event.c need to know of them, without Python.
  *
  * What is accepted is valid JSON in every byte, but for its UTF-8. Behind the last byte, at `end`, there has to be a
  * zero, as in every bytes object: no byte that is accepted is zero, so nothing is read behind it, although most loops
@@ -66,6 +66,20 @@ skip_wide_blocks(const Byte *at, const Byte *end, unsigned *not_ascii)
     return at;
 }
 #endif
+
+/* Use the widest registers that this processor has if `wide`; return whether it has any. */
+static int
+choose_registers(int wide)
+{
+    skip_blocks = NULL;
+#ifdef WIDE
+    if (wide && __builtin_cpu_supports("avx2"))
+        skip_blocks = skip_wide_blocks;
+#else
+    (void)wide;
+#endif
+    return skip_blocks != NULL;
+}
 
 /* The same byte eight times. */
 #define EIGHT(byte) (UINT64_C(0x0101010101010101) * (byte))

@@ -145,5 +145,5 @@ def _usage(value: object, wanted: type[WireUsage]) -> WireUsage | OddObject:
 def _converted(value: object, wanted: type[_T]) -> _T | None:
     try:
         return msgspec.convert(value, wanted)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, UnicodeEncodeError):
         return None

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator
+from typing import Final
 
 import msgspec
 
 from llm_gateway.core.ledger.usage import StatedUsage, Usage
-from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, is_noise, split_events
+from llm_gateway.core.sse import EventSplitter, EventTooLarge, event_data, event_end, is_noise
 from llm_gateway.providers.base import NO_TAIL, QuietReader, StreamSample, UpstreamErrorBody
 from llm_gateway.providers.openai.chunks import (
     Chunk,
@@ -22,6 +23,16 @@ from llm_gateway.providers.openai.chunks import (
 from llm_gateway.providers.openai.errors import NOT_JSON, error_body_from
 from llm_gateway.providers.openai.failures import NO_ANSWER, error_in, failed_choice
 from llm_gateway.providers.openai.quiet_run import quiet_end
+from llm_gateway.providers.openai.usual_event import (
+    CONTENT,
+    DONE,
+    EMPTY,
+    FINISH,
+    KIND_BITS,
+    KIND_MASK,
+    LINE,
+    usual_event,
+)
 from llm_gateway.wire.errors import BadReply, OversizedEvent
 from llm_gateway.wire.loose_json import read_json
 from llm_gateway.wire.openai_chat.reply_forms import as_chunks, has_message
@@ -36,7 +47,7 @@ _WORTH_A_LOOK = (
 )  # fmt: skip
 _FINISH_REASON = b'"finish_reason"'
 _SAMPLE_BYTES = 256 * 1024
-
+_NO_CHOICES: Final[frozenset[int]] = frozenset()
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _EVENT_NAME = re.compile(rb"(?:^|[\r\n])event: ?([^\r\n]*)")
@@ -50,7 +61,7 @@ class OpenAIReplyStream(QuietReader):
     __slots__ = (
         "_asked",
         "_choices",
-        "_decode",
+        "_event_limit",
         "_finished_choices",
         "_hide_usage",
         "_quiet_tail",
@@ -84,54 +95,48 @@ class OpenAIReplyStream(QuietReader):
         """
         self._read_cost = read_cost
         self._asked = asked
-        self._decode: Callable[[bytes], Chunk] = decode_chunk if read_cost is None else decode_billed_chunk
         self._choices = choices
         self._hide_usage = hide_usage
-        self._splitter = EventSplitter(event_limit)
-        self._finished_choices: set[int] = set()
+        self._event_limit = event_limit
+        # Most streams come in whole events.
+        self._splitter: EventSplitter | None = None
+        self._finished_choices: frozenset[int] = _NO_CHOICES
         self._quiet_tail = b""
-        self._usual_spacing = False
         # Blocks of events, and events that are taken out of their frames when they are needed.
         self._sample: list[bytes | Iterator[bytes]] = []
-        self._sampled_bytes = 0
-        self._total_bytes = 0
-        self.content_seen = False
-        self.done = False
-        self.finished = False
+        self._sampled_bytes = self._total_bytes = 0
+        self._usual_spacing = self.content_seen = self.done = self.finished = False
         self.refusal: UpstreamErrorBody | None = None
         self.usage: Usage | StatedUsage | None = None
 
     def feed(self, data: bytes) -> bytes:
-        tail = self._quiet_tail
-        if (
-            tail
-            and data.endswith(tail)
-            and data.find(b"\n\n") == len(data) - 2
-            and data.find(b"\r") < 0
-            and self.usage is None
-            and not self._splitter.held
-        ):
-            # One quiet event: by far the most frequent case.
-            self._record(data)
-            return data
-        try:
-            block = self._splitter.feed(data)
-        except EventTooLarge as large:
-            raise OversizedEvent(str(large)) from None
+        block = data if self._splitter is None and data[-2:] == b"\n\n" else self._whole_events(data)
         if not block:
             return b""
-        if not (self.content_seen and self.usage is None and self._is_quiet(block)):
-            block = self._look(block)
+        may_be_plain, position = False, 0
+        if self.content_seen and self.usage is None:
+            # Nearly always all of it is quiet.
+            position = quiet_end(block, 0, self._quiet_tail)
+            may_be_plain = self._usual_spacing
+        if position != len(block):
+            position, found = self._behind_usual(block, position)
+            if position != len(block) and not (
+                may_be_plain and found & KIND_MASK <= LINE and _looks_plain(block)
+            ):
+                block = self._look(block, position, found)
         self._record(block)
         return block
 
     def end(self) -> bytes:
+        if self._splitter is None:
+            return b""
         rest = self._splitter.rest()
         # Half an event would reach the client as broken JSON; it gets an error event instead.
         return self.feed(rest + b"\n\n") if rest.strip() and _is_whole(rest) else b""
 
     def plain_event_end(self) -> bytes:
-        return self._quiet_tail if self.usage is None and not self._splitter.held else b""
+        splitter = self._splitter
+        return self._quiet_tail if self.usage is None and (splitter is None or not splitter.held) else b""
 
     def note_plain(self, events: Iterator[bytes], size: int) -> None:
         if (sampled := self._sampled_bytes + size) <= _SAMPLE_BYTES:
@@ -152,6 +157,16 @@ class OpenAIReplyStream(QuietReader):
         self._sample = [*blocks]
         return StreamSample(tuple(blocks), self._sampled_bytes, self._total_bytes)
 
+    def _whole_events(self, data: bytes) -> bytes:
+        """Return the events that are complete now; hold the rest back."""
+        splitter = self._splitter
+        if splitter is None:
+            splitter = self._splitter = EventSplitter(self._event_limit)
+        try:
+            return splitter.feed(data)
+        except EventTooLarge as large:
+            raise OversizedEvent(str(large)) from None
+
     def _record(self, block: bytes) -> None:
         size = len(block)
         self._total_bytes += size
@@ -159,88 +174,85 @@ class OpenAIReplyStream(QuietReader):
             self._sampled_bytes = sampled
             self._sample.append(block)
 
-    def _is_quiet(self, block: bytes) -> bool:
-        """Tell, without parsing, whether `block` can be relayed without a closer look."""
-        return quiet_end(block, 0, self._quiet_tail) == len(block) or (
-            self._usual_spacing and _looks_whole(block) and not any(mark in block for mark in _WORTH_A_LOOK)
-        )
-
     def _learn(self, event: bytes) -> None:
         """Remember how the first content event ends: an event with the same end has no finish reason and no usage.
 
         If the provider uses unusual spacing or line ends, every event is parsed.
         """
-        start = event.rfind(_FINISH_REASON)
-        if not event.endswith(b"\n\n"):
+        if event[-2:] != b"\n\n":
             return
+        start = event.rfind(_FINISH_REASON)
         if start < 0:
-            self._usual_spacing = b'"choices":[' in event or b'"choices": [' in event
+            self._usual_spacing = event.find(b'"choices":[') >= 0 or event.find(b'"choices": [') >= 0
             return
         value = event[start + len(_FINISH_REASON) :]
-        self._usual_spacing = value.startswith((b":null", b": null"))
+        self._usual_spacing = value[:5] == b":null" or value[:6] == b": null"
         # Some servers send "" or "null" until a choice is finished; every event has the mark of a finish reason then.
-        if value.startswith((b":", b": ")) and b'"delta"' not in value:
+        if value[:1] == b":" and value.find(b'"delta"') < 0:
             self._quiet_tail = event[start:]
 
-    def _look(self, block: bytes) -> bytes:
-        """Read `block` event by event; skip runs of quiet events, at its start and behind the first content."""
+    def _behind_usual(self, block: bytes, position: int) -> tuple[int, int]:
+        """Read the usual chunks from `position` on, and what is quiet behind the first content.
+
+        Return where they end, and what `usual_event` says of what follows. All of them are relayed as they came.
+        """
+        # A chunk that follows a usage may make it out of date.
+        while (found := usual_event(block, position)) & KIND_MASK >= EMPTY and self.usage is None:
+            start, position, kind = position, found >> KIND_BITS, found & KIND_MASK
+            if kind == FINISH:
+                self.content_seen = True
+                self._finish(0)
+            elif kind == CONTENT and not self.content_seen:
+                self.content_seen = True
+                self._learn(block[start:position])
+                position = quiet_end(block, position, self._quiet_tail)
+        return position, found
+
+    def _look(self, block: bytes, position: int, found: int) -> bytes:
+        """Read `block` event by event from `position` on; return what to relay of all of it.
+
+        `found` is what `usual_event` says of the first event.
+        """
         relayed: list[bytes] = []
-        # What is relayed as it came, from `begin` to `end`, is cut out in one piece: nearly all of a block is.
+        # What is relayed as it came is cut out in one piece, from `begin` on: nearly all of a block is.
         begin = 0
-        end = position = self._behind_quiet(block, 0)
-        events = split_events(block, position)
-        while (event := next(events, None)) is not None:
-            start, position = position, position + len(event)
-            data, out, is_first = event_data(event), b"", False
-            if data is None:
-                # A comment is left out: one SDK takes it for an error.
-                if event.lstrip().startswith(b"{"):
-                    # Some servers write a bare error, or a bare chunk, into a stream.
-                    data = b" ".join(event.strip().splitlines())
-                    out = self._read(data, b"data: " + data + b"\n\n")
-            elif data.strip() == b"[DONE]":
+        has_returns: bool | None = None
+        while position < len(block):
+            start, position, kind = position, found >> KIND_BITS, found & KIND_MASK
+            if not kind:
+                if has_returns is None:
+                    has_returns = block.find(b"\r", start) >= 0
+                position = event_end(block, start, has_returns=has_returns)
+            event = block[start:position]
+            # What has a kind is one line.
+            data = event[6:-2] if kind else event_data(event)
+            if kind == DONE or (not kind and data is not None and data.strip() == b"[DONE]"):
                 self._end()
+                position = start
                 break
-            else:
-                had_content = self.content_seen
-                out = self._read(data, event)
-                is_first = self.content_seen and not had_content and position < len(block)
-            if out:
-                if start != end or out is not event:
-                    relayed.append(block[begin:end])
-                    begin = start
-                if out is not event:
+            had_content = self.content_seen
+            out = self._read_chunk(data, event) if kind and data else self._read(data, event)
+            if out is not event:
+                if begin < start:
+                    relayed.append(block[begin:start])
+                if out:
                     relayed.append(out)
-                    begin = position
-                end = position
-            if is_first:
-                if end != position:
-                    relayed.append(block[begin:end])
-                    begin = position
-                end = position = self._behind_quiet(block, position)
-                events = split_events(block, position)
-            elif self.refusal is not None:
+                begin = position
+            if self.refusal is not None:
                 break
-        rest = block[begin:end]
-        return b"".join((*relayed, rest)) if relayed else rest
+            if self.content_seen and not had_content and self.usage is None:
+                position = quiet_end(block, position, self._quiet_tail)
+            position, found = self._behind_usual(block, position)
+        if begin < position:
+            relayed.append(block[begin:position])
+        return b"".join(relayed)
 
-    def _behind_quiet(self, block: bytes, start: int) -> int:
-        """Return where the quiet events end that begin at `start`."""
-        if not self.content_seen or self.usage is not None:
-            return start
-        return quiet_end(block, start, self._quiet_tail)
-
-    def _note_usage(self, chunk: Chunk) -> None:
-        wire = chunk.usage or own_usage(chunk)
-        # Most chunks state none.
-        stated = (
-            None if wire is None else usage_from_wire(wire, chunk.service_tier, self._read_cost, self._asked)
-        )
-        if self.usage is None:
-            self.usage = stated
+    def _finish(self, choice: int) -> None:
+        if self._choices > 1:
+            self._finished_choices |= {choice}
+            self.finished = len(self._finished_choices) >= self._choices
         else:
-            has_new_text = any(map(has_text, chunk.choices or ()))
-            self.usage = updated(self.usage, stated, has_content=has_new_text)
+            self.finished = True
 
     def _end(self) -> None:
         if self.content_seen:
@@ -248,14 +260,22 @@ class OpenAIReplyStream(QuietReader):
         else:
             self.refusal = NO_ANSWER
 
-    def _read(self, data: bytes, event: bytes) -> bytes:
-        """Read one event; return what to relay: usually the event, b"" if nothing."""
-        is_error = b"event:" in event and _is_error_event(event)
-        if not (is_error or data.strip()):
-            # A heartbeat. Clients would read its data as JSON.
-            return b""
+    def _read(self, data: bytes | None, event: bytes) -> bytes:
+        """Read one event with its data, if any; return what to relay: usually the event, b"" if nothing."""
+        if data is None:
+            # A comment is left out: one SDK takes it for an error.
+            if not event.lstrip().startswith(b"{"):
+                return b""
+            # Some servers write a bare error, or a bare chunk, into a stream.
+            data = b" ".join(event.strip().splitlines())
+            event = b"data: " + data + b"\n\n"
+        is_error = _is_error_event(event)
+        # Clients would read the data of a heartbeat as JSON.
+        return self._read_chunk(data, event, is_error=is_error) if is_error or data.strip() else b""
+
+    def _read_chunk(self, data: bytes, event: bytes, *, is_error: bool = False) -> bytes:
         try:
-            chunk = self._decode(data)
+            chunk = decode_chunk(data) if self._read_cost is None else decode_billed_chunk(data)
             is_usual = chunk.choices is not None and not is_error
         except _UNREADABLE:
             chunk, is_usual = Chunk(), False
@@ -277,33 +297,42 @@ class OpenAIReplyStream(QuietReader):
         if self.refusal is not None:
             return b""
         if has_message(value):
-            return self._look(as_chunks(value, is_chat=True))
+            return self._look(as_chunks(value, is_chat=True), 0, 0)
         return self._take(chunk_from(value, has_cost=self._read_cost is not None), event)
 
     def _take(self, chunk: Chunk, event: bytes) -> bytes:
-        self._note_usage(chunk)
-        choices = chunk.choices or ()
-        if not self.content_seen:
-            self.content_seen = any(map(has_content, choices))
-            if (
-                self.content_seen
-                and chunk.usage is None
-                and len(choices) == 1
-                and choices[0].finish_reason is None
-            ):
+        choices = chunk.choices
+        wire = chunk.usage or own_usage(chunk)
+        # Most chunks state none.
+        stated = (
+            None if wire is None else usage_from_wire(wire, chunk.service_tier, self._read_cost, self._asked)
+        )
+        if self.usage is None:
+            self.usage = stated
+        else:
+            self.usage = updated(self.usage, stated, has_content=any(map(has_text, choices or ())))
+        if not choices:
+            return b"" if self._hide_usage and chunk.usage is not None else event
+        if not self.content_seen and any(map(has_content, choices)):
+            self.content_seen = True
+            if chunk.usage is None and len(choices) == 1 and choices[0].finish_reason is None:
                 self._learn(event)
         for choice in choices:
             if choice.finish_reason is not None:
-                self._finished_choices.add(choice.index)
-                self.finished = len(self._finished_choices) >= self._choices
-        is_hidden = self._hide_usage and chunk.usage is not None and not chunk.choices
-        return b"" if is_hidden else event
+                self._finish(choice.index)
+        return event
 
 
-def _looks_whole(block: bytes) -> bool:
-    """Tell, without parsing, whether every event is a chunk with complete JSON."""
+def _looks_plain(block: bytes) -> bool:
+    """Tell, without parsing, whether every event is a chunk with complete JSON that is not worth a look."""
     events = block.count(b"\n\n")
-    return 0 < events == block.count(b"}\n\n") == block.count(b'"choices":')
+    if not 0 < events == block.count(b"}\n\n") == block.count(b'"choices":'):
+        return False
+    # No generator: to end one early costs more than all that it does.
+    for mark in _WORTH_A_LOOK:  # noqa: SIM110
+        if block.find(mark) >= 0:
+            return False
+    return True
 
 
 def _is_whole(event: bytes) -> bool:
@@ -318,5 +347,7 @@ def _is_whole(event: bytes) -> bool:
 
 
 def _is_error_event(event: bytes) -> bool:
+    if event.find(b"event:") < 0:
+        return False
     name = _EVENT_NAME.search(event)
     return name is not None and name[1].strip().startswith(b"error")

@@ -270,7 +270,7 @@ def _event_from(value: object) -> _Event:
     for name in ("item", "part"):
         try:
             fields[name] = msgspec.convert(value.get(name), _Piece | None)
-        except msgspec.ValidationError:
+        except (msgspec.ValidationError, UnicodeEncodeError):
             continue
     return _Event(delta=_FILLED if value.get("delta") else msgspec.Raw(b"null"), **fields)
 

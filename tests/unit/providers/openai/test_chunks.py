@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from llm_gateway.providers.openai.chunks import chunk_from, decode_chunk, has_content
+from llm_gateway.wire.openai_chat.usage import WireUsage
 
 
 def test_a_usual_chunk_is_the_same_read_either_way() -> None:
@@ -33,6 +34,13 @@ def test_what_is_no_object_has_no_choices(value: Any) -> None:
 @pytest.mark.parametrize("choices", [None, {}, "none", 5])
 def test_an_object_without_a_list_of_choices_is_no_chunk(choices: Any) -> None:
     assert chunk_from({"choices": choices}).choices is None
+
+
+@pytest.mark.parametrize("value", ["text", "half \ud83d"])
+def test_a_text_in_place_of_a_usage_is_an_empty_usage(value: str) -> None:
+    chunk = chunk_from({"choices": [], "usage": value, "x_groq": value})
+    assert chunk.usage == WireUsage()
+    assert chunk.x_groq is None
 
 
 @pytest.mark.parametrize("empty", [None, "", [], {}, False])

@@ -449,3 +449,12 @@ def test_the_last_event_repeats_no_huge_response(size: int, is_repeated: bool) -
     assert stream.refusal is not None
     assert stream.refusal.message == "boom"
     assert (stream.tail.failed_event is not None) == is_repeated
+
+
+@pytest.mark.parametrize("name", ["item", "part"])
+def test_half_a_character_in_place_of_an_object_is_skipped(name: str) -> None:
+    stream = reader()
+    odd: dict[str, Any] = {name: "half \ud83d", "delta": "\ud83d"}
+    sent = piece("a") + event("odd", **odd)
+    assert stream.feed(sent) == sent
+    assert stream.refusal is None

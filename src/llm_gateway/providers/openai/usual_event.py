@@ -1,0 +1,40 @@
+"""Recognises the usual chunks of a stream, which need no parser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+try:
+    from llm_gateway.providers.openai import _usual_event as _compiled
+except ImportError:
+    # It was not compiled (docs/dependencies.md).
+    _compiled = None  # type: ignore[assignment]
+IS_COMPILED: Final = _compiled is not None
+
+# One line of data that is an object, or begins like one: a parser has to tell what it is.
+LINE: Final = 1
+# The same, and it has `"usage":{` or `"usage": {`.
+USAGE: Final = 2
+# `data: [DONE]`.
+DONE: Final = 3
+# These are usual chunks. One has nothing that counts as content, ...
+EMPTY: Final = 4
+CONTENT: Final = 5
+# ... and in one the first choice is finished, with or without content.
+FINISH: Final = 6
+KIND_BITS: Final = 3
+KIND_MASK: Final = (1 << KIND_BITS) - 1
+
+
+def python_usual_event(block: bytes, start: int, /) -> int:
+    """Return `end << KIND_BITS | kind` of the event at `start`; 0 if it is not one of the above.
+
+    A usual chunk is one line of data with one choice, and without a usage, an error or a whole message. It is relayed
+    as it came. If in doubt, the compiled way returns LINE. In Python, a parser finds out faster what an event is.
+    """
+    del block, start
+    return 0
+
+
+usual_event: Callable[[bytes, int], int] = _compiled.usual_event if IS_COMPILED else python_usual_event

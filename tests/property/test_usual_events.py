@@ -1,0 +1,177 @@
+"""Streams whose usual chunks are recognised, and the same streams parsed: client and meter get the same."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import msgspec
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from llm_gateway.providers.openai.chunks import decode_billed_chunk, decode_chunk, has_content
+from llm_gateway.providers.openai.event_stream import OpenAIReplyStream
+from llm_gateway.providers.openai.usual_event import (
+    CONTENT,
+    DONE,
+    EMPTY,
+    FINISH,
+    KIND_BITS,
+    KIND_MASK,
+    USAGE,
+    usual_event,
+)
+from llm_gateway.wire.errors import BadReply
+from tests.fakes.compiled_parts import Way, need_compiled, reading_events
+
+# JSON, and what is nearly JSON.
+VALUES = st.sampled_from(
+    [
+        b"null", b"true", b"false", b"0", b"1", b"7", b"10", b"-0", b"01", b"1.0", b"1e3", b"1e999", b"nul", b"NaN",
+        b'""', b'"stop"', b'"length"', b'"tool_calls"', b'"s\\u0074op"', b'"error"', b'"null"', b'"token"', b'" "',
+        b'"finish_reason"', b'"a\\"b"', b'"\\ud83d\\ude00"', b'"\\ud83d"', b'"\\x"', b'"\\u12"', b'"\x1f"', b'"\x00"',
+        b'"\xc3\xa9"', b'"\xc3"', b'"\xed\xa0\x80"', b'"\xff"', b'"\n"', b'"\r"', b'"[DONE]"', b'"usage":{',
+        b"[]", b"[ ]", b"{}", b"{ }", b"[0]", b'{"a":1}', b"[[]]", b"[1,]", b"{1:2}", b"[", b"{", b'"', b"\\",
+        b'{"message":"bad"}', b'{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}',
+        b'[{"index":0,"id":"c","function":{"name":"f","arguments":""}}]',
+    ]
+)  # fmt: skip
+NAMES = st.sampled_from(
+    [
+        b'"id"', b'"object"', b'"created"', b'"model"', b'"service_tier"', b'"usage"', b'"x_groq"', b'"error"',
+        b'"choices"', b'"delta"', b'"index"', b'"finish_reason"', b'"logprobs"', b'"message"', b'"text"', b'"role"',
+        b'"content"', b'"refusal"', b'"tool_calls"', b'"f\\u0069nish_reason"', b'"\xc3\xa9"', b'"\xff"', b'""', b"id",
+    ]
+)  # fmt: skip
+BLANKS = st.sampled_from([b""] * 12 + [b" "] * 3 + [b"  ", b"\t", b"\n", b"\r", b"\x0b"])
+COLONS = st.sampled_from([b":"] * 12 + [b": "] * 4 + [b" :", b" : ", b":  ", b":\t", b"", b":\n"])
+Fields = list[tuple[bytes, bytes]]
+
+
+@st.composite
+def objects(draw: st.DrawFn, usual: Fields) -> bytes:
+    """Write an object with most of the usual fields, and perhaps some others, in any order."""
+    fields = [field for field in usual if draw(st.integers(0, 9))]
+    fields += draw(st.lists(st.tuples(NAMES, VALUES), max_size=draw(st.sampled_from([0, 0, 0, 1, 2]))))
+    if draw(st.booleans()):
+        fields = draw(st.permutations(fields))
+    colon = draw(COLONS)
+    written = [name + colon + value for name, value in fields]
+    comma = draw(BLANKS) + b"," + draw(BLANKS)
+    return b"{" + draw(BLANKS) + comma.join(written) + draw(BLANKS) + b"}"
+
+
+@st.composite
+def chunks(draw: st.DrawFn) -> bytes:
+    text = draw(st.one_of(st.sampled_from([b'" token"', b'""', b"null"]), VALUES))
+    delta = draw(objects([(b'"role"', b'"assistant"'), (b'"content"', text)]))
+    reason = draw(st.one_of(st.sampled_from([b"null", b"null", b'"stop"']), VALUES))
+    index = draw(st.sampled_from([b"0", b"0", b"0", b"1", b"2", b"10", b"-1"]))
+    usual = [(b'"index"', index), (b'"delta"', delta), (b'"logprobs"', b"null"), (b'"finish_reason"', reason)]
+    choices = [draw(objects(usual)) for _ in range(draw(st.sampled_from([1, 1, 1, 1, 0, 2])))]
+    more = draw(st.sampled_from([[], [(b'"usage"', b"null")], [(b'"service_tier"', b'"default"')]]))
+    return draw(
+        objects(
+            [
+                (b'"id"', b'"chatcmpl"'),
+                (b'"created"', b"1760000000"),
+                (b'"choices"', b"[" + b",".join(choices) + b"]"),
+                *more,
+            ]
+        )
+    )
+
+
+USAGE_CHUNK = b'{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}'
+PLAIN_CHUNK = b'{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}'
+STARTS = st.sampled_from([b"data: "] * 12 + [b"data:", b"data:  ", b"", b"event: error\ndata: ", b": "])
+ENDS = st.sampled_from([b"\n\n"] * 12 + [b"\r\n\r\n", b"\r\r", b"\n", b" \n\n", b"\r\n\n", b"\n\n\n", b""])
+
+
+@st.composite
+def events(draw: st.DrawFn) -> bytes:
+    data = draw(
+        st.one_of(
+            chunks(),
+            chunks(),
+            st.sampled_from([PLAIN_CHUNK, USAGE_CHUNK, b"[DONE]", b" [DONE]", b"[DONE", b"{}", b"", b"ping"]),
+        )
+    )
+    if not draw(st.integers(0, 9)):
+        data = data[: draw(st.integers(0, len(data)))]
+    return draw(STARTS) + data + draw(ENDS)
+
+
+@st.composite
+def pieces(draw: st.DrawFn, sent: bytes) -> list[bytes]:
+    places = sorted(draw(st.sets(st.integers(0, len(sent)), max_size=6)))
+    return [sent[a:b] for a, b in itertools.pairwise([0, *places, len(sent)]) if a < b]
+
+
+def read(way: Way, sent: list[bytes], **wanted: Any) -> list[object]:
+    """Return all that a reader shows, and what it has learnt, after each piece."""
+    reader = OpenAIReplyStream(event_limit=1 << 20, **wanted)
+    shown: list[object] = []
+    with reading_events(way):
+        for piece in [*sent, None]:
+            try:
+                shown.append(reader.end() if piece is None else reader.feed(piece))
+            except BadReply as bad:
+                return [*shown, str(bad)]
+            shown += [reader.content_seen, reader.finished, reader.done, reader.usage, reader.refusal]
+            shown += [reader.plain_event_end(), reader.sample(), reader._usual_spacing, reader._quiet_tail]
+    return shown
+
+
+@given(st.data(), st.lists(events(), max_size=8), st.integers(1, 2), st.booleans(), st.booleans())
+def test_a_stream_is_the_same_in_both_ways(
+    data: st.DataObject, sent: list[bytes], choices: int, hide_usage: bool, has_cost: bool
+) -> None:
+    need_compiled()
+    cut = data.draw(st.one_of(st.just(sent), pieces(b"".join(sent))))
+    wanted = {
+        "choices": choices,
+        "hide_usage": hide_usage,
+        "read_cost": (lambda _: None) if has_cost else None,
+    }
+    assert read("compiled", cut, **wanted) == read("python", cut, **wanted)
+
+
+@given(st.binary(max_size=8), events(), st.binary(max_size=8))
+@example(b"", b'data: {"usage":{}}\n\n', b"")
+@example(b"", b'data: {"choices":[{"delta":{"content":"a","content":""}}]}\n\n', b"")
+@example(b"", b'data: {"choices":[{"delta":{}}],\n\n"usage":{}}\n\n', b"")
+@example(b"", b'data: {"choices":[{"finish_reason" :"stop"}]}\n\n', b"")
+def test_what_is_usual_is_what_the_parser_reads(before: bytes, event: bytes, after: bytes) -> None:
+    need_compiled()
+    block, start = before + event + after, len(before)
+    found = usual_event(block, start)
+    kind, end = found & KIND_MASK, found >> KIND_BITS
+    if not kind:
+        assert found == 0
+        return
+    line = block[start + len(b"data: ") : end - 2]
+    assert block[start:end] == b"data: " + line + b"\n\n"
+    assert b"\n" not in line
+    assert b"\r" not in line
+    if kind == DONE:
+        assert line == b"[DONE]"
+        return
+    assert line.startswith(b"{")
+    if kind == USAGE:
+        assert b'"usage":{' in line or b'"usage": {' in line
+    if kind < EMPTY:
+        return
+    assert decode_billed_chunk(line) is not None
+    chunk = decode_chunk(line)
+    assert chunk.usage is chunk.x_groq is chunk.error is None
+    assert chunk.choices is not None
+    [choice] = chunk.choices
+    assert choice.usage is None
+    assert has_content(choice) == (kind in (CONTENT, FINISH))
+    assert (choice.finish_reason is not None) == (kind == FINISH)
+    if kind == FINISH:
+        assert choice.index == 0
+        # Such an event is worth a look, where it is not parsed.
+        assert b'finish_reason":"' in line or b'finish_reason": "' in line
+    assert isinstance(msgspec.json.decode(line), dict)
