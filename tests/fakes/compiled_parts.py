@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 import msgspec
 
+from llm_gateway.infra import shared_lock
 from llm_gateway.infra.upstream.http11 import quiet_relay, whole_chunks, whole_reply
 from llm_gateway.providers.openai import event_stream, quiet_run, usual_event
 from llm_gateway.sockets import head_join, head_match, write_batch
@@ -23,6 +24,7 @@ _PARTS = (
     whole_chunks,
     whole_reply,
     quiet_run,
+    shared_lock,
     usual_event,
     head_join,
     head_match,
@@ -67,3 +69,25 @@ def reading_events(way: Way) -> Iterator[None]:
     ways = {"python": usual_event.python_usual_event, "compiled": usual_event.usual_event}
     with patch.object(event_stream, "usual_event", ways[way]):
         yield
+
+
+@contextmanager
+def locking(way: Way) -> Iterator[None]:
+    """Lock the files that workers map in one of the ways, in this process."""
+    if way == "compiled":
+        need_compiled()
+    makers = {"python": shared_lock.python_shared_lock, "compiled": shared_lock.compiled_shared_lock}
+    kinds = {"python": "flock", "compiled": "cell"}
+    with (
+        patch.object(shared_lock, "make_shared_lock", makers[way]),
+        patch.object(shared_lock, "LOCK_KIND", kinds[way]),
+    ):
+        yield
+
+
+def program_locking(way: Way, program: str) -> str:
+    """Return a program that locks the files that workers map in one of the ways."""
+    if way == "compiled":
+        need_compiled()
+        return program
+    return f"import sys\nsys.modules['llm_gateway.infra._shared_lock'] = None\n{program}"

@@ -15,6 +15,7 @@ from tests.fakes.compiled_parts import need_compiled
 
 ROOT = Path(__file__).parents[2]
 COMPILED = {
+    "llm_gateway/infra/_shared_lock",
     "llm_gateway/infra/upstream/http11/_chunk_relay",
     "llm_gateway/infra/upstream/http11/_whole_reply",
     "llm_gateway/infra/upstream/http11/_whole_chunks",
@@ -103,12 +104,13 @@ def test_without_what_is_compiled_the_gateway_works_in_python() -> None:
     program = (
         "import sys\n"
         f"sys.modules.update(dict.fromkeys({[name.replace('/', '.') for name in sorted(COMPILED)]}))\n"
+        "from llm_gateway.infra import shared_lock\n"
         "from llm_gateway.infra.upstream.http11 import quiet_relay, whole_chunks, whole_reply\n"
         "from llm_gateway.providers.openai import quiet_run, usual_event\n"
         "from llm_gateway.sockets import head_join, head_match, write_batch\n"
         "from llm_gateway.wire import field_cutter\n"
         "parts = (quiet_relay, whole_chunks, whole_reply, quiet_run, head_join, head_match, write_batch,\n"
-        "         field_cutter, usual_event)\n"
+        "         field_cutter, shared_lock, usual_event)\n"
         "assert not any(part.IS_COMPILED for part in parts)\n"
         "assert field_cutter.cut_fields is field_cutter.python_cut_fields\n"
         "assert head_join.join_head is whole_reply.body_of is None\n"
@@ -117,6 +119,8 @@ def test_without_what_is_compiled_the_gateway_works_in_python() -> None:
         "assert usual_event.usual_event is usual_event.python_usual_event\n"
         "assert head_match.match_head is head_match.python_match_head\n"
         "assert quiet_relay.make_receiver is quiet_relay.python_receiver\n"
+        "assert shared_lock.make_shared_lock is shared_lock.python_shared_lock\n"
+        "assert shared_lock.LOCK_KIND == 'flock'\n"
         "assert type(write_batch.make_write_batch()) is write_batch.WriteBatch\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import os
 import signal
 import stat
@@ -24,6 +23,7 @@ from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
 from llm_gateway.infra.rate_limits.ring import OWNER, RING_SIZE, WINDOW
 from llm_gateway.infra.rate_limits.shared import SharedRateLimiter
 from llm_gateway.infra.startup_error import StartupError
+from tests.fakes.compiled_parts import WAYS, Way, locking, program_locking
 
 _DESCRIPTORS = Path("/proc/self/fd")
 
@@ -83,6 +83,12 @@ for number in range(int(sys.argv[5])):
 )
 
 
+@pytest.fixture(params=WAYS)
+def lock_way(request: pytest.FixtureRequest) -> Iterator[Way]:
+    with locking(request.param):
+        yield request.param
+
+
 class ManualTime:
     def __init__(self) -> None:
         self.now = 5 * 10**12
@@ -99,9 +105,11 @@ def log() -> Iterator[list[str]]:
     logger.remove(sink)
 
 
-def start_worker(directory: Path, number: int, limits: str, seconds: float) -> subprocess.Popen[bytes]:
+def start_worker(
+    directory: Path, number: int, limits: str, seconds: float, way: Way
+) -> subprocess.Popen[bytes]:
     arguments = [str(directory), str(directory / f"admitted-{number}"), limits, str(seconds)]
-    return subprocess.Popen([sys.executable, "-c", _ONE_WORKER, *arguments])
+    return subprocess.Popen([sys.executable, "-c", program_locking(way, _ONE_WORKER), *arguments])
 
 
 def admissions(directory: Path) -> list[tuple[int, int]]:
@@ -122,10 +130,10 @@ def assert_rule_kept(admitted: list[tuple[int, int]]) -> None:
         assert len(window) <= limit
 
 
-def test_c7_four_processes_admit_what_one_would_though_one_is_killed(tmp_path: Path) -> None:
+def test_c7_four_processes_admit_what_one_would_though_one_is_killed(tmp_path: Path, lock_way: Way) -> None:
     limit, seconds = 50, 2.0
     workers = [
-        start_worker(tmp_path, number, str(limit), seconds + (60 if number == 0 else 0))
+        start_worker(tmp_path, number, str(limit), seconds + (60 if number == 0 else 0), lock_way)
         for number in range(4)
     ]
     deadline = time.monotonic() + 30
@@ -144,13 +152,15 @@ def test_c7_four_processes_admit_what_one_would_though_one_is_killed(tmp_path: P
 
 
 @pytest.mark.timeout(1500)
-def test_c7_kills_anywhere_let_none_too_many_through_and_block_nobody(tmp_path: Path, soak: bool) -> None:
+def test_c7_kills_anywhere_let_none_too_many_through_and_block_nobody(
+    tmp_path: Path, soak: bool, lock_way: Way
+) -> None:
     rounds = "600" if soak else "40"
     # Limits that differ make workers rebuild the ring all the time, the second in groups.
     command = [
         sys.executable,
         "-c",
-        _KILLS,
+        program_locking(lock_way, _KILLS),
         str(tmp_path),
         str(tmp_path / "admitted-all"),
         "40,1200",
@@ -250,19 +260,31 @@ async def test_credentials_of_another_database_are_others(tmp_path: Path) -> Non
         await worker.close()
 
 
+async def test_workers_with_other_locks_count_apart(tmp_path: Path) -> None:
+    for way in WAYS:
+        with locking(way):
+            workers = [SharedRateLimiter(tmp_path) for _ in range(2)]
+        assert [(await worker.hit(1, 1)).allowed for worker in workers] == [True, False]
+        for worker in workers:
+            await worker.close()
+
+
 def test_the_file_is_for_its_owner_alone(tmp_path: Path) -> None:
     limiter = SharedRateLimiter(tmp_path / "run")
     asyncio.run(limiter.close())
-    (file,) = (tmp_path / "run").iterdir()
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert stat.S_IMODE((tmp_path / "run").stat().st_mode) == 0o700
+    (folder,) = (tmp_path / "run").iterdir()
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    files = {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
+    assert files == {"rings": 0o600, "owner-0.lock": 0o600}
 
 
-async def test_a_lock_that_is_not_let_go_is_not_waited_for_long(tmp_path: Path, log: list[str]) -> None:
+async def test_a_lock_that_is_not_let_go_is_not_waited_for_long(
+    tmp_path: Path, log: list[str], lock_way: Way
+) -> None:
     now = 0.0
     limiter, holder = SharedRateLimiter(tmp_path, lock_pauses=2), SharedRateLimiter(tmp_path)
     limiter.sharing._clock = lambda: now
-    fcntl.flock(holder._fd, fcntl.LOCK_EX)
+    assert holder._try_lock()
     assert [(await limiter.hit(1, 2)).allowed for _ in range(4)] == [True, True, False, False]
     assert (limiter.sharing.failing, limiter.sharing.unshared) == (True, 4)
     await holder.close()
@@ -296,15 +318,16 @@ async def test_close_leaves_no_descriptor_behind(tmp_path: Path) -> None:
         await limiter.hit(credential_id, 1)
     assert len(descriptors()) > len(before)
     await limiter.close()
+    await limiter.close()
     assert descriptors() == before
 
 
-async def test_a_waiting_hit_goes_on_when_the_lock_is_let_go(tmp_path: Path) -> None:
+async def test_a_waiting_hit_goes_on_when_the_lock_is_let_go(tmp_path: Path, lock_way: Way) -> None:
     limiter, holder = SharedRateLimiter(tmp_path), SharedRateLimiter(tmp_path)
-    fcntl.flock(holder._fd, fcntl.LOCK_EX)
+    assert holder._try_lock()
     waiting = [asyncio.create_task(limiter.hit(1, 2)) for _ in range(3)]
     await asyncio.sleep(0.005)
-    fcntl.flock(holder._fd, fcntl.LOCK_UN)
+    holder._unlock()
     assert sorted(verdict.allowed for verdict in await asyncio.gather(*waiting)) == [False, True, True]
     assert not limiter.sharing.unshared
     for worker in (limiter, holder):

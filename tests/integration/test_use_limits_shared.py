@@ -18,6 +18,7 @@ from llm_gateway.core.config.limits import Limits
 from llm_gateway.flow.ports.use_limits import Claim, HeldUse, Shortage
 from llm_gateway.infra.use_limits.memory import ACCOUNTS, CHUNKS, DIRTY, HELD, OPEN
 from llm_gateway.infra.use_limits.shared import SharedUseStore
+from tests.fakes.compiled_parts import WAYS, Way, locking, program_locking
 
 _REQUESTS = 10_000
 
@@ -119,6 +120,12 @@ class Worker:
         self.process.communicate()
 
 
+@pytest.fixture(params=WAYS)
+def lock_way(request: pytest.FixtureRequest) -> Iterator[Way]:
+    with locking(request.param):
+        yield request.param
+
+
 @pytest.fixture
 def workers() -> Iterator[list[Worker]]:
     started: list[Worker] = []
@@ -176,11 +183,13 @@ def test_what_a_killed_worker_held_is_given_back(tmp_path: Path, workers: list[W
     assert sum(isinstance(answer, HeldUse) for answer in admitted) == numbers[killed]
 
 
-def test_sums_are_right_wherever_workers_are_killed(tmp_path: Path, workers: list[Worker]) -> None:
+def test_sums_are_right_wherever_workers_are_killed(
+    tmp_path: Path, workers: list[Worker], lock_way: Way
+) -> None:
     chance = random.Random(5)
     store = SharedUseStore(tmp_path, "db", UTC, lock_pauses=60_000)
     for _ in range(int(os.environ.get("USE_LIMIT_KILLS", "4"))):
-        group = [Worker(_BUSY_WORKER, tmp_path) for _ in range(3)]
+        group = [Worker(program_locking(lock_way, _BUSY_WORKER), tmp_path) for _ in range(3)]
         workers += group
         time.sleep(chance.uniform(0.02, 0.2))
         for worker in group:

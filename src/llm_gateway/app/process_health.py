@@ -8,6 +8,7 @@ from sqlalchemy.pool import QueuePool
 
 from llm_gateway.app.wiring import Wiring
 from llm_gateway.core import metric_catalogue as catalogue
+from llm_gateway.infra import shared_lock
 from llm_gateway.infra.metrics.processes import LoopWatch, OpenFilesWatch, resident_bytes
 from llm_gateway.infra.upstream.http11 import quiet_relay, whole_chunks, whole_reply
 from llm_gateway.providers.openai import quiet_run, usual_event
@@ -59,6 +60,7 @@ def process_details(wiring: Wiring) -> dict[str, Any]:
             "head_join": head_join.IS_COMPILED,
             "head_match": head_match.IS_COMPILED,
             "quiet_run": quiet_run.IS_COMPILED,
+            "shared_lock": shared_lock.IS_COMPILED,
             "usual_event": usual_event.IS_COMPILED,
             "whole_chunks": whole_chunks.IS_COMPILED,
             "whole_reply": whole_reply.IS_COMPILED,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from functools import partial
 from typing import Final
 
@@ -33,7 +32,6 @@ from llm_gateway.infra.shared_memory import CellReader, cell_reader
 
 # With less on hand than this part of the budget, more is borrowed before anybody has to wait.
 LOW_PARTS: Final = 400
-_TRY: Final = LOCK_EX | LOCK_NB
 # Of a slot; what all of its workers hold and have used comes behind them.
 _CELLS: Final = (HASH, BORROWED, LEASE_END, AMOUNT)
 
@@ -111,22 +109,20 @@ class PreparedWindows:
     def _for_one(self) -> _TryReserve:
         """Return what `_try_all` is for one window; its variables are found sooner than fields are."""
         file, clock, read = self._file, self._clock, _reader(1)
+        head, try_lock, unlock = file.head, file.try_lock, file.unlock
         on_settled, on_stated = self._on_settled, self._on_stated
         place: _Place | None = None
-        slot = own = file.head
+        slot = own = head
         cells: Sequence[Slot] = ()
         known_hash = known_total = least = 0
 
         def try_reserve(amount: int) -> SlotReservation | HoldReservation | Shortage | None:
             nonlocal place, slot, own, cells, known_hash, known_total, least
-            # As `ShareFile.try_lock` and `unlock` do, without their frames.
-            try:
-                flock(file.descriptor, _TRY)
-            except BlockingIOError:
+            if not try_lock():
                 return None
             try:
                 if place is not None and amount:
-                    now, workers = clock(), file.head[WORKERS]
+                    now, workers = clock(), head[WORKERS]
                     if workers == 1:
                         found, borrowed, lease_end, total, held, used = read(slot)
                         free = borrowed - held - used - amount
@@ -145,7 +141,7 @@ class PreparedWindows:
                     known_hash, known_total = place.hash, place.total
                 return answer
             finally:
-                flock(file.descriptor, LOCK_UN)
+                unlock()
 
         return try_reserve
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import secrets
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from llm_gateway.core.config.budgets import BudgetWindow
+from llm_gateway.infra import shared_lock
+from llm_gateway.infra.owners import Owners
 from llm_gateway.infra.shared_memory import (
     CELL_BYTES,
     TAG_BYTES,
@@ -25,9 +27,11 @@ from llm_gateway.infra.shared_memory import (
 )
 
 # The file: the tag, the cells of its head, a hash for each slot, then the slots, one for each window in use.
-_LAYOUT: Final = "llm-gateway budget shares 2"
+_LAYOUT: Final = "llm-gateway budget shares 3"
 _HEAD_BYTES: Final = 64 * 1024
 SLOTS, HOLDER, SINCE, ROUND, BELL, FAILING, WORKERS = range(4, 11)
+# It has the cells up to _HASHES for itself: processors pass such a block on as one.
+_LOCK: Final = 32
 _HASHES: Final = 64
 MAX_SLOTS: Final = 4096
 MAX_WORKERS: Final = 160
@@ -49,8 +53,6 @@ _SLOT_BYTES: Final = _SLOT_CELLS * CELL_BYTES
 # A mapping starts at a multiple of 64 KiB.
 _CHUNK_SLOTS: Final = 8
 
-_TRY: Final = LOCK_EX | LOCK_NB
-
 Slot: TypeAlias = "memoryview[int]"
 
 
@@ -58,7 +60,7 @@ class ShareFile:
     """The slots of this machine, and the places of its workers.
 
     Whatever reads several cells of a slot, or writes those that are not a worker's own, does it with the lock, which
-    the kernel releases when its holder dies. A machine is named by the file: when it is made again, after a start of
+    is free once its holder dies. A machine is named by the file: when it is made again, after a start of
     the machine, nothing that was borrowed under the old name is used. Create it in the process that uses it.
     """
 
@@ -68,25 +70,35 @@ class ShareFile:
         Raises OSError.
         """
         # Of each layout another one: workers of an older version that serve their last requests have a keeper, too.
-        self._folder = directory / f"budgets-{tag(_LAYOUT, namespace).hex()[:12]}"
-        self.descriptor = open_locked(
-            self._folder / "shares", tag(_LAYOUT, boot_id(), namespace), _HEAD_BYTES
-        )
+        # And of each kind of lock.
+        layout = f"{_LAYOUT}, {shared_lock.LOCK_KIND}"
+        self._folder = directory / f"budgets-{tag(layout, namespace).hex()[:12]}"
         self._locks: dict[int, int] = {}
         self._chunks: dict[int, memoryview[int]] = {}
         # With the hashes of their windows.
         self._slots: dict[BudgetWindow, tuple[Slot, int]] = {}
-        try:
+        with contextlib.ExitStack() as opened:
+            self._owners = Owners(self._folder)
+            opened.callback(self._owners.close)
+            self.descriptor = open_locked(
+                self._folder / "shares", tag(layout, boot_id(), namespace), _HEAD_BYTES
+            )
+            opened.callback(self._close_files)
             self.head = _as_cells(map_cells(self.descriptor, 0, _HEAD_BYTES))
+            self._lock = shared_lock.make_shared_lock(self.descriptor, self.head, _LOCK, self._owners)
+            opened.callback(self._lock.close)
+            # Take the lock unless somebody has it, and tell whether it was taken; and let it go.
+            self.try_lock: Final = self._lock.try_lock
+            self.unlock: Final = self._lock.unlock
+            shared_lock.wait_for_lock(self._lock)
             if not self.head[HOLDER]:
                 self.head[SINCE] = now
                 self.head[HOLDER] = secrets.randbits(62) + 1
             self.worker = self._take_place(max_workers)
             self.clear_workers([self.worker])
+            self.unlock()
             flock(self.descriptor, LOCK_UN)
-        except BaseException:
-            self._close_files()
-            raise
+            self._opened = opened.pop_all()
 
     @property
     def holder(self) -> str:
@@ -102,18 +114,7 @@ class ShareFile:
     def folder(self) -> Path:
         return self._folder
 
-    def try_lock(self) -> bool:
-        """Take the lock unless another worker has it; tell whether it was taken."""
-        try:
-            flock(self.descriptor, _TRY)
-        except BlockingIOError:
-            return False
-        return True
-
-    def unlock(self) -> None:
-        flock(self.descriptor, LOCK_UN)
-
-    @contextmanager
+    @contextlib.contextmanager
     def locked(self, tries: int = 2000) -> Iterator[None]:
         """Hold the lock; raise BlockingIOError if it is not free within `tries`. It is held for microseconds."""
         for _ in range(tries):
@@ -223,9 +224,8 @@ class ShareFile:
 
     def close(self) -> None:
         """Leave the workers. The file stays, for those that go on and for the next start."""
-        if self.descriptor >= 0:
-            self._slots.clear()
-            self._close_files()
+        self._slots.clear()
+        self._opened.close()
 
     def _take_place(self, max_workers: int) -> int:
         for place in range(min(max_workers, MAX_WORKERS)):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
 import time
 from collections.abc import Callable
-from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
+from fcntl import LOCK_UN, flock
 from pathlib import Path
 
 from llm_gateway.flow.ports.limits import RateLimiter, Verdict
+from llm_gateway.infra import shared_lock
+from llm_gateway.infra.owners import Owners
 from llm_gateway.infra.rate_limits.in_process import InProcessRateLimiter
 from llm_gateway.infra.rate_limits.ring import OWNER, WINDOW, full, is_idle, refused, reset, take
 from llm_gateway.infra.shared_memory import (
@@ -25,10 +26,11 @@ from llm_gateway.infra.shared_memory import (
 )
 from llm_gateway.infra.sharing_status import SharingStatus
 
-# The file: the tag, the number of slots in use, a clock hand for the search of idle ones, the owner of each slot,
-# then the slots, one ring each. Slots are allocated and mapped in chunks of 32, 32, 64, 128 and so on.
-_LAYOUT = "llm-gateway rate limits 1"
-_SLOTS, _HAND, _OWNERS = TAG_BYTES // CELL_BYTES, TAG_BYTES // CELL_BYTES + 1, 8
+# The file: the tag, the number of slots in use, a clock hand for the search of idle ones, the lock (with a block of
+# cells for itself, as processors pass it on as one), the owner of each slot, then the slots, one ring each. Slots are
+# allocated and mapped in chunks of 32, 32, 64, 128 and so on.
+_LAYOUT = "llm-gateway rate limits 2"
+_SLOTS, _HAND, _LOCK, _OWNERS = TAG_BYTES // CELL_BYTES, TAG_BYTES // CELL_BYTES + 1, 32, 64
 MAX_SLOTS = 16_384
 _HEAD_BYTES = 192 * 1024
 _FIRST_CHUNK = 32
@@ -47,10 +49,9 @@ _PAUSE_SECONDS = 0.001
 class SharedRateLimiter(RateLimiter):
     """Implements the `RateLimiter` port for several workers of one machine.
 
-    Every call holds the file's flock, which the kernel releases when its holder dies; a ring stays usable
-    wherever its writer stopped. When the file cannot be used (disk full, or a suspended process holds the
-    lock), this worker counts alone; `sharing` shows it. Create it in the process that uses it, and use it from
-    one thread.
+    Every call holds the file's lock, which is free once its holder dies; a ring stays usable wherever its writer
+    stopped. When the file cannot be used (disk full, or a suspended process holds the lock), this worker counts
+    alone; `sharing` shows it. Create it in the process that uses it, and use it from one thread.
     """
 
     def __init__(
@@ -66,15 +67,21 @@ class SharedRateLimiter(RateLimiter):
         `clock` returns nanoseconds since the machine's start, the same in every process. `lock_pauses` is how
         many milliseconds a call waits for the lock. Raises OSError when the file cannot be created or mapped.
         """
-        file_tag = tag(_LAYOUT, boot_id(), namespace)
-        name = f"limits-{tag(namespace).hex()[:12]}"
-        self._fd = open_locked(directory / name, file_tag, _HEAD_BYTES)
+        layout = f"{_LAYOUT}, {shared_lock.LOCK_KIND}"
+        folder = directory / f"limits-{tag(layout, namespace).hex()[:12]}"
+        self._owners = Owners(folder)
+        self._fd = -1
         try:
+            self._fd = open_locked(folder / "rings", tag(layout, boot_id(), namespace), _HEAD_BYTES)
             self._head = map_cells(self._fd, 0, _HEAD_BYTES)
+            self._lock = shared_lock.make_shared_lock(self._fd, self._head, _LOCK, self._owners)
             flock(self._fd, LOCK_UN)
         except BaseException:
-            os.close(self._fd)
+            if self._fd >= 0:
+                os.close(self._fd)
+            self._owners.close()
             raise
+        self._try_lock, self._unlock = self._lock.try_lock, self._lock.unlock
         self._clock = clock
         self._lock_tries = _TRIES + lock_pauses
         self._chunks: dict[int, memoryview[int]] = {}
@@ -97,9 +104,8 @@ class SharedRateLimiter(RateLimiter):
         if limit <= 0:
             return refused(limit)
         try:
-            flock(self._fd, LOCK_EX | LOCK_NB)
-        except BlockingIOError:
-            return None
+            if not self._try_lock():
+                return None
         except Exception as error:  # noqa: BLE001 - as in `hit`
             return self._count_alone(credential_id, limit, error)
         return self._take_locked(credential_id, limit)
@@ -117,7 +123,6 @@ class SharedRateLimiter(RateLimiter):
             return None
 
     def _take_locked(self, credential_id: int, limit: int) -> Verdict:
-        descriptor = self._fd
         try:
             try:
                 ring = self._rings.get(credential_id)
@@ -125,7 +130,7 @@ class SharedRateLimiter(RateLimiter):
                     ring = self._find(credential_id)
                 verdict = take(ring, limit, self._clock())
             finally:
-                flock(descriptor, LOCK_UN)
+                self._unlock()
         except Exception as error:  # noqa: BLE001 - as in `hit`
             return self._count_alone(credential_id, limit, error)
         if self.sharing.failing:
@@ -141,18 +146,19 @@ class SharedRateLimiter(RateLimiter):
         """Release the file; a later hit is counted in this process alone."""
         descriptor, self._fd = self._fd, -1
         if descriptor >= 0:
+            self._lock.close()
             # A mapping keeps its own descriptor until its last view is released.
             for view in (*self._rings.values(), *self._chunks.values(), self._head):
                 view.release()
             os.close(descriptor)
+            self._owners.close()
 
     async def _wait_for_lock(self) -> None:
         """Acquire the lock; raise BlockingIOError when it is not released in time."""
         for attempt in range(self._lock_tries):
             if attempt >= _TRIES:
                 await asyncio.sleep(_PAUSE_SECONDS)
-            with contextlib.suppress(BlockingIOError):
-                flock(self._fd, LOCK_EX | LOCK_NB)
+            if self._try_lock():
                 return
         raise BlockingIOError(errno.EAGAIN, "its lock is not released")
 

@@ -8,6 +8,8 @@ from fcntl import LOCK_UN, flock
 from pathlib import Path
 from typing import Final, Protocol
 
+from llm_gateway.infra import shared_lock
+from llm_gateway.infra.owners import Owners
 from llm_gateway.infra.shared_memory import CELL_BYTES, TAG_BYTES, allocate, map_cells, open_locked, tag
 
 # Chunks of the file that are allocated and mapped when they are needed.
@@ -21,6 +23,8 @@ _COLUMN: Final = MAX_CHUNKS * ACCOUNTS
 # The head: the tag, a number of the machine's boot, whether a change is under way, how many chunks there are, a clock
 # hand for the search of idle accounts; what each chunk holds; then the columns, with one integer for each account.
 BOOT, DIRTY, CHUNKS, HAND = (TAG_BYTES // CELL_BYTES + offset for offset in range(4))
+# It has the cells up to KINDS for itself: processors pass such a block on as one.
+_LOCK: Final = 32
 KINDS: Final = 64
 KEYS: Final = 4096
 OPEN: Final = KEYS + _COLUMN
@@ -30,7 +34,12 @@ END_OF_HELD: Final = HELD + _COLUMN
 # What a chunk holds: accounts, nothing any more, or the holds of an owner (its number plus one).
 ACCOUNT_CHUNK, FREE_CHUNK = -1, -2
 EMPTY_CHUNK: Final = memoryview(bytes(CHUNK_BYTES)).cast("q")
-LAYOUT: Final = "llm-gateway use limits 1"
+_LAYOUT: Final = "llm-gateway use limits 2"
+
+
+def layout() -> str:
+    """Return what a file of this layout, with this process' kind of lock, is named by."""
+    return f"{_LAYOUT}, {shared_lock.LOCK_KIND}"
 
 
 class Memory(Protocol):
@@ -59,17 +68,24 @@ class LocalMemory(Memory):
 class FileMemory(Memory):
     """A mapped file, which all processes with the same path share. It is locked when it has been opened."""
 
-    def __init__(self, path: Path, namespace: str) -> None:
-        """Raises OSError when the file cannot be created or mapped. Call `unlock` after checking it."""
-        self.descriptor = open_locked(path, tag(LAYOUT, namespace), HEAD_BYTES)
+    def __init__(self, path: Path, namespace: str, owners: Owners) -> None:
+        """Raises OSError when the file cannot be created or mapped. Call `begin` after checking it.
+
+        `owners` are the processes that have it open; close them after it.
+        """
+        self.descriptor = open_locked(path, tag(layout(), namespace), HEAD_BYTES)
+        self._chunks: dict[int, memoryview[int]] = {}
         try:
             self.head = map_cells(self.descriptor, 0, HEAD_BYTES)
+            self.lock = shared_lock.make_shared_lock(self.descriptor, self.head, _LOCK, owners)
+            shared_lock.wait_for_lock(self.lock)
         except BaseException:
             os.close(self.descriptor)
             raise
-        self._chunks: dict[int, memoryview[int]] = {}
 
-    def unlock(self) -> None:
+    def begin(self) -> None:
+        """Let others in."""
+        self.lock.unlock()
         flock(self.descriptor, LOCK_UN)
 
     def chunk(self, number: int) -> memoryview[int]:
@@ -84,6 +100,7 @@ class FileMemory(Memory):
     def close(self) -> None:
         descriptor, self.descriptor = self.descriptor, -1
         if descriptor >= 0:
+            self.lock.close()
             for view in (*self._chunks.values(), self.head):
                 view.release()
             os.close(descriptor)

@@ -8,18 +8,24 @@ import errno
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import tzinfo
-from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from pathlib import Path
-from typing import Final
 
 from llm_gateway.flow.ports.use_limits import Claim, HeldUse, Shortage, UseStore
+from llm_gateway.infra.owners import Owners
 from llm_gateway.infra.shared_memory import boot_id, tag
 from llm_gateway.infra.sharing_status import SharingStatus
 from llm_gateway.infra.use_limits.ledger import Admitted, Taken, UseLedger
-from llm_gateway.infra.use_limits.memory import ACCOUNTS, BOOT, CHUNKS, DIRTY, OPEN, FileMemory, LocalMemory
-from llm_gateway.infra.use_limits.owners import Owners
+from llm_gateway.infra.use_limits.memory import (
+    ACCOUNTS,
+    BOOT,
+    CHUNKS,
+    DIRTY,
+    OPEN,
+    FileMemory,
+    LocalMemory,
+    layout,
+)
 
-_TRY: Final = LOCK_EX | LOCK_NB
 # The lock is held for microseconds: try at once, then pause between tries, then count without it.
 _TRIES = 50
 _PAUSE_SECONDS = 0.001
@@ -34,7 +40,7 @@ _End = tuple[Sequence[Taken], int | None]
 class SharedUseStore(UseStore):
     """Implements the `UseStore` port for the workers of one machine, or for a single one, whose days survive it.
 
-    Every call holds the file's flock, which the kernel releases when its holder dies. What a killed worker held is
+    Every call holds the file's lock, which is free once its holder dies. What a killed worker held is
     given back when another worker looks, which it does each second. When the file cannot be used (disk full, or a
     suspended process holds the lock), this worker counts alone; `sharing` shows it. Create it in the process that
     uses it, and use it from one thread.
@@ -56,13 +62,14 @@ class SharedUseStore(UseStore):
         `lock_pauses` is how many milliseconds a request waits for the lock. Raises OSError when the file cannot be
         created or mapped.
         """
-        folder = directory / f"use-{tag(namespace).hex()[:12]}"
+        folder = directory / f"use-{tag(layout(), namespace).hex()[:12]}"
         self._owners = Owners(folder)
         try:
-            self._memory = FileMemory(folder / "ledger", namespace)
+            self._memory = FileMemory(folder / "ledger", namespace, self._owners)
         except BaseException:
             self._owners.close()
             raise
+        self._lock, self._unlock = self._memory.lock.try_lock, self._memory.lock.unlock
         self._ledger = UseLedger(
             self._memory, self._owners.number, zone, monotonic_ns=monotonic_ns, unix_us=unix_us
         )
@@ -86,13 +93,10 @@ class SharedUseStore(UseStore):
 
     def hold(self, claims: Sequence[Claim]) -> HeldUse | Shortage | Awaitable[HeldUse | Shortage]:
         try:
-            # As `_try_lock` does at first, without its frame.
-            flock(self._memory.descriptor, _TRY)
-        except BlockingIOError:
-            return self._hold_locked(claims) if self._try_lock() else self._hold_later(claims)
+            is_locked = self._lock() or self._try_lock()
         except Exception as error:  # noqa: BLE001 - the port never raises
             return self._hold_alone(claims, error)
-        return self._hold_locked(claims)
+        return self._hold_locked(claims) if is_locked else self._hold_later(claims)
 
     def settle(self, held: HeldUse, tokens: int) -> None:
         self._end(held, tokens)
@@ -136,7 +140,7 @@ class SharedUseStore(UseStore):
             head[BOOT] = number
         # Holds of this number are those of its owner before.
         ledger.holds.purge(lambda owner: owner != self._owners.number and self._owners.is_live(owner))
-        self._memory.unlock()
+        self._memory.begin()
 
     def _hold_locked(self, claims: Sequence[Claim]) -> HeldUse | Shortage:
         ledger = self._ledger
@@ -152,7 +156,7 @@ class SharedUseStore(UseStore):
                 if isinstance(answer, Shortage) and answer.held and self._look(_HURRIED_LOOK_NS):
                     answer = ledger.hold(claims)
             finally:
-                flock(self._memory.descriptor, LOCK_UN)
+                self._unlock()
         except Exception as error:  # noqa: BLE001 - as in `hold`
             return self._hold_alone(claims, error)
         if self.sharing.failing:
@@ -190,17 +194,11 @@ class SharedUseStore(UseStore):
     def _flush(self) -> None:
         """Tell the ledger of the ends that it does not know; later if another worker holds the lock."""
         try:
-            # As `_try_lock` does at first, without its frame.
-            try:
-                flock(self._memory.descriptor, _TRY)
-                is_locked = True
-            except BlockingIOError:
-                is_locked = self._try_lock()
-            if is_locked:
+            if self._lock() or self._try_lock():
                 try:
                     self._catch_up()
                 finally:
-                    flock(self._memory.descriptor, LOCK_UN)
+                    self._unlock()
                 return
         except Exception as error:  # noqa: BLE001 - as in `hold`
             self.sharing.failed((isinstance(error, OSError) and error.strerror) or type(error).__name__)
@@ -240,14 +238,7 @@ class SharedUseStore(UseStore):
         return self._ledger.holds.purge(self._owners.is_live)
 
     def _try_lock(self) -> bool:
-        descriptor = self._memory.descriptor
-        for _ in range(_TRIES):
-            try:
-                flock(descriptor, _TRY)
-            except BlockingIOError:
-                continue
-            return True
-        return False
+        return any(self._lock() for _ in range(_TRIES))
 
     async def _wait_for_lock(self) -> bool:
         """Tell whether the lock was released in time, and acquired."""
@@ -256,9 +247,6 @@ class SharedUseStore(UseStore):
             if self._try_lock():
                 return True
         return False
-
-    def _unlock(self) -> None:
-        flock(self._memory.descriptor, LOCK_UN)
 
 
 def _apply(ledger: UseLedger, end: _End) -> None:

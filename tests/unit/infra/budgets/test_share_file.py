@@ -10,8 +10,15 @@ import pytest
 from llm_gateway.core.config.budgets import BudgetWindow
 from llm_gateway.infra.budgets import share_file
 from llm_gateway.infra.budgets.share_file import BORROWED, HOLDS, OPEN, USED, ShareFile, window_of
+from tests.fakes.compiled_parts import WAYS, Way, locking
 
 WINDOW = BudgetWindow(7, "agent \u00e9", 5)
+
+
+@pytest.fixture(autouse=True, params=WAYS)
+def lock_way(request: pytest.FixtureRequest) -> Iterator[Way]:
+    with locking(request.param):
+        yield request.param
 
 
 @pytest.fixture
@@ -115,6 +122,43 @@ def test_the_name_lasts_as_long_as_the_file(tmp_path: Path) -> None:
 def test_the_last_worker_knows_that_it_is(two: list[ShareFile]) -> None:
     assert not two[0].leave()
     assert two[1].leave()
+
+
+def test_who_has_left_is_still_kept_out_by_the_lock(two: list[ShareFile], tmp_path: Path) -> None:
+    first, second = two
+    first.leave()
+    with first.locked():
+        assert not second.try_lock()
+    third = ShareFile(tmp_path, "db", 1)
+    assert third.worker == first.worker
+    with first.locked():
+        assert not third.try_lock()
+        assert not first.try_lock()
+    with third.locked(), pytest.raises(BlockingIOError, match="is not released"), first.locked(3):
+        pass
+    third.close()
+
+
+def test_a_lock_that_is_held_at_the_end_is_let_go(two: list[ShareFile]) -> None:
+    first, second = two
+    assert first.try_lock()
+    first.close()
+    first.close()
+    assert second.try_lock()
+    with pytest.raises(ValueError, match=r"closed|negative"):
+        first.try_lock()
+
+
+def test_workers_with_other_locks_have_another_file(
+    two: list[ShareFile], tmp_path: Path, lock_way: Way
+) -> None:
+    with locking("python" if lock_way == "compiled" else "compiled"):
+        other = ShareFile(tmp_path, "db", 1)
+    assert other.holder != two[0].holder
+    assert other.folder != two[0].folder
+    with two[0].locked():
+        assert other.try_lock()
+    other.close()
 
 
 def test_too_many_workers(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from llm_gateway.infra.owners import Owners
 from llm_gateway.infra.use_limits.memory import (
     ACCOUNT_CHUNK,
     CHUNK_CELLS,
@@ -25,17 +26,23 @@ def test_the_tables_fit_into_the_head() -> None:
 
 
 def test_who_maps_the_file_sees_the_same(tmp_path: Path) -> None:
-    one = FileMemory(tmp_path / "ledger", "db")
-    one.unlock()
-    other = FileMemory(tmp_path / "ledger", "db")
-    other.unlock()
+    owners = [Owners(tmp_path), Owners(tmp_path)]
+    one = FileMemory(tmp_path / "ledger", "db", owners[0])
+    one.begin()
+    other = FileMemory(tmp_path / "ledger", "db", owners[1])
+    assert not one.lock.try_lock(), "it is locked when it has been opened"
+    other.begin()
+    assert one.lock.try_lock()
     number = new_chunk(one, ACCOUNT_CHUNK)
     one.chunk(number)[CHUNK_CELLS - 1] = 77
     assert other.chunk(number)[CHUNK_CELLS - 1] == 77
     assert other.head[KINDS + number] == ACCOUNT_CHUNK
     one.close()
     one.close()
+    assert other.lock.try_lock()
     other.close()
+    for each in owners:
+        each.close()
 
 
 def test_a_free_chunk_is_used_first_and_is_empty() -> None:
@@ -50,5 +57,7 @@ def test_a_free_chunk_is_used_first_and_is_empty() -> None:
 
 def test_a_folder_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
+    owners = Owners(tmp_path)
     with pytest.raises(OSError, match="file"):
-        FileMemory(tmp_path / "file" / "ledger", "db")
+        FileMemory(tmp_path / "file" / "ledger", "db", owners)
+    owners.close()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC
-from fcntl import LOCK_EX, LOCK_UN, flock
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from llm_gateway.core.config.limits import Limits
 from llm_gateway.flow.ports.use_limits import Claim, HeldUse, Shortage
 from llm_gateway.infra.use_limits.memory import DIRTY, HELD, OPEN
 from llm_gateway.infra.use_limits.shared import SharedUseStore
+from tests.fakes.compiled_parts import WAYS, Way, locking
 
 SECOND = 1_000_000_000
 DAY_US = 86_400_000_000
@@ -32,6 +32,12 @@ class Clock:
 
 
 Open = Callable[..., SharedUseStore]
+
+
+@pytest.fixture(autouse=True, params=WAYS)
+def lock_way(request: pytest.FixtureRequest) -> Iterator[Way]:
+    with locking(request.param):
+        yield request.param
 
 
 @pytest.fixture
@@ -87,6 +93,13 @@ def test_days_survive_a_restart_and_windows_a_restart_without_a_reboot(open_stor
     held(open_store(namespace="other"), claim(1, **limits))
 
 
+def test_processes_with_other_locks_share_nothing(open_store: Open, lock_way: Way) -> None:
+    held(open_store(), claim(1, requests_per_day=1))
+    with locking("python" if lock_way == "compiled" else "compiled"):
+        held(open_store(), claim(1, requests_per_day=1))
+    short(open_store(), claim(1, requests_per_day=1))
+
+
 def test_a_torn_change_is_repaired_by_the_next_one(open_store: Open) -> None:
     one, other = open_store(), open_store()
     first = held(one, claim(1, 7, tokens_per_minute=10, concurrent_requests=5))
@@ -103,7 +116,7 @@ def test_a_torn_change_is_repaired_by_the_next_one(open_store: Open) -> None:
 async def test_a_busy_lock_is_waited_for_and_then_done_without(open_store: Open) -> None:
     one, other = open_store(), open_store()
     first = held(other, claim(1, concurrent_requests=1))
-    flock(one._memory.descriptor, LOCK_EX)
+    assert one._memory.lock.try_lock()
     waiting = other.hold([claim(1, concurrent_requests=1)])
     assert not isinstance(waiting, (HeldUse, Shortage))
     alone = await waiting
@@ -111,10 +124,22 @@ async def test_a_busy_lock_is_waited_for_and_then_done_without(open_store: Open)
     assert other.sharing.failing
     other.release(alone)
     other.settle(first, 0)
-    flock(one._memory.descriptor, LOCK_UN)
+    one._memory.lock.unlock()
     held(one, claim(2, concurrent_requests=1))
     other._flush_again()
     held(one, claim(1, concurrent_requests=1))
+
+
+async def test_an_end_while_the_lock_is_held_waits_for_it(open_store: Open) -> None:
+    store = open_store()
+    first = held(store, claim(1, concurrent_requests=1))
+    assert store._memory.lock.try_lock()
+    # As a garbage collection does that ends a request within the lock.
+    store.settle(first, 0)
+    assert store.open_holds() == 1
+    store._memory.lock.unlock()
+    held(store, claim(1, concurrent_requests=1))
+    assert not store.sharing.failing
 
 
 async def test_a_closed_store_counts_alone(open_store: Open) -> None:

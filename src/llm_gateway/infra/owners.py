@@ -1,10 +1,11 @@
-"""Which processes own holds: each has a number while it lives, by a lock that the kernel releases when it exits."""
+"""Which processes have a folder in use: each has a number while it lives, by a lock that the kernel releases then."""
 
 from __future__ import annotations
 
 import errno
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 _MOST = 256
@@ -16,6 +17,7 @@ class Owners:
     def __init__(self, folder: Path, *, most: int = _MOST) -> None:
         """Take the lowest free number. Raises OSError if the folder cannot be used or all numbers are taken."""
         self._folder = folder
+        self._most = most
         self._locks: dict[int, int] = {}
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
@@ -36,6 +38,21 @@ class Owners:
             fcntl.flock(self._locks[number], fcntl.LOCK_UN)
             return False
         return True
+
+    def if_dead(self, number: int, act: Callable[[], bool]) -> bool:
+        """Return what `act` does if no process has this number, which is given to none meanwhile; else False.
+
+        Raises OSError if that cannot be found out.
+        """
+        if not 0 <= number < self._most:
+            # No process can have it.
+            return act()
+        if number == self.number or not self._lock(number):
+            return False
+        try:
+            return act()
+        finally:
+            fcntl.flock(self._locks[number], fcntl.LOCK_UN)
 
     def close(self) -> None:
         for descriptor in self._locks.values():
