@@ -25,6 +25,7 @@ from llm_gateway.infra.budgets.share_file import (
     USED,
     USED_AT,
     WORKERS,
+    Add,
     ShareFile,
     Slot,
 )
@@ -115,9 +116,13 @@ class PreparedWindows:
         slot = own = head
         cells: Sequence[Slot] = ()
         known_hash = known_total = least = 0
+        # Does in one call what follows, where it was compiled; False = it is to be done in Python.
+        add: Add | None = None
 
         def try_reserve(amount: int) -> SlotReservation | HoldReservation | Shortage | None:
-            nonlocal place, slot, own, cells, known_hash, known_total, least
+            nonlocal place, slot, own, cells, known_hash, known_total, least, add
+            if add is not None and amount and add(amount, clock()):
+                return SlotReservation(cells, amount, on_settled, on_stated)
             if not try_lock():
                 return None
             try:
@@ -139,6 +144,7 @@ class PreparedWindows:
                 if place is not None:
                     slot, own, least = place.slot, place.own, place.least
                     known_hash, known_total = place.hash, place.total
+                    add = file.adder(slot, known_hash, known_total, least)
                 return answer
             finally:
                 unlock()
