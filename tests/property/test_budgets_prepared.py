@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -33,6 +34,7 @@ from llm_gateway.infra.budgets.share_file import (
 )
 from llm_gateway.infra.budgets.shares import SharedBudgets
 from llm_gateway.infra.price_book.shipped import shipped_price_book
+from tests.fakes.compiled_parts import WAYS, Way, locking
 from tests.fakes.prices import CHEAP, DEAR, prices_of, unknown
 from tests.unit.flow.accounting.test_budget_limit import Shares, account, budget, demand, limit
 
@@ -101,15 +103,24 @@ def desks(number: int, workers: int) -> Iterator[tuple[Desk, Desk]]:
             desk.file.close()
 
 
+@pytest.mark.parametrize("way", WAYS)
 @given(
-    st.integers(1, 3),
-    st.integers(1, 2),
-    st.lists(st.tuples(SLOTS, SLOTS, SLOTS, AMOUNTS, AMOUNTS, st.booleans(), st.booleans()), max_size=6),
+    number=st.integers(1, 3),
+    workers=st.integers(1, 2),
+    steps=st.lists(
+        st.tuples(SLOTS, SLOTS, SLOTS, AMOUNTS, AMOUNTS, st.booleans(), st.booleans()), max_size=6
+    ),
 )
-@example(1, 1, [((40, (1, 1), (1, 1), 3, TOTAL, NOW - 1),) * 3 + (5, 5, False, False)] * 2)
-@example(2, 2, [((40, (1, 1), (1, 1), 3, TOTAL, NOW - 1),) * 3 + (5, 0, False, True)] * 2)
-def test_windows_that_are_prepared_hold_what_others_do(number: int, workers: int, steps: list[Any]) -> None:
-    with desks(number, workers) as (prepared, plain):
+@example(
+    number=1, workers=1, steps=[((40, (1, 1), (1, 1), 3, TOTAL, NOW - 1),) * 3 + (5, 5, False, False)] * 2
+)
+@example(
+    number=2, workers=2, steps=[((40, (1, 1), (1, 1), 3, TOTAL, NOW - 1),) * 3 + (5, 0, False, True)] * 2
+)
+def test_windows_that_are_prepared_hold_what_others_do(
+    way: Way, number: int, workers: int, steps: list[Any]
+) -> None:
+    with locking(way), desks(number, workers) as (prepared, plain):
         for first, second, third, amount, cost, fails, moves in steps:
             values = (first, second, third)[:number]
             for desk in (prepared, plain):

@@ -120,15 +120,12 @@ static PyMethodDef lock_methods[] = {
 static PyObject *
 lock_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
+    static char *names[] = {"", "", "", "", NULL};
     PyObject *cells, *recover;
     Py_ssize_t at;
     long long own, before;
     CellLock *self;
-    if (keywords != NULL && PyDict_GET_SIZE(keywords) != 0) {
-        PyErr_SetString(PyExc_TypeError, "CellLock takes no keyword arguments");
-        return NULL;
-    }
-    if (!PyArg_ParseTuple(args, "OnLO:CellLock", &cells, &at, &own, &recover))
+    if (!PyArg_ParseTupleAndKeywords(args, keywords, "OnLO:CellLock", names, &cells, &at, &own, &recover))
         return NULL;
     if (own <= 0) {
         PyErr_SetString(PyExc_ValueError, "the name of a holder is above zero");
@@ -212,10 +209,10 @@ typedef struct {
     long long id, total, least;
 } Adder;
 
+/* Read in this order: a hold that ends meanwhile counts twice rather than not at all. */
 static inline long long
 cell_at(const Py_buffer *cells, Py_ssize_t at)
 {
-    /* The order of the reads matters to `is_enough`. */
     return __atomic_load_n((const long long *)cells->buf + at, __ATOMIC_ACQUIRE);
 }
 
@@ -248,18 +245,13 @@ adder_call(PyObject *op, PyObject *const *args, size_t nargsf, PyObject *kwnames
     now = PyLong_AsLongLong(args[1]);
     if ((amount == -1 || now == -1) && PyErr_Occurred())
         return NULL;
-    if (amount < 0) {
-        PyErr_SetString(PyExc_ValueError, "nothing is taken away by adding");
-        return NULL;
-    }
     /* The garbage collector may have begun within another call, of which the lock is: nothing is added then. */
-    if (self->lock == NULL || self->lock->cell == NULL || !change(self->lock, &holder, self->lock->own))
+    if (amount < 0 || self->lock == NULL || self->lock->cell == NULL || !change(self->lock, &holder, self->lock->own))
         Py_RETURN_FALSE;
     is_added = is_enough(self, amount, now);
     if (is_added) {
-        long long *row = self->row.buf;
-        row[self->first_at + self->own] += amount;
-        row[self->stamp_at] = now;
+        ((long long *)self->row.buf)[self->first_at + self->own] += amount;
+        ((long long *)self->row.buf)[self->stamp_at] = now;
     }
     __atomic_store_n(self->lock->cell, 0, __ATOMIC_RELEASE);
     return PyBool_FromLong(is_added);
@@ -368,16 +360,22 @@ module_exec(PyObject *module)
 }
 
 static int
-module_traverse(PyObject *module, visitproc visit, void *arg)
-{
-    Py_VISIT(((ModuleState *)PyModule_GetState(module))->adder_type);
-    return 0;
-}
-
-static int
 module_clear(PyObject *module)
 {
     Py_CLEAR(((ModuleState *)PyModule_GetState(module))->adder_type);
+    return 0;
+}
+
+static void
+module_free(void *module)
+{
+    (void)module_clear(module);
+}
+
+static int
+module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    Py_VISIT(((ModuleState *)PyModule_GetState(module))->adder_type);
     return 0;
 }
 
@@ -390,7 +388,7 @@ static struct PyModuleDef module_def = {
     .m_slots = module_slots,
     .m_traverse = module_traverse,
     .m_clear = module_clear,
-    .m_free = (freefunc)module_clear,
+    .m_free = module_free,
 };
 
 PyMODINIT_FUNC

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 from typing import Any
 
 import pytest
@@ -102,7 +103,9 @@ class _Finished:
 @pytest.mark.parametrize("cost", [5, 2**31])
 def test_a_garbage_collection_in_between_loses_no_cost(cost: int) -> None:
     own: Any = own_cells(memoryview(bytearray(8 * 1024)).cast("q"), 0)
-    thresholds = gc.get_threshold()
+    thresholds, interval = gc.get_threshold(), sys.getswitchinterval()
+    # No other thread of the tests is to begin a collection, or to interrupt one of these operations.
+    sys.setswitchinterval(3600)
     gc.collect()
     gc.disable()
     try:
@@ -124,4 +127,5 @@ def test_a_garbage_collection_in_between_loses_no_cost(cost: int) -> None:
     finally:
         gc.set_threshold(*thresholds)
         gc.enable()
+        sys.setswitchinterval(interval)
     assert (own[OWN_HOLDS], own[OWN_OPEN]) == (0, 0)
