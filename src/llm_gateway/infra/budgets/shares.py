@@ -117,16 +117,14 @@ class SharedBudgets(BudgetShares):
 
     def used_ratios(self, now: int) -> dict[int, float]:
         """Return the used part, spent or held, of each budget in its window of `now`, as it was read last."""
-        if not self._file.try_lock():
-            return {}
-        try:
+        # Nobody holds the lock for long, unless a worker is suspended.
+        with contextlib.suppress(BlockingIOError), self._file.locked():
             return {
                 slot[BUDGET_ID]: (slot[SPENT] + slot[ALL_HELD]) / slot[AMOUNT] if slot[AMOUNT] else 1.0
                 for slot in self._file.slots()
                 if slot[READ_AT] and slot[START] <= now and not 0 < slot[END] <= now
             }
-        finally:
-            self._file.unlock()
+        return {}
 
     def close(self) -> None:
         """End the waiting of all requests."""
