@@ -20,7 +20,13 @@ def python_quiet_end(block: bytes, start: int, tail: bytes, /) -> int:
     return, which may be part of another line end, or if `tail` is empty. A tail does not begin with a line end, and
     ends with its only blank line.
     """
-    last = block.rfind(tail, start) if tail else -1
+    if not tail:
+        return start
+    size = len(block)
+    if block.endswith(tail, start) and block.find(b"\n", start) == size - 2:
+        # One quiet line: by far the most frequent case. Searching for one byte is much faster than for two.
+        return size if block.find(b"\r", start) < 0 else start
+    last = block.rfind(tail, start)
     if last < 0 or block.find(b"\r", start) >= 0:
         return start
     end = last + len(tail)
