@@ -13,6 +13,7 @@
 #define BLANK_LINE 2
 #define DONE_DATA "[DONE]"
 #define DONE_SIZE 6
+#define WINDOW 1024
 /* The most names that are compared with each other; an object with more is not usual. */
 #define MOST_NAMES 24
 
@@ -213,6 +214,25 @@ kind_of(const Byte *at, const Byte *line_end)
     return event.is_finished ? FINISH : event.has_content ? CONTENT : EMPTY;
 }
 
+/* Return where the line at `at` ends; NULL if a carriage return is in it, or it has no end.
+ *
+ * Both are looked for in one window after the other, so that no block takes longer than its size says.
+ */
+static const Byte *
+line_end_of(const Byte *at, const Byte *end)
+{
+    while (at < end) {
+        size_t size = end - at < WINDOW ? (size_t)(end - at) : WINDOW;
+        const Byte *line_end = memchr(at, '\n', size);
+        if (memchr(at, '\r', line_end == NULL ? size : (size_t)(line_end - at)) != NULL)
+            return NULL;
+        if (line_end != NULL)
+            return line_end;
+        at += size;
+    }
+    return NULL;
+}
+
 /* Return what the event at `start` is, and where it ends; 0 if it is not one line of data. */
 static Py_ssize_t
 usual_event_at(const Byte *block, Py_ssize_t start, Py_ssize_t size)
@@ -222,8 +242,8 @@ usual_event_at(const Byte *block, Py_ssize_t start, Py_ssize_t size)
     if (size - start < PREFIX_SIZE + BLANK_LINE || memcmp(at, PREFIX, PREFIX_SIZE) != 0)
         return 0;
     at += PREFIX_SIZE;
-    line_end = memchr(at, '\n', (size_t)(block + size - at));
-    if (line_end == NULL || line_end[1] != '\n' || memchr(at, '\r', (size_t)(line_end - at)) != NULL)
+    line_end = line_end_of(at, block + size);
+    if (line_end == NULL || line_end[1] != '\n')
         return 0;
     if (*at == '{')
         kind = kind_of(at, line_end);

@@ -268,7 +268,10 @@ class OpenAIReplyStream(QuietReader):
                 return b""
             # Some servers write a bare error, or a bare chunk, into a stream.
             data = b" ".join(event.strip().splitlines())
-            event = b"data: " + data + b"\n\n"
+            relayed = self._read_chunk(data, b"data: " + data + b"\n\n")
+            # Others that end like it may be bare, too, and are not to pass as they come.
+            self._quiet_tail, self._usual_spacing = b"", False
+            return relayed
         is_error = _is_error_event(event)
         # Clients would read the data of a heartbeat as JSON.
         return self._read_chunk(data, event, is_error=is_error) if is_error or data.strip() else b""

@@ -414,6 +414,20 @@ def test_a_stream_of_its_end_alone_is_no_answer(before: bytes) -> None:
     assert not stream.done
 
 
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("first_is_bare", [True, False])
+def test_each_bare_chunk_becomes_an_event(first_is_bare: bool, together: bool) -> None:
+    events = [event(piece(text)) for text in "abc"] + [event(piece(None, "stop"))]
+    role = event({"choices": [{"index": 0, "delta": {"role": "assistant"}, "finish_reason": None}]})
+    sent = [one.removeprefix(b"data: ") for one in events]
+    if not first_is_bare:
+        events, sent = [role, *events], [role, *sent]
+    stream = reader()
+    assert b"".join(map(stream.feed, [b"".join(sent)] if together else sent)) == b"".join(events)
+    assert stream.finished
+    assert not stream.plain_event_end()
+
+
 @pytest.mark.parametrize("bare", [True, False])
 def test_a_whole_reply_in_a_stream_becomes_chunks(bare: bool) -> None:
     choice = {"index": 0, "message": {"role": "assistant", "content": "Hi"}, "finish_reason": "stop"}

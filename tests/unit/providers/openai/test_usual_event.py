@@ -220,3 +220,13 @@ def test_in_python_nothing_is_recognised() -> None:
 def test_other_arguments_are_an_error(wrong: tuple[object, ...], error: type[Exception]) -> None:
     with pytest.raises(error):
         usual_event(*wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("size", [900, 1024, 5000])
+def test_lines_of_any_length_end_at_their_first_line_end(size: int) -> None:
+    text = "x" * size
+    assert kind_of(written(chat({"content": text}))) == CONTENT
+    for odd in (b"\r", b"\r\r", b"\r\n\r\n"):
+        sent = b"data: " + written(chat({"content": text})) + odd
+        assert usual_event(sent, 0) == usual_event(sent + b"data: {}\n\n", 0) == 0
+    assert usual_event(b"data: " + written(chat({"content": text})) + b"\n", 0) == 0
