@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import random
 import signal
 import subprocess
@@ -201,6 +202,27 @@ def test_those_that_are_killed_while_they_open_it_leave_it_usable(
         holders.add(file.head[HOLDER])
         file.close()
     assert len(holders) == 1
+
+
+def test_those_that_start_together_share_what_one_that_died_in_the_lock_has_left(
+    tmp_path: Path, start: Start
+) -> None:
+    for _ in range(4):
+        holder = start(_HOLDING, tmp_path)
+        holder.wait_for("ready")
+        holder.go()
+        holder.wait_for("held")
+        holder.kill()
+        # Nobody lives who could take it over. One of those that come next gets its number, and any may be first.
+        [path] = tmp_path.glob("*/shares")
+        with path.open("rb") as shares:
+            fcntl.flock(shares, fcntl.LOCK_EX)
+            late = [start(_JOIN, tmp_path) for _ in range(3)]
+            time.sleep(1)
+        for process in late:
+            process.wait_for("ready")
+        for process in late:
+            process.kill()
 
 
 def test_a_start_waits_for_the_lock(tmp_path: Path, file: ShareFile, start: Start) -> None:

@@ -16,10 +16,11 @@ class Owners:
 
     def __init__(self, folder: Path, *, most: int = _MOST) -> None:
         """Take the lowest free number. Raises OSError if the folder cannot be used or all numbers are taken."""
-        self._folder = folder
         self._most = most
         self._locks: dict[int, int] = {}
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Not its path: when it is deleted and made again, the locks in the new one say nothing of these processes.
+        self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for number in range(most):
                 if self._lock(number):
@@ -58,12 +59,16 @@ class Owners:
         for descriptor in self._locks.values():
             os.close(descriptor)
         self._locks.clear()
+        folder, self._folder = self._folder, -1
+        if folder >= 0:
+            os.close(folder)
 
     def _lock(self, number: int) -> bool:
         descriptor = self._locks.get(number)
         if descriptor is None:
-            path = self._folder / f"owner-{number}.lock"
-            descriptor = self._locks[number] = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            descriptor = os.open(f"owner-{number}.lock", flags, 0o600, dir_fd=self._folder)
+            self._locks[number] = descriptor
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -41,7 +41,8 @@ class SharedLock(Protocol):
 
 
 # Takes the file's descriptor, its cells, the one that is the lock's, and who has the file open: `owners` must have a
-# number until the lock is closed. Call it while the file is open under its flock (`open_locked`).
+# number until the lock is closed. Take the number, too, while the file is open under its flock (`open_locked`): a
+# process with the number of one that died within the lock is not to be seen before it has cleared that.
 MakeSharedLock = Callable[[int, "memoryview[int]", int, Owners], SharedLock]
 
 

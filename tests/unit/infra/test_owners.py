@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -57,4 +58,18 @@ def test_nothing_is_done_if_nobody_can_tell(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="owner-7"):
         first.if_dead(7, lambda: True)
     for owners in (first, second):
+        owners.close()
+
+
+def test_a_folder_that_is_made_again_says_nothing_of_those_before(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    first, second = Owners(folder), Owners(folder)
+    shutil.rmtree(folder)
+    third = Owners(folder)
+    assert third.number == 0
+    with pytest.raises(FileNotFoundError):
+        first.if_dead(second.number, lambda: True)
+    # It has looked at this one's lock before.
+    assert not second.if_dead(first.number, lambda: True)
+    for owners in (first, second, third):
         owners.close()

@@ -139,6 +139,8 @@ class PreparedWindows:
                         own[OWN_HOLDS] += amount
                         slot[USED_AT] = now
                         return SlotReservation(cells, amount, on_settled, on_stated)
+                # It is of the slot that was found before.
+                add = None
                 answer, cells = self._hold(amount), self._cells
                 place = self._places[0] if self._places else None
                 if place is not None:

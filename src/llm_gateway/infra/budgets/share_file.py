@@ -80,12 +80,12 @@ class ShareFile:
         # With the hashes of their windows.
         self._slots: dict[BudgetWindow, tuple[Slot, int]] = {}
         with contextlib.ExitStack() as opened:
-            self._owners = Owners(self._folder)
-            opened.callback(self._owners.close)
             self.descriptor = open_locked(
                 self._folder / "shares", tag(layout, boot_id(), namespace), _HEAD_BYTES
             )
             opened.callback(self._close_files)
+            self._owners = Owners(self._folder)
+            opened.callback(self._owners.close)
             self.head = _as_cells(map_cells(self.descriptor, 0, _HEAD_BYTES))
             self._lock = shared_lock.make_shared_lock(self.descriptor, self.head, _LOCK, self._owners)
             opened.callback(self._lock.close)

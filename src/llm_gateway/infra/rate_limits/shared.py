@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import time
@@ -69,18 +70,15 @@ class SharedRateLimiter(RateLimiter):
         """
         layout = f"{_LAYOUT}, {shared_lock.LOCK_KIND}"
         folder = directory / f"limits-{tag(layout, namespace).hex()[:12]}"
-        self._owners = Owners(folder)
-        self._fd = -1
-        try:
+        with contextlib.ExitStack() as opened:
             self._fd = open_locked(folder / "rings", tag(layout, boot_id(), namespace), _HEAD_BYTES)
+            opened.callback(os.close, self._fd)
+            self._owners = Owners(folder)
+            opened.callback(self._owners.close)
             self._head = map_cells(self._fd, 0, _HEAD_BYTES)
             self._lock = shared_lock.make_shared_lock(self._fd, self._head, _LOCK, self._owners)
             flock(self._fd, LOCK_UN)
-        except BaseException:
-            if self._fd >= 0:
-                os.close(self._fd)
-            self._owners.close()
-            raise
+            opened.pop_all()
         self._try_lock, self._unlock = self._lock.try_lock, self._lock.unlock
         self._clock = clock
         self._lock_tries = _TRIES + lock_pauses

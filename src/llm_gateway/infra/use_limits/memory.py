@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from fcntl import LOCK_UN, flock
@@ -68,20 +69,19 @@ class LocalMemory(Memory):
 class FileMemory(Memory):
     """A mapped file, which all processes with the same path share. It is locked when it has been opened."""
 
-    def __init__(self, path: Path, namespace: str, owners: Owners) -> None:
-        """Raises OSError when the file cannot be created or mapped. Call `begin` after checking it.
-
-        `owners` are the processes that have it open; close them after it.
-        """
-        self.descriptor = open_locked(path, tag(layout(), namespace), HEAD_BYTES)
+    def __init__(self, path: Path, namespace: str) -> None:
+        """Raises OSError when the file cannot be created or mapped. Call `begin` after checking it."""
         self._chunks: dict[int, memoryview[int]] = {}
-        try:
+        with contextlib.ExitStack() as opened:
+            self.descriptor = open_locked(path, tag(layout(), namespace), HEAD_BYTES)
+            opened.callback(os.close, self.descriptor)
+            # The processes that have it open.
+            self.owners = Owners(path.parent)
+            opened.callback(self.owners.close)
             self.head = map_cells(self.descriptor, 0, HEAD_BYTES)
-            self.lock = shared_lock.make_shared_lock(self.descriptor, self.head, _LOCK, owners)
+            self.lock = shared_lock.make_shared_lock(self.descriptor, self.head, _LOCK, self.owners)
             shared_lock.wait_for_lock(self.lock)
-        except BaseException:
-            os.close(self.descriptor)
-            raise
+            opened.pop_all()
 
     def begin(self) -> None:
         """Let others in."""
@@ -104,6 +104,7 @@ class FileMemory(Memory):
             for view in (*self._chunks.values(), self.head):
                 view.release()
             os.close(descriptor)
+            self.owners.close()
 
 
 def new_chunk(memory: Memory, kind: int) -> int:

@@ -11,7 +11,6 @@ from datetime import tzinfo
 from pathlib import Path
 
 from llm_gateway.flow.ports.use_limits import Claim, HeldUse, Shortage, UseStore
-from llm_gateway.infra.owners import Owners
 from llm_gateway.infra.shared_memory import boot_id, tag
 from llm_gateway.infra.sharing_status import SharingStatus
 from llm_gateway.infra.use_limits.ledger import Admitted, Taken, UseLedger
@@ -63,12 +62,8 @@ class SharedUseStore(UseStore):
         created or mapped.
         """
         folder = directory / f"use-{tag(layout(), namespace).hex()[:12]}"
-        self._owners = Owners(folder)
-        try:
-            self._memory = FileMemory(folder / "ledger", namespace, self._owners)
-        except BaseException:
-            self._owners.close()
-            raise
+        self._memory = FileMemory(folder / "ledger", namespace)
+        self._owners = self._memory.owners
         self._lock, self._unlock = self._memory.lock.try_lock, self._memory.lock.unlock
         self._ledger = UseLedger(
             self._memory, self._owners.number, zone, monotonic_ns=monotonic_ns, unix_us=unix_us
@@ -88,7 +83,6 @@ class SharedUseStore(UseStore):
             self._begin(boot_id() if boot is None else boot)
         except BaseException:
             self._memory.close()
-            self._owners.close()
             raise
 
     def hold(self, claims: Sequence[Claim]) -> HeldUse | Shortage | Awaitable[HeldUse | Shortage]:
@@ -128,7 +122,6 @@ class SharedUseStore(UseStore):
                 finally:
                     self._unlock()
         self._memory.close()
-        self._owners.close()
 
     def _begin(self, boot: str) -> None:
         """Drop what is of an earlier boot or process. The file is locked."""

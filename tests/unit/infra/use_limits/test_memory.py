@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from llm_gateway.infra.owners import Owners
 from llm_gateway.infra.use_limits.memory import (
     ACCOUNT_CHUNK,
     CHUNK_CELLS,
@@ -26,10 +25,10 @@ def test_the_tables_fit_into_the_head() -> None:
 
 
 def test_who_maps_the_file_sees_the_same(tmp_path: Path) -> None:
-    owners = [Owners(tmp_path), Owners(tmp_path)]
-    one = FileMemory(tmp_path / "ledger", "db", owners[0])
+    one = FileMemory(tmp_path / "ledger", "db")
     one.begin()
-    other = FileMemory(tmp_path / "ledger", "db", owners[1])
+    other = FileMemory(tmp_path / "ledger", "db")
+    assert (one.owners.number, other.owners.number) == (0, 1)
     assert not one.lock.try_lock(), "it is locked when it has been opened"
     other.begin()
     assert one.lock.try_lock()
@@ -41,8 +40,6 @@ def test_who_maps_the_file_sees_the_same(tmp_path: Path) -> None:
     one.close()
     assert other.lock.try_lock()
     other.close()
-    for each in owners:
-        each.close()
 
 
 def test_a_free_chunk_is_used_first_and_is_empty() -> None:
@@ -57,7 +54,5 @@ def test_a_free_chunk_is_used_first_and_is_empty() -> None:
 
 def test_a_folder_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    owners = Owners(tmp_path)
     with pytest.raises(OSError, match="file"):
-        FileMemory(tmp_path / "file" / "ledger", "db", owners)
-    owners.close()
+        FileMemory(tmp_path / "file" / "ledger", "db")

@@ -81,7 +81,6 @@ def test_days_survive_a_restart_and_windows_a_restart_without_a_reboot(open_stor
     store = open_store()
     held(store, claim(1, **limits), claim(2, concurrent_requests=1))
     store._memory.close()
-    store._owners.close()
     again = open_store()
     assert short(again, claim(1, requests_per_minute=1))
     # No process holds it any more.
