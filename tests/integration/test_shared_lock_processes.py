@@ -204,25 +204,28 @@ def test_those_that_are_killed_while_they_open_it_leave_it_usable(
     assert len(holders) == 1
 
 
-def test_those_that_start_together_share_what_one_that_died_in_the_lock_has_left(
-    tmp_path: Path, start: Start
-) -> None:
-    for _ in range(4):
-        holder = start(_HOLDING, tmp_path)
-        holder.wait_for("ready")
-        holder.go()
-        holder.wait_for("held")
-        holder.kill()
-        # Nobody lives who could take it over. One of those that come next gets its number, and any may be first.
-        [path] = tmp_path.glob("*/shares")
-        with path.open("rb") as shares:
-            fcntl.flock(shares, fcntl.LOCK_EX)
-            late = [start(_JOIN, tmp_path) for _ in range(3)]
-            time.sleep(1)
-        for process in late:
-            process.wait_for("ready")
-        for process in late:
-            process.kill()
+def test_those_that_start_together_do_not_wait_for_each_other(tmp_path: Path, start: Start) -> None:
+    holder = start(_HOLDING, tmp_path)
+    holder.wait_for("ready")
+    holder.go()
+    holder.wait_for("held")
+    # Nobody lives who could take the lock over.
+    holder.kill()
+    [path] = tmp_path.glob("*/shares")
+    with path.open("rb") as shares:
+        fcntl.flock(shares, fcntl.LOCK_EX)
+        first, second = (_started_later(start, tmp_path) for _ in range(2))
+        first.kill()
+        # The number of the dead is the last one's, if it has one by now, and the second comes first.
+        third = _started_later(start, tmp_path)
+    second.wait_for("ready")
+    third.wait_for("ready")
+
+
+def _started_later(start: Start, folder: Path) -> Process:
+    process = start(_JOIN, folder)
+    time.sleep(1)
+    return process
 
 
 def test_a_start_waits_for_the_lock(tmp_path: Path, file: ShareFile, start: Start) -> None:
