@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from loguru import logger
 from msgspec import UNSET
 
@@ -46,16 +46,14 @@ _DEMO_PRICES = {"input_tokens": "2.5", "output_tokens": "10"}
 _SHORTEST_VIEWER_KEY = 16
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
     """What a start found or created."""
 
     # The file of the admin key; None when it came from ADMIN_KEY.
     admin_key_path: Path | None
 
 
-@dataclass(frozen=True, slots=True)
-class DemoAccess:
+class DemoAccess(msgspec.Struct, frozen=True):
     """What a first chat needs."""
 
     key: str
@@ -76,6 +74,7 @@ async def prepare(settings: Settings, *, fills: bool = True) -> Prepared:
     # Before the keys: what is wrong with the address is what to correct first.
     address = store_address(settings)
     keys = find_keys(settings)
+    keys.ring.derive_early()
     if keys.ring.warning is not None:
         logger.warning("{}", keys.ring.warning)
     if keys.viewer is not None and len(keys.viewer.reveal()) < _SHORTEST_VIEWER_KEY:

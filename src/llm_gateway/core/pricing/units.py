@@ -34,10 +34,6 @@ class Unit(msgspec.Struct, frozen=True):
     def is_audio_tokens(self) -> bool:
         return self.dimensions.get("modality") == "audio" and self.dimensions.get("family") == "tokens"
 
-    def contains(self, other: Unit) -> bool:
-        """Tell whether `other` is a part of this unit; no unit contains itself."""
-        return self is not other and self.dimensions.items() <= other.dimensions.items()
-
     def excludes(self, other: Unit) -> bool:
         """Tell whether nothing can be counted by both units."""
         mine, others = self.dimensions, other.dimensions
@@ -61,16 +57,22 @@ class UnitSet:
         self.containers: dict[str, frozenset[str]] = {}
         self.parts: dict[str, frozenset[str]] = {}
         self.intersections: dict[str, tuple[tuple[str, str], ...]] = {}
-        for name, unit in units.items():
-            containers = [other for other in units.values() if other.contains(unit)]
-            self.containers[name] = frozenset(container.name for container in containers)
-            self.parts[name] = frozenset(other.name for other in units.values() if unit.contains(other))
+        # Sets are compared here, not units: there are thousands of pairs.
+        all_dimensions = {name: frozenset(unit.dimensions.items()) for name, unit in units.items()}
+        for name, dimensions in all_dimensions.items():
+            containers = [
+                other for other, theirs in all_dimensions.items() if theirs <= dimensions and other != name
+            ]
+            self.containers[name] = frozenset(containers)
+            self.parts[name] = frozenset(
+                other for other, theirs in all_dimensions.items() if dimensions <= theirs and other != name
+            )
             self.intersections[name] = tuple(
-                (first.name, second.name)
+                (first, second)
                 for first, second in combinations(containers, 2)
-                if not first.contains(second)
-                and not second.contains(first)
-                and first.dimensions.items() | second.dimensions.items() == unit.dimensions.items()
+                if (one := all_dimensions[first]) | (two := all_dimensions[second]) == dimensions
+                and not one <= two
+                and not two <= one
             )
 
     def __getitem__(self, name: str) -> Unit:

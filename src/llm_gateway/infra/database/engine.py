@@ -24,6 +24,10 @@ POOL_TIMEOUT = 10.0
 SQLITE_BUSY_MS = 10_000
 SqliteSync = Literal["NORMAL", "FULL"]
 _IDENTITY = "SELECT database_id FROM database_identity"
+_HAS_TABLE = {
+    "postgresql": sa.text("SELECT to_regclass(:name) IS NOT NULL"),
+    "sqlite": sa.text("SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = :name"),
+}
 
 
 class DatabaseIdentity:
@@ -234,3 +238,9 @@ async def writing(engine: AsyncEngine, *, rollback: bool = False) -> AsyncIterat
                 yield connection
                 if rollback:
                     await transaction.rollback()
+
+
+async def has_table(connection: AsyncConnection, name: str) -> bool:
+    """Tell whether there is such a table. SQLAlchemy's own way imports descriptions of PostgreSQL's tables."""
+    found: object = await connection.scalar(_HAS_TABLE[connection.dialect.name], {"name": name})
+    return bool(found)

@@ -7,7 +7,7 @@ import secrets
 import sqlalchemy as sa
 
 from llm_gateway.infra.database import tables
-from llm_gateway.infra.database.engine import reading, writing
+from llm_gateway.infra.database.engine import has_table, reading, writing
 from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection, AsyncEngine
 
 _SELECT = sa.select(tables.database_identity.c.database_id)
@@ -21,7 +21,7 @@ async def read_database_id(engine: AsyncEngine) -> str | None:
     None for a schema from before ids: this start could not migrate it.
     """
     async with reading(engine) as connection:
-        if not await connection.run_sync(_has_table):
+        if not await has_table(connection, tables.database_identity.name):
             return None
         found = await _find(connection)
     if found is not None:
@@ -36,7 +36,3 @@ async def read_database_id(engine: AsyncEngine) -> str | None:
 async def _find(connection: AsyncConnection) -> str | None:
     found: str | None = (await connection.execute(_SELECT)).scalar_one_or_none()
     return found
-
-
-def _has_table(connection: sa.Connection) -> bool:
-    return sa.inspect(connection).has_table(tables.database_identity.name)

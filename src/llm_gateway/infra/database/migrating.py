@@ -13,8 +13,15 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from llm_gateway.flow.ports.catalog import StoreUnavailable
-from llm_gateway.infra.database.address import SqliteAddress, StoreAddress, read_address
-from llm_gateway.infra.database.engine import close_engine, make_engine, reading, writing
+from llm_gateway.infra.database.address import PostgresAddress, SqliteAddress, StoreAddress, read_address
+from llm_gateway.infra.database.engine import (
+    close_engine,
+    connect_postgres,
+    has_table,
+    make_engine,
+    reading,
+    writing,
+)
 from llm_gateway.infra.database.outages import naming_outages
 from llm_gateway.infra.sqlalchemy_asyncio import AsyncEngine
 from llm_gateway.infra.startup_error import StartupError
@@ -28,6 +35,7 @@ HEAD = "0014"
 # The key of PostgreSQL's advisory lock for migrations: any number that no other program uses.
 _LOCK = 7_526_181_118_341_921
 _LOCK_TIMEOUT = 120.0
+_CLOSE_TIMEOUT = 3.0
 # A migration may have to copy a table.
 _MIGRATION_TIMEOUT = 3600.0
 
@@ -68,6 +76,8 @@ async def current_version(url: str | StoreAddress) -> str | None:
     address = _address(url)
     if isinstance(address, SqliteAddress) and not address.path.exists():
         return None
+    if isinstance(address, PostgresAddress):
+        return await _postgres_revision(address)
     engine = make_engine(address)
     try:
         return await _stored_revision(engine)
@@ -89,9 +99,26 @@ def _address(url: str | StoreAddress) -> StoreAddress:
     return read_address(url) if isinstance(url, str) else url
 
 
+async def _postgres_revision(address: PostgresAddress) -> str | None:
+    """Return the version by the driver alone: an engine would ask the server about itself first, at every start."""
+    with naming_outages():
+        connection = await connect_postgres(address)
+        try:
+            # In a transaction, so that a pooler leads all of it to one server.
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                if await connection.fetchval("SELECT to_regclass('alembic_version')") is None:
+                    return None
+                found = await connection.fetchval("SELECT version_num FROM alembic_version")
+            with contextlib.suppress(TimeoutError):
+                await connection.close(timeout=_CLOSE_TIMEOUT)
+        finally:
+            connection.terminate()
+    return None if found is None else str(found)
+
+
 async def _stored_revision(engine: AsyncEngine) -> str | None:
     async with reading(engine) as connection:
-        if not await connection.run_sync(lambda sync: sa.inspect(sync).has_table("alembic_version")):
+        if not await has_table(connection, "alembic_version"):
             return None
         row = (await connection.exec_driver_sql("SELECT version_num FROM alembic_version")).first()
     return None if row is None else str(row[0])

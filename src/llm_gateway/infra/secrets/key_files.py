@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from llm_gateway.core.secret import Secret
-from llm_gateway.infra.secrets.vault import Vault
+from llm_gateway.infra.secrets.vault import Vault, derive_early
 from llm_gateway.infra.startup_error import StartupError
 
 
@@ -44,8 +44,12 @@ class KeyRing(msgspec.Struct, frozen=True):
     source: str
     warning: str | None = None
 
+    def derive_early(self) -> None:
+        """Begin to derive the keys, while the caller does something else."""
+        derive_early([passphrase.reveal() for passphrase in self.passphrases])
+
     def vault(self) -> Vault:
-        """Derive the keys: tens of milliseconds each."""
+        """Derive the keys, tens of milliseconds each, or wait for those that are being derived."""
         return Vault([passphrase.reveal() for passphrase in self.passphrases])
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import functools
 import hashlib
 import secrets
+import threading
 from collections.abc import Sequence
 
 from cryptography.exceptions import InvalidTag
@@ -20,16 +23,54 @@ class SealBroken(Exception):
     """The sealed text cannot be opened: wrong key, wrong row, or damaged. The message holds none of its contents."""
 
 
+class _Derivation(threading.Thread):
+    """Derives a key in a thread of its own; OpenSSL does not hold the interpreter's lock meanwhile."""
+
+    def __init__(self, passphrase: str) -> None:
+        # A daemon: a start that fails does not wait for it.
+        super().__init__(name="key-derivation", daemon=True)
+        self._passphrase = passphrase
+        self._material: bytes | None = None
+        self.start()
+
+    def run(self) -> None:
+        # What this raises, `result` raises as well.
+        with contextlib.suppress(Exception):
+            self._material = _derive(self._passphrase)
+
+    def result(self) -> bytes:
+        """Return the key once it is derived."""
+        self.join()
+        if self._material is None:
+            # A fork has ended the thread.
+            self._material = _derive(self._passphrase)
+        return self._material
+
+
+def _derive(passphrase: str) -> bytes:
+    # scrypt, not HKDF: an operator's SECRET_KEY may be a mere password. About 50 ms.
+    return hashlib.scrypt(
+        passphrase.encode("utf-8", "surrogateescape"), salt=_SALT, n=2**14, r=8, p=1, dklen=40
+    )
+
+
+# Once per process, and before workers are forked: a start opens the database up to three times.
+_derivation = functools.lru_cache(maxsize=16)(_Derivation)
+
+
+def derive_early(passphrases: Sequence[str]) -> None:
+    """Begin to derive the keys; a `Vault` of these waits for what is left."""
+    for passphrase in passphrases:
+        _derivation(passphrase)
+
+
 class _DerivedKey:
     """One AES-256-GCM key and its public name, which sealed texts carry."""
 
     __slots__ = ("cipher", "name")
 
     def __init__(self, passphrase: str) -> None:
-        # scrypt, not HKDF: an operator's SECRET_KEY may be a mere password. About 50 ms, once per start.
-        material = hashlib.scrypt(
-            passphrase.encode("utf-8", "surrogateescape"), salt=_SALT, n=2**14, r=8, p=1, dklen=40
-        )
+        material = _derivation(passphrase).result()
         self.cipher = AESGCM(material[:32])
         self.name = material[32:].hex()
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.ledger import BackedUpFact, UsageBackup
 from llm_gateway.infra.database.address import SqliteAddress, StoreAddress, read_address
-from llm_gateway.infra.database.engine import close_engine, make_engine, reading, writing
+from llm_gateway.infra.database.engine import close_engine, has_table, make_engine, reading, writing
 from llm_gateway.infra.database.outages import naming_outages
 from llm_gateway.infra.sqlalchemy_asyncio import AsyncConnection, AsyncEngine
 from llm_gateway.infra.startup_error import StartupError
@@ -156,7 +156,7 @@ async def _create(engine: AsyncEngine, address: StoreAddress) -> None:
         # Not in the table's definition, which would load SQLite's dialect into every worker.
         _waiting.dialect_options["sqlite"]["autoincrement"] = True
     async with reading(engine) as connection:
-        if await connection.run_sync(lambda sync: sa.inspect(sync).has_table(_waiting.name)):
+        if await has_table(connection, _waiting.name):
             return
     async with writing(engine) as connection:
         await _lock(connection)
