@@ -11,10 +11,11 @@ from unittest.mock import patch
 import msgspec
 
 from llm_gateway.infra import shared_lock
+from llm_gateway.infra.budgets import slot_holder
 from llm_gateway.infra.upstream.http11 import quiet_relay, whole_chunks, whole_reply
 from llm_gateway.providers.openai import event_stream, quiet_run, usual_event
 from llm_gateway.sockets import head_join, head_match, write_batch
-from llm_gateway.wire import field_cutter
+from llm_gateway.wire import field_cutter, field_sizes
 from tests.services import without_a_part
 
 Way = Literal["python", "compiled"]
@@ -30,6 +31,8 @@ _PARTS = (
     head_match,
     write_batch,
     field_cutter,
+    field_sizes,
+    slot_holder,
 )
 
 

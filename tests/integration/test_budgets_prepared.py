@@ -14,12 +14,13 @@ import pytest
 
 from llm_gateway.core.config.budgets import BudgetWindow, Covered
 from llm_gateway.core.config.limits import Budget
-from llm_gateway.flow.ports.budgets import HoldReservation
+from llm_gateway.flow.ports.budgets import Shortage
+from llm_gateway.flow.ports.limits import Reservation
 from llm_gateway.infra.budgets.bell import Bell
 from llm_gateway.infra.budgets.prepared import PreparedWindows
-from llm_gateway.infra.budgets.request_hold import SlotReservation
 from llm_gateway.infra.budgets.share_file import AMOUNT, BORROWED, HOLDS, LEASE_END, OPEN, USED, ShareFile
 from llm_gateway.infra.budgets.shares import SharedBudgets
+from tests.fakes.prepared_holds import hold, unheard
 from tests.fakes.usage_records import record
 
 _TOTAL = 10**15
@@ -44,18 +45,18 @@ def work(folder: Path, log: Path, pipe: Connection) -> None:
     file = ShareFile(folder, "db", 1)
     shares = SharedBudgets(file, Bell(file.folder / "bell"))
     one, both = (
-        PreparedWindows(file, time.monotonic_ns, windows, shares._hold_locked).reserver()
+        PreparedWindows(file, time.monotonic_ns, windows, shares._hold_locked, unheard, unheard)
         for windows in (_WINDOWS[:1], _WINDOWS)
     )
     chance = random.Random()
-    held: list[tuple[SlotReservation | HoldReservation, bool]] = []
+    held: list[tuple[Reservation, bool]] = []
     spent, written = (0, 0), os.open(log, os.O_WRONLY | os.O_CREAT)
     pipe.send(file.worker)
     while held or not pipe.poll():
         if len(held) < _MOST_OPEN and chance.random() < 0.6 and not pipe.poll():
             is_both = chance.random() < 0.5
-            answer = (both if is_both else one)(chance.choice(_AMOUNTS))
-            if isinstance(answer, (SlotReservation, HoldReservation)):
+            answer = hold(both if is_both else one, chance.choice(_AMOUNTS))
+            if answer is not None and not isinstance(answer, Shortage):
                 held.append((answer, is_both))
         elif held:
             reservation, was_both = held.pop(chance.randrange(len(held)))

@@ -19,9 +19,11 @@ from hypothesis.stateful import (
     rule,
 )
 
-from llm_gateway.flow.ports.budgets import Hold, Shortage, TryHold
+from llm_gateway.flow.ports.budgets import HoldReservation, PreparedHold, Shortage
+from llm_gateway.flow.ports.limits import Reservation
 from llm_gateway.infra.budgets.share_file import HOLDS
 from tests.fakes.budget_machine import BudgetMachine, BudgetWorker, budget, store_budget, window
+from tests.fakes.prepared_holds import hold, unheard
 from tests.fakes.stores import Store, opened
 
 AMOUNT = 1000
@@ -50,9 +52,9 @@ class SharesMachine(RuleBasedStateMachine):
         # What requests cost beyond what they held: the only reason to exceed the amount.
         self.excess = 0
         # By request: its machine, its worker and what it holds.
-        self.held: dict[int, tuple[BudgetMachine, BudgetWorker, Hold, int]] = {}
+        self.held: dict[int, tuple[BudgetMachine, BudgetWorker, Reservation, int]] = {}
         self.number = 0
-        self.prepared: dict[BudgetWorker, TryHold] = {}
+        self.prepared: dict[BudgetWorker, PreparedHold] = {}
 
     def do(self, work: Coroutine[Any, Any, Any]) -> Any:
         return self.loop.run_until_complete(work)
@@ -68,10 +70,13 @@ class SharesMachine(RuleBasedStateMachine):
         where = self.machines[machine]
         chosen = where.workers[worker]
         if is_prepared:
-            try_hold = self.prepared.setdefault(chosen, chosen.shares.prepare(self.covered))
-            answer = try_hold(amount)
+            if chosen not in self.prepared:
+                self.prepared[chosen] = chosen.shares.prepare(self.covered, unheard, unheard)
+            answer = hold(self.prepared[chosen], amount)
         else:
-            answer = chosen.shares.try_hold(self.covered, amount)
+            found = chosen.shares.try_hold(self.covered, amount)
+            assert found is not None
+            answer = found if isinstance(found, Shortage) else HoldReservation(found, unheard, unheard)
         assert answer is not None
         if isinstance(answer, Shortage):
             return multiple()
@@ -83,11 +88,10 @@ class SharesMachine(RuleBasedStateMachine):
     def settle(self, request: int, extra: int) -> None:
         if request not in self.held:
             return
-        machine, _, hold, amount = self.held.pop(request)
+        machine, _, held, amount = self.held.pop(request)
         cost = max(amount + extra, 0)
         self.excess += max(cost - amount, 0)
-        machine.ended(cost)
-        hold.settle(cost)
+        held.settle(machine.ended(cost))
 
     @rule(request=consumes(open_requests))
     def release(self, request: int) -> None:
@@ -150,8 +154,8 @@ class SharesMachine(RuleBasedStateMachine):
         return int(rows[0][0])
 
     def teardown(self) -> None:
-        for _, _, hold, _ in self.held.values():
-            hold.release()
+        for _, _, held, _ in self.held.values():
+            held.release()
         for machine in self.machines:
             self.do(machine.flush())
             self.do(machine.close())

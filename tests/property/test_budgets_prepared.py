@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 from llm_gateway.core.config.budgets import BudgetWindow, Covered
 from llm_gateway.core.config.limits import Budget
 from llm_gateway.core.pricing.deployment_prices import DeploymentPrices
-from llm_gateway.flow.ports.budgets import Shortage
+from llm_gateway.flow.ports.budgets import BudgetShares, OnSettled, PreparedHold, Shortage
+from llm_gateway.flow.ports.limits import Reservation, Verdict
 from llm_gateway.infra.budgets.bell import Bell
 from llm_gateway.infra.budgets.share_file import (
     ALL_HELD,
@@ -35,7 +37,9 @@ from llm_gateway.infra.budgets.share_file import (
 from llm_gateway.infra.budgets.shares import SharedBudgets
 from llm_gateway.infra.price_book.shipped import shipped_price_book
 from tests.fakes.compiled_parts import WAYS, Way, locking
+from tests.fakes.prepared_holds import hold, unheard
 from tests.fakes.prices import CHEAP, DEAR, prices_of, unknown
+from tests.fakes.usage_records import record
 from tests.unit.flow.accounting.test_budget_limit import Shares, account, budget, demand, limit
 
 NOW = 10**12
@@ -66,7 +70,7 @@ class Desk:
         self.bell = Bell(self.file.folder / "bell")
         self.shares = SharedBudgets(self.file, self.bell, lambda: NOW)
         self.windows = windows
-        self.prepared = self.shares.prepare(windows)
+        self.prepared = self.shares.prepare(windows, unheard, unheard)
         self.file.head[WORKERS] = workers
 
     def set(self, values: Sequence[tuple[int, tuple[int, int], tuple[int, int], int, int, int]]) -> None:
@@ -126,7 +130,7 @@ def test_windows_that_are_prepared_hold_what_others_do(
             for desk in (prepared, plain):
                 desk.set(values)
                 desk.file.head[FAILING] = fails
-            found = prepared.prepared(amount)
+            found = hold(prepared.prepared, amount)
             expected = plain.shares.try_hold(plain.windows, amount)
             assert found is not None
             assert expected is not None
@@ -135,7 +139,7 @@ def test_windows_that_are_prepared_hold_what_others_do(
             else:
                 assert not isinstance(found, Shortage)
                 assert prepared.cells() == plain.cells()
-                found.settle(cost)
+                found.settle(record("r", cost_nano_usd=cost))
                 expected.settle(cost)
             assert prepared.cells() == plain.cells()
             if moves:
@@ -161,18 +165,80 @@ PRICES = (
 )
 
 
+# Of the deployment that is asked first, and so few that no estimate relies on them.
+REPLIES = st.sampled_from([0, 7, 150])
+FIELDS: dict[str, Any] = {
+    "tools": [{"name": "t", "text": "x" * 100}], "functions": [], "response_format": "x" * 5000, "temperature": 0.5,
+    "service_tier": "flex", "n": 3, "max_completion_tokens": 5, "prompt": "x" * 80, "suffix": "y", "input": "z" * 90,
+    "instructions": "w" * 10, "max_output_tokens": 10**9, "best_of": 2,
+}  # fmt: skip
+
+
 @given(
     st.lists(st.sampled_from(PRICES), min_size=1, max_size=4),
-    st.integers(0, 2000) | st.integers(700_000, 900_000),
+    st.integers(0, 5000) | st.integers(700_000, 900_000),
     st.none() | st.integers(0, 100_000) | st.just(10**9),
-    st.none() | st.sampled_from(["flex", "default"]),
+    st.sets(st.sampled_from(sorted(FIELDS)), max_size=3),
+    st.sampled_from(["chat/completions", "completions", "embeddings", "responses"]),
+    REPLIES,
 )
+@example([prices_of(CHEAP)], 100, None, set(), "chat/completions", 150)
+@example([prices_of(CHEAP)], 100, None, {"input"}, "embeddings", 0)
+@example([prices_of(CHEAP)], 100, 10**9, set(), "chat/completions", 150)
 def test_the_amount_that_is_held_is_that_of_the_tables(
-    prices: list[Any], size: int, most: int | None, tier: str | None
+    prices: list[Any], size: int, most: int | None, names: set[str], endpoint: Any, replies: int
 ) -> None:
-    shares = Shares()
-    one = limit(shares)
-    extra: dict[str, Any] = {} if tier is None else {"service_tier": tier}
-    what = demand(*prices, messages="x" * size, max_tokens=most, **extra)
-    one.reserve(account(budget()), what)
-    assert [amount for _, amount in shares.asked] == [one.amount_of(what)]
+    shares = QuickShares()
+    one, who = limit(shares), account(budget())
+    extra = {name: FIELDS[name] for name in names}
+    what = demand(*prices, messages="x" * size, **extra)
+    if most is None:
+        del what.request.fields["max_tokens"]
+    else:
+        what.request.fields["max_tokens"] = msgspec.Raw(b"%d" % most)
+    what.request.endpoint = endpoint
+    reserve = one.for_account(who)
+    assert reserve is not None
+    for number in range(3):
+        for tokens in range(replies):
+            reply = record(
+                "r",
+                model="m",
+                provider="p",
+                upstream_model="u",
+                outcome="ok",
+                completion_tokens=tokens * number,
+            )
+            one._estimator.learn_once(reply)
+        # Asked first, because the estimate of the amount counts replies.
+        one.reserve(who, what)
+        answer = reserve(what)
+        assert isinstance(answer, Verdict)
+        assert [amount for _, amount in shares.asked] == [one.amount_of(what)] * len(shares.asked)
+        assert len(shares.asked) == 2
+        shares.asked.clear()
+        what.expected = None
+
+
+class Quick(PreparedHold):
+    """Holds all that is asked for in one call, as what is prepared does once slots are known."""
+
+    def __init__(self, shares: Shares, windows: Sequence[Covered]) -> None:
+        self._prepared = BudgetShares.prepare(shares, windows, unheard, unheard)
+        self.try_hold = self._try
+
+    def hold(self, amount: int) -> Reservation | Shortage | None:
+        return self._prepared.hold(amount)
+
+    def _try(self, amount: int) -> Reservation | None:
+        answer = self.hold(amount) if amount > 0 else None
+        assert not isinstance(answer, Shortage)
+        return answer
+
+
+class QuickShares(Shares):
+    def prepare(
+        self, windows: Sequence[Covered], on_settled: OnSettled, on_stated: OnSettled
+    ) -> PreparedHold:
+        del on_settled, on_stated
+        return Quick(self, windows)

@@ -3,32 +3,7 @@
  * The cell is zero while the lock is free, and otherwise the name of its holder. Taking it is one atomic comparison,
  * which no other process needs to wait for, and no call of the system.
  */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-#include <structmember.h>
-
-#if !defined(__GCC_ATOMIC_LLONG_LOCK_FREE) || __GCC_ATOMIC_LLONG_LOCK_FREE != 2
-#error "this processor has no atomic integers of 64 bits, which processes could share"
-#endif
-
-typedef struct {
-    PyObject_HEAD
-    /* As long as it is exported, the file stays mapped. */
-    Py_buffer cells;
-    /* In `cells`; NULL once the lock is closed. */
-    long long *cell;
-    /* The name of this holder. */
-    long long own;
-    /* What may take the lock from a holder that died; NULL only once the collector has cleared the object. */
-    PyObject *recover;
-} CellLock;
-
-/* Put `after` into the cell if `before` is there; else tell what is. */
-static inline int
-change(CellLock *self, long long *before, long long after)
-{
-    return __atomic_compare_exchange_n(self->cell, before, after, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
-}
+#include "_cell_lock.h"
 
 static inline int
 is_held(CellLock *self)
@@ -86,7 +61,7 @@ unlock(PyObject *op, PyObject *Py_UNUSED(ignored))
         PyErr_SetString(PyExc_RuntimeError, "the lock is not held");
         return NULL;
     }
-    __atomic_store_n(self->cell, 0, __ATOMIC_RELEASE);
+    leave(self);
     Py_RETURN_NONE;
 }
 
@@ -94,7 +69,7 @@ static void
 let_go(CellLock *self)
 {
     if (is_held(self))
-        __atomic_store_n(self->cell, 0, __ATOMIC_RELEASE);
+        leave(self);
     self->cell = NULL;
     PyBuffer_Release(&self->cells);
 }
@@ -106,10 +81,7 @@ close_lock(PyObject *op, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-static PyObject *lock_adder(PyObject *op, PyObject *args);
-
 static PyMethodDef lock_methods[] = {
-    {"adder", lock_adder, METH_VARARGS, "Return what adds to a cell under the lock, if a row of cells allows it."},
     {"try_lock", try_lock, METH_NOARGS, "Take the lock unless somebody has it; tell whether it was taken."},
     {"take_over", take_over, METH_O, "Take the lock from a holder that is dead; tell whether it was that one's."},
     {"unlock", unlock, METH_NOARGS, "Let the lock go. Raises RuntimeError unless it is held."},
@@ -153,11 +125,12 @@ failed:
     return NULL;
 }
 
+/* The view of the cells is not visited: the collector clears a view that is exported, which crashes when it is let go
+ * after that. It is part of no cycle of its own. */
 static int
 lock_traverse(PyObject *op, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(op));
-    Py_VISIT(((CellLock *)op)->cells.obj);
     Py_VISIT(((CellLock *)op)->recover);
     return 0;
 }
@@ -192,191 +165,13 @@ static PyType_Spec lock_spec = {
     .slots = lock_slots,
 };
 
-typedef struct {
-    PyObject *adder_type;
-} ModuleState;
-
-/* --- Adder ------------------------------------------------------------------------------------------ */
-
-/* Adds to one cell of a row, with the lock, if so much is left of another one. See the stub for what it looks at. */
-typedef struct {
-    PyObject_HEAD
-    vectorcallfunc vectorcall;
-    /* NULL only once the collector has cleared the object. */
-    CellLock *lock;
-    Py_buffer row, head;
-    Py_ssize_t id_at, total_at, end_at, base_at, stamp_at, first_at, second_at, own, count_at;
-    long long id, total, least;
-} Adder;
-
-/* Read in this order: a hold that ends meanwhile counts twice rather than not at all. */
-static inline long long
-cell_at(const Py_buffer *cells, Py_ssize_t at)
-{
-    return __atomic_load_n((const long long *)cells->buf + at, __ATOMIC_ACQUIRE);
-}
-
-static int
-is_enough(const Adder *self, long long amount, long long now)
-{
-    Py_ssize_t i, count = (Py_ssize_t)cell_at(&self->head, self->count_at);
-    __int128 left = (__int128)cell_at(&self->row, self->base_at) - amount;
-    if (count < 1 || count > self->second_at - self->first_at || cell_at(&self->row, self->id_at) != self->id
-        || cell_at(&self->row, self->total_at) != self->total || now >= cell_at(&self->row, self->end_at))
-        return 0;
-    for (i = 0; i < count; i++)
-        left -= cell_at(&self->row, self->first_at + i);
-    for (i = 0; i < count; i++)
-        left -= cell_at(&self->row, self->second_at + i);
-    return left >= self->least;
-}
-
-static PyObject *
-adder_call(PyObject *op, PyObject *const *args, size_t nargsf, PyObject *kwnames)
-{
-    Adder *self = (Adder *)op;
-    long long amount, now, holder = 0;
-    int is_added;
-    if (PyVectorcall_NARGS(nargsf) != 2 || (kwnames != NULL && PyTuple_GET_SIZE(kwnames) != 0)) {
-        PyErr_SetString(PyExc_TypeError, "an adder takes an amount, and the time");
-        return NULL;
-    }
-    amount = PyLong_AsLongLong(args[0]);
-    now = PyLong_AsLongLong(args[1]);
-    if ((amount == -1 || now == -1) && PyErr_Occurred())
-        return NULL;
-    /* The garbage collector may have begun within another call, of which the lock is: nothing is added then. */
-    if (amount < 0 || self->lock == NULL || self->lock->cell == NULL || !change(self->lock, &holder, self->lock->own))
-        Py_RETURN_FALSE;
-    is_added = is_enough(self, amount, now);
-    if (is_added) {
-        ((long long *)self->row.buf)[self->first_at + self->own] += amount;
-        ((long long *)self->row.buf)[self->stamp_at] = now;
-    }
-    __atomic_store_n(self->lock->cell, 0, __ATOMIC_RELEASE);
-    return PyBool_FromLong(is_added);
-}
-
-/* A method of CellLock. */
-static PyObject *
-lock_adder(PyObject *op, PyObject *args)
-{
-    ModuleState *state = PyType_GetModuleState(Py_TYPE(op));
-    PyTypeObject *type;
-    PyObject *row, *head;
-    Py_ssize_t cells, most;
-    Adder *self;
-    if (state == NULL)
-        return NULL;
-    type = (PyTypeObject *)state->adder_type;
-    self = (Adder *)type->tp_alloc(type, 0);
-    if (self == NULL)
-        return NULL;
-    self->vectorcall = adder_call;
-    self->lock = (CellLock *)Py_NewRef(op);
-    if (!PyArg_ParseTuple(args, "OOn(nL)(nL)nn(nnn)nL:adder", &row, &head, &self->count_at, &self->id_at, &self->id,
-                          &self->total_at, &self->total, &self->end_at, &self->base_at, &self->first_at,
-                          &self->second_at, &self->own, &self->stamp_at, &self->least)
-        || PyObject_GetBuffer(row, &self->row, PyBUF_CONTIG) < 0
-        || PyObject_GetBuffer(head, &self->head, PyBUF_CONTIG) < 0)
-        goto failed;
-    cells = self->row.len / (Py_ssize_t)sizeof(long long);
-    most = self->second_at - self->first_at;
-#define IS_OUTSIDE(at) ((at) < 0 || (at) >= cells)
-    if (self->row.itemsize != sizeof(long long) || self->head.itemsize != sizeof(long long)
-        || ((uintptr_t)self->row.buf | (uintptr_t)self->head.buf) % sizeof(long long) != 0 || self->count_at < 0
-        || self->count_at >= self->head.len / (Py_ssize_t)sizeof(long long) || most < 1 || self->own < 0
-        || self->own >= most || IS_OUTSIDE(self->first_at) || IS_OUTSIDE(self->second_at + most - 1)
-        || IS_OUTSIDE(self->id_at) || IS_OUTSIDE(self->total_at) || IS_OUTSIDE(self->end_at)
-        || IS_OUTSIDE(self->base_at) || IS_OUTSIDE(self->stamp_at)) {
-        PyErr_SetString(PyExc_ValueError, "these are no cells of the row");
-        goto failed;
-    }
-    return (PyObject *)self;
-
-failed:
-    Py_DECREF(self);
-    return NULL;
-}
-
-static int
-adder_traverse(PyObject *op, visitproc visit, void *arg)
-{
-    Py_VISIT(Py_TYPE(op));
-    Py_VISIT(((Adder *)op)->lock);
-    Py_VISIT(((Adder *)op)->row.obj);
-    Py_VISIT(((Adder *)op)->head.obj);
-    return 0;
-}
-
-static int
-adder_clear(PyObject *op)
-{
-    Py_CLEAR(((Adder *)op)->lock);
-    PyBuffer_Release(&((Adder *)op)->row);
-    PyBuffer_Release(&((Adder *)op)->head);
-    return 0;
-}
-
-static void
-adder_dealloc(PyObject *op)
-{
-    PyTypeObject *type = Py_TYPE(op);
-    PyObject_GC_UnTrack(op);
-    (void)adder_clear(op);
-    type->tp_free(op);
-    Py_DECREF(type);
-}
-
-static PyMemberDef adder_members[] = {
-    {"__vectorcalloffset__", T_PYSSIZET, offsetof(Adder, vectorcall), READONLY, NULL},
-    {NULL, 0, 0, 0, NULL},
-};
-
-static PyType_Slot adder_slots[] = {
-    {Py_tp_traverse, adder_traverse}, {Py_tp_clear, adder_clear},       {Py_tp_dealloc, adder_dealloc},
-    {Py_tp_members, adder_members},   {Py_tp_call, PyVectorcall_Call}, {0, NULL},
-};
-
-static PyType_Spec adder_spec = {
-    .name = "llm_gateway.infra._shared_lock.Adder",
-    .basicsize = sizeof(Adder),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_HAVE_VECTORCALL
-             | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .slots = adder_slots,
-};
-
-/* --- The module ------------------------------------------------------------------------------------- */
-
 static int
 module_exec(PyObject *module)
 {
-    ModuleState *state = PyModule_GetState(module);
     PyObject *type = PyType_FromModuleAndSpec(module, &lock_spec, NULL);
     int added = type == NULL ? -1 : PyModule_AddType(module, (PyTypeObject *)type);
     Py_XDECREF(type);
-    state->adder_type = PyType_FromModuleAndSpec(module, &adder_spec, NULL);
-    return state->adder_type == NULL ? -1 : added;
-}
-
-static int
-module_clear(PyObject *module)
-{
-    Py_CLEAR(((ModuleState *)PyModule_GetState(module))->adder_type);
-    return 0;
-}
-
-static void
-module_free(void *module)
-{
-    (void)module_clear(module);
-}
-
-static int
-module_traverse(PyObject *module, visitproc visit, void *arg)
-{
-    Py_VISIT(((ModuleState *)PyModule_GetState(module))->adder_type);
-    return 0;
+    return added;
 }
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_exec}, {0, NULL}};
@@ -384,11 +179,7 @@ static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_exec}, {0, NULL}}
 static struct PyModuleDef module_def = {
     PyModuleDef_HEAD_INIT,
     .m_name = "_shared_lock",
-    .m_size = sizeof(ModuleState),
     .m_slots = module_slots,
-    .m_traverse = module_traverse,
-    .m_clear = module_clear,
-    .m_free = module_free,
 };
 
 PyMODINIT_FUNC

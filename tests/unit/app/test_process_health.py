@@ -11,11 +11,12 @@ from llm_gateway.app.process_health import problems, process_details, stale_work
 from llm_gateway.app.wiring import Wiring
 from llm_gateway.core import metric_catalogue as catalogue
 from llm_gateway.infra import shared_lock
+from llm_gateway.infra.budgets import slot_holder
 from llm_gateway.infra.metrics.processes import ProcessGauges
 from llm_gateway.infra.upstream.http11 import quiet_relay, whole_chunks, whole_reply
 from llm_gateway.providers.openai import quiet_run, usual_event
 from llm_gateway.sockets import head_join, head_match, write_batch
-from llm_gateway.wire import field_cutter
+from llm_gateway.wire import field_cutter, field_sizes
 
 
 class Registry:
@@ -103,10 +104,12 @@ def test_the_details_are_those_of_the_worst_worker(wiring: Any) -> None:
         "compiled": {
             "chunk_relay": quiet_relay.IS_COMPILED,
             "field_cutter": field_cutter.IS_COMPILED,
+            "field_sizes": field_sizes.IS_COMPILED,
             "head_join": head_join.IS_COMPILED,
             "head_match": head_match.IS_COMPILED,
             "quiet_run": quiet_run.IS_COMPILED,
             "shared_lock": shared_lock.IS_COMPILED,
+            "slot_holder": slot_holder.IS_COMPILED,
             "usual_event": usual_event.IS_COMPILED,
             "whole_chunks": whole_chunks.IS_COMPILED,
             "whole_reply": whole_reply.IS_COMPILED,

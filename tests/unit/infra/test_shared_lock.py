@@ -5,13 +5,11 @@ from __future__ import annotations
 import fcntl
 import gc
 import os
-import struct
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -122,107 +120,6 @@ def test_a_new_holder_with_the_number_of_a_dead_one_may_have_it(join: Callable[[
     assert third.lock.try_lock()
     for holder in (second, third):
         holder.close()
-
-
-# The cells of a row: its name, its total, when it ends, the base, when it was used; two arrays of two cells each.
-ROW = (7, 1000, 50, 400, 0, 10, 20, 30, 40)
-ADDER = ((0, 7), (1, 1000), 2, 3, (5, 7, 1), 4, 100)
-
-
-def adder(
-    holder: Holder, *, count: int, **changed: Any
-) -> tuple[memoryview[int], Callable[[int, int], bool]]:
-    need_compiled()
-    row, head = (memoryview(bytearray(8 * 9)).cast("q") for _ in range(2))
-    row[:] = memoryview(struct.pack("9q", *ROW)).cast("B").cast("q")
-    head[0] = count
-    names = ("name", "total", "end_at", "base_at", "arrays", "stamp_at", "least")
-    given = [changed.get(name, value) for name, value in zip(names, ADDER, strict=True)]
-    return row, holder.lock.adder(row, head, 0, *given)  # type: ignore[attr-defined]
-
-
-@pytest.fixture
-def holder(tmp_path: Path) -> Iterator[Holder]:
-    with locking("compiled"):
-        made = Holder(tmp_path)
-    yield made
-    made.close()
-
-
-def test_an_amount_is_added_where_enough_is_left(holder: Holder) -> None:
-    # Of one worker, and of two: what is taken, and where the amount goes.
-    for count, taken, own in ((1, 10 + 30, 0), (2, 10 + 20 + 30 + 40, 1)):
-        row, add = adder(holder, count=count, arrays=(5, 7, own))
-        most = 400 - taken - 100
-        assert not add(most + 1, 49)
-        assert row.tolist() == [*ROW]
-        assert add(most - 1, 48)
-        assert add(1, 49)
-        assert not add(1, 49)
-        assert row.tolist() == [*ROW[:4], 49, 10 + most * (1 - own), 20 + most * own, 30, 40]
-        assert holder.lock.try_lock()
-        holder.lock.unlock()
-
-
-@pytest.mark.parametrize("at", range(3))
-def test_nothing_is_added_to_a_row_that_has_changed(holder: Holder, at: int) -> None:
-    row, add = adder(holder, count=1)
-    # Another name, another total, or it has ended.
-    row[at] -= 1
-    assert not add(1, 49)
-    assert row.tolist()[4:] == [*ROW[4:]]
-
-
-@pytest.mark.parametrize("count", [-1, 0, 3, 2**62])
-def test_nothing_is_added_with_an_odd_count(holder: Holder, count: int) -> None:
-    row, add = adder(holder, count=count)
-    assert not add(1, 1)
-    assert row.tolist() == [*ROW]
-
-
-def test_nothing_is_added_without_the_lock(holder: Holder) -> None:
-    row, add = adder(holder, count=1)
-    assert holder.lock.try_lock()
-    assert not add(1, 1)
-    holder.lock.unlock()
-    assert not add(-1, 1)
-    holder.lock.close()
-    assert not add(1, 1)
-    assert row.tolist() == [*ROW]
-
-
-def test_sums_beyond_64_bits_are_right(holder: Holder) -> None:
-    row, add = adder(holder, count=2, least=-(2**63))
-    row[3], row[5] = -(2**63), 2**63 - 1
-    assert not add(2**63 - 1, 1)
-    row[3], row[5], row[6] = 2**63 - 1, -(2**63), -(2**63)
-    assert add(1, 1)
-    with pytest.raises(OverflowError):
-        add(2**63, 1)
-    with pytest.raises(TypeError):
-        add("1", 1)  # type: ignore[arg-type]
-    with pytest.raises(TypeError):
-        add(1)  # type: ignore[call-arg]
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"name": (-1, 7)},
-        {"total": (9, 7)},
-        {"end_at": 9},
-        {"base_at": -1},
-        {"stamp_at": 9},
-        {"arrays": (5, 7, 2)},
-        {"arrays": (5, 7, -1)},
-        {"arrays": (7, 5, 0)},
-        {"arrays": (5, 8, 0)},
-        {"arrays": (-2, 0, 0)},
-    ],
-)
-def test_cells_outside_of_a_row_are_refused(holder: Holder, changed: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="no cells of the row"):
-        adder(holder, count=1, **changed)
 
 
 # What one of three holders does: take the lock, let it go, die and come back, or close and come back.

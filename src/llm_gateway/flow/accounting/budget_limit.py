@@ -8,26 +8,33 @@ from typing import Final, Literal
 
 import msgspec
 
-from llm_gateway.core.config.accounts import CLAIMING_PROJECTS
-from llm_gateway.core.config.budgets import Covered, Spender, covers_model
+from llm_gateway.core.config.budgets import Covered
 from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.config.limits import BudgetScope
 from llm_gateway.core.config.snapshot import Principal
+from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.errors import GatewayError, QuotaExceeded, Unavailable
 from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.core.money import usd_text
 from llm_gateway.core.pricing.flat_price import FlatPrice, flat_amount
-from llm_gateway.flow.accounting.holds import TokenEstimator
+from llm_gateway.flow.accounting.attribution import covering
+from llm_gateway.flow.accounting.holds import (
+    FRAME_TOKENS,
+    LENGTH_FIELDS,
+    PROMPT_FIELDS,
+    SMALL,
+    TOGETHER,
+    TokenEstimator,
+)
 from llm_gateway.flow.accounting.pricing import price_quantities, requested_tier_of
 from llm_gateway.flow.ports.budgets import (
     BudgetShares,
     Hold,
     HoldReservation,
+    PreparedHold,
     Shortage,
     ShortageReason,
-    TryReserve,
 )
-from llm_gateway.flow.ports.dialect import Attribution
 from llm_gateway.flow.ports.limits import (
     NOT_LIMITED,
     NOTHING_HELD,
@@ -35,9 +42,12 @@ from llm_gateway.flow.ports.limits import (
     Limit,
     Reserve,
     Verdict,
+    go_on,
     hold_too,
     merged,
+    wait_too,
 )
+from llm_gateway.wire import field_sizes
 
 # Told of every refusal: the scope of the budget, and the reason.
 OnRefusal = Callable[[BudgetScope, ShortageReason], None]
@@ -59,6 +69,12 @@ _MOST: Final = 2**60
 # Nano-USD: at dearer prices of a token, a request might cost more than that.
 _DEAREST: Final = 2**28
 
+# Whether the size of a field is enough to know what it adds to an amount.
+_KINDS: Final = {
+    endpoint: dict.fromkeys(LENGTH_FIELDS | {"service_tier"}, False) | dict.fromkeys(fields, True)
+    for endpoint, fields in PROMPT_FIELDS.items()
+}
+
 _OF: Final = {
     "all": "of this gateway",
     "credential": "of this API key",
@@ -70,21 +86,28 @@ _OF: Final = {
 _PERIODS: Final = {"day": "a day", "month": "a month", "total": "in total"}
 
 
-class _Known(msgspec.Struct, frozen=True):
+class _Known(msgspec.Struct):
     """What is the same for all requests of an account for one model, if they begin in a certain time."""
 
+    endpoint: EndpointName
     deployments: Sequence[Deployment]
     # Inclusive, exclusive; Unix microseconds.
     since: int
     until: int
     # What they count in, and what holds in all of that.
     windows: Sequence[Covered]
-    # None without windows.
-    try_reserve: TryReserve | None
+    # Not used without windows.
+    prepared: PreparedHold
     # The different prices of the deployments; none unless all of them are flat at all times.
     prices: Sequence[FlatPrice]
-    # The one that all of them have, if nothing is rounded at it.
-    only_price: FlatPrice | None
+    # What a token of a prompt costs at the one price that all of them have.
+    input: int = 0
+    # Which fields an amount depends on: those whose size is enough to know, and those that say more.
+    kinds: dict[str, bool] = {}
+    # What the rest of a prompt and the usual completion cost at that price, and the number of counts after which that
+    # was found: none unless there is such a price for small prompts, at which nothing is rounded.
+    rest: int = 0
+    usual_of: int = -1
 
 
 class BudgetLimit(Limit):
@@ -117,78 +140,121 @@ class BudgetLimit(Limit):
 
     def reserve(self, account: Principal, demand: Demand, /) -> Verdict | Awaitable[Verdict]:
         reserve = self.for_account(account)
-        return NOT_LIMITED if reserve is None else reserve(demand, NOT_LIMITED)
+        return NOT_LIMITED if reserve is None else reserve(demand)
 
-    def for_account(self, account: Principal, /) -> Reserve | None:  # noqa: C901 - see below
+    def for_account(self, account: Principal, first: Reserve | None = None, /) -> Reserve | None:
         if not account.budgets:
-            return None
+            return first
         # What was known last of a few models of the account.
         latest: dict[str, _Known] = {}
-        estimate = self._estimator.estimate
+        estimator = self._estimator
+        replies = estimator.replies
+        own = None if first is None else self.for_account(account)
+        weighed = field_sizes.weighed
 
         # A helper would cost each request a frame.
-        def reserve(  # noqa: C901, PLR0912
-            demand: Demand, before: Verdict
-        ) -> Verdict | Awaitable[Verdict]:
-            if demand.attribution.is_trusted:
-                return self._reserve_named(account, demand, before)
-            request = demand.request
-            known = latest.get(request.model)
-            if (
-                known is None
-                or known.deployments is not demand.deployments
-                or not known.since <= demand.created_at < known.until
-            ):
-                known = self._known_of(account, demand, latest)
-            try_reserve = known.try_reserve
-            if try_reserve is None:
-                return before
-            # As `amount_of` does, for prices that are flat.
-            amount, expected = -1, demand.expected
-            if expected is None:
-                prompt, completion, _ = estimate(demand)
+        def reserve(demand: Demand) -> Verdict | Awaitable[Verdict]:
+            verdict = NOT_LIMITED
+            if first is not None and own is not None:
+                before = first(demand)
+                if not isinstance(before, Verdict):
+                    return go_on(before, own, demand)
+                verdict = before
+            try:
+                request, held = demand.request, None
+                known = latest.get(request.model)
+                if (
+                    known is None
+                    or known.endpoint != request.endpoint
+                    or known.deployments is not demand.deployments
+                    or not known.since <= demand.created_at < known.until
+                    or demand.attribution.is_trusted
+                ):
+                    return self._reserve_named(account, demand, verdict, latest)
+                if known.usual_of == estimator.counted and len(replies) < TOGETHER:
+                    # As `estimate` and `amount_of` do for a small prompt, at one price that is flat.
+                    try_hold = known.prepared.try_hold
+                    held = try_hold(weighed(request.fields, known.kinds, SMALL, known.input, known.rest))
+                if held is None:
+                    return self._reserve_known(known, demand, verdict)
+            except BaseException:
+                verdict.reservation.release()
+                raise
+            if verdict is NOT_LIMITED:
+                return Verdict(True, 0, 0, 0.0, 0.0, held)
+            if verdict.reservation is NOTHING_HELD:
+                verdict.reservation = held
             else:
-                prompt, completion = expected.prompt, expected.completion
-            price = known.only_price
-            if price is not None:
-                if prompt <= price.most_input:
-                    amount = prompt * price.input + completion * price.output
-            else:
-                for price in known.prices:
-                    if prompt > price.most_input:
-                        amount = -1
-                        break
-                    amount = max(amount, flat_amount(price, prompt, completion))
-            if amount < 0 or "service_tier" in request.fields:
-                amount = self.amount_of(demand)
-            answer = try_reserve(amount)
-            if answer is None or isinstance(answer, Shortage):
-                return self._answered(known.windows, amount, answer, before)
-            if before is NOT_LIMITED:
-                return Verdict(True, 0, 0, 0.0, 0.0, answer)
-            if before.reservation is NOTHING_HELD:
-                before.reservation = answer
-            else:
-                hold_too(before, answer)
-            return before
+                hold_too(verdict, held)
+            return verdict
 
         return reserve
 
     def _reserve_named(
-        self, account: Principal, demand: Demand, before: Verdict
+        self, account: Principal, demand: Demand, before: Verdict, latest: dict[str, _Known]
     ) -> Verdict | Awaitable[Verdict]:
-        """Reserve for a request that may name anybody."""
+        """Reserve for a request of which little is known yet, or that may name anybody."""
+        if not demand.attribution.is_trusted:
+            return self._reserve_known(self._known_of(account, demand, latest), demand, before)
         windows = covering(account, demand, self._zone)
         if not windows:
             return before
         amount = self.amount_of(demand)
         return self._answered(windows, amount, self._shares.try_hold(windows, amount), before)
 
+    def _reserve_known(self, known: _Known, demand: Demand, before: Verdict) -> Verdict | Awaitable[Verdict]:
+        prepared = known.prepared
+        if not known.windows:
+            return before
+        amount = self._flat_amount(known, demand)
+        if amount < 0:
+            amount = self.amount_of(demand)
+        held = prepared.try_hold(amount)
+        if held is None:
+            answer = prepared.hold(amount)
+            if answer is None or isinstance(answer, Shortage):
+                return self._answered(known.windows, amount, answer, before)
+            held = answer
+        return merged(before, Verdict(True, 0, 0, 0.0, 0.0, held))
+
+    def _flat_amount(self, known: _Known, demand: Demand) -> int:
+        """Return what `amount_of` does, for prices that are flat; negative where they are not."""
+        expected = demand.expected
+        if expected is None:
+            prompt, completion, _ = self._estimator.estimate(demand)
+            self._learn_usual(known)
+        else:
+            prompt, completion = expected.prompt, expected.completion
+        amount = -1
+        if "service_tier" in demand.request.fields:
+            return amount
+        for price in known.prices:
+            if prompt > price.most_input:
+                return -1
+            amount = max(amount, flat_amount(price, prompt, completion))
+        return amount
+
+    def _learn_usual(self, known: _Known) -> None:
+        """Price the usual completion until another is usual."""
+        counted = self._estimator.counted
+        if len(known.prices) != 1 or not known.windows or known.usual_of == counted:
+            return
+        (price,) = known.prices
+        kinds = _KINDS[known.endpoint]
+        if price.half or price.most_input < FRAME_TOKENS + len(kinds) * SMALL // 4:
+            return
+        is_without = known.endpoint == "embeddings"
+        tokens = 0 if is_without else self._estimator.usual_output(known.deployments[0])
+        if tokens is not None:
+            known.kinds, known.input = kinds, price.input
+            known.rest = FRAME_TOKENS * price.input + tokens * price.output
+            known.usual_of = counted
+
     def _answered(
         self, windows: Sequence[Covered], amount: int, answer: Hold | Shortage | None, before: Verdict
     ) -> Verdict | Awaitable[Verdict]:
         if answer is None or (isinstance(answer, Shortage) and answer.reason == "short"):
-            return self._reserve_later(windows, amount)
+            return wait_too(before, self._reserve_later(windows, amount))
         return merged(before, self._verdict(windows, amount, answer))
 
     def _known_of(self, account: Principal, demand: Demand, latest: dict[str, _Known]) -> _Known:
@@ -216,12 +282,9 @@ class BudgetLimit(Limit):
         since = max((covered.window.start for covered in windows), default=at)
         request, deployments = demand.request, demand.deployments
         until = min(ends, default=_ALWAYS)
-        hold = None
-        if windows:
-            hold = self._shares.prepare_to_reserve(windows, self._estimator.learn_once, self.learn)
+        prepared = self._shares.prepare(windows, self._estimator.learn_once, self.learn)
         prices = _flat_prices(deployments)
-        only_price = prices[0] if len(prices) == 1 and not prices[0].half else None
-        known = _Known(deployments, since, until, windows, hold, prices, only_price)
+        known = _Known(request.endpoint, deployments, since, until, windows, prepared, prices)
         if len(request.model) <= _LONGEST_MODEL:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
@@ -281,31 +344,6 @@ def _flat_prices(deployments: Sequence[Deployment]) -> Sequence[FlatPrice]:
     if any(one is None or max(one.input, one.output) > _DEAREST * one.divisor for one in flat):
         return ()
     return tuple(dict.fromkeys(price for price in flat if price is not None))
-
-
-def covering(account: Principal, demand: Demand, zone: tzinfo) -> list[Covered]:
-    """Return the windows that a request counts in, as its usage row will."""
-    spender = spender_of(account, demand.attribution)
-    model, at = demand.request.model, demand.created_at
-    return [
-        covered
-        for one in account.budgets
-        if covers_model(one, model) and (covered := one.covered(spender, at, zone)) is not None
-    ]
-
-
-def spender_of(account: Principal, attribution: Attribution) -> Spender:
-    """Return on whose behalf a request is sent; the credential's own tenant and project come first."""
-    name = account.credential.name
-    if not attribution.is_trusted:
-        return Spender(name, account.tenant, account.project)
-    return Spender(
-        name,
-        account.tenant or attribution.tenant,
-        account.project or (None if name == CLAIMING_PROJECTS else attribution.project),
-        attribution.agent,
-        attribution.user,
-    )
 
 
 def refusal(shortage: Shortage, amount: int) -> GatewayError:

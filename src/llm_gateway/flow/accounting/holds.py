@@ -22,9 +22,9 @@ _BYTES_PER_TOKEN = 4
 # The same as a number of bits; what is left over of a division is a token.
 _TOKEN_BITS, _TOKEN_REST = 2, 3
 # What surrounds any prompt, so that no estimate is 0.
-_FRAME_TOKENS = 3
+FRAME_TOKENS = 3
 # Smaller values are not searched for media.
-_SMALL = 4096
+SMALL = 4096
 # An image of 1024 x 1024 pixels at OpenAI; base64 bytes of a document per token.
 _IMAGE_TOKENS, _DOCUMENT_BYTES = 765, 50
 # More media than this in one value are counted as text, so that finding them takes no time that others wait for.
@@ -41,9 +41,9 @@ _STEPS, _BUCKETS = 8, 8 * 24 + 2
 # Models that one worker remembers.
 _MOST_MODELS = 2048
 # Replies that are counted together.
-_TOGETHER = 32
+TOGETHER = 32
 
-_PROMPT_FIELDS: Final[Mapping[EndpointName, frozenset[str]]] = {
+PROMPT_FIELDS: Final[Mapping[EndpointName, frozenset[str]]] = {
     "chat/completions": frozenset({"messages", "tools", "functions", "response_format"}),
     "completions": frozenset({"prompt", "suffix"}),
     "embeddings": frozenset({"input"}),
@@ -56,13 +56,11 @@ _OUTPUT_FIELDS: Final[Mapping[EndpointName, tuple[str, ...]]] = {
     "responses": ("max_output_tokens",),
 }
 # Whatever says how long a reply is to be. Most requests have none of them.
-_LENGTH_FIELDS: Final = frozenset(
-    {"max_completion_tokens", "max_tokens", "max_output_tokens", "n", "best_of"}
-)
+LENGTH_FIELDS: Final = frozenset({"max_completion_tokens", "max_tokens", "max_output_tokens", "n", "best_of"})
 # All that an estimate depends on, and whether the endpoint itself says how long replies are.
 _COUNTED_FIELDS: Final = {
-    endpoint: (fields | _LENGTH_FIELDS, not _OUTPUT_FIELDS[endpoint])
-    for endpoint, fields in _PROMPT_FIELDS.items()
+    endpoint: (fields | LENGTH_FIELDS, not _OUTPUT_FIELDS[endpoint])
+    for endpoint, fields in PROMPT_FIELDS.items()
 }
 # What is learnt of a record.
 _reply_of: Final = attrgetter("outcome", "completion_tokens", "model", "provider", "upstream_model")
@@ -126,7 +124,16 @@ class TokenEstimator:
     deployment has given enough of them, an estimate may leave out the latest 31 at most. Use it from one thread.
     """
 
-    __slots__ = ("_default_output", "_histories", "_learnt", "_replies", "_together", "_usual", "learn_once")
+    __slots__ = (
+        "_default_output",
+        "_histories",
+        "_learnt",
+        "_together",
+        "_usual",
+        "counted",
+        "learn_once",
+        "replies",
+    )
 
     def __init__(self, default_output: int) -> None:
         """`default_output` is the number of tokens of a completion before a model has given enough replies."""
@@ -135,10 +142,12 @@ class TokenEstimator:
         self._histories: dict[tuple[str, str] | str, OutputHistory] = {}
         # Both histories of a reply, while there is room for all models.
         self._together: dict[tuple[str, str | None, str | None], tuple[OutputHistory, ...]] = {}
-        # Those that are not counted yet.
-        self._replies: list[UsageRecord] = []
+        # Those that are not counted yet, always in the same list; from TOGETHER on, an estimate counts them.
+        self.replies: list[UsageRecord] = []
+        # How often replies were counted.
+        self.counted = 0
         # Does what `learn` does for those who call it once a request, each time after an estimate.
-        self.learn_once: Callable[[UsageRecord], None] = self._replies.append
+        self.learn_once: Callable[[UsageRecord], None] = self.replies.append
         # What deployments that have given enough replies usually write, until more replies are counted: by their
         # ids, which are theirs as long as they are here.
         self._usual: dict[int, tuple[int, Deployment]] = {}
@@ -154,33 +163,41 @@ class TokenEstimator:
     def estimate(self, demand: Demand) -> tuple[int, int, bool]:
         """Return the fields of the `ExpectedTokens` of a request."""
         request = demand.request
-        fields, prompt = request.fields, _FRAME_TOKENS
+        fields, prompt = request.fields, FRAME_TOKENS
         counted, states_length = _COUNTED_FIELDS[request.endpoint]
         # One pass, because an operation of sets takes as long as some ten steps of it.
         for name in fields:
             if name in counted:
-                if name in _LENGTH_FIELDS:
+                if name in LENGTH_FIELDS:
                     states_length = True
                     continue
                 size = len(fields[name])
-                if size <= _SMALL:
+                if size <= SMALL:
                     prompt += (size + _TOKEN_REST) >> _TOKEN_BITS
                 else:
                     prompt += _large_value_tokens(bytes(fields[name]))
-        if len(self._replies) >= _TOGETHER:
+        if len(self.replies) >= TOGETHER:
             self._count()
         if states_length:
             return prompt, *self._stated_output(demand)
         usual = self._usual.get(id(demand.deployment))
         return prompt, self._usual_output(demand) if usual is None else usual[0], False
 
+    def usual_output(self, deployment: Deployment) -> int | None:
+        """Return what a deployment usually writes, which estimates use as long as `counted` is the same.
+
+        None if it has given too few replies for that, or if no estimate needed it since.
+        """
+        usual = self._usual.get(id(deployment))
+        return None if usual is None else usual[0]
+
     def learn(self, record: UsageRecord) -> None:
         """Remember how long a reply was. All limits of a request may call this; the first call counts."""
-        replies = self._replies
+        replies = self.replies
         if record is (replies[-1] if replies else self._learnt):
             return
         replies.append(record)
-        if len(replies) >= _TOGETHER:
+        if len(replies) >= TOGETHER:
             self._count()
 
     def history(self, key: tuple[str, str] | str) -> OutputHistory | None:
@@ -216,11 +233,12 @@ class TokenEstimator:
 
     def _count(self) -> None:
         """Add the replies that wait for it to their histories."""
-        replies = self._replies.copy()
+        replies = self.replies.copy()
         if not replies:
             return
-        self._replies.clear()
+        self.replies.clear()
         self._usual.clear()
+        self.counted += 1
         self._learnt = replies[-1]
         for reply, number in Counter(map(_reply_of, replies)).items():
             outcome, tokens, model, provider, upstream_model = reply

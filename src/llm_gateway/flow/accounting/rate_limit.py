@@ -8,7 +8,7 @@ from typing import Final
 
 from llm_gateway.core.config.snapshot import Principal
 from llm_gateway.core.errors import RateLimited
-from llm_gateway.flow.ports.limits import NOT_LIMITED, Demand, Limit, RateLimiter, Reserve, Verdict, merged
+from llm_gateway.flow.ports.limits import NOT_LIMITED, Demand, Limit, RateLimiter, Reserve, Verdict, in_turn
 
 # By far the most frequent time until the whole limit is free again: there was a request just now.
 _WHOLE_SECOND: Final = (b"x-ratelimit-reset-requests", b"1000ms")
@@ -48,21 +48,21 @@ class RateLimit(Limit):
             return verdict
         raise _rate_limited(verdict)
 
-    def for_account(self, account: Principal, /) -> Reserve | None:
+    def for_account(self, account: Principal, first: Reserve | None = None, /) -> Reserve | None:
         identity, limit = account.credential.id, account.credential.rate_limit
         if limit is None:
-            return None
+            return first
         hit = self._hit_nowait
 
-        def reserve(_demand: Demand, before: Verdict) -> Verdict | Awaitable[Verdict]:
+        def reserve(_demand: Demand) -> Verdict | Awaitable[Verdict]:
             verdict = hit(identity, limit)
             if verdict is None:
                 return self._reserve_later(identity, limit)
-            if not verdict.allowed:
-                raise _rate_limited(verdict)
-            return verdict if before is NOT_LIMITED else merged(before, verdict)
+            if verdict.allowed:
+                return verdict
+            raise _rate_limited(verdict)
 
-        return reserve
+        return reserve if first is None else in_turn(first, reserve)
 
     async def _reserve_later(self, credential_id: int, limit: int) -> Verdict:
         verdict = await self._hit(credential_id, limit)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Sequence
 from typing import Final
 
 from llm_gateway.core.config.snapshot import Principal
-from llm_gateway.flow.ports.limits import NOT_LIMITED, Demand, Limit, Reserve, Verdict, merged
+from llm_gateway.flow.ports.limits import NOT_LIMITED, Demand, Limit, Reserve, Verdict
 
 # Accounts of which it is remembered what applies to them.
 _MOST_KNOWN: Final = 4096
@@ -24,47 +24,27 @@ class _AllOf(Limit):
 
     def __init__(self, limits: Sequence[Limit]) -> None:
         self._limits = tuple(limits)
-        # Those that apply to an account, which a new configuration replaces.
-        self._known: dict[Principal, Sequence[Reserve]] = {}
+        # What reserves for an account, which a new configuration replaces.
+        self._known: dict[Principal, Reserve | None] = {}
 
     def check(self, account: Principal, /) -> None:
         for limit in self._limits:
             limit.check(account)
 
     def reserve(self, account: Principal, demand: Demand, /) -> Verdict | Awaitable[Verdict]:
-        reserves = self._known.get(account)
-        if reserves is None:
-            reserves = self._remember(account)
-        verdict = NOT_LIMITED
-        try:
-            for reserve in reserves:
-                answer = reserve(demand, verdict)
-                if not isinstance(answer, Verdict):
-                    rest = reserves[reserves.index(reserve) + 1 :]
-                    return self._reserve_later(verdict, answer, rest, demand)
-                verdict = answer
-        except BaseException:
-            verdict.reservation.release()
-            raise
-        return verdict
+        known = self._known
+        reserve = known[account] if account in known else self.for_account(account)
+        return NOT_LIMITED if reserve is None else reserve(demand)
 
-    def _remember(self, account: Principal) -> Sequence[Reserve]:
-        if len(self._known) >= _MOST_KNOWN:
-            self._known.clear()
-        found = (limit.for_account(account) for limit in self._limits)
-        reserves = self._known[account] = tuple(reserve for reserve in found if reserve is not None)
-        return reserves
-
-    async def _reserve_later(
-        self, verdict: Verdict, waiting: Awaitable[Verdict], rest: Sequence[Reserve], demand: Demand
-    ) -> Verdict:
-        """Go on at the first limit that has to be waited for, and with the `rest`."""
-        try:
-            verdict = merged(verdict, await waiting)
-            for reserve in rest:
-                answer = reserve(demand, verdict)
-                verdict = answer if isinstance(answer, Verdict) else merged(verdict, await answer)
-        except BaseException:
-            verdict.reservation.release()
-            raise
-        return verdict
+    def for_account(self, account: Principal, first: Reserve | None = None, /) -> Reserve | None:
+        known = self._known
+        if first is None and account in known:
+            return known[account]
+        reserve = first
+        for limit in self._limits:
+            reserve = limit.for_account(account, reserve)
+        if first is None:
+            if len(known) >= _MOST_KNOWN:
+                known.clear()
+            known[account] = reserve
+        return reserve

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final, NamedTuple
 
 import msgspec
@@ -24,7 +24,9 @@ from llm_gateway.flow.ports.limits import (
     Reserve,
     Room,
     Verdict,
+    go_on,
     hold_too,
+    wait_too,
 )
 from llm_gateway.flow.ports.use_limits import Claim, HeldUse, LimitName, Shortage, UseStore
 
@@ -130,38 +132,53 @@ class UseLimits(Limit):
             return self._verdict(accounts, expected, answer)
         return self._reserve_later(accounts, expected, answer)
 
-    def for_account(self, account: Principal, /) -> Reserve | None:
+    def for_account(  # noqa: C901 - see below
+        self, account: Principal, first: Reserve | None = None, /
+    ) -> Reserve | None:
         known = self._remember(account)
         accounts, claims, limits_tokens = known.accounts, known.claims, known.limits_tokens
         if known.depends_on_request:
-            return Limit.for_account(self, account)
+            return Limit.for_account(self, account, first)
         if not accounts:
-            return None
+            return first
         store, estimator = self._store, self._estimator
+        own = partial(self.reserve, account)
 
-        def reserve(demand: Demand, before: Verdict) -> Verdict | Awaitable[Verdict]:
-            expected, claimed = _ANY_REQUEST, claims
-            if limits_tokens:
-                expected = demand.expected or estimator.expect(demand)
-                claimed = [Claim(key, limits, _tokens_to_hold(limits, expected)) for key, limits, _ in claims]
-            answer = store.hold(claimed)
-            if not isinstance(answer, HeldUse):
-                if not isinstance(answer, Shortage):
-                    return self._reserve_later(accounts, expected, answer)
-                raise self._refused(accounts[answer.position], answer, expected)
-            # As `_verdict` and `merged` do, without their frames.
-            if before is NOT_LIMITED:
+        # As `in_turn` does with `reserve`, and `merged`, without their frames.
+        def reserve(demand: Demand) -> Verdict | Awaitable[Verdict]:
+            verdict = NOT_LIMITED
+            if first is not None:
+                before = first(demand)
+                if not isinstance(before, Verdict):
+                    return go_on(before, own, demand)
+                verdict = before
+            try:
+                expected, claimed = _ANY_REQUEST, claims
+                if limits_tokens:
+                    expected = demand.expected or estimator.expect(demand)
+                    claimed = [
+                        Claim(key, limits, _tokens_to_hold(limits, expected)) for key, limits, _ in claims
+                    ]
+                answer = store.hold(claimed)
+                if not isinstance(answer, HeldUse):
+                    if not isinstance(answer, Shortage):
+                        return wait_too(verdict, self._reserve_later(accounts, expected, answer))
+                    raise self._refused(accounts[answer.position], answer, expected)
+            except BaseException:
+                verdict.reservation.release()
+                raise
+            if verdict is NOT_LIMITED:
                 return self._verdict(accounts, expected, answer)
             requests, tokens = answer.requests, answer.tokens
             if requests is not None:
                 remaining = requests.remaining
-                if requests.limit and (remaining < before.remaining or not before.limit):
-                    before.limit, before.remaining = requests.limit, remaining
-                    before.retry_after, before.reset_after = 0.0, requests.reset_after
-            if tokens is not None and (before.tokens is None or tokens.remaining < before.tokens.remaining):
-                before.tokens = tokens
-            hold_too(before, _Held(store, estimator, answer))
-            return before
+                if requests.limit and (remaining < verdict.remaining or not verdict.limit):
+                    verdict.limit, verdict.remaining = requests.limit, remaining
+                    verdict.retry_after, verdict.reset_after = 0.0, requests.reset_after
+            if tokens is not None and (verdict.tokens is None or tokens.remaining < verdict.tokens.remaining):
+                verdict.tokens = tokens
+            hold_too(verdict, _Held(store, estimator, answer))
+            return verdict
 
         return reserve
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 import msgspec
@@ -40,14 +39,10 @@ class Hold(Protocol):
         """Give everything back."""
 
 
-# Does what `BudgetShares.try_hold` does, in some windows.
-TryHold: TypeAlias = "Callable[[int], Hold | Shortage | None]"
-
-
 # Told of the record that a reservation is settled with.
 OnSettled: TypeAlias = "Callable[[UsageRecord], None]"
-# Does the same, and what is held is settled with the record of its request.
-TryReserve: TypeAlias = "Callable[[int], Reservation | Shortage | None]"
+# Holds an amount for a request that is settled with its record; None = it did nothing.
+TryHold: TypeAlias = "Callable[[int], Reservation | None]"
 
 
 # A struct is made several times as fast as an object with an `__init__`. It is part of no cycle (gc=False).
@@ -59,22 +54,30 @@ class HoldReservation(msgspec.Struct, gc=False):
     on_stated: OnSettled
 
     def settle(self, record: UsageRecord) -> None:
+        self.hold.settle(record.cost_nano_usd or 0)
         self.on_settled(record)
         if record.cost_source == "provider":
             self.on_stated(record)
-        self.hold.settle(record.cost_nano_usd or 0)
 
     def release(self) -> None:
         self.hold.release()
 
 
-def _try_reserve(
-    try_hold: TryHold, on_settled: OnSettled, on_stated: OnSettled, amount: int
-) -> Reservation | Shortage | None:
-    answer = try_hold(amount)
-    if answer is None or isinstance(answer, Shortage):
-        return answer
-    return HoldReservation(answer, on_settled, on_stated)
+class PreparedHold(Protocol):
+    """Holds amounts in the same windows again and again, for requests that are settled with their records.
+
+    `try_hold` does so where nothing is unusual, in one call. If it returns None, `hold` decides.
+    """
+
+    try_hold: TryHold
+
+    def hold(self, amount: int) -> Reservation | Shortage | None:
+        """Do as `BudgetShares.try_hold` does; from then on `try_hold` knows what was found meanwhile."""
+
+
+def nothing_is_known(amount: int) -> None:
+    """Hold nothing: a `TryHold` of those for whom every request is unusual."""
+    del amount
 
 
 class BudgetShares(Protocol):
@@ -83,24 +86,41 @@ class BudgetShares(Protocol):
     def try_hold(self, windows: Sequence[Covered], amount: int) -> Hold | Shortage | None:
         """Hold `amount` in all windows or in none; None when another worker is at it this moment."""
 
-    def prepare(self, windows: Sequence[Covered]) -> TryHold:
-        """Return what holds amounts in these windows, for those who do so again and again."""
-        return partial(self.try_hold, windows)
-
-    def prepare_to_reserve(
+    def prepare(
         self, windows: Sequence[Covered], on_settled: OnSettled, on_stated: OnSettled
-    ) -> TryReserve:
-        """Do as `prepare`, for requests that settle with their records.
+    ) -> PreparedHold:
+        """Return what holds amounts in these windows, of which there is one at least.
 
-        `on_settled` is told of each of them, and then `on_stated` if the provider stated the cost.
+        Its reservations tell `on_settled` of the record that they are settled with, and then `on_stated` if the
+        provider stated the cost.
         """
-        return partial(_try_reserve, self.prepare(windows), on_settled, on_stated)
+        return _AskedEachTime(self, windows, on_settled, on_stated)
 
     async def hold(self, windows: Sequence[Covered], amount: int, timeout: float) -> Hold | Shortage:
         """Do as `try_hold`, and wait up to `timeout` seconds while there is more to borrow."""
 
     def hold_nothing(self, windows: Sequence[Covered]) -> Hold:
         """Count what a request will cost, without holding anything for it."""
+
+
+class _AskedEachTime(PreparedHold):
+    __slots__ = ("_on_settled", "_on_stated", "_shares", "_windows")
+
+    try_hold = staticmethod(nothing_is_known)
+
+    def __init__(
+        self, shares: BudgetShares, windows: Sequence[Covered], on_settled: OnSettled, on_stated: OnSettled
+    ) -> None:
+        self._shares = shares
+        self._windows = windows
+        self._on_settled = on_settled
+        self._on_stated = on_stated
+
+    def hold(self, amount: int) -> Reservation | Shortage | None:
+        answer = self._shares.try_hold(self._windows, amount)
+        if answer is None or isinstance(answer, Shortage):
+            return answer
+        return HoldReservation(answer, self._on_settled, self._on_stated)
 
 
 class WindowState(msgspec.Struct, frozen=True, kw_only=True, gc=False):

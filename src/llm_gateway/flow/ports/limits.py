@@ -36,9 +36,9 @@ class Demand(msgspec.Struct, gc=False):
     created_at: int
     request_bytes: int = 0
     attribution: Attribution = NO_ATTRIBUTION
-    # The first one that would be called; its prices are the ones to reckon with.
+    # The first of those that may serve it; its prices are the ones to reckon with.
     deployment: Deployment | None = None
-    # All that may serve it without falling back to another model.
+    # All that may, without falling back to another model.
     deployments: Sequence[Deployment] = ()
     # Once it was estimated, for all limits alike.
     expected: ExpectedTokens | None = None
@@ -149,9 +149,8 @@ def hold_too(verdict: Verdict, reservation: Reservation) -> None:
     verdict.reservation = reservation if held is NOTHING_HELD else _Both(held, reservation)
 
 
-# Reserves for one account what `Limit.reserve` does. It gets the verdict of the limits that were asked before, and
-# returns that of all of them, or an awaitable of its own alone. Who calls it releases what those before it hold.
-Reserve: TypeAlias = Callable[[Demand, Verdict], Verdict | Awaitable[Verdict]]
+# Does for one account what `Limit.reserve` does.
+Reserve: TypeAlias = Callable[[Demand], Verdict | Awaitable[Verdict]]
 
 
 class Limit(Protocol):
@@ -171,19 +170,51 @@ class Limit(Protocol):
         or is cancelled, nothing stays reserved.
         """
 
-    def for_account(self, account: Principal, /) -> Reserve | None:
-        """Return what reserves for the requests of an account; None if the limit applies to none of them.
+    def for_account(self, account: Principal, first: Reserve | None = None, /) -> Reserve | None:
+        """Return what reserves for the requests of an account what `first` does, and then this limit, or neither.
 
-        The answer holds as long as the account does, which every change of the configuration replaces.
+        Return `first` itself if this limit applies to none of them. The answer holds as long as the account does,
+        which every change of the configuration replaces.
         """
-        return partial(_reserve, self, account)
+        own = partial(self.reserve, account)
+        return own if first is None else in_turn(first, own)
 
 
-def _reserve(
-    limit: Limit, account: Principal, demand: Demand, before: Verdict
-) -> Verdict | Awaitable[Verdict]:
-    answer = limit.reserve(account, demand)
-    return merged(before, answer) if isinstance(answer, Verdict) else answer
+def in_turn(first: Reserve, last: Reserve) -> Reserve:
+    """Return what reserves both, or neither."""
+
+    def reserve(demand: Demand) -> Verdict | Awaitable[Verdict]:
+        verdict = first(demand)
+        if not isinstance(verdict, Verdict):
+            return go_on(verdict, last, demand)
+        try:
+            answer = last(demand)
+        except BaseException:
+            verdict.reservation.release()
+            raise
+        return merged(verdict, answer) if isinstance(answer, Verdict) else wait_too(verdict, answer)
+
+    return reserve
+
+
+async def go_on(waiting: Awaitable[Verdict], last: Reserve, demand: Demand) -> Verdict:
+    """Reserve the rest, too, after a limit that has to be waited for."""
+    verdict = await waiting
+    try:
+        answer = last(demand)
+    except BaseException:
+        verdict.reservation.release()
+        raise
+    return merged(verdict, answer) if isinstance(answer, Verdict) else await wait_too(verdict, answer)
+
+
+async def wait_too(verdict: Verdict, waiting: Awaitable[Verdict]) -> Verdict:
+    """Wait for a limit, and give back what those before it hold if it fails."""
+    try:
+        return merged(verdict, await waiting)
+    except BaseException:
+        verdict.reservation.release()
+        raise
 
 
 class RateLimiter(Protocol):

@@ -13,7 +13,7 @@ from llm_gateway.flow.accounting.token_estimates import stated_alone
 from llm_gateway.flow.call import Call, ClientDisconnected
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.dialect import PresentedKey
-from llm_gateway.flow.ports.limits import NOT_LIMITED
+from llm_gateway.flow.ports.limits import NOT_LIMITED, Limit
 from llm_gateway.flow.ports.upstream import ListenedReply, PendingReply
 from llm_gateway.flow.request.admission import authenticate
 from llm_gateway.flow.request.attempt import Attempt, make_attempt
@@ -40,10 +40,12 @@ class KnownCaller:
     It does not refer to that snapshot, so that an old one is not kept by a route or a connection without requests.
     """
 
-    __slots__ = ("account", "name", "routes", "version")
+    __slots__ = ("account", "name", "reserve", "routes", "version")
 
-    def __init__(self, snapshot: Snapshot, account: Principal) -> None:
+    def __init__(self, snapshot: Snapshot, account: Principal, limit: Limit) -> None:
         self.account = account
+        # None = no limit applies, or none that is known for each account.
+        self.reserve = limit.for_account(account)
         self.version = snapshot.version
         self.name = account.credential.name
         # By model and endpoint, of those that were asked for; None = each request needs a plan.
@@ -96,7 +98,9 @@ class KnownCallers:
                 return None
             if len(by_key) >= _MOST_CALLERS:
                 by_key.clear()
-            known = by_key[key] = KnownCaller(snapshot, authenticate(gateway, snapshot, api_key))
+            known = by_key[key] = KnownCaller(
+                snapshot, authenticate(gateway, snapshot, api_key), gateway.limit
+            )
         return known
 
 
@@ -173,7 +177,7 @@ class DirectRequest(Handling, Generic[_E]):
                 self._go_on(route_and_answer(self, model))
                 return
             self.route, self._known_route = route.route, route
-            waiting = self.reserve(route.route)
+            waiting = self.reserve(route.route, known.reserve)
             if waiting is None:
                 self._send(route)
             else:

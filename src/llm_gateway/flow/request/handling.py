@@ -17,7 +17,7 @@ from llm_gateway.flow.accounting.rate_limit import rate_limit_headers
 from llm_gateway.flow.call import Call, ClientDisconnected
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.dialect import NO_ATTRIBUTION, Attribution
-from llm_gateway.flow.ports.limits import NOT_LIMITED, Demand, Verdict
+from llm_gateway.flow.ports.limits import NOT_LIMITED, Demand, Reserve, Verdict
 from llm_gateway.flow.request.admission import authenticate, authorise, current_snapshot, refuse_shut
 from llm_gateway.flow.request.bounded_body import parse_bounded
 from llm_gateway.flow.request.cost_headers import cost_header
@@ -109,10 +109,11 @@ class Handling:
             )
         return plan
 
-    def reserve(self, route: Route) -> Awaitable[Verdict] | None:
+    def reserve(self, route: Route, reserve: Reserve | None = None) -> Awaitable[Verdict] | None:
         """Reserve what the request may use under its limits; return what decides if that takes time.
 
-        `route` has the deployments that may serve it. Await the verdict at once, and pass it to `reserved`.
+        `route` has the deployments that may serve it; `reserve` is that of its account, if it is known. Await the
+        verdict at once, and pass it to `reserved`.
         """
         gateway, account, call = self.gateway, self.account, self.call
         if not (account.is_limited or gateway.options.limits_every_caller):
@@ -120,7 +121,7 @@ class Handling:
         able = route.deployments
         first = able[0] if able else None
         demand = Demand(self.request, call.created_at, call.request_bytes, call.attribution, first, able)
-        answer = gateway.limit.reserve(account, demand)
+        answer = gateway.limit.reserve(account, demand) if reserve is None else reserve(demand)
         if not isinstance(answer, Verdict):
             return answer
         self.verdict = answer

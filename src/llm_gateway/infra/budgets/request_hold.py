@@ -46,6 +46,7 @@ class RequestHold(msgspec.Struct, gc=False):
 class SlotReservation(msgspec.Struct, gc=False):
     """Implements the `Reservation` port: what a `RequestHold` does, in one object, and one frame for nearly all."""
 
+    # The worker's own cells in each slot; none once it has ended.
     cells: Sequence[Slot]
     # More than nothing.
     amount: int
@@ -54,18 +55,20 @@ class SlotReservation(msgspec.Struct, gc=False):
     on_stated: OnSettled
 
     def settle(self, record: UsageRecord) -> None:
-        on_settled, cells, amount, cost = self.on_settled, self.cells, self.amount, record.cost_nano_usd
+        cells, amount, cost, source = self.cells, self.amount, record.cost_nano_usd, record.cost_source
         self.cells = ()
-        on_settled(record)
-        if record.cost_source == "provider":
-            self.on_stated(record)
+        if not cells:
+            return
         if not cost or cost > _FEW:
             end_hold(cells, amount, cost or 0)
-            return
-        # As `end_hold` does.
-        for own in cells:
-            own[OWN_USED] += cost
-            own[OWN_HOLDS] -= amount
+        else:
+            # As `end_hold` does.
+            for own in cells:
+                own[OWN_USED] += cost
+                own[OWN_HOLDS] -= amount
+        self.on_settled(record)
+        if source == "provider":
+            self.on_stated(record)
 
     def release(self) -> None:
         cells, self.cells = self.cells, ()

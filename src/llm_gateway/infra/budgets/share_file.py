@@ -8,7 +8,7 @@ import hashlib
 import os
 import secrets
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from fcntl import LOCK_EX, LOCK_NB, LOCK_SH, LOCK_UN, flock
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -54,8 +54,6 @@ _SLOT_BYTES: Final = _SLOT_CELLS * CELL_BYTES
 _CHUNK_SLOTS: Final = 8
 
 Slot: TypeAlias = "memoryview[int]"
-# Holds an amount at a time, in monotonic nanoseconds; tells whether it did.
-Add: TypeAlias = Callable[[int, int], bool]
 
 
 class ShareFile:
@@ -87,12 +85,12 @@ class ShareFile:
             self._owners = Owners(self._folder)
             opened.callback(self._owners.close)
             self.head = _as_cells(map_cells(self.descriptor, 0, _HEAD_BYTES))
-            self._lock = shared_lock.make_shared_lock(self.descriptor, self.head, _LOCK, self._owners)
-            opened.callback(self._lock.close)
+            self.lock = shared_lock.make_shared_lock(self.descriptor, self.head, _LOCK, self._owners)
+            opened.callback(self.lock.close)
             # Take the lock unless somebody has it, and tell whether it was taken; and let it go.
-            self.try_lock: Final = self._lock.try_lock
-            self.unlock: Final = self._lock.unlock
-            shared_lock.wait_for_lock(self._lock)
+            self.try_lock: Final = self.lock.try_lock
+            self.unlock: Final = self.lock.unlock
+            shared_lock.wait_for_lock(self.lock)
             if not self.head[HOLDER]:
                 self.head[SINCE] = now
                 self.head[HOLDER] = secrets.randbits(62) + 1
@@ -186,29 +184,6 @@ class ShareFile:
         """Return the sum of the workers' cells in one of the arrays."""
         workers = self.head[WORKERS]
         return slot[cells] if workers == 1 else sum(slot[cells : cells + workers])
-
-    def adder(self, slot: Slot, window_hash: int, total: int, least: int) -> Add | None:
-        """Return what holds an amount in a slot for this worker, with the lock, if nothing is unusual.
-
-        That is: the slot has the hash, the budget the amount `total`, the lease has not ended, and `least` is left on
-        hand. None = it was not compiled.
-        """
-        make = getattr(self._lock, "adder", None)
-        if make is None:
-            return None
-        added: Add = make(
-            slot,
-            self.head,
-            WORKERS,
-            (HASH, window_hash),
-            (AMOUNT, total),
-            LEASE_END,
-            BORROWED,
-            (HOLDS, USED, self.worker),
-            USED_AT,
-            least,
-        )
-        return added
 
     def is_open(self, slot: Slot) -> bool:
         """Tell whether requests are open. What those that have ended cost is in the slot already."""

@@ -13,10 +13,9 @@ from llm_gateway.flow.ports.budgets import (
     BudgetShares,
     Hold,
     OnSettled,
+    PreparedHold,
     Shortage,
     ShortageReason,
-    TryHold,
-    TryReserve,
 )
 from llm_gateway.infra.budgets.bell import Bell
 from llm_gateway.infra.budgets.prepared import LOW_PARTS, PreparedWindows
@@ -76,15 +75,10 @@ class SharedBudgets(BudgetShares):
         finally:
             file.unlock()
 
-    def prepare(self, windows: Sequence[Covered]) -> TryHold:
-        return PreparedWindows(self._file, self._clock, windows, self._hold_locked).holder()
-
-    def prepare_to_reserve(
+    def prepare(
         self, windows: Sequence[Covered], on_settled: OnSettled, on_stated: OnSettled
-    ) -> TryReserve:
-        return PreparedWindows(
-            self._file, self._clock, windows, self._hold_locked, on_settled, on_stated
-        ).reserver()
+    ) -> PreparedHold:
+        return PreparedWindows(self._file, self._clock, windows, self._hold_locked, on_settled, on_stated)
 
     async def hold(self, windows: Sequence[Covered], amount: int, timeout: float) -> Hold | Shortage:
         loop = asyncio.get_running_loop()

@@ -16,12 +16,13 @@ from llm_gateway.core.config.limits import Budget
 from llm_gateway.core.errors import QuotaExceeded, Unavailable
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.pricing.deployment_prices import DeploymentPrices
-from llm_gateway.flow.accounting.budget_limit import BudgetLimit, refusal, spender_of
+from llm_gateway.flow.accounting.attribution import spender_of
+from llm_gateway.flow.accounting.budget_limit import BudgetLimit, refusal
 from llm_gateway.flow.accounting.holds import TokenEstimator
 from llm_gateway.flow.accounting.pricing import price_quantities
 from llm_gateway.flow.ports.budgets import BudgetShares, Hold, Shortage, ShortageReason
 from llm_gateway.flow.ports.dialect import NO_ATTRIBUTION, Attribution
-from llm_gateway.flow.ports.limits import NOT_LIMITED, Demand, Verdict
+from llm_gateway.flow.ports.limits import NOT_LIMITED, NOTHING_HELD, Demand, Verdict
 from llm_gateway.infra.price_book.shipped import shipped_price_book
 from tests.fakes.in_memory import credential
 from tests.fakes.prices import CHEAP, DEAR, prices_of, unknown
@@ -322,3 +323,104 @@ def test_s1_19_a_project_that_a_user_names_is_no_budget_s() -> None:
     assert spender_of(Principal(own), stated) == Spender("surface:ping", project="ours", user="ada")
     other = msgspec.structs.replace(PING_ACCOUNT, name="trusting")
     assert spender_of(Principal(other), stated).project == "web"
+
+
+class Earlier:
+    """A limit that is asked before: it holds something, or has to be waited for."""
+
+    def __init__(self, *, waits: bool = False, holds: bool = True) -> None:
+        self.waits = waits
+        self.ends: list[str] = []
+        self.reservation: Any = self if holds else NOTHING_HELD
+
+    def __call__(self, demand: Demand) -> Any:
+        del demand
+        return self.later() if self.waits else self.verdict()
+
+    async def later(self) -> Verdict:
+        return self.verdict()
+
+    def verdict(self) -> Verdict:
+        return Verdict(True, 5, 4, 0.0, 1.0, self.reservation)
+
+    def settle(self, record: Any) -> None:
+        del record
+        self.ends.append("settled")
+
+    def release(self) -> None:
+        self.ends.append("released")
+
+
+async def asked(one: BudgetLimit, who: Principal, first: Any, what: Demand) -> Verdict:
+    together = one.for_account(who, first)
+    assert together is not None
+    answer = together(what)
+    return answer if isinstance(answer, Verdict) else await answer
+
+
+@pytest.mark.parametrize("holds", [True, False])
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize("answer", ["held", "short"])
+async def test_it_is_reserved_after_the_limits_before_it(answer: str, waits: bool, holds: bool) -> None:
+    shares = Shares(*([shortage("short", budget())] if answer == "short" else []))
+    one, who, first = limit(shares), account(budget()), Earlier(waits=waits, holds=holds)
+    verdict = await asked(one, who, first, demand())
+    assert (verdict.limit, verdict.remaining) == (5, 4)
+    verdict.reservation.settle(record("r", cost_nano_usd=3))
+    assert (shares.ends, first.ends) == ([3], ["settled"] * holds)
+    (await asked(one, who, first, demand())).reservation.release()
+    assert (shares.ends, first.ends) == ([3, None], ["settled", "released"] * holds)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+@pytest.mark.parametrize("answers", [("spent",), ("short", "spent"), ("unavailable",), ("short", "short")])
+async def test_a_refusal_gives_back_what_the_limits_before_it_hold(answers: Any, waits: bool) -> None:
+    shares, first = Shares(*(shortage(reason, budget()) for reason in answers)), Earlier(waits=waits)
+    with pytest.raises((QuotaExceeded, Unavailable)):
+        await asked(limit(shares), account(budget()), first, demand())
+    assert (first.ends, shares.ends) == (["released"], [])
+
+
+async def test_nothing_is_asked_once_a_limit_before_it_has_refused() -> None:
+    def refuses(_: Demand) -> Any:
+        raise Unavailable("no", code="x", retry_after=1.0)
+
+    shares = Shares()
+    with pytest.raises(Unavailable):
+        await asked(limit(shares), account(budget()), refuses, demand())
+    assert shares.asked == []
+
+
+def test_without_a_budget_the_limits_before_it_are_all() -> None:
+    first = Earlier()
+    ends = first.ends
+    assert limit(Shares()).for_account(account(), first) == first
+    reserve_both = limit(Shares()).for_account(account(budget(models=("other",))), first)
+    assert reserve_both is not None
+    verdict = reserve_both(demand())
+    assert isinstance(verdict, Verdict)
+    verdict.reservation.release()
+    assert ends == ["released"]
+
+
+def test_models_and_endpoints_of_one_account_are_told_apart() -> None:
+    """Budgets of groups of models, and what the usual reply of each endpoint costs."""
+    shares = Shares()
+    one = limit(shares)
+    who = account(budget(id=1, models=("a-*",)), budget(id=2, models=("*-large",)), budget(id=3))
+    together = one.for_account(who)
+    assert together is not None
+    seen = []
+    for _ in range(2):
+        for model, endpoint in (
+            ("a-large", "chat/completions"),
+            ("a-small", "embeddings"),
+            ("b", "completions"),
+        ):
+            what = demand(max_tokens=None)
+            what.request.model, what.request.endpoint = model, endpoint  # type: ignore[assignment]
+            together(what)
+            windows, amount = shares.asked[-1]
+            assert amount == one.amount_of(what)
+            seen.append([window.budget_id for window in windows])
+    assert seen == [[1, 2, 3], [1, 3], [3]] * 2

@@ -13,10 +13,10 @@ from llm_gateway.flow.ports.budgets import Shortage
 from llm_gateway.infra.budgets import share_file
 from llm_gateway.infra.budgets.bell import Bell
 from llm_gateway.infra.budgets.prepared import PreparedWindows
-from llm_gateway.infra.budgets.request_hold import SlotReservation
 from llm_gateway.infra.budgets.share_file import AMOUNT, BORROWED, HOLDS, LEASE_END, USED, ShareFile
 from llm_gateway.infra.budgets.shares import SharedBudgets
 from tests.fakes.compiled_parts import WAYS, Way, locking
+from tests.fakes.prepared_holds import hold, unheard
 from tests.fakes.usage_records import record
 
 TOTAL = 1_000_000
@@ -46,27 +46,61 @@ def test_a_slot_that_was_lost_and_comes_back_is_found_again(
     bell = Bell(file.folder / "bell")
     shares = SharedBudgets(file, bell)
     one, other = window(1), window(2)
-    reserve = PreparedWindows(file, time.monotonic_ns, [one], shares._hold_locked).reserver()
+    windows = PreparedWindows(file, time.monotonic_ns, [one], shares._hold_locked, unheard, unheard)
     slot = fill(file, one)
     for _ in range(2):
-        held = reserve(10)
-        assert isinstance(held, SlotReservation)
+        held = hold(windows, 10)
+        assert not isinstance(held, Shortage | None)
         held.release()
     # The only slot is another window's; then it is the first one's again.
     with file.locked():
         file.free(slot)
     slot = fill(file, other)
-    answer = reserve(10)
+    assert windows.try_hold(10) is None
+    answer = hold(windows, 10)
     assert isinstance(answer, Shortage)
     assert answer.reason == "unavailable"
     with file.locked():
         file.free(slot)
     slot = fill(file, one)
-    held = reserve(10)
-    assert isinstance(held, SlotReservation)
-    assert slot[HOLDS] == 10
-    held.settle(record("r", cost_nano_usd=7))
-    assert (slot[HOLDS], slot[USED]) == (0, 7)
+    for number in (1, 2):
+        held = hold(windows, 10)
+        assert not isinstance(held, Shortage | None)
+        assert slot[HOLDS] == 10
+        held.settle(record("r", cost_nano_usd=7))
+        assert (slot[HOLDS], slot[USED]) == (0, 7 * number)
+    assert windows.try_hold(10) is not None
+    shares.close()
+    bell.close()
+    file.close()
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_was_found_is_kept_as_long_as_it_is_right(way: Way, tmp_path: Path) -> None:
+    with locking(way):
+        file = ShareFile(tmp_path, "db", 1)
+    bell = Bell(file.folder / "bell")
+    shares = SharedBudgets(file, bell)
+    windows = shares.prepare([window(1)], unheard, unheard)
+    slot = fill(file, window(1))
+    # Nothing was found yet.
+    assert windows.try_hold(10) is None
+    assert hold(windows, 10) is not None
+    found = windows.try_hold
+    # What is unusual about these has nothing to do with the place.
+    for amount in (0, TOTAL, 10**30, -1):
+        assert windows.try_hold(amount) is None
+    for amount in (0, TOTAL):
+        windows.hold(amount)
+        assert windows.try_hold is found
+    assert windows.try_hold(10) is not None
+    assert slot[HOLDS] == 20
+    # The budget has another amount from now on, and the lease ends.
+    for cell, value in ((AMOUNT, TOTAL - 1), (LEASE_END, time.monotonic_ns())):
+        before, slot[cell] = slot[cell], value
+        assert windows.try_hold(10) is None
+        slot[cell] = before
+        assert windows.try_hold(10) is not None
     shares.close()
     bell.close()
     file.close()
