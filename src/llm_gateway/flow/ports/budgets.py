@@ -10,7 +10,7 @@ import msgspec
 
 from llm_gateway.core.config.budgets import BudgetWindow, Covered
 from llm_gateway.core.config.limits import Budget
-from llm_gateway.core.ledger.records import UsageRecord
+from llm_gateway.core.ledger.served import SettledRequest
 from llm_gateway.flow.ports.limits import Reservation
 
 # Why nothing was held. `spent`: the budget has no more. `short`: the machine has borrowed too little so far.
@@ -45,7 +45,7 @@ TryHold: TypeAlias = "Callable[[int], Hold | Shortage | None]"
 
 
 # Told of the record that a reservation is settled with.
-OnSettled: TypeAlias = "Callable[[UsageRecord], None]"
+OnSettled: TypeAlias = "Callable[[SettledRequest], None]"
 # Does the same, and what is held is settled with the record of its request.
 TryReserve: TypeAlias = "Callable[[int], Reservation | Shortage | None]"
 
@@ -58,7 +58,7 @@ class HoldReservation(msgspec.Struct, gc=False):
     on_settled: OnSettled
     on_stated: OnSettled
 
-    def settle(self, record: UsageRecord) -> None:
+    def settle(self, record: SettledRequest) -> None:
         self.on_settled(record)
         if record.cost_source == "provider":
             self.on_stated(record)
