@@ -20,7 +20,7 @@ from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Gateway, Options
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.dialect import Dialect, PresentedKey
-from llm_gateway.flow.ports.ledger import OnKept
+from llm_gateway.flow.ports.ledger import Journal, Observer, OnKept
 from llm_gateway.flow.ports.limits import Limit, RateLimiter, Verdict
 from llm_gateway.flow.ports.upstream import OversizedReply, QuietContent, TransportError, Upstream
 from llm_gateway.flow.routing.selector import Selector
@@ -211,7 +211,7 @@ class PlainHasher:
         return b"hash of " + key.encode()
 
 
-class Recorder:
+class Recorder(Journal, Observer):
     """Journal and observer in one: keeps what it is told."""
 
     def __init__(self) -> None:

@@ -10,7 +10,7 @@ from typing import cast
 
 from llm_gateway.core.config.budgets import BudgetWindow, Covered
 from llm_gateway.core.config.snapshot import Principal
-from llm_gateway.core.ledger.records import UsageRecord
+from llm_gateway.core.ledger.served import SettledRequest
 from llm_gateway.flow.ports.budgets import BudgetShares, Hold
 from llm_gateway.flow.ports.budgets import Shortage as BudgetShortage
 from llm_gateway.flow.ports.clock import Clock
@@ -117,7 +117,7 @@ class _Booking(Reservation):
         self._bookings, self._number = bookings, number
         self._is_open = True
 
-    def settle(self, record: UsageRecord) -> None:
+    def settle(self, record: SettledRequest) -> None:
         self._end(f"settled {record.outcome}")
 
     def release(self) -> None:

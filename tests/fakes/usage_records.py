@@ -9,8 +9,11 @@ from typing import Any
 
 import msgspec
 
+from llm_gateway.core.ledger.priced import PricedUsage
 from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord, last_attempt
+from llm_gateway.core.ledger.served import KnownFacts, ServedRequest, client_facts, known_facts
 from llm_gateway.core.ledger.telemetry import TelemetryEvent
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.flow.ports.ledger import BackedUpFact, RecordsRejected, UsageBackup, UsageStore
 
 
@@ -183,3 +186,30 @@ class InMemoryUsageBackup(UsageBackup):
 
 def _replaces_interruption(record: UsageRecord, interrupted: UsageRecord) -> bool:
     return record.outcome != "interrupted" or record.attempts > interrupted.attempts
+
+
+def served(request_id: str) -> ServedRequest:
+    """Return a request as it is when it is served directly."""
+    client = client_facts(None, "127.0.0.1")
+    known = known_facts(
+        KnownFacts(
+            credential="team",
+            tenant=None,
+            project=None,
+            provider="main",
+            model="gpt-4o",
+            upstream_model="gpt-4o-2024-08-06",
+            endpoint="/v1/chat/completions",
+            method="POST",
+            stream=False,
+            config_version=3,
+        )
+    )
+    assert client is not None
+    assert known is not None
+    return ServedRequest(
+        known, client, request_id, 1_750_000_000_000_000, None, Usage(19, 50, 69), PricedUsage(420, "catalog"), 1500,
+        1250, None, 400, 300, None, '"prompt_tokens":19,"completion_tokens":50',
+        '"latency_ms":1.5,"ttft_ms":null,"request_bytes":400,"response_bytes":300}\n',
+        "main", "gpt-4o", "gpt-4o-2024-08-06", 19, 50, 69, 420, "catalog",
+    )  # fmt: skip

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from llm_gateway.core.config.snapshot import Principal
 from llm_gateway.core.errors import GatewayError, RateLimited
-from llm_gateway.core.ledger.records import UsageRecord
+from llm_gateway.core.ledger.served import SettledRequest
 from llm_gateway.flow.call import ClientDisconnected
 from llm_gateway.flow.ports.limits import NOT_LIMITED, Demand, Limit, Reservation, Verdict
 from llm_gateway.flow.ports.upstream import TransportError
@@ -29,9 +29,9 @@ Ending = Literal[
 
 class Hold(Reservation):
     def __init__(self) -> None:
-        self.ends: list[UsageRecord | None] = []
+        self.ends: list[SettledRequest | None] = []
 
-    def settle(self, record: UsageRecord) -> None:
+    def settle(self, record: SettledRequest) -> None:
         self.ends.append(record)
 
     def release(self) -> None:

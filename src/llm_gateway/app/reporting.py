@@ -30,6 +30,8 @@ from llm_gateway.infra.metrics.processes import LoopWatch, OpenFilesWatch
 def read_metrics(wiring: Wiring) -> Callable[[], bytes]:
     """Read the gauges for a scrape; return what renders its text, in any thread."""
     wiring.worker_registry.note_metrics_read()
+    # Whoever has a reply finds it counted.
+    wiring.gateway.served.tell()
     update_breaker_gauge(wiring)
     ratios = used_ratios(wiring.budgets, wiring.gateway.snapshots.current, wiring.clock.unix_us())
     return partial(wiring.metrics.render, _readings(wiring), {catalogue.BUDGET_USED: ratios})
@@ -37,6 +39,7 @@ def read_metrics(wiring: Wiring) -> Callable[[], bytes]:
 
 def read_summary(wiring: Wiring) -> Callable[[], bytes]:
     """Read the requests in flight; return what renders the performance of all workers as JSON, in any thread."""
+    wiring.gateway.served.tell()
     return partial(wiring.metrics.summary, wiring.worker_registry.active())
 
 

@@ -210,6 +210,8 @@ async def make_wiring(
         tracer=traced.tracer,
         selector=Selector(on_open=_breaker_listener(metrics)),
     )
+    # The access log takes what it is told of until it is closed.
+    stack.callback(gateway.served.tell)
     # Closed first: token counts of background tasks must reach the journal.
     stack.push_async_callback(gateway.background.drain, _DRAIN_TIMEOUT)
 

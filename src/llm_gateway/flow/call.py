@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from llm_gateway.core.ledger.served import ClientFacts
 from llm_gateway.flow.ports.dialect import NO_ATTRIBUTION, Attribution, CostHeaders, Dialect, PresentedKey
 
 
@@ -42,3 +43,5 @@ class Call(msgspec.Struct, gc=False):
     request_bytes: int = 0
     # At first what the headers say, then what the body says as well.
     attribution: Attribution = NO_ATTRIBUTION
+    # The client's id and address for the ledger, if they were encoded.
+    client: ClientFacts | None = None

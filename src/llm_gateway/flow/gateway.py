@@ -16,6 +16,7 @@ from llm_gateway.flow.ports.limits import Limit
 from llm_gateway.flow.ports.upstream import AccessTokens, Upstream
 from llm_gateway.flow.reply_cache.store import ReplyStore
 from llm_gateway.flow.routing.selector import Selector
+from llm_gateway.flow.served_requests import ServedRequests
 from llm_gateway.providers.base import Adapter
 
 # Bytes of the shortest top-level field: `"a":1,`.
@@ -119,11 +120,11 @@ class Gateway:
     lifecycle: Lifecycle = field(default_factory=Lifecycle)
     # The methods of `observers`, which every request calls.
     finished: tuple[Callable[[UsageRecord], None], ...] = field(init=False)
+    # The requests of which the observers are told later, by their other method.
+    served: ServedRequests = field(init=False)
 
     def __post_init__(self) -> None:
-        """Derive `finished`."""
-        object.__setattr__(
-            self,
-            "finished",
-            tuple(one.finished for one in self.observers if type(one).finished is not Observer.finished),
-        )
+        """Derive `finished` and `served`."""
+        told = [one for one in self.observers if type(one).finished is not Observer.finished]
+        object.__setattr__(self, "finished", tuple(one.finished for one in told))
+        object.__setattr__(self, "served", ServedRequests(tuple(one.served for one in told), self.journal))

@@ -14,7 +14,7 @@ from llm_gateway.core.config.limits import BudgetScope
 from llm_gateway.core.config.snapshot import Principal
 from llm_gateway.core.endpoints import EndpointName
 from llm_gateway.core.errors import GatewayError, QuotaExceeded, Unavailable
-from llm_gateway.core.ledger.records import UsageRecord
+from llm_gateway.core.ledger.served import SettledRequest
 from llm_gateway.core.money import usd_text
 from llm_gateway.core.pricing.flat_price import FlatPrice, flat_amount
 from llm_gateway.flow.accounting.attribution import covering
@@ -311,7 +311,7 @@ class BudgetLimit(Limit):
             most = max(most, cost)
         return min(most, _MOST)
 
-    def learn(self, record: UsageRecord) -> None:
+    def learn(self, record: SettledRequest) -> None:
         """Remember what a provider said that a request cost."""
         if record.cost_source != "provider":
             return

@@ -10,10 +10,11 @@ import msgspec
 
 from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.config.snapshot import Principal, Route, Snapshot
+from llm_gateway.core.ledger.priced import PricedUsage
 from llm_gateway.core.ledger.usage import CountSource, Usage
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.core.pricing.cost import Quantities
-from llm_gateway.flow.accounting.pricing import PricedUsage, price_quantities, price_usage, requested_tier_of
+from llm_gateway.flow.accounting.pricing import price_quantities, price_usage, requested_tier_of
 from llm_gateway.flow.accounting.token_estimates import PromptCount, count_prompt
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.routing.plan import fallback_route, make_plan

@@ -15,7 +15,7 @@ import msgspec
 
 from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.endpoints import EndpointName
-from llm_gateway.core.ledger.records import UsageRecord
+from llm_gateway.core.ledger.served import SettledRequest
 from llm_gateway.flow.ports.limits import Demand, ExpectedTokens
 
 _BYTES_PER_TOKEN = 4
@@ -143,16 +143,16 @@ class TokenEstimator:
         # Both histories of a reply, while there is room for all models.
         self._together: dict[tuple[str, str | None, str | None], tuple[OutputHistory, ...]] = {}
         # Those that are not counted yet, always in the same list; from TOGETHER on, an estimate counts them.
-        self.replies: list[UsageRecord] = []
+        self.replies: list[SettledRequest] = []
         # How often replies were counted.
         self.counted = 0
         # Does what `learn` does for those who call it once a request, each time after an estimate.
-        self.learn_once: Callable[[UsageRecord], None] = self.replies.append
+        self.learn_once: Callable[[SettledRequest], None] = self.replies.append
         # What deployments that have given enough replies usually write, until more replies are counted: by their
         # ids, which are theirs as long as they are here.
         self._usual: dict[int, tuple[int, Deployment]] = {}
         # The last reply that was counted.
-        self._learnt: UsageRecord | None = None
+        self._learnt: SettledRequest | None = None
 
     def expect(self, demand: Demand) -> ExpectedTokens:
         """Return the tokens that a request is expected to use, and store them in `demand`."""
@@ -191,7 +191,7 @@ class TokenEstimator:
         usual = self._usual.get(id(deployment))
         return None if usual is None else usual[0]
 
-    def learn(self, record: UsageRecord) -> None:
+    def learn(self, record: SettledRequest) -> None:
         """Remember how long a reply was. All limits of a request may call this; the first call counts."""
         replies = self.replies
         if record is (replies[-1] if replies else self._learnt):

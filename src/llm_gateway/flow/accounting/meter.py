@@ -6,6 +6,7 @@ import msgspec
 
 from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.errors import GatewayError
+from llm_gateway.core.ledger.priced import PricedUsage
 from llm_gateway.core.ledger.records import (
     AttemptBegun,
     AttemptEnded,
@@ -14,13 +15,13 @@ from llm_gateway.core.ledger.records import (
     UsageRecord,
     last_attempt,
 )
+from llm_gateway.core.ledger.served import KnownFacts, ServedRequest
 from llm_gateway.core.ledger.usage import NOTHING_USED, Usage
 from llm_gateway.core.routing.retry import Failure
 from llm_gateway.flow.accounting.attribution import on_behalf_of
 from llm_gateway.flow.accounting.pricing import (
     FREE,
     NO_COST,
-    PricedUsage,
     added,
     price_usage,
     with_cost,
@@ -37,38 +38,18 @@ CLIENT_LEFT = 499
 
 
 # Seconds. An attempt that begins sooner is taken to begin with its request.
-_AT_ONCE = 0.001
+AT_ONCE = 0.001
 
 
 class Meter:
     """Collects what happens to one request, and reports it once."""
 
     __slots__ = (
-        "_cached_from",
-        "_deployment",
-        "_first_content",
-        "_gateway",
-        "_recorded_attempts",
-        "_spent",
-        "_started_at",
-        "_upstream_ended",
-        "_upstream_started",
-        "attempts",
-        "call",
-        "config_version",
-        "credential",
-        "model",
-        "project",
-        "record",
-        "requested_tier",
-        "reservation",
-        "response_bytes",
-        "sent_tier",
-        "shows_cost",
-        "stream",
-        "temperature",
-        "tenant",
-        "uncommitted_usage",
+        "_cached_from", "_deployment", "_first_content", "_gateway", "_known", "_recorded_attempts",
+        "_reported", "_served", "_spent", "_started_at", "_upstream_ended", "_upstream_started", "attempts",
+        "call", "config_version", "cost_nano_usd", "credential", "model", "project", "reported",
+        "requested_tier", "reservation", "response_bytes", "sent_tier", "shows_cost", "stream", "temperature",
+        "tenant", "uncommitted_usage",
     )  # fmt: skip
 
     def __init__(self, gateway: Gateway, call: Call) -> None:
@@ -85,8 +66,14 @@ class Meter:
         # How many attempts have an AttemptEnded of their own, and what they cost together.
         self._recorded_attempts = 0
         self._spent = NO_COST
-        # The record that was reported.
-        self.record: UsageRecord | None = None
+        # Whether the record was reported; and itself, unless it is made when somebody asks for it.
+        self.reported = False
+        self._reported: UsageRecord | None = None
+        # What is known of requests like this one, and what is told of it then.
+        self._known: KnownFacts | None = None
+        self._served: ServedRequest | None = None
+        # What the request costs, once it is reported; None = unknown, or nothing was used.
+        self.cost_nano_usd: int | None = None
         # What the request holds under its limits; settled or released with the report.
         self.reservation: Reservation = NOTHING_HELD
         self.credential: str | None = None
@@ -107,9 +94,12 @@ class Meter:
         self.uncommitted_usage: Usage | None = None
 
     @property
-    def reported(self) -> bool:
-        """Whether the record was reported."""
-        return self.record is not None
+    def record(self) -> UsageRecord | None:
+        """The record that was reported."""
+        served = self._served
+        if served is not None and self._reported is None:
+            self._reported = served.record()
+        return self._reported
 
     def attempt(self, deployment: Deployment, now: float, *, with_writes: bool = False) -> None:
         """Note that `deployment` is about to be called; `with_writes` as `Journal.begin_with_writes` says."""
@@ -121,7 +111,7 @@ class Meter:
         self.sent_tier = self.requested_tier
         waited = now - call.started
         # None stands for the request's own start, and spares nearly every request the sum and two long numbers.
-        self._started_at = started_at = None if waited < _AT_ONCE else call.created_at + int(waited * 1e6)
+        self._started_at = started_at = None if waited < AT_ONCE else call.created_at + int(waited * 1e6)
         journal = self._gateway.journal
         begin = journal.begin_with_writes if with_writes else journal.begin
         # By position, in the order of its fields: by name it would take longer.
@@ -234,9 +224,9 @@ class Meter:
         self, outcome: Outcome, status: int, *, error_type: str | None = None, usage: Usage | None = None
     ) -> None:
         """Report to the journal and the observers. Only the first report counts."""
-        if self.record is not None:
+        if self.reported:
             return
-        record = self.record = self._record(outcome, status, error_type, usage)
+        record = self._record(outcome, status, error_type, usage)
         if outcome == "rejected" and not self.attempts:
             self._gateway.refusals.add(record)
         elif self.credential is not None:
@@ -269,7 +259,7 @@ class Meter:
 
     def report_dry_run(self) -> None:
         """Report a request that was answered with an estimate: to observers alone, because it used nothing."""
-        record = self.record = self._record("ok", 200, "dry_run", None)
+        record = self._record("ok", 200, "dry_run", None)
         for observer in self._gateway.observers:
             notify(observer.finished, record)
 
@@ -381,7 +371,10 @@ class Meter:
         if used.details is not None and used.details.quantities:
             record = msgspec.structs.replace(record, quantities=used.details.quantities)
         stated = call.attribution
-        return record if stated is NO_ATTRIBUTION else on_behalf_of(record, stated)
+        if stated is not NO_ATTRIBUTION:
+            record = on_behalf_of(record, stated)
+        self.reported, self._reported, self.cost_nano_usd = True, record, cost.cost_nano_usd
+        return record
 
 
 def _ms(seconds: float) -> float:

@@ -8,7 +8,8 @@ from typing import Final
 import msgspec
 
 from llm_gateway.core.config.deployments import Deployment
-from llm_gateway.core.ledger.records import AttemptEnded, Breakdown, CostSource
+from llm_gateway.core.ledger.priced import PricedUsage
+from llm_gateway.core.ledger.records import AttemptEnded, Breakdown
 from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.core.pricing.cost import Quantities, UnknownCost
 from llm_gateway.core.pricing.deployment_prices import DeploymentPrices
@@ -18,17 +19,6 @@ from llm_gateway.core.pricing.tier_context import tier_context
 
 # A service tier is a word; what is longer is none.
 _LONGEST_TIER: Final = 64
-
-
-# It refers to names and numbers only, so the garbage collector skips it (gc=False).
-class PricedUsage(msgspec.Struct, frozen=True, gc=False):
-    """The cost of one attempt, or of all attempts of a request; the fields are those of `UsageRecord`."""
-
-    cost_nano_usd: int | None = None
-    source: CostSource | None = None
-    unpriced: str | None = None
-    breakdown: Breakdown | None = None
-    price_version: str | None = None
 
 
 # Nothing is known to have been used.

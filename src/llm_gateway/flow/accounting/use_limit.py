@@ -12,7 +12,7 @@ import msgspec
 from llm_gateway.core.config.accounts import Principal
 from llm_gateway.core.config.limits import BudgetScope, Limits, allows_nothing
 from llm_gateway.core.errors import GatewayError, QuotaExceeded, RateLimited
-from llm_gateway.core.ledger.records import UsageRecord
+from llm_gateway.core.ledger.served import SettledRequest
 from llm_gateway.flow.accounting.holds import TokenEstimator
 from llm_gateway.flow.accounting.rate_limit import rate_limit_headers
 from llm_gateway.flow.ports.dialect import NO_ATTRIBUTION, Attribution
@@ -234,7 +234,7 @@ class _Held(msgspec.Struct, gc=False):
     estimator: TokenEstimator
     held: HeldUse
 
-    def settle(self, record: UsageRecord) -> None:
+    def settle(self, record: SettledRequest) -> None:
         self.estimator.learn(record)
         self.store.settle(self.held, used_tokens(record))
 
@@ -245,7 +245,7 @@ class _Held(msgspec.Struct, gc=False):
 _NOTHING_TO_SHOW: Final = Room(0, 0, 0.0)
 
 
-def used_tokens(record: UsageRecord) -> int:
+def used_tokens(record: SettledRequest) -> int:
     """Return how many tokens a request used, as far as that is known."""
     if record.total_tokens is not None:
         return record.total_tokens

@@ -7,9 +7,10 @@ from typing import Final, TypeVar
 
 import msgspec
 
+from llm_gateway.core.ledger.priced import PricedUsage
 from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord, last_attempt
 from llm_gateway.core.pricing.deployment_prices import DeploymentPrices
-from llm_gateway.flow.accounting.pricing import NO_COST, PricedUsage, added, price_quantities
+from llm_gateway.flow.accounting.pricing import NO_COST, added, price_quantities
 from llm_gateway.flow.ports.usage import CostWriter, Repriced, UsageReader
 
 # Rows that are changed in one transaction.

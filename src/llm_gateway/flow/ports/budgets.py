@@ -9,7 +9,7 @@ import msgspec
 
 from llm_gateway.core.config.budgets import BudgetWindow, Covered
 from llm_gateway.core.config.limits import Budget
-from llm_gateway.core.ledger.records import UsageRecord
+from llm_gateway.core.ledger.served import SettledRequest
 from llm_gateway.flow.ports.limits import Reservation
 
 # Why nothing was held. `spent`: the budget has no more. `short`: the machine has borrowed too little so far.
@@ -40,7 +40,7 @@ class Hold(Protocol):
 
 
 # Told of the record that a reservation is settled with.
-OnSettled: TypeAlias = "Callable[[UsageRecord], None]"
+OnSettled: TypeAlias = "Callable[[SettledRequest], None]"
 # Holds an amount for a request that is settled with its record; None = it did nothing.
 TryHold: TypeAlias = "Callable[[int], Reservation | None]"
 
@@ -53,7 +53,7 @@ class HoldReservation(msgspec.Struct, gc=False):
     on_settled: OnSettled
     on_stated: OnSettled
 
-    def settle(self, record: UsageRecord) -> None:
+    def settle(self, record: SettledRequest) -> None:
         self.hold.settle(record.cost_nano_usd or 0)
         self.on_settled(record)
         if record.cost_source == "provider":

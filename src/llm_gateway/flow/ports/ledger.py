@@ -7,10 +7,12 @@ from typing import NamedTuple, Protocol
 
 from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord
+from llm_gateway.core.ledger.served import ServedRequest, SettledRequest, begun_attempt
 from llm_gateway.core.ledger.telemetry import TelemetryEvent
 from llm_gateway.core.model_request import ModelRequest
+from llm_gateway.flow.ports.listeners import notify
 
-OnKept = Callable[[UsageRecord], None]
+OnKept = Callable[[SettledRequest], None]
 
 
 class Journal(Protocol):
@@ -26,8 +28,18 @@ class Journal(Protocol):
         """
         self.begin(attempt)
 
+    def begin_known(self, request_id: str, line: bytes) -> None:
+        """Do what `begin_with_writes` does with an attempt that was encoded already: `line` ends with a newline."""
+        del request_id
+        self.begin_with_writes(begun_attempt(line))
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether records wait for the writes of this turn."""
+        return False
+
     def write_waiting(self) -> None:
-        """Keep what `begin_with_writes` and `end_with_writes` left for later. Never raises."""
+        """Keep what the methods `..._with_writes`, `begin_known` and `end_served` left for later. Never raises."""
 
     def attempt_ended(self, attempt: AttemptEnded) -> None:
         """Record an attempt that failed; another may follow. Never raises."""
@@ -44,6 +56,12 @@ class Journal(Protocol):
         self.end(record)
         if on_kept is not None:
             on_kept(record)
+
+    def end_served(self, served: ServedRequest, line: bytes, on_kept: OnKept | None = None) -> None:
+        """Do what `end_with_writes` does with a record that was encoded already: `line` ends with a newline."""
+        del line
+        kept = None if on_kept is None else lambda _: on_kept(served)
+        self.end_with_writes(served.record(), kept)
 
 
 class EventJournal(Protocol):
@@ -69,6 +87,14 @@ class Observer(Protocol):
         An observer that does not define it is not called.
         """
         del record
+
+    def served(self, requests: Sequence[ServedRequest]) -> None:
+        """Take note of finished requests, of which `finished` is not told. Must not block, nor raise for one of them.
+
+        An observer that does not define `finished` is not called.
+        """
+        for request in requests:
+            notify(self.finished, request.record())
 
     def attempt_failed(self, failed: AttemptEnded) -> None:
         """Take note of an attempt that failed because of its provider. Must neither block nor raise."""

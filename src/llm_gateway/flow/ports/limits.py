@@ -10,7 +10,7 @@ import msgspec
 
 from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.config.snapshot import Principal
-from llm_gateway.core.ledger.records import UsageRecord
+from llm_gateway.core.ledger.served import SettledRequest
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.ports.dialect import NO_ATTRIBUTION, Attribution
 
@@ -51,7 +51,7 @@ class Reservation(Protocol):
     raise.
     """
 
-    def settle(self, record: UsageRecord) -> None:
+    def settle(self, record: SettledRequest) -> None:
         """Replace what was reserved with what `record` says was used."""
 
     def release(self) -> None:
@@ -61,7 +61,7 @@ class Reservation(Protocol):
 class _NothingHeld(Reservation):
     __slots__ = ()
 
-    def settle(self, record: UsageRecord) -> None:
+    def settle(self, record: SettledRequest) -> None:
         pass
 
     def release(self) -> None:
@@ -113,7 +113,7 @@ class _Both(Reservation):
         self._first = first
         self._last = last
 
-    def settle(self, record: UsageRecord) -> None:
+    def settle(self, record: SettledRequest) -> None:
         self._last.settle(record)
         self._first.settle(record)
 

@@ -6,9 +6,10 @@ from collections.abc import Coroutine, Mapping
 from typing import Any, Final, Generic, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
+from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.config.snapshot import Principal, Snapshot
+from llm_gateway.core.ledger.served import KnownFacts, known_facts
 from llm_gateway.core.ledger.usage import Usage
-from llm_gateway.flow.accounting.meter import Meter
 from llm_gateway.flow.accounting.token_estimates import stated_alone
 from llm_gateway.flow.call import Call, ClientDisconnected
 from llm_gateway.flow.gateway import Gateway
@@ -17,6 +18,7 @@ from llm_gateway.flow.ports.limits import NOT_LIMITED, Limit
 from llm_gateway.flow.ports.upstream import ListenedReply, PendingReply
 from llm_gateway.flow.request.admission import authenticate
 from llm_gateway.flow.request.attempt import Attempt, make_attempt
+from llm_gateway.flow.request.direct_meter import DirectMeter
 from llm_gateway.flow.request.handling import Handling
 from llm_gateway.flow.request.pipeline import answer, answer_later, route_and_answer
 from llm_gateway.flow.request.reply import Reply, WholeReply
@@ -133,7 +135,7 @@ class DirectRequest(Handling, Generic[_E]):
         # As Handling does, without its frame.
         self.gateway = gateway
         self.call = call
-        self.meter = Meter(gateway, call)
+        self.meter: DirectMeter = DirectMeter(gateway, call)
         self.plan = None
         self.verdict = NOT_LIMITED
         self._client = client
@@ -238,7 +240,7 @@ class DirectRequest(Handling, Generic[_E]):
         if sender is None:
             self._go_on(answer(self, attempt))
             return
-        encode_body, send = sender
+        encode_body, send, known = sender
         try:
             body, ignored_fields = encode_body(request, candidate.deployment)
         except Exception:  # noqa: BLE001 - it fails again where it can be handled
@@ -246,6 +248,8 @@ class DirectRequest(Handling, Generic[_E]):
             return
         if ignored_fields:
             attempt.begin(ignored_fields, with_writes=True)
+        elif known is not None:
+            self.meter.attempt_known(known, candidate.deployment, now)
         else:
             self.meter.attempt(candidate.deployment, now, with_writes=True)
         # As `head_timeout` does, without its frame.
@@ -273,9 +277,30 @@ class DirectRequest(Handling, Generic[_E]):
             except Exception:  # noqa: BLE001 - as in `_send`; the next request may not fail
                 return None
             if prepared is not None:
-                sender = (encoder.encode_body, prepared.send)
+                sender = (encoder.encode_body, prepared.send, self._known_facts(deployment))
         route.senders[key] = sender
         return sender
+
+    def _known_facts(self, deployment: Deployment) -> KnownFacts | None:
+        """Return what requests like this one, to the same deployment, have in common."""
+        call, meter = self.call, self.meter
+        credential, model = meter.credential, meter.model
+        if credential is None or model is None:
+            return None
+        return known_facts(
+            KnownFacts(
+                credential=credential,
+                tenant=meter.tenant,
+                project=meter.project,
+                provider=deployment.provider_key,
+                model=model,
+                upstream_model=deployment.upstream_model,
+                endpoint=call.path,
+                method=call.method,
+                stream=meter.stream,
+                config_version=meter.config_version or 0,
+            )
+        )
 
     # --- as a ReplyListener ---------------------------------------------------------------------------
 

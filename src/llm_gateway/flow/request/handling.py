@@ -135,9 +135,9 @@ class Handling:
 
     def finish(self, reply: Reply) -> None:
         """Add to a reply the headers about its cost and the limits."""
-        record = self.meter.record
-        if record is not None and record.cost_nano_usd is not None:
-            reply.headers += (cost_header(record.cost_nano_usd),)
+        cost = self.meter.cost_nano_usd
+        if cost is not None:
+            reply.headers += (cost_header(cost),)
         if self.verdict is not NOT_LIMITED:
             reply.headers += rate_limit_headers(self.verdict)
 

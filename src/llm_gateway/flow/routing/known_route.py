@@ -7,14 +7,16 @@ from collections.abc import Callable
 from llm_gateway.core.config.deployments import Deployment
 from llm_gateway.core.config.snapshot import Principal, Route, Snapshot
 from llm_gateway.core.endpoints import EndpointName
+from llm_gateway.core.ledger.served import KnownFacts
 from llm_gateway.core.model_request import ModelRequest
 from llm_gateway.flow.ports.upstream import PendingReply, ReplyListener
 from llm_gateway.flow.routing.selector import Candidate, Selector
 
-# What has been prepared for requests to one deployment: the methods of a `BodyEncoder` and of a `PreparedRequest`.
+# What has been prepared for requests to one deployment: the methods of a `BodyEncoder` and of a `PreparedRequest`,
+# and what the ledger knows of such requests, unless it has to encode each as it is.
 EncodeBody = Callable[[ModelRequest, Deployment], tuple[bytes, tuple[str, ...]]]
 Send = Callable[[str, bytes, float, ReplyListener], PendingReply | None]
-Sender = tuple[EncodeBody, Send]
+Sender = tuple[EncodeBody, Send, KnownFacts | None]
 
 
 class KnownRoute:

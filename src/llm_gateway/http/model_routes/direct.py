@@ -6,6 +6,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 from weakref import ref
 
+from llm_gateway.core.ledger.served import client_facts
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.heavy_work import LARGE_BODY
 from llm_gateway.flow.ports.dialect import Dialect
@@ -106,6 +107,7 @@ class DirectRoute(DirectClient[Exchange]):
         callers, api_key = self._callers, context.api_key
         forwarded = scoped(context.forwarded, gateway, api_key)
         known = callers.find(api_key, forwarded)
+        client = client_facts(context.client_request_id, context.client_ip)
         # A weak reference, so that a connection without requests keeps no old configuration.
         known_in = ref(current) if (current := snapshots.current) is not None else _nothing
 
@@ -144,6 +146,7 @@ class DirectRoute(DirectClient[Exchange]):
                 context.cost_headers,
                 size,
                 context.attribution,
+                client,
             )
             request = DirectRequest(gateway, call, self, exchange)
             exchange.on_disconnect = request.client_left

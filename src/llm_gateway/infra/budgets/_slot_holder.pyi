@@ -1,10 +1,10 @@
 from collections.abc import Callable
 
-from llm_gateway.core.ledger.records import UsageRecord
+from llm_gateway.core.ledger.served import SettledRequest
 from llm_gateway.infra._shared_lock import CellLock
 
 class Held:
-    def settle(self, record: UsageRecord, /) -> None: ...
+    def settle(self, record: SettledRequest, /) -> None: ...
     def release(self) -> None: ...
 
 # What it returns holds an amount: under the lock, in all rows or in none (None).
@@ -20,7 +20,7 @@ def holder(
     rows: tuple[tuple[memoryview[int], int, int, int], ...],
     # Nanoseconds; None = those of `time.monotonic_ns`.
     clock: Callable[[], int] | None,
-    on_settled: Callable[[UsageRecord], object],
-    on_stated: Callable[[UsageRecord], object],
+    on_settled: Callable[[SettledRequest], object],
+    on_stated: Callable[[SettledRequest], object],
     /,
 ) -> Callable[[int], Held | None]: ...

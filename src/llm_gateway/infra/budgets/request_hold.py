@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from llm_gateway.core.ledger.records import UsageRecord
+from llm_gateway.core.ledger.served import SettledRequest
 from llm_gateway.flow.ports.budgets import OnSettled
 from llm_gateway.infra.budgets.share_file import HOLDS, MAX_WORKERS, OPEN, USED, Slot
 
@@ -54,7 +54,7 @@ class SlotReservation(msgspec.Struct, gc=False):
     # Told, too, if the provider stated the cost.
     on_stated: OnSettled
 
-    def settle(self, record: UsageRecord) -> None:
+    def settle(self, record: SettledRequest) -> None:
         cells, amount, cost, source = self.cells, self.amount, record.cost_nano_usd, record.cost_source
         self.cells = ()
         if not cells:

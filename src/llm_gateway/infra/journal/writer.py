@@ -12,6 +12,7 @@ import msgspec
 from loguru import logger
 
 from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord
+from llm_gateway.core.ledger.served import ServedRequest, SettledRequest
 from llm_gateway.core.ledger.telemetry import TelemetryEvent, are_bounded
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.ledger import EventJournal, Journal, OnKept
@@ -76,15 +77,15 @@ class FileJournal(Journal, EventJournal):
         self._incarnation = ""
         self._lock = self._file = -1
         self._sequence = 0
-        # The attempts that have not ended, by request id.
-        self._open: dict[str, AttemptBegun] = {}
+        # The attempts that have not ended, by request id; bytes are their lines.
+        self._open: dict[str, AttemptBegun | bytes] = {}
         # Lines being written, whose memory serves the next ones.
         self._line = bytearray()
-        # Those that wait: how many, how many bytes they are, the requests that end with them, and who asks for that.
-        self._waiting_lines = bytearray()
-        self._waiting = self._waiting_size = 0
+        # Those that wait, how many bytes they are, the requests that end with them, and who asks for that.
+        self._waiting: list[bytes] = []
+        self._waiting_size = 0
         self._ending: list[str] = []
-        self._on_kept: list[tuple[OnKept, UsageRecord]] = []
+        self._on_kept: list[tuple[OnKept, SettledRequest]] = []
         self._begins_wait = batch is not None
         self._ends_wait = reaches_clients and not syncs_ends
         self._call_later = call_later
@@ -113,10 +114,24 @@ class FileJournal(Journal, EventJournal):
         else:
             self.begin(attempt)
 
+    def begin_known(self, request_id: str, line: bytes) -> None:
+        if self._begins_wait:
+            self._open[request_id] = line
+            self._waiting.append(line)
+            size = self._waiting_size = self._waiting_size + len(line)
+            if size > _MOST_WAITING:
+                self.write_waiting()
+        else:
+            Journal.begin_known(self, request_id, line)
+
+    @property
+    def has_waiting(self) -> bool:
+        return bool(self._waiting)
+
     def write_waiting(self) -> None:
         if not self._waiting:
             return
-        self._write_waiting(self._waiting)
+        self._write_waiting()
         if self._sync is not None:
             self._sync.written()
 
@@ -143,14 +158,24 @@ class FileJournal(Journal, EventJournal):
             if on_kept is not None:
                 self._on_kept.append((on_kept, record))
             self._keep_for_writes(record)
-            if not self._is_timed and self._call_later is not None:
-                # Its client may be gone, so that nothing is written to it.
-                self._is_timed = True
-                self._call_later(_LONGEST_WAIT, self._on_time)
+            if not self._is_timed:
+                self._set_timer()
         else:
-            self.end(record)
+            Journal.end_with_writes(self, record, on_kept)
+
+    def end_served(self, served: ServedRequest, line: bytes, on_kept: OnKept | None = None) -> None:
+        if self._ends_wait:
+            self._ending.append(served.request_id)
             if on_kept is not None:
-                on_kept(record)
+                self._on_kept.append((on_kept, served))
+            self._waiting.append(line)
+            size = self._waiting_size = self._waiting_size + len(line)
+            if size > _MOST_WAITING:
+                self.write_waiting()
+            if not self._is_timed:
+                self._set_timer()
+        else:
+            Journal.end_served(self, served, line, on_kept)
 
     def event(self, event: TelemetryEvent) -> None:
         if event.attributes is not None and not are_bounded(event.attributes):
@@ -189,42 +214,36 @@ class FileJournal(Journal, EventJournal):
         if size > MAX_LINE:
             line[:] = to_line(record)
         if self._waiting:
-            self._waiting_lines += line
-            self._write_waiting(self._waiting + 1)
+            self._waiting.append(bytes(line))
+            self._write_waiting()
         else:
             self._write(line, 1)
+
+    def _set_timer(self) -> None:
+        """See to it that nothing waits for too long: a client may be gone, so that nothing is written to it."""
+        if self._call_later is not None:
+            self._is_timed = True
+            self._call_later(_LONGEST_WAIT, self._on_time)
 
     def _on_time(self) -> None:
         self._is_timed = False
         self.write_waiting()
 
     def _keep_for_writes(self, record: msgspec.Struct) -> None:
-        lines, start = self._waiting_lines, self._waiting_size
-        try:
-            encode_into(record, lines, start)
-            lines.append(NEWLINE)
-            size = len(lines)
-        except UnicodeEncodeError:
-            size = start + MAX_LINE + 1
-        except BaseException:
-            # What was written of it must not reach the file.
-            del lines[start:]
-            raise
-        if size - start > MAX_LINE:
-            lines[start:] = to_line(record)
-            size = len(lines)
-        self._waiting += 1
-        self._waiting_size = size
+        line = to_line(record)
+        self._waiting.append(line)
+        size = self._waiting_size = self._waiting_size + len(line)
         if size > _MOST_WAITING:
             self.write_waiting()
 
-    def _write_waiting(self, count: int) -> None:
+    def _write_waiting(self) -> None:
+        lines = self._waiting
         try:
-            self._write(self._waiting_lines, count)
+            self._write(b"".join(lines), len(lines))
         except Exception:  # noqa: BLE001 - a bug, which must not hold up all writes of the process
-            self.lost += count
+            self.lost += len(lines)
             logger.exception("Cannot write to the journal in {}", self._directory)
-        self._waiting = self._waiting_size = 0
+        self._waiting, self._waiting_size = [], 0
         if self._ending:
             for request_id in self._ending:
                 self._open.pop(request_id, None)
@@ -237,7 +256,7 @@ class FileJournal(Journal, EventJournal):
                 except Exception:  # noqa: BLE001 - a bug, which must not hold up the others
                     logger.exception("Cannot settle request {}", record.request_id)
 
-    def _write(self, lines: bytearray, count: int) -> None:
+    def _write(self, lines: bytes | bytearray, count: int) -> None:
         """Write so many records, or lose them."""
         size = len(lines)
         if size > self._room and not self._make_room(size):
@@ -326,7 +345,7 @@ class FileJournal(Journal, EventJournal):
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
         file = os.open(unfinished, flags, 0o600)
         try:
-            carried = b"".join(map(to_line, self._open.values()))
+            carried = b"".join(one if isinstance(one, bytes) else to_line(one) for one in self._open.values())
             _write_all(file, carried)
             unfinished.rename(files.journal_path(self._directory, self._incarnation, sequence))
         except OSError:

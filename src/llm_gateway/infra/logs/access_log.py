@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Literal
+from itertools import groupby
+from typing import Literal, cast
 
 import msgspec
 from loguru import logger
 
 from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
+from llm_gateway.core.ledger.served import ServedRequest
 from llm_gateway.core.money import usd_text
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.ledger import Observer
@@ -87,7 +90,7 @@ class AccessLog(Observer):
         self._clock = clock
         # Standard output is None if it was closed; its descriptor may belong to another file by now.
         self._writer = LineWriter(file) if file != 1 or sys.stdout is not None else None
-        self._waiting: list[UsageRecord] = []
+        self._waiting: list[UsageRecord | ServedRequest] = []
         self._reported = 0
         self._some, self._many = asyncio.Event(), asyncio.Event()
         self._closing = self._failing = False
@@ -110,6 +113,20 @@ class AccessLog(Observer):
         if not waiting:
             self._some.set()
         elif waiting == _BATCH:
+            self._many.set()
+
+    def served(self, requests: Sequence[ServedRequest]) -> None:
+        if self._mode != "all":
+            return
+        waiting = self._waiting
+        known, room = len(waiting), self._max_waiting - len(waiting)
+        if len(requests) > room:
+            self.dropped += len(requests) - room
+            requests = requests[:room]
+        waiting += requests
+        if not known:
+            self._some.set()
+        if len(waiting) > _BATCH >= known:
             self._many.set()
 
     def attempt_failed(self, failed: AttemptEnded) -> None:
@@ -146,7 +163,7 @@ class AccessLog(Observer):
         except TimeoutError:
             pass
 
-    async def _write(self, records: list[UsageRecord]) -> None:
+    async def _write(self, records: list[UsageRecord | ServedRequest]) -> None:
         """Write a line for each record; on failure drop them."""
         lines: list[bytes] = []
         for start in range(0, len(records), _STEP):
@@ -175,8 +192,37 @@ class AccessLog(Observer):
         self._reported = dropped
 
 
-def _encode(records: list[UsageRecord]) -> bytes:
-    """Return the lines of all records: hardly any batch has one that is too long, or a character to be escaped."""
+def _encode(records: Sequence[UsageRecord | ServedRequest]) -> bytes:
+    """Return the lines of all records, those of one kind in a row together."""
+    encoded: list[bytes] = []
+    for kind, some in groupby(records, type):
+        if kind is ServedRequest:
+            encoded.append(_encode_served(cast("Iterable[ServedRequest]", some)))
+        else:
+            encoded.append(_encode_records(cast("list[UsageRecord]", list(some))))
+    return b"".join(encoded)
+
+
+def _encode_served(requests: Iterable[ServedRequest]) -> bytes:
+    """Return the lines of served requests, in the form of `_Line`: nothing in their parts is to be escaped."""
+    lines: list[str] = []
+    second, text = 0, ""
+    for request in requests:
+        within = request.created_at - second
+        if not 0 <= within < _SECOND_US:
+            second, text = _second(request.created_at)
+            within = request.created_at - second
+        cost = request.cost_nano_usd
+        price = "null" if cost is None else f'"{usd_text(cost)}"'
+        lines.append(
+            f'{{"time":"{text}{_FRACTIONS[within // 1000]}","request_id":"{request.request_id}",'
+            f'{request.client.members},{request.known.log},{request.tokens},"cost_usd":{price},{request.tail}'
+        )
+    return "".join(lines).encode()
+
+
+def _encode_records(records: list[UsageRecord]) -> bytes:
+    """Return the lines of records: hardly any batch has one that is too long, or a character to be escaped."""
     lines = _lines(records)
     try:
         encoded = _encode_lines(lines)

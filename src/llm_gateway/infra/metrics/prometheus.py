@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -15,13 +15,15 @@ from prometheus_client.registry import Collector, CollectorRegistry
 
 from llm_gateway.core import metric_catalogue as catalogue
 from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
+from llm_gateway.core.ledger.served import KnownFacts, ServedRequest
 from llm_gateway.core.metric_catalogue import Metric
 from llm_gateway.flow.ports.cache import CacheResult
 from llm_gateway.flow.ports.ledger import Observer
+from llm_gateway.flow.ports.listeners import listener_failed
 from llm_gateway.infra.metrics.credentials import CredentialMetrics, Credentials
 from llm_gateway.infra.metrics.events import EventMetrics, ProviderGauges
 from llm_gateway.infra.metrics.processes import ProcessGauges, full_collections
-from llm_gateway.infra.metrics.requests import NONE, RequestMetrics, count
+from llm_gateway.infra.metrics.requests import NONE, RequestMetrics, count, count_served
 from llm_gateway.infra.metrics.shared_counters import CounterCells
 from llm_gateway.infra.metrics.summary import encode_summary
 
@@ -94,6 +96,7 @@ class Metrics(Observer):
         self._cells: dict[_Labels, CounterCells] = {}
         # One look at it finds all cells of a request: those of its labels, and those of its credential.
         self._found: dict[tuple[*_Labels, str | None], tuple[CounterCells, CounterCells | None]] = {}
+        self._found_served: dict[KnownFacts, tuple[CounterCells, CounterCells | None]] = {}
         self.registry = CollectorRegistry()
         for collector in self._collectors:
             self.registry.register(collector)
@@ -119,6 +122,20 @@ class Metrics(Observer):
         ):
             self.provider_answered(provider, True)
 
+    def served(self, requests: Sequence[ServedRequest]) -> None:
+        found, healthy, is_shared = self._found_served, self._healthy, self._is_shared
+        for request in requests:
+            try:
+                known = request.known
+                cells = found.get(known)
+                if cells is None:
+                    cells = self._find_served(request)
+                count_served(*cells, request)
+                if is_shared or healthy.get(known.provider) is not True:
+                    self.provider_answered(known.provider, True)
+            except Exception as error:  # noqa: BLE001 - those that follow are counted all the same
+                listener_failed(self.served, error, request)
+
     def attempt_failed(self, failed: AttemptEnded) -> None:
         self._events.add(catalogue.FAILED_ATTEMPTS, failed.provider, failed.reason or NONE)
         self._events.add(catalogue.RECOVERY_STEPS, failed.provider, failed.next_step or NONE)
@@ -138,6 +155,7 @@ class Metrics(Observer):
     def configuration_changed(self) -> None:
         """Forget the health of providers that are no longer enabled, and what was known of credentials."""
         self._found.clear()
+        self._found_served.clear()
         for provider in self._gauges.forget_others():
             self._healthy.pop(provider, None)
 
@@ -232,6 +250,20 @@ class Metrics(Observer):
                 self._found.clear()
             self._found[*labels, credential] = cells, of_credential
         return cells, of_credential
+
+    def _find_served(self, request: ServedRequest) -> tuple[CounterCells, CounterCells | None]:
+        """Return what `_find` returns for its record, and remember it if that does."""
+        record = request.record()
+        cells = self._find(record, record.provider)
+        if self._is_remembered(record):
+            if len(self._found_served) >= _MOST_FOUND:
+                self._found_served.clear()
+            self._found_served[request.known] = cells
+        return cells
+
+    def _is_remembered(self, record: UsageRecord) -> bool:
+        labels = (record.method, record.endpoint, record.model, record.provider, record.status_code)
+        return (*labels, record.credential) in self._found
 
     def _cells_of(self, record: UsageRecord, provider: str | None) -> CounterCells:
         model = self._model_label(record)

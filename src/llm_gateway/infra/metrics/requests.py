@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from llm_gateway.core import metric_catalogue as catalogue
 from llm_gateway.core.ledger.records import UsageRecord
+from llm_gateway.core.ledger.served import ServedRequest
 from llm_gateway.core.metric_catalogue import Metric
 from llm_gateway.core.money import NANO_USD
 from llm_gateway.core.pricing.cost import UnknownCost
@@ -37,6 +38,7 @@ _UP_TO_MS = (-1.0, *(seconds * 1000 for seconds in _SECONDS))
 # What `bisect_left` finds for each whole number of milliseconds up to a minute, and thereby for all that are rounded
 # up to it: a third of the work.
 _TABLE_MS = 60_000.0
+_TABLE_US = 60_000_000
 _OFFSETS = bytes(
     offset
     for offset, (below, bound) in enumerate(pairwise(_UP_TO_MS), 1)
@@ -58,6 +60,7 @@ _REASONS: tuple[str, ...] = get_args(UnknownCost)
 _REASON_CELLS = {reason: _UNPRICED + place for place, reason in enumerate(_REASONS)}
 _BROKEN = _UNPRICED + len(_REASONS)
 _CELLS = _BROKEN + 1
+_OK_CELL = OUTCOME_CELLS["ok"]
 
 Counted = Iterable[tuple[tuple[str, ...], CounterCells]]
 
@@ -142,6 +145,39 @@ def count(
         cells[_COST] += cost
     elif record.unpriced is not None:
         cells[_REASON_CELLS[record.unpriced]] += 1.0
+
+
+def count_served(cells: CounterCells, of_credential: CounterCells | None, request: ServedRequest) -> None:
+    """Do what `count` does with the record of a served request."""
+    usage, cost = request.usage, request.cost_nano_usd
+    if of_credential is not None:
+        of_credential[_OK_CELL] += 1.0
+        if cost:
+            of_credential[COST_CELL] += cost
+    us = request.latency_us
+    cells[_DURATION] += us / 1e6
+    cells[
+        _DURATION + (_OFFSETS[-(-us // 1000)] if us <= _TABLE_US else bisect_left(_UP_TO_MS, us / 1000))
+    ] += 1.0
+    us = request.upstream_us
+    cells[_LATENCY] += us / 1e6
+    cells[
+        _LATENCY + (_OFFSETS[-(-us // 1000)] if us <= _TABLE_US else bisect_left(_UP_TO_MS, us / 1000))
+    ] += 1.0
+    first = request.first_token_us
+    if first is not None:
+        cells[_FIRST_TOKEN] += first / 1e6
+        offset = _OFFSETS[-(-first // 1000)] if first <= _TABLE_US else bisect_left(_UP_TO_MS, first / 1000)
+        cells[_FIRST_TOKEN + offset] += 1.0
+    cells[_PROMPT] += usage.prompt_tokens
+    cells[_COMPLETION] += usage.completion_tokens
+    if usage.cached_tokens or usage.reasoning_tokens:
+        cells[_CACHED] += usage.cached_tokens
+        cells[_REASONING] += usage.reasoning_tokens
+    if cost:
+        cells[_COST] += cost
+    elif request.cost.unpriced is not None:
+        cells[_REASON_CELLS[request.cost.unpriced]] += 1.0
 
 
 class RequestMetrics(Collector):

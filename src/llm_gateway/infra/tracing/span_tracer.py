@@ -183,6 +183,10 @@ class TracedJournal(Journal):
     def begin_with_writes(self, attempt: AttemptBegun) -> None:
         self._journal.begin_with_writes(attempt)
 
+    @property
+    def has_waiting(self) -> bool:
+        return self._journal.has_waiting
+
     def write_waiting(self) -> None:
         self._journal.write_waiting()
 

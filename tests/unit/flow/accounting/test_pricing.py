@@ -6,12 +6,12 @@ import msgspec
 import pytest
 
 from llm_gateway.core.config.deployments import Deployment
+from llm_gateway.core.ledger.priced import PricedUsage
 from llm_gateway.core.ledger.usage import Usage, UsageDetails, UsageSource
 from llm_gateway.core.pricing.deployment_prices import DeploymentPrices
 from llm_gateway.flow.accounting.pricing import (
     FREE,
     NO_COST,
-    PricedUsage,
     added,
     price_usage,
     quantities_of,

@@ -16,6 +16,7 @@ import pytest
 from loguru import logger
 
 from llm_gateway.core.ledger.records import AttemptBegun, AttemptEnded, UsageRecord
+from llm_gateway.core.ledger.served import SettledRequest
 from llm_gateway.core.ledger.telemetry import MOST_ATTRIBUTE_BYTES, TelemetryEvent
 from llm_gateway.infra.journal.files import is_dead, read_folder, used_bytes
 from llm_gateway.infra.journal.syncing import JournalSync
@@ -222,7 +223,7 @@ async def test_what_a_request_costs_is_settled_once_its_end_is_on_file(tmp_path:
     journal = FileJournal(tmp_path, 64 * MB, FakeClock(), batch=batch, reaches_clients=True)
     settled: list[tuple[str, list[Fact]]] = []
 
-    def settle(ended: UsageRecord) -> None:
+    def settle(ended: SettledRequest) -> None:
         settled.append((ended.request_id, facts(tmp_path)))
 
     journal.end_with_writes(record("a"), settle)
@@ -246,9 +247,9 @@ async def test_what_a_request_costs_is_settled_once_its_end_is_on_file(tmp_path:
 def test_what_cannot_be_settled_holds_up_nothing(tmp_path: Path, said: list[str]) -> None:
     batch = make_write_batch(patience=ALWAYS)
     journal = FileJournal(tmp_path, 64 * MB, FakeClock(), batch=batch, reaches_clients=True)
-    settled: list[UsageRecord] = []
+    settled: list[SettledRequest] = []
 
-    def fail(_record: UsageRecord) -> None:
+    def fail(_record: SettledRequest) -> None:
         raise ZeroDivisionError
 
     journal.end_with_writes(record("a"), fail)
@@ -320,7 +321,7 @@ def test_ends_do_not_wait_for_other_writes(tmp_path: Path, syncs_ends: bool, rea
         syncs_ends=syncs_ends,
         reaches_clients=reaches_clients,
     )
-    settled: list[UsageRecord] = []
+    settled: list[SettledRequest] = []
     journal.end_with_writes(record("a"), settled.append)
     assert facts(tmp_path) == [record("a")] == settled
     journal.close()

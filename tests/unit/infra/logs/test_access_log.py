@@ -17,7 +17,7 @@ from loguru import logger
 from llm_gateway.core.ledger.records import UsageRecord
 from llm_gateway.infra.logs.access_log import AccessLog
 from tests.fakes.in_memory import FakeClock
-from tests.fakes.usage_records import record
+from tests.fakes.usage_records import record, served
 
 Mode = Literal["all", "errors", "off"]
 
@@ -284,3 +284,27 @@ async def test_a_line_is_never_longer_than_an_atomic_write(output: int) -> None:
     assert [json.loads(line)["request_id"] for line in lines] == ["before", "long", "long too", "after"]
     assert max(map(len, lines)) < select.PIPE_BUF
     assert json.loads(lines[2])["model"] == "m" * 512
+
+
+@pytest.mark.parametrize(("mode", "lines"), [("all", 3), ("errors", 1), ("off", 0)])
+async def test_served_requests_have_lines_among_the_others(output: int, mode: Mode, lines: int) -> None:
+    log = AccessLog(mode, FakeClock(), output)
+    log.start()
+    log.served([served("a")])
+    log.finished(record("b", outcome="error", status_code=502))
+    log.served([served("c")])
+    await log.close()
+    assert [line["request_id"] for line in written(output)] == (["a", "b", "c"] if lines == 3 else ["b"])[
+        :lines
+    ]
+
+
+async def test_served_requests_beyond_the_bound_are_dropped_and_counted(output: int) -> None:
+    log = AccessLog("all", FakeClock(), output, max_waiting=3)
+    log.start()
+    log.finished(record("a"))
+    log.served([served(str(number)) for number in range(5)])
+    log.served([served("more")])
+    assert log.dropped == 4
+    await log.close()
+    assert [line.get("request_id") for line in written(output)][:3] == ["a", "0", "1"]

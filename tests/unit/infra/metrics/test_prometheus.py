@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from llm_gateway.core import metric_catalogue
+from llm_gateway.core.ledger.priced import PricedUsage
 from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
 from llm_gateway.flow.ports.cache import CacheResult
 from llm_gateway.infra.metrics.prometheus import Metrics
+from tests.fakes.usage_records import served
 
 
 @pytest.fixture
@@ -221,3 +224,29 @@ def test_dropped_lines_are_counted_once(metrics: Metrics) -> None:
     metrics.set_dropped_log_lines(5)
     metrics.set_dropped_log_lines(5)
     assert metrics.registry.get_sample_value(metric_catalogue.DROPPED_LOG_LINES.name) == 5
+
+
+def test_a_served_request_that_cannot_be_counted_hides_none_behind_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    metrics = Metrics(lambda _: True, lambda: ["main"])
+    good = served("good")
+    bad = msgspec.structs.replace(
+        served("bad"), cost_nano_usd=None, cost=PricedUsage(None, "none", "a reason of the future")
+    )
+    metrics.served([good, bad, good])
+    assert "failed on request bad" in caplog.text
+    labels = {"model": "gpt-4o", "provider": "main"}
+    assert metrics.registry.get_sample_value(metric_catalogue.COST.name, labels) == pytest.approx(840e-9)
+
+
+def test_served_requests_count_for_the_tenant_that_their_credential_belongs_to_now() -> None:
+    tenants: dict[str, str | None] = {"team": "one"}
+    metrics = Metrics(lambda _: True, lambda: ["main"], credentials=lambda: tenants)
+    request = served("a")
+    metrics.served([request])
+    tenants["team"] = "two"
+    metrics.configuration_changed()
+    metrics.served([request, request])
+    labels = {"credential": "team", "tenant": "two", "outcome": "ok"}
+    assert metrics.registry.get_sample_value(metric_catalogue.CREDENTIAL_REQUESTS.name, labels) == 2
