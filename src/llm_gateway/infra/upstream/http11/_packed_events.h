@@ -4,7 +4,7 @@
  * A record follows for each event after the first: two bytes each, the higher one first, for how many bytes it shares
  * at its start and how many are its own; and these. Events have less than LARGEST bytes.
  */
-enum { RECORD_HEAD = 4, FIRST_ROOM = 60, CHUNK_END = 2 };
+enum { RECORD_HEAD = 4, FIRST_ROOM = 252, CHUNK_END = 2 };
 
 /* An iterator of the events, each a bytes object of its own. */
 typedef struct {
