@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import resource
 import signal
@@ -144,13 +145,14 @@ def resident_mb(pids: Iterable[int]) -> float:
 
 
 @contextmanager
-def highest_memory(pids: list[int]) -> Iterator[Callable[[], float]]:
-    """Watch the processes' memory; the yielded function returns the highest value seen, in MB."""
+def highest_memory(pids: list[int], seconds: float = math.inf) -> Iterator[Callable[[], float]]:
+    """Watch the processes' memory, for `seconds` at most; the yielded function returns the highest seen, in MB."""
     seen = [0.0]
     done = threading.Event()
+    end = time.monotonic() + seconds
 
     def watch() -> None:
-        while not done.wait(0.1):
+        while not done.wait(0.1) and time.monotonic() < end:
             seen.append(resident_mb(pids))
 
     watcher = threading.Thread(target=watch)

@@ -6,7 +6,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +33,18 @@ class Plan:
     connections: int | None
     scenarios: tuple[Scenario, ...]
 
+    def press(self, scenario: Scenario, tools: Tools, port: int, request: bytes, pids: list[int]) -> Sample:
+        """Run a load once, on a target whose processes are `pids`."""
+        warm, seconds = self.times(scenario)
+        connections = self.connections or scenario.connections
+        return tools.measure(port, request, pids, connections=connections, warm=warm, seconds=seconds)
+
+    def times(self, scenario: Scenario) -> tuple[float, float]:
+        """Return how long a load warms up and is measured, in seconds."""
+        if self.seconds < 1:
+            return self.warm, self.seconds
+        return max(self.warm, scenario.least_warm), max(self.seconds, scenario.least_seconds)
+
 
 @dataclass
 class _Subject:
@@ -45,7 +57,7 @@ class _Subject:
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     # The same loads on the provider directly, measured just before.
     direct: dict[str, list[Sample]] = field(default_factory=dict)
-    # The highest memory under the streams of a load, minus the memory before it, in MB.
+    # By how many MB it grew under the streams of a load, when that was the first since its start.
     grown_mb: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -57,7 +69,7 @@ class _Subject:
             fault = _pace_fault(scenario, self.samples[scenario.name], connections)
         if fault is not None:
             return Failure(target=name, scenario=scenario.name, title=scenario.title, failed=fault)
-        grown = self.grown_mb.get(scenario.name) if scenario.compared and scenario.stream else None
+        grown = self.grown_mb.get(scenario.name)
         kib = None if grown is None else grown * 1e6 / 1024 / connections
         return figures(name, scenario, self.samples[scenario.name], self.direct.get(scenario.name), kib)
 
@@ -89,6 +101,10 @@ def measure_targets(
                 if not subjects:
                     raise
                 print(f"{target.name} is left out: {fault}", file=sys.stderr)
+        for scenario in plan.scenarios:
+            if scenario.shows_memory:
+                for subject in subjects:
+                    _measure_memory(subject, scenario, plan, tools)
         # Rounds outside, loads inside: a temporary disturbance affects all targets alike.
         for _ in range(plan.rounds):
             for scenario in plan.scenarios:
@@ -115,35 +131,40 @@ def _started(target: Target, cores: Cores, ports: list[int]) -> Iterator[_Subjec
             running.stop()
 
 
+def _measure_memory(subject: _Subject, scenario: Scenario, plan: Plan, tools: Tools) -> None:
+    """Measure by how much a target that has just started grows under a load.
+
+    What an earlier load has used and freed would be used again, and not show. The end of the load, where all streams
+    break off, does not count.
+    """
+    running = subject.running
+    pids = running.pids()
+    # A load that fails does so again where that is reported.
+    with suppress(LoadFailed), highest_memory(pids, sum(plan.times(scenario))) as highest:
+        plan.press(scenario, tools, running.port, scenario.request(running.headers), pids)
+        subject.grown_mb[scenario.name] = highest() - subject.idle_mb
+    _rest(subject, scenario)
+
+
 def _measure(subject: _Subject, scenario: Scenario, plan: Plan, tools: Tools, ports: list[int]) -> None:
     if scenario.name in subject.failed:
         return
     running = subject.running
-
-    def press(port: int, request: bytes, pids: list[int]) -> Sample:
-        return tools.measure(
-            port,
-            request,
-            pids,
-            connections=plan.connections or scenario.connections,
-            warm=max(plan.warm, scenario.least_warm if plan.seconds >= 1 else 0.0),
-            seconds=max(plan.seconds, scenario.least_seconds if plan.seconds >= 1 else 0.0),
-        )
-
     try:
-        own = press(ports[0], scenario.request({}), []) if scenario.compared else None
-        before = resident_mb(running.pids())
-        with highest_memory(running.pids()) as highest:
-            sample = press(running.port, scenario.request(running.headers), running.pids())
+        own = plan.press(scenario, tools, ports[0], scenario.request({}), []) if scenario.compared else None
+        sample = plan.press(scenario, tools, running.port, scenario.request(running.headers), running.pids())
         subject.samples.setdefault(scenario.name, []).append(sample)
         if own is not None:
             subject.direct.setdefault(scenario.name, []).append(own)
-        subject.grown_mb.setdefault(scenario.name, highest() - before)
     except LoadFailed as fault:
         subject.failed[scenario.name] = str(fault)
     subject.loaded_mb = max(subject.loaded_mb, resident_mb(running.pids()))
+    _rest(subject, scenario)
+
+
+def _rest(subject: _Subject, scenario: Scenario) -> None:
     # Remaining work for this load must neither count for the next load nor disturb the next target.
-    if not await_quiet(running.pids(), _REST):
+    if not await_quiet(subject.running.pids(), _REST):
         print(f"{subject.target.name} did not come to rest after {scenario.title}", file=sys.stderr)
 
 

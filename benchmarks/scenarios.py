@@ -31,6 +31,11 @@ class Scenario:
     # Also run against the provider directly, to compute the time that the target adds.
     compared: bool = False
 
+    @property
+    def shows_memory(self) -> bool:
+        """Whether the memory of an open stream is measured under this load."""
+        return self.compared and self.stream
+
     def chunks_due(self, connections: int) -> float | None:
         """Return the chunks per second that the provider sends in total; None if it sends at full speed."""
         return connections * 1e6 / PACE_US if self.unit == "chunk" else None

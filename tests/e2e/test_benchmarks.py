@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from benchmarks.guard import read_bounds, verdicts
 from benchmarks.instructions import instructions
-from benchmarks.machine import Cores, free_ports
+from benchmarks.machine import Cores, free_ports, highest_memory, resident_mb
 from benchmarks.measuring import Plan, measure_targets
 from benchmarks.ratios import ratio_table
 from benchmarks.report import Failure, Figures, table
@@ -27,6 +28,16 @@ from benchmarks.tools import Tools
 _ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+
+
+def test_memory_that_is_used_after_the_stated_time_does_not_count() -> None:
+    with highest_memory([os.getpid()], 0.4) as highest:
+        time.sleep(0.6)
+        before = highest()
+        block = bytearray(b"x") * 100_000_000
+        time.sleep(0.3)
+        assert 0 < before == highest() < resident_mb([os.getpid()])
+        del block
 
 
 @pytest.mark.parametrize("native", [True, pytest.param(False, marks=pytest.mark.soak)])
@@ -56,6 +67,9 @@ def test_benchmarks_run(tmp_path: Path, native: bool) -> None:
     names = [row["scenario"] for row in seen["figures"]]
     assert names == (["unary", "burst", "paced", "big", "alone", "held"] if native else ["burst"])
     assert all(row["per_second"] > 0 for row in seen["figures"])
+    if native:
+        # Of the streams that stay open.
+        assert [row["scenario"] for row in seen["figures"] if row["kib_per_stream"] is not None] == ["held"]
     assert seen["footprints"][0]["start_seconds"] > 0
     assert b"CPU us" in done.stdout
 

@@ -134,7 +134,7 @@ async def served(app: App, **limits: Any) -> AsyncIterator[Served]:
     state = GatewayServerState(
         HttpLimits(**limits), new_request_id=lambda: "the-request-id", batch=make_write_batch(patience=ALWAYS)
     )
-    sweep = DeadlineSweep(state.connections, 0.01)  # type: ignore[arg-type]
+    sweep = DeadlineSweep(state.connections, 0.01)
     server = await loop.create_server(lambda: GatewayProtocol(config, state, {}, loop), "127.0.0.1", 0)
     sweep.start(loop)
     here = Served(server.sockets[0], state)

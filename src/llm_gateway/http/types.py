@@ -27,7 +27,7 @@ class Exchange(Protocol):
     gone: bool
     # What `register` sets. Whoever knows that the client has not left yet may set it without that call.
     on_disconnect: Callable[[], object] | None
-    # State shared by consecutive requests with the same head, apart from Content-Length; None if there is none.
+    # State shared by requests from one address with the same head, apart from Content-Length; None if there is none.
     head_state: dict[str, Any] | None
 
     async def send(self, message: Message) -> None:

@@ -9,6 +9,8 @@ from llm_gateway.sockets.write_batch import WriteBatch
 
 # Larger writes, in bytes, are made at once: their connection tells at once whether it has room for more.
 LARGEST: Final = 64 * 1024
+# A transport's own is asked for what else is known of its connection.
+_NO_EXTRA: Final[dict[str, object]] = {}
 
 
 class BatchedTransport(asyncio.Transport):
@@ -21,13 +23,19 @@ class BatchedTransport(asyncio.Transport):
     __slots__ = ("_batch", "_transport", "is_closing", "write", "writelines")
 
     def __init__(self, transport: asyncio.Transport, batch: WriteBatch) -> None:
-        super().__init__()
+        super().__init__(_NO_EXTRA)
         self._transport = transport
         self._batch = batch
         # Without a frame of ours each.
         self.write = batch.writer(transport.write, LARGEST)  # type: ignore[method-assign,assignment]
-        self.writelines = batch.writer(transport.writelines, -1)  # type: ignore[method-assign,assignment]
         self.is_closing = transport.is_closing  # type: ignore[method-assign]
+
+    def __getattr__(self, name: str) -> object:
+        """Make what few connections ever need, when it is asked for first."""
+        if name != "writelines":
+            raise AttributeError(name)
+        self.writelines = self._batch.writer(self._transport.writelines, -1)  # type: ignore[method-assign,assignment]
+        return self.writelines
 
     def write_eof(self) -> None:
         self._batch.make()

@@ -59,7 +59,7 @@ class RequestContext:
 def context_of(
     scope: Scope, exchange: Exchange | None, dialect: Dialect, proxies: TrustedProxies = _NO_PROXIES
 ) -> RequestContext:
-    """Return the context of a request; equal heads in a row on one connection share one context."""
+    """Return the context of a request; equal heads that one address sends again share one context."""
     state = None if exchange is None else exchange.head_state
     if state is None:
         return RequestContext(scope, dialect, proxies)

@@ -90,8 +90,8 @@ class Exchange:
         self.expects_continue = False
         # No task handles the request, or not yet.
         self.is_direct = False
-        # State that the application derived from the head; the next request with the same head on this
-        # connection gets it again. None if the head is new.
+        # State that the application derived from the head; the next request with the same head from the same
+        # address gets it again. None if the head is new.
         self.head_state: dict[str, Any] | None = None
         # The body of the request: what has arrived and was not received yet.
         self.more_body = True

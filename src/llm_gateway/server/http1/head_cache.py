@@ -1,10 +1,11 @@
-"""Recognises the head of a request: clients repeat it on a connection, except for the content-length."""
+"""Recognises the head of a request: clients repeat it, except for the content-length."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from weakref import WeakValueDictionary
 
 from llm_gateway.sockets.head_match import match_head
 
@@ -15,13 +16,13 @@ _LENGTH_LINE = b"\r\ncontent-length:"
 
 
 class KnownHead:
-    """A head that the parser has accepted, for later requests on the same connection.
+    """A head that the parser has accepted, for later requests.
 
     A request matches if every byte of its head, except the digits of the content-length, is the same, and if
     it arrived in one piece with its whole body and nothing after it. Such a request needs no parsing.
     """
 
-    __slots__ = ("_headers", "_length_at", "_scope", "body_of", "head_state", "method")
+    __slots__ = ("__weakref__", "_headers", "_length_at", "_scope", "body_of", "head_state", "method")
 
     def __init__(
         self, before: bytes, after: bytes, headers: Headers, length_at: int, scope: dict[str, Any]
@@ -33,35 +34,56 @@ class KnownHead:
         self._length_at = length_at
         self._scope = scope
         self.method: str = scope["method"]
-        # State of the application that depends on the head alone, for the next requests with this head.
+        # State of the application that depends on the head and the client's address alone, for the next requests.
         self.head_state: dict[str, Any] = {}
 
-    def scope(self, size: int) -> dict[str, Any]:
-        """Return the ASGI scope of a request with this head and a body of `size` bytes."""
+    def scope(self, size: int, client: tuple[str, int] | None) -> dict[str, Any]:
+        """Return the ASGI scope of a request with this head and a body of `size` bytes from `client`."""
         headers = self._headers.copy()
         headers[self._length_at] = (_LENGTH, b"%d" % size)
         scope = self._scope.copy()
+        scope["client"] = client
         scope["headers"] = headers
         return scope
 
 
-def remember_head(data: bytes, headers: Headers, scope: dict[str, Any]) -> KnownHead | None:
-    """Return the head of `data`, one whole request that the parser accepted; None if it cannot be recognised.
+class KnownHeads:
+    """The heads that the open connections of one server remember.
 
-    `scope` holds what depends on the head alone; `headers` are the parser's, with names in lower case.
+    Connections that are alike share one: a client's pool of them sends the same head on each, and a head with what
+    the application made of it takes kilobytes.
     """
-    end = data.find(b"\r\n\r\n") + 4
-    head = data[:end]
-    # The parser must have seen as many lines, or it found the end of the head elsewhere.
-    if head.count(b"\r\n") != len(headers) + 2:
-        return None
-    lower = head.lower()
-    names = [name for name, _ in headers]
-    if names.count(_LENGTH) != 1 or lower.count(_LENGTH_LINE) != 1 or b"transfer-encoding" in names:
-        return None
-    length_at = names.index(_LENGTH)
-    digits = headers[length_at][1]
-    if digits != b"%d" % (len(data) - end):
-        return None
-    start = lower.find(digits, lower.find(_LENGTH_LINE) + len(_LENGTH_LINE))
-    return KnownHead(data[:start], head[start + len(digits) :], headers.copy(), length_at, scope)
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        # By all that a request with the head means to the application, except the client's port.
+        self._known: WeakValueDictionary[tuple[object, ...], KnownHead] = WeakValueDictionary()
+
+    def remember(self, data: bytes, headers: Headers, scope: dict[str, Any]) -> KnownHead | None:
+        """Return the head of `data`, one whole request that the parser accepted; None if it cannot be recognised.
+
+        `scope` holds what depends on the head and the connection; `headers` are the parser's, with names in lower
+        case.
+        """
+        end = data.find(b"\r\n\r\n") + 4
+        head = data[:end]
+        # The parser must have seen as many lines, or it found the end of the head elsewhere.
+        if head.count(b"\r\n") != len(headers) + 2:
+            return None
+        lower = head.lower()
+        names = [name for name, _ in headers]
+        if names.count(_LENGTH) != 1 or lower.count(_LENGTH_LINE) != 1 or b"transfer-encoding" in names:
+            return None
+        length_at = names.index(_LENGTH)
+        digits = headers[length_at][1]
+        if digits != b"%d" % (len(data) - end):
+            return None
+        start = lower.find(digits, lower.find(_LENGTH_LINE) + len(_LENGTH_LINE))
+        before, after = data[:start], head[start + len(digits) :]
+        client = scope["client"]
+        key = (before, after, client and client[0], scope["server"], scope["scheme"])
+        known = self._known.get(key)
+        if known is None:
+            known = self._known[key] = KnownHead(before, after, headers.copy(), length_at, scope)
+        return known

@@ -1,39 +1,39 @@
-"""HTTP/1.1: uvicorn's httptools protocol, plus the limits and deadlines that it lacks."""
+"""HTTP/1.1: reads the requests of a connection, with limits and deadlines, and starts the application."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine
 from typing import Any
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from llm_gateway.server.http1 import request_head
+from llm_gateway.server.http1.client_connection import ClientConnection
 from llm_gateway.server.http1.deadlines import NEVER
 from llm_gateway.server.http1.exchange import DIRECT, EXTENSION, Application, Exchange
-from llm_gateway.server.http1.head_cache import KnownHead, remember_head
+from llm_gateway.server.http1.head_cache import Headers, KnownHead
 from llm_gateway.server.http1.rejection import HttpRejection
-from llm_gateway.server.http1.send_watch import SendWatch
 from llm_gateway.server.http1.state import GatewayServerState
-from llm_gateway.sockets.batched_transport import batched
 
 _HEAD_END = b"\r\n\r\n"
 # The state of the parser.
 _BETWEEN, _HEAD, _BODY = range(3)
 
 
-class GatewayProtocol(HttpToolsProtocol):
+class GatewayProtocol(ClientConnection):
     """One connection.
 
-    It adds to uvicorn's protocol: a deadline for the head of a request and limits on its size; strict checks of
-    `Host`, target and framing; errors as OpenAI's JSON; 400 for a body that ends early; upgrades that are ignored
-    without losing the body; and the exchange in the extensions of the scope.
+    It has a deadline for the head of a request and limits on its size; strict checks of `Host`, target and framing;
+    errors as OpenAI's JSON; 400 for a body that ends early; upgrades that are ignored without losing the body; and
+    the exchange in the extensions of the scope.
     """
 
-    server_state: GatewayServerState
+    __slots__ = (
+        "_answering", "_chunk_overhead", "_discarding_input", "_fresh_bytes", "_head_size", "_heads_to_learn",
+        "_known_head", "_learnable_head", "_parser", "_phase", "_reading", "_waiting", "deadline", "headers", "url",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -43,15 +43,18 @@ class GatewayProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self.limits = server_state.limits
-        self.new_request_id = server_state.new_request_id
         # In the event loop's time; read by the DeadlineSweep.
         self.deadline = NEVER
+        # Only while a request is read that may not be answered without it.
+        self._parser: httptools.HttpRequestParser | None = None
+        # Of the head read last: its target, and its headers with names in lower case.
+        self.url = b""
+        self.headers: Headers = []
         # The exchange whose application runs, or ran last; the one whose head was read last; and the
-        # pipelined ones.
+        # pipelined ones, None = there never were any.
         self._answering: Exchange | None = None
         self._reading: Exchange | None = None
-        self._waiting: deque[tuple[Exchange, Application, dict[str, Any]]] = deque()
+        self._waiting: deque[tuple[Exchange, Application, dict[str, Any]]] | None = None
         self._phase = _BETWEEN
         # Whether all further input is discarded.
         self._discarding_input = False
@@ -65,28 +68,22 @@ class GatewayProtocol(HttpToolsProtocol):
         self._known_head: KnownHead | None = None
         self._learnable_head: dict[str, Any] | None = None
         self._heads_to_learn = self.limits.remembered_heads
-        self._send_watch: SendWatch
 
     # --- called by asyncio ----------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Set the deadline for the first head."""
-        transport = batched(transport, self.server_state.batch)
         super().connection_made(transport)
-        self._send_watch = SendWatch(self.loop, transport, self.limits.send_timeout)
         self.deadline = self.loop.time() + self.limits.head_timeout
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Notify every exchange on this connection."""
-        self.connections.discard(self)
+        self.leave()
         self.deadline = NEVER
-        self._send_watch.stop()
         self._discarding_input = True
-        exchanges = [self._answering, *(waiting[0] for waiting in self._waiting)]
+        exchanges = [self._answering, *(waiting[0] for waiting in self._waiting or ())]
         # Break the reference cycles, so that no garbage collection is needed.
-        self._answering = self._reading = None
-        self._waiting.clear()
-        self.parser = None  # type: ignore[assignment]  # as in uvicorn
+        self._answering = self._reading = self._waiting = self._parser = None
         for exchange in exchanges:
             if exchange is not None:
                 exchange.client_left()
@@ -123,23 +120,14 @@ class GatewayProtocol(HttpToolsProtocol):
             self._reject(HttpRejection(400, "incomplete_head", message))
 
     def pause_writing(self) -> None:
-        """Stop the application from sending; give the client up if it reads nothing."""
         super().pause_writing()
         if self._answering is not None:
             self._answering.may_write(may=False)
-        self._send_watch.start()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         if self._answering is not None:
             self._answering.may_write(may=True)
-        if not self.transport.is_closing():
-            self._send_watch.stop()
-
-    def close(self) -> None:
-        """Close the connection once the client has taken what was written."""
-        self.transport.close()
-        self._send_watch.start()
 
     def on_deadline(self) -> None:
         """Close the connection; in the middle of a head, answer 408 first."""
@@ -163,6 +151,9 @@ class GatewayProtocol(HttpToolsProtocol):
 
     # --- called by the parser -------------------------------------------------------------------------
 
+    def on_url(self, url: bytes) -> None:
+        self.url += url
+
     def on_message_begin(self) -> None:
         self._phase = _HEAD
         # Drop the head captured from the previous request.
@@ -180,8 +171,8 @@ class GatewayProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Check the head, then start the application or queue the request."""
-        parser = self.parser
-        if parser.should_upgrade():
+        parser = self._parser
+        if parser is None or parser.should_upgrade():
             # It is parsed again, see `_parse`.
             return
         limits = self.limits
@@ -262,6 +253,8 @@ class GatewayProtocol(HttpToolsProtocol):
         if not self._is_answering():
             self._answer(exchange, app, scope)
             return
+        if self._waiting is None:
+            self._waiting = deque()
         waiting = len(self._waiting)
         if waiting >= self.limits.pipeline and not self._discarding_input:
             raise HttpRejection(400, "too_many_pipelined_requests", "Too many pipelined requests.")
@@ -273,13 +266,6 @@ class GatewayProtocol(HttpToolsProtocol):
         self.deadline = NEVER
         self._answering = exchange
         self.start_task(exchange.run(app, scope))
-
-    def start_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run a part of a request in a task that the server waits for when it stops."""
-        task = self.loop.create_task(work)
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-        return task
 
     def cut(self) -> bool:
         """Give up the request that is answered without a task, if there is one; return whether there was."""
@@ -299,7 +285,7 @@ class GatewayProtocol(HttpToolsProtocol):
                 return
             exchange.is_direct = False
         exchange.feed_whole(body)
-        scope = known.scope(len(body))
+        scope = known.scope(len(body), self.client)
         scope["state"] = self.app_state.copy()
         scope["extensions"] = {EXTENSION: exchange}
         self._answer(exchange, self.app, scope)
@@ -309,7 +295,10 @@ class GatewayProtocol(HttpToolsProtocol):
         head, self._learnable_head = self._learnable_head, None
         self._heads_to_learn -= 1
         if is_whole and head is not None:
-            self._known_head = remember_head(data, self.headers, head) or self._known_head
+            known = self.server_state.known_heads.remember(data, self.headers, head)
+            if known is not None:
+                # The next request hardly needs what read this one.
+                self._known_head, self._parser, self.headers = known, None, []
 
     def _feed(self, data: bytes | memoryview) -> None:
         if self._discarding_input:
@@ -337,21 +326,23 @@ class GatewayProtocol(HttpToolsProtocol):
     def _parse(self, data: bytes | memoryview) -> None:
         """Feed the parser; raise HttpRejection. A request for an upgrade is parsed again without the upgrade."""
         while True:
+            parser = self._parser
+            if parser is None:
+                parser = self._parser = httptools.HttpRequestParser(self)
+                # What follows a request that ends the connection is ignored, and no error.
+                parser.set_dangerous_leniencies(lenient_data_after_close=True)
             try:
-                self.parser.feed_data(data)
+                parser.feed_data(data)
                 return
             except httptools.HttpParserUpgrade as upgrade:
-                method = self.parser.get_method()
+                method = parser.get_method()
                 if method == b"CONNECT":
                     raise HttpRejection(
                         400, "invalid_target", "CONNECT is not supported: this server is not a forward proxy."
                     ) from None
-                head = request_head.without_upgrade(
-                    method, self.url, self.parser.get_http_version(), self.headers
-                )
+                head = request_head.without_upgrade(method, self.url, parser.get_http_version(), self.headers)
                 data = head + bytes(data[upgrade.args[0] :])
-                self.parser = httptools.HttpRequestParser(self)
-                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+                self._parser = None
                 self._fresh_bytes = -self.limits.head_bytes
             except httptools.HttpParserCallbackError as error:
                 cause = error.__context__
@@ -381,7 +372,7 @@ class GatewayProtocol(HttpToolsProtocol):
                 return
             faulty.client_left()
         elif self._is_answering():
-            if faulty is not None:
+            if faulty is not None and self._waiting:
                 self._waiting.pop()
             exchange = Exchange(self, "GET", "1.1", False)
             self._enqueue(exchange, rejection.as_application(self.new_request_id()), {})

@@ -6,8 +6,7 @@ import re
 import urllib.parse
 from typing import Any, NamedTuple
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
+from llm_gateway.server.http1.client_connection import ClientConnection
 from llm_gateway.server.http1.limits import HttpLimits
 from llm_gateway.server.http1.rejection import HttpRejection
 
@@ -55,7 +54,7 @@ def read_head(method: bytes, version: str, target: bytes, headers: Headers) -> H
     return Head(path, raw_path, query, expects_continue)
 
 
-def scope_of(head: Head, method: str, version: str, connection: HttpToolsProtocol) -> dict[str, Any]:
+def scope_of(head: Head, method: str, version: str, connection: ClientConnection) -> dict[str, Any]:
     """Return the ASGI scope of a request on `connection`, without its headers."""
     return {
         "type": "http",

@@ -104,7 +104,7 @@ class GatewayServer(Server):
         self._stop_signals = StopSignals()
         self._reloads: set[asyncio.Task[None]] = set()
         self._sweep = DeadlineSweep(
-            self.server_state.connections,  # type: ignore[arg-type]  # all of them are GatewayProtocols
+            self.server_state.connections,
             min(1.0, limits.head_timeout / 4, limits.keep_alive / 4, limits.linger / 4),
         )
         self._stopping: asyncio.Event
@@ -234,11 +234,7 @@ class GatewayServer(Server):
         # began answers and records nothing.
         await asyncio.sleep(0)
         tasks = set(state.tasks)
-        direct = sum(
-            connection.cut()
-            for connection in list(state.connections)
-            if isinstance(connection, GatewayProtocol)
-        )
+        direct = sum(connection.cut() for connection in list(state.connections))
         if tasks or direct:
             logger.warning("Cancelling {} requests that did not end in time.", len(tasks) + direct)
         if tasks:

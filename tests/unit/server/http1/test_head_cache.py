@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from uvicorn.config import Config
 
 from llm_gateway.server.http1.exchange import EXTENSION
-from llm_gateway.server.http1.head_cache import KnownHead, remember_head
+from llm_gateway.server.http1.head_cache import KnownHead, KnownHeads
 from llm_gateway.server.http1.limits import HttpLimits
 from llm_gateway.server.http1.protocol import GatewayProtocol
 from llm_gateway.server.http1.state import GatewayServerState
@@ -24,8 +25,9 @@ HEAD = b"POST /v1/x?a=1 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer k\r\n"
 class Wire(asyncio.Transport):
     """A transport that keeps what is written."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1", port: int = 7) -> None:
         super().__init__()
+        self.peer = (host, port)
         self.written = b""
         self.closed = False
 
@@ -33,7 +35,7 @@ class Wire(asyncio.Transport):
         self.written += bytes(data)
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return ("127.0.0.1", 7) if name in {"peername", "sockname"} else default
+        return {"peername": self.peer, "sockname": ("127.0.0.1", 7)}.get(name, default)
 
     def is_closing(self) -> bool:
         return self.closed
@@ -46,14 +48,23 @@ class Wire(asyncio.Transport):
     def resume_reading(self) -> None: ...
 
 
+class CountingProtocol(GatewayProtocol):
+    """Counts the pieces that it parses."""
+
+    parsed = 0
+
+    def _feed(self, data: bytes | memoryview) -> None:
+        self.parsed += 1
+        super()._feed(data)
+
+
 class Connection:
     """One connection without a socket, and what its application saw."""
 
-    def __init__(self) -> None:
+    def __init__(self, wire: Wire | None = None, state: GatewayServerState | None = None) -> None:
         self.seen: list[tuple[dict[str, Any], bytes | None]] = []
-        self.wire = Wire()
+        self.wire = wire or Wire()
         self.head_state: dict[str, Any] | None = None
-        self.parsed = 0
         config = Config(
             self.app,
             http=GatewayProtocol,
@@ -64,16 +75,13 @@ class Connection:
             proxy_headers=False,
         )
         config.load()
-        self.state = GatewayServerState(HttpLimits(), new_request_id=lambda: "the-request-id")
-        self.protocol = GatewayProtocol(config, self.state, {}, asyncio.get_running_loop())
+        self.state = state or GatewayServerState(HttpLimits(), new_request_id=lambda: "the-request-id")
+        self.protocol = CountingProtocol(config, self.state, {}, asyncio.get_running_loop())
         self.protocol.connection_made(self.wire)
-        feed = self.protocol._feed
 
-        def counted(data: bytes | memoryview) -> None:
-            self.parsed += 1
-            feed(data)
-
-        self.protocol._feed = counted  # type: ignore[method-assign]
+    @property
+    def parsed(self) -> int:
+        return self.protocol.parsed
 
     async def app(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = await read_body(receive)
@@ -119,6 +127,49 @@ async def test_the_application_keeps_what_it_read_for_the_requests_with_the_same
         await connection.ask(request(b"more", head))
         head_state.append(connection.head_state)
     assert head_state == [None, {"key": "read"}, {"key": "read"}, None, {}]
+
+
+async def test_connections_from_one_address_share_what_was_read_of_equal_heads() -> None:
+    first = Connection(Wire(port=7))
+    second = Connection(Wire(port=8), first.state)
+    elsewhere = Connection(Wire("127.0.0.2"), first.state)
+    for connection in (first, second, elsewhere):
+        for body in (b"one", b"two"):
+            seen = await connection.ask(request(body))
+            # Each request comes from its own connection all the same.
+            assert seen is not None
+            assert (seen[0]["client"], seen[1]) == (connection.wire.peer, body)
+    assert first.head_state is not None
+    assert second.head_state is first.head_state
+    assert elsewhere.head_state is not first.head_state
+    await second.ask(request(b"three", HEAD.replace(b"Bearer k", b"Bearer l")))
+    await second.ask(request(b"four", HEAD.replace(b"Bearer k", b"Bearer l")))
+    assert second.head_state is not first.head_state
+
+
+async def test_a_head_that_no_open_connection_remembers_is_forgotten() -> None:
+    first = Connection()
+    for body in (b"one", b"two"):
+        await first.ask(request(body))
+    assert first.head_state is not None
+    first.head_state["key"] = "read"
+    state = first.state
+    first.protocol.connection_lost(None)
+    del first
+    gc.collect()
+    second = Connection(state=state)
+    for body in (b"one", b"two"):
+        await second.ask(request(body))
+    assert second.head_state == {}
+
+
+async def test_a_connection_without_a_request_to_read_holds_no_parser() -> None:
+    connection = Connection()
+    assert connection.protocol._parser is None
+    await connection.ask(request(b"one"))
+    assert connection.protocol._parser is None
+    await connection.ask(b"POST /v1/x HTTP/1.1\r\nHo")
+    assert connection.protocol._parser is not None
 
 
 @pytest.mark.parametrize(
@@ -260,8 +311,9 @@ def test_a_known_head_and_the_parser_agree(
 @given(data=st.binary(max_size=60))
 def test_no_bytes_upset_what_is_known(data: bytes) -> None:
     headers = [(b"host", b"a"), (b"content-length", b"3")]
-    known = remember_head(
-        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", headers, {"method": "POST"}
+    scope = {"method": "POST", "client": None, "server": None, "scheme": "http"}
+    known = KnownHeads().remember(
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", headers, scope
     )
     assert isinstance(known, KnownHead)
     assert known.body_of(data) is None

@@ -9,6 +9,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "_packed_events.h"
+
 /* As in quiet_relay.py. */
 #define LARGEST 4096
 #define BATCH 64
@@ -19,16 +21,18 @@
 #define FRAME 4
 
 /* Attributes that are looked up. */
-enum { GONE, OPEN, DATA_RECEIVED, IS_AT_CHUNK, STOP_RELAYING, NAMES };
-static const char *const NAME_TEXTS[NAMES] = {"gone", "open", "data_received", "is_at_chunk", "stop_relaying"};
+enum { GONE, OPEN, DATA_RECEIVED, IS_AT_CHUNK, STOP_RELAYING, EVENT_END, PASSED_ON, NAMES };
+static const char *const NAME_TEXTS[NAMES] = {
+    "gone", "open", "data_received", "is_at_chunk", "stop_relaying", "event_end", "passed_on",
+};
 
 typedef struct {
     PyObject *names[NAMES];
+    PyObject *packed_type;
 } ModuleState;
 
-/* `end` is how a plain event ends, NULL while none may be passed on; `connection` is NULL only once the collector has
- * cleared the object. */
-#define FIELDS(DO) DO(end) DO(sink) DO(write) DO(now) DO(connection) DO(event_end) DO(count)
+/* `end` is how a plain event ends, NULL while none may be passed on; `connection` is NULL only once it was cleared. */
+#define FIELDS(DO) DO(end) DO(sink) DO(write) DO(now) DO(connection) DO(content)
 
 /* What a chunk touches stands together, and is no object of its own: with hundreds of streams none of it is in the
  * caches when the next chunk comes. */
@@ -41,16 +45,21 @@ typedef struct {
     PyObject *now;
     /* When a chunk was passed on last. */
     double last;
-    /* The chunks that were passed on and not counted yet, and the bytes of their events. */
-    Py_ssize_t passed_size, passed_bytes;
-    PyObject *passed[BATCH];
-    PyObject *connection, *event_end, *count;
+    /* The events that were passed on and not counted yet. */
+    Packing passed;
+    PyObject *connection, *content;
 } ChunkReceiver;
+
+static ModuleState *
+state_of(ChunkReceiver *self)
+{
+    return PyType_GetModuleState(Py_TYPE(self));
+}
 
 static PyObject *
 name_of(ChunkReceiver *self, int name)
 {
-    return ((ModuleState *)PyType_GetModuleState(Py_TYPE(self)))->names[name];
+    return state_of(self)->names[name];
 }
 
 /* Consume the result of a call or lookup. Return whether it is true, -1 if there was an exception. */
@@ -74,7 +83,7 @@ done(PyObject *result)
 static int
 look_ahead(ChunkReceiver *self)
 {
-    PyObject *end = PyObject_CallNoArgs(self->event_end);
+    PyObject *end = PyObject_CallMethodNoArgs(self->content, name_of(self, EVENT_END));
     if (end == NULL)
         return -1;
     if (!PyBytes_Check(end)) {
@@ -92,27 +101,18 @@ look_ahead(ChunkReceiver *self)
 static int
 count_passed(ChunkReceiver *self)
 {
-    PyObject *counted[BATCH], *chunks, *size;
-    Py_ssize_t index, length = self->passed_size;
+    PyObject *events, *size;
     int result = -1;
-    if (length == 0)
+    if (self->passed.count == 0)
         return 0;
-    chunks = PyList_New(length);
-    size = PyLong_FromSsize_t(self->passed_bytes);
-    if (chunks != NULL && size != NULL) {
-        for (index = 0; index < length; index++)
-            PyList_SET_ITEM(chunks, index, Py_NewRef(self->passed[index]));
-        result = done(PyObject_CallFunctionObjArgs(self->count, chunks, size, NULL));
-    }
-    Py_XDECREF(chunks);
+    events = unpack(&self->passed, (PyTypeObject *)state_of(self)->packed_type);
+    size = PyLong_FromSsize_t(self->passed.bytes);
+    if (events != NULL && size != NULL)
+        result = done(PyObject_CallMethodObjArgs(self->content, name_of(self, PASSED_ON), events, size, NULL));
+    Py_XDECREF(events);
     Py_XDECREF(size);
-    if (result == 0) {
-        length = self->passed_size;
-        memcpy(counted, self->passed, (size_t)length * sizeof(PyObject *));
-        self->passed_size = self->passed_bytes = 0;
-        for (index = 0; index < length; index++)
-            Py_DECREF(counted[index]);
-    }
+    if (result == 0)
+        empty(&self->passed);
     return result;
 }
 
@@ -133,7 +133,7 @@ plain_size(const ChunkReceiver *self, const char *chunk, Py_ssize_t size)
     /* The size of the whole fixes the digits of the event's. Two sizes are those of no chunk. */
     digits = size <= FRAME + 1 + 0xf ? 1 : size <= FRAME + 2 + 0xff ? 2 : 3;
     event = size - FRAME - digits;
-    if (event < EVENT_START_SIZE - 2 || (digits > 1 && event >> (4 * (digits - 1)) == 0))
+    if (event < EVENT_START_SIZE - 2 || event < end_size || (digits > 1 && event >> (4 * (digits - 1)) == 0))
         return 0;
     while (digits-- > 0)
         start[length++] = "0123456789abcdef"[event >> (4 * digits) & 0xf];
@@ -205,10 +205,9 @@ static int
 pass_on(ChunkReceiver *self, PyObject *chunk, Py_ssize_t size)
 {
     int open;
-    if (self->passed_size == BATCH && count_passed(self) < 0)
+    if ((self->passed.count == BATCH && count_passed(self) < 0)
+        || pack(&self->passed, chunk, size, PyBytes_GET_SIZE(self->end)) < 0)
         return -1;
-    self->passed[self->passed_size++] = Py_NewRef(chunk);
-    self->passed_bytes += size;
     if (done(PyObject_CallOneArg(self->write, chunk)) < 0 || read_clock(self, &self->last) < 0)
         return -1;
     open = sink_is(self, OPEN, self->open_at);
@@ -283,18 +282,17 @@ silence(PyObject *op, PyObject *Py_UNUSED(ignored))
 static PyObject *
 receiver_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *keywords[] = {"connection", "now", "event_end", "count", "sink", NULL};
-    PyObject *connection, *now, *event_end, *count, *sink;
+    static char *keywords[] = {"connection", "now", "content", "sink", NULL};
+    PyObject *connection, *now, *content, *sink;
     ChunkReceiver *self;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOOO", keywords, &connection, &now, &event_end, &count, &sink))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "OOOO", keywords, &connection, &now, &content, &sink))
         return NULL;
     self = (ChunkReceiver *)type->tp_alloc(type, 0);
     if (self == NULL)
         return NULL;
     self->connection = Py_NewRef(connection);
     self->now = now == Py_None ? NULL : Py_NewRef(now);
-    self->event_end = Py_NewRef(event_end);
-    self->count = Py_NewRef(count);
+    self->content = Py_NewRef(content);
     self->sink = Py_NewRef(sink);
     self->last = -Py_HUGE_VAL;
     self->gone_at = slot_of(Py_TYPE(sink), name_of(self, GONE));
@@ -308,12 +306,10 @@ static int
 receiver_traverse(PyObject *op, visitproc visit, void *arg)
 {
     ChunkReceiver *self = (ChunkReceiver *)op;
-    Py_ssize_t index;
     Py_VISIT(Py_TYPE(op));
 #define VISIT(field) Py_VISIT(self->field);
     FIELDS(VISIT)
-    for (index = 0; index < self->passed_size; index++)
-        Py_VISIT(self->passed[index]);
+    Py_VISIT(self->passed.first);
     return 0;
 }
 
@@ -323,8 +319,7 @@ receiver_clear(PyObject *op)
     ChunkReceiver *self = (ChunkReceiver *)op;
 #define CLEAR(field) Py_CLEAR(self->field);
     FIELDS(CLEAR)
-    while (self->passed_size > 0)
-        Py_DECREF(self->passed[--self->passed_size]);
+    empty(&self->passed);
     return 0;
 }
 
@@ -363,6 +358,9 @@ module_exec(PyObject *module)
     ModuleState *state = PyModule_GetState(module);
     PyObject *type;
     int name, result;
+    state->packed_type = PyType_FromModuleAndSpec(module, &packed_spec, NULL);
+    if (state->packed_type == NULL)
+        return -1;
     for (name = 0; name < NAMES; name++)
         if ((state->names[name] = PyUnicode_InternFromString(NAME_TEXTS[name])) == NULL)
             return -1;
@@ -381,6 +379,8 @@ module_free(void *module)
     int name;
     for (name = 0; state != NULL && name < NAMES; name++)
         Py_CLEAR(state->names[name]);
+    if (state != NULL)
+        Py_CLEAR(state->packed_type);
 }
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_exec}, {0, NULL}};

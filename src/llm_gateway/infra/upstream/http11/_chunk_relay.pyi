@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from typing import Self
 
-from llm_gateway.flow.ports.upstream import ChunkSink
+from llm_gateway.flow.ports.upstream import ChunkSink, QuietContent
 from llm_gateway.infra.upstream.http11.quiet_relay import RelayingConnection
 
 class ChunkReceiver:
@@ -9,8 +9,7 @@ class ChunkReceiver:
         cls,
         connection: RelayingConnection,
         now: Callable[[], float] | None,
-        event_end: Callable[[], bytes],
-        count: Callable[[list[bytes], int], None],
+        content: QuietContent,
         sink: ChunkSink,
     ) -> Self: ...
     def receive(self, data: bytes, /) -> None: ...

@@ -22,6 +22,9 @@ _REQUEST_ID = "x-request-id"
 # Adapters use few sets of header names, again and again.
 _MAX_TEMPLATES = 256
 _templates: dict[tuple[str, ...], str] = {}
+# As many names of headers are remembered, up to this length.
+_MAX_NAMES = 1024
+_LONGEST_NAME = 64
 # The length within which a chunk-size line without extensions ends.
 _CHUNK_HEAD = 10
 
@@ -106,8 +109,8 @@ class ReplyParser:
     """
 
     __slots__ = (
-        "_headers", "_overhead", "_parser", "_raw", "ambiguous", "coding", "complete", "keep_alive",
-        "keep_alive_terms", "on_body", "on_header", "pieces", "recognised", "status",
+        "_has_twins", "_headers", "_is_framed", "_overhead", "_parser", "_raw", "ambiguous", "coding",
+        "complete", "keep_alive", "keep_alive_terms", "on_body", "on_header", "pieces", "recognised", "status",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -123,6 +126,8 @@ class ReplyParser:
         """Expect the next reply."""
         self.status = 0
         self._headers: Mapping[bytes, bytes] = _NO_HEADERS
+        # Whether the head says where the body ends, and whether names in it differ in case alone.
+        self._is_framed = self._has_twins = False
         # A whole reply whose headers nobody has asked for; None = they are read.
         self.recognised: bytes | None = None
         # The headers `content-encoding` and `keep-alive`; None = there is none.
@@ -172,7 +177,7 @@ class ReplyParser:
 
     def end(self) -> bool:
         """Record that the peer has closed the stream; return whether the reply is complete."""
-        if self.status and not self.complete and self._ends_with_connection():
+        if self.status and not self.complete and not self._is_framed:
             self.complete = True
         return self.complete
 
@@ -195,6 +200,11 @@ class ReplyParser:
             self._headers = reader.headers
         return self._headers
 
+    def forget_headers(self) -> Mapping[bytes, bytes]:
+        """Let go of the headers, of which nobody asks for any once the body is relayed; return none."""
+        self._headers = _NO_HEADERS
+        return _NO_HEADERS
+
     # --- called by httptools ---
 
     def on_message_begin(self) -> None:
@@ -207,10 +217,15 @@ class ReplyParser:
         status = self._parser.get_status_code()
         if status < 200:
             return
-        headers = self._headers = _lowered(self._raw)
+        raw = self._raw
+        headers = self._headers = _lowered(raw)
         coding = headers.get(b"transfer-encoding")
         if coding is not None and coding.lower() != b"chunked":
             raise MalformedReply
+        self._is_framed = coding is not None or b"content-length" in headers
+        self._has_twins = len(headers) != len(raw)
+        # A stream may be open for long.
+        raw.clear()
         self.coding, self.keep_alive_terms = headers.get(b"content-encoding"), headers.get(b"keep-alive")
         self.status = status
 
@@ -239,15 +254,14 @@ class ReplyParser:
             self.status == 200
             and b"transfer-encoding" in self._headers
             # Of names that differ in case alone, the parser may have heeded another one.
-            and len(self._headers) == len(self._raw)
+            and not self._has_twins
             and not (self.complete or self.pieces)
         )
 
-    def _ends_with_connection(self) -> bool:
-        return b"content-length" not in self._headers and b"transfer-encoding" not in self._headers
-
     def _head_is_huge(self) -> bool:
-        return sum(len(name) + len(value) for name, value in self._raw.items()) > OVERHEAD_LIMIT
+        # Of an interim reply the one, of the final one the other.
+        found = (self._raw, self._headers)
+        return sum(len(name) + len(value) for one in found for name, value in one.items()) > OVERHEAD_LIMIT
 
 
 class _HeaderReader:
@@ -264,6 +278,19 @@ class _HeaderReader:
         return _lowered(self._raw)
 
 
+class _LowerNames(dict[bytes, bytes]):
+    """The names of headers in lower case, by how they were written: servers send the same few again and again."""
+
+    def __missing__(self, name: bytes) -> bytes:
+        lower = name.lower()
+        if len(self) < _MAX_NAMES and len(name) <= _LONGEST_NAME:
+            self[name] = lower
+        return lower
+
+
+_lower_name = _LowerNames().__getitem__
+
+
 def _lowered(raw: Mapping[bytes, bytes]) -> Mapping[bytes, bytes]:
     # Without a Python step for each of them.
-    return dict(zip(map(bytes.lower, raw), raw.values(), strict=True))
+    return dict(zip(map(_lower_name, raw), raw.values(), strict=True))

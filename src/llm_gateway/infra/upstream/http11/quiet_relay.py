@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from llm_gateway.flow.ports.upstream import QuietContent
 
@@ -60,9 +60,20 @@ class RelayingConnection(Protocol):
         """Tell whether the body is being relayed, and the next bytes begin a chunk."""
 
 
-# What receives the bytes, what counts those that it passed on, and what tells for how many seconds it has passed none
-# on: infinity if it never has.
-Receiver = tuple[Callable[[bytes], None], Callable[[], None], Callable[[], float]]
+class Receiver(Protocol):
+    """Receives the bytes of a stream, and passes plain chunks on."""
+
+    @property
+    def receive(self) -> Callable[[bytes], None]:
+        """What takes the bytes as they arrive."""
+
+    @property
+    def settle(self) -> Callable[[], None]:
+        """What counts the chunks that were passed on."""
+
+    @property
+    def silence(self) -> Callable[[], float]:
+        """What tells for how many seconds none was passed on: infinity if none ever was."""
 
 
 class QuietRelay:
@@ -73,10 +84,7 @@ class QuietRelay:
     asks for the `silence`, in seconds, when its time seems to be over.
     """
 
-    __slots__ = (
-        "connection_lost", "data_received", "eof_received", "pause_writing", "resume_writing", "settle",
-        "silence",
-    )  # fmt: skip
+    __slots__ = ("_connection", "_receiver", "data_received")
 
     def __init__(
         self,
@@ -84,11 +92,34 @@ class QuietRelay:
         content: QuietContent,
         now: Callable[[], float],
     ) -> None:
-        self.data_received, self.settle, self.silence = make_receiver(connection, content, now)
-        self.eof_received = connection.eof_received
-        self.connection_lost = connection.connection_lost
-        self.pause_writing = connection.pause_writing
-        self.resume_writing = connection.resume_writing
+        self._connection = connection
+        self._receiver = make_receiver(connection, content, now)
+        # Without a frame of ours for each chunk.
+        self.data_received = self._receiver.receive
+
+    def settle(self) -> None:
+        self._receiver.settle()
+
+    def silence(self) -> float:
+        return self._receiver.silence()
+
+    def eof_received(self) -> None:
+        self._connection.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._connection.resume_writing()
+
+
+class _PythonReceiver(NamedTuple):
+    receive: Callable[[bytes], None]
+    settle: Callable[[], None]
+    silence: Callable[[], float]
 
 
 def compiled_receiver(
@@ -96,8 +127,7 @@ def compiled_receiver(
 ) -> Receiver:
     """Return the receiver that does the same in C; only if it was compiled."""
     clock = None if _is_system_clock(now) else now
-    receiver = _compiled.ChunkReceiver(connection, clock, content.event_end, _counter(content), content.sink)
-    return receiver.receive, receiver.settle, receiver.silence
+    return _compiled.ChunkReceiver(connection, clock, content, content.sink)
 
 
 def python_receiver(
@@ -107,7 +137,7 @@ def python_receiver(
 
     A closure, and everything in one frame: this runs for each chunk of each stream.
     """
-    sink, count = content.sink, _counter(content)
+    sink = content.sink
     write, starts, largest = sink.write, _STARTS, LARGEST
     last = -math.inf
     passed: list[bytes] = []
@@ -118,7 +148,7 @@ def python_receiver(
     def settle() -> None:
         nonlocal passed, keep
         if passed:
-            count(passed, sum(map(_SIZES.__getitem__, map(len, passed))))
+            content.passed_on(_events(passed), sum(map(_SIZES.__getitem__, map(len, passed))))
             passed = []
             keep = passed.append
 
@@ -155,7 +185,7 @@ def python_receiver(
     def silence() -> float:
         return now() - last
 
-    return receive, settle, silence
+    return _PythonReceiver(receive, settle, silence)
 
 
 make_receiver: Callable[[RelayingConnection, QuietContent, Callable[[], float]], Receiver] = (
@@ -170,15 +200,6 @@ def _is_system_clock(now: Callable[[], float]) -> bool:
         getattr(function, "__module__", ""),
         getattr(function, "__qualname__", ""),
     ) == ("uvloop.loop", "Loop.time")
-
-
-def _counter(content: QuietContent) -> Callable[[list[bytes], int], None]:
-    """Return what counts chunks that were passed on, whose events have so many bytes together."""
-
-    def count(chunks: list[bytes], size: int) -> None:
-        content.passed_on(_events(chunks), size)
-
-    return count
 
 
 def _events(chunks: list[bytes]) -> Iterator[bytes]:

@@ -148,6 +148,7 @@ class PooledReply:
             return None
         if parser.complete or connection.error is not None:
             return None
+        self._headers = parser.forget_headers()
         return connection.begin_relay(take, max_silence, quiet if self._passes_quiet else None)
 
     def _current(self) -> Connection:

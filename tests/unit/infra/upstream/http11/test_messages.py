@@ -165,6 +165,24 @@ def test_headers_have_lower_case_names_and_trailers_are_none() -> None:
     assert parser.headers == {b"retry-after": b"2", b"transfer-encoding": b"chunked"}
 
 
+def test_a_stream_that_is_relayed_holds_no_headers_and_ends_where_its_head_says() -> None:
+    for terms, ends_with_connection in ((b"transfer-encoding: chunked\r\n", False), (b"", True)):
+        parser = ReplyParser()
+        parser.feed(OK + b"x-request-id: 1\r\n" + terms + b"\r\n")
+        assert parser.headers[b"x-request-id"] == b"1"
+        assert parser.forget_headers() == parser.headers == {}
+        assert parser.end() is ends_with_connection
+
+
+def test_names_are_the_same_objects_again() -> None:
+    names = []
+    for _ in range(2):
+        parser = ReplyParser()
+        parser.feed(OK + b"X-Some-Name: 1\r\ntransfer-encoding: chunked\r\n\r\n")
+        names += [name for name in parser.headers if name == b"x-some-name"]
+    assert names[0] is names[1]
+
+
 def test_headers_of_interim_replies_are_not_the_replys() -> None:
     parser = ReplyParser()
     _read(parser, b"HTTP/1.1 103 Hints\r\nlink: x\r\n\r\n", HELLO)

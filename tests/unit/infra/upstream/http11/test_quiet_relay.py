@@ -127,6 +127,22 @@ def test_few_chunks_are_held_until_they_are_counted(connection: RelayedConnectio
     assert len(connection.content.counted) > 900
 
 
+def test_what_was_passed_on_is_not_held_as_it_came() -> None:
+    with relaying("compiled"):
+        connection = RelayedConnection()
+    events = [PLAIN.replace(b"abc", b"%d" % number * (number % 7)) for number in range(50)]
+    pieces = [framed(event) for event in events]
+    before = [sys.getrefcount(piece) for piece in pieces]
+    for piece in pieces:
+        connection.relay.data_received(piece)
+    connection.content.sink.written.clear()
+    del piece
+    # Of all but the first only what is their own.
+    assert [sys.getrefcount(piece) for piece in pieces][1:] == before[1:]
+    connection.relay.settle()
+    assert connection.content.counted == events
+
+
 def test_the_silence_begins_with_the_last_plain_chunk(connection: RelayedConnection) -> None:
     relay, clock = connection.relay, connection.clock
     assert relay.silence() == math.inf
@@ -301,6 +317,11 @@ _PIECES = st.one_of(
         lambda drawn: framed(b"data:" + b"a" * drawn[1] + END, drawn[0] if b"%" in drawn[0] else b"%x")
     ),
 )
+# What events share at their start, and what differs.
+_LINES = st.tuples(
+    st.sampled_from([b"data:", b'data: {"id":"1","content":"', b'data: {"id":"1","c']),
+    st.binary(max_size=30).map(lambda text: text.translate(None, b"\r\n")),
+).map(lambda drawn: framed(drawn[0] + drawn[1] + END))
 _ENDS = st.sampled_from([END, b"", b"\n\n", b"a\n\n", b'"\n\n'])
 
 
@@ -311,7 +332,7 @@ def _changed(chunk: bytes, place: int, byte: bytes, keeps: bool) -> bytes:
 
 @given(
     st.lists(
-        st.tuples(_PIECES, _ENDS, st.sampled_from(["", "slow", "gone", "not at a chunk", "settle"])),
+        st.tuples(_PIECES | _LINES, _ENDS, st.sampled_from(["", "slow", "gone", "not at a chunk", "settle"])),
         max_size=80,
     )
 )
