@@ -67,7 +67,11 @@ def reading_events(way: Way) -> Iterator[None]:
     if way == "compiled":
         need_compiled()
     ways = {"python": usual_event.python_usual_event, "compiled": usual_event.usual_event}
-    with patch.object(event_stream, "usual_event", ways[way]):
+    counts = {"python": usual_event.python_usual_counts, "compiled": usual_event.usual_counts}
+    with (
+        patch.object(event_stream, "usual_event", ways[way]),
+        patch.object(event_stream, "usual_counts", counts[way]),
+    ):
         yield
 
 

@@ -31,6 +31,8 @@ from llm_gateway.providers.openai.usual_event import (
     KIND_BITS,
     KIND_MASK,
     LINE,
+    USAGE,
+    usual_counts,
     usual_event,
 )
 from llm_gateway.wire.errors import BadReply, OversizedEvent
@@ -38,6 +40,7 @@ from llm_gateway.wire.loose_json import read_json
 from llm_gateway.wire.openai_chat.reply_forms import as_chunks, has_message
 from llm_gateway.wire.openai_chat.usage import usage_from_wire
 from llm_gateway.wire.stated_costs import CostReader
+from llm_gateway.wire.stated_details import SERVICE_TIER
 from llm_gateway.wire.token_counts import updated
 
 # In a JSON string quotes are escaped, so these quoted names are keys (or, rarely, whole values). An event without
@@ -123,7 +126,9 @@ class OpenAIReplyStream(QuietReader):
             if position != len(block) and not (
                 may_be_plain and found & KIND_MASK <= LINE and _looks_plain(block)
             ):
-                block = self._look(block, position, found)
+                may_end = USAGE <= found & KIND_MASK <= DONE
+                end = self._usual_end(block, position, found) if may_end else None
+                block = self._look(block, position, found) if end is None else block[:end]
         self._record(block)
         return block
 
@@ -207,6 +212,34 @@ class OpenAIReplyStream(QuietReader):
                 self._learn(block[start:position])
                 position = quiet_end(block, position, self._quiet_tail)
         return position, found
+
+    def _usual_end(self, block: bytes, position: int, found: int) -> int | None:
+        """Read a usual usage chunk, the end of the stream, or both; return where what is relayed ends.
+
+        `found` is what `usual_event` says of the event at `position`. Returns None, with nothing done, for other events.
+        """
+        end, kind = position, found & KIND_MASK
+        counts = None
+        if (
+            kind == USAGE
+            and self.usage is None
+            and self._read_cost is None
+            and SERVICE_TIER not in self._asked
+        ):
+            counts = usual_counts(block, position)
+            if counts is None:
+                return None
+            position = found >> KIND_BITS
+            kind = usual_event(block, position) & KIND_MASK
+            if not self._hide_usage:
+                end = position
+        if kind == DONE and self.content_seen:
+            self.done = True
+        elif counts is None or position != len(block):
+            return None
+        if counts is not None:
+            self.usage = Usage(*counts)
+        return end
 
     def _look(self, block: bytes, position: int, found: int) -> bytes:
         """Read `block` event by event from `position` on; return what to relay of all of it.

@@ -10,6 +10,8 @@ try:
 except ImportError:
     # It was not compiled (docs/dependencies.md).
     _compiled = None  # type: ignore[assignment]
+# Tokens of the prompt, of the completion, and in total; those read from the cache, and those of reasoning.
+Counts = tuple[int, int, int, int, int]
 IS_COMPILED: Final = _compiled is not None
 
 # One line of data that is an object, or begins like one: a parser has to tell what it is.
@@ -37,4 +39,16 @@ def python_usual_event(block: bytes, start: int, /) -> int:
     return 0
 
 
+def python_usual_counts(block: bytes, start: int, /) -> Counts | None:
+    """Return the counts of the usual usage chunk at `start`; None if a parser has to read it, as all are in Python.
+
+    It has no choice, and its counts are plausible and all that would make a `Usage`, in the order of its fields.
+    """
+    del block, start
+    return None
+
+
 usual_event: Callable[[bytes, int], int] = _compiled.usual_event if IS_COMPILED else python_usual_event
+usual_counts: Callable[[bytes, int], Counts | None] = (
+    _compiled.usual_counts if IS_COMPILED else python_usual_counts
+)

@@ -9,7 +9,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from llm_gateway.infra.upstream.address import InvalidRequest, RequestTarget
 from llm_gateway.infra.upstream.http11.whole_chunks import cut_chunks
-from llm_gateway.infra.upstream.http11.whole_reply import body_of
+from llm_gateway.infra.upstream.http11.whole_reply import body_of, chunks_start
 from llm_gateway.providers.base import UpstreamRequest
 
 # The most bytes without any of the body: head, interim replies, chunk extensions, trailers.
@@ -24,6 +24,9 @@ _MAX_TEMPLATES = 256
 _templates: dict[tuple[str, ...], str] = {}
 # The length within which a chunk-size line without extensions ends.
 _CHUNK_HEAD = 10
+# What ends a chunked body without trailers.
+_LAST_CHUNK = b"0\r\n\r\n"
+_LAST_SIZE = len(_LAST_CHUNK)
 
 
 class MalformedReply(Exception):
@@ -102,12 +105,13 @@ class ReplyParser:
     `status` is 0 until the final head is complete. `headers` have lower-case names; of equal names the last one
     counts. `pieces` are the parts of the body that have arrived and were not taken yet.
 
-    A usual reply that arrives whole is only recognised; its headers are read when somebody asks for them.
+    A usual reply that arrives whole is only recognised; its headers are read when somebody asks for them. So is the
+    head of a usual chunked reply: what parses HTTP sees it, and what follows, only if something unusual comes.
     """
 
     __slots__ = (
-        "_headers", "_overhead", "_parser", "_raw", "ambiguous", "coding", "complete", "keep_alive",
-        "keep_alive_terms", "on_body", "on_header", "pieces", "recognised", "status",
+        "_headers", "_is_ahead", "_overhead", "_parser", "_raw", "ambiguous", "at_chunk", "coding", "complete",
+        "keep_alive", "keep_alive_terms", "on_body", "on_header", "pieces", "recognised", "status",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -122,9 +126,13 @@ class ReplyParser:
     def begin(self) -> None:
         """Expect the next reply."""
         self.status = 0
-        self._headers: Mapping[bytes, bytes] = _NO_HEADERS
-        # A whole reply whose headers nobody has asked for; None = they are read.
+        # None = nobody has asked for those of `recognised`, which is a whole reply, or the head of a chunked one.
+        self._headers: Mapping[bytes, bytes] | None = _NO_HEADERS
         self.recognised: bytes | None = None
+        # `recognised` is a head that the parser has to see before anything else of its reply.
+        self._is_ahead = False
+        # The next bytes begin a chunk of the body: then `feed_chunks` may take them.
+        self.at_chunk = False
         # The headers `content-encoding` and `keep-alive`; None = there is none.
         self.coding: bytes | None = None
         self.keep_alive_terms: bytes | None = None
@@ -146,9 +154,16 @@ class ReplyParser:
             body = body_of(data)
             if body is not None:
                 self.pieces.append(body)
-                self.status, self.complete, self.keep_alive, self.recognised = 200, True, True, data
+                self.status, self.complete, self.keep_alive = 200, True, True
+                self._headers, self.recognised = None, data
                 return
+            if (start := chunks_start(data)) and self._begin_chunks(data, start):
+                return
+        self.at_chunk = False
         try:
+            if self._is_ahead:
+                self._is_ahead = False
+                self._parser.feed_data(self.recognised or b"")
             if headless and data.endswith(b"\r\n"):
                 self._feed_chunks(data)
             else:
@@ -170,6 +185,25 @@ class ReplyParser:
         ):
             raise MalformedReply("the provider's reply has too many bytes outside its body")
 
+    def feed_chunks(self, data: bytes) -> bool:
+        """Take whole chunks, and the end of the body if it follows; False, with nothing done, for anything else.
+
+        Only `at_chunk`.
+        """
+        content, end = cut_chunks(data, 0)
+        if end != len(data):
+            if len(data) - end != _LAST_SIZE or data[end:] != _LAST_CHUNK:
+                return False
+            self.at_chunk = False
+            if self._is_ahead:
+                self.complete = self.keep_alive = True
+            else:
+                self._parser.feed_data(_LAST_CHUNK)
+        if content:
+            self.pieces.append(content)
+            self._overhead = 0
+        return True
+
     def end(self) -> bool:
         """Record that the peer has closed the stream; return whether the reply is complete."""
         if self.status and not self.complete and self._ends_with_connection():
@@ -190,10 +224,10 @@ class ReplyParser:
     @property
     def headers(self) -> Mapping[bytes, bytes]:
         """The reply's headers."""
-        if self.recognised is not None:
-            reader, self.recognised = _HeaderReader(self.recognised), None
-            self._headers = reader.headers
-        return self._headers
+        headers = self._headers
+        if headers is None:
+            headers = self._headers = _HeaderReader(self.recognised or b"").headers
+        return headers
 
     # --- called by httptools ---
 
@@ -219,6 +253,23 @@ class ReplyParser:
             self.complete = True
             self.keep_alive = self._parser.should_keep_alive()
 
+    def _begin_chunks(self, data: bytes, start: int) -> bool:
+        """Take a head that ends at `start`, and the chunks behind it; False, with nothing done, if there is more."""
+        content, end = cut_chunks(data, start)
+        if end == len(data):
+            self.at_chunk = True
+        elif len(data) - end == _LAST_SIZE and data[end:] == _LAST_CHUNK:
+            self.complete = self.keep_alive = True
+        else:
+            return False
+        if content:
+            self.pieces.append(content)
+        else:
+            self._overhead = len(data)
+        self.status = 200
+        self._headers, self.recognised, self._is_ahead = None, data[:start], True
+        return True
+
     def _feed_chunks(self, data: bytes) -> None:
         """Parse the head of a reply that may be chunked, and what follows it; usual chunks are cut out unparsed."""
         start = data.find(b"\r\n\r\n") + 4
@@ -229,22 +280,24 @@ class ReplyParser:
                 if content:
                     self.pieces.append(content)
                     start = end
+                self.at_chunk = start == len(data)
             data = data[start:]
         if data:
             self._parser.feed_data(data)
 
     def _is_before_chunks(self) -> bool:
         """Tell whether the head has just been parsed, and the parser will take what follows for chunks."""
+        headers = self.headers
         return (
             self.status == 200
-            and b"transfer-encoding" in self._headers
+            and b"transfer-encoding" in headers
             # Of names that differ in case alone, the parser may have heeded another one.
-            and len(self._headers) == len(self._raw)
+            and len(headers) == len(self._raw)
             and not (self.complete or self.pieces)
         )
 
     def _ends_with_connection(self) -> bool:
-        return b"content-length" not in self._headers and b"transfer-encoding" not in self._headers
+        return b"content-length" not in self.headers and b"transfer-encoding" not in self.headers
 
     def _head_is_huge(self) -> bool:
         return sum(len(name) + len(value) for name, value in self._raw.items()) > OVERHEAD_LIMIT

@@ -102,11 +102,9 @@ class _Pending(msgspec.Struct):
         return PooledReply(connection, request.origin.loop, passes_quiet=request.passes_quiet)
 
     def release(self) -> None:
-        parser = self._connection.parser
-        parser.pieces.clear()
-        # An idle connection keeps nothing of a reply.
-        parser.recognised = None
-        self._connection.release()
+        connection = self._connection
+        connection.parser.pieces.clear()
+        connection.release()
 
     def abandon(self) -> None:
         self._connection.abandon()

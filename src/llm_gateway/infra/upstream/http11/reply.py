@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from llm_gateway.flow.ports.upstream import (
     OversizedReply,
@@ -36,9 +36,10 @@ class PooledReply:
         self._connection: Connection | None = connection
         self._loop = loop
         self.status = parser.status
-        self._headers = parser.headers
+        # Of what was recognised they are read when they are asked for: most streams' are not.
+        self._headers = parser.headers if parser.recognised is None else None
         self._inflater: Inflater | None = None
-        if b"content-encoding" in self._headers:
+        if parser.coding is not None:
             try:
                 self._inflater = inflater_for(self.header("content-encoding"))
             except Undecodable:
@@ -48,7 +49,7 @@ class PooledReply:
 
     def header(self, name: str) -> str | None:
         """Return a header by lower-case name; of several with this name the last."""
-        value = self._headers.get(name.encode("latin-1"))
+        value = self._read_headers().get(name.encode("latin-1"))
         return None if value is None else value.decode("latin-1")
 
     async def read(self, timeout: float) -> bytes:
@@ -64,7 +65,7 @@ class PooledReply:
 
     async def read_all(self, limit: int, timeout: float) -> bytes:
         connection = self._current()
-        if int(self._headers.get(b"content-length", 0)) > limit:
+        if int(self._read_headers().get(b"content-length", 0)) > limit:
             raise OversizedReply
         if connection.parser.complete and self._inflater is None:
             # The whole body has arrived already, as that of a short reply does.
@@ -89,22 +90,24 @@ class PooledReply:
         self, take: Callable[[bytes], bool], max_silence: float, quiet: QuietContent | None = None
     ) -> None:
         """Relay an uncoded body; returns at once for a coded one."""
-        deadline = self._begin_relay(take, max_silence, quiet)
-        if deadline is None:
+        if not self.begin_relay(take, max_silence, quiet, None):
             return
         connection = self._current()
         try:
-            on_time = await connection.wait(deadline)
+            on_time = await connection.wait(self._loop.time() + max_silence)
         finally:
             connection.end_relay()
         if not on_time:
             raise SilentProvider
 
     def read_nowait(self) -> bytes:
-        return self._take(self._current())
+        connection = self._connection or self._current()
+        if self._inflater is not None:
+            return self._take(connection)
+        return connection.take() if connection.parser.pieces else b""
 
     def listen(self, listener: ReplyListener, timeout: float) -> bool:
-        connection = self._current()
+        connection = self._connection or self._current()
         if connection.parser.complete or connection.error is not None:
             return False
         connection.listen(listener, self._loop.time() + timeout)
@@ -115,16 +118,20 @@ class PooledReply:
         take: Callable[[bytes], bool],
         max_silence: float,
         quiet: QuietContent | None,
-        listener: ReplyListener,
+        listener: ReplyListener | None,
     ) -> bool:
-        deadline = self._begin_relay(take, max_silence, quiet)
-        if deadline is None:
+        """Without a listener, a task has to wait."""
+        connection = self._connection or self._current()
+        if self._inflater is not None:
             return False
-        self._current().listen(listener, deadline)
+        parser = connection.parser
+        if (parser.pieces and not take(connection.take())) or parser.complete or connection.error is not None:
+            return False
+        connection.begin_relay(take, max_silence, quiet if self._passes_quiet else None, listener)
         return True
 
     def end_relay(self) -> None:
-        self._current().end_relay()
+        (self._connection or self._current()).end_relay()
 
     def finish(self) -> None:
         connection, self._connection = self._connection, None
@@ -136,19 +143,11 @@ class PooledReply:
         if connection is not None:
             connection.release()
 
-    def _begin_relay(
-        self, take: Callable[[bytes], bool], max_silence: float, quiet: QuietContent | None
-    ) -> float | None:
-        """Begin to relay; return the deadline for its end, None if relaying is over or impossible."""
-        connection = self._current()
-        if self._inflater is not None:
-            return None
-        parser = connection.parser
-        if parser.pieces and not take(connection.take()):
-            return None
-        if parser.complete or connection.error is not None:
-            return None
-        return connection.begin_relay(take, max_silence, quiet if self._passes_quiet else None)
+    def _read_headers(self) -> Mapping[bytes, bytes]:
+        headers = self._headers
+        if headers is None:
+            headers = self._headers = self._current().parser.headers
+        return headers
 
     def _current(self) -> Connection:
         if self._connection is None:
