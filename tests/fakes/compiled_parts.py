@@ -67,10 +67,10 @@ def reading_events(way: Way) -> Iterator[None]:
     if way == "compiled":
         need_compiled()
     ways = {"python": usual_event.python_usual_event, "compiled": usual_event.usual_event}
-    counts = {"python": usual_event.python_usual_counts, "compiled": usual_event.usual_counts}
+    ends = {"python": usual_event.python_usual_end, "compiled": usual_event.usual_end}
     with (
         patch.object(event_stream, "usual_event", ways[way]),
-        patch.object(event_stream, "usual_counts", counts[way]),
+        patch.object(event_stream, "usual_end", ends[way]),
     ):
         yield
 

@@ -22,7 +22,8 @@ from llm_gateway.providers.openai.usual_event import (
     KIND_BITS,
     KIND_MASK,
     USAGE,
-    usual_counts,
+    Counts,
+    usual_end,
     usual_event,
 )
 from llm_gateway.wire.errors import BadReply
@@ -93,17 +94,20 @@ COUNTS = st.sampled_from(
 )
 
 
+def joined(fields: Fields) -> bytes:
+    return b"{" + b",".join(name + b":" + value for name, value in fields) + b"}"
+
+
 @st.composite
 def usage_chunks(draw: st.DrawFn) -> bytes:
     """Write a chunk with a usage: mostly a plausible one, and no choice."""
     prompt, completion = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    is_odd = draw(st.booleans())
 
-    def details(*names: bytes) -> bytes:
-        odd = st.one_of(st.sampled_from([b"0", b"0", b"null"]), COUNTS, VALUES)
-        given = st.integers(0, 9).map(lambda number: b"%d" % number)
-        kinds = [given, *[odd] * (len(names) - 1)]
-        written = objects([(name, draw(kind)) for name, kind in zip(names, kinds, strict=True)])
-        return draw(st.one_of(st.just(b"null"), written))
+    def details(part: bytes, *others: bytes) -> bytes:
+        written = [(part, b"%d" % draw(st.integers(0, 5)))]
+        written += [(name, draw(st.one_of(COUNTS, VALUES)) if is_odd else b"0") for name in others]
+        return draw(st.sampled_from([b"null", b"{}", draw(objects(written)), joined(written)]))
 
     counts = {
         b'"prompt_tokens"': b"%d" % prompt,
@@ -115,8 +119,11 @@ def usage_chunks(draw: st.DrawFn) -> bytes:
         b'"completion_tokens_details"': details(
             b'"reasoning_tokens"', b'"audio_tokens"', b'"accepted_prediction_tokens"'
         ),
-        b'"prompt_cache_hit_tokens"': draw(st.sampled_from([b"null", b"null", b"1"])),
     }
+    if not is_odd:
+        usage = joined(list(counts.items()))
+        return joined([(b'"id"', b'"c"'), (b'"choices"', b"[]"), (b'"usage"', usage)])
+    counts[b'"prompt_cache_hit_tokens"'] = draw(st.sampled_from([b"null", b"null", b"1"]))
     for name in draw(st.sets(st.sampled_from(sorted(counts)), max_size=draw(st.sampled_from([0, 0, 3])))):
         counts[name] = draw(COUNTS)
     usage = draw(objects(list(counts.items())))
@@ -176,6 +183,15 @@ def test_a_stream_is_the_same_in_both_ways(
     data: st.DataObject, sent: list[bytes], choices: int, hide_usage: bool, has_cost: bool, asks: bool
 ) -> None:
     need_compiled()
+    if data.draw(st.booleans()):
+        # As most streams begin and end.
+        begin = data.draw(st.sampled_from([[], [PLAIN_CHUNK]]))
+        end = [PLAIN_CHUNK.replace(b"null", b'"stop"'), data.draw(usage_chunks()), b"[DONE]"]
+        end = end[data.draw(st.integers(0, 2)) :]
+        written = [b"data: " + each + b"\n\n" for each in [*begin, *end]]
+        sent = [*written[: len(begin)], *sent, *written[len(begin) :]]
+        if data.draw(st.booleans()):
+            sent[len(sent) - len(end) :] = [b"".join(sent[len(sent) - len(end) :])]
     cut = data.draw(st.one_of(st.just(sent), pieces(b"".join(sent))))
     wanted = {
         "choices": choices,
@@ -226,6 +242,13 @@ def test_what_is_usual_is_what_the_parser_reads(before: bytes, event: bytes, aft
     assert isinstance(msgspec.json.decode(line), dict)
 
 
+def counts_of(event: bytes, before: bytes = b"") -> Counts | None:
+    """Return the counts that are found in one event."""
+    found = usual_end(before + event, len(before))
+    assert found is None or found[:4] == (False, len(before), len(before + event), False)
+    return None if found is None else found[4]
+
+
 @given(usage_chunks())
 @example(USAGE_CHUNK)
 @example(USAGE_CHUNK.replace(b":3}", b':3,"prompt_tokens_details":{"cached_tokens":1}}'))
@@ -235,7 +258,8 @@ def test_what_is_usual_is_what_the_parser_reads(before: bytes, event: bytes, aft
 @example(USAGE_CHUNK.replace(b":1,", b":1000000000,").replace(b":3}", b":1000000002}"))
 def test_usual_counts_are_what_the_parser_reads(data: bytes) -> None:
     need_compiled()
-    counts = usual_counts(b"data: " + data + b"\n\n", 0)
+    line = b"data: " + data + b"\n\n"
+    counts = counts_of(line)
     note(f"usual: {counts is not None}")
     if counts is not None:
         chunk = decode_chunk(data)
@@ -248,8 +272,8 @@ def test_the_usage_of_most_servers_is_usual() -> None:
     need_compiled()
     details = (
         b'{"prompt_tokens": 19, "completion_tokens": 50, "total_tokens": 69, "prompt_tokens_details": '
-        b'{"cached_tokens": 4, "audio_tokens": 0}, "completion_tokens_details": {"reasoning_tokens": 7, "audio_tokens": '
-        b'0, "accepted_prediction_tokens": 3, "rejected_prediction_tokens": 0}}'
+        b'{"cached_tokens": 4, "audio_tokens": 0}, "completion_tokens_details": {"reasoning_tokens": 7, '
+        b'"audio_tokens": 0, "accepted_prediction_tokens": 3, "rejected_prediction_tokens": 0}}'
     )
     for usage, counts in (
         (b'{"prompt_tokens":19,"total_tokens":69,"completion_tokens":50}', (19, 50, 69, 0, 0)),
@@ -260,8 +284,8 @@ def test_the_usage_of_most_servers_is_usual() -> None:
         (details, (19, 50, 69, 4, 7)),
     ):
         event = b'data: {"id":"c","choices":[],"service_tier":"default","usage":' + usage + b"}\n\n"
-        assert usual_counts(b"data: x\n\n" + event, 9) == counts
-        assert usual_counts(event[:-1], 0) is None
+        assert counts_of(event, b"data: x\n\n") == counts
+        assert counts_of(event[:-1]) is None
 
 
 def test_the_usual_end_of_a_stream_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@
 /* As usual_event.py names them. */
 enum kind { LINE = 1, USAGE, DONE, EMPTY, CONTENT, FINISH };
 #define KIND_BITS 3
+#define KIND_MASK ((1 << KIND_BITS) - 1)
 
 /* --- The chunk, its choice, and the delta of that ------------------------------------------------------- */
 
@@ -315,29 +316,43 @@ usual_event(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count
     return PyLong_FromSsize_t(usual_event_at(block, start, size));
 }
 
-/* usual_counts(block, start) */
+/* usual_end(block, start) */
 static PyObject *
-usual_counts(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+usual_end(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
-    const Byte *block, *line_end;
-    Py_ssize_t start, size;
+    const Byte *block;
+    Py_ssize_t start, size, found, usage_at;
     Event event = {.end = NULL};
     const long *counts = event.counts;
+    int finishes = 0, has_counts = 0, is_done;
     if (read_place(args, count, &block, &start, &size) < 0)
         return NULL;
-    if (size - start < PREFIX_SIZE + BLANK_LINE || memcmp(block + start, PREFIX, PREFIX_SIZE) != 0)
+    while (((found = usual_event_at(block, start, size)) & KIND_MASK) >= EMPTY) {
+        finishes |= (found & KIND_MASK) == FINISH;
+        start = found >> KIND_BITS;
+    }
+    usage_at = start;
+    if ((found & KIND_MASK) == USAGE) {
+        start = found >> KIND_BITS;
+        event.end = block + start - BLANK_LINE;
+        if (!(has_counts = reads_counts(&event, block + usage_at + PREFIX_SIZE, event.end)))
+            Py_RETURN_NONE;
+        found = usual_event_at(block, start, size);
+    }
+    is_done = (found & KIND_MASK) == DONE;
+    if (!is_done && !(has_counts && start == size))
         Py_RETURN_NONE;
-    event.end = line_end = line_end_of(block + start, block + size);
-    if (line_end == NULL || line_end[1] != '\n' || !reads_counts(&event, block + start + PREFIX_SIZE, line_end))
-        Py_RETURN_NONE;
-    return Py_BuildValue("(lllll)", counts[PROMPT], counts[COMPLETION], counts[TOTAL], counts[CACHED], counts[REASONING]);
+    if (!has_counts)
+        return Py_BuildValue("(NnnNO)", PyBool_FromLong(finishes), usage_at, start, PyBool_FromLong(is_done), Py_None);
+    return Py_BuildValue("(NnnN(lllll))", PyBool_FromLong(finishes), usage_at, start, PyBool_FromLong(is_done),
+                         counts[PROMPT], counts[COMPLETION], counts[TOTAL], counts[CACHED], counts[REASONING]);
 }
 
 static PyMethodDef methods[] = {
     {"usual_event", (PyCFunction)(void (*)(void))usual_event, METH_FASTCALL,
      "Return where the usual event at an offset ends, and what it is."},
-    {"usual_counts", (PyCFunction)(void (*)(void))usual_counts, METH_FASTCALL,
-     "Return the counts of the usual usage chunk at an offset; None for any other event."},
+    {"usual_end", (PyCFunction)(void (*)(void))usual_end, METH_FASTCALL,
+     "Read a usual end of a stream, from an offset on; return None for any other."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from llm_gateway.flow.ports.upstream import QuietContent, ReplyListener, TransportError
-from llm_gateway.infra.upstream.http11.messages import (
-    MalformedReply,
-    ReplyParser,
-    is_between_chunks,
-)
+from llm_gateway.infra.upstream.http11.messages import MalformedReply, ReplyParser, is_between_chunks
 from llm_gateway.infra.upstream.http11.quiet_relay import QuietRelay
 from llm_gateway.infra.upstream.socket_state import Poll, closed_cleanly, has_unsent, input_poll, is_tls
 from llm_gateway.sockets.batched_transport import batched
@@ -47,10 +43,10 @@ class Connection(asyncio.Protocol):
     """One socket to a provider. At most one task waits on it: for the reply's head, then for its body."""
 
     __slots__ = (
-        "_batch", "_discarding", "_listener", "_loop", "_owner", "_quiet", "_quiet_relay",
-        "_reading_paused", "_sink", "_timer", "_timer_at", "_transport", "_turn", "_unread", "_uploads",
-        "_waiter", "_writing_paused", "busy", "deadline", "ended", "error", "idle_until", "is_tls",
-        "max_silence", "parser", "poll", "reply_begun", "sent",
+        "_batch", "_discarding", "_listener", "_loop", "_owner", "_quiet", "_quiet_relay", "_sink", "_timer",
+        "_timer_at", "_transport", "_turn", "_uploads", "_waiter", "_writing_paused", "busy", "deadline", "ended",
+        "error", "idle_until", "is_tls", "max_silence", "parser", "poll", "reading_paused", "reply_begun", "sent",
+        "unread",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, owner: ConnectionOwner) -> None:
@@ -73,8 +69,8 @@ class Connection(asyncio.Protocol):
         self.deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._unread = 0
-        self._reading_paused = self._writing_paused = self._discarding = False
+        self.unread = 0
+        self.reading_paused = self._writing_paused = self._discarding = False
         # An exchange is in progress.
         self.busy = False
         # The socket can neither send nor receive any more.
@@ -184,7 +180,8 @@ class Connection(asyncio.Protocol):
         if quiet is not None and self.parser.at_chunk:
             self._begin_quiet_relay(quiet)
         if listener is not None:
-            self.listen(listener, self._loop.time() + max_silence)
+            self._listener = listener
+            self._set_deadline(self._loop.time() + max_silence)
 
     def end_relay(self) -> None:
         """Relay no more, and tell no listener of it. Has to follow `begin_relay`, however relaying ended."""
@@ -208,8 +205,8 @@ class Connection(asyncio.Protocol):
 
     def take(self) -> bytes:
         """Return the bytes of the body that have arrived, and resume reading."""
-        self._unread = 0
-        if self._reading_paused:
+        self.unread = 0
+        if self.reading_paused:
             self._resume_reading()
         # As the parser's `take` does, without its frame.
         pieces = self.parser.pieces
@@ -231,10 +228,10 @@ class Connection(asyncio.Protocol):
         parser = self.parser
         if parser.keep_alive and self.sent and not parser.ambiguous and not self.ended:
             self.busy = self._discarding = False
-            self._unread = 0
+            self.unread = 0
             # An idle connection keeps nothing of a reply.
             parser.recognised = None
-            if self._reading_paused:
+            if self.reading_paused:
                 self._resume_reading()
             if self._owner.put_idle(self):
                 return
@@ -278,19 +275,19 @@ class Connection(asyncio.Protocol):
                 return
             if sink is not None:
                 parser.at_chunk = is_between_chunks(data, parser.pieces)
-        self._unread += len(data)
+        self.unread += len(data)
         if self._discarding:
             parser.pieces.clear()
-            if parser.complete or self._unread > READ_AHEAD:
+            if parser.complete or self.unread > READ_AHEAD:
                 self.release()
             return
         if sink is not None:
             self._relay_pieces(sink)
             return
-        if parser.pieces or parser.status:
+        if parser.status:
             self._wake()
-        if self._unread > READ_AHEAD and not self._reading_paused and not parser.complete:
-            self._reading_paused = True
+        if self.unread > READ_AHEAD and not self.reading_paused and not parser.complete:
+            self.reading_paused = True
             self._transport.pause_reading()
 
     def eof_received(self) -> None:
@@ -332,25 +329,29 @@ class Connection(asyncio.Protocol):
 
     def _begin_quiet_relay(self, quiet: QuietContent) -> None:
         if quiet.event_end():
-            self._quiet_relay = QuietRelay(self, quiet, self._loop.time)
-            # It has all methods that a transport calls from here on.
-            self._transport.set_protocol(cast("asyncio.Protocol", self._quiet_relay))
+            # It has all methods that a transport calls from here on: a cast would be a call.
+            relay: Any = QuietRelay(self, quiet, self._loop.time)
+            self._quiet_relay = relay
+            self._transport.set_protocol(relay)
 
     def _relay_pieces(self, sink: Callable[[bytes], bool]) -> None:
         """Pass on what the parser has decoded; tell of it when relaying has ended."""
         parser = self.parser
-        self._unread = 0
-        if parser.pieces:
+        self.unread = 0
+        if pieces := parser.pieces:
+            content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces.clear()
             wants_more = False
             try:
-                wants_more = sink(parser.take())
+                wants_more = sink(content)
             finally:
                 if wants_more:
                     self.deadline = self._loop.time() + self.max_silence
                     if self._quiet is not None and self._quiet_relay is None and parser.at_chunk:
                         self._begin_quiet_relay(self._quiet)
                 else:
-                    self.stop_relaying()
+                    self._sink = None
+                    self._wake()
         if parser.complete and self._sink is not None:
             self.stop_relaying()
 
@@ -365,7 +366,7 @@ class Connection(asyncio.Protocol):
             waiter.set_result(on_time)
 
     def _resume_reading(self) -> None:
-        self._reading_paused = False
+        self.reading_paused = False
         if not self.ended:
             self._transport.resume_reading()
 

@@ -99,7 +99,9 @@ class _Pending(msgspec.Struct):
         if parser.status != _OK or connection.error is not None or parser.coding is not None:
             return None
         request = self._request
-        return PooledReply(connection, request.origin.loop, passes_quiet=request.passes_quiet)
+        # As `pooled_reply` does for a reply without a coding, without its frame.
+        headers = parser.headers if parser.recognised is None else None
+        return PooledReply(connection, request.origin.loop, request.passes_quiet, _OK, headers)
 
     def release(self) -> None:
         connection = self._connection

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 
+import msgspec
+
 from llm_gateway.flow.ports.upstream import (
     OversizedReply,
     QuietContent,
@@ -19,33 +21,23 @@ from llm_gateway.infra.upstream.http11.connection import Connection
 _FINISH_SECONDS = 0.5
 
 
-class PooledReply:
-    """Implements the `ListenedReply` port over a connection that has received the head of a reply."""
+class PooledReply(msgspec.Struct):
+    """Implements the `ListenedReply` port over a connection that has received the head of a reply.
 
-    __slots__ = ("_connection", "_headers", "_inflater", "_loop", "_passes_quiet", "status")
+    It owns the connection until `close` or `finish`. It is made by position, mostly by `pooled_reply`.
+    """
 
-    def __init__(
-        self, connection: Connection, loop: asyncio.AbstractEventLoop, *, passes_quiet: bool = True
-    ) -> None:
-        """Own the connection until `close` or `finish`; raise TransportError for an unknown content coding.
+    # What a provider sent must not appear in logs and tracebacks by accident.
+    __repr__ = object.__repr__
 
-        `passes_quiet`: pass plain content to the client's connection unread, where `relay` allows it.
-        """
-        self._passes_quiet = passes_quiet
-        parser = connection.parser
-        self._connection: Connection | None = connection
-        self._loop = loop
-        self.status = parser.status
-        # Of what was recognised they are read when they are asked for: most streams' are not.
-        self._headers = parser.headers if parser.recognised is None else None
-        self._inflater: Inflater | None = None
-        if parser.coding is not None:
-            try:
-                self._inflater = inflater_for(self.header("content-encoding"))
-            except Undecodable:
-                connection.abort()
-                message = "the provider's reply has a content coding that was not requested"
-                raise TransportError("protocol", message) from None
+    _connection: Connection | None
+    _loop: asyncio.AbstractEventLoop
+    # Pass plain content to the client's connection unread, where `relay` allows it.
+    _passes_quiet: bool
+    status: int
+    # None = those of what was recognised, which are read when they are asked for: most streams' are not.
+    _headers: Mapping[bytes, bytes] | None = None
+    _inflater: Inflater | None = None
 
     def header(self, name: str) -> str | None:
         """Return a header by lower-case name; of several with this name the last."""
@@ -102,9 +94,12 @@ class PooledReply:
 
     def read_nowait(self) -> bytes:
         connection = self._connection or self._current()
-        if self._inflater is not None:
-            return self._take(connection)
-        return connection.take() if connection.parser.pieces else b""
+        pieces = connection.parser.pieces
+        if self._inflater is None and len(pieces) == 1 and not connection.reading_paused:
+            # As `Connection.take` does, without its frame.
+            connection.unread = 0
+            return pieces.pop()
+        return self._take(connection)
 
     def listen(self, listener: ReplyListener, timeout: float) -> bool:
         connection = self._connection or self._current()
@@ -136,7 +131,11 @@ class PooledReply:
     def finish(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.finish(_FINISH_SECONDS)
+            if connection.parser.complete:
+                # As `finish` does, without its frame.
+                connection.release()
+            else:
+                connection.finish(_FINISH_SECONDS)
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
@@ -178,6 +177,25 @@ class PooledReply:
             raise TransportError(error.kind, str(error))
         if not await connection.wait(deadline):
             raise late()
+
+
+def pooled_reply(
+    connection: Connection, loop: asyncio.AbstractEventLoop, *, passes_quiet: bool = True
+) -> PooledReply:
+    """Return the reply that a connection is receiving; raise TransportError for an unknown content coding."""
+    parser = connection.parser
+    reply = PooledReply(connection, loop, passes_quiet, parser.status)
+    if parser.recognised is not None:
+        return reply
+    reply._headers = parser.headers  # noqa: SLF001 - made here
+    if parser.coding is not None:
+        try:
+            reply._inflater = inflater_for(reply.header("content-encoding"))  # noqa: SLF001
+        except Undecodable:
+            connection.abort()
+            message = "the provider's reply has a content coding that was not requested"
+            raise TransportError("protocol", message) from None
+    return reply
 
 
 def _late_reply() -> TransportError:
