@@ -118,12 +118,9 @@ class StreamReply(msgspec.Struct):
 
     def _plain_content(self, sink: ChunkSink) -> QuietContent | None:
         """Return what may pass to the sink unread, if the reader can do without it."""
-        plain: Any = self._reader
-        return (
-            PlainContent(sink, plain, self._meter, plain.plain_event_end)
-            if hasattr(plain, "note_plain")
-            else None
-        )
+        reader: Any = self._reader
+        event_end = getattr(reader, "plain_event_end", None)
+        return None if event_end is None else PlainContent(sink, reader, self._meter, event_end)
 
     def _taking(self, sink: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
         """Return what reads pieces of the body, and passes events to the sink until it or the reader has enough."""

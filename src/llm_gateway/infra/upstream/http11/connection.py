@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from llm_gateway.flow.ports.upstream import QuietContent, ReplyListener, TransportError
 from llm_gateway.infra.upstream.http11.messages import MalformedReply, ReplyParser, is_between_chunks
+from llm_gateway.infra.upstream.http11.owner import ConnectionOwner
 from llm_gateway.infra.upstream.http11.quiet_relay import QuietRelay
 from llm_gateway.infra.upstream.socket_state import Poll, closed_cleanly, has_unsent, input_poll, is_tls
 from llm_gateway.sockets.batched_transport import batched
-from llm_gateway.sockets.write_batch import WriteBatch
 
 # Unread bytes of a reply above which reading from the socket pauses.
 READ_AHEAD = 256 * 1024
@@ -21,22 +21,6 @@ SLICE = 256 * 1024
 _MAX_JOINED = 16 * 1024
 # The clock resolution of event loops, in seconds.
 _TICK = 0.001
-
-
-class ConnectionOwner(Protocol):
-    """The pool that a connection belongs to."""
-
-    # In which requests are sent; None = at once.
-    batch: WriteBatch | None
-
-    def opened(self, connection: Connection) -> None:
-        """Register a new connection."""
-
-    def put_idle(self, connection: Connection) -> bool:
-        """Take a connection back for reuse; return False when the pool has no room."""
-
-    def lost(self, connection: Connection) -> None:
-        """Remove a closed connection."""
 
 
 class Connection(asyncio.Protocol):
@@ -180,8 +164,12 @@ class Connection(asyncio.Protocol):
         if quiet is not None and self.parser.at_chunk:
             self._begin_quiet_relay(quiet)
         if listener is not None:
-            self._listener = listener
-            self._set_deadline(self._loop.time() + max_silence)
+            self._listener, deadline = listener, self._loop.time() + max_silence
+            if self._timer is not None and self._timer_at <= deadline:
+                # As in `listen`.
+                self.deadline = deadline
+            else:
+                self._set_deadline(deadline)
 
     def end_relay(self) -> None:
         """Relay no more, and tell no listener of it. Has to follow `begin_relay`, however relaying ended."""
@@ -277,15 +265,19 @@ class Connection(asyncio.Protocol):
                 parser.at_chunk = is_between_chunks(data, parser.pieces)
         self.unread += len(data)
         if self._discarding:
-            parser.pieces.clear()
-            if parser.complete or self.unread > READ_AHEAD:
-                self.release()
+            self._discard()
             return
         if sink is not None:
             self._relay_pieces(sink)
             return
         if parser.status:
-            self._wake()
+            listener = self._listener
+            if listener is not None:
+                # As `_wake` does, without its frame.
+                self._listener = None
+                listener.on_event(True)
+            else:
+                self._wake()
         if self.unread > READ_AHEAD and not self.reading_paused and not parser.complete:
             self.reading_paused = True
             self._transport.pause_reading()
@@ -333,6 +325,12 @@ class Connection(asyncio.Protocol):
             relay: Any = QuietRelay(self, quiet, self._loop.time)
             self._quiet_relay = relay
             self._transport.set_protocol(relay)
+
+    def _discard(self) -> None:
+        """Drop what has arrived of a reply that nobody reads; free the connection when it ends, or is too long."""
+        self.parser.pieces.clear()
+        if self.parser.complete or self.unread > READ_AHEAD:
+            self.release()
 
     def _relay_pieces(self, sink: Callable[[bytes], bool]) -> None:
         """Pass on what the parser has decoded; tell of it when relaying has ended."""
