@@ -253,14 +253,12 @@ class Exchange:
     def write_stream(self, head: bytes, body: bytes, last: bytes | None) -> ChunkSink | None:
         """Write a piece of a streamed response, its head before the first.
 
-        Behind `last`, which follows the body in the same chunk, the response ends; None = there is more to come. Then
-        this returns what `sink` would.
+        Behind `last`, in the same chunk, the response ends; None = more is to come, for the `sink` it returns.
         """
         if self.disconnected:
             return None
         self.response_started, self._chunked, self._remaining = True, True, None
-        protocol = self.protocol
-        write = protocol.transport.write
+        protocol, write = self.protocol, self.protocol.transport.write
         if last is None:
             write(b"%b%x\r\n%b\r\n" % (head, len(body), body) if body else head)
             if protocol.flow.write_paused or self.disconnected:

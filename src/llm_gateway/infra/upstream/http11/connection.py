@@ -33,7 +33,7 @@ class Connection(asyncio.Protocol):
         "unread",
     )  # fmt: skip
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, owner: ConnectionOwner) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, owner: ConnectionOwner[Connection]) -> None:
         self._loop = loop
         self._owner = owner
         # The turn in which the request was written: it is sent once the turn is another.
