@@ -173,6 +173,9 @@ def read(way: Way, sent: list[bytes], **wanted: Any) -> list[object]:
                 return [*shown, str(bad)]
             shown += [reader.content_seen, reader.finished, reader.done, reader.usage, reader.refusal]
             shown += [reader.plain_event_end(), reader.sample(), reader._usual_spacing, reader._quiet_tail]
+            if reader.refusal is not None or reader.done:
+                # Nobody reads on.
+                break
     return shown
 
 
