@@ -70,7 +70,11 @@ def reading_events(way: Way) -> Iterator[None]:
     if way == "compiled":
         need_compiled()
     ways = {"python": usual_event.python_usual_event, "compiled": usual_event.usual_event}
-    with patch.object(event_stream, "usual_event", ways[way]):
+    ends = {"python": usual_event.python_usual_end, "compiled": usual_event.usual_end}
+    with (
+        patch.object(event_stream, "usual_event", ways[way]),
+        patch.object(event_stream, "usual_end", ends[way]),
+    ):
         yield
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llm_gateway.core.ledger.records import UsageRecord
+from llm_gateway.core.ledger.served import SettledRequest
 from llm_gateway.flow.ports.budgets import PreparedHold, Shortage
 from llm_gateway.flow.ports.limits import Reservation
 
@@ -12,6 +12,6 @@ def hold(prepared: PreparedHold, amount: int) -> Reservation | Shortage | None:
     return prepared.hold(amount) if held is None else held
 
 
-def unheard(record: UsageRecord) -> None:
+def unheard(record: SettledRequest) -> None:
     """Be told of a record by a reservation that nobody listens to."""
     del record

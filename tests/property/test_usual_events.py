@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
 from typing import Any
 
-import msgspec
+import pytest
+from hypothesis import event as note
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.providers.openai.chunks import decode_billed_chunk, decode_chunk, has_content
 from llm_gateway.providers.openai.event_stream import OpenAIReplyStream
 from llm_gateway.providers.openai.usual_event import (
@@ -19,9 +22,12 @@ from llm_gateway.providers.openai.usual_event import (
     KIND_BITS,
     KIND_MASK,
     USAGE,
+    Counts,
+    usual_end,
     usual_event,
 )
 from llm_gateway.wire.errors import BadReply
+from llm_gateway.wire.openai_chat.usage import usage_from_wire
 from tests.fakes.compiled_parts import Way, need_compiled, reading_events
 
 # JSON, and what is nearly JSON.
@@ -83,6 +89,52 @@ def chunks(draw: st.DrawFn) -> bytes:
 
 
 USAGE_CHUNK = b'{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2,"total_tokens":3}}'
+COUNTS = st.sampled_from(
+    [b"0", b"1", b"2", b"3", b"5", b"1000000000", b"10000000000", b"01", b"-1", b"1.0", b"1e0"]
+)
+
+
+def joined(fields: Fields) -> bytes:
+    return b"{" + b",".join(name + b":" + value for name, value in fields) + b"}"
+
+
+@st.composite
+def usage_chunks(draw: st.DrawFn) -> bytes:
+    """Write a chunk with a usage: mostly a plausible one, and no choice."""
+    prompt, completion = draw(st.integers(1, 9)), draw(st.integers(1, 9))
+    is_odd = draw(st.booleans())
+
+    def details(part: bytes, *others: bytes) -> bytes:
+        written = [(part, b"%d" % draw(st.integers(0, 5)))]
+        written += [(name, draw(st.one_of(COUNTS, VALUES)) if is_odd else b"0") for name in others]
+        return draw(st.sampled_from([b"null", b"{}", draw(objects(written)), joined(written)]))
+
+    counts = {
+        b'"prompt_tokens"': b"%d" % prompt,
+        b'"completion_tokens"': b"%d" % completion,
+        b'"total_tokens"': b"%d" % (prompt + completion),
+        b'"prompt_tokens_details"': details(
+            b'"cached_tokens"', b'"audio_tokens"', b'"image_tokens"', b'"cache_write_tokens"', b'"x"'
+        ),
+        b'"completion_tokens_details"': details(
+            b'"reasoning_tokens"', b'"audio_tokens"', b'"accepted_prediction_tokens"'
+        ),
+    }
+    if not is_odd:
+        usage = joined(list(counts.items()))
+        return joined([(b'"id"', b'"c"'), (b'"choices"', b"[]"), (b'"usage"', usage)])
+    counts[b'"prompt_cache_hit_tokens"'] = draw(st.sampled_from([b"null", b"null", b"1"]))
+    for name in draw(st.sets(st.sampled_from(sorted(counts)), max_size=draw(st.sampled_from([0, 0, 3])))):
+        counts[name] = draw(COUNTS)
+    usage = draw(objects(list(counts.items())))
+    more = draw(
+        st.sampled_from([(b'"service_tier"', tier) for tier in (b"null", b'"default"', b'"flex"')])
+        | st.tuples(NAMES, VALUES)
+    )
+    choices = draw(st.sampled_from([b"[]", b"[]", b"[]", b"[ ]", b"null", b'[{"index":0}]']))
+    return draw(objects([(b'"id"', b'"c"'), (b'"choices"', choices), (b'"usage"', usage), more]))
+
+
 PLAIN_CHUNK = b'{"choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}'
 STARTS = st.sampled_from([b"data: "] * 12 + [b"data:", b"data:  ", b"", b"event: error\ndata: ", b": "])
 ENDS = st.sampled_from([b"\n\n"] * 12 + [b"\r\n\r\n", b"\r\r", b"\n", b" \n\n", b"\r\n\n", b"\n\n\n", b""])
@@ -94,6 +146,7 @@ def events(draw: st.DrawFn) -> bytes:
         st.one_of(
             chunks(),
             chunks(),
+            usage_chunks(),
             st.sampled_from([PLAIN_CHUNK, USAGE_CHUNK, b"[DONE]", b" [DONE]", b"[DONE", b"{}", b"", b"ping"]),
         )
     )
@@ -120,25 +173,41 @@ def read(way: Way, sent: list[bytes], **wanted: Any) -> list[object]:
                 return [*shown, str(bad)]
             shown += [reader.content_seen, reader.finished, reader.done, reader.usage, reader.refusal]
             shown += [reader.plain_event_end(), reader.sample(), reader._usual_spacing, reader._quiet_tail]
+            if reader.refusal is not None or reader.done:
+                # Nobody reads on.
+                break
     return shown
 
 
-@given(st.data(), st.lists(events(), max_size=8), st.integers(1, 2), st.booleans(), st.booleans())
+@given(
+    st.data(), st.lists(events(), max_size=8), st.integers(1, 2), st.booleans(), st.booleans(), st.booleans()
+)
 def test_a_stream_is_the_same_in_both_ways(
-    data: st.DataObject, sent: list[bytes], choices: int, hide_usage: bool, has_cost: bool
+    data: st.DataObject, sent: list[bytes], choices: int, hide_usage: bool, has_cost: bool, asks: bool
 ) -> None:
     need_compiled()
+    if data.draw(st.booleans()):
+        # As most streams begin and end.
+        begin = data.draw(st.sampled_from([[], [PLAIN_CHUNK]]))
+        end = [PLAIN_CHUNK.replace(b"null", b'"stop"'), data.draw(usage_chunks()), b"[DONE]"]
+        end = end[data.draw(st.integers(0, 2)) :]
+        written = [b"data: " + each + b"\n\n" for each in [*begin, *end]]
+        sent = [*written[: len(begin)], *sent, *written[len(begin) :]]
+        if data.draw(st.booleans()):
+            sent[len(sent) - len(end) :] = [b"".join(sent[len(sent) - len(end) :])]
     cut = data.draw(st.one_of(st.just(sent), pieces(b"".join(sent))))
     wanted = {
         "choices": choices,
         "hide_usage": hide_usage,
         "read_cost": (lambda _: None) if has_cost else None,
+        "asked": ("service_tier",) if asks else (),
     }
     assert read("compiled", cut, **wanted) == read("python", cut, **wanted)
 
 
 @given(st.binary(max_size=8), events(), st.binary(max_size=8))
 @example(b"", b'data: {"usage":{}}\n\n', b"")
+@example(b"", b'data: {"choices":[{"delta":{"content":1e999}}]}\n\n', b"")
 @example(b"", b'data: {"choices":[{"delta":{"content":"a","content":""}}]}\n\n', b"")
 @example(b"", b'data: {"choices":[{"delta":{}}],\n\n"usage":{}}\n\n', b"")
 @example(b"", b'data: {"choices":[{"finish_reason" :"stop"}]}\n\n', b"")
@@ -174,4 +243,63 @@ def test_what_is_usual_is_what_the_parser_reads(before: bytes, event: bytes, aft
         assert choice.index == 0
         # Such an event is worth a look, where it is not parsed.
         assert b'finish_reason":"' in line or b'finish_reason": "' in line
-    assert isinstance(msgspec.json.decode(line), dict)
+    # Unlike msgspec, this reads numbers of any size, which a decoder of chunks skips.
+    assert isinstance(json.loads(line), dict)
+
+
+def counts_of(event: bytes, before: bytes = b"") -> Counts | None:
+    """Return the counts that are found in one event."""
+    found = usual_end(before + event, len(before))
+    assert found is None or found[:4] == (False, len(before), len(before + event), False)
+    return None if found is None else found[4]
+
+
+@given(usage_chunks())
+@example(USAGE_CHUNK)
+@example(USAGE_CHUNK.replace(b":3}", b':3,"prompt_tokens_details":{"cached_tokens":1}}'))
+@example(USAGE_CHUNK.replace(b":3}", b':3,"completion_tokens_details":{"reasoning_tokens":2}}'))
+@example(USAGE_CHUNK.replace(b":3}", b':3,"prompt_tokens_details":{"cached_tokens":2}}'))
+@example(USAGE_CHUNK.replace(b":3}", b":4}"))
+@example(USAGE_CHUNK.replace(b":1,", b":1000000000,").replace(b":3}", b":1000000002}"))
+def test_usual_counts_are_what_the_parser_reads(data: bytes) -> None:
+    need_compiled()
+    line = b"data: " + data + b"\n\n"
+    counts = counts_of(line)
+    note(f"usual: {counts is not None}")
+    if counts is not None:
+        chunk = decode_chunk(data)
+        assert (chunk.choices, chunk.x_groq, chunk.error) == ([], None, None)
+        assert chunk.service_tier in (None, "default")
+        assert usage_from_wire(chunk.usage) == Usage(*counts)
+
+
+def test_the_usage_of_most_servers_is_usual() -> None:
+    need_compiled()
+    details = (
+        b'{"prompt_tokens": 19, "completion_tokens": 50, "total_tokens": 69, "prompt_tokens_details": '
+        b'{"cached_tokens": 4, "audio_tokens": 0}, "completion_tokens_details": {"reasoning_tokens": 7, '
+        b'"audio_tokens": 0, "accepted_prediction_tokens": 3, "rejected_prediction_tokens": 0}}'
+    )
+    for usage, counts in (
+        (b'{"prompt_tokens":19,"total_tokens":69,"completion_tokens":50}', (19, 50, 69, 0, 0)),
+        (
+            b'{"prompt_tokens":19,"total_tokens":69,"completion_tokens":50,"prompt_tokens_details":null}',
+            (19, 50, 69, 0, 0),
+        ),
+        (details, (19, 50, 69, 4, 7)),
+    ):
+        event = b'data: {"id":"c","choices":[],"service_tier":"default","usage":' + usage + b"}\n\n"
+        assert counts_of(event, b"data: x\n\n") == counts
+        assert counts_of(event[:-1]) is None
+
+
+def test_the_usual_end_of_a_stream_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    need_compiled()
+    monkeypatch.setattr(OpenAIReplyStream, "_look", None)
+    content, usage = b"data: " + PLAIN_CHUNK + b"\n\n", b"data: " + USAGE_CHUNK + b"\n\n"
+    for hides in (False, True):
+        for pieces_of_end in ([usage + b"data: [DONE]\n\n"], [usage, b"data: [DONE]\n\n"]):
+            reader = OpenAIReplyStream(choices=1, hide_usage=hides, event_limit=100)
+            reader.feed(content)
+            shown = b"".join(map(reader.feed, pieces_of_end))
+            assert (shown, reader.usage, reader.done) == (b"" if hides else usage, Usage(1, 2, 3), True)

@@ -48,10 +48,11 @@ class Exchange(Protocol):
     def stream_head(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
         """Return the head of a streamed response for `write_stream`; None if it must go through `send`."""
 
-    def write_stream(self, head: bytes, body: bytes, last: bytes | None) -> None:
+    def write_stream(self, head: bytes, body: bytes, last: bytes | None) -> ChunkSink | None:
         """Write a piece of a streamed response, the head before the first.
 
-        Behind `last`, which follows the body, the response ends; None = there is more to come.
+        Behind `last`, which follows the body, the response ends; None = there is more to come, for what this returns,
+        as `sink` does.
         """
 
     def run_in_task(self, app: AsgiApp, ended: Callable[[object], object]) -> None:

@@ -198,9 +198,13 @@ class Attempt(msgspec.Struct):
         headers = (
             self._headers() if self._ignored_fields else _answered_by(candidate.route.model, meter.attempts)
         )
+        # As `_encoder` does, without its frame.
+        encoder = dialect.open_stream(self._request, candidate.deployment)
+        if meter.shows_cost:
+            encoder = UsageCostEncoder(dialect, encoder)
         return DirectStream(
             self._gateway, self._request, candidate, self.permit, meter, reply, begun.reader, begun.held(),
-            self.deadline, dialect, self._encoder(dialect), True, headers,
+            self.deadline, dialect, encoder, True, headers,
         )  # fmt: skip
 
     def _encoder(self, dialect: Dialect) -> StreamEncoder | None:

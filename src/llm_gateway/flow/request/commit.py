@@ -85,12 +85,21 @@ class UncommittedStream(msgspec.Struct):
                     return True
                 data = begun
             self._is_stream = True
+        reader = self.reader
         try:
-            self._feed(data)
+            # As `_feed` does, without its frame.
+            out = reader.feed(data)
+            if reader.refusal is not None:
+                self._error = self._failed(reader.refusal)
+                return False
         except Exception as error:  # noqa: BLE001 - raised by `read`
             # Its traceback holds this frame.
             self._error = error.with_traceback(None)
             return False
+        if out:
+            self._held.append(out)
+            if self._hold_until is None and not reader.content_seen:
+                self._hold_until = self._gateway.clock.monotonic() + self._gateway.options.commit_hold
         return True
 
     def timed_out(self) -> None:

@@ -335,23 +335,21 @@ class DirectRequest(Handling, Generic[_E]):
 
     def _stream(self, pending: PendingReply, attempt: Attempt, *, on_time: bool) -> None:
         """Read the beginning of a stream, as far as it has arrived; send it to the client once it has content."""
-        upstream = self._upstream
-        try:
-            if upstream is None and on_time:
-                upstream = pending.streamed()
+        upstream, begun = self._upstream, attempt.uncommitted
+        if upstream is None:
+            try:
+                upstream = pending.streamed() if on_time else None
                 if upstream is not None:
-                    attempt.uncommitted = attempt.open(upstream)
+                    begun = attempt.uncommitted = attempt.open(upstream)
                     self._upstream = upstream
-        except Exception:  # noqa: BLE001 - it fails again where it can be handled
-            upstream = None
-        begun = attempt.uncommitted
+            except Exception:  # noqa: BLE001 - it fails again where it can be handled
+                upstream = None
         if upstream is None or begun is None:
             self._go_on(answer(self, attempt, pending.reply(on_time=on_time)))
             return
         if not on_time:
             begun.timed_out()
-        data = upstream.read_nowait() if on_time else b""
-        if on_time and (not data or begun.take(data)):
+        elif not (data := upstream.read_nowait()) or begun.take(data):
             if begun.reader.content_seen:
                 attempt.uncommitted = None
                 try:

@@ -21,7 +21,7 @@ from llm_gateway.flow.failures.redaction import redact_json, with_secrets
 from llm_gateway.flow.failures.upstream_errors import after_commit, cut_error, too_large
 from llm_gateway.flow.gateway import Gateway
 from llm_gateway.flow.ports.dialect import Dialect, Headers, StreamEncoder
-from llm_gateway.flow.ports.upstream import QuietContent, TransportError, UpstreamReply
+from llm_gateway.flow.ports.upstream import ChunkSink, QuietContent, TransportError, UpstreamReply
 from llm_gateway.flow.routing.deployment_state import Permit
 from llm_gateway.flow.routing.selector import Candidate
 from llm_gateway.providers.base import ReplyStream, UpstreamErrorBody
@@ -107,18 +107,24 @@ class StreamReply(msgspec.Struct):
         self, sink: Callable[[bytes], bool]
     ) -> tuple[Callable[[bytes], bool], QuietContent | None] | None:
         """Return what takes pieces of the body, and which need not be taken; None if `next` has to come first."""
-        reader, meter = self._reader, self._meter
-        quiet: QuietContent | None = None
         # After a comment, `next` enforces the time limit for content.
-        if self._held or not self._content_arrived or reader.done:
+        if self._held or not self._content_arrived or self._reader.done:
             return None
-        # What these can do is seen in what they have: a cast would be a call.
-        client: Any = sink
-        plain: Any = reader
         if self._encoder is not None or self.recorder is not None:
-            sink = self._encoding(sink)
-        elif hasattr(client, "write") and hasattr(plain, "note_plain"):
-            quiet = PlainContent(client, plain, meter, plain.plain_event_end)
+            return self._taking(self._encoding(sink)), None
+        # What it can do is seen in what it has: a cast would be a call.
+        client: Any = sink
+        return self._taking(sink), self._plain_content(client) if hasattr(client, "write") else None
+
+    def _plain_content(self, sink: ChunkSink) -> QuietContent | None:
+        """Return what may pass to the sink unread, if the reader can do without it."""
+        reader: Any = self._reader
+        event_end = getattr(reader, "plain_event_end", None)
+        return None if event_end is None else PlainContent(sink, reader, self._meter, event_end)
+
+    def _taking(self, sink: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
+        """Return what reads pieces of the body, and passes events to the sink until it or the reader has enough."""
+        reader, meter = self._reader, self._meter
 
         def take(data: bytes) -> bool:
             try:
@@ -138,7 +144,7 @@ class StreamReply(msgspec.Struct):
             meter.response_bytes += len(out)
             return sink(out)
 
-        return take, quiet
+        return take
 
     def _encoding(self, sink: Callable[[bytes], bool]) -> Callable[[bytes], bool]:
         """Return a sink that encodes events and corrects the number of bytes that `relay` counted."""

@@ -46,7 +46,7 @@ class StreamedResponse(msgspec.Struct):
                 self._go_on(self._send_all)
                 return
             data, last = first
-            exchange.write_stream(head, data, last)
+            sink = exchange.write_stream(head, data, last)
         except Exception as fault:  # noqa: BLE001 - answered like any other
             self._go_on(self._send_all, fault)
             return
@@ -54,7 +54,7 @@ class StreamedResponse(msgspec.Struct):
             self._delivery.leave(self._call)
             return
         exchange.on_disconnect = self._client_left
-        sink = self._sink = exchange.sink()
+        self._sink = sink
         try:
             if sink is not None and stream.begin_relay(sink, self):
                 self._is_relaying = True

@@ -6,7 +6,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#include "../../wire/_json_scan.h"
+#include "_event_objects.h"
 
 #define PREFIX "data: "
 #define PREFIX_SIZE 6
@@ -14,88 +14,14 @@
 #define DONE_DATA "[DONE]"
 #define DONE_SIZE 6
 #define WINDOW 1024
-/* The most names that are compared with each other; an object with more is not usual. */
-#define MOST_NAMES 24
+/* As in token_counts.py; its digits. */
+#define MAX_COUNT 1000000000L
+#define COUNT_DIGITS 10
 
 /* As usual_event.py names them. */
 enum kind { LINE = 1, USAGE, DONE, EMPTY, CONTENT, FINISH };
 #define KIND_BITS 3
-
-/* --- Objects ------------------------------------------------------------------------------------------ */
-
-typedef struct {
-    const Byte *start;
-    Py_ssize_t size;
-} Text;
-
-/* What is read of an event. */
-typedef struct {
-    const Byte *end;
-    unsigned not_ascii;
-    int has_choice, has_content, is_finished, has_usage;
-    /* The choice's index; 0 if it has none. */
-    int index;
-} Event;
-
-/* Return what follows the value of a name, NULL if it is not usual. */
-typedef const Byte *(*ReadValue)(Event *event, Text name, const Byte *at);
-
-static inline int
-is_text(Text text, const char *other, size_t size)
-{
-    return text.size == (Py_ssize_t)size && memcmp(text.start, other, size) == 0;
-}
-
-#define IS(text, literal) is_text(text, literal, sizeof(literal) - 1)
-
-/* Return what follows the string at `at`, which has no escapes, NULL if it is another or none. */
-static const Byte *
-plain_text(const Byte *at, Event *event, Text *text)
-{
-    if (*at != '"')
-        return NULL;
-    text->start = at + 1;
-    at = run_end(at + 1, event->end, &event->not_ascii);
-    text->size = at - text->start;
-    return *at == '"' ? at + 1 : NULL;
-}
-
-/* Return what follows the object at `at`, NULL if it is none, has a name twice, or a value is not usual. */
-static const Byte *
-object_end(const Byte *at, Event *event, ReadValue read_value)
-{
-    Text names[MOST_NAMES];
-    int count = 0, i;
-    if (*at != '{')
-        return NULL;
-    at = after_blanks(at + 1);
-    if (*at == '}')
-        return at + 1;
-    for (;;) {
-        Text name;
-        if (count == MOST_NAMES || (at = plain_text(at, event, &name)) == NULL)
-            return NULL;
-        for (i = 0; i < count; i++)
-            if (names[i].size == name.size && memcmp(names[i].start, name.start, (size_t)name.size) == 0)
-                return NULL;
-        names[count++] = name;
-        /* Only as event_stream.py expects it in events that it does not parse. */
-        if (*at != ':' || (at = read_value(event, name, at + 1 + (at[1] == ' '))) == NULL)
-            return NULL;
-        at = after_blanks(at);
-        if (*at == '}')
-            return at + 1;
-        if (*at != ',')
-            return NULL;
-        at = after_blanks(at + 1);
-    }
-}
-
-static inline const Byte *
-null_end(const Byte *at)
-{
-    return word_end(at, "null");
-}
+#define KIND_MASK ((1 << KIND_BITS) - 1)
 
 /* --- The chunk, its choice, and the delta of that ------------------------------------------------------- */
 
@@ -195,6 +121,109 @@ chunk_value(Event *event, Text name, const Byte *at)
     return value_end(at, event->end, &event->not_ascii);
 }
 
+/* --- The usage of a chunk without a choice --------------------------------------------------------------- */
+
+/* Return what follows the count at `at`, NULL if it is not written in digits alone or may be over MAX_COUNT. */
+static const Byte *
+count_end(const Byte *at, long *count)
+{
+    const Byte *first = at;
+    *count = 0;
+    if ((at = digits_end(at)) == NULL || at - first > COUNT_DIGITS || (*first == '0' && at - first > 1) || *at == '.' ||
+        *at == 'e' || *at == 'E')
+        return NULL;
+    for (; first < at; first++)
+        *count = 10 * *count + (*first - '0');
+    return at;
+}
+
+static const Byte *
+count_or_null_end(const Byte *at, long *count)
+{
+    return *at == 'n' ? null_end(at) : count_end(at, count);
+}
+
+/* Return what follows null or 0. */
+static const Byte *
+nothing_end(const Byte *at)
+{
+    long count = 0;
+    at = count_or_null_end(at, &count);
+    return count == 0 ? at : NULL;
+}
+
+static const Byte *
+prompt_detail(Event *event, Text name, const Byte *at)
+{
+    if (IS(name, "cached_tokens"))
+        return count_or_null_end(at, &event->counts[CACHED]);
+    if (IS(name, "audio_tokens") || IS(name, "image_tokens") || IS(name, "cache_write_tokens") ||
+        IS(name, "cache_creation_tokens"))
+        return nothing_end(at);
+    return value_end(at, event->end, &event->not_ascii);
+}
+
+static const Byte *
+completion_detail(Event *event, Text name, const Byte *at)
+{
+    if (IS(name, "reasoning_tokens"))
+        return count_or_null_end(at, &event->counts[REASONING]);
+    return IS(name, "audio_tokens") ? nothing_end(at) : value_end(at, event->end, &event->not_ascii);
+}
+
+static const Byte *
+usage_value(Event *event, Text name, const Byte *at)
+{
+    if (IS(name, "prompt_tokens"))
+        return count_end(at, &event->counts[PROMPT]);
+    if (IS(name, "completion_tokens"))
+        return count_end(at, &event->counts[COMPLETION]);
+    if (IS(name, "total_tokens"))
+        return count_end(at, &event->counts[TOTAL]);
+    if (IS(name, "prompt_tokens_details"))
+        return *at == 'n' ? null_end(at) : object_end(at, event, prompt_detail);
+    if (IS(name, "completion_tokens_details"))
+        return *at == 'n' ? null_end(at) : object_end(at, event, completion_detail);
+    if (IS(name, "prompt_cache_hit_tokens"))
+        return null_end(at);
+    return value_end(at, event->end, &event->not_ascii);
+}
+
+static const Byte *
+usage_chunk_value(Event *event, Text name, const Byte *at)
+{
+    if (IS(name, "choices")) {
+        event->has_choice = 1;
+        if (*at != '[')
+            return NULL;
+        at = after_blanks(at + 1);
+        return *at == ']' ? at + 1 : NULL;
+    }
+    if (IS(name, "usage"))
+        return object_end(at, event, usage_value);
+    if (IS(name, "x_groq") || IS(name, "error"))
+        return null_end(at);
+    if (IS(name, "service_tier"))
+        return *at == 'n' ? null_end(at) : word_end(at, "\"default\"");
+    return value_end(at, event->end, &event->not_ascii);
+}
+
+/* Tell whether the data up to `line_end` is a chunk with no choice and these counts, of which none needs a judgement. */
+static int
+reads_counts(Event *event, const Byte *at, const Byte *line_end)
+{
+    const long *counts = event->counts;
+    if (object_end(at, event, usage_chunk_value) != line_end || !event->has_choice)
+        return 0;
+    if (event->not_ascii != 0 && !is_utf8(at, line_end))
+        return 0;
+    return counts[PROMPT] > 0 && counts[COMPLETION] > 0 && counts[TOTAL] <= MAX_COUNT &&
+           counts[TOTAL] == counts[PROMPT] + counts[COMPLETION] && counts[CACHED] <= counts[PROMPT] &&
+           counts[REASONING] <= counts[COMPLETION];
+}
+
+/* --- The event --------------------------------------------------------------------------------------- */
+
 /* Return what the data up to `line_end` is, if it is one object.
  *
  * A line end counts as a blank to the scanner. So a chunk is usual only if its value ends where its line does: then no
@@ -256,29 +285,74 @@ usual_event_at(const Byte *block, Py_ssize_t start, Py_ssize_t size)
 
 /* --- The module --------------------------------------------------------------------------------------- */
 
+/* Read the arguments of both functions: a block, and where to start in it. Return 0, -1 if there was an exception. */
+static int
+read_place(PyObject *const *args, Py_ssize_t count, const Byte **block, Py_ssize_t *start, Py_ssize_t *size)
+{
+    if (count != 2 || !PyBytes_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "a block as bytes and where to start are needed");
+        return -1;
+    }
+    *start = PyLong_AsSsize_t(args[1]);
+    if (*start == -1 && PyErr_Occurred())
+        return -1;
+    *block = (const Byte *)PyBytes_AS_STRING(args[0]);
+    *size = PyBytes_GET_SIZE(args[0]);
+    if (*start < 0 || *start > *size) {
+        PyErr_SetString(PyExc_ValueError, "the start is outside of the block");
+        return -1;
+    }
+    return 0;
+}
+
 /* usual_event(block, start) */
 static PyObject *
 usual_event(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
 {
+    const Byte *block;
     Py_ssize_t start, size;
-    if (count != 2 || !PyBytes_Check(args[0])) {
-        PyErr_SetString(PyExc_TypeError, "usual_event() takes a block as bytes, and where to start");
+    if (read_place(args, count, &block, &start, &size) < 0)
         return NULL;
+    return PyLong_FromSsize_t(usual_event_at(block, start, size));
+}
+
+/* usual_end(block, start) */
+static PyObject *
+usual_end(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t count)
+{
+    const Byte *block;
+    Py_ssize_t start, size, found, usage_at;
+    Event event = {.end = NULL};
+    const long *counts = event.counts;
+    int finishes = 0, has_counts = 0, is_done;
+    if (read_place(args, count, &block, &start, &size) < 0)
+        return NULL;
+    while (((found = usual_event_at(block, start, size)) & KIND_MASK) >= EMPTY) {
+        finishes |= (found & KIND_MASK) == FINISH;
+        start = found >> KIND_BITS;
     }
-    start = PyLong_AsSsize_t(args[1]);
-    if (start == -1 && PyErr_Occurred())
-        return NULL;
-    size = PyBytes_GET_SIZE(args[0]);
-    if (start < 0 || start > size) {
-        PyErr_SetString(PyExc_ValueError, "the start is outside of the block");
-        return NULL;
+    usage_at = start;
+    if ((found & KIND_MASK) == USAGE) {
+        start = found >> KIND_BITS;
+        event.end = block + start - BLANK_LINE;
+        if (!(has_counts = reads_counts(&event, block + usage_at + PREFIX_SIZE, event.end)))
+            Py_RETURN_NONE;
+        found = usual_event_at(block, start, size);
     }
-    return PyLong_FromSsize_t(usual_event_at((const Byte *)PyBytes_AS_STRING(args[0]), start, size));
+    is_done = (found & KIND_MASK) == DONE;
+    if (!is_done && !(has_counts && start == size))
+        Py_RETURN_NONE;
+    if (!has_counts)
+        return Py_BuildValue("(NnnNO)", PyBool_FromLong(finishes), usage_at, start, PyBool_FromLong(is_done), Py_None);
+    return Py_BuildValue("(NnnN(lllll))", PyBool_FromLong(finishes), usage_at, start, PyBool_FromLong(is_done),
+                         counts[PROMPT], counts[COMPLETION], counts[TOTAL], counts[CACHED], counts[REASONING]);
 }
 
 static PyMethodDef methods[] = {
     {"usual_event", (PyCFunction)(void (*)(void))usual_event, METH_FASTCALL,
      "Return where the usual event at an offset ends, and what it is."},
+    {"usual_end", (PyCFunction)(void (*)(void))usual_end, METH_FASTCALL,
+     "Read a usual end of a stream, from an offset on; return None for any other."},
     {NULL, NULL, 0, NULL},
 };
 

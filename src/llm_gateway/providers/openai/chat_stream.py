@@ -20,14 +20,16 @@ class ChatStream(OpenAIReplyStream):
     def __init__(
         self, request: ModelRequest, *, event_limit: int, read_cost: CostReader | None = None
     ) -> None:
+        fields = request.fields
         # Not by `super`, which would be one more object for each stream.
         OpenAIReplyStream.__init__(
             self,
-            choices=expected_choices(request),
+            # Nearly every request has one: that is known without a call.
+            choices=expected_choices(request) if "n" in fields or "prompt" in fields else 1,
             hide_usage=not request.wants_usage,
             event_limit=event_limit,
             read_cost=read_cost,
-            asked=request.fields,
+            asked=fields,
         )
         self._request = request
 

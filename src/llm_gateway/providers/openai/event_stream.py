@@ -31,6 +31,8 @@ from llm_gateway.providers.openai.usual_event import (
     KIND_BITS,
     KIND_MASK,
     LINE,
+    USAGE,
+    usual_end,
     usual_event,
 )
 from llm_gateway.wire.errors import BadReply, OversizedEvent
@@ -38,6 +40,7 @@ from llm_gateway.wire.loose_json import read_json
 from llm_gateway.wire.openai_chat.reply_forms import as_chunks, has_message
 from llm_gateway.wire.openai_chat.usage import usage_from_wire
 from llm_gateway.wire.stated_costs import CostReader
+from llm_gateway.wire.stated_details import SERVICE_TIER
 from llm_gateway.wire.token_counts import updated
 
 # In a JSON string quotes are escaped, so these quoted names are keys (or, rarely, whole values). An event without
@@ -46,6 +49,8 @@ _WORTH_A_LOOK = (
     b'finish_reason":"', b'"usage":{', b'"error"', b"[DONE]", b"event:", b'finish_reason": "', b'"usage": {',
 )  # fmt: skip
 _FINISH_REASON = b'"finish_reason"'
+# How the last event of most streams ends.
+_DONE_END = b"[DONE]\n\n"
 _SAMPLE_BYTES = 256 * 1024
 _NO_CHOICES: Final[frozenset[int]] = frozenset()
 
@@ -113,17 +118,25 @@ class OpenAIReplyStream(QuietReader):
         block = data if self._splitter is None and data[-2:] == b"\n\n" else self._whole_events(data)
         if not block:
             return b""
-        may_be_plain, position = False, 0
-        if self.content_seen and self.usage is None:
-            # Nearly always all of it is quiet.
-            position = quiet_end(block, 0, self._quiet_tail)
-            may_be_plain = self._usual_spacing
-        if position != len(block):
+        may_be_plain, position, end = False, 0, None
+        if self.content_seen:
+            if block[-8:] == _DONE_END:
+                end = self._usual_end(block, 0)
+            if end is None and self.usage is None:
+                # Nearly always all of it is quiet.
+                position = quiet_end(block, 0, self._quiet_tail)
+                may_be_plain = self._usual_spacing
+        if end is None and position != len(block):
             position, found = self._behind_usual(block, position)
             if position != len(block) and not (
                 may_be_plain and found & KIND_MASK <= LINE and _looks_plain(block)
             ):
-                block = self._look(block, position, found)
+                if found & KIND_MASK == USAGE:
+                    end = self._usual_end(block, position)
+                if end is None:
+                    block = self._look(block, position, found)
+        if end is not None:
+            block = block[:end]
         self._record(block)
         return block
 
@@ -185,28 +198,55 @@ class OpenAIReplyStream(QuietReader):
         if start < 0:
             self._usual_spacing = event.find(b'"choices":[') >= 0 or event.find(b'"choices": [') >= 0
             return
-        value = event[start + len(_FINISH_REASON) :]
-        self._usual_spacing = value[:5] == b":null" or value[:6] == b": null"
+        tail = event[start:]
         # Some servers send "" or "null" until a choice is finished; every event has the mark of a finish reason then.
-        if value[:1] == b":" and value.find(b'"delta"') < 0:
-            self._quiet_tail = event[start:]
+        self._usual_spacing = tail[15:20] == b":null" or tail[15:21] == b": null"
+        if tail[15:16] == b":" and tail.find(b'"delta"') < 0:
+            self._quiet_tail = tail
 
     def _behind_usual(self, block: bytes, position: int) -> tuple[int, int]:
         """Read the usual chunks from `position` on, and what is quiet behind the first content.
 
         Return where they end, and what `usual_event` says of what follows. All of them are relayed as they came.
         """
-        # A chunk that follows a usage may make it out of date.
-        while (found := usual_event(block, position)) & KIND_MASK >= EMPTY and self.usage is None:
-            start, position, kind = position, found >> KIND_BITS, found & KIND_MASK
+        size, found = len(block), 0
+        while position != size:
+            found = usual_event(block, position)
+            kind = found & KIND_MASK
+            # A chunk that follows a usage may make it out of date.
+            if kind < EMPTY or self.usage is not None:
+                break
+            start, position = position, found >> KIND_BITS
             if kind == FINISH:
                 self.content_seen = True
                 self._finish(0)
             elif kind == CONTENT and not self.content_seen:
                 self.content_seen = True
                 self._learn(block[start:position])
-                position = quiet_end(block, position, self._quiet_tail)
+                if position != size:
+                    position = quiet_end(block, position, self._quiet_tail)
         return position, found
+
+    def _usual_end(self, block: bytes, position: int) -> int | None:
+        """Read from `position` on what usually ends a stream; return where that ends which is relayed.
+
+        None: it is something else, and nothing was done.
+        """
+        if self._read_cost is not None or SERVICE_TIER in self._asked:
+            return None
+        found = usual_end(block, position)
+        if found is None:
+            return None
+        is_finished, usage_at, end, is_done, counts = found
+        # What follows a usage may make it out of date, and a stream without content is a failure.
+        if (self.usage is not None and end != position) or (is_done and not self.content_seen):
+            return None
+        if is_finished:
+            self._finish(0)
+        if counts is not None:
+            self.usage = Usage(*counts)
+        self.done = is_done
+        return usage_at if self._hide_usage else end
 
     def _look(self, block: bytes, position: int, found: int) -> bytes:
         """Read `block` event by event from `position` on; return what to relay of all of it.

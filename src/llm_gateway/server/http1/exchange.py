@@ -250,25 +250,28 @@ class Exchange:
             return None
         return chunked_head(headers)
 
-    def write_stream(self, head: bytes, body: bytes, last: bytes | None) -> None:
+    def write_stream(self, head: bytes, body: bytes, last: bytes | None) -> ChunkSink | None:
         """Write a piece of a streamed response, its head before the first.
 
-        Behind `last`, which follows the body in the same chunk, the response ends; None = there is more to come.
+        Behind `last`, in the same chunk, the response ends; None = more is to come, for the `sink` it returns.
         """
         if self.disconnected:
-            return
+            return None
         self.response_started, self._chunked, self._remaining = True, True, None
-        protocol, rest = self.protocol, last or b""
-        size = len(body) + len(rest)
-        start, end = (b"%x\r\n" % size, b"\r\n") if size else (b"", b"")
+        protocol, write = self.protocol, self.protocol.transport.write
         if last is None:
-            protocol.transport.write(b"".join((head, start, body, end)))
-            return
-        protocol.transport.write(b"".join((head, start, body, rest, end, b"0\r\n\r\n")))
+            write(b"%b%x\r\n%b\r\n" % (head, len(body), body) if body else head)
+            if protocol.flow.write_paused or self.disconnected:
+                return None
+            sink = self._sink = ChunkSink(write)
+            return sink
+        size = len(body) + len(last)
+        write(b"%b%x\r\n%b%b\r\n0\r\n\r\n" % (head, size, body, last) if size else head + b"0\r\n\r\n")
         self.response_complete, self.on_disconnect = True, None
         if self._updated is not None:
             self.wake()
         protocol.on_exchange_complete(self)
+        return None
 
     def _take_piece(self) -> bytes:
         self._has_update = False

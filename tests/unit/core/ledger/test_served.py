@@ -57,7 +57,9 @@ def test_what_a_log_could_not_hold_as_it_is_is_not_encoded_ahead(text: str) -> N
 
 
 def test_looked_up_texts_are_those_of_the_numbers() -> None:
-    assert [json.loads(text) for text in NUMBERS] == list(range(len(NUMBERS)))
+    assert all(NUMBERS[number] == str(number) for number in (*range(3000), -1, 10**12))
+    # Those that are formatted each time are not kept.
+    assert len(NUMBERS) < 3000
     for us in (0, 1, 10, 500, 999, 1000, 1234, 60_000_001):
         assert f"{us // 1000}{THOUSANDTHS[us % 1000]}" == repr(us / 1000)
     for temperature in (0.0, 0.7, 1e-7, -1e6, 1.0):

@@ -25,10 +25,9 @@ class DirectStream(StreamReply):
 
         It is the first events, and what ends the stream behind them; None = there is more to come.
         """
-        reader = self._reader
+        reader, held = self._reader, self._held
         if reader.done:
             return self.last_nowait()
-        held = self._held
         if not held or reader.refusal is not None or self._encoder is not None or self.recorder is not None:
             return None
         self._sent, self._held = True, b""
@@ -56,9 +55,11 @@ class DirectStream(StreamReply):
         return held, end
 
     def begin_relay(self, sink: ChunkSink, listener: ReplyListener) -> bool:
-        """Do as `relay` does, and call the listener at its end. Return False if it has ended already."""
-        begun = self._relaying(sink)
-        return begun is not None and self._upstream.begin_relay(begun[0], self._idle(), begun[1], listener)
+        """Do as `relay` does and call the listener at its end. False if it has ended already."""
+        # Behind `first_nowait`: so nothing is encoded, recorded, or held.
+        # As `_idle` does, without its frame.
+        idle = self._candidate.route.rules.timeouts.idle or self._gateway.options.llm_timeout
+        return self._upstream.begin_relay(self._taking(sink), idle, self._plain_content(sink), listener)
 
     def end_relay(self, *, on_time: bool) -> None:
         """Stop relaying: because the listener was called, as `on_time` says, or to close the stream."""

@@ -1,4 +1,5 @@
-/* Recognises the usual whole reply, for whole_reply.py. What it does not recognise is left to the parser. */
+/* Recognises the usual whole reply, and the head of the usual chunked one, for whole_reply.py. What it does not
+ * recognise is left to the parser. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
@@ -42,7 +43,7 @@ static const unsigned char KINDS[256] = {
 
 /* Headers that say how the rest is read, or what becomes of the connection: with one of these, the parser reads all. */
 static const char *const READ_BY_PARSER[] = {
-    "content-encoding", "keep-alive", "proxy-connection", "trailer", "transfer-encoding", "upgrade",
+    "content-encoding", "keep-alive", "proxy-connection", "trailer", "upgrade",
 };
 #define READ_BY_PARSER_COUNT (Py_ssize_t)(sizeof(READ_BY_PARSER) / sizeof(READ_BY_PARSER[0]))
 
@@ -87,47 +88,87 @@ read_length(const char *at, const char *end)
     return length;
 }
 
-/* body_of(data) */
-static PyObject *
-body_of(PyObject *Py_UNUSED(module), PyObject *data)
+/* What a head says of the body. */
+typedef struct {
+    /* -1 without a content-length. */
+    Py_ssize_t length;
+    int is_chunked;
+} Framing;
+
+/* Return where the body of a usual reply begins, NULL if the parser has to read it. */
+static const char *
+head_end(const char *at, const char *end, Framing *framing)
 {
-    const char *at, *end, *name, *value, *stop;
-    Py_ssize_t index, length = -1;
-    if (!PyBytes_Check(data))
-        Py_RETURN_NONE;
-    at = PyBytes_AS_STRING(data);
-    end = at + PyBytes_GET_SIZE(data);
+    const char *name, *value, *stop;
+    Py_ssize_t index;
+    framing->length = -1;
+    framing->is_chunked = 0;
     if (end - at < START_SIZE || memcmp(at, START, START_SIZE) != 0 || (stop = line_end(at + START_SIZE, end)) == NULL)
-        Py_RETURN_NONE;
+        return NULL;
     for (at = stop + 2; !(end - at >= 2 && at[0] == '\r' && at[1] == '\n'); at = stop + 2) {
         for (name = at; at < end && KINDS[(unsigned char)*at] & NAME; at++)
             ;
         if (at == name || at == end || *at != ':')
-            Py_RETURN_NONE;
+            return NULL;
         for (value = at + 1; value < end && *value == ' '; value++)
             ;
         stop = line_end(value, end);
         if (stop == NULL)
-            Py_RETURN_NONE;
+            return NULL;
         if (is_text(name, at - name, "content-length")) {
-            if (length >= 0 || (length = read_length(value, stop)) < 0)
-                Py_RETURN_NONE;
+            if (framing->length >= 0 || (framing->length = read_length(value, stop)) < 0)
+                return NULL;
+            continue;
+        }
+        if (is_text(name, at - name, "transfer-encoding")) {
+            if (framing->is_chunked || !is_text(value, stop - value, "chunked"))
+                return NULL;
+            framing->is_chunked = 1;
             continue;
         }
         if (is_text(name, at - name, "connection") && !is_text(value, stop - value, "keep-alive"))
-            Py_RETURN_NONE;
+            return NULL;
         for (index = 0; index < READ_BY_PARSER_COUNT; index++)
             if (is_text(name, at - name, READ_BY_PARSER[index]))
-                Py_RETURN_NONE;
+                return NULL;
     }
-    at += 2;
-    if (length <= 0 || end - at != length)
+    return at + 2;
+}
+
+/* body_of(data) */
+static PyObject *
+body_of(PyObject *Py_UNUSED(module), PyObject *data)
+{
+    const char *at, *end;
+    Framing framing;
+    if (!PyBytes_Check(data))
         Py_RETURN_NONE;
-    return PyBytes_FromStringAndSize(at, length);
+    at = PyBytes_AS_STRING(data);
+    end = at + PyBytes_GET_SIZE(data);
+    at = head_end(at, end, &framing);
+    if (at == NULL || framing.is_chunked || framing.length <= 0 || end - at != framing.length)
+        Py_RETURN_NONE;
+    return PyBytes_FromStringAndSize(at, framing.length);
+}
+
+/* chunks_start(data) */
+static PyObject *
+chunks_start(PyObject *Py_UNUSED(module), PyObject *data)
+{
+    const char *start, *at = NULL;
+    Framing framing;
+    if (PyBytes_Check(data)) {
+        start = PyBytes_AS_STRING(data);
+        at = head_end(start, start + PyBytes_GET_SIZE(data), &framing);
+    }
+    if (at == NULL || !framing.is_chunked || framing.length >= 0)
+        return PyLong_FromLong(0);
+    return PyLong_FromSsize_t(at - start);
 }
 
 static PyMethodDef methods[] = {
     {"body_of", body_of, METH_O, "Return the body of a usual whole reply; None for anything else."},
+    {"chunks_start", chunks_start, METH_O, "Return where the head of a usual chunked reply ends; 0 for anything else."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Any, cast
 
 from llm_gateway.flow.ports.upstream import QuietContent, ReplyListener, TransportError
-from llm_gateway.infra.upstream.http11.messages import (
-    MalformedReply,
-    ReplyParser,
-    is_between_chunks,
-)
+from llm_gateway.infra.upstream.http11.messages import MalformedReply, ReplyParser, is_between_chunks
+from llm_gateway.infra.upstream.http11.owner import ConnectionOwner
 from llm_gateway.infra.upstream.http11.quiet_relay import QuietRelay
-from llm_gateway.infra.upstream.http11.whole_chunks import cut_chunks
 from llm_gateway.infra.upstream.socket_state import Poll, closed_cleanly, has_unsent, input_poll, is_tls
 from llm_gateway.sockets.batched_transport import batched
-from llm_gateway.sockets.write_batch import WriteBatch
 
 # Unread bytes of a reply above which reading from the socket pauses.
 READ_AHEAD = 256 * 1024
@@ -28,33 +23,17 @@ _MAX_JOINED = 16 * 1024
 _TICK = 0.001
 
 
-class ConnectionOwner(Protocol):
-    """The pool that a connection belongs to."""
-
-    # In which requests are sent; None = at once.
-    batch: WriteBatch | None
-
-    def opened(self, connection: Connection) -> None:
-        """Register a new connection."""
-
-    def put_idle(self, connection: Connection) -> bool:
-        """Take a connection back for reuse; return False when the pool has no room."""
-
-    def lost(self, connection: Connection) -> None:
-        """Remove a closed connection."""
-
-
 class Connection(asyncio.Protocol):
     """One socket to a provider. At most one task waits on it: for the reply's head, then for its body."""
 
     __slots__ = (
-        "_batch", "_between_chunks", "_discarding", "_listener", "_loop", "_owner", "_quiet", "_quiet_relay",
-        "_reading_paused", "_sink", "_timer", "_timer_at", "_transport", "_turn", "_unread", "_uploads",
-        "_waiter", "_writing_paused", "busy", "deadline", "ended", "error", "idle_until", "is_tls",
-        "max_silence", "parser", "poll", "reply_begun", "sent",
+        "_batch", "_discarding", "_listener", "_loop", "_owner", "_quiet", "_quiet_relay", "_sink", "_timer",
+        "_timer_at", "_transport", "_turn", "_uploads", "_waiter", "_writing_paused", "busy", "deadline", "ended",
+        "error", "idle_until", "is_tls", "max_silence", "parser", "poll", "reading_paused", "reply_begun", "sent",
+        "unread",
     )  # fmt: skip
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, owner: ConnectionOwner) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, owner: ConnectionOwner[Connection]) -> None:
         self._loop = loop
         self._owner = owner
         # The turn in which the request was written: it is sent once the turn is another.
@@ -74,8 +53,8 @@ class Connection(asyncio.Protocol):
         self.deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
-        self._unread = 0
-        self._reading_paused = self._writing_paused = self._discarding = False
+        self.unread = 0
+        self.reading_paused = self._writing_paused = self._discarding = False
         # An exchange is in progress.
         self.busy = False
         # The socket can neither send nor receive any more.
@@ -86,8 +65,6 @@ class Connection(asyncio.Protocol):
         self._uploads = False
         # The first byte of this exchange's reply has arrived.
         self.reply_begun = False
-        # The parser is between two chunks of the body (only maintained while relaying).
-        self._between_chunks = False
         # Why the rest of the reply cannot arrive.
         self.error: TransportError | None = None
         # Loop time; 0 once the connection cannot be reused.
@@ -172,22 +149,38 @@ class Connection(asyncio.Protocol):
         self.abort()
 
     def begin_relay(
-        self, take: Callable[[bytes], bool], max_silence: float, quiet: QuietContent | None = None
-    ) -> float:
+        self,
+        take: Callable[[bytes], bool],
+        max_silence: float,
+        quiet: QuietContent | None,
+        listener: ReplyListener | None,
+    ) -> None:
         """Call `take` with every piece of the body as it arrives, until it returns False or the body ends.
 
-        Plain content, as `quiet` describes it, bypasses `take`. Returns until when to wait for the next event: it is
-        the end of relaying, or nothing has arrived for `max_silence` seconds.
+        Plain content, as `quiet` describes it, bypasses `take`. Tells `listener` of the next event, which is the end
+        of relaying, or that nothing has arrived for `max_silence` seconds; without one, a task has to wait for it.
         """
         self._sink, self.max_silence, self._quiet = take, max_silence, quiet
-        self._between_chunks = False
-        return self._loop.time() + max_silence
+        if quiet is not None and self.parser.at_chunk:
+            self._begin_quiet_relay(quiet)
+        if listener is not None:
+            self._listener, deadline = listener, self._loop.time() + max_silence
+            if self._timer is not None and self._timer_at <= deadline:
+                # As in `listen`.
+                self.deadline = deadline
+            else:
+                self._set_deadline(deadline)
 
     def end_relay(self) -> None:
         """Relay no more, and tell no listener of it. Has to follow `begin_relay`, however relaying ended."""
         self._sink = self._quiet = self._listener = None
-        if self._quiet_relay is not None:
-            self._end_quiet_relay(self._quiet_relay)
+        relay, self._quiet_relay = self._quiet_relay, None
+        if relay is not None:
+            try:
+                relay.settle()
+            finally:
+                if not self.ended:
+                    self._transport.set_protocol(self)
 
     def stop_relaying(self) -> None:
         """Take note that relaying has ended."""
@@ -196,14 +189,18 @@ class Connection(asyncio.Protocol):
 
     def is_at_chunk(self) -> bool:
         """Tell whether the body is being relayed, and the next bytes begin a chunk."""
-        return self._between_chunks and self._sink is not None
+        return self._sink is not None and self.parser.at_chunk
 
     def take(self) -> bytes:
         """Return the bytes of the body that have arrived, and resume reading."""
-        self._unread = 0
-        if self._reading_paused:
+        self.unread = 0
+        if self.reading_paused:
             self._resume_reading()
-        return self.parser.take()
+        # As the parser's `take` does, without its frame.
+        pieces = self.parser.pieces
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        return data
 
     def finish(self, timeout: float) -> None:
         """Discard the rest of the reply; reuse the connection if it ends within `timeout` seconds, else drop it."""
@@ -219,8 +216,10 @@ class Connection(asyncio.Protocol):
         parser = self.parser
         if parser.keep_alive and self.sent and not parser.ambiguous and not self.ended:
             self.busy = self._discarding = False
-            self._unread = 0
-            if self._reading_paused:
+            self.unread = 0
+            # An idle connection keeps nothing of a reply.
+            parser.recognised = None
+            if self.reading_paused:
                 self._resume_reading()
             if self._owner.put_idle(self):
                 return
@@ -249,38 +248,38 @@ class Connection(asyncio.Protocol):
             # Bytes without a request, or before it was sent: then it is sent on another connection.
             self.abort()
             return
-        sink = self._sink
-        if sink is not None and self._between_chunks:
-            content, end = cut_chunks(data, 0)
-            if content and end == len(data):
-                self._relay_piece(sink, content)
+        parser, sink = self.parser, self._sink
+        if not (parser.at_chunk and parser.feed_chunks(data)):
+            self.reply_begun = True
+            if self._uploads:
+                self._uploads = False
+                if not self.sent or has_unsent(self._transport):
+                    # The server may not read the rest, and take it for the next request.
+                    parser.ambiguous = True
+            try:
+                parser.feed(data)
+            except MalformedReply as error:
+                self._fail(TransportError("protocol", str(error)))
                 return
-        self.reply_begun = True
-        if self._uploads:
-            self._uploads = False
-            if not self.sent or has_unsent(self._transport):
-                # The server may not read the rest, and take it for the next request.
-                self.parser.ambiguous = True
-        parser = self.parser
-        try:
-            parser.feed(data)
-        except MalformedReply as error:
-            self._fail(TransportError("protocol", str(error)))
-            return
-        self._unread += len(data)
+            if sink is not None:
+                parser.at_chunk = is_between_chunks(data, parser.pieces)
+        self.unread += len(data)
         if self._discarding:
-            parser.pieces.clear()
-            if parser.complete or self._unread > READ_AHEAD:
-                self.release()
+            self._discard()
             return
         if sink is not None:
-            self._between_chunks = is_between_chunks(data, parser.pieces)
             self._relay_pieces(sink)
             return
-        if parser.pieces or parser.status:
-            self._wake()
-        if self._unread > READ_AHEAD and not self._reading_paused and not parser.complete:
-            self._reading_paused = True
+        if parser.status:
+            listener = self._listener
+            if listener is not None:
+                # As `_wake` does, without its frame.
+                self._listener = None
+                listener.on_event(True)
+            else:
+                self._wake()
+        if self.unread > READ_AHEAD and not self.reading_paused and not parser.complete:
+            self.reading_paused = True
             self._transport.pause_reading()
 
     def eof_received(self) -> None:
@@ -322,38 +321,37 @@ class Connection(asyncio.Protocol):
 
     def _begin_quiet_relay(self, quiet: QuietContent) -> None:
         if quiet.event_end():
-            self._quiet_relay = QuietRelay(self, quiet, self._loop.time)
-            # It has all methods that a transport calls from here on.
-            self._transport.set_protocol(cast("asyncio.Protocol", self._quiet_relay))
+            # It has all methods that a transport calls from here on: a cast would be a call.
+            relay: Any = QuietRelay(self, quiet, self._loop.time)
+            self._quiet_relay = relay
+            self._transport.set_protocol(relay)
 
-    def _end_quiet_relay(self, relay: QuietRelay) -> None:
-        self._quiet_relay = None
-        try:
-            relay.settle()
-        finally:
-            if not self.ended:
-                self._transport.set_protocol(self)
+    def _discard(self) -> None:
+        """Drop what has arrived of a reply that nobody reads; free the connection when it ends, or is too long."""
+        self.parser.pieces.clear()
+        if self.parser.complete or self.unread > READ_AHEAD:
+            self.release()
 
     def _relay_pieces(self, sink: Callable[[bytes], bool]) -> None:
-        """Pass on what the parser has decoded; wake the waiting task when the body is complete."""
+        """Pass on what the parser has decoded; tell of it when relaying has ended."""
         parser = self.parser
-        self._unread = 0
-        if parser.pieces:
-            self._relay_piece(sink, parser.take())
+        self.unread = 0
+        if pieces := parser.pieces:
+            content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            pieces.clear()
+            wants_more = False
+            try:
+                wants_more = sink(content)
+            finally:
+                if wants_more:
+                    self.deadline = self._loop.time() + self.max_silence
+                    if self._quiet is not None and self._quiet_relay is None and parser.at_chunk:
+                        self._begin_quiet_relay(self._quiet)
+                else:
+                    self._sink = None
+                    self._wake()
         if parser.complete and self._sink is not None:
             self.stop_relaying()
-
-    def _relay_piece(self, sink: Callable[[bytes], bool], content: bytes) -> None:
-        wants_more = False
-        try:
-            wants_more = sink(content)
-        finally:
-            if wants_more:
-                self.deadline = self._loop.time() + self.max_silence
-                if self._quiet is not None and self._quiet_relay is None and self._between_chunks:
-                    self._begin_quiet_relay(self._quiet)
-            else:
-                self.stop_relaying()
 
     def _wake(self, on_time: bool = True) -> None:
         listener = self._listener
@@ -366,7 +364,7 @@ class Connection(asyncio.Protocol):
             waiter.set_result(on_time)
 
     def _resume_reading(self) -> None:
-        self._reading_paused = False
+        self.reading_paused = False
         if not self.ended:
             self._transport.resume_reading()
 

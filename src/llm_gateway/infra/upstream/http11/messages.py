@@ -9,7 +9,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from llm_gateway.infra.upstream.address import InvalidRequest, RequestTarget
 from llm_gateway.infra.upstream.http11.whole_chunks import cut_chunks
-from llm_gateway.infra.upstream.http11.whole_reply import body_of
+from llm_gateway.infra.upstream.http11.whole_reply import body_of, chunks_start
 from llm_gateway.providers.base import UpstreamRequest
 
 # The most bytes without any of the body: head, interim replies, chunk extensions, trailers.
@@ -27,6 +27,9 @@ _MAX_NAMES = 1024
 _LONGEST_NAME = 64
 # The length within which a chunk-size line without extensions ends.
 _CHUNK_HEAD = 10
+# What ends a chunked body without trailers.
+_LAST_CHUNK = b"0\r\n\r\n"
+_LAST_SIZE = len(_LAST_CHUNK)
 
 
 class MalformedReply(Exception):
@@ -105,12 +108,14 @@ class ReplyParser:
     `status` is 0 until the final head is complete. `headers` have lower-case names; of equal names the last one
     counts. `pieces` are the parts of the body that have arrived and were not taken yet.
 
-    A usual reply that arrives whole is only recognised; its headers are read when somebody asks for them.
+    A usual reply that arrives whole is only recognised; its headers are read when somebody asks for them. So is the
+    head of a usual chunked reply: what parses HTTP sees it, and what follows, only if something unusual comes.
     """
 
     __slots__ = (
-        "_has_twins", "_headers", "_is_framed", "_overhead", "_parser", "_raw", "ambiguous", "coding",
-        "complete", "keep_alive", "keep_alive_terms", "on_body", "on_header", "pieces", "recognised", "status",
+        "_has_twins", "_headers", "_is_ahead", "_is_framed", "_overhead", "_parser", "_raw", "ambiguous",
+        "at_chunk", "coding", "complete", "keep_alive", "keep_alive_terms", "on_body", "on_header", "pieces",
+        "recognised", "status",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -125,11 +130,15 @@ class ReplyParser:
     def begin(self) -> None:
         """Expect the next reply."""
         self.status = 0
-        self._headers: Mapping[bytes, bytes] = _NO_HEADERS
+        # None = nobody has asked for those of `recognised`, which is a whole reply, or the head of a chunked one.
+        self._headers: Mapping[bytes, bytes] | None = _NO_HEADERS
         # Whether the head says where the body ends, and whether names in it differ in case alone.
         self._is_framed = self._has_twins = False
-        # A whole reply whose headers nobody has asked for; None = they are read.
         self.recognised: bytes | None = None
+        # `recognised` is a head that the parser has to see before anything else of its reply.
+        self._is_ahead = False
+        # The next bytes begin a chunk of the body: then `feed_chunks` may take them.
+        self.at_chunk = False
         # The headers `content-encoding` and `keep-alive`; None = there is none.
         self.coding: bytes | None = None
         self.keep_alive_terms: bytes | None = None
@@ -151,9 +160,16 @@ class ReplyParser:
             body = body_of(data)
             if body is not None:
                 self.pieces.append(body)
-                self.status, self.complete, self.keep_alive, self.recognised = 200, True, True, data
+                self.status, self.complete, self.keep_alive = 200, True, True
+                self._headers, self.recognised = None, data
                 return
+            if (start := chunks_start(data)) and self._begin_chunks(data, start):
+                return
+        self.at_chunk = False
         try:
+            if self._is_ahead:
+                self._is_ahead = False
+                self._parser.feed_data(self.recognised or b"")
             if headless and data.endswith(b"\r\n"):
                 self._feed_chunks(data)
             else:
@@ -175,6 +191,25 @@ class ReplyParser:
         ):
             raise MalformedReply("the provider's reply has too many bytes outside its body")
 
+    def feed_chunks(self, data: bytes) -> bool:
+        """Take whole chunks, and the end of the body if it follows; False, with nothing done, for anything else.
+
+        Only `at_chunk`.
+        """
+        content, end = cut_chunks(data, 0)
+        if end != len(data):
+            if len(data) - end != _LAST_SIZE or data[end:] != _LAST_CHUNK:
+                return False
+            self.at_chunk = False
+            if self._is_ahead:
+                self.complete = self.keep_alive = True
+            else:
+                self._parser.feed_data(_LAST_CHUNK)
+        if content:
+            self.pieces.append(content)
+            self._overhead = 0
+        return True
+
     def end(self) -> bool:
         """Record that the peer has closed the stream; return whether the reply is complete."""
         if self.status and not self.complete and not self._is_framed:
@@ -195,10 +230,10 @@ class ReplyParser:
     @property
     def headers(self) -> Mapping[bytes, bytes]:
         """The reply's headers."""
-        if self.recognised is not None:
-            reader, self.recognised = _HeaderReader(self.recognised), None
-            self._headers = reader.headers
-        return self._headers
+        headers = self._headers
+        if headers is None:
+            headers = self._headers = _HeaderReader(self.recognised or b"").headers
+        return headers
 
     def forget_headers(self) -> Mapping[bytes, bytes]:
         """Let go of the headers, of which nobody asks for any once the body is relayed; return none."""
@@ -234,6 +269,23 @@ class ReplyParser:
             self.complete = True
             self.keep_alive = self._parser.should_keep_alive()
 
+    def _begin_chunks(self, data: bytes, start: int) -> bool:
+        """Take a head that ends at `start`, and the chunks behind it; False, with nothing done, if there is more."""
+        content, end = cut_chunks(data, start)
+        if end == len(data):
+            self.at_chunk = True
+        elif len(data) - end == _LAST_SIZE and data[end:] == _LAST_CHUNK:
+            self.complete = self.keep_alive = True
+        else:
+            return False
+        if content:
+            self.pieces.append(content)
+        else:
+            self._overhead = len(data)
+        self.status, self._is_framed = 200, True
+        self._headers, self.recognised, self._is_ahead = None, data[:start], True
+        return True
+
     def _feed_chunks(self, data: bytes) -> None:
         """Parse the head of a reply that may be chunked, and what follows it; usual chunks are cut out unparsed."""
         start = data.find(b"\r\n\r\n") + 4
@@ -244,6 +296,7 @@ class ReplyParser:
                 if content:
                     self.pieces.append(content)
                     start = end
+                self.at_chunk = start == len(data)
             data = data[start:]
         if data:
             self._parser.feed_data(data)
@@ -252,7 +305,7 @@ class ReplyParser:
         """Tell whether the head has just been parsed, and the parser will take what follows for chunks."""
         return (
             self.status == 200
-            and b"transfer-encoding" in self._headers
+            and b"transfer-encoding" in self.headers
             # Of names that differ in case alone, the parser may have heeded another one.
             and not self._has_twins
             and not (self.complete or self.pieces)
@@ -260,7 +313,7 @@ class ReplyParser:
 
     def _head_is_huge(self) -> bool:
         # Of an interim reply the one, of the final one the other.
-        found = (self._raw, self._headers)
+        found = (self._raw, self.headers)
         return sum(len(name) + len(value) for one in found for name, value in one.items()) > OVERHEAD_LIMIT
 
 

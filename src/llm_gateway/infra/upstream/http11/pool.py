@@ -12,7 +12,7 @@ from llm_gateway.infra.upstream.http11.connection import Connection
 from llm_gateway.infra.upstream.http11.messages import encode_head
 from llm_gateway.infra.upstream.http11.origin import Origin
 from llm_gateway.infra.upstream.http11.prepared import PooledRequest, Sent
-from llm_gateway.infra.upstream.http11.reply import PooledReply
+from llm_gateway.infra.upstream.http11.reply import PooledReply, pooled_reply
 from llm_gateway.providers.base import UpstreamRequest
 from llm_gateway.sockets.write_batch import WriteBatch
 
@@ -86,7 +86,7 @@ class PooledUpstream(Upstream):
         """Wait for the head of the reply to a request that was begun on a reused connection."""
         connection = sent.connection
         if await self._has_head(connection, sent.body, sent.deadline, on_time=on_time):
-            return PooledReply(connection, sent.origin.loop, passes_quiet=self._passes_quiet)
+            return pooled_reply(connection, sent.origin.loop, passes_quiet=self._passes_quiet)
         if connection.reply_begun:
             raise _missing_head_error(connection)
         return await self._send_anew(sent.origin, sent.head, sent.body, sent.deadline, sent.connect_timeout)
@@ -98,7 +98,7 @@ class PooledUpstream(Upstream):
         connection = await origin.connect(deadline, connect_timeout)
         connection.begin(head, body)
         if await self._has_head(connection, body, deadline):
-            return PooledReply(connection, origin.loop, passes_quiet=self._passes_quiet)
+            return pooled_reply(connection, origin.loop, passes_quiet=self._passes_quiet)
         raise _missing_head_error(connection)
 
     @staticmethod

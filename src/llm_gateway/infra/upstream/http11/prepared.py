@@ -99,14 +99,14 @@ class _Pending(msgspec.Struct):
         if parser.status != _OK or connection.error is not None or parser.coding is not None:
             return None
         request = self._request
-        return PooledReply(connection, request.origin.loop, passes_quiet=request.passes_quiet)
+        # As `pooled_reply` does for a reply without a coding, without its frame.
+        headers = parser.headers if parser.recognised is None else None
+        return PooledReply(connection, request.origin.loop, request.passes_quiet, _OK, headers)
 
     def release(self) -> None:
-        parser = self._connection.parser
-        parser.pieces.clear()
-        # An idle connection keeps nothing of a reply.
-        parser.recognised = None
-        self._connection.release()
+        connection = self._connection
+        connection.parser.pieces.clear()
+        connection.release()
 
     def abandon(self) -> None:
         self._connection.abandon()

@@ -25,6 +25,8 @@ _EVENT_START = b"data:"
 _NO_END = b"never"
 # No chunk begins like this.
 _NEVER = b"\n"
+# The functions that are known to read the system's monotonic clock.
+_SYSTEM_CLOCKS: dict[object, bool] = {}
 
 
 def _starts() -> tuple[tuple[bytes, ...], tuple[int, ...]]:
@@ -196,10 +198,15 @@ make_receiver: Callable[[RelayingConnection, QuietContent, Callable[[], float]],
 def _is_system_clock(now: Callable[[], float]) -> bool:
     """Tell whether this is the time of an event loop whose clock is the system's monotonic one."""
     function: Any = getattr(now, "__func__", None)
-    return function is asyncio.BaseEventLoop.time or (
-        getattr(function, "__module__", ""),
-        getattr(function, "__qualname__", ""),
-    ) == ("uvloop.loop", "Loop.time")
+    found = _SYSTEM_CLOCKS.get(function)
+    if found is None:
+        found = function is asyncio.BaseEventLoop.time or (
+            getattr(function, "__module__", ""),
+            getattr(function, "__qualname__", ""),
+        ) == ("uvloop.loop", "Loop.time")
+        if found:
+            _SYSTEM_CLOCKS[function] = found
+    return found
 
 
 def _events(chunks: list[bytes]) -> Iterator[bytes]:

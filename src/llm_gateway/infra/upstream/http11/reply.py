@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+import msgspec
 
 from llm_gateway.flow.ports.upstream import (
     OversizedReply,
@@ -19,36 +21,27 @@ from llm_gateway.infra.upstream.http11.connection import Connection
 _FINISH_SECONDS = 0.5
 
 
-class PooledReply:
-    """Implements the `ListenedReply` port over a connection that has received the head of a reply."""
+class PooledReply(msgspec.Struct):
+    """Implements the `ListenedReply` port over a connection that has received the head of a reply.
 
-    __slots__ = ("_connection", "_headers", "_inflater", "_loop", "_passes_quiet", "status")
+    It owns the connection until `close` or `finish`. It is made by position, mostly by `pooled_reply`.
+    """
 
-    def __init__(
-        self, connection: Connection, loop: asyncio.AbstractEventLoop, *, passes_quiet: bool = True
-    ) -> None:
-        """Own the connection until `close` or `finish`; raise TransportError for an unknown content coding.
+    # What a provider sent must not appear in logs and tracebacks by accident.
+    __repr__ = object.__repr__
 
-        `passes_quiet`: pass plain content to the client's connection unread, where `relay` allows it.
-        """
-        self._passes_quiet = passes_quiet
-        parser = connection.parser
-        self._connection: Connection | None = connection
-        self._loop = loop
-        self.status = parser.status
-        self._headers = parser.headers
-        self._inflater: Inflater | None = None
-        if b"content-encoding" in self._headers:
-            try:
-                self._inflater = inflater_for(self.header("content-encoding"))
-            except Undecodable:
-                connection.abort()
-                message = "the provider's reply has a content coding that was not requested"
-                raise TransportError("protocol", message) from None
+    _connection: Connection | None
+    _loop: asyncio.AbstractEventLoop
+    # Pass plain content to the client's connection unread, where `relay` allows it.
+    _passes_quiet: bool
+    status: int
+    # None = those of what was recognised, which are read when they are asked for: most streams' are not.
+    _headers: Mapping[bytes, bytes] | None = None
+    _inflater: Inflater | None = None
 
     def header(self, name: str) -> str | None:
         """Return a header by lower-case name; of several with this name the last."""
-        value = self._headers.get(name.encode("latin-1"))
+        value = self._read_headers().get(name.encode("latin-1"))
         return None if value is None else value.decode("latin-1")
 
     async def read(self, timeout: float) -> bytes:
@@ -64,7 +57,7 @@ class PooledReply:
 
     async def read_all(self, limit: int, timeout: float) -> bytes:
         connection = self._current()
-        if int(self._headers.get(b"content-length", 0)) > limit:
+        if int(self._read_headers().get(b"content-length", 0)) > limit:
             raise OversizedReply
         if connection.parser.complete and self._inflater is None:
             # The whole body has arrived already, as that of a short reply does.
@@ -89,22 +82,27 @@ class PooledReply:
         self, take: Callable[[bytes], bool], max_silence: float, quiet: QuietContent | None = None
     ) -> None:
         """Relay an uncoded body; returns at once for a coded one."""
-        deadline = self._begin_relay(take, max_silence, quiet)
-        if deadline is None:
+        if not self.begin_relay(take, max_silence, quiet, None):
             return
         connection = self._current()
         try:
-            on_time = await connection.wait(deadline)
+            on_time = await connection.wait(self._loop.time() + max_silence)
         finally:
             connection.end_relay()
         if not on_time:
             raise SilentProvider
 
     def read_nowait(self) -> bytes:
-        return self._take(self._current())
+        connection = self._connection or self._current()
+        pieces = connection.parser.pieces
+        if self._inflater is None and len(pieces) == 1 and not connection.reading_paused:
+            # As `Connection.take` does, without its frame.
+            connection.unread = 0
+            return pieces.pop()
+        return self._take(connection)
 
     def listen(self, listener: ReplyListener, timeout: float) -> bool:
-        connection = self._current()
+        connection = self._connection or self._current()
         if connection.parser.complete or connection.error is not None:
             return False
         connection.listen(listener, self._loop.time() + timeout)
@@ -115,41 +113,41 @@ class PooledReply:
         take: Callable[[bytes], bool],
         max_silence: float,
         quiet: QuietContent | None,
-        listener: ReplyListener,
+        listener: ReplyListener | None,
     ) -> bool:
-        deadline = self._begin_relay(take, max_silence, quiet)
-        if deadline is None:
+        """Without a listener, a task has to wait."""
+        connection = self._connection or self._current()
+        if self._inflater is not None:
             return False
-        self._current().listen(listener, deadline)
+        parser = connection.parser
+        if (parser.pieces and not take(connection.take())) or parser.complete or connection.error is not None:
+            return False
+        self._headers = parser.forget_headers()
+        connection.begin_relay(take, max_silence, quiet if self._passes_quiet else None, listener)
         return True
 
     def end_relay(self) -> None:
-        self._current().end_relay()
+        (self._connection or self._current()).end_relay()
 
     def finish(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.finish(_FINISH_SECONDS)
+            if connection.parser.complete:
+                # As `finish` does, without its frame.
+                connection.release()
+            else:
+                connection.finish(_FINISH_SECONDS)
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.release()
 
-    def _begin_relay(
-        self, take: Callable[[bytes], bool], max_silence: float, quiet: QuietContent | None
-    ) -> float | None:
-        """Begin to relay; return the deadline for its end, None if relaying is over or impossible."""
-        connection = self._current()
-        if self._inflater is not None:
-            return None
-        parser = connection.parser
-        if parser.pieces and not take(connection.take()):
-            return None
-        if parser.complete or connection.error is not None:
-            return None
-        self._headers = parser.forget_headers()
-        return connection.begin_relay(take, max_silence, quiet if self._passes_quiet else None)
+    def _read_headers(self) -> Mapping[bytes, bytes]:
+        headers = self._headers
+        if headers is None:
+            headers = self._headers = self._current().parser.headers
+        return headers
 
     def _current(self) -> Connection:
         if self._connection is None:
@@ -180,6 +178,25 @@ class PooledReply:
             raise TransportError(error.kind, str(error))
         if not await connection.wait(deadline):
             raise late()
+
+
+def pooled_reply(
+    connection: Connection, loop: asyncio.AbstractEventLoop, *, passes_quiet: bool = True
+) -> PooledReply:
+    """Return the reply that a connection is receiving; raise TransportError for an unknown content coding."""
+    parser = connection.parser
+    reply = PooledReply(connection, loop, passes_quiet, parser.status)
+    if parser.recognised is not None:
+        return reply
+    reply._headers = parser.headers  # noqa: SLF001 - made here
+    if parser.coding is not None:
+        try:
+            reply._inflater = inflater_for(reply.header("content-encoding"))  # noqa: SLF001
+        except Undecodable:
+            connection.abort()
+            message = "the provider's reply has a content coding that was not requested"
+            raise TransportError("protocol", message) from None
+    return reply
 
 
 def _late_reply() -> TransportError:

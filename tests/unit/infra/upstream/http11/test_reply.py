@@ -10,7 +10,7 @@ import pytest
 
 from llm_gateway.flow.ports.upstream import OversizedReply, TransportError
 from llm_gateway.infra.upstream.http11.connection import Connection
-from llm_gateway.infra.upstream.http11.reply import PooledReply
+from llm_gateway.infra.upstream.http11.reply import PooledReply, pooled_reply
 from tests.fakes.transports import Clockwork, ConnectionOwner, Notes
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -29,7 +29,7 @@ class ReplyBench:
         self.reply = self.opened()
 
     def opened(self) -> PooledReply:
-        return PooledReply(self.connection, cast("Any", self.loop))
+        return pooled_reply(self.connection, cast("Any", self.loop))
 
 
 async def test_headers_are_found_by_lower_case_name() -> None:
