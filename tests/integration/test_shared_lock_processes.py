@@ -49,7 +49,7 @@ _HOLDING = (
     _JOIN
     + """
 sys.stdin.readline()
-wait_for_lock(file._lock)
+wait_for_lock(file.lock)
 head[40] += 1
 print("held", flush=True)
 time.sleep(600)

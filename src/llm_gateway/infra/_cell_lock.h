@@ -10,6 +10,9 @@
 #error "this processor has no atomic integers of 64 bits, which processes could share"
 #endif
 
+/* Raised with each change of the struct: parts that were compiled from different versions must not meet. */
+#define CELL_LOCK_LAYOUT 1
+
 typedef struct {
     PyObject_HEAD
     /* As long as it is exported, the file stays mapped. */

@@ -171,7 +171,7 @@ module_exec(PyObject *module)
     PyObject *type = PyType_FromModuleAndSpec(module, &lock_spec, NULL);
     int added = type == NULL ? -1 : PyModule_AddType(module, (PyTypeObject *)type);
     Py_XDECREF(type);
-    return added;
+    return added < 0 ? -1 : PyModule_AddIntConstant(module, "LAYOUT", CELL_LOCK_LAYOUT);
 }
 
 static PyModuleDef_Slot module_slots[] = {{Py_mod_exec, module_exec}, {0, NULL}};

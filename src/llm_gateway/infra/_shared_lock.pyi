@@ -1,5 +1,7 @@
 from collections.abc import Callable
-from typing import Self
+from typing import Final, Self
+
+LAYOUT: Final[int]
 
 class CellLock:
     def __new__(

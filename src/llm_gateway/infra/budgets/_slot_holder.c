@@ -301,14 +301,18 @@ static int
 module_exec(PyObject *module)
 {
     ModuleState *state = PyModule_GetState(module);
-    PyObject *locks = PyImport_ImportModule("llm_gateway.infra._shared_lock");
+    PyObject *locks = PyImport_ImportModule("llm_gateway.infra._shared_lock"), *layout;
+    long number;
     if (locks == NULL)
         return -1;
     state->lock_type = (PyTypeObject *)PyObject_GetAttrString(locks, "CellLock");
+    layout = PyObject_GetAttrString(locks, "LAYOUT");
     Py_DECREF(locks);
-    if (state->lock_type == NULL)
+    number = layout == NULL ? -1 : PyLong_AsLong(layout);
+    Py_XDECREF(layout);
+    if (state->lock_type == NULL || PyErr_Occurred())
         return -1;
-    if (!PyType_Check(state->lock_type) || state->lock_type->tp_basicsize != sizeof(CellLock)) {
+    if (!PyType_Check(state->lock_type) || number != CELL_LOCK_LAYOUT) {
         PyErr_SetString(PyExc_ImportError, "the lock was compiled from another version");
         return -1;
     }

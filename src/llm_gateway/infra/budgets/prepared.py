@@ -72,19 +72,31 @@ class PreparedWindows(PreparedHold):
             return None
         try:
             answer = self._hold_locked(self._windows, amount, None)
-            # That may have moved the slots.
-            places = self._find()
+            try:
+                # That may have moved the slots.
+                self._look_again()
+            except BaseException:
+                if not isinstance(answer, Shortage):
+                    answer.release()
+                raise
         finally:
             file.unlock()
-        if not _are_same(places, self._places):
-            self._places, self.try_hold = places, nothing_is_known
-            if places:
-                self.try_hold = slot_holder.make_holder(
-                    file, places, self._clock, self._on_settled, self._on_stated
-                )
         if isinstance(answer, Shortage):
             return answer
         return HoldReservation(answer, self._on_settled, self._on_stated)
+
+    def _look_again(self) -> None:
+        """Find the places of the windows, and make what holds there. Needs the lock."""
+        places = self._find()
+        if _are_same(places, self._places):
+            return
+        # Without them again, should this fail.
+        self._places, self.try_hold = (), nothing_is_known
+        if places:
+            self.try_hold = slot_holder.make_holder(
+                self._file, places, self._clock, self._on_settled, self._on_stated
+            )
+        self._places = places
 
     def _find(self) -> Sequence[Place]:
         """Return the places of all windows; none while one of them has no slot. Needs the lock."""

@@ -59,7 +59,7 @@ class SlotReservation(msgspec.Struct, gc=False):
         self.cells = ()
         if not cells:
             return
-        if not cost or cost > _FEW:
+        if not cost or not 0 < cost <= _FEW:
             end_hold(cells, amount, cost or 0)
         else:
             # As `end_hold` does.
@@ -84,9 +84,12 @@ def begin_hold(own: Slot, amount: int) -> None:
 
 
 def end_hold(cells: Sequence[Slot], amount: int, cost: int) -> None:
-    """Replace what was held with what the request cost, in the worker's own cells of each slot."""
+    """Replace what was held with what the request cost, in the worker's own cells of each slot.
+
+    No cost is negative: nothing is ever given back to a budget.
+    """
     for own in cells:
-        if cost:
+        if cost > 0:
             used = own[OWN_USED] + cost
             # Without a call, which may begin a garbage collection: that may end another hold of the same cells.
             own[OWN_USED] = used if used < MOST else MOST  # noqa: FURB136

@@ -10,7 +10,7 @@ import pytest
 from llm_gateway.core.config.budgets import BudgetWindow, Covered
 from llm_gateway.core.config.limits import Budget
 from llm_gateway.flow.ports.budgets import Shortage
-from llm_gateway.infra.budgets import share_file
+from llm_gateway.infra.budgets import share_file, slot_holder
 from llm_gateway.infra.budgets.bell import Bell
 from llm_gateway.infra.budgets.prepared import PreparedWindows
 from llm_gateway.infra.budgets.share_file import AMOUNT, BORROWED, HOLDS, LEASE_END, USED, ShareFile
@@ -101,6 +101,32 @@ def test_what_was_found_is_kept_as_long_as_it_is_right(way: Way, tmp_path: Path)
         assert windows.try_hold(10) is None
         slot[cell] = before
         assert windows.try_hold(10) is not None
+    shares.close()
+    bell.close()
+    file.close()
+
+
+def test_what_is_held_is_given_back_if_its_place_cannot_be_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = ShareFile(tmp_path, "db", 1)
+    bell = Bell(file.folder / "bell")
+    shares = SharedBudgets(file, bell)
+    windows = shares.prepare([window(1)], unheard, unheard)
+    slot = fill(file, window(1))
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(slot_holder, "make_holder", fail)
+        with pytest.raises(MemoryError):
+            windows.hold(10)
+    assert slot[HOLDS] == 0
+    # The next one finds the place.
+    assert windows.hold(10) is not None
+    assert windows.try_hold(10) is not None
+    assert slot[HOLDS] == 20
     shares.close()
     bell.close()
     file.close()

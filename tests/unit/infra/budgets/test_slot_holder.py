@@ -451,7 +451,7 @@ def test_both_ways_do_the_same(steps: list[Any], number: int, workers: int) -> N
                 elif holds:
                     held = holds.pop(at % len(holds))
                     if act == "settle":
-                        cost = max(amount, 0) or None
+                        cost = amount or None
                         source: Any = "provider" if at else None
                         held.settle(record(f"r{at}", cost_nano_usd=cost, cost_source=source))
                     else:
