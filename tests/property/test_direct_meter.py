@@ -219,3 +219,26 @@ def test_a_usual_request_takes_the_short_way() -> None:
     assert len(journal.lines) == 2
     assert not journal.begun
     assert not journal.journalled
+
+
+def test_every_field_of_a_record_is_in_the_line_or_is_never_set_on_the_short_way() -> None:
+    journal = LineJournal()
+    case = Case(
+        Usage(19, 50, 69, 3, 4, "provider", 5), 0.5, 0.5, 0.25, 0.25, 0.7, None, NO_ATTRIBUTION, True, ("name", "m"),
+        ("tenant", "project"), ("a client's id", "10.0.0.1"), True, 400,
+    )  # fmt: skip
+    _metered(DirectMeter, case, journal)
+    begin, end = map(msgspec.json.decode, journal.lines)
+    assert begin.keys() == {"t", *AttemptBegun.__struct_fields__}
+    # A request that has one of these takes the general way, or none can.
+    general = {
+        "error_type",
+        "requested_tier",
+        "served_tier",
+        "quantities",
+        "requests",
+        "cache_hit",
+        "unpriced",
+    }
+    attributed = {"agent", "end_user", "channel", "soeid", "tags"}
+    assert end.keys() == {"t", *UsageRecord.__struct_fields__} - general - attributed
