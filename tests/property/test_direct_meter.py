@@ -82,6 +82,8 @@ class Case(msgspec.Struct):
     client: tuple[str | None, str | None]
     stream: bool
     size: int
+    # Taken from the body by the dialect, after the head.
+    later_id: str | None = None
 
 
 _CASES = st.builds(
@@ -91,7 +93,7 @@ _CASES = st.builds(
     _TIMES,
     st.none() | _TIMES,
     _TIMES,
-    st.none() | st.floats(-1e6, 1e6),
+    st.none() | st.floats(-1e6, 1e6) | st.sampled_from([0.0, -0.0]),
     st.none() | st.none() | st.just("flex"),
     st.just(NO_ATTRIBUTION) | st.just(NO_ATTRIBUTION) | st.just(Attribution(agent="one")),
     st.booleans(),
@@ -100,6 +102,7 @@ _CASES = st.builds(
     st.tuples(st.none() | _NAMES, st.none() | st.just("10.0.0.1")),
     st.booleans(),
     _COUNTS,
+    st.none() | st.none() | st.just("of the body"),
 )
 
 
@@ -121,6 +124,7 @@ def _metered(meter_type: type[Meter], case: Case, journal: LineJournal) -> Meter
         1_750_000_000_123_456, {}, request_bytes=case.size, attribution=case.attribution,
         client=client_facts(id_of_client, address),
     )  # fmt: skip
+    call.client_request_id = case.later_id or call.client_request_id
     meter = meter_type(gateway, call)
     meter.credential, meter.model = case.names
     meter.tenant, meter.project = case.owners

@@ -30,7 +30,7 @@ from llm_gateway.infra.metrics.processes import LoopWatch, OpenFilesWatch
 def read_metrics(wiring: Wiring) -> Callable[[], bytes]:
     """Read the gauges for a scrape; return what renders its text, in any thread."""
     wiring.worker_registry.note_metrics_read()
-    # Whoever has a reply finds it counted.
+    # Whoever has a reply of this worker finds it counted; those of the others follow at the end of their turn.
     wiring.gateway.served.tell()
     update_breaker_gauge(wiring)
     ratios = used_ratios(wiring.budgets, wiring.gateway.snapshots.current, wiring.clock.unix_us())

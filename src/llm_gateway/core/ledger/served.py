@@ -214,9 +214,14 @@ def cost_members(source: str | None, unpriced: str | None, version: str | None) 
     return f",{members}" if members else members
 
 
-@lru_cache(maxsize=1024)
 def temperature_member(temperature: float) -> str:
     """Return the temperature as a member, with a comma before it."""
+    # 0.0 and -0.0 are equal, so that one would get the other's text.
+    return _temperature_member(temperature) if temperature else f',"temperature":{temperature!r}'
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _temperature_member(temperature: float) -> str:
     return f',"temperature":{temperature!r}'
 
 

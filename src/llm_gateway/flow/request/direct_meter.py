@@ -44,6 +44,8 @@ class DirectMeter(Meter):
         client = call.client
         if (
             client is None
+            # A dialect may take the id from the body.
+            or client.request_id is not call.client_request_id
             or self.attempts
             or self.requested_tier is not None
             or call.attribution is not NO_ATTRIBUTION

@@ -206,7 +206,7 @@ def _encode(records: Sequence[UsageRecord | ServedRequest]) -> bytes:
 def _encode_served(requests: Iterable[ServedRequest]) -> bytes:
     """Return the lines of served requests, in the form of `_Line`: nothing in their parts is to be escaped."""
     lines: list[str] = []
-    second, text = 0, ""
+    second, text = -_SECOND_US, ""
     for request in requests:
         within = request.created_at - second
         if not 0 <= within < _SECOND_US:

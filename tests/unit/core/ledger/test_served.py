@@ -62,5 +62,6 @@ def test_looked_up_texts_are_those_of_the_numbers() -> None:
     assert len(NUMBERS) < 3000
     for us in (0, 1, 10, 500, 999, 1000, 1234, 60_000_001):
         assert f"{us // 1000}{THOUSANDTHS[us % 1000]}" == repr(us / 1000)
-    for temperature in (0.0, 0.7, 1e-7, -1e6, 1.0):
+    for temperature in (-0.0, 0.0, 0.7, 1e-7, -1e6, 1.0, 1):
+        assert temperature_member(temperature) == f',"temperature":{temperature!r}'
         assert json.loads(f'{{"a":1{temperature_member(temperature)}}}')["temperature"] == temperature
