@@ -16,6 +16,8 @@ from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.startup_error import StartupError
 from llm_gateway.settings import Settings
 from llm_gateway.settings.first_start import FirstStartSettings
+from llm_gateway.settings.reading import setting_names
+from tests.fakes.given_settings import given_settings
 from tests.unit.flow.config.files.test_gateway_reading import DOCUMENTED
 
 
@@ -31,7 +33,7 @@ class Place:
         self.folder = data_dir
 
     def settings(self, **values: Any) -> Settings:
-        return Settings(_env_file=None, **self.given, **values)
+        return given_settings(**self.given, **values)
 
     def file(self, text: str) -> Path:
         path = self.folder / "config.yaml"
@@ -59,7 +61,7 @@ class Place:
 
 @pytest.fixture
 def place(store_url: str | None, data_dir: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Place:
-    for name in FirstStartSettings.model_fields:
+    for name in setting_names(FirstStartSettings):
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)
     return Place(store_url, data_dir)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 from llm_gateway.settings import Settings
+from llm_gateway.settings.values import Setting
 
 
 def documented() -> dict[str, tuple[str, str]]:
     """Return default and meaning by environment variable; "" is the default of a setting that is unset."""
     return {
-        name.upper(): (_written(field.default), str(field.description))
-        for name, field in Settings.model_fields.items()
+        field.name.upper(): (_written(field.default), field.metadata[Setting].description)
+        for field in fields(Settings)
     }
 
 

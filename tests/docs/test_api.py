@@ -26,7 +26,7 @@ def test_every_path_is_documented_with_its_methods() -> None:
     app = FastAPI()
     app.include_router(admin_router())
     paths: dict[str, Any] = {**app.openapi()["paths"], **health_paths()}
-    for surface in client_apis(Settings(_env_file=None)):
+    for surface in client_apis(Settings()):
         paths |= surface.openapi_paths()
     exported = {path: ", ".join(sorted(operations)).upper() for path, operations in paths.items()}
     documented = re.findall(r"^\| `(/[^`]*)` \| ([A-Z, ]+) \|", PAGE, re.MULTILINE)

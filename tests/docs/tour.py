@@ -16,11 +16,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
-from pydantic import SecretStr
-
 import llm_gateway
 from llm_gateway.app.asgi import create_app
 from llm_gateway.app.operations.commands import prepare
+from llm_gateway.core.secret import Secret
 from llm_gateway.settings import Settings
 from tests.fakes.served import Served, served
 from tests.fakes.upstream import FakeUpstream
@@ -150,7 +149,7 @@ async def traced_tours(data_dir: Path, fake: FakeUpstream) -> dict[str, list[str
 
     A module is part of a tour if it runs every time: what a timer happens to run meanwhile does not.
     """
-    settings = Settings(data_dir=data_dir, admin_key=SecretStr(ADMIN_KEY), _env_file=None)
+    settings = Settings(data_dir=data_dir, admin_key=Secret(ADMIN_KEY))
     trace = ModuleTrace()
     runs: dict[str, list[list[str]]] = {name: [] for name in TOURS}
     with trace.installed():

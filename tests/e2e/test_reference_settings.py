@@ -97,7 +97,7 @@ def test_s3_15_log_level_is_the_lowest_that_is_logged(launch: Launch, level: str
 
 
 def test_s4_18_the_default_port_is_18000() -> None:
-    program = "from llm_gateway.settings import Settings; print(Settings(_env_file=None).port)"
+    program = "from llm_gateway.settings import Settings; print(Settings().port)"
     done = subprocess.run(
         [sys.executable, "-c", program],
         env={"PATH": os.environ["PATH"]},

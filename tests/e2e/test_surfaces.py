@@ -21,7 +21,7 @@ ALL = ("openai", "ping", "agents", "query")
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, set[str]]]:
     """Return the methods of each path of each client API, from its documentation."""
-    settings = Settings(_env_file=None, data_dir=tmp_path_factory.mktemp("unused"))
+    settings = Settings(data_dir=tmp_path_factory.mktemp("unused"))
     return {
         surface.name: {
             path.replace("{model}", "m").replace("{request_id}", "r"): {method.upper() for method in methods}

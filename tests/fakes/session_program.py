@@ -16,9 +16,9 @@ import msgspec
 
 from llm_gateway.app.storage import find_keys
 from llm_gateway.app.wiring import make_wiring
+from llm_gateway.cli.settings_loader import load_settings
 from llm_gateway.core.errors import GatewayError
 from llm_gateway.flow.sessions import Sessions
-from llm_gateway.settings import Settings
 
 
 async def _answer(sessions: Sessions, command: str, *arguments: str) -> Any:
@@ -32,7 +32,7 @@ async def _answer(sessions: Sessions, command: str, *arguments: str) -> Any:
 
 
 async def _run() -> None:
-    settings = Settings()
+    settings = load_settings()
     async with AsyncExitStack() as stack:
         wiring = await make_wiring(settings, find_keys(settings), stack)
         print("ready", flush=True)

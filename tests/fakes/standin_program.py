@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from llm_gateway.cli.settings_loader import load_settings
 from llm_gateway.server.http1.limits import HttpLimits
 from llm_gateway.server.processes.listener import CannotServe
 from llm_gateway.server.processes.serve import serve
-from llm_gateway.settings import Settings
 from llm_gateway.sockets.write_batch import WriteBatch
 from tests.fakes.served import Receive, Scope, Send
 
@@ -100,7 +100,7 @@ class StandIn:
 def main() -> int:
     limits = HttpLimits(**json.loads(os.environ.get("STANDIN_LIMITS", "{}")))
     try:
-        return serve(Settings(_env_file=None), StandIn(), limits)
+        return serve(load_settings(), StandIn(), limits)
     except CannotServe as fault:
         print(fault, file=sys.stderr)
         return 2

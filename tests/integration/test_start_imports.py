@@ -62,6 +62,7 @@ UNNEEDED = {
     "llm_gateway.resources",
     "markupsafe",
     "opentelemetry",
+    "pydantic",
     "redis",
     "rich",
     "sqlalchemy.orm",

@@ -11,7 +11,6 @@ from llm_gateway.app.storage import Storage
 from llm_gateway.core.config.budgets import Covered
 from llm_gateway.core.config.limits import BudgetScope
 from llm_gateway.core.config.snapshot import Snapshot
-from llm_gateway.core.secret import Secret
 from llm_gateway.flow.accounting.budget_limit import BudgetLimit
 from llm_gateway.flow.accounting.holds import TokenEstimator
 from llm_gateway.flow.ports.budgets import ShortageReason
@@ -92,12 +91,11 @@ def budget_webhook(
     """Return the task that tells the webhook; None without one."""
     if settings.budget_webhook_url is None:
         return None
-    secret = settings.budget_webhook_secret
     return BudgetWebhook(
         upstream,
         storage.budget_notices,
-        Secret(settings.budget_webhook_url.get_secret_value()),
-        None if secret is None else Secret(secret.get_secret_value()),
+        settings.budget_webhook_url,
+        settings.budget_webhook_secret,
         is_elected=lambda: keeper.elected,
     )
 

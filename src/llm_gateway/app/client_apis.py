@@ -8,9 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from loguru import logger
-from pydantic import SecretStr
 
-from llm_gateway.core.secret import Secret
 from llm_gateway.settings import Settings
 from llm_gateway.surfaces.base import Surface
 
@@ -56,7 +54,7 @@ def _ping_options(settings: Settings) -> PingOptions:
     from llm_gateway.surfaces.ping.options import PingOptions
 
     return PingOptions(
-        token_secret=_secret(settings.token_secret),
+        token_secret=settings.token_secret,
         is_debug=settings.debug,
         token_lifetime=settings.token_lifetime,
         allow_default_token=settings.allow_default_token,
@@ -79,7 +77,7 @@ def _agents_options(settings: Settings) -> AgentsOptions:
     from llm_gateway.surfaces.agents.options import AgentsOptions
 
     return AgentsOptions(
-        secret=_secret(settings.llm_proxy_secret),
+        secret=settings.llm_proxy_secret,
         requests_per_minute=settings.agent_rate_limit,
         is_debug=settings.debug,
     )
@@ -98,7 +96,3 @@ _MAKERS: Final[dict[str, Callable[[Settings], Surface]]] = {
     "agents": _agents,
     "query": _query,
 }
-
-
-def _secret(value: SecretStr | None) -> Secret | None:
-    return None if value is None else Secret(value.get_secret_value())

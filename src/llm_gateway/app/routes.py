@@ -9,7 +9,6 @@ from llm_gateway.app.on_demand.first_use import OnFirstUse
 from llm_gateway.app.reporting import as_record, database_problem, health_details, read_metrics, read_summary
 from llm_gateway.app.storage import Keys
 from llm_gateway.app.wiring import Wiring
-from llm_gateway.core.secret import Secret
 from llm_gateway.flow.provider_checks.probes import PeriodicProbes, Prober
 from llm_gateway.http.auth import BearerGuard
 from llm_gateway.http.client_address import TrustedProxies
@@ -115,9 +114,8 @@ def _guards(settings: Settings, keys: Keys) -> tuple[BearerGuard, ...]:
     guards = (BearerGuard(("/admin",), keys.admin.secret, name, reading_token=keys.viewer),)
     if settings.ops_token is None:
         return guards
-    token = Secret(settings.ops_token.get_secret_value())
     watched = ("/metrics", "/docs", "/openapi.json", "/health/", "/info")
-    return (*guards, BearerGuard(watched, token, "operations token (OPS_TOKEN)"))
+    return (*guards, BearerGuard(watched, settings.ops_token, "operations token (OPS_TOKEN)"))
 
 
 def _below(root_path: str, app: AsgiApp, tables: tuple[RouteTable, ...]) -> AsgiApp:

@@ -103,27 +103,23 @@ def store_address(settings: Settings) -> StoreAddress:
     """Return the address of the database; raise StartupError."""
     if settings.db_url is None:
         return embedded_address(settings.data_dir)
-    return read_address(settings.db_url.get_secret_value())
+    return read_address(settings.db_url.reveal())
 
 
 def backup_address(settings: Settings) -> StoreAddress | None:
     """Return the address of the backup database, None if there is none; raise StartupError."""
     if settings.backup_db_url is None:
         return None
-    return read_backup_address(settings.backup_db_url.get_secret_value(), store_address(settings))
+    return read_backup_address(settings.backup_db_url.reveal(), store_address(settings))
 
 
 def find_keys(settings: Settings) -> Keys:
     """Return the operator's keys; generate missing ones if the settings allow it. Raises StartupError."""
-
-    def given(value: object) -> Secret | None:
-        return None if value is None else Secret(value.get_secret_value())  # type: ignore[attr-defined]
-
-    admin = find_admin_key(given(settings.admin_key), settings.data_dir, is_postgres=settings.is_postgres)
+    admin = find_admin_key(settings.admin_key, settings.data_dir, is_postgres=settings.is_postgres)
     ring = find_key_ring(
-        given(settings.secret_key), admin.secret, settings.data_dir, is_postgres=settings.is_postgres
+        settings.secret_key, admin.secret, settings.data_dir, is_postgres=settings.is_postgres
     )
-    viewer = find_viewer_key(given(settings.viewer_key), admin.secret, ring)
+    viewer = find_viewer_key(settings.viewer_key, admin.secret, ring)
     return Keys(admin=admin, ring=ring, viewer=viewer)
 
 
@@ -205,7 +201,7 @@ def _operator_keys(settings: Settings, keys: Keys) -> set[str]:
     if keys.viewer is not None:
         found.add(keys.viewer.reveal().strip())
     if settings.ops_token is not None:
-        found.add(settings.ops_token.get_secret_value().strip())
+        found.add(settings.ops_token.reveal().strip())
     return found
 
 

@@ -10,6 +10,7 @@ from typing import Final
 from llm_gateway.flow.ports.ledger import Journal, Observer, Tracer
 from llm_gateway.infra.startup_error import StartupError
 from llm_gateway.settings import Settings
+from llm_gateway.settings.reading import setting_names
 from llm_gateway.settings.variables import named_variables
 
 # Seconds that the last spans get at shutdown.
@@ -29,9 +30,10 @@ def trace(settings: Settings, journal: Journal, stack: AsyncExitStack) -> Tracin
     """Return the journal as it is, or with a tracer that `stack` closes; raise StartupError without the extra."""
     if settings.otel_traces == "off":
         return Tracing(journal)
+    ours = setting_names(Settings)
     for name, value in named_variables(settings).items():
         # The SDK reads the environment alone, and settings may stand in .env as well.
-        if name.startswith("OTEL_") and name.lower() not in Settings.model_fields:
+        if name.startswith("OTEL_") and name.lower() not in ours:
             os.environ.setdefault(name, value)
     try:
         from llm_gateway.infra.tracing.exporting import TraceExporter  # noqa: PLC0415 - optional

@@ -124,7 +124,7 @@ async def make_wiring(
         workers=settings.workers,
         directory=settings.data_dir / "run",
         namespace=storage.namespace,
-        redis_url=settings.redis_url.get_secret_value() if settings.redis_url else None,
+        redis_url=settings.redis_url.reveal() if settings.redis_url else None,
         fail=settings.limits_fail,
     )
     stack.push_async_callback(limiter.close)
@@ -132,7 +132,7 @@ async def make_wiring(
         directory=settings.data_dir / "run",
         namespace=storage.namespace,
         zone=settings.zone,
-        redis_url=settings.redis_url.get_secret_value() if settings.redis_url else None,
+        redis_url=settings.redis_url.reveal() if settings.redis_url else None,
         fail=settings.limits_fail,
     )
     stack.push_async_callback(use_store.close)
@@ -179,7 +179,7 @@ async def make_wiring(
         max_bytes=settings.cache_max_bytes,
         clock=clock,
         failed=metrics.cache_failed,
-        redis_url=settings.redis_url.get_secret_value() if settings.redis_url else None,
+        redis_url=settings.redis_url.reveal() if settings.redis_url else None,
     )
     stack.push_async_callback(cache.close)
     traced = trace(settings, journal, stack)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llm_gateway.cli.texts import demo_welcome, first_steps
 from llm_gateway.settings import Settings
 from llm_gateway.settings.first_start import FirstStartSettings
+from llm_gateway.settings.reading import setting_names
 
 if TYPE_CHECKING:
     from llm_gateway.app import Application, DemoAccess
@@ -78,14 +80,15 @@ class DemoProgram(GatewayProgram):
 
 def demo_settings(settings: Settings) -> Settings:
     """Return `settings` changed so that the demo reads and writes nothing outside DATA_DIR/demo."""
-    isolated = {
-        **dict.fromkeys(FirstStartSettings.model_fields),
-        "data_dir": settings.data_dir / "demo",
-        "db_url": None,
-        "backup_db_url": None,
-        "csv_fallback_dir": None,
-        "redis_url": None,
-        "secret_key": None,
-        "auto_migrate": True,
-    }
-    return settings.model_copy(update=isolated)
+    unset: dict[str, Any] = dict.fromkeys(setting_names(FirstStartSettings))
+    return replace(
+        settings,
+        **unset,
+        data_dir=settings.data_dir / "demo",
+        db_url=None,
+        backup_db_url=None,
+        csv_fallback_dir=None,
+        redis_url=None,
+        secret_key=None,
+        auto_migrate=True,
+    )

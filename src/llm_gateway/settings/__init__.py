@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from llm_gateway.settings.client_apis import ClientApiSettings
 from llm_gateway.settings.console import ConsoleSettings
 from llm_gateway.settings.first_start import FirstStartSettings
@@ -10,13 +12,12 @@ from llm_gateway.settings.requests import RequestSettings
 from llm_gateway.settings.serving import ServingSettings
 from llm_gateway.settings.storage import StorageSettings
 from llm_gateway.settings.usage import UsageSettings
-from llm_gateway.settings.values import CleanSettings
 
 __all__ = ["Settings"]
 
 
+@dataclass(frozen=True, kw_only=True)
 class Settings(
-    CleanSettings,
     FirstStartSettings,
     ClientApiSettings,
     ObservingSettings,

@@ -1,38 +1,49 @@
-"""The variables that provider keys may name: those of the environment, and of `.env` as the settings read it."""
+"""The variables of the environment and of `.env`: what settings say, and what provider keys may name."""
 
 from __future__ import annotations
 
 import os
 from collections import ChainMap
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 
-from pydantic import SecretStr
-
+from llm_gateway.core.secret import Secret
 from llm_gateway.settings.first_start import FirstStartSettings
+
+
+def setting_variables() -> dict[str, str]:
+    """Return what may be settings, by upper-case name; raise OSError or UnicodeDecodeError for the file's sake."""
+    found: dict[str, str] = {}
+    for variables in (_lines(), os.environ):
+        # Where a name is written in two ways, the usual one counts.
+        for name in sorted(variables, key=str.isupper):
+            if text := variables[name]:
+                found[name.upper()] = text
+    return found
 
 
 def named_variables(settings: FirstStartSettings) -> Mapping[str, str]:
     """Return the variables by name. Keys among the settings come without what surrounds them, as settings do."""
     keys = {
-        name.upper(): value.get_secret_value()
-        for name in FirstStartSettings.model_fields
-        if isinstance(value := getattr(settings, name), SecretStr)
+        field.name.upper(): value.reveal()
+        for field in fields(FirstStartSettings)
+        if isinstance(value := getattr(settings, field.name), Secret)
     }
+    try:
+        lines = _lines()
+    except (OSError, UnicodeDecodeError):
+        # It was there when the settings were read, or they have reported it.
+        lines = {}
     # A variable that is blank in the environment counts as unset, so that the line of the file is used.
-    lines = {name: text for name, text in _lines().items() if not os.environ.get(name, "").strip()}
+    lines = {name: text for name, text in lines.items() if not os.environ.get(name, "").strip()}
     return ChainMap(keys, lines, dict(os.environ))
 
 
 def _lines() -> dict[str, str]:
     if not Path(".env").is_file():
         return {}
-    # Imported on demand: few gateways have this file, and those have imported it for their settings.
+    # Imported on demand: few gateways have this file.
     from dotenv import dotenv_values  # noqa: PLC0415
 
-    try:
-        found = dotenv_values(".env", encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError):
-        # It was there when the settings were read, or they have reported it.
-        return {}
-    return {name: text for name, text in found.items() if text}
+    return {name: text for name, text in dotenv_values(".env", encoding="utf-8-sig").items() if text}

@@ -10,10 +10,11 @@ from loguru import logger
 
 from llm_gateway.app.client_apis import client_apis, warn_of_client_apis
 from llm_gateway.settings import Settings
+from tests.fakes.given_settings import given_settings
 
 
 def settings(**values: Any) -> Settings:
-    return Settings(_env_file=None, **values)
+    return given_settings(**values)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from llm_gateway.app.tracing import trace
+from llm_gateway.cli.settings_loader import load_settings
 from llm_gateway.infra.startup_error import StartupError
 from llm_gateway.infra.tracing.span_tracer import SpanTracer
 from llm_gateway.settings import Settings
@@ -19,7 +20,7 @@ from tests.fakes.in_memory import Recorder
 async def test_off_changes_nothing() -> None:
     journal = Recorder()
     async with AsyncExitStack() as stack:
-        tracing = trace(Settings(_env_file=None), journal, stack)
+        tracing = trace(Settings(), journal, stack)
     assert tracing.journal is journal
     assert (tracing.observers, tracing.tracer) == ((), None)
 
@@ -35,7 +36,7 @@ async def test_on_watches_the_journal_and_reads_the_variables_of_the_file(
     (tmp_path / ".env").write_text("OTEL_TRACES=on\nOTEL_SERVICE_NAME=mine\n")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
     async with AsyncExitStack() as stack:
-        tracing = trace(Settings(), Recorder(), stack)
+        tracing = trace(load_settings(), Recorder(), stack)
         assert isinstance(tracing.tracer, SpanTracer)
         assert tracing.observers == (tracing.tracer,)
     assert os.environ["OTEL_SERVICE_NAME"] == "mine"
@@ -46,7 +47,7 @@ async def test_numbers_that_do_not_fit_together_stop_the_start(monkeypatch: pyte
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "8")
     async with AsyncExitStack() as stack:
         with pytest.raises(StartupError, match="refuses its settings"):
-            trace(Settings(_env_file=None, otel_traces="on"), Recorder(), stack)
+            trace(Settings(otel_traces="on"), Recorder(), stack)
 
 
 async def test_without_the_extra_a_start_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,4 +55,4 @@ async def test_without_the_extra_a_start_says_what_to_install(monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.http.trace_exporter", None)
     async with AsyncExitStack() as stack:
         with pytest.raises(StartupError, match=r"pip install 'llm-gateway\[otel\]'"):
-            trace(Settings(_env_file=None, otel_traces="on"), Recorder(), stack)
+            trace(Settings(otel_traces="on"), Recorder(), stack)

@@ -8,6 +8,7 @@ from llm_gateway.app.wiring import _busy_deployments, _upstream
 from llm_gateway.infra.startup_error import StartupError
 from llm_gateway.infra.upstream.http11.pool import PooledUpstream
 from llm_gateway.settings import Settings
+from tests.fakes.given_settings import given_settings
 from tests.fakes.in_memory import FakeGateway, ScriptedUpstream, provider
 from tests.fakes.routing import plan_for, trip
 
@@ -47,8 +48,8 @@ async def test_every_transport_starts_with_and_without_a_proxy(
 ) -> None:
     if proxy is not None:
         environ.setenv("HTTPS_PROXY", proxy)
-    environ.setenv("UPSTREAM_TRANSPORT", transport)
-    await _upstream(Settings(), PooledUpstream(connect_timeout=1.0)).close()
+    settings = given_settings(upstream_transport=transport)
+    await _upstream(settings, PooledUpstream(connect_timeout=1.0)).close()
 
 
 def test_what_a_worker_tells_the_others_of_its_deployments() -> None:

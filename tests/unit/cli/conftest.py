@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from llm_gateway.settings import Settings
+from llm_gateway.settings.reading import setting_names
 from tests.fakes.process_logging import restored_logging
 
 
 @pytest.fixture(autouse=True)
 def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    for name in Settings.model_fields:
+    for name in setting_names(Settings):
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)
     # Commands set up the logging of their process, which is also that of the next tests here.

@@ -6,9 +6,9 @@ from datetime import UTC
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from llm_gateway.cli.settings_loader import InvalidSettings, load_settings
+from llm_gateway.core.secret import Secret
 from llm_gateway.settings import Settings
 
 # One good value for each kind of setting.
@@ -51,7 +51,7 @@ AROUND = [
 
 def value(settings: Settings, name: str) -> object:
     found = getattr(settings, name)
-    return found.get_secret_value() if isinstance(found, SecretStr) else found
+    return found.reveal() if isinstance(found, Secret) else found
 
 
 @pytest.mark.parametrize("around", AROUND, ids=ascii)
@@ -127,7 +127,7 @@ def test_s3_18_an_env_file_of_another_system(tmp_path: Path, start: bytes, end: 
 def test_an_empty_value_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in VALUES:
         monkeypatch.setenv(name.upper(), "")
-    assert load_settings() == Settings(_env_file=None)
+    assert load_settings() == Settings()
 
 
 @pytest.mark.parametrize(

@@ -5,19 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 
 from llm_gateway.settings.first_start import FirstStartSettings
+from llm_gateway.settings.reading import InvalidSettings, read_settings
 
 
 def settings(**values: Any) -> FirstStartSettings:
-    return FirstStartSettings(_env_file=None, **values)
-
-
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in FirstStartSettings.model_fields:
-        monkeypatch.delenv(name.upper(), raising=False)
+    return read_settings(FirstStartSettings, {name.upper(): str(value) for name, value in values.items()})
 
 
 @pytest.mark.parametrize(
@@ -62,10 +56,10 @@ def test_s0_26_services_are_json() -> None:
     ],
 )
 def test_other_text_is_refused(value: str) -> None:
-    with pytest.raises(ValidationError, match="JSON object of names and URLs"):
+    with pytest.raises(InvalidSettings, match="JSON object of names and URLs"):
         settings(downstream_services=value)
 
 
 def test_a_service_is_named_once() -> None:
-    with pytest.raises(ValidationError, match="has the service 'a' twice"):
+    with pytest.raises(InvalidSettings, match="has the service 'a' twice"):
         settings(downstream_services='{"a": "http://x", "a": "http://y"}')

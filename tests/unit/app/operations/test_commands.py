@@ -8,11 +8,11 @@ import sqlite3
 import threading
 from collections.abc import Awaitable, Callable
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from llm_gateway.app.operations import commands
 from llm_gateway.app.operations.billing import reprice_usage
@@ -21,6 +21,7 @@ from llm_gateway.app.operations.summaries import rebuild_rollups, summarize_usag
 from llm_gateway.app.storage import find_keys, open_storage, store_address
 from llm_gateway.core.config.catalog import Catalog
 from llm_gateway.core.errors import Conflict
+from llm_gateway.core.secret import Secret
 from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.flow.ports.usage import UsageFilter
 from llm_gateway.infra.clock import SystemClock
@@ -30,12 +31,13 @@ from llm_gateway.infra.database.catalog.stored_catalog import StoredCatalog
 from llm_gateway.infra.database.migrating import HEAD
 from llm_gateway.infra.startup_error import StartupError
 from llm_gateway.settings import Settings
+from llm_gateway.settings.reading import setting_names
 
 
 @pytest.fixture(autouse=True)
 def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Settings of this machine do not reach these tests."""
-    for name in Settings.model_fields:
+    for name in setting_names(Settings):
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)
 
@@ -80,7 +82,7 @@ async def test_what_reads_a_gateway_s_database_does_not_begin_a_new_one(
 
 
 async def test_an_admin_key_from_the_settings_has_no_file(tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path / "data", admin_key=SecretStr("admin-from-env"))
+    settings = Settings(data_dir=tmp_path / "data", admin_key=Secret("admin-from-env"))
     assert (await commands.prepare(settings)).admin_key_path is None
     assert not (tmp_path / "data" / "admin_key").exists()
 
@@ -95,7 +97,7 @@ async def test_without_auto_migrate_an_old_schema_stops_the_start(tmp_path: Path
 
 async def test_a_database_that_is_down_stops_the_preparation_unless_a_copy_was_saved(tmp_path: Path) -> None:
     """The start goes on with the last good catalog, if there is one."""
-    settings = Settings(data_dir=tmp_path / "data", db_url=SecretStr(f"sqlite:///{tmp_path}/broken.db"))
+    settings = Settings(data_dir=tmp_path / "data", db_url=Secret(f"sqlite:///{tmp_path}/broken.db"))
     (tmp_path / "broken.db").mkdir()
     with pytest.raises(StoreUnavailable, match="unable to open database file"):
         await commands.prepare(settings)
@@ -175,13 +177,13 @@ async def test_a_backup_names_what_else_has_to_be_kept(settings: Settings, tmp_p
         assert database.execute("SELECT name FROM credentials").fetchall() == [("app",)]
     with pytest.raises(StartupError, match="exists already"):
         commands.back_up(settings, target)
-    given = settings.model_copy(update={"secret_key": SecretStr("k")})
+    given = replace(settings, secret_key=Secret("k"))
     assert "the value of SECRET_KEY" in commands.back_up(given, tmp_path / "other.db")[1]
 
 
 def test_a_backup_of_postgresql_is_its_own_tools_work(tmp_path: Path) -> None:
-    url = SecretStr("postgresql://me:secret@db:5432/gateway")
-    settings = Settings(data_dir=tmp_path / "data", db_url=url, admin_key=SecretStr("a"))
+    url = Secret("postgresql://me:secret@db:5432/gateway")
+    settings = Settings(data_dir=tmp_path / "data", db_url=url, admin_key=Secret("a"))
     with pytest.raises(
         StartupError, match=r"pg_dump --format=custom --file=\S+ postgresql://me@db:5432/gateway"
     ):
@@ -198,6 +200,6 @@ async def test_neither_key_is_readable_in_the_database(settings: Settings) -> No
 
 
 async def test_a_wrong_address_is_named_before_keys_that_it_would_need(tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path / "data", db_url=SecretStr("mysql://host/name"))
+    settings = Settings(data_dir=tmp_path / "data", db_url=Secret("mysql://host/name"))
     with pytest.raises(StartupError, match="DB_URL"):
         await commands.prepare(settings)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
 from llm_gateway.app.operations.environment_rows import environment_contents, unused_addresses
 from llm_gateway.core.config.providers import ClientCredentials
@@ -14,18 +13,19 @@ from llm_gateway.flow.config.rows.models import ModelUpdate
 from llm_gateway.flow.config.rows.providers import ProviderUpdate
 from llm_gateway.infra.startup_error import StartupError
 from llm_gateway.providers.registry import KINDS
-from llm_gateway.settings import Settings
 from llm_gateway.settings.first_start import FirstStartSettings
+from llm_gateway.settings.reading import setting_names
+from tests.fakes.given_settings import given_settings
 
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*FirstStartSettings.model_fields, "default_model"):
+    for name in (*setting_names(FirstStartSettings), "default_model"):
         monkeypatch.delenv(name.upper(), raising=False)
 
 
 def contents(**values: Any) -> FileContents:
-    return environment_contents(Settings(_env_file=None, **values), KINDS)
+    return environment_contents(given_settings(**values), KINDS)
 
 
 def providers(**values: Any) -> dict[str, dict[str, Any]]:
@@ -64,9 +64,7 @@ def test_s3_14_each_key_makes_a_provider() -> None:
 def test_s2_15_deepseek_and_addresses() -> None:
     found = providers(deepseek_api_key="x", deepseek_base_url="http://proxy.example/v1")
     assert found["deepseek"]["api_base"] == "http://proxy.example/v1"
-    settings = Settings(
-        _env_file=None, openai_base_url="http://x", gemini_base_url="http://y", gemini_api_key=SecretStr("z")
-    )
+    settings = given_settings(openai_base_url="http://x", gemini_base_url="http://y", gemini_api_key="z")
     assert unused_addresses(settings) == ["OPENAI_BASE_URL"]
 
 

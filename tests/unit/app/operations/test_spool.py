@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from llm_gateway.app.data_folder import JOURNAL
 from llm_gateway.app.operations.commands import prepare
 from llm_gateway.app.operations.spool import ship_spool, show_spool
 from llm_gateway.app.storage import find_keys, open_storage
+from llm_gateway.core.secret import Secret
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.journal.shipper import Shipper
 from llm_gateway.infra.journal.writer import FileJournal
 from llm_gateway.infra.json_lines import to_line
 from llm_gateway.infra.startup_error import StartupError
 from llm_gateway.settings import Settings
+from llm_gateway.settings.reading import setting_names
 from tests.fakes.usage_records import attempt, failed_attempt, record
 
 MB = 1024 * 1024
@@ -27,7 +29,7 @@ MB = 1024 * 1024
 
 @pytest.fixture(autouse=True)
 def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in Settings.model_fields:
+    for name in setting_names(Settings):
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)
 
@@ -108,9 +110,7 @@ async def test_beside_a_running_gateway_it_only_waits(settings: Settings) -> Non
 
 
 async def test_what_the_backup_holds_is_shown_and_moved(settings: Settings, tmp_path: Path) -> None:
-    settings = settings.model_copy(
-        update={"backup_db_url": SecretStr(f"sqlite:///{tmp_path}/backup/backup.db")}
-    )
+    settings = replace(settings, backup_db_url=Secret(f"sqlite:///{tmp_path}/backup/backup.db"))
     await journal_of(settings)
     async with open_storage(settings, find_keys(settings), SystemClock()) as storage:
         assert storage.usage_backup is not None
@@ -131,7 +131,7 @@ async def test_looking_does_not_make_a_backup_and_one_that_fails_is_named(
     settings: Settings, tmp_path: Path
 ) -> None:
     path = tmp_path / "backup.db"
-    settings = settings.model_copy(update={"backup_db_url": SecretStr(f"sqlite:///{path}")})
+    settings = replace(settings, backup_db_url=Secret(f"sqlite:///{path}"))
     shown = (await show_spool(settings)).backup
     assert shown is not None
     assert (shown.database, shown.records) == (str(path), 0)
