@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from llm_gateway.core.secret import Secret
-from llm_gateway.settings.values import setting
+from llm_gateway.settings.values import clean, setting
 
 
-class _TwiceNamed(ValueError):
+class _NamedTwice(ValueError):
     """A JSON object has one name twice."""
 
 
@@ -20,7 +20,7 @@ def _read_services(text: str) -> dict[str, str]:
     )
     try:
         found = json.loads(text, object_pairs_hook=_each_once)
-    except _TwiceNamed:
+    except _NamedTwice:
         raise
     except (ValueError, RecursionError):
         raise ValueError(expected) from None
@@ -28,21 +28,20 @@ def _read_services(text: str) -> dict[str, str]:
         name.strip() and isinstance(url, str) and url.strip() for name, url in found.items()
     ):
         raise ValueError(expected)
-    return {name.strip(): url.strip() for name, url in found.items()}
+    # JSON's escapes can say characters that no variable holds.
+    return {clean(name): clean(url) for name, url in found.items()}
 
 
 def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _TwiceNamed(f"the value has the service {twice[:50]!r} twice")
+        raise _NamedTwice("the value gives two services the same name")
     return found
 
 
 @dataclass(frozen=True, kw_only=True)
 class FirstStartSettings:
-    """Providers and models that an empty catalog is filled with."""
+    """Providers and models that an empty catalog is filled with. Addresses are not shown: they may hold passwords."""
 
     config_file: Path | None = setting(
         None,
@@ -51,39 +50,41 @@ class FirstStartSettings:
     )
     openai_api_key: Secret | None = setting(None, description="Makes the provider openai.")
     openai_base_url: str | None = setting(
-        None, description="Address of the provider openai, if not OpenAI's."
+        None, is_shown=False, description="Address of the provider openai, if not OpenAI's."
     )
     gemini_api_key: Secret | None = setting(None, description="Makes the provider gemini.")
     gemini_base_url: str | None = setting(
-        None, description="Address of the provider gemini, if not Google's."
+        None, is_shown=False, description="Address of the provider gemini, if not Google's."
     )
     mistral_api_key: Secret | None = setting(None, description="Makes the provider mistral.")
     mistral_base_url: str | None = setting(
-        None, description="Address of the provider mistral, if not Mistral's."
+        None, is_shown=False, description="Address of the provider mistral, if not Mistral's."
     )
     claude_api_key: Secret | None = setting(None, description="Makes the provider claude.")
     claude_base_url: str | None = setting(
-        None, description="Address of the provider claude, if not Anthropic's."
+        None, is_shown=False, description="Address of the provider claude, if not Anthropic's."
     )
     deepseek_api_key: Secret | None = setting(None, description="Makes the provider deepseek.")
     deepseek_base_url: str | None = setting(
-        None, description="Address of the provider deepseek, if not DeepSeek's."
+        None, is_shown=False, description="Address of the provider deepseek, if not DeepSeek's."
     )
     downstream_services: dict[str, str] | None = setting(
         None,
         read=_read_services,
-        # URLs may hold passwords, by mistake.
         is_shown=False,
         description='Makes a provider for each service, from JSON such as {"llm": "http://llm.internal:8080"}.',
     )
     api_endpoint: str | None = setting(
-        None, description="Address of an OpenAI-compatible server; makes the provider primary."
+        None,
+        is_shown=False,
+        description="Address of an OpenAI-compatible server; makes the provider primary.",
     )
     model: str | None = setting(
         None, description="Model at API_ENDPOINT that DEFAULT_MODEL means. Unset: DEFAULT_MODEL itself."
     )
     coin_url: str | None = setting(
         None,
+        is_shown=False,
         description="OAuth2 token endpoint for API_ENDPOINT, which is asked with CLIENT_ID and CLIENT_SECRET. Unset:"
         " API_ENDPOINT gets no key.",
     )
@@ -92,6 +93,7 @@ class FirstStartSettings:
     scope: str | None = setting(None, description="OAuth2 scope of tokens from COIN_URL.")
     surl: str | None = setting(
         None,
+        is_shown=False,
         description="Address of a second OpenAI-compatible server, for when API_ENDPOINT fails; makes the provider"
         " secondary.",
     )

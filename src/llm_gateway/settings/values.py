@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType, NoneType
+from types import NoneType
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args, get_origin
 
 from msgspec import Meta, ValidationError, convert
@@ -18,10 +18,10 @@ _T = TypeVar("_T")
 # What editors and shells leave around a value; str.strip knows nothing of the last three, which nobody sees.
 _AROUND: Final = " \t\r\n\v\f\u00a0\u200b\u2060\ufeff"
 _QUOTES: Final = ("'", '"')
-_FLAGS: Final = MappingProxyType(
-    dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True)
-    | dict.fromkeys(("false", "f", "no", "n", "off", "0"), False)
-)
+_FLAGS: Final = {
+    **dict.fromkeys(("true", "t", "yes", "y", "on", "1"), True),
+    **dict.fromkeys(("false", "f", "no", "n", "off", "0"), False),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Setting:
     bounds: Mapping[str, Any]
     # Returns the value of a clean text, or raises ValueError with the reason; None = as the type says.
     read: Callable[[str], object] | None
-    # Whether messages may show the value.
+    # Whether messages and reprs may show the value.
     is_shown: bool
 
 
@@ -50,7 +50,8 @@ def setting(
     """Return a field of a section; typed as its default, as dataclasses.field is."""
     bounds = {name: bound for name, bound in (("gt", gt), ("ge", ge), ("le", le)) if bound is not None}
     known = Setting(description=description, bounds=bounds, read=read, is_shown=is_shown)
-    made: _T = field(default=default, metadata={Setting: known})
+    # A field carries what is known of it under the type of what that is.
+    made: _T = field(default=default, repr=is_shown, metadata={Setting: known})
     return made
 
 
@@ -83,9 +84,12 @@ def to_value(text: str, kind: object, bounds: Mapping[str, Any]) -> object:
         value = _FLAGS.get(text.lower(), text)
     elif get_origin(kind) is Literal:
         value = text.lower()
+    elif kind in {int, float}:
+        value = _number(text, is_whole=kind is int)
     else:
-        value = _number(text)
+        raise TypeError(f"a setting of the type {kind} needs a function that reads it")
     try:
+        # Not strict for whole numbers, so that 8.0 is 8.
         return convert(value, Annotated[kind, Meta(**bounds)] if bounds else kind, strict=kind is not int)
     except ValidationError:
         raise ValueError(f"the value must be {_expected(kind, bounds)}") from None
@@ -102,11 +106,12 @@ def split_at_commas(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _number(text: str) -> object:
+def _number(text: str, *, is_whole: bool) -> object:
     """Return the number that a text is, or the text. Python takes more forms than msgspec: .5, +5 and 1_000."""
-    for kind in (int, float):
+    for kind in (int, float) if is_whole else (float,):
         with suppress(ValueError):
-            return kind(text)
+            if text.isascii():
+                return kind(text)
     return text
 
 

@@ -7,17 +7,22 @@ from collections import ChainMap
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
+from typing import Final
 
 from llm_gateway.core.secret import Secret
 from llm_gateway.settings.first_start import FirstStartSettings
 
+_ENV_FILE: Final = Path(".env")
+
 
 def setting_variables() -> dict[str, str]:
-    """Return what may be settings, by upper-case name; raise OSError or UnicodeDecodeError for the file's sake."""
+    """Return what may be settings, by upper-case name; raise OSError or UnicodeDecodeError for `.env`."""
     found: dict[str, str] = {}
-    for variables in (_lines(), os.environ):
-        # Where a name is written in two ways, the usual one counts.
-        for name in sorted(variables, key=str.isupper):
+    # A pipe gives its lines once: password managers serve `.env` in this way.
+    lines = _lines() if _ENV_FILE.is_file() or _ENV_FILE.is_fifo() else {}
+    for variables in (lines, os.environ):
+        # Where a name is written in two ways, the one in upper case counts.
+        for name in sorted(filter(str.isascii, variables), key=str.isupper):
             if text := variables[name]:
                 found[name.upper()] = text
     return found
@@ -31,7 +36,7 @@ def named_variables(settings: FirstStartSettings) -> Mapping[str, str]:
         if isinstance(value := getattr(settings, field.name), Secret)
     }
     try:
-        lines = _lines()
+        lines = _lines() if _ENV_FILE.is_file() else {}
     except (OSError, UnicodeDecodeError):
         # It was there when the settings were read, or they have reported it.
         lines = {}
@@ -41,9 +46,7 @@ def named_variables(settings: FirstStartSettings) -> Mapping[str, str]:
 
 
 def _lines() -> dict[str, str]:
-    if not Path(".env").is_file():
-        return {}
     # Imported on demand: few gateways have this file.
     from dotenv import dotenv_values  # noqa: PLC0415
 
-    return {name: text for name, text in dotenv_values(".env", encoding="utf-8-sig").items() if text}
+    return {name: text for name, text in dotenv_values(_ENV_FILE, encoding="utf-8-sig").items() if text}

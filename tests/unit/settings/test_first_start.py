@@ -61,5 +61,24 @@ def test_other_text_is_refused(value: str) -> None:
 
 
 def test_a_service_is_named_once() -> None:
-    with pytest.raises(InvalidSettings, match="has the service 'a' twice"):
+    with pytest.raises(InvalidSettings, match="gives two services the same name"):
         settings(downstream_services='{"a": "http://x", "a": "http://y"}')
+
+
+@pytest.mark.parametrize("character", ["\\ud800", "\\u0000", "\\u0085", "\\n"])
+def test_a_service_is_text_that_a_variable_could_hold(character: str) -> None:
+    for value in (f'{{"a{character}b": "http://x"}}', f'{{"a": "http://x/{character}b"}}'):
+        with pytest.raises(InvalidSettings, match=r"control character|not UTF-8"):
+            settings(downstream_services=value)
+
+
+@pytest.mark.parametrize(
+    "name", ["openai_base_url", "gemini_base_url", "mistral_base_url", "claude_base_url", "deepseek_base_url",
+             "api_endpoint", "coin_url", "surl", "downstream_services"],
+)  # fmt: skip
+def test_an_address_is_not_shown(name: str) -> None:
+    with pytest.raises(InvalidSettings) as caught:
+        settings(**{name: "http://me:hush@host/\x00"})
+    assert "hush" not in str(caught.value)
+    value = '{"a": "http://me:hush@host"}' if name == "downstream_services" else "http://me:hush@host"
+    assert "hush" not in repr(settings(**{name: value}))

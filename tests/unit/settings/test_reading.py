@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import Field, fields
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 
 from llm_gateway.core.secret import Secret
 from llm_gateway.settings import Settings
-from llm_gateway.settings.reading import InvalidSettings, read_settings, setting_names
+from llm_gateway.settings.reading import InvalidSettings, read_settings
 from llm_gateway.settings.serving import ServingSettings
-from llm_gateway.settings.values import Setting, to_value
+from llm_gateway.settings.values import Setting, to_value, without_none
+
+KINDS = get_type_hints(Settings)
 
 
 def refused(**variables: str) -> tuple[str, ...]:
@@ -41,13 +43,12 @@ def test_each_fault_has_a_line() -> None:
     }
 
 
-@pytest.mark.parametrize("name", sorted(setting_names(Settings)))
-def test_no_line_shows_a_secret(name: str) -> None:
+@pytest.mark.parametrize("field", fields(Settings), ids=lambda field: field.name)
+def test_no_line_shows_a_secret(field: Field[Any]) -> None:
     """A control character makes the value of any setting invalid."""
-    [line] = refused(**{name.upper(): "hush\x00hush"})
-    kind = get_type_hints(Settings)[name]
-    hides = kind == Secret | None or name == "downstream_services"
-    assert line.startswith(f"{name.upper()}: " if hides else f"{name.upper()}='hush\\x00hush': ")
+    [line] = refused(**{field.name.upper(): "hush\x00hush"})
+    hides = KINDS[field.name] == Secret | None or not field.metadata[Setting].is_shown
+    assert line.startswith(f"{field.name.upper()}: " if hides else f"{field.name.upper()}='hush\\x00hush': ")
     assert line.isprintable()
 
 
@@ -59,15 +60,22 @@ def test_what_is_secret_stays_so_when_its_own_check_refuses_it() -> None:
     assert "hush" not in repr(settings)
 
 
-def test_each_setting_can_be_read() -> None:
+@pytest.mark.parametrize("field", fields(Settings), ids=lambda field: field.name)
+def test_each_setting_can_be_read(field: Field[Any]) -> None:
     """Each has a reader of its own, or a type that texts can be read as; no default breaks its own bounds."""
-    kinds = get_type_hints(Settings)
-    for field in fields(Settings):
-        setting = field.metadata[Setting]
-        assert setting.description.endswith((".", ")"))
-        if setting.read is None and field.default is not None:
-            read = to_value(str(field.default), kinds[field.name], setting.bounds)
-            assert read == field.default, field.name
+    setting, kind = field.metadata[Setting], without_none(KINDS[field.name])
+    assert setting.description.endswith((".", ")"))
+    if setting.read is not None:
+        assert not setting.bounds
+        return
+    assert setting.bounds.keys() in ({"ge"}, {"gt"}, {"ge", "le"}, {"gt", "le"}) or not setting.bounds
+    assert kind in {int, float} or not setting.bounds
+    if field.default is not None:
+        assert to_value(str(field.default), kind, setting.bounds) == field.default
+    else:
+        # A type that nothing can be read as is a TypeError.
+        text = "1" if kind in {int, float} else "x"
+        assert isinstance(to_value(text, kind, setting.bounds), kind)  # type: ignore[arg-type]
 
 
 def test_a_settings_value_cannot_be_changed() -> None:

@@ -52,6 +52,8 @@ def test_a_text_becomes_a_value_of_the_type(kind: object, text: str, value: obje
         (int, {}, "inf", "a whole number"),
         (int, {}, "9" * 5000, "a whole number"),
         (int, {}, "0x10", "a whole number"),
+        (int, {}, "\u0663", "a whole number"),
+        (float, {}, "\uff11", "a number"),
         (int, {"ge": 1}, "0", "a whole number of at least 1"),
         (int, {"ge": 0, "le": 65535}, "65536", "a whole number from 0 to 65,535"),
         (float | None, {"gt": 0}, "0", "a number above 0"),
@@ -76,6 +78,12 @@ def test_another_text_is_refused_with_what_it_must_be(
 @pytest.mark.parametrize(("bound", "text"), [("ge", "1"), ("le", "1"), ("gt", "1.5"), ("gt", "inf")])
 def test_what_is_within_the_bounds_is_taken(bound: str, text: str) -> None:
     assert to_value(text, float, {bound: 1}) == float(text)
+
+
+def test_another_type_needs_a_reader() -> None:
+    for kind in (dict[str, str], Path | str, list[int]):
+        with pytest.raises(TypeError, match="needs a function"):
+            to_value("x", kind, {})
 
 
 def test_what_surrounds_a_text_is_taken_off() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -71,3 +73,18 @@ def test_a_file_that_is_no_text_is_told_of(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_folder_named_env_is_no_file() -> None:
     Path(".env").mkdir()
     assert ".env" not in setting_variables()
+
+
+def test_a_pipe_named_env_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(".env")
+    writer = Thread(target=Path(".env").write_text, args=("PORT=1\n",), daemon=True)
+    writer.start()
+    assert setting_variables()["PORT"] == "1"
+    writer.join(10)
+    # Nobody writes any more, so that a second reader would wait for ever.
+    assert "PORT" not in named_variables(FirstStartSettings())
+
+
+def test_names_of_other_scripts_are_no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("\u017furl=x\n", encoding="utf-8")
+    assert "SURL" not in setting_variables()
