@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Literal
 
-import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
@@ -64,6 +63,8 @@ async def connect_postgres(
     identity: DatabaseIdentity | None = None,
 ) -> Any:  # noqa: ANN401 - asyncpg has no types
     """Return a new asyncpg connection, with its time limits set; raise StoreUnavailable for another `identity`."""
+    import asyncpg  # noqa: PLC0415 - a gateway on SQLite does without it
+
     options: dict[str, Any] = {"timeout": address.connect_timeout or connect_timeout}
     if address.statement_cache_size is not None:
         options["statement_cache_size"] = address.statement_cache_size
