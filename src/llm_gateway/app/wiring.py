@@ -6,8 +6,9 @@ import asyncio
 import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from llm_gateway.app.budgets import Budgets, budget_webhook, open_budgets
 from llm_gateway.app.data_folder import JOURNAL, OtherJournals
@@ -71,8 +72,7 @@ _DRAIN_TIMEOUT = 5.0
 _LLM_TIMEOUT = 600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wiring:
+class Wiring(msgspec.Struct, frozen=True, kw_only=True):
     """The components of a running gateway."""
 
     clock: SystemClock
@@ -105,6 +105,9 @@ async def make_wiring(
     `batch` is the server's, if it writes to clients in one.
     """
     clock = SystemClock()
+    # In a thread, beside the database: OpenSSL reads them all, which takes it 20 ms.
+    checking_certificates = asyncio.ensure_future(asyncio.to_thread(_certificate_problem))
+    stack.callback(checking_certificates.cancel)
     storage = await stack.enter_async_context(open_storage(settings, keys, clock))
     worker_registry = FileWorkerRegistry(settings.data_dir / "run", storage.namespace)
     stack.callback(worker_registry.close)
@@ -229,6 +232,8 @@ async def make_wiring(
         listener=ReloadLog(),
     )
     stack.push_async_callback(reloader.close)
+    if (problem := await checking_certificates) is not None:
+        raise StartupError(problem)
     return Wiring(
         clock=clock,
         storage=storage,
@@ -314,12 +319,11 @@ def _breaker_listener(metrics: Metrics) -> OnOpen:
 def _upstream(settings: Settings, pool: PooledUpstream) -> Upstream:
     """Return the transport. The pool supports no proxy, so requests that need one use aiohttp.
 
-    Raises StartupError for proxies or certificates that cannot be used.
+    Raises StartupError for proxies that cannot be used.
     """
     try:
         proxies = ProxySettings(os.environ)
-        check_certificates(os.environ)
-    except (InvalidProxy, InvalidCertificates) as error:
+    except InvalidProxy as error:
         raise StartupError(str(error)) from None
     simulated = SimulatedUpstream()
     if settings.upstream_transport == "pool" and not proxies:
@@ -336,6 +340,14 @@ def _upstream(settings: Settings, pool: PooledUpstream) -> Upstream:
         return UpstreamByScheme(http=other, simulated=simulated)
     chosen = UpstreamByProxy(direct=pool, proxied=other, proxies=proxies)
     return UpstreamByScheme(http=chosen, simulated=simulated)
+
+
+def _certificate_problem() -> str | None:
+    try:
+        check_certificates(os.environ)
+    except InvalidCertificates as error:
+        return str(error)
+    return None
 
 
 def _options(settings: Settings) -> Options:
