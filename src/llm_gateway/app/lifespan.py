@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 
+import msgspec
 from loguru import logger
 
 from llm_gateway.app.data_folder import OtherJournals
@@ -26,8 +26,7 @@ from llm_gateway.sockets.write_batch import WriteBatch
 from llm_gateway.surfaces.base import Surface
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
+class Running(msgspec.Struct, frozen=True, kw_only=True):
     """A gateway whose components have all started."""
 
     dispatcher: AsgiApp

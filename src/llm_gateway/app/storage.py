@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from loguru import logger
 
 from llm_gateway.app.data_folder import adopt_older_files, machine_name
@@ -59,8 +59,7 @@ from llm_gateway.settings import Settings
 from llm_gateway.settings.variables import named_variables
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keys:
+class Keys(msgspec.Struct, frozen=True, kw_only=True):
     """The operator's admin key, encryption keys, and the key of those who only read, if there is one."""
 
     admin: AdminKey
@@ -68,8 +67,7 @@ class Keys:
     viewer: Secret | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Storage:
+class Storage(msgspec.Struct, frozen=True, kw_only=True):
     """An open database."""
 
     address: StoreAddress
@@ -209,8 +207,7 @@ def _operator_keys(settings: Settings, keys: Keys) -> set[str]:
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Opened:
+class _Opened(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of the database. Without an id, its files lie in DATA_DIR itself, as they did before ids."""
 
     database_id: str | None
