@@ -20,7 +20,7 @@ from pydantic import SecretStr
 
 import llm_gateway
 from llm_gateway.app.asgi import create_app
-from llm_gateway.app.operations.commands import prepare
+from llm_gateway.app.operations.preparing import prepare
 from llm_gateway.settings import Settings
 from tests.fakes.served import Served, served
 from tests.fakes.upstream import FakeUpstream

@@ -12,10 +12,10 @@ from pydantic import SecretStr
 
 from llm_gateway.core.secret import Secret
 from llm_gateway.settings import Settings
-from llm_gateway.surfaces.base import Surface
 
 if TYPE_CHECKING:
     from llm_gateway.surfaces.agents.options import AgentsOptions
+    from llm_gateway.surfaces.base import Surface
     from llm_gateway.surfaces.ping.options import PingOptions
 
 # Seconds for a request to dgen-ping's API, unless LLM_TIMEOUT says otherwise.

@@ -11,9 +11,10 @@ import msgspec
 from loguru import logger
 
 from llm_gateway.app.data_folder import OtherJournals
+from llm_gateway.app.keys import find_keys
 from llm_gateway.app.reporting import update_metrics_regularly
 from llm_gateway.app.routes import make_routes, periodic_probes
-from llm_gateway.app.storage import Storage, find_keys
+from llm_gateway.app.storage import Storage
 from llm_gateway.app.upkeep import UsageUpkeep
 from llm_gateway.app.wiring import Wiring, make_wiring
 from llm_gateway.core.errors import Unavailable

@@ -10,15 +10,13 @@ import msgspec
 from loguru import logger
 
 from llm_gateway.app.data_folder import adopt_older_files, machine_name
-from llm_gateway.core.secret import Secret
+from llm_gateway.app.keys import Keys, find_keys, store_address
 from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.database.address import (
     SqliteAddress,
     StoreAddress,
-    embedded_address,
-    read_address,
 )
 from llm_gateway.infra.database.budgets.balances import BalanceRepository
 from llm_gateway.infra.database.budgets.definitions import DefinitionReader
@@ -45,11 +43,7 @@ from llm_gateway.infra.database.usage.backup import DatabaseUsageBackup, read_ba
 from llm_gateway.infra.database.usage.repository import UsageRepository
 from llm_gateway.infra.database.usage.rollups import RollupPosting
 from llm_gateway.infra.secrets.key_files import (
-    AdminKey,
     KeyRing,
-    find_admin_key,
-    find_key_ring,
-    find_viewer_key,
 )
 from llm_gateway.infra.secrets.key_hashing import Blake2KeyHasher
 from llm_gateway.infra.secrets.vault import Vault
@@ -57,14 +51,6 @@ from llm_gateway.infra.sqlalchemy_asyncio import AsyncEngine
 from llm_gateway.infra.startup_error import StartupError
 from llm_gateway.settings import Settings
 from llm_gateway.settings.variables import named_variables
-
-
-class Keys(msgspec.Struct, frozen=True, kw_only=True):
-    """The operator's admin key, encryption keys, and the key of those who only read, if there is one."""
-
-    admin: AdminKey
-    ring: KeyRing
-    viewer: Secret | None = None
 
 
 class Storage(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,32 +83,11 @@ class Storage(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
 
 
-def store_address(settings: Settings) -> StoreAddress:
-    """Return the address of the database; raise StartupError."""
-    if settings.db_url is None:
-        return embedded_address(settings.data_dir)
-    return read_address(settings.db_url.get_secret_value())
-
-
 def backup_address(settings: Settings) -> StoreAddress | None:
     """Return the address of the backup database, None if there is none; raise StartupError."""
     if settings.backup_db_url is None:
         return None
     return read_backup_address(settings.backup_db_url.get_secret_value(), store_address(settings))
-
-
-def find_keys(settings: Settings) -> Keys:
-    """Return the operator's keys; generate missing ones if the settings allow it. Raises StartupError."""
-
-    def given(value: object) -> Secret | None:
-        return None if value is None else Secret(value.get_secret_value())  # type: ignore[attr-defined]
-
-    admin = find_admin_key(given(settings.admin_key), settings.data_dir, is_postgres=settings.is_postgres)
-    ring = find_key_ring(
-        given(settings.secret_key), admin.secret, settings.data_dir, is_postgres=settings.is_postgres
-    )
-    viewer = find_viewer_key(given(settings.viewer_key), admin.secret, ring)
-    return Keys(admin=admin, ring=ring, viewer=viewer)
 
 
 def check_database_exists(settings: Settings) -> None:

@@ -12,9 +12,10 @@ import msgspec
 
 from llm_gateway.app.budgets import Budgets, budget_webhook, open_budgets
 from llm_gateway.app.data_folder import JOURNAL, OtherJournals
+from llm_gateway.app.keys import Keys
 from llm_gateway.app.log_levels import SharedLogLevelSwitch
 from llm_gateway.app.provider_kinds import provider_adapters, provider_kinds
-from llm_gateway.app.storage import Keys, Storage, open_storage
+from llm_gateway.app.storage import Storage, open_storage
 from llm_gateway.app.tracing import trace
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.accounting.holds import TokenEstimator

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from llm_gateway.app import prepare
-from llm_gateway.app.storage import find_keys
+from llm_gateway.app.keys import find_keys
 from llm_gateway.app.wiring import _busy_deployments, _upstream, make_wiring
 from llm_gateway.cli.settings_loader import load_settings
 from llm_gateway.infra.startup_error import StartupError
