@@ -53,7 +53,6 @@ from llm_gateway.infra.token_counting.counter import TiktokenCounter
 from llm_gateway.infra.token_counting.vocabularies import Vocabularies
 from llm_gateway.infra.upstream.by_proxy import UpstreamByProxy
 from llm_gateway.infra.upstream.by_scheme import UpstreamByScheme
-from llm_gateway.infra.upstream.certificates import InvalidCertificates, check_certificates
 from llm_gateway.infra.upstream.http11.pool import PooledUpstream
 from llm_gateway.infra.upstream.oauth_tokens import OAuthTokens
 from llm_gateway.infra.upstream.proxies import InvalidProxy, ProxySettings
@@ -106,9 +105,6 @@ async def make_wiring(
     `batch` is the server's, if it writes to clients in one.
     """
     clock = SystemClock()
-    # In a thread, beside the database: OpenSSL reads them all, which takes it 20 ms.
-    checking_certificates = asyncio.ensure_future(asyncio.to_thread(_certificate_problem))
-    stack.callback(checking_certificates.cancel)
     storage = await stack.enter_async_context(open_storage(settings, keys, clock))
     worker_registry = FileWorkerRegistry(settings.data_dir / "run", storage.namespace)
     stack.callback(worker_registry.close)
@@ -233,8 +229,6 @@ async def make_wiring(
         listener=ReloadLog(),
     )
     stack.push_async_callback(reloader.close)
-    if (problem := await checking_certificates) is not None:
-        raise StartupError(problem)
     return Wiring(
         clock=clock,
         storage=storage,
@@ -341,14 +335,6 @@ def _upstream(settings: Settings, pool: PooledUpstream) -> Upstream:
         return UpstreamByScheme(http=other, simulated=simulated)
     chosen = UpstreamByProxy(direct=pool, proxied=other, proxies=proxies)
     return UpstreamByScheme(http=chosen, simulated=simulated)
-
-
-def _certificate_problem() -> str | None:
-    try:
-        check_certificates(os.environ)
-    except InvalidCertificates as error:
-        return str(error)
-    return None
 
 
 def _options(settings: Settings) -> Options:

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import AsyncExitStack
-from pathlib import Path
-
 import pytest
 
-from llm_gateway.app import prepare
-from llm_gateway.app.keys import find_keys
-from llm_gateway.app.wiring import _busy_deployments, _upstream, make_wiring
-from llm_gateway.cli.settings_loader import load_settings
+from llm_gateway.app.wiring import _busy_deployments, _upstream
 from llm_gateway.infra.startup_error import StartupError
 from llm_gateway.infra.upstream.http11.pool import PooledUpstream
 from llm_gateway.settings import Settings
@@ -42,21 +36,6 @@ async def test_a_proxy_that_cannot_be_used_stops_the_start(
     with pytest.raises(StartupError, match=name.upper()) as caught:
         _upstream(Settings(), PooledUpstream(connect_timeout=1.0))
     assert "me:hush" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("SSL_CERT_FILE", "/nowhere/hush.pem"), ("SSL_CERT_DIR", "/nowhere")]
-)
-async def test_certificates_that_cannot_be_used_stop_the_start(
-    environ: pytest.MonkeyPatch, data_dir: Path, name: str, value: str
-) -> None:
-    environ.setenv("DATA_DIR", str(data_dir))
-    settings = load_settings()
-    await prepare(settings)
-    environ.setenv(name, value)
-    async with AsyncExitStack() as stack:
-        with pytest.raises(StartupError, match=name):
-            await make_wiring(settings, find_keys(settings), stack)
 
 
 @pytest.mark.parametrize("transport", ["pool", "aiohttp"])
