@@ -9,6 +9,7 @@ from llm_gateway.app.provider_kinds import provider_kinds
 from llm_gateway.app.storage import backup_address, has_saved_copy
 from llm_gateway.core.errors import GatewayError
 from llm_gateway.infra.database.address import StoreAddress
+from llm_gateway.infra.database.engine import import_driver
 from llm_gateway.infra.database.migrating import check_schema, migrate_up
 from llm_gateway.infra.database.usage.backup import create_backup
 from llm_gateway.settings import Settings
@@ -19,7 +20,9 @@ _SHORTEST_VIEWER_KEY = 16
 
 async def prepare_store(settings: Settings, keys: Keys, *, fills: bool) -> None:
     """Do what `prepare` does with the database."""
+    address, backup = store_address(settings), backup_address(settings)
     # Before the workers are forked, so that they share what is imported.
+    import_driver(address)
     provider_kinds()
     if keys.ring.warning is not None:
         logger.warning("{}", keys.ring.warning)
@@ -28,7 +31,6 @@ async def prepare_store(settings: Settings, keys: Keys, *, fills: bool) -> None:
             "VIEWER_KEY has fewer than {} characters, so that it can be guessed. Set a longer one.",
             _SHORTEST_VIEWER_KEY,
         )
-    address, backup = store_address(settings), backup_address(settings)
     if settings.mongo_uri is not None:
         logger.warning("MONGO_URI is set, but not used: usage records go to the database that DB_URL names.")
     if settings.db_name is not None:
