@@ -40,7 +40,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "app/on_demand/console.py": "console/test_small_gateway.py",
     "console/services.py": "unit/console/test_frame.py",
     "app/on_demand/fastapi_app.py": "e2e/test_docs_and_cors.py",
-    "app/lifespan.py": "e2e/test_shutdown.py",
+    "app/operations/schema.py": "unit/app/operations/test_commands.py",
     "app/reporting.py": "e2e/test_observability.py",
     "app/routes.py": "e2e/test_statuses_and_headers.py",
     "app/storage.py": "e2e/test_database_down.py",

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from llm_gateway.app import create_credential, prepare
+from llm_gateway.app.keys import find_keys
 from llm_gateway.app.operations.config_files import import_config
-from llm_gateway.app.storage import find_keys, open_storage
+from llm_gateway.app.storage import open_storage
 from llm_gateway.flow.config.rows.providers import StoredProvider
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.startup_error import StartupError

@@ -18,7 +18,7 @@ from typing import Any, cast
 
 import llm_gateway
 from llm_gateway.app.asgi import create_app
-from llm_gateway.app.operations.commands import prepare
+from llm_gateway.app.operations.preparing import prepare
 from llm_gateway.core.secret import Secret
 from llm_gateway.settings import Settings
 from tests.fakes.served import Served, served

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from llm_gateway.app.storage import find_keys
+from llm_gateway.app.keys import find_keys
 from llm_gateway.app.wiring import make_wiring
 from llm_gateway.cli.settings_loader import load_settings
 from llm_gateway.core.errors import GatewayError

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from loguru import logger
+
 from llm_gateway.cli.settings_loader import load_settings
 from llm_gateway.server.http1.limits import HttpLimits
 from llm_gateway.server.processes.listener import CannotServe
@@ -84,6 +86,8 @@ class StandIn:
     """Prepares by saying so, greets by writing the URL into the file that STANDIN_URL names."""
 
     def prepare(self) -> None:
+        # As the gateway does: a server's process has no log of loguru's own.
+        logger.add(sys.stderr)
         if FAULT == "prepare":
             raise CannotServe("the stand-in cannot prepare")
         print("prepared", os.getpid(), flush=True)

@@ -72,6 +72,7 @@ UNNEEDED = {
     "yaml",
 }
 SQLITE = {"aiosqlite", "sqlalchemy.dialects.sqlite", "sqlite3"}
+POSTGRESQL = {"asyncpg", "sqlalchemy.dialects.postgresql"}
 
 
 def imported(data_dir: Path, **settings: str) -> set[str]:
@@ -94,7 +95,7 @@ def test_a_start_imports_only_what_serves(store_url: str | None, data_dir: Path)
     settings = {} if store_url is None else {"DB_URL": store_url}
     # The first start migrates.
     assert "alembic" in imported(data_dir, **settings)
-    needless = UNNEEDED | (SQLITE if store_url is not None else set())
+    needless = UNNEEDED | (POSTGRESQL if store_url is None else SQLITE)
     assert imported(data_dir, **settings) & needless == set()
 
 

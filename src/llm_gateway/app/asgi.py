@@ -11,9 +11,6 @@ from loguru import logger
 from llm_gateway.app.client_apis import client_apis
 from llm_gateway.app.lifespan import Running, running
 from llm_gateway.core.errors import GatewayError
-from llm_gateway.flow.config.rows.credentials import StoredCredential
-from llm_gateway.flow.config.rows.providers import StoredProvider
-from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.http.types import Receive, Scope, Send
 from llm_gateway.settings import Settings
 from llm_gateway.sockets.write_batch import WriteBatch
@@ -71,13 +68,7 @@ class Application:
 
     async def catalog_is_empty(self) -> bool:
         """Tell whether there is neither a provider nor a credential; False while the database is down."""
-        rows = self._started().storage.rows
-        try:
-            if (await rows.list(StoredProvider, 0, 1)).value:
-                return False
-            return not (await rows.list(StoredCredential, 0, 1)).value
-        except StoreUnavailable:
-            return False
+        return self._started().reloader.is_empty
 
     def report_other_journals(self) -> None:
         """Log the usage records in DATA_DIR that wait for another database."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import tzinfo
+
+import msgspec
 
 from llm_gateway.app.storage import Storage
 from llm_gateway.core.config.budgets import Covered
@@ -36,8 +37,7 @@ _REASONS: Mapping[ShortageReason, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budgets:
+class Budgets(msgspec.Struct, frozen=True, kw_only=True):
     """The parts that others use."""
 
     limit: BudgetLimit

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 from loguru import logger
 
 from llm_gateway.settings import Settings
-from llm_gateway.surfaces.base import Surface
 
 if TYPE_CHECKING:
     from llm_gateway.surfaces.agents.options import AgentsOptions
+    from llm_gateway.surfaces.base import Surface
     from llm_gateway.surfaces.ping.options import PingOptions
 
 # Seconds for a request to dgen-ping's API, unless LLM_TIMEOUT says otherwise.

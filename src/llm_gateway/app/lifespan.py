@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
 
+import msgspec
 from loguru import logger
 
 from llm_gateway.app.data_folder import OtherJournals
+from llm_gateway.app.keys import find_keys
 from llm_gateway.app.reporting import update_metrics_regularly
 from llm_gateway.app.routes import make_routes, periodic_probes
-from llm_gateway.app.storage import Storage, find_keys
+from llm_gateway.app.storage import Storage
 from llm_gateway.app.upkeep import UsageUpkeep
 from llm_gateway.app.wiring import Wiring, make_wiring
 from llm_gateway.core.errors import Unavailable
@@ -21,13 +23,14 @@ from llm_gateway.flow.config.reloader import Reloader
 from llm_gateway.flow.gateway import Lifecycle
 from llm_gateway.http.types import AsgiApp
 from llm_gateway.infra.database.catalog.change_feed import ChangeFeed
+from llm_gateway.infra.startup_error import StartupError
+from llm_gateway.infra.upstream.certificates import InvalidCertificates, check_certificates
 from llm_gateway.settings import Settings
 from llm_gateway.sockets.write_batch import WriteBatch
 from llm_gateway.surfaces.base import Surface
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Running:
+class Running(msgspec.Struct, frozen=True, kw_only=True):
     """A gateway whose components have all started."""
 
     dispatcher: AsgiApp
@@ -43,11 +46,16 @@ async def running(
 ) -> AsyncIterator[Running]:
     """Start all components; stop them in reverse order. `batch` is the server's, if it has one."""
     async with AsyncExitStack() as stack:
+        # In a thread, beside all that is read: OpenSSL needs 20 ms for the certificates of a system.
+        checking = asyncio.ensure_future(asyncio.to_thread(_certificate_problem))
+        stack.callback(checking.cancel)
         keys = find_keys(settings)
         wiring = await make_wiring(settings, keys, stack, batch)
         stack.callback(wiring.gateway.heavy_work.close)
         wiring.log_level.apply()
         await _first_load(wiring.reloader)
+        if (problem := await checking) is not None:
+            raise StartupError(problem)
         _warn_of_shared_keys(wiring)
         wiring.shipper.start()
         wiring.budgets.keeper.start()
@@ -80,6 +88,14 @@ async def running(
             storage=wiring.storage,
             other_journals=wiring.other_journals,
         )
+
+
+def _certificate_problem() -> str | None:
+    try:
+        check_certificates(os.environ)
+    except InvalidCertificates as error:
+        return str(error)
+    return None
 
 
 async def _first_load(reloader: Reloader) -> None:

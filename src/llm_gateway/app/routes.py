@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from llm_gateway.app.keys import Keys
 from llm_gateway.app.on_demand.console import console_routes
 from llm_gateway.app.on_demand.first_use import OnFirstUse
 from llm_gateway.app.reporting import as_record, database_problem, health_details, read_metrics, read_summary
-from llm_gateway.app.storage import Keys
 from llm_gateway.app.wiring import Wiring
 from llm_gateway.flow.provider_checks.probes import PeriodicProbes, Prober
 from llm_gateway.http.auth import BearerGuard

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 from loguru import logger
 
 from llm_gateway.app.data_folder import adopt_older_files, machine_name
-from llm_gateway.core.secret import Secret
+from llm_gateway.app.keys import Keys, find_keys, store_address
 from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.database.address import (
     SqliteAddress,
     StoreAddress,
-    embedded_address,
-    read_address,
 )
 from llm_gateway.infra.database.budgets.balances import BalanceRepository
 from llm_gateway.infra.database.budgets.definitions import DefinitionReader
@@ -45,11 +43,7 @@ from llm_gateway.infra.database.usage.backup import DatabaseUsageBackup, read_ba
 from llm_gateway.infra.database.usage.repository import UsageRepository
 from llm_gateway.infra.database.usage.rollups import RollupPosting
 from llm_gateway.infra.secrets.key_files import (
-    AdminKey,
     KeyRing,
-    find_admin_key,
-    find_key_ring,
-    find_viewer_key,
 )
 from llm_gateway.infra.secrets.key_hashing import Blake2KeyHasher
 from llm_gateway.infra.secrets.vault import Vault
@@ -59,17 +53,7 @@ from llm_gateway.settings import Settings
 from llm_gateway.settings.variables import named_variables
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Keys:
-    """The operator's admin key, encryption keys, and the key of those who only read, if there is one."""
-
-    admin: AdminKey
-    ring: KeyRing
-    viewer: Secret | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Storage:
+class Storage(msgspec.Struct, frozen=True, kw_only=True):
     """An open database."""
 
     address: StoreAddress
@@ -99,28 +83,11 @@ class Storage:
     namespace: str
 
 
-def store_address(settings: Settings) -> StoreAddress:
-    """Return the address of the database; raise StartupError."""
-    if settings.db_url is None:
-        return embedded_address(settings.data_dir)
-    return read_address(settings.db_url.reveal())
-
-
 def backup_address(settings: Settings) -> StoreAddress | None:
     """Return the address of the backup database, None if there is none; raise StartupError."""
     if settings.backup_db_url is None:
         return None
     return read_backup_address(settings.backup_db_url.reveal(), store_address(settings))
-
-
-def find_keys(settings: Settings) -> Keys:
-    """Return the operator's keys; generate missing ones if the settings allow it. Raises StartupError."""
-    admin = find_admin_key(settings.admin_key, settings.data_dir, is_postgres=settings.is_postgres)
-    ring = find_key_ring(
-        settings.secret_key, admin.secret, settings.data_dir, is_postgres=settings.is_postgres
-    )
-    viewer = find_viewer_key(settings.viewer_key, admin.secret, ring)
-    return Keys(admin=admin, ring=ring, viewer=viewer)
 
 
 def check_database_exists(settings: Settings) -> None:
@@ -205,8 +172,7 @@ def _operator_keys(settings: Settings, keys: Keys) -> set[str]:
     return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Opened:
+class _Opened(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of the database. Without an id, its files lie in DATA_DIR itself, as they did before ids."""
 
     database_id: str | None

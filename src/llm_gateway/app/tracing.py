@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from llm_gateway.flow.ports.ledger import Journal, Observer, Tracer
 from llm_gateway.infra.startup_error import StartupError
@@ -17,8 +18,7 @@ from llm_gateway.settings.variables import named_variables
 _CLOSE_TIMEOUT: Final = 2.0
 
 
-@dataclass(frozen=True, slots=True)
-class Tracing:
+class Tracing(msgspec.Struct, frozen=True):
     """What a gateway needs in order to trace, or not to."""
 
     journal: Journal

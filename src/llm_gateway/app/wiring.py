@@ -6,14 +6,16 @@ import asyncio
 import os
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from llm_gateway.app.budgets import Budgets, budget_webhook, open_budgets
 from llm_gateway.app.data_folder import JOURNAL, OtherJournals
+from llm_gateway.app.keys import Keys
 from llm_gateway.app.log_levels import SharedLogLevelSwitch
 from llm_gateway.app.provider_kinds import provider_adapters, provider_kinds
-from llm_gateway.app.storage import Keys, Storage, open_storage
+from llm_gateway.app.storage import Storage, open_storage
 from llm_gateway.app.tracing import trace
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.accounting.holds import TokenEstimator
@@ -51,7 +53,6 @@ from llm_gateway.infra.token_counting.counter import TiktokenCounter
 from llm_gateway.infra.token_counting.vocabularies import Vocabularies
 from llm_gateway.infra.upstream.by_proxy import UpstreamByProxy
 from llm_gateway.infra.upstream.by_scheme import UpstreamByScheme
-from llm_gateway.infra.upstream.certificates import InvalidCertificates, check_certificates
 from llm_gateway.infra.upstream.http11.pool import PooledUpstream
 from llm_gateway.infra.upstream.oauth_tokens import OAuthTokens
 from llm_gateway.infra.upstream.proxies import InvalidProxy, ProxySettings
@@ -71,8 +72,7 @@ _DRAIN_TIMEOUT = 5.0
 _LLM_TIMEOUT = 600.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wiring:
+class Wiring(msgspec.Struct, frozen=True, kw_only=True):
     """The components of a running gateway."""
 
     clock: SystemClock
@@ -314,12 +314,11 @@ def _breaker_listener(metrics: Metrics) -> OnOpen:
 def _upstream(settings: Settings, pool: PooledUpstream) -> Upstream:
     """Return the transport. The pool supports no proxy, so requests that need one use aiohttp.
 
-    Raises StartupError for proxies or certificates that cannot be used.
+    Raises StartupError for proxies that cannot be used.
     """
     try:
         proxies = ProxySettings(os.environ)
-        check_certificates(os.environ)
-    except (InvalidProxy, InvalidCertificates) as error:
+    except InvalidProxy as error:
         raise StartupError(str(error)) from None
     simulated = SimulatedUpstream()
     if settings.upstream_transport == "pool" and not proxies:

@@ -23,7 +23,7 @@ from llm_gateway.providers.base import Adapter
 _SMALLEST_FIELD = 6
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Options:
     """Settings that the request flow reads. Times are in seconds, or in milliseconds (`_ms`); sizes in bytes."""
 
@@ -82,7 +82,7 @@ class Background:
             await asyncio.wait(set(self._tasks), timeout=timeout)
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Lifecycle:
     """The shutdown state of this process: `draining` takes no new requests, `cutting` ends the open ones."""
 
@@ -92,7 +92,7 @@ class Lifecycle:
     cutting: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False, repr=False)
 class Gateway:
     """Everything that `pipeline.handle` needs."""
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import NamedTuple
+
+import msgspec
 
 from llm_gateway.core.errors import GatewayError, MethodNotAllowed, NotFound, UpgradeRequired
 from llm_gateway.flow.ports.dialect import ErrorFormat
@@ -22,15 +23,14 @@ from llm_gateway.http.types import AsgiApp, Receive, Scope, Send, exchange_of, s
 _SHOWN = 200
 
 
-@dataclass(frozen=True, slots=True)
-class RouteTable:
+class RouteTable(msgspec.Struct, frozen=True):
     """Raw routes by (method, path), or by (method, path prefix)."""
 
     # These write usage records and render their errors themselves.
-    metered: dict[tuple[str, str], Handler] = field(default_factory=dict)
+    metered: dict[tuple[str, str], Handler] = {}
     # The dispatcher renders the errors that these raise.
-    exact: dict[tuple[str, str], Handler] = field(default_factory=dict)
-    prefix: dict[tuple[str, str], Handler] = field(default_factory=dict)
+    exact: dict[tuple[str, str], Handler] = {}
+    prefix: dict[tuple[str, str], Handler] = {}
     # The error format on the paths of this table and below `root`; None = the dispatcher's.
     errors: ErrorFormat | None = None
     # A prefix of all paths that belong to this table, including unknown ones; None = no such prefix.
@@ -38,7 +38,7 @@ class RouteTable:
     # Prefixes that may stand in the place of the root, such as "/openai/v1/".
     aliases: tuple[str, ...] = ()
     # Functions that find the metered handler of a path below a prefix; None = there is none.
-    metered_below: dict[tuple[str, str], Callable[[str], Handler | None]] = field(default_factory=dict)
+    metered_below: dict[tuple[str, str], Callable[[str], Handler | None]] = {}
 
     def paths(self) -> Iterator[tuple[str, bool]]:
         """Yield every path, and whether it is a prefix."""

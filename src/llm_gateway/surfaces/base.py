@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
+
+import msgspec
 
 from llm_gateway.flow.accounting.reservations import all_of
 from llm_gateway.flow.accounting.use_limit import AccountsOf
@@ -18,8 +20,7 @@ from llm_gateway.http.dispatcher import RouteTable
 from llm_gateway.http.model_routes.data_plane import DataPlane
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SurfaceServices:
+class SurfaceServices(msgspec.Struct, frozen=True, kw_only=True):
     """What the routes of surfaces work with."""
 
     plane: DataPlane
@@ -41,11 +42,10 @@ class SurfaceServices:
         gateway = self.plane.gateway
         options = replace(options, limits_every_caller=True)
         limit = all_of(self.limit_callers(callers), gateway.limit)
-        return replace(self.plane, gateway=replace(gateway, options=options, limit=limit))
+        return msgspec.structs.replace(self.plane, gateway=replace(gateway, options=options, limit=limit))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Surface:
+class Surface(msgspec.Struct, frozen=True, kw_only=True):
     """One client API."""
 
     name: str

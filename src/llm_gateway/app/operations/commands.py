@@ -1,4 +1,4 @@
-"""The commands besides serving: prepare a start, migrate, back up, create a credential, set up the demo."""
+"""The commands besides serving: migrate, back up, create a credential, set up the demo."""
 
 from __future__ import annotations
 
@@ -6,19 +6,12 @@ import os
 from pathlib import Path
 
 import msgspec
-from loguru import logger
 from msgspec import UNSET
 
+from llm_gateway.app.keys import find_keys, store_address
+from llm_gateway.app.operations.preparing import make_data_dir, prepare
 from llm_gateway.app.provider_kinds import provider_kinds
-from llm_gateway.app.storage import (
-    Storage,
-    backup_address,
-    find_keys,
-    has_saved_copy,
-    open_storage,
-    store_address,
-)
-from llm_gateway.core.errors import GatewayError
+from llm_gateway.app.storage import Storage, backup_address, open_storage
 from llm_gateway.core.secret import Secret
 from llm_gateway.flow.config.editor import CatalogEditor
 from llm_gateway.flow.config.reloader import Reloader, SnapshotHolder
@@ -27,9 +20,8 @@ from llm_gateway.flow.config.rows.prices import PriceUpdate
 from llm_gateway.flow.config.rows.providers import ProviderUpdate, StoredProvider
 from llm_gateway.flow.ports.workers import LiveWorker, WorkerRegistry
 from llm_gateway.infra.clock import SystemClock
-from llm_gateway.infra.database.address import PostgresAddress, StoreAddress
+from llm_gateway.infra.database.address import PostgresAddress
 from llm_gateway.infra.database.migrating import (
-    check_schema,
     current_version,
     migrate_down_one,
 )
@@ -42,15 +34,6 @@ from llm_gateway.settings import Settings
 DEMO_MODEL = "demo"
 _DEMO_PROVIDER = "simulated"
 _DEMO_PRICES = {"input_tokens": "2.5", "output_tokens": "10"}
-# Characters; a warning says so.
-_SHORTEST_VIEWER_KEY = 16
-
-
-class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """What a start found or created."""
-
-    # The file of the admin key; None when it came from ADMIN_KEY.
-    admin_key_path: Path | None
 
 
 class DemoAccess(msgspec.Struct, frozen=True):
@@ -60,72 +43,6 @@ class DemoAccess(msgspec.Struct, frozen=True):
     model: str
     # Where a generated admin key is; None when ADMIN_KEY has it.
     admin_key_path: Path | None
-
-
-async def prepare(settings: Settings, *, fills: bool = True) -> Prepared:
-    """Create the data folder and the keys, migrate the schema, fill a new catalog; raise StartupError.
-
-    The error says what to fix. `fills=False` leaves a new catalog empty. Raises StoreUnavailable when the database
-    cannot be used and there is no last good file of it.
-    """
-    # Before the workers are forked, so that they share what is imported.
-    provider_kinds()
-    make_data_dir(settings.data_dir)
-    # Before the keys: what is wrong with the address is what to correct first.
-    address = store_address(settings)
-    keys = find_keys(settings)
-    keys.ring.derive_early()
-    if keys.ring.warning is not None:
-        logger.warning("{}", keys.ring.warning)
-    if keys.viewer is not None and len(keys.viewer.reveal()) < _SHORTEST_VIEWER_KEY:
-        logger.warning(
-            "VIEWER_KEY has fewer than {} characters, so that it can be guessed. Set a longer one.",
-            _SHORTEST_VIEWER_KEY,
-        )
-    backup = backup_address(settings)
-    if settings.mongo_uri is not None:
-        logger.warning("MONGO_URI is set, but not used: usage records go to the database that DB_URL names.")
-    if settings.db_name is not None:
-        logger.warning("DB_NAME is set, but not used: DB_URL ends in the name of the database.")
-    try:
-        if settings.auto_migrate:
-            await migrate_store_up(address)
-        else:
-            await check_schema(address)
-        if fills and settings.fills_catalog:
-            # Imported on demand: it brings what reads files, which a gateway without such settings never needs.
-            from llm_gateway.app.operations.first_start import fill_catalog  # noqa: PLC0415
-
-            await fill_catalog(settings)
-    except GatewayError as error:
-        if not has_saved_copy(settings):
-            raise
-        logger.error("The schema is not checked: {}", error.message)
-    if backup is not None and settings.auto_migrate:
-        await _create_backup_or_warn(backup)
-    return Prepared(admin_key_path=keys.admin.path)
-
-
-async def _create_backup_or_warn(backup: StoreAddress) -> None:
-    try:
-        await create_backup(backup)
-    except GatewayError as error:
-        # Its table is created later, when it is first needed.
-        logger.warning("The backup database (BACKUP_DB_URL) cannot be used: {}", error.message)
-
-
-def make_data_dir(path: Path) -> None:
-    """Create the folder that everything is written to, accessible to its owner only; raise StartupError."""
-    try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        message = (
-            f"DATA_DIR={path} cannot be created: {error.strerror}. Set DATA_DIR to a folder you may write to."
-        )
-        raise StartupError(message) from None
-    if not os.access(path, os.W_OK | os.X_OK):
-        message = f"DATA_DIR={path} is not writable. Set DATA_DIR to a folder you may write to."
-        raise StartupError(message)
 
 
 async def migrate_up(settings: Settings) -> str:

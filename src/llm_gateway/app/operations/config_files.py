@@ -7,10 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from llm_gateway.app.operations.commands import prepare
+from llm_gateway.app.keys import find_keys
 from llm_gateway.app.operations.first_start import read_config
+from llm_gateway.app.operations.preparing import prepare
 from llm_gateway.app.provider_kinds import provider_kinds
-from llm_gateway.app.storage import check_database_exists, find_keys, open_storage
+from llm_gateway.app.storage import check_database_exists, open_storage
 from llm_gateway.flow.config.files.contents import Finding
 from llm_gateway.flow.config.files.gateway_writing import write_gateway_file
 from llm_gateway.flow.config.importer import CatalogImporter, Existing, ImportResult, stored_rows

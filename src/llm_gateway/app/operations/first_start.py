@@ -6,8 +6,9 @@ from pathlib import Path
 
 from loguru import logger
 
+from llm_gateway.app.keys import find_keys, store_address
 from llm_gateway.app.provider_kinds import provider_kinds
-from llm_gateway.app.storage import find_keys, open_storage, store_address
+from llm_gateway.app.storage import open_storage
 from llm_gateway.core.errors import Conflict, Unprocessable
 from llm_gateway.flow.config.files.contents import FileContents
 from llm_gateway.flow.config.files.nodes import MOST_BYTES, InvalidConfigFile

@@ -11,13 +11,9 @@ from typing import Literal
 import msgspec
 
 from llm_gateway.app.data_folder import JOURNAL
-from llm_gateway.app.operations.commands import prepare
-from llm_gateway.app.storage import (
-    backup_address,
-    find_keys,
-    open_storage,
-    store_address,
-)
+from llm_gateway.app.keys import find_keys, store_address
+from llm_gateway.app.operations.preparing import prepare
+from llm_gateway.app.storage import backup_address, open_storage
 from llm_gateway.core.errors import GatewayError
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.database.address import SqliteAddress, StoreAddress

@@ -5,16 +5,16 @@ The caller passes the time in, so the state machine does no I/O and tests need n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 State = Literal["closed", "open", "half_open"]
 
 _SLICES = 6
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BreakerRules:
+class BreakerRules(msgspec.Struct, frozen=True, kw_only=True):
     """When a breaker opens, and for how long. Times are in seconds."""
 
     # The breaker opens after this many failures in a row ...

@@ -87,6 +87,8 @@ class Reloader:
         self._loads: set[asyncio.Task[None]] = set()
         # The version of the catalog that was loaded last.
         self._loaded: int | None = None
+        # Whether it has neither a provider nor a credential.
+        self._is_empty = False
         # Why a catalog older than the one in force was refused, and its version.
         self._went_back: StoreUnavailable | None = None
         self._went_back_to: int | None = None
@@ -100,6 +102,12 @@ class Reloader:
     def snapshot(self) -> Snapshot | None:
         """Return the configuration in force here, None while there is none."""
         return self._holder.current
+
+    @property
+    def is_empty(self) -> bool:
+        """Return whether the database can be read, and has neither a provider nor a credential."""
+        status = self._holder.status
+        return self._is_empty and status.source == "database" and status.error is None
 
     @property
     def went_back(self) -> str | None:
@@ -228,6 +236,7 @@ class Reloader:
 
     def _swap(self, catalog: Catalog, snapshot: Snapshot) -> None:
         self._loaded = snapshot.version
+        self._is_empty = not (catalog.providers or catalog.credentials or catalog.faults)
         self._holder.current = snapshot
         now = self._clock.unix_us()
         refused = None

@@ -16,21 +16,20 @@ _STATUS_CODES = {str(status): status for status in (401, _PAYMENT, _FORBIDDEN, *
 _UNAUTHORIZED = 401
 
 # A message about anything but a model or an endpoint: something that the request refers to, or a feature of it.
-_OTHER_THING = re.compile(
+# `re` compiles it at the first error, as the others below, and keeps it.
+_OTHER_THING = (
     r"(?i)\b(?:files?|images?|audio|video|documents?|attachments?|response|conversation|messages?|thread|assistant"
     r"|vector ?stores?|containers?|tools?|items?|batch|session|cached ?contents?|voice|prompt (?:template|with id)"
     r"|embeddings? file|parameters?|fields?|argument)\b"
     r"|\b(?:file|resp|conv|vs|pmpt|msg|rs|fc|cntr|asst|thread)[_-][A-Za-z0-9]{6,}"
 )
 # A 403 about the key that was sent, which is never the client's.
-_OWN_ACCESS = re.compile(
+_OWN_ACCESS = (
     r"(?i)\b(?:api[ _-]?keys?|permissions?|organi[sz]ations?|accounts?|projects?|teams?|workspaces?|subscriptions?"
     r"|credits?|billing|spending|quota|country|region|territory|location|firewall|ip address|scopes?|access denied)\b"
 )
 # Not about the account as a whole: the content, or one model, which the client chose.
-_REQUEST = re.compile(
-    r"(?i)\b(?:content|moderat\w+|flagged|safety|unsafe|harmful|violat\w+|models?)\b(?!\.\w)"
-)
+_REQUEST = r"(?i)\b(?:content|moderat\w+|flagged|safety|unsafe|harmful|violat\w+|models?)\b(?!\.\w)"
 _LONGEST_SEARCHED = 4096
 # Fields and values of a request that name something stored at a provider.
 _STORED_FIELDS = ("conversation", "previous_response_id", "prompt", "container", "cached_content")
@@ -62,15 +61,15 @@ def cause_of(status: int | None, body: UpstreamErrorBody, request: ModelRequest 
 def _is_about_access(body: UpstreamErrorBody) -> bool:
     message = (body.message or "")[:_LONGEST_SEARCHED]
     named = f"{body.type or ''} {body.code or ''}".replace("_", " ")
-    if _REQUEST.search(message) or _names_another_thing(body):
+    if re.search(_REQUEST, message) or _names_another_thing(body):
         return False
-    return _OWN_ACCESS.search(message) is not None or _OWN_ACCESS.search(named) is not None
+    return any(re.search(_OWN_ACCESS, text) is not None for text in (message, named))
 
 
 def _names_another_thing(body: UpstreamErrorBody) -> bool:
     if body.param not in {None, "", "model"}:
         return True
-    return _OTHER_THING.search((body.message or "")[:_LONGEST_SEARCHED]) is not None
+    return re.search(_OTHER_THING, (body.message or "")[:_LONGEST_SEARCHED]) is not None
 
 
 def _is_stateful(request: ModelRequest | None) -> bool:

@@ -26,12 +26,12 @@ _LEAST_ERROR_STATUS = 400
 _CLIENT_CODES = frozenset({"400", "404", "413", "422"})
 _RATE_LIMIT_CODE = "429"
 # API keys, also masked ones; what follows the name of a scheme in an Authorization header; JSON web tokens.
-_KEY_LIKE = re.compile(
+# `re` compiles it at the first error, and keeps it.
+_KEY_LIKE = (
     r"\b(?:sk|pk|rk|key)-[A-Za-z0-9_*\-]{6,}"
     r"|(?<=\bbearer )(?=[^\s\"']*\d)[A-Za-z0-9._~+/=%-]{16,}"
     r"|(?<=\bbasic )(?=[^\s\"']*\d)[A-Za-z0-9+/=%_-]{16,}"
-    r"|\beyJ[A-Za-z0-9_-]{12,}(?:\.[A-Za-z0-9_-]*)*",
-    re.IGNORECASE,
+    r"|\beyJ[A-Za-z0-9_-]{12,}(?:\.[A-Za-z0-9_-]*)*"
 )
 # As `html.escape`, whose module has half a megabyte of tables.
 _IN_HTML = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;"})
@@ -78,7 +78,7 @@ def _hide(text: str, deployment: Deployment) -> str:
     host = urlsplit(deployment.base_url).netloc
     if host:
         text = text.replace(host, "[provider]")
-    return _KEY_LIKE.sub("[secret]", text)
+    return re.sub(_KEY_LIKE, "[secret]", text, flags=re.IGNORECASE)
 
 
 def _own_forms(deployment: Deployment) -> set[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from llm_gateway.flow.call import Call
 from llm_gateway.flow.gateway import Gateway
@@ -22,8 +23,7 @@ from llm_gateway.http.types import DIRECT, Receive, Scope, Send, exchange_of
 Handler = Callable[[Scope, Receive, Send, str], Awaitable[None]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataPlane:
+class DataPlane(msgspec.Struct, frozen=True, kw_only=True):
     """What all model routes share. `max_concurrency` limits the open requests of all workers together."""
 
     gateway: Gateway
@@ -32,7 +32,7 @@ class DataPlane:
     max_concurrency: int
     # Makes the ids of requests that do not come through the dispatcher; None = all of them do.
     new_request_id: Callable[[], str] | None = None
-    proxies: TrustedProxies = field(default_factory=TrustedProxies)
+    proxies: TrustedProxies = msgspec.field(default_factory=TrustedProxies)
 
     def model_route(self, path: str, dialect: Dialect) -> Handler:
         """Return the handler of one model route."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from llm_gateway.flow.call import Call, ClientDisconnected
 from llm_gateway.flow.gateway import Gateway
@@ -19,8 +20,7 @@ from llm_gateway.http.model_routes.responding import send_reply, send_rest, sent
 from llm_gateway.http.types import Exchange, Send
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class Delivery(msgspec.Struct, frozen=True, kw_only=True):
     """Sends responses, and keeps count of the requests that are open until then."""
 
     gateway: Gateway

@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Literal
 
-import asyncpg
 import sqlalchemy as sa
 from sqlalchemy.engine.interfaces import DBAPIConnection
 
@@ -23,6 +22,7 @@ POOL_TIMEOUT = 10.0
 # How long a writer of an SQLite file waits for another, in milliseconds.
 SQLITE_BUSY_MS = 10_000
 SqliteSync = Literal["NORMAL", "FULL"]
+_POSTGRES, _SQLITE = "postgresql+asyncpg", "sqlite+aiosqlite"
 _IDENTITY = "SELECT database_id FROM database_identity"
 _HAS_TABLE = {
     "postgresql": sa.text("SELECT to_regclass(:name) IS NOT NULL"),
@@ -64,6 +64,8 @@ async def connect_postgres(
     identity: DatabaseIdentity | None = None,
 ) -> Any:  # noqa: ANN401 - asyncpg has no types
     """Return a new asyncpg connection, with its time limits set; raise StoreUnavailable for another `identity`."""
+    import asyncpg  # noqa: PLC0415 - a gateway on SQLite does without it
+
     options: dict[str, Any] = {"timeout": address.connect_timeout or connect_timeout}
     if address.statement_cache_size is not None:
         options["statement_cache_size"] = address.statement_cache_size
@@ -75,6 +77,12 @@ async def connect_postgres(
             connection.terminate()
             raise
     return connection
+
+
+def import_driver(address: StoreAddress) -> None:
+    """Import the driver and SQLAlchemy's dialect: processes that are forked afterwards share them."""
+    name = _POSTGRES if isinstance(address, PostgresAddress) else _SQLITE
+    sa.URL.create(name).get_dialect().import_dbapi()
 
 
 def make_engine(
@@ -107,7 +115,7 @@ def make_engine(
         # Unnamed: a name may be taken on the server of the next transaction, by another client.
         prepared["prepared_statement_name_func"] = str
     return create_async_engine(
-        "postgresql+asyncpg://",
+        sa.URL.create(_POSTGRES),
         async_creator=connect,
         connect_args=prepared,
         pool_size=5,
@@ -122,7 +130,7 @@ def _sqlite_engine(
     address: SqliteAddress, busy_ms: int, identity: DatabaseIdentity | None, sync: SqliteSync
 ) -> AsyncEngine:
     engine = create_async_engine(
-        sa.URL.create("sqlite+aiosqlite", database=str(address.path)),
+        sa.URL.create(_SQLITE, database=str(address.path)),
         # No implicit transactions: `_begin` below chooses their kind.
         connect_args={"isolation_level": None, "timeout": busy_ms / 1000},
         pool_timeout=POOL_TIMEOUT,

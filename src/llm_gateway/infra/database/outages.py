@@ -7,7 +7,6 @@ import contextlib
 import sys
 from collections.abc import Iterator
 
-import asyncpg
 from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -105,10 +104,12 @@ def _reason(error: BaseException) -> str | None:
         return _reason(error.driver_exception)
     if isinstance(error, asyncio.TimeoutError | OSError):
         return _unavailable(type(error).__name__)
-    if isinstance(error, asyncpg.InterfaceError):
-        return _unavailable(_first_line(error))
-    if isinstance(error, asyncpg.PostgresError):
-        return _refused(error, error.sqlstate)
+    # Only looked up: a gateway imports the driver of its own database.
+    if (asyncpg := sys.modules.get("asyncpg")) is not None:
+        if isinstance(error, asyncpg.InterfaceError):
+            return _unavailable(_first_line(error))
+        if isinstance(error, asyncpg.PostgresError):
+            return _refused(error, error.sqlstate)
     return _sqlite_reason(error)
 
 
@@ -124,7 +125,6 @@ def _refused(error: BaseException, state: str | None) -> str | None:
 
 
 def _sqlite_reason(error: BaseException) -> str | None:
-    # Only looked up: a gateway on PostgreSQL need not import it.
     sqlite3 = sys.modules.get("sqlite3")
     if sqlite3 is None or not isinstance(error, sqlite3.DatabaseError):
         return None

@@ -39,10 +39,9 @@ _UP_TO_MS = (-1.0, *(seconds * 1000 for seconds in _SECONDS))
 # up to it: a third of the work.
 _TABLE_MS = 60_000.0
 _TABLE_US = 60_000_000
-_OFFSETS = bytes(
-    offset
+_OFFSETS = b"".join(
+    bytes((offset,)) * (int(min(bound, _TABLE_MS)) - int(below))
     for offset, (below, bound) in enumerate(pairwise(_UP_TO_MS), 1)
-    for _ in range(int(below) + 1, int(min(bound, _TABLE_MS)) + 1)
 )
 # The layout of the cells. A histogram is its sum, then the count of each bucket (not cumulative). Each request has a
 # duration, so that its buckets add up to the number of requests.

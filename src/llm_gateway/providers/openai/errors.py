@@ -132,13 +132,14 @@ _UNSERVED_TEXTS = (
     # LM Studio answers 200.
     r"unexpected endpoint or method",
 )
-_STARTS: tuple[tuple[re.Pattern[str], About], ...] = (
-    (re.compile("|".join(_SECRET_TEXTS), re.IGNORECASE), "own_secret"),
-    (re.compile("|".join(_ACCOUNT_TEXTS), re.IGNORECASE), "account"),
-    (re.compile("|".join(_UNSERVED_TEXTS), re.IGNORECASE), "unserved"),
+# `re` compiles them at the first error, and keeps them.
+_STARTS: tuple[tuple[str, About], ...] = (
+    ("|".join(_SECRET_TEXTS), "own_secret"),
+    ("|".join(_ACCOUNT_TEXTS), "account"),
+    ("|".join(_UNSERVED_TEXTS), "unserved"),
 )
-_CONTEXT = re.compile("|".join(_CONTEXT_TEXTS), re.IGNORECASE)
-_POLICY = re.compile("|".join(_POLICY_TEXTS), re.IGNORECASE)
+_CONTEXT = "|".join(_CONTEXT_TEXTS)
+_POLICY = "|".join(_POLICY_TEXTS)
 _LONGEST_SEARCHED = 8192
 MESSAGE_FIELDS = ("message", "detail", "msg", "error_msg", "error_message", "errorMessage")
 
@@ -202,11 +203,11 @@ def _about(error: dict[str, Any], message: str | None) -> About | None:
             return _NAMES[name]
     searched = "\n".join(texts)[:_LONGEST_SEARCHED]
     for pattern, about in _STARTS:
-        if any(pattern.match(text) for text in texts):
+        if any(re.match(pattern, text, re.IGNORECASE) for text in texts):
             return about
-    if _POLICY.search(searched):
+    if re.search(_POLICY, searched, re.IGNORECASE):
         return "content_policy"
-    return "context_length" if _CONTEXT.search(searched) else None
+    return "context_length" if re.search(_CONTEXT, searched, re.IGNORECASE) else None
 
 
 def _text(value: object) -> str | None:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE
+import re
+from http import HTTPStatus
 
 from llm_gateway.sockets.head_join import Headers, join_head
+
+# As in uvicorn's module for httptools, which is not imported for them: its protocol is not used here.
+_NO_NAME = re.compile(rb'[\x00-\x1f\x7f()<>@,;:\[\]={} \t\\"]')
+_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
+STATUS_LINE = {
+    status: b"HTTP/1.1 %d %b\r\n" % (status, _PHRASES.get(status, b"")) for status in range(100, 600)
+}
 
 _FRAMING = frozenset({b"content-length", b"transfer-encoding", b"connection"})
 # Valid names in lower case: a header that was sent before costs one lookup.
@@ -118,7 +126,7 @@ def _make_template(status: int, names: tuple[bytes, ...]) -> bytes:
 
 
 def _check_name(raw: bytes) -> bytes:
-    if not raw or HEADER_RE.search(raw):
+    if not raw or _NO_NAME.search(raw):
         raise RuntimeError("A response header has an invalid name")
     name = raw.lower()
     if len(_checked_names) < _LIMIT:

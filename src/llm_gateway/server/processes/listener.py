@@ -14,9 +14,11 @@ class CannotServe(Exception):
 
 def listen(host: str, port: int) -> socket.socket:
     """Return a TCP socket that listens on `host` and `port` (0 picks a free port); raise CannotServe."""
+    # As bytes where it can be: of text, Python imports the rules of international names.
+    name = host.encode() if host.isascii() else host
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except OSError as error:
         raise CannotServe(f"HOST={host} is not an address to listen on: {error.strerror}.") from None

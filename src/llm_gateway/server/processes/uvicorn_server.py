@@ -8,10 +8,10 @@ import os
 import signal
 import socket
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
+import msgspec
 from loguru import logger
 from uvicorn.config import Config
 from uvicorn.server import Server
@@ -55,8 +55,7 @@ class DrainingApplication(Protocol):
         """Reload the configuration; log why it could not be. Does not raise."""
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerSlot:
+class WorkerSlot(msgspec.Struct, frozen=True):
     """A worker's index, and the connection counts that all workers share."""
 
     index: int

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from llm_gateway.core.secret import Secret
 
@@ -12,12 +13,11 @@ from llm_gateway.core.secret import Secret
 WELL_KNOWN: Final = "dev-secret-token"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentsOptions:
+class AgentsOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of this surface. `requests_per_minute` are those of each agent, unless its credential sets others."""
 
     # None = nobody may use the surface.
-    secret: Secret | None = field(default=None, repr=False)
+    secret: Secret | None = None
     requests_per_minute: int = 10
     # Whether WELL_KNOWN is a secret.
     is_debug: bool = False

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from llm_gateway.core.errors import Unavailable
 from llm_gateway.core.secret import Secret
@@ -18,12 +19,11 @@ _SAFE_BYTES: Final = 32
 _WELL_KNOWN: Final = "dgen_secret_key"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PingOptions:
+class PingOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of this API. Times are in seconds, `rate_limit` is requests per minute of each caller."""
 
     # TOKEN_SECRET as it was set; `signing_secret` is the one to use.
-    token_secret: Secret | None = field(default=None, repr=False)
+    token_secret: Secret | None = None
     # Whether well-known secrets are accepted.
     is_debug: bool = False
     token_lifetime: float = 86_400.0

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueryOptions:
+class QueryOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of this surface. Whether and for how long answers are cached, the flow's options say."""
 
     # Whether the text of each query is logged.

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import pytest
 
+from llm_gateway.app.keys import find_keys, store_address
 from llm_gateway.app.operations import commands
 from llm_gateway.app.operations.billing import reprice_usage
 from llm_gateway.app.operations.config_files import export_config
+from llm_gateway.app.operations.preparing import make_data_dir, prepare
 from llm_gateway.app.operations.summaries import rebuild_rollups, summarize_usage
-from llm_gateway.app.storage import find_keys, open_storage, store_address
+from llm_gateway.app.storage import open_storage
 from llm_gateway.core.config.catalog import Catalog
 from llm_gateway.core.errors import Conflict
 from llm_gateway.core.secret import Secret
@@ -54,13 +56,13 @@ async def stored(settings: Settings) -> tuple[Catalog, bytes]:
 
 
 async def test_prepare_makes_the_folder_the_keys_and_the_schema(settings: Settings) -> None:
-    prepared = await commands.prepare(settings)
+    prepared = await prepare(settings)
     assert prepared.admin_key_path == settings.data_dir / "admin_key"
     assert settings.data_dir.stat().st_mode & 0o777 == 0o700
     assert prepared.admin_key_path.read_text().startswith("admin-")
     assert await commands.schema_version(settings) == HEAD
     before = prepared.admin_key_path.read_text()
-    await commands.prepare(settings)
+    await prepare(settings)
     assert prepared.admin_key_path.read_text() == before
 
 
@@ -83,16 +85,16 @@ async def test_what_reads_a_gateway_s_database_does_not_begin_a_new_one(
 
 async def test_an_admin_key_from_the_settings_has_no_file(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data", admin_key=Secret("admin-from-env"))
-    assert (await commands.prepare(settings)).admin_key_path is None
+    assert (await prepare(settings)).admin_key_path is None
     assert not (tmp_path / "data" / "admin_key").exists()
 
 
 async def test_without_auto_migrate_an_old_schema_stops_the_start(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data", auto_migrate=False)
     with pytest.raises(StartupError, match="migrate up"):
-        await commands.prepare(settings)
+        await prepare(settings)
     assert await commands.migrate_up(settings) == HEAD
-    await commands.prepare(settings)
+    await prepare(settings)
 
 
 async def test_a_database_that_is_down_stops_the_preparation_unless_a_copy_was_saved(tmp_path: Path) -> None:
@@ -100,11 +102,11 @@ async def test_a_database_that_is_down_stops_the_preparation_unless_a_copy_was_s
     settings = Settings(data_dir=tmp_path / "data", db_url=Secret(f"sqlite:///{tmp_path}/broken.db"))
     (tmp_path / "broken.db").mkdir()
     with pytest.raises(StoreUnavailable, match="unable to open database file"):
-        await commands.prepare(settings)
+        await prepare(settings)
     sealed = SealedSettings(canary="c", pepper="p")
     empty = StoredCatalog(version=1, providers=(), credentials=(), models=(), task_types=())
     LastGoodFile(settings.data_dir, store_address(settings).shown).write(empty, sealed)
-    assert (await commands.prepare(settings)).admin_key_path is not None
+    assert (await prepare(settings)).admin_key_path is not None
     # A thread of aiosqlite outlives a connection that could not be opened, and reports its end to this event loop.
     for thread in threading.enumerate():
         if "_connection_worker_thread" in thread.name:
@@ -114,14 +116,14 @@ async def test_a_database_that_is_down_stops_the_preparation_unless_a_copy_was_s
 def test_a_data_dir_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StartupError, match=r"DATA_DIR=.*file/data cannot be created: Not a directory"):
-        commands.make_data_dir(tmp_path / "file" / "data")
+        make_data_dir(tmp_path / "file" / "data")
 
 
 def test_a_data_dir_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Root may write everywhere.
     monkeypatch.setattr(os, "access", lambda _path, _mode: False)
     with pytest.raises(StartupError, match=r"DATA_DIR=.* is not writable\. Set DATA_DIR"):
-        commands.make_data_dir(tmp_path / "data")
+        make_data_dir(tmp_path / "data")
 
 
 async def test_migrations_go_up_and_down_one_at_a_time(settings: Settings) -> None:
@@ -202,4 +204,4 @@ async def test_neither_key_is_readable_in_the_database(settings: Settings) -> No
 async def test_a_wrong_address_is_named_before_keys_that_it_would_need(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data", db_url=Secret("mysql://host/name"))
     with pytest.raises(StartupError, match="DB_URL"):
-        await commands.prepare(settings)
+        await prepare(settings)

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from llm_gateway.app.data_folder import JOURNAL
-from llm_gateway.app.operations.commands import prepare
+from llm_gateway.app.keys import find_keys
+from llm_gateway.app.operations.preparing import prepare
 from llm_gateway.app.operations.spool import ship_spool, show_spool
-from llm_gateway.app.storage import find_keys, open_storage
+from llm_gateway.app.storage import open_storage
 from llm_gateway.core.secret import Secret
 from llm_gateway.infra.clock import SystemClock
 from llm_gateway.infra.journal.shipper import Shipper

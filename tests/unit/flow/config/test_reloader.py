@@ -17,7 +17,7 @@ from llm_gateway.flow.config.reloader import Reloader, SnapshotHolder
 from llm_gateway.flow.config.rows.store import LastGoodStore
 from llm_gateway.flow.ports.catalog import StoreUnavailable
 from llm_gateway.flow.ports.listeners import ConfigRejection, ReloadListener
-from tests.fakes.in_memory import FakeClock, provider
+from tests.fakes.in_memory import FakeClock, credential, provider
 from tests.fakes.stores import KINDS
 from tests.fakes.worker_registry import FakeWorkerRegistry
 
@@ -275,6 +275,27 @@ async def test_design_4_2_a_start_without_a_database_takes_the_saved_copy() -> N
     bench.source.stored = Catalog(version=9)
     await bench.reloader.reload_if_newer()
     assert (bench.served, bench.holder.status.source) == (9, "database")
+
+
+async def test_an_empty_database_is_told_from_one_that_is_away() -> None:
+    bench = ReloaderBench(saved=Catalog(version=1))
+    told = [bench.reloader.is_empty]
+    bench.source.failure = StoreUnavailable("gone")
+    await bench.reloader.start()
+    told.append(bench.reloader.is_empty)
+    bench.source.failure = None
+    catalogs = (
+        Catalog(version=2),
+        Catalog(version=3, providers=(provider("a"),)),
+        Catalog(version=4, credentials=(credential(),)),
+        Catalog(version=5, faults=(Fault("provider", "a", "weight", "weight must be a whole number", 1),)),
+        Catalog(version=6),
+    )
+    for catalog in catalogs:
+        bench.source.stored = catalog
+        await bench.reloader.reload()
+        told.append(bench.reloader.is_empty)
+    assert told == [False, False, True, False, False, False, True]
 
 
 async def test_a_start_with_a_faulty_row_serves_the_rest() -> None:

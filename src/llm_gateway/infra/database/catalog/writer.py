@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 from msgspec import UNSET
-from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 
 from llm_gateway.core.config.catalog import Catalog
@@ -190,7 +189,7 @@ async def _fresh_id(connection: AsyncConnection, table: sa.Table, *, reserve: bo
     if connection.dialect.name == "postgresql":
         # Rows that were inserted by hand with ids of their own are stepped over.
         above = sa.select(sa.func.coalesce(sa.func.max(table.c.id), 0) + 1).scalar_subquery()
-        sequence = sa.cast(sa.func.pg_get_serial_sequence(table.name, "id"), postgresql.REGCLASS)
+        sequence = sa.func.regclass(sa.func.pg_get_serial_sequence(table.name, "id"))
         if reserve:
             fresh = sa.func.setval(sequence, sa.func.greatest(sa.func.nextval(sequence), above))
         else:

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql
 
 from llm_gateway.infra.database.facts.fitting import Line
 
@@ -15,7 +14,15 @@ from llm_gateway.infra.database.facts.fitting import Line
 JSON_COLUMNS: Final = frozenset({"attributes", "cost_breakdown", "quantities", "tags"})
 TIME_COLUMNS: Final = frozenset({"created_at", "started_at"})
 
-_POSTGRES: Final = postgresql.asyncpg.dialect()  # type: ignore[no-untyped-call]
+# The types of columns in PostgreSQL. Its dialect would name them too, but no gateway on SQLite loads that.
+_POSTGRES_TYPES: Final[Mapping[type[sa.types.TypeEngine[Any]], str]] = {
+    sa.BigInteger: "bigint",
+    sa.Boolean: "boolean",
+    sa.Double: "double precision",
+    sa.Integer: "integer",
+    sa.JSON: "json",
+    sa.Text: "text",
+}
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -37,7 +44,7 @@ def column_names(table: sa.Table) -> str:
 def sent_columns(table: sa.Table, *, without: str = "") -> str:
     """Return the columns with the types that a document has them in."""
     return ", ".join(
-        f"{column.name} {'bigint' if column.name in TIME_COLUMNS else column.type.compile(_POSTGRES)}"
+        f"{column.name} {'bigint' if column.name in TIME_COLUMNS else _POSTGRES_TYPES[type(column.type)]}"
         for column in table.columns
         if column.name != without
     )

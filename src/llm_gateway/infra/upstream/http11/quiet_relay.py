@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, Final, NamedTuple, Protocol
 
 from llm_gateway.flow.ports.upstream import QuietContent
@@ -29,6 +30,7 @@ _NEVER = b"\n"
 _SYSTEM_CLOCKS: dict[object, bool] = {}
 
 
+@cache
 def _starts() -> tuple[tuple[bytes, ...], tuple[int, ...]]:
     """Return how a chunk with one event begins, and the size of the event, by the size of the chunk with its frame.
 
@@ -41,9 +43,6 @@ def _starts() -> tuple[tuple[bytes, ...], tuple[int, ...]]:
         if whole < LARGEST:
             starts[whole], sizes[whole] = digits + _EVENT_START, size
     return tuple(starts), tuple(sizes)
-
-
-_STARTS, _SIZES = _starts()
 
 
 class RelayingConnection(Protocol):
@@ -140,7 +139,8 @@ def python_receiver(
     A closure, and everything in one frame: this runs for each chunk of each stream.
     """
     sink = content.sink
-    write, starts, largest = sink.write, _STARTS, LARGEST
+    write, largest = sink.write, LARGEST
+    starts, sizes = _starts()
     last = -math.inf
     passed: list[bytes] = []
     keep = passed.append
@@ -150,7 +150,7 @@ def python_receiver(
     def settle() -> None:
         nonlocal passed, keep
         if passed:
-            content.passed_on(_events(passed), sum(map(_SIZES.__getitem__, map(len, passed))))
+            content.passed_on(_events(passed, sizes), sum(map(sizes.__getitem__, map(len, passed))))
             passed = []
             keep = passed.append
 
@@ -209,10 +209,10 @@ def _is_system_clock(now: Callable[[], float]) -> bool:
     return found
 
 
-def _events(chunks: list[bytes]) -> Iterator[bytes]:
+def _events(chunks: list[bytes], sizes: tuple[int, ...]) -> Iterator[bytes]:
     """Take the events out of their frames one by one, because they are seldom needed."""
     for chunk in chunks:
-        yield chunk[-2 - _SIZES[len(chunk)] : -2]
+        yield chunk[-2 - sizes[len(chunk)] : -2]
 
 
 def _framed_end(content: QuietContent) -> bytes:
