@@ -86,11 +86,7 @@ def _any_micros(element: StoredMicros, compiler: SQLCompiler, **options: Any) ->
 
 @compiles(StoredMicros, "postgresql")
 def _postgres_micros(element: StoredMicros, compiler: SQLCompiler, **options: Any) -> str:  # noqa: ANN401
-    return postgres_micros(compiler.process(element.column, **options))
-
-
-def postgres_micros(column: str) -> str:
-    """Return SQL for the Unix microseconds in a column of times."""
+    column = compiler.process(element.column, **options)
     return (
         f"CASE {column} WHEN 'infinity' THEN 9223372036854775807 WHEN '-infinity' THEN -9223372036854775808 "
         f"ELSE CAST(EXTRACT(EPOCH FROM {column}) * 1000000 AS BIGINT) END"

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from llm_gateway.core.config.faults import Fault
 from llm_gateway.core.config.limits import Limits
 from llm_gateway.flow.config.rows.base import StoredRow
-from llm_gateway.infra.database.tables import StoredMicros, UnixMicros, postgres_micros, read_time
+from llm_gateway.infra.database.tables import StoredMicros, UnixMicros, read_time
 
 MODEL_NAMES = "a list of model names"
 CACHE_RULES = "an object of is_enabled, ttl and is_shared, or null"
@@ -59,6 +59,7 @@ class Resource:
         "columns",
         "flags",
         "name",
+        "query",
         "row",
         "searched",
         "stored",
@@ -87,6 +88,9 @@ class Resource:
         self.row = row
         self.columns = columns
         self.name: sa.Column[Any] | None = None if name is None else table.c[name]
+        self.query = sa.select(*(as_stored(table.c[field]) for field in row.__struct_fields__)).order_by(
+            table.c.id
+        )
         # (field, column, types that need no decoding), ready for ten thousand rows at a time.
         self._checked = tuple((field, column, column.numbers) for field, column in columns.items())
         self.flags = tuple(column.name for column in table.c if isinstance(column.type, sa.Boolean))
@@ -95,17 +99,6 @@ class Resource:
             for column in table.c
             if isinstance(column.type, sa.Text) and column.name not in columns
         )
-
-    @property
-    def query(self) -> sa.Select[Any]:
-        """The statement that reads all rows, by id."""
-        columns = (as_stored(self.table.c[field]) for field in self.row.__struct_fields__)
-        return sa.select(*columns).order_by(self.table.c.id)
-
-    def sql(self, dialect: str) -> str:
-        """Return what `query` is for the driver. SQLAlchemy takes half a millisecond to compile it."""
-        columns = ", ".join(_stored_sql(self.table.c[field], dialect) for field in self.row.__struct_fields__)
-        return f'SELECT {columns} FROM {self.table.name} ORDER BY "id"'  # noqa: S608 - our own names
 
     def read(self, row: msgspec.Struct, label: str, faults: list[Fault]) -> dict[str, Any]:
         """Return a row's values; add a Fault about the row named `label` for each that cannot be read."""
@@ -148,13 +141,6 @@ def as_stored(column: sa.Column[Any]) -> sa.ColumnElement[Any]:
     if isinstance(column.type, UnixMicros):
         return StoredMicros(column)
     return sa.cast(column, sa.Text) if isinstance(column.type, sa.JSON) else column
-
-
-def _stored_sql(column: sa.Column[Any], dialect: str) -> str:
-    name = f'"{column.name}"'
-    if isinstance(column.type, UnixMicros):
-        return postgres_micros(name) if dialect == "postgresql" else name
-    return f"CAST({name} AS TEXT)" if isinstance(column.type, sa.JSON) else name
 
 
 # What PostgreSQL takes for a boolean, in any case and with blanks around it.
