@@ -21,6 +21,7 @@ from llm_gateway.flow.request.direct_meter import DirectMeter
 from llm_gateway.infra.logs.access_log import _encode
 from llm_gateway.infra.metrics.prometheus import Metrics
 from llm_gateway.surfaces.openai.dialect import CHAT
+from tests.fakes.compiled_parts import WAYS, Way, joining_lines
 from tests.fakes.in_memory import FakeGateway, FakeReply, Recorder, ScriptedUpstream, provider
 from tests.fakes.prices import CHEAP, prices_of, with_prices
 from tests.fakes.usage_records import served
@@ -155,10 +156,12 @@ def _metered(meter_type: type[Meter], case: Case, journal: LineJournal) -> Meter
     return meter
 
 
-@given(_CASES)
-def test_the_journal_holds_the_same_of_both(case: Case) -> None:
+@given(_CASES, st.sampled_from(WAYS))
+def test_the_journal_holds_the_same_of_both(case: Case, way: Way) -> None:
     direct, general = LineJournal(), LineJournal()
-    meter, other = _metered(DirectMeter, case, direct), _metered(Meter, case, general)
+    with joining_lines(way):
+        meter = _metered(DirectMeter, case, direct)
+    other = _metered(Meter, case, general)
     assert meter.record == other.record
     assert meter.cost_nano_usd == other.cost_nano_usd
     assert meter.reported
@@ -176,12 +179,13 @@ def test_the_journal_holds_the_same_of_both(case: Case) -> None:
     assert direct.journalled == general.journalled
 
 
-@given(_CASES)
-def test_the_access_log_has_the_same_line_for_both(case: Case) -> None:
+@given(_CASES, st.sampled_from(WAYS))
+def test_the_access_log_has_the_same_line_for_both(case: Case, way: Way) -> None:
     journal = LineJournal()
     _metered(DirectMeter, case, journal)
     for one in journal.told:
-        line = _encode([one])
+        with joining_lines(way):
+            line = _encode([one])
         assert line == _encode([one.record()])
         assert _encode([one, one.record(), one]) == 3 * line
 
