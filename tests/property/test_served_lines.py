@@ -75,7 +75,7 @@ def test_attempts_begin_with_the_same_line(values: list[Any]) -> None:
 
 @given(
     _values(
-        _TEXTS, _NUMBERS, _TEXTS, _TEXTS, *[_NUMBERS] * 6, _SOURCES, _TEXTS, _MAYBE, *[_NAMES] * 3, _MAYBE,
+        _TEXTS, _NUMBERS, _TEXTS, _TEXTS, *[_NUMBERS] * 6, _SOURCES, _TEXTS, _MAYBE, *[_NAMES] * 3, *[_MAYBE] * 3,
         _BREAKDOWNS, _NUMBERS, _NUMBERS, _MAYBE, _NUMBERS, _NUMBERS,
     )
 )  # fmt: skip

@@ -59,9 +59,10 @@ begin_line(PyObject *module, PyObject *const *args, Py_ssize_t count)
     return finished(&line, state->begin_line, args, count);
 }
 
-/* Put what is said of a cost, with a comma before each member: source, reason, version, amount, breakdown. */
+/* Put what is said of a cost, with a comma before each member: source, reason, version, amount, what prompt and
+ * completion cost, or else the breakdown. `tokens` are those of the prompt and of the completion. */
 static void
-put_cost(Line *line, PyObject *const *cost)
+put_cost(Line *line, PyObject *const *cost, PyObject *const *tokens)
 {
     if (cost[0] != Py_None) {
         PUT(line, ",\"cost_source\":");
@@ -75,13 +76,24 @@ put_cost(Line *line, PyObject *const *cost)
         PUT(line, ",\"price_version\":");
         put_string(line, cost[2]);
     }
-    if (cost[3] != Py_None) {
-        PUT(line, ",\"cost_nano_usd\":");
-        put_number(line, cost[3]);
-        if (cost[4] != Py_None) {
-            PUT(line, ",\"cost_breakdown\":");
-            put_breakdown(line, cost[4]);
-        }
+    if (cost[3] == Py_None)
+        return;
+    PUT(line, ",\"cost_nano_usd\":");
+    put_number(line, cost[3]);
+    if (cost[4] != Py_None) {
+        PUT(line, ",\"cost_breakdown\":{\"input_tokens\":[");
+        put_number(line, tokens[0]);
+        PUT(line, ",");
+        put_number(line, cost[4]);
+        PUT(line, "],\"output_tokens\":[");
+        put_number(line, tokens[1]);
+        PUT(line, ",");
+        put_number(line, cost[5]);
+        PUT(line, "]}");
+    }
+    else if (cost[6] != Py_None) {
+        PUT(line, ",\"cost_breakdown\":");
+        put_breakdown(line, cost[6]);
     }
 }
 
@@ -90,7 +102,7 @@ end_line(PyObject *module, PyObject *const *args, Py_ssize_t count)
 {
     ModuleState *state = PyModule_GetState(module);
     Line line;
-    if (has_wrong_count(count, 23))
+    if (has_wrong_count(count, 25))
         return NULL;
     line.size = 0;
     line.is_usual = 1;
@@ -123,17 +135,17 @@ end_line(PyObject *module, PyObject *const *args, Py_ssize_t count)
         PUT(&line, ",\"attempt_started_at\":");
         put_number(&line, args[12]);
     }
-    put_cost(&line, args + 13);
+    put_cost(&line, args + 13, args + 4);
     PUT(&line, ",\"upstream_latency_ms\":");
-    put_ms(&line, args[18]);
+    put_ms(&line, args[20]);
     PUT(&line, ",\"latency_ms\":");
-    put_ms(&line, args[19]);
+    put_ms(&line, args[21]);
     PUT(&line, ",\"ttft_ms\":");
-    put_ms_or_null(&line, args[20]);
+    put_ms_or_null(&line, args[22]);
     PUT(&line, ",\"request_bytes\":");
-    put_number(&line, args[21]);
+    put_number(&line, args[23]);
     PUT(&line, ",\"response_bytes\":");
-    put_number(&line, args[22]);
+    put_number(&line, args[24]);
     PUT(&line, "}\n");
     return finished(&line, state->end_line, args, count);
 }

@@ -23,6 +23,8 @@ def end_line(
     unpriced: str | None,
     price_version: str | None,
     cost_nano_usd: int | None,
+    prompt_nano_usd: int | None,
+    completion_nano_usd: int | None,
     breakdown: Breakdown | None,
     upstream_us: int,
     latency_us: int,

@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from llm_gateway.core.ledger.priced import PricedUsage
-from llm_gateway.core.ledger.records import AttemptBegun, CostSource, Outcome, UsageRecord
+from llm_gateway.core.ledger.records import AttemptBegun, Breakdown, CostSource, Outcome, UsageRecord
 from llm_gateway.core.ledger.usage import Usage
 
 # The status of every request that is served in the usual way.
@@ -87,7 +87,20 @@ class ServedRequest(msgspec.Struct, frozen=True, gc=False):
     total_tokens: int
     cost_nano_usd: int | None
     cost_source: CostSource | None
+    # What the prompt and the completion cost, where that is the breakdown; else it is that of `cost`.
+    prompt_nano_usd: int | None = None
+    completion_nano_usd: int | None = None
     outcome: Outcome = "ok"
+
+    @property
+    def breakdown(self) -> Breakdown | None:
+        prompt, completion = self.prompt_nano_usd, self.completion_nano_usd
+        if prompt is None or completion is None:
+            return self.cost.breakdown
+        return {
+            "input_tokens": (self.prompt_tokens, prompt),
+            "output_tokens": (self.completion_tokens, completion),
+        }
 
     def record(self) -> UsageRecord:
         """Return the usage record."""
@@ -129,7 +142,7 @@ class ServedRequest(msgspec.Struct, frozen=True, gc=False):
             cost.cost_nano_usd,
             cost.source,
             cost.unpriced,
-            cost.breakdown,
+            self.breakdown,
             cost.price_version,
             None,
             None,

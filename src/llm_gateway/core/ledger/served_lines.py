@@ -69,6 +69,8 @@ def python_end_line(
     unpriced: str | None,
     price_version: str | None,
     cost_nano_usd: int | None,
+    prompt_nano_usd: int | None,
+    completion_nano_usd: int | None,
     breakdown: Breakdown | None,
     upstream_us: int,
     latency_us: int,
@@ -80,6 +82,7 @@ def python_end_line(
     """Return the journal's line of a served request: a `UsageRecord`.
 
     `known` is `KnownFacts.end`, `client` is `ClientFacts.members`, and `temperature` a `temperature_member` or empty.
+    Where the prompt and the completion are all that was billed, their costs are given instead of a breakdown.
     None if what is said of the cost is not to be joined: it is too long, or a log could not hold it as it is.
     """
     cost = cost_members(cost_source, unpriced, price_version)
@@ -87,6 +90,11 @@ def python_end_line(
         return None
     if cost_nano_usd is not None:
         cost = f'{cost},"cost_nano_usd":{cost_nano_usd}'
+        if prompt_nano_usd is not None:
+            breakdown = {
+                "input_tokens": (prompt_tokens, prompt_nano_usd),
+                "output_tokens": (completion_tokens, completion_nano_usd or 0),
+            }
         if breakdown is not None:
             cost = f'{cost},"cost_breakdown":{_encode(breakdown).decode()}'
     started = "" if started_at is None else f',"attempt_started_at":{started_at}'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llm_gateway.core.config.deployments import Deployment
+from llm_gateway.core.ledger.priced import PricedUsage
 from llm_gateway.core.ledger.records import Outcome
 from llm_gateway.core.ledger.served import OK, KnownFacts, ServedRequest
 from llm_gateway.core.ledger.served_lines import begin_line, end_line, temperature_member
@@ -71,7 +72,22 @@ class DirectMeter(Meter):
         deployment, started, gateway = self._deployment, self._upstream_started, self._gateway
         if deployment is None or started is None:
             raise AssertionError("what is known was known before the attempt")
-        cost = price_usage(usage, deployment, call.created_at)
+        prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
+        cached, reasoning, written = usage.cached_tokens, usage.reasoning_tokens, usage.cache_write_tokens
+        prices, of_prompt, of_completion = deployment.prices, None, None
+        if (
+            prices is not None
+            and (plain := prices.plain) is not None
+            and not (cached or reasoning or written)
+            and total
+            and 0 < prompt <= plain.most_input
+            and completion > 0
+        ):
+            # As `price_usage` does for most requests, without its frame, and without a dictionary.
+            of_prompt, of_completion = prompt * plain.input, completion * plain.output
+            cost = PricedUsage(of_prompt + of_completion, plain.source, None, None, plain.version)
+        else:
+            cost = price_usage(usage, deployment, call.created_at)
         created_at, now = call.created_at, gateway.clock.monotonic()
         latency = int((now - call.started) * 1e6 + 0.5)
         upstream = int(((self._upstream_ended or now) - started) * 1e6 + 0.5)
@@ -80,13 +96,12 @@ class DirectMeter(Meter):
             first_token = int((self._first_content - call.started) * 1e6 + 0.5)
         request_id, started_at, temperature = call.request_id, self._started_at, self.temperature
         size, sent = call.request_bytes, self.response_bytes
-        prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
         nano_usd, source = cost.cost_nano_usd, cost.source
         line = end_line(
-            request_id, created_at, known.end, client.members, prompt, completion, total, usage.cached_tokens,
-            usage.reasoning_tokens, usage.cache_write_tokens, usage.source,
-            "" if temperature is None else temperature_member(temperature), started_at, source, cost.unpriced,
-            cost.price_version, nano_usd, cost.breakdown, upstream, latency, first_token, size, sent,
+            request_id, created_at, known.end, client.members, prompt, completion, total, cached, reasoning,
+            written, usage.source, "" if temperature is None else temperature_member(temperature), started_at,
+            source, cost.unpriced, cost.price_version, nano_usd, of_prompt, of_completion, cost.breakdown, upstream,
+            latency, first_token, size, sent,
         )  # fmt: skip
         if line is None:
             Meter.report(self, outcome, status, error_type=error_type, usage=usage)
@@ -96,7 +111,7 @@ class DirectMeter(Meter):
         served = self._served = ServedRequest(
             known, client, request_id, created_at, started_at, usage, cost, latency, upstream, first_token, size,
             sent, temperature, known.provider, known.model, known.upstream_model, prompt, completion, total,
-            nano_usd, source,
+            nano_usd, source, of_prompt, of_completion,
         )  # fmt: skip
         held = self.reservation
         if held is NOTHING_HELD:

@@ -37,11 +37,12 @@ def _end(
     version: str | None = "v1",
     cost: int | None = 420,
     breakdown: Breakdown | None = None,
+    of_tokens: tuple[int | None, int | None] = (None, None),
     known: str = KNOWN,
 ) -> bytes | None:
     return join(
         "an-id", 1_750_000_000_123_456, known, CLIENT, 19, 50, 69, 0, 1, 2, "provider", ',"temperature":0.7', None,
-        "catalog", None, version, cost, breakdown, 1000, 1250, None, 400, 300,
+        "catalog", None, version, cost, *of_tokens, breakdown, 1000, 1250, None, 400, 300,
     )  # fmt: skip
 
 
@@ -54,7 +55,9 @@ def test_the_journal_has_each_number_of_a_request(way: Way) -> None:
         b'"request_bytes":400,"started_at":null}\n'
     )
     assert b'"started_at":7}' in (begin("an-id", 5, KNOWN, CLIENT, 400, 7) or b"")
-    line = _end(_way(way, "end_line"), breakdown={"input_tokens": (19, 120), "output_tokens": (50, 300)})
+    end = _way(way, "end_line")
+    line = _end(end, breakdown={"input_tokens": (19, 120), "output_tokens": (50, 300)})
+    assert line == _end(end, of_tokens=(120, 300))
     assert line == (
         b'{"t":"end","request_id":"an-id","created_at":1750000000123456,"model":"m","client_ip":null,'
         b'"prompt_tokens":19,"completion_tokens":50,"total_tokens":69,"cached_tokens":0,"reasoning_tokens":1,'
