@@ -35,6 +35,10 @@ class _NumberTexts(dict[int, str]):
 
 
 NUMBERS: Final = _NumberTexts((number, str(number)) for number in range(2048))
+# The fractions of a second: formatting one takes ten times as long.
+FRACTIONS: Final = tuple(f".{ms:03d}Z" for ms in range(1000))
+# What is said of most token counts beside prompt, completion and total.
+_PLAIN: Final = ',"cached_tokens":0,"reasoning_tokens":0,"cache_write_tokens":0,"usage_source":"provider"'
 
 
 def python_begin_line(
@@ -97,14 +101,23 @@ def python_end_line(
             }
         if breakdown is not None:
             cost = f'{cost},"cost_breakdown":{_encode(breakdown).decode()}'
+    if cached_tokens or reasoning_tokens or cache_write_tokens or usage_source != "provider":
+        parts = (
+            f',"cached_tokens":{cached_tokens},"reasoning_tokens":{reasoning_tokens},'
+            f'"cache_write_tokens":{cache_write_tokens},"usage_source":"{usage_source}"'
+        )
+    else:
+        parts = _PLAIN
     started = "" if started_at is None else f',"attempt_started_at":{started_at}'
+    ttft = "null"
+    if first_token_us is not None:
+        ttft = f"{NUMBERS[first_token_us // 1000]}{THOUSANDTHS[first_token_us % 1000]}"
     return (
         f'{{"t":"end","request_id":"{request_id}","created_at":{created_at},{known},{client},'
         f'"prompt_tokens":{NUMBERS[prompt_tokens]},"completion_tokens":{NUMBERS[completion_tokens]},'
-        f'"total_tokens":{NUMBERS[total_tokens]},"cached_tokens":{NUMBERS[cached_tokens]},'
-        f'"reasoning_tokens":{NUMBERS[reasoning_tokens]},"cache_write_tokens":{NUMBERS[cache_write_tokens]},'
-        f'"usage_source":"{usage_source}"{temperature}{started}{cost},'
-        f'"upstream_latency_ms":{_ms(upstream_us)},"latency_ms":{_ms(latency_us)},"ttft_ms":{_ms(first_token_us)},'
+        f'"total_tokens":{NUMBERS[total_tokens]}{parts}{temperature}{started}{cost},'
+        f'"upstream_latency_ms":{NUMBERS[upstream_us // 1000]}{THOUSANDTHS[upstream_us % 1000]},'
+        f'"latency_ms":{NUMBERS[latency_us // 1000]}{THOUSANDTHS[latency_us % 1000]},"ttft_ms":{ttft},'
         f'"request_bytes":{NUMBERS[request_bytes]},"response_bytes":{NUMBERS[response_bytes]}}}\n'
     ).encode()
 
@@ -126,21 +139,19 @@ def python_log_line(
 ) -> bytes:
     """Return the access log's line of a served request.
 
-    `second` is when it was created, as RFC 3339 without a fraction, and `ms` are milliseconds. `client` is
+    `second` is when it was created, as RFC 3339 without a fraction, and `ms` are its milliseconds. `client` is
     `ClientFacts.members`, and `known` is `KnownFacts.log`.
     """
     price = "null" if cost_nano_usd is None else f'"{usd_text(cost_nano_usd)}"'
+    ttft = "null"
+    if first_token_us is not None:
+        ttft = f"{NUMBERS[first_token_us // 1000]}{THOUSANDTHS[first_token_us % 1000]}"
     return (
-        f'{{"time":"{second}.{ms:03d}Z","request_id":"{request_id}",{client},{known},'
+        f'{{"time":"{second}{FRACTIONS[ms]}","request_id":"{request_id}",{client},{known},'
         f'"prompt_tokens":{NUMBERS[prompt_tokens]},"completion_tokens":{NUMBERS[completion_tokens]},'
-        f'"cost_usd":{price},"latency_ms":{_ms(latency_us)},"ttft_ms":{_ms(first_token_us)},'
-        f'"request_bytes":{NUMBERS[request_bytes]},"response_bytes":{NUMBERS[response_bytes]}}}\n'
+        f'"cost_usd":{price},"latency_ms":{NUMBERS[latency_us // 1000]}{THOUSANDTHS[latency_us % 1000]},'
+        f'"ttft_ms":{ttft},"request_bytes":{NUMBERS[request_bytes]},"response_bytes":{NUMBERS[response_bytes]}}}\n'
     ).encode()
-
-
-def _ms(us: int | None) -> str:
-    """Return microseconds as milliseconds: the shortest text of that float."""
-    return "null" if us is None else f"{NUMBERS[us // 1000]}{THOUSANDTHS[us % 1000]}"
 
 
 @lru_cache(maxsize=1024)

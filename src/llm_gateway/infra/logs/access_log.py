@@ -14,7 +14,7 @@ from loguru import logger
 
 from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
 from llm_gateway.core.ledger.served import ServedRequest
-from llm_gateway.core.ledger.served_lines import log_line
+from llm_gateway.core.ledger.served_lines import FRACTIONS, log_line
 from llm_gateway.core.money import usd_text
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.ledger import Observer
@@ -31,8 +31,6 @@ _SHORTER = (512, 128, 32)
 _STEP = 64
 _encode_lines = msgspec.json.Encoder().encode_lines
 _SECOND_US = 1_000_000
-# The fractions of a second: formatting one takes ten times as long.
-_FRACTIONS = tuple(f".{ms:03d}Z" for ms in range(1000))
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -176,7 +174,7 @@ class AccessLog(Observer):
             now = self._clock.unix_us()
             second, text = _second(now)
             lines.append(
-                to_line(_Dropped(text + _FRACTIONS[(now - second) // 1000], dropped - self._reported))
+                to_line(_Dropped(text + FRACTIONS[(now - second) // 1000], dropped - self._reported))
             )
         if self._writer is None:
             self.dropped += len(records)
@@ -256,7 +254,7 @@ def _lines(records: list[UsageRecord]) -> list[_Line]:
         # By position, in the order of its fields: by name it would take several times as long.
         lines.append(
             _Line(
-                text + _FRACTIONS[within // 1000],
+                text + FRACTIONS[within // 1000],
                 record.request_id,
                 record.client_request_id,
                 record.client_ip,
