@@ -10,8 +10,11 @@ from unittest.mock import patch
 
 import msgspec
 
+from llm_gateway.core.ledger import served_lines
+from llm_gateway.flow.request import direct_meter
 from llm_gateway.infra import shared_lock
 from llm_gateway.infra.budgets import slot_holder
+from llm_gateway.infra.logs import access_log
 from llm_gateway.infra.upstream.http11 import quiet_relay, whole_chunks, whole_reply
 from llm_gateway.providers.openai import event_stream, quiet_run, usual_event
 from llm_gateway.sockets import head_join, head_match, write_batch
@@ -33,6 +36,7 @@ _PARTS = (
     field_cutter,
     field_sizes,
     slot_holder,
+    served_lines,
 )
 
 
@@ -74,6 +78,28 @@ def reading_events(way: Way) -> Iterator[None]:
     with (
         patch.object(event_stream, "usual_event", ways[way]),
         patch.object(event_stream, "usual_end", ends[way]),
+    ):
+        yield
+
+
+@contextmanager
+def joining_lines(way: Way) -> Iterator[None]:
+    """Join the lines of served requests in one of the ways."""
+    if way == "compiled":
+        need_compiled()
+    compiled = way == "compiled"
+    with (
+        patch.object(
+            direct_meter,
+            "begin_line",
+            served_lines.begin_line if compiled else served_lines.python_begin_line,
+        ),
+        patch.object(
+            direct_meter, "end_line", served_lines.end_line if compiled else served_lines.python_end_line
+        ),
+        patch.object(
+            access_log, "log_line", served_lines.log_line if compiled else served_lines.python_log_line
+        ),
     ):
         yield
 

@@ -209,7 +209,5 @@ def served(request_id: str) -> ServedRequest:
     assert known is not None
     return ServedRequest(
         known, client, request_id, 1_750_000_000_000_000, None, Usage(19, 50, 69), PricedUsage(420, "catalog"), 1500,
-        1250, None, 400, 300, None, '"prompt_tokens":19,"completion_tokens":50',
-        '"latency_ms":1.5,"ttft_ms":null,"request_bytes":400,"response_bytes":300}\n',
-        "main", "gpt-4o", "gpt-4o-2024-08-06", 19, 50, 69, 420, "catalog",
+        1250, None, 400, 300, None, "main", "gpt-4o", "gpt-4o-2024-08-06", 19, 50, 69, 420, "catalog",
     )  # fmt: skip

@@ -15,6 +15,7 @@ from tests.fakes.compiled_parts import need_compiled
 
 ROOT = Path(__file__).parents[2]
 COMPILED = {
+    "llm_gateway/core/ledger/_served_lines",
     "llm_gateway/infra/_shared_lock",
     "llm_gateway/infra/budgets/_slot_holder",
     "llm_gateway/infra/upstream/http11/_chunk_relay",
@@ -106,6 +107,7 @@ def test_without_what_is_compiled_the_gateway_works_in_python() -> None:
     program = (
         "import sys\n"
         f"sys.modules.update(dict.fromkeys({[name.replace('/', '.') for name in sorted(COMPILED)]}))\n"
+        "from llm_gateway.core.ledger import served_lines\n"
         "from llm_gateway.infra import shared_lock\n"
         "from llm_gateway.infra.budgets import slot_holder\n"
         "from llm_gateway.infra.upstream.http11 import quiet_relay, whole_chunks, whole_reply\n"
@@ -113,11 +115,12 @@ def test_without_what_is_compiled_the_gateway_works_in_python() -> None:
         "from llm_gateway.sockets import head_join, head_match, write_batch\n"
         "from llm_gateway.wire import field_cutter, field_sizes\n"
         "parts = (quiet_relay, whole_chunks, whole_reply, quiet_run, head_join, head_match, write_batch,\n"
-        "         field_cutter, field_sizes, shared_lock, slot_holder, usual_event)\n"
+        "         field_cutter, field_sizes, shared_lock, slot_holder, usual_event, served_lines)\n"
         "assert not any(part.IS_COMPILED for part in parts)\n"
         "assert field_cutter.cut_fields is field_cutter.python_cut_fields\n"
         "assert field_sizes.weighed is field_sizes.python_weighed\n"
         "assert head_join.join_head is whole_reply.body_of is None\n"
+        "assert served_lines.end_line is served_lines.python_end_line\n"
         "assert whole_chunks.cut_chunks is whole_chunks.python_cut_chunks\n"
         "assert quiet_run.quiet_end is quiet_run.python_quiet_end\n"
         "assert usual_event.usual_event is usual_event.python_usual_event\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import pytest
@@ -21,12 +21,17 @@ from llm_gateway.flow.request.direct_meter import DirectMeter
 from llm_gateway.infra.logs.access_log import _encode
 from llm_gateway.infra.metrics.prometheus import Metrics
 from llm_gateway.surfaces.openai.dialect import CHAT
+from tests.fakes.compiled_parts import WAYS, Way, joining_lines
 from tests.fakes.in_memory import FakeGateway, FakeReply, Recorder, ScriptedUpstream, provider
 from tests.fakes.prices import CHEAP, prices_of, with_prices
 from tests.fakes.usage_records import served
 
 _decode_begun = msgspec.json.Decoder(AttemptBegun).decode
 _decode_end = msgspec.json.Decoder(UsageRecord).decode
+# Nothing, less than a nano-USD a token, and without a price of what is written.
+FREE = {"input_tokens": 0, "output_tokens": 0}
+FRACTIONS = {"input_tokens": "0.00025", "output_tokens": "0.0015"}
+INPUT_ALONE = {"input_tokens": 1}
 # Names as administrators choose them: most are plain, some need escapes, some are long.
 _NAMES = st.sampled_from(
     ["name", 'a "quoted" one', "back\\slash", "größe", "\x7f", "line\nbreak", "n" * 3000]
@@ -76,7 +81,7 @@ class Case(msgspec.Struct):
     temperature: float | None
     tier: str | None
     attribution: Attribution
-    is_priced: bool
+    prices: Mapping[str, int | str] | None
     names: tuple[str, ...]
     owners: tuple[str | None, str | None]
     client: tuple[str | None, str | None]
@@ -96,7 +101,7 @@ _CASES = st.builds(
     st.none() | st.floats(-1e6, 1e6) | st.sampled_from([0.0, -0.0]),
     st.none() | st.none() | st.just("flex"),
     st.just(NO_ATTRIBUTION) | st.just(NO_ATTRIBUTION) | st.just(Attribution(agent="one")),
-    st.booleans(),
+    st.sampled_from([None, CHEAP, FREE, FRACTIONS, INPUT_ALONE]),
     st.tuples(*[st.just("name") | _NAMES] * 2),
     st.tuples(st.none() | _NAMES, st.none() | _NAMES),
     st.tuples(st.none() | _NAMES, st.none() | st.just("10.0.0.1")),
@@ -109,8 +114,8 @@ _CASES = st.builds(
 def _metered(meter_type: type[Meter], case: Case, journal: LineJournal) -> Meter:
     """Meter one request; the order of the clock's times is the same for both ways."""
     bench = FakeGateway(provider("a"), upstream=ScriptedUpstream(a=lambda _: FakeReply(b"")))
-    if case.is_priced:
-        with_prices(bench, a=prices_of(CHEAP))
+    if case.prices is not None:
+        with_prices(bench, a=prices_of(case.prices))
     gateway = dataclasses.replace(bench.gateway, journal=journal, observers=(journal,))
     snapshot = gateway.snapshots.current
     assert snapshot is not None
@@ -155,10 +160,12 @@ def _metered(meter_type: type[Meter], case: Case, journal: LineJournal) -> Meter
     return meter
 
 
-@given(_CASES)
-def test_the_journal_holds_the_same_of_both(case: Case) -> None:
+@given(_CASES, st.sampled_from(WAYS))
+def test_the_journal_holds_the_same_of_both(case: Case, way: Way) -> None:
     direct, general = LineJournal(), LineJournal()
-    meter, other = _metered(DirectMeter, case, direct), _metered(Meter, case, general)
+    with joining_lines(way):
+        meter = _metered(DirectMeter, case, direct)
+    other = _metered(Meter, case, general)
     assert meter.record == other.record
     assert meter.cost_nano_usd == other.cost_nano_usd
     assert meter.reported
@@ -176,12 +183,13 @@ def test_the_journal_holds_the_same_of_both(case: Case) -> None:
     assert direct.journalled == general.journalled
 
 
-@given(_CASES)
-def test_the_access_log_has_the_same_line_for_both(case: Case) -> None:
+@given(_CASES, st.sampled_from(WAYS))
+def test_the_access_log_has_the_same_line_for_both(case: Case, way: Way) -> None:
     journal = LineJournal()
     _metered(DirectMeter, case, journal)
     for one in journal.told:
-        line = _encode([one])
+        with joining_lines(way):
+            line = _encode([one])
         assert line == _encode([one.record()])
         assert _encode([one, one.record(), one]) == 3 * line
 
@@ -216,7 +224,7 @@ def _counted(metrics: Metrics) -> dict[tuple[str, ...], list[float]]:
 def test_a_usual_request_takes_the_short_way() -> None:
     journal = LineJournal()
     case = Case(
-        Usage(19, 50, 69), 0.0, 0.5, None, 0.25, 0.7, None, NO_ATTRIBUTION, True, ("name", "m"), (None, None),
+        Usage(19, 50, 69), 0.0, 0.5, None, 0.25, 0.7, None, NO_ATTRIBUTION, CHEAP, ("name", "m"), (None, None),
         (None, "10.0.0.1"), False, 400,
     )  # fmt: skip
     _metered(DirectMeter, case, journal)
@@ -225,10 +233,29 @@ def test_a_usual_request_takes_the_short_way() -> None:
     assert not journal.journalled
 
 
+@pytest.mark.parametrize("prices", [None, CHEAP, FREE, FRACTIONS, INPUT_ALONE])
+@pytest.mark.parametrize("usage", [Usage(19, 50, 69), Usage(19, 0, 19), Usage(0, 50, 50), Usage(19, 50, 0)])
+@pytest.mark.parametrize("way", WAYS)
+def test_plain_text_costs_the_same_on_the_short_way(
+    prices: Mapping[str, int | str] | None, usage: Usage, way: Way
+) -> None:
+    direct, general = LineJournal(), LineJournal()
+    case = Case(
+        usage, 0.0, 0.5, None, 0.25, None, None, NO_ATTRIBUTION, prices, ("name", "m"), (None, None),
+        (None, "10.0.0.1"), False, 400,
+    )  # fmt: skip
+    with joining_lines(way):
+        _metered(DirectMeter, case, direct)
+    other = _metered(Meter, case, general)
+    [told] = direct.told
+    assert _decode_end(direct.lines[1]) == told.record() == other.record
+    assert told.breakdown == told.record().cost_breakdown
+
+
 def test_every_field_of_a_record_is_in_the_line_or_is_never_set_on_the_short_way() -> None:
     journal = LineJournal()
     case = Case(
-        Usage(19, 50, 69, 3, 4, "provider", 5), 0.5, 0.5, 0.25, 0.25, 0.7, None, NO_ATTRIBUTION, True, ("name", "m"),
+        Usage(19, 50, 69, 3, 4, "provider", 5), 0.5, 0.5, 0.25, 0.25, 0.7, None, NO_ATTRIBUTION, CHEAP, ("name", "m"),
         ("tenant", "project"), ("a client's id", "10.0.0.1"), True, 400,
     )  # fmt: skip
     _metered(DirectMeter, case, journal)

@@ -8,6 +8,7 @@ from sqlalchemy.pool import QueuePool
 
 from llm_gateway.app.wiring import Wiring
 from llm_gateway.core import metric_catalogue as catalogue
+from llm_gateway.core.ledger import served_lines
 from llm_gateway.infra import shared_lock
 from llm_gateway.infra.budgets import slot_holder
 from llm_gateway.infra.metrics.processes import LoopWatch, OpenFilesWatch, resident_bytes
@@ -62,6 +63,7 @@ def process_details(wiring: Wiring) -> dict[str, Any]:
             "head_join": head_join.IS_COMPILED,
             "head_match": head_match.IS_COMPILED,
             "quiet_run": quiet_run.IS_COMPILED,
+            "served_lines": served_lines.IS_COMPILED,
             "shared_lock": shared_lock.IS_COMPILED,
             "slot_holder": slot_holder.IS_COMPILED,
             "usual_event": usual_event.IS_COMPILED,

@@ -10,6 +10,7 @@ import pytest
 from llm_gateway.app.process_health import problems, process_details, stale_workers
 from llm_gateway.app.wiring import Wiring
 from llm_gateway.core import metric_catalogue as catalogue
+from llm_gateway.core.ledger import served_lines
 from llm_gateway.infra import shared_lock
 from llm_gateway.infra.budgets import slot_holder
 from llm_gateway.infra.metrics.processes import ProcessGauges
@@ -108,6 +109,7 @@ def test_the_details_are_those_of_the_worst_worker(wiring: Any) -> None:
             "head_join": head_join.IS_COMPILED,
             "head_match": head_match.IS_COMPILED,
             "quiet_run": quiet_run.IS_COMPILED,
+            "served_lines": served_lines.IS_COMPILED,
             "shared_lock": shared_lock.IS_COMPILED,
             "slot_holder": slot_holder.IS_COMPILED,
             "usual_event": usual_event.IS_COMPILED,

@@ -6,13 +6,12 @@ The texts are parts of JSON objects: members without the braces around them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Final, TypeAlias
 
 import msgspec
 
 from llm_gateway.core.ledger.priced import PricedUsage
-from llm_gateway.core.ledger.records import AttemptBegun, CostSource, Outcome, UsageRecord
+from llm_gateway.core.ledger.records import AttemptBegun, Breakdown, CostSource, Outcome, UsageRecord
 from llm_gateway.core.ledger.usage import Usage
 
 # The status of every request that is served in the usual way.
@@ -21,18 +20,6 @@ OK: Final = 200
 _LONGEST_KNOWN: Final = 2048
 _LONGEST_CLIENT: Final = 512
 _DELETE: Final = "\x7f"
-# The thousandths of a number with three places, as the shortest text of the number has them.
-THOUSANDTHS: Final = tuple(repr(number / 1000)[1:] for number in range(1000))
-
-
-class _NumberTexts(dict[int, str]):
-    """The texts of whole numbers. Those of small ones are there: to format one takes ten times as long."""
-
-    def __missing__(self, number: int) -> str:
-        return str(number)
-
-
-NUMBERS: Final = _NumberTexts((number, str(number)) for number in range(2048))
 
 _encode: Final = msgspec.json.Encoder().encode
 _decode_begun: Final = msgspec.json.Decoder(AttemptBegun).decode
@@ -73,9 +60,8 @@ class ServedRequest(msgspec.Struct, frozen=True, gc=False):
     """A request that was served by its first attempt, with the status 200 and the outcome `ok`.
 
     It stands for the record that `record` returns. Times are whole microseconds, since the Unix epoch for
-    `created_at` and `started_at`; the others mean what the milliseconds of a `UsageRecord` mean. `tokens` and `tail`
-    are parts of its lines in the journal and in the access log: the tokens of the prompt and of the completion, and
-    all from `latency_ms` to the end. It is made by position.
+    `created_at` and `started_at`; the others mean what the milliseconds of a `UsageRecord` mean. It is made by
+    position.
     """
 
     known: KnownFacts
@@ -92,8 +78,6 @@ class ServedRequest(msgspec.Struct, frozen=True, gc=False):
     request_bytes: int
     response_bytes: int
     temperature: float | None
-    tokens: str
-    tail: str
     # As in the record, for whoever settles what the request holds.
     provider: str
     model: str
@@ -103,7 +87,20 @@ class ServedRequest(msgspec.Struct, frozen=True, gc=False):
     total_tokens: int
     cost_nano_usd: int | None
     cost_source: CostSource | None
+    # What the prompt and the completion cost, where that is the breakdown; else it is that of `cost`.
+    prompt_nano_usd: int | None = None
+    completion_nano_usd: int | None = None
     outcome: Outcome = "ok"
+
+    @property
+    def breakdown(self) -> Breakdown | None:
+        prompt, completion = self.prompt_nano_usd, self.completion_nano_usd
+        if prompt is None or completion is None:
+            return self.cost.breakdown
+        return {
+            "input_tokens": (self.prompt_tokens, prompt),
+            "output_tokens": (self.completion_tokens, completion),
+        }
 
     def record(self) -> UsageRecord:
         """Return the usage record."""
@@ -145,7 +142,7 @@ class ServedRequest(msgspec.Struct, frozen=True, gc=False):
             cost.cost_nano_usd,
             cost.source,
             cost.unpriced,
-            cost.breakdown,
+            self.breakdown,
             cost.price_version,
             None,
             None,
@@ -161,7 +158,7 @@ SettledRequest: TypeAlias = UsageRecord | ServedRequest
 
 def client_facts(request_id: str | None, ip: str | None) -> ClientFacts | None:
     """Return the facts about a client; None if they are too long, or a log could not hold them as they are."""
-    members = _members({"client_request_id": request_id, "client_ip": ip}, _LONGEST_CLIENT)
+    members = members_of({"client_request_id": request_id, "client_ip": ip}, _LONGEST_CLIENT)
     return None if members is None else ClientFacts(request_id, ip, members)
 
 
@@ -180,12 +177,10 @@ def known_facts(facts: KnownFacts) -> KnownFacts | None:
     }
     owners = {"tenant": facts.tenant, "project": facts.project}
     owned = {name: owner for name, owner in owners.items() if owner is not None}
-    begin = _members(request, _LONGEST_KNOWN)
-    end = _members(
-        {**request, "status_code": OK, "outcome": "ok", "cached_in_prompt": True, **owned}, _LONGEST_KNOWN
-    )
+    begin = members_of(request)
+    end = members_of({**request, "status_code": OK, "outcome": "ok", "cached_in_prompt": True, **owned})
     # In the order of the log's fields.
-    log = _members(
+    log = members_of(
         {
             "method": facts.method,
             "endpoint": facts.endpoint,
@@ -197,32 +192,11 @@ def known_facts(facts: KnownFacts) -> KnownFacts | None:
             "model": facts.model,
             "stream": facts.stream,
             "attempts": 1,
-        },
-        _LONGEST_KNOWN,
+        }
     )
     if begin is None or end is None or log is None:
         return None
     return msgspec.structs.replace(facts, begin=begin, end=end, log=log)
-
-
-@lru_cache(maxsize=1024)
-def cost_members(source: str | None, unpriced: str | None, version: str | None) -> str | None:
-    """Return what is said of a cost beside its amount, with a comma before each member; None if it is too long."""
-    said = {"cost_source": source, "unpriced": unpriced, "price_version": version}
-    given = {name: value for name, value in said.items() if value is not None}
-    members = _members(given, _LONGEST_KNOWN) if given else ""
-    return f",{members}" if members else members
-
-
-def temperature_member(temperature: float) -> str:
-    """Return the temperature as a member, with a comma before it."""
-    # 0.0 and -0.0 are equal, so that one would get the other's text.
-    return _temperature_member(temperature) if temperature else f',"temperature":{temperature!r}'
-
-
-@lru_cache(maxsize=1024, typed=True)
-def _temperature_member(temperature: float) -> str:
-    return f',"temperature":{temperature!r}'
 
 
 def begun_attempt(line: bytes) -> AttemptBegun:
@@ -230,7 +204,8 @@ def begun_attempt(line: bytes) -> AttemptBegun:
     return _decode_begun(line)
 
 
-def _members(values: Mapping[str, str | int | None], longest: int) -> str | None:
+def members_of(values: Mapping[str, str | int | None], longest: int = _LONGEST_KNOWN) -> str | None:
+    """Return values as members; None if they are too long, or a log could not hold them as they are."""
     try:
         text = _encode(values).decode()[1:-1]
     except UnicodeEncodeError:

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from llm_gateway.core.pricing.flat_price import PlainPrice
 from llm_gateway.core.pricing.price_schedule import PriceSchedule
 from llm_gateway.core.pricing.price_table import PriceTable
 
@@ -57,7 +58,7 @@ class DeploymentPrices:
     together, the last one given.
     """
 
-    __slots__ = ("_is_constant", "_overrides", "_schedule", "_starts", "_version", "ordinary")
+    __slots__ = ("_is_constant", "_overrides", "_schedule", "_starts", "_version", "ordinary", "plain")
 
     def __init__(
         self, schedule: PriceSchedule, version: str, overrides: Sequence[OverridePeriod] = ()
@@ -71,6 +72,8 @@ class DeploymentPrices:
         # has this, and `at` need not look at the time. None if it depends on the time.
         self.ordinary: PricesInForce | None = None
         self._is_constant = False
+        # What plain text costs by these prices, where every token costs whole nano-USD.
+        self.plain: PlainPrice | None = None
         override = self._overrides[0]
         if self._starts:
             return
@@ -79,6 +82,8 @@ class DeploymentPrices:
         elif schedule.ordinary is not None:
             self.ordinary = PricesInForce(schedule.ordinary, "catalog", version)
             self._is_constant = schedule.is_constant
+        if self.ordinary is not None:
+            self.plain = _plain(self.ordinary)
 
     def at(self, created_at_us: int, context: Mapping[str, str] = _NO_CONTEXT) -> PricesInForce:
         """Return the prices of a request that began at `created_at_us`, in Unix microseconds.
@@ -93,6 +98,13 @@ class DeploymentPrices:
         if override is not None:
             return override
         return PricesInForce(self._schedule.table(created_at_us, context), "catalog", self._version)
+
+
+def _plain(prices: PricesInForce) -> PlainPrice | None:
+    flat = prices.table.flat
+    if flat is None or flat.half:
+        return None
+    return PlainPrice(flat.most_input, flat.input, flat.output, prices.source, prices.version)
 
 
 def _timeline(

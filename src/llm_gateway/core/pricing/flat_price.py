@@ -6,7 +6,7 @@ Most requests are of this sort; their cost is two products and a rounding, and t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -29,6 +29,19 @@ class FlatPrice(msgspec.Struct, frozen=True, gc=False):
     half: int
     input: int
     output: int
+
+
+class PlainPrice(msgspec.Struct, frozen=True, gc=False):
+    """A flat price of whole nano-USD, with who says so, and the version of the prices.
+
+    With at most `most_input` input tokens, nothing has to be rounded.
+    """
+
+    most_input: int
+    input: int
+    output: int
+    source: Literal["catalog", "override"]
+    version: str
 
 
 def flat_price(

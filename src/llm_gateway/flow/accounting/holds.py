@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
-from itertools import accumulate
 from operator import attrgetter
 from typing import Final
 
@@ -62,40 +60,56 @@ _COUNTED_FIELDS: Final = {
     endpoint: (fields | LENGTH_FIELDS, not _OUTPUT_FIELDS[endpoint])
     for endpoint, fields in PROMPT_FIELDS.items()
 }
-# What is learnt of a record.
+# What is learnt of a record; and of a served request, which takes a fraction of the time.
 _reply_of: Final = attrgetter("outcome", "completion_tokens", "model", "provider", "upstream_model")
+_served_reply_of: Final = attrgetter("known", "completion_tokens")
+
+
+# Outcome, completion tokens, model, provider, upstream model.
+_Reply = tuple[str, int | None, str | None, str | None, str | None]
 
 
 class OutputHistory:
     """How many tokens the latest replies of one model had: a histogram with fixed buckets, merged by addition."""
 
-    __slots__ = ("counts", "last_p99", "recount_at", "samples")
+    __slots__ = ("_place", "_up_to_place", "counts", "last_p99", "recount_at", "samples")
 
     def __init__(self) -> None:
-        # By bucket; whoever adds to one of them adds to `samples`, and calls `forget` in time.
+        # By bucket.
         self.counts = [0] * _BUCKETS
         self.samples = 0
         self.last_p99 = 0
         # The number of samples at which the quantile is computed again.
         self.recount_at = 0
+        # The bucket where the quantile was found last, and how many replies are in it and in those below: it hardly
+        # moves, so that nearly all buckets need not be added up again.
+        self._place = self._up_to_place = 0
 
     def add(self, tokens: int) -> None:
-        self.counts[_bucket(tokens)] += 1
-        self.samples += 1
+        self.add_to(_bucket(tokens), 1)
+
+    def add_to(self, bucket: int, number: int) -> None:
+        """Add so many replies to a bucket."""
+        self.counts[bucket] += number
+        self.samples += number
+        if bucket <= self._place:
+            self._up_to_place += number
         if self.samples >= _MANY:
             self.forget()
 
     def forget(self) -> None:
         """Forget the older half of the replies: there are `_MANY`."""
-        self.counts = [count // 2 for count in self.counts]
-        self.samples = sum(self.counts)
-        self.recount_at = 0
+        self._replace([count // 2 for count in self.counts])
 
     def merge(self, other: OutputHistory) -> None:
         """Add the replies of `other`."""
-        self.counts = [ours + theirs for ours, theirs in zip(self.counts, other.counts, strict=True)]
-        self.samples += other.samples
-        self.recount_at = 0
+        self._replace([ours + theirs for ours, theirs in zip(self.counts, other.counts, strict=True)])
+
+    def _replace(self, counts: list[int]) -> None:
+        self.counts = counts
+        self.samples = sum(counts)
+        self.recount_at = self._place = 0
+        self._up_to_place = counts[0]
 
     def p99(self) -> int:
         """Return a number of tokens that 99 of 100 replies do not exceed; it may lag behind the latest hundredth."""
@@ -105,8 +119,17 @@ class OutputHistory:
         return self.last_p99
 
     def _quantile(self, part: float) -> int:
-        bucket = bisect_left(list(accumulate(self.counts)), math.ceil(part * self.samples))
-        return 0 if bucket in (0, _BUCKETS) else math.ceil(2 ** ((bucket - 1) / _STEPS))
+        """Return the upper end of the lowest bucket up to which there are so many of the replies."""
+        counts, place, up_to = self.counts, self._place, self._up_to_place
+        rank = math.ceil(part * self.samples)
+        while up_to < rank:
+            place += 1
+            up_to += counts[place]
+        while place and up_to - counts[place] >= rank:
+            up_to -= counts[place]
+            place -= 1
+        self._place, self._up_to_place = place, up_to
+        return math.ceil(2 ** ((place - 1) / _STEPS)) if place else 0
 
 
 @lru_cache(maxsize=4096)
@@ -240,17 +263,14 @@ class TokenEstimator:
         self._usual.clear()
         self.counted += 1
         self._learnt = replies[-1]
-        for reply, number in Counter(map(_reply_of, replies)).items():
+        for reply, number in _alike(replies):
             outcome, tokens, model, provider, upstream_model = reply
             if outcome != "ok" or not tokens or model is None:
                 continue
             both = self._together.get((model, provider, upstream_model))
             bucket = _bucket(tokens)
             for history in both or self._find_both(model, provider, upstream_model):
-                history.counts[bucket] += number
-                history.samples += number
-                if history.samples >= _MANY:
-                    history.forget()
+                history.add_to(bucket, number)
 
     def _find_both(
         self, model: str, provider: str | None, upstream_model: str | None
@@ -275,6 +295,19 @@ class TokenEstimator:
                 del histories[next(iter(histories))]
         histories[key] = found
         return found
+
+
+def _alike(replies: Sequence[SettledRequest]) -> Iterable[tuple[_Reply, int]]:
+    """Return what is learnt of replies, and of how many of them."""
+    try:
+        served = Counter(map(_served_reply_of, replies))
+    except AttributeError:
+        # One of them is a record.
+        return Counter(map(_reply_of, replies)).items()
+    return [
+        (("ok", tokens, known.model, known.provider, known.upstream_model), number)
+        for (known, tokens), number in served.items()
+    ]
 
 
 def _large_value_tokens(raw: bytes) -> int:

@@ -42,6 +42,16 @@ def price_usage(  # noqa: C901, PLR0912 - see below
             return NO_COST
         if prices is not None and (requested_tier is None or usage.source == "provider"):
             # Nearly every request, so what follows has no frames of its own.
+            plain = prices.plain
+            if plain is not None and not (
+                usage.cached_tokens or usage.cache_write_tokens or usage.reasoning_tokens
+            ):
+                prompt, completion = usage.prompt_tokens, usage.completion_tokens
+                if 0 < prompt <= plain.most_input and completion > 0:
+                    # As `flat_amount` and `flat_breakdown` do for more than nothing; so does `DirectMeter`.
+                    of_input, of_output = prompt * plain.input, completion * plain.output
+                    breakdown = {"input_tokens": (prompt, of_input), "output_tokens": (completion, of_output)}
+                    return PricedUsage(of_input + of_output, plain.source, None, breakdown, plain.version)
             in_force = prices.ordinary
             if in_force is not None:
                 flat = in_force.table.flat
@@ -50,20 +60,6 @@ def price_usage(  # noqa: C901, PLR0912 - see below
                         return _unpriced(in_force.table.unknown, in_force.version)
                 elif not (usage.cached_tokens or usage.cache_write_tokens or usage.reasoning_tokens):
                     prompt, completion = usage.prompt_tokens, usage.completion_tokens
-                    if 0 < prompt <= flat.most_input and completion > 0:
-                        # As `flat_amount` and `flat_breakdown` do for more than nothing.
-                        before = prompt * flat.input
-                        amount = before + completion * flat.output
-                        if flat.half:
-                            before, amount = (
-                                flat_amount(flat, prompt, 0),
-                                flat_amount(flat, prompt, completion),
-                            )
-                        breakdown = {
-                            "input_tokens": (prompt, before),
-                            "output_tokens": (completion, amount - before),
-                        }
-                        return PricedUsage(amount, in_force.source, None, breakdown, in_force.version)
                     if 0 <= prompt <= flat.most_input and completion >= 0:
                         amount = flat_amount(flat, prompt, completion)
                         breakdown = flat_breakdown(flat, prompt, completion, amount)

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-import msgspec
-
 from llm_gateway.core.config.deployments import Deployment
+from llm_gateway.core.ledger.priced import PricedUsage
 from llm_gateway.core.ledger.records import Outcome
-from llm_gateway.core.ledger.served import (
-    NUMBERS,
-    OK,
-    THOUSANDTHS,
-    KnownFacts,
-    ServedRequest,
-    cost_members,
-    temperature_member,
-)
+from llm_gateway.core.ledger.served import OK, KnownFacts, ServedRequest
+from llm_gateway.core.ledger.served_lines import begin_line, end_line, temperature_member
 from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.flow.accounting.meter import AT_ONCE, Meter
 from llm_gateway.flow.accounting.pricing import price_usage
 from llm_gateway.flow.ports.dialect import NO_ATTRIBUTION
 from llm_gateway.flow.ports.limits import NOTHING_HELD
-
-_encode: Final = msgspec.json.Encoder().encode
-# What is said of most token counts beside prompt, completion and total.
-_PLAIN: Final = ',"cached_tokens":0,"reasoning_tokens":0,"cache_write_tokens":0,"usage_source":"provider"'
 
 
 class DirectMeter(Meter):
@@ -34,9 +20,7 @@ class DirectMeter(Meter):
     Observers are told of it once the writes of this turn have been made; they are told of any other request at once.
     """
 
-    __slots__ = ("_created",)
-    # When the request was created, as text; set once something is known of it.
-    _created: str
+    __slots__ = ()
 
     def attempt_known(self, known: KnownFacts, deployment: Deployment, now: float) -> None:
         """Do what `attempt` does with `with_writes`; `known` is what is known of such requests to `deployment`."""
@@ -58,18 +42,17 @@ class DirectMeter(Meter):
         self._upstream_started = now
         waited = now - call.started
         request_id = call.request_id
-        created = self._created = str(call.created_at)
-        started: int | str = "null"
+        started_at = None
         if waited >= AT_ONCE:
-            started = self._started_at = call.created_at + int(waited * 1e6)
-        size = call.request_bytes
+            started_at = self._started_at = call.created_at + int(waited * 1e6)
         self._gateway.journal.begin_known(
             request_id,
-            f'{{"t":"begin","request_id":"{request_id}","created_at":{created},{known.begin},{client.members},'
-            f'"request_bytes":{NUMBERS[size]},"started_at":{started}}}\n'.encode(),
+            begin_line(
+                request_id, call.created_at, known.begin, client.members, call.request_bytes, started_at
+            ),
         )
 
-    def report(  # noqa: PLR0912 - a function of its own would cost more than what it did
+    def report(
         self, outcome: Outcome, status: int, *, error_type: str | None = None, usage: Usage | None = None
     ) -> None:
         known, call = self._known, self.call
@@ -89,60 +72,47 @@ class DirectMeter(Meter):
         deployment, started, gateway = self._deployment, self._upstream_started, self._gateway
         if deployment is None or started is None:
             raise AssertionError("what is known was known before the attempt")
-        cost = price_usage(usage, deployment, call.created_at)
-        said_of_cost = cost_members(cost.source, cost.unpriced, cost.price_version)
-        if said_of_cost is None:
-            Meter.report(self, outcome, status, error_type=error_type, usage=usage)
-            return
-        nano_usd = self.cost_nano_usd = cost.cost_nano_usd
-        self.reported = True
-        now = gateway.clock.monotonic()
+        prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
+        cached, reasoning, written = usage.cached_tokens, usage.reasoning_tokens, usage.cache_write_tokens
+        prices, of_prompt, of_completion = deployment.prices, None, None
+        if (
+            prices is not None
+            and (plain := prices.plain) is not None
+            and not (cached or reasoning or written)
+            and total
+            and 0 < prompt <= plain.most_input
+            and completion > 0
+        ):
+            # As `price_usage` does for most requests, without its frame, and without a dictionary.
+            of_prompt, of_completion = prompt * plain.input, completion * plain.output
+            cost = PricedUsage(of_prompt + of_completion, plain.source, None, None, plain.version)
+        else:
+            cost = price_usage(usage, deployment, call.created_at)
+        created_at, now = call.created_at, gateway.clock.monotonic()
         latency = int((now - call.started) * 1e6 + 0.5)
         upstream = int(((self._upstream_ended or now) - started) * 1e6 + 0.5)
-        whole, upstream_whole, first_token, ttft = latency // 1000, upstream // 1000, None, "null"
+        first_token = None
         if self._first_content is not None:
             first_token = int((self._first_content - call.started) * 1e6 + 0.5)
-            ttft = f"{first_token // 1000}{THOUSANDTHS[first_token % 1000]}"
         request_id, started_at, temperature = call.request_id, self._started_at, self.temperature
         size, sent = call.request_bytes, self.response_bytes
-        prompt, completion, total = usage.prompt_tokens, usage.completion_tokens, usage.total_tokens
-        tokens = f'"prompt_tokens":{NUMBERS[prompt]},"completion_tokens":{NUMBERS[completion]}'
-        tail = (
-            f'"latency_ms":{NUMBERS[whole]}{THOUSANDTHS[latency % 1000]},'
-            f'"ttft_ms":{ttft},"request_bytes":{NUMBERS[size]},'
-            f'"response_bytes":{NUMBERS[sent]}}}\n'
-        )
-        served = self._served = ServedRequest(
-            known, client, request_id, call.created_at, started_at, usage, cost, latency, upstream, first_token, size,
-            sent, temperature, tokens, tail, known.provider, known.model, known.upstream_model,
-            prompt, completion, total, nano_usd, cost.source,
+        nano_usd, source = cost.cost_nano_usd, cost.source
+        line = end_line(
+            request_id, created_at, known.end, client.members, prompt, completion, total, cached, reasoning,
+            written, usage.source, "" if temperature is None else temperature_member(temperature), started_at,
+            source, cost.unpriced, cost.price_version, nano_usd, of_prompt, of_completion, cost.breakdown, upstream,
+            latency, first_token, size, sent,
         )  # fmt: skip
-        if nano_usd is not None:
-            said_of_cost = f'{said_of_cost},"cost_nano_usd":{nano_usd}'
-            if cost.breakdown is not None:
-                said_of_cost = f'{said_of_cost},"cost_breakdown":{_encode(cost.breakdown).decode()}'
-        if (
-            usage.cached_tokens
-            or usage.reasoning_tokens
-            or usage.cache_write_tokens
-            or usage.source != "provider"
-        ):
-            parts = (
-                f',"cached_tokens":{usage.cached_tokens},"reasoning_tokens":{usage.reasoning_tokens},'
-                f'"cache_write_tokens":{usage.cache_write_tokens},"usage_source":"{usage.source}"'
-            )
-        else:
-            parts = _PLAIN
-        if temperature is not None:
-            parts = f"{parts}{temperature_member(temperature)}"
-        if started_at is not None:
-            parts = f'{parts},"attempt_started_at":{started_at}'
-        line = (
-            f'{{"t":"end","request_id":"{request_id}","created_at":{self._created},{known.end},{client.members},'
-            f'{tokens},"total_tokens":{NUMBERS[total]}{parts}{said_of_cost},'
-            f'"upstream_latency_ms":{NUMBERS[upstream_whole]}'
-            f"{THOUSANDTHS[upstream % 1000]},{tail}"
-        ).encode()
+        if line is None:
+            Meter.report(self, outcome, status, error_type=error_type, usage=usage)
+            return
+        self.cost_nano_usd = nano_usd
+        self.reported = True
+        served = self._served = ServedRequest(
+            known, client, request_id, created_at, started_at, usage, cost, latency, upstream, first_token, size,
+            sent, temperature, known.provider, known.model, known.upstream_model, prompt, completion, total,
+            nano_usd, source, of_prompt, of_completion,
+        )  # fmt: skip
         held = self.reservation
         if held is NOTHING_HELD:
             gateway.journal.end_served(served, line)

@@ -14,6 +14,7 @@ from loguru import logger
 
 from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
 from llm_gateway.core.ledger.served import ServedRequest
+from llm_gateway.core.ledger.served_lines import FRACTIONS, log_line
 from llm_gateway.core.money import usd_text
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.ledger import Observer
@@ -30,8 +31,6 @@ _SHORTER = (512, 128, 32)
 _STEP = 64
 _encode_lines = msgspec.json.Encoder().encode_lines
 _SECOND_US = 1_000_000
-# The fractions of a second: formatting one takes ten times as long.
-_FRACTIONS = tuple(f".{ms:03d}Z" for ms in range(1000))
 
 
 class _Line(msgspec.Struct, gc=False):
@@ -175,7 +174,7 @@ class AccessLog(Observer):
             now = self._clock.unix_us()
             second, text = _second(now)
             lines.append(
-                to_line(_Dropped(text + _FRACTIONS[(now - second) // 1000], dropped - self._reported))
+                to_line(_Dropped(text + FRACTIONS[(now - second) // 1000], dropped - self._reported))
             )
         if self._writer is None:
             self.dropped += len(records)
@@ -205,20 +204,21 @@ def _encode(records: Sequence[UsageRecord | ServedRequest]) -> bytes:
 
 def _encode_served(requests: Iterable[ServedRequest]) -> bytes:
     """Return the lines of served requests, in the form of `_Line`: nothing in their parts is to be escaped."""
-    lines: list[str] = []
+    lines: list[bytes] = []
     second, text = -_SECOND_US, ""
     for request in requests:
         within = request.created_at - second
         if not 0 <= within < _SECOND_US:
             second, text = _second(request.created_at)
             within = request.created_at - second
-        cost = request.cost_nano_usd
-        price = "null" if cost is None else f'"{usd_text(cost)}"'
         lines.append(
-            f'{{"time":"{text}{_FRACTIONS[within // 1000]}","request_id":"{request.request_id}",'
-            f'{request.client.members},{request.known.log},{request.tokens},"cost_usd":{price},{request.tail}'
-        )
-    return "".join(lines).encode()
+            log_line(
+                text, within // 1000, request.request_id, request.client.members, request.known.log,
+                request.prompt_tokens, request.completion_tokens, request.cost_nano_usd, request.latency_us,
+                request.first_token_us, request.request_bytes, request.response_bytes,
+            )
+        )  # fmt: skip
+    return b"".join(lines)
 
 
 def _encode_records(records: list[UsageRecord]) -> bytes:
@@ -254,7 +254,7 @@ def _lines(records: list[UsageRecord]) -> list[_Line]:
         # By position, in the order of its fields: by name it would take several times as long.
         lines.append(
             _Line(
-                text + _FRACTIONS[within // 1000],
+                text + FRACTIONS[within // 1000],
                 record.request_id,
                 record.client_request_id,
                 record.client_ip,

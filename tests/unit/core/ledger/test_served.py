@@ -7,15 +7,7 @@ from typing import Any
 
 import pytest
 
-from llm_gateway.core.ledger.served import (
-    NUMBERS,
-    THOUSANDTHS,
-    KnownFacts,
-    client_facts,
-    cost_members,
-    known_facts,
-    temperature_member,
-)
+from llm_gateway.core.ledger.served import KnownFacts, client_facts, known_facts
 
 
 def _known(**changes: Any) -> KnownFacts | None:
@@ -44,8 +36,6 @@ def test_members_are_json_with_their_escapes() -> None:
     assert json.loads(f"{{{known.begin}}}")["model"] == "back\\slash"
     assert json.loads(f"{{{known.end}}}")["tenant"] == "one"
     assert "project" not in json.loads(f"{{{known.end}}}")
-    assert cost_members("catalog", None, "v1") == ',"cost_source":"catalog","price_version":"v1"'
-    assert cost_members(None, None, None) == ""
 
 
 @pytest.mark.parametrize("text", ["größe", "\x7f", "\ud800", "\u202e", "long" * 1000])
@@ -53,15 +43,3 @@ def test_what_a_log_could_not_hold_as_it_is_is_not_encoded_ahead(text: str) -> N
     assert client_facts(text, None) is None
     assert _known(model=text) is None
     assert _known(tenant=text) is None
-    assert cost_members("catalog", None, text) is None
-
-
-def test_looked_up_texts_are_those_of_the_numbers() -> None:
-    assert all(NUMBERS[number] == str(number) for number in (*range(3000), -1, 10**12))
-    # Those that are formatted each time are not kept.
-    assert len(NUMBERS) < 3000
-    for us in (0, 1, 10, 500, 999, 1000, 1234, 60_000_001):
-        assert f"{us // 1000}{THOUSANDTHS[us % 1000]}" == repr(us / 1000)
-    for temperature in (-0.0, 0.0, 0.7, 1e-7, -1e6, 1.0, 1):
-        assert temperature_member(temperature) == f',"temperature":{temperature!r}'
-        assert json.loads(f'{{"a":1{temperature_member(temperature)}}}')["temperature"] == temperature

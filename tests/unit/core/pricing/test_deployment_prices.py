@@ -100,3 +100,22 @@ def test_prices_that_nobody_knows_say_why() -> None:
     assert not found.are_known
     assert found.table.unknown == "unknown_provider"
     assert prices.at(TOMORROW).are_known
+
+
+def test_only_whole_prices_that_always_apply_are_plain() -> None:
+    plain = DeploymentPrices(schedule(FLEX), "book-1").plain
+    assert plain is not None
+    assert (plain.input, plain.output, plain.source, plain.version) == (1000, 1000, "catalog", "book-1")
+    plain = DeploymentPrices(schedule(), "book-1", [override(7)]).plain
+    assert plain is not None
+    assert (plain.input, plain.source, plain.version) == (7000, "override", "override-7")
+    fraction = PriceSchedule(
+        "m",
+        UNITS,
+        [DatedPrices(PricePeriod(), {"input_tokens": Decimal("0.0005"), "output_tokens": Decimal(1)})],
+        (),
+    )
+    assert DeploymentPrices(fraction, "book-1").plain is None
+    assert DeploymentPrices(schedule(since=TOMORROW), "book-1").plain is None
+    assert DeploymentPrices(schedule(), "book-1", [override(7, TODAY)]).plain is None
+    assert DeploymentPrices(UnknownSchedule("unknown_model"), "book-1").plain is None

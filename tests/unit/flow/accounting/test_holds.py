@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm_gateway.core.ledger.records import UsageRecord
+from llm_gateway.core.ledger.usage import Usage
 from llm_gateway.flow.accounting.holds import OutputHistory, TokenEstimator
 from llm_gateway.flow.ports.limits import Demand, ExpectedTokens
 from tests.fakes.openai_requests import enabled_provider, model_request
+from tests.fakes.usage_records import served
 
 DEFAULT = 500
 
@@ -155,6 +157,45 @@ def test_the_quantile_is_never_too_low_and_hardly_too_high(tokens: list[int]) ->
     assert true <= history.p99() <= true * 1.091 + 1
     half.merge(other)
     assert (half.p99(), half.samples) == (history.p99(), len(tokens))
+
+
+@given(st.lists(st.integers(0, 5000) | st.sampled_from([0, 1, 8, 64]), min_size=1, max_size=300), st.data())
+def test_a_quantile_that_is_asked_for_now_and_then_is_that_of_all_replies(
+    tokens: list[int], data: st.DataObject
+) -> None:
+    history = OutputHistory()
+    asked_at = data.draw(st.sets(st.integers(0, len(tokens) - 1), max_size=20))
+    for place, count in enumerate(tokens):
+        history.add(count)
+        if place in asked_at:
+            history.p99()
+    # Those between two of its recounts are not in it yet.
+    history.recount_at = 0
+    whole = OutputHistory()
+    for count in tokens:
+        whole.add(count)
+    assert history.p99() == whole.p99()
+
+
+@pytest.mark.parametrize("with_record", [False, True])
+def test_served_requests_teach_what_their_records_do(with_record: bool) -> None:
+    of_requests, of_records = TokenEstimator(DEFAULT), TokenEstimator(DEFAULT)
+    if with_record:
+        of_requests.learn(reply(9))
+        of_records.learn(reply(9))
+    for place in range(200):
+        tokens = place % 70
+        request = msgspec.structs.replace(
+            served(str(place)), usage=Usage(19, tokens, 19 + tokens), completion_tokens=tokens
+        )
+        of_requests.learn(request)
+        of_records.learn(request.record())
+    for key in ("gpt-4o", ("main", "gpt-4o-2024-08-06")):
+        one, other = of_requests.history(key), of_records.history(key)
+        assert one is not None
+        assert other is not None
+        assert one.counts == other.counts
+        assert one.p99() == other.p99()
 
 
 def test_a_history_follows_a_model_that_changes() -> None:
