@@ -66,7 +66,7 @@ class Application:
         except Exception:  # noqa: BLE001 - there is nobody else to tell
             logger.exception("The configuration was not reloaded")
 
-    async def catalog_is_empty(self) -> bool:
+    def catalog_is_empty(self) -> bool:
         """Tell whether there is neither a provider nor a credential; False while the database is down."""
         return self._started().reloader.is_empty
 

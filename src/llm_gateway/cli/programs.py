@@ -53,7 +53,7 @@ class GatewayProgram:
     async def greet(self, app: Application, url: str) -> None:
         """Log what waits for another database, and print the first steps if no configuration exists yet."""
         app.report_other_journals()
-        if await app.catalog_is_empty():
+        if app.catalog_is_empty():
             key, has_console = "sk-" + secrets.token_urlsafe(24), self._settings.console == "on"
             print(first_steps(url, self._admin_key_path, key, has_console=has_console), flush=True)
 
