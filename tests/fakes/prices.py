@@ -17,22 +17,39 @@ from llm_gateway.core.pricing.price_schedule import (
     PriceVariant,
     UnknownSchedule,
 )
-from llm_gateway.core.pricing.price_table import Prices, price_table
+from llm_gateway.core.pricing.price_table import Prices, TieredPrice, price_table
 from llm_gateway.infra.price_book.shipped import shipped_price_book
 from tests.fakes.in_memory import FakeGateway
+
+Amounts = Mapping[str, int | str | TieredPrice]
 
 # USD per million tokens.
 CHEAP: Mapping[str, int] = {"input_tokens": 1, "output_tokens": 2}
 DEAR: Mapping[str, int] = {"input_tokens": 10, "output_tokens": 20}
+FREE: Amounts = {"input_tokens": 0, "output_tokens": 0}
+# Less than a nano-USD a token.
+FRACTIONS: Amounts = {"input_tokens": "0.00025", "output_tokens": "0.0015"}
+# What is written has no price.
+INPUT_ALONE: Amounts = {"input_tokens": 1}
+# Parts of the prompt and of the completion cost something else than the rest.
+PARTS: Amounts = {
+    "input_tokens": 2, "output_tokens": 8, "cache_read_tokens": 1, "cache_write_tokens": 3,
+    "output_reasoning_tokens": 9,
+}  # fmt: skip
+# Long prompts cost more.
+TIERED: Amounts = {"input_tokens": TieredPrice(Decimal(1), ((100, Decimal(5)),)), "output_tokens": 2}
 VERSION = "book-1"
 
 
-def usd(amounts: Mapping[str, int | str]) -> Prices:
-    return {unit: Decimal(amount) for unit, amount in amounts.items()}
+def usd(amounts: Amounts) -> Prices:
+    return {
+        unit: amount if isinstance(amount, TieredPrice) else Decimal(amount)
+        for unit, amount in amounts.items()
+    }
 
 
 def prices_of(
-    amounts: Mapping[str, int | str], *, tiers: Mapping[str, Mapping[str, int | str]] | None = None
+    amounts: Amounts, *, tiers: Mapping[str, Amounts] | None = None, version: str = VERSION
 ) -> DeploymentPrices:
     """Return prices that always apply, and others in some service tiers."""
     variants = [
@@ -40,10 +57,10 @@ def prices_of(
         for tier, others in (tiers or {}).items()
     ]
     dated = [DatedPrices(PricePeriod(), usd(amounts))]
-    return DeploymentPrices(PriceSchedule("m", shipped_price_book().units, dated, variants), VERSION)
+    return DeploymentPrices(PriceSchedule("m", shipped_price_book().units, dated, variants), version)
 
 
-def overridden(amounts: Mapping[str, int | str]) -> DeploymentPrices:
+def overridden(amounts: Amounts) -> DeploymentPrices:
     table = price_table(shipped_price_book().units, usd(amounts))
     period = OverridePeriod(PricesInForce(table, "override", "override-1"))
     return DeploymentPrices(UnknownSchedule("unknown_model"), VERSION, [period])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import pytest
@@ -23,15 +23,22 @@ from llm_gateway.infra.metrics.prometheus import Metrics
 from llm_gateway.surfaces.openai.dialect import CHAT
 from tests.fakes.compiled_parts import WAYS, Way, joining_lines
 from tests.fakes.in_memory import FakeGateway, FakeReply, Recorder, ScriptedUpstream, provider
-from tests.fakes.prices import CHEAP, prices_of, with_prices
+from tests.fakes.prices import (
+    CHEAP,
+    FRACTIONS,
+    FREE,
+    INPUT_ALONE,
+    PARTS,
+    TIERED,
+    Amounts,
+    prices_of,
+    with_prices,
+)
 from tests.fakes.usage_records import served
 
 _decode_begun = msgspec.json.Decoder(AttemptBegun).decode
 _decode_end = msgspec.json.Decoder(UsageRecord).decode
-# Nothing, less than a nano-USD a token, and without a price of what is written.
-FREE = {"input_tokens": 0, "output_tokens": 0}
-FRACTIONS = {"input_tokens": "0.00025", "output_tokens": "0.0015"}
-INPUT_ALONE = {"input_tokens": 1}
+ALL_PRICES = (None, CHEAP, FREE, FRACTIONS, INPUT_ALONE, PARTS, TIERED)
 # Names as administrators choose them: most are plain, some need escapes, some are long.
 _NAMES = st.sampled_from(
     ["name", 'a "quoted" one', "back\\slash", "größe", "\x7f", "line\nbreak", "n" * 3000]
@@ -81,7 +88,7 @@ class Case(msgspec.Struct):
     temperature: float | None
     tier: str | None
     attribution: Attribution
-    prices: Mapping[str, int | str] | None
+    prices: Amounts | None
     names: tuple[str, ...]
     owners: tuple[str | None, str | None]
     client: tuple[str | None, str | None]
@@ -89,6 +96,7 @@ class Case(msgspec.Struct):
     size: int
     # Taken from the body by the dialect, after the head.
     later_id: str | None = None
+    price_version: str = "book-1"
 
 
 _CASES = st.builds(
@@ -101,13 +109,14 @@ _CASES = st.builds(
     st.none() | st.floats(-1e6, 1e6) | st.sampled_from([0.0, -0.0]),
     st.none() | st.none() | st.just("flex"),
     st.just(NO_ATTRIBUTION) | st.just(NO_ATTRIBUTION) | st.just(Attribution(agent="one")),
-    st.sampled_from([None, CHEAP, FREE, FRACTIONS, INPUT_ALONE]),
+    st.sampled_from(ALL_PRICES),
     st.tuples(*[st.just("name") | _NAMES] * 2),
     st.tuples(st.none() | _NAMES, st.none() | _NAMES),
     st.tuples(st.none() | _NAMES, st.none() | st.just("10.0.0.1")),
     st.booleans(),
     _COUNTS,
     st.none() | st.none() | st.just("of the body"),
+    st.just("book-1") | st.sampled_from(['a "quoted" one', "größe", "\x7f", "v" * 600, "v" * 3000]),
 )
 
 
@@ -115,7 +124,7 @@ def _metered(meter_type: type[Meter], case: Case, journal: LineJournal) -> Meter
     """Meter one request; the order of the clock's times is the same for both ways."""
     bench = FakeGateway(provider("a"), upstream=ScriptedUpstream(a=lambda _: FakeReply(b"")))
     if case.prices is not None:
-        with_prices(bench, a=prices_of(case.prices))
+        with_prices(bench, a=prices_of(case.prices, version=case.price_version))
     gateway = dataclasses.replace(bench.gateway, journal=journal, observers=(journal,))
     snapshot = gateway.snapshots.current
     assert snapshot is not None
@@ -169,6 +178,7 @@ def test_the_journal_holds_the_same_of_both(case: Case, way: Way) -> None:
     assert meter.record == other.record
     assert meter.cost_nano_usd == other.cost_nano_usd
     assert meter.reported
+    assert all(isinstance(line, bytes) for line in direct.lines)
     if direct.lines:
         begin, end = direct.lines if len(direct.lines) == 2 else (direct.lines[0], None)
         assert [_decode_begun(begin)] == general.begun
@@ -233,12 +243,17 @@ def test_a_usual_request_takes_the_short_way() -> None:
     assert not journal.journalled
 
 
-@pytest.mark.parametrize("prices", [None, CHEAP, FREE, FRACTIONS, INPUT_ALONE])
-@pytest.mark.parametrize("usage", [Usage(19, 50, 69), Usage(19, 0, 19), Usage(0, 50, 50), Usage(19, 50, 0)])
+@pytest.mark.parametrize("prices", ALL_PRICES)
+@pytest.mark.parametrize(
+    "usage",
+    [
+        Usage(19, 50, 69), Usage(19, 0, 19), Usage(0, 50, 50), Usage(19, 50, 0), Usage(19, 50, 69, 3),
+        Usage(19, 50, 69, 0, 4), Usage(19, 50, 69, 0, 0, "provider", 5), Usage(99, 50, 149), Usage(100, 50, 150),
+        Usage(101, 50, 151),
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("way", WAYS)
-def test_plain_text_costs_the_same_on_the_short_way(
-    prices: Mapping[str, int | str] | None, usage: Usage, way: Way
-) -> None:
+def test_tokens_cost_the_same_on_the_short_way(prices: Amounts | None, usage: Usage, way: Way) -> None:
     direct, general = LineJournal(), LineJournal()
     case = Case(
         usage, 0.0, 0.5, None, 0.25, None, None, NO_ATTRIBUTION, prices, ("name", "m"), (None, None),
@@ -250,6 +265,22 @@ def test_plain_text_costs_the_same_on_the_short_way(
     [told] = direct.told
     assert _decode_end(direct.lines[1]) == told.record() == other.record
     assert told.breakdown == told.record().cost_breakdown
+
+
+@pytest.mark.parametrize("version", ["größe", "\x7f", "v" * 3000])
+@pytest.mark.parametrize("way", WAYS)
+def test_a_price_version_that_cannot_be_joined_takes_the_general_way(version: str, way: Way) -> None:
+    journal = LineJournal()
+    case = Case(
+        Usage(19, 50, 69), 0.0, 0.5, None, 0.25, None, None, NO_ATTRIBUTION, CHEAP, ("name", "m"), (None, None),
+        (None, None), False, 400, price_version=version,
+    )  # fmt: skip
+    with joining_lines(way):
+        meter = _metered(DirectMeter, case, journal)
+    # Its attempt has begun by then.
+    assert len(journal.lines) == 1
+    assert journal.journalled == [meter.record]
+    assert journal.journalled[0].price_version == version
 
 
 def test_every_field_of_a_record_is_in_the_line_or_is_never_set_on_the_short_way() -> None:

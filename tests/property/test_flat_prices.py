@@ -16,7 +16,7 @@ from llm_gateway.core.pricing.flat_price import flat_amount, flat_breakdown
 from llm_gateway.core.pricing.price_table import PriceTable, price, price_table
 from llm_gateway.flow.accounting.pricing import price_quantities, price_usage, quantities_of
 from llm_gateway.infra.price_book.shipped import shipped_price_book
-from tests.fakes.prices import DEAR, overridden
+from tests.fakes.prices import CHEAP, DEAR, PARTS, TIERED, overridden, prices_of
 from tests.property.test_price_overrides import PRICES
 
 BOOK = shipped_price_book()
@@ -29,7 +29,9 @@ CONTEXTS: tuple[dict[str, str], ...] = (
 )
 SCHEDULES = [BOOK.schedule(provider.id, model.id) for provider in providers for model in provider.models]
 TABLES = [schedule.table(AT, context) for schedule in SCHEDULES for context in CONTEXTS]
-COUNTS = st.integers(0, 3_000_000) | st.sampled_from([0, 1, 128_000, 200_000, 200_001, 272_000, 10**12])
+COUNTS = st.integers(0, 3_000_000) | st.sampled_from(
+    [0, 1, 99, 100, 101, 128_000, 200_000, 200_001, 272_000, 10**12]
+)
 
 
 def check(table: PriceTable, prompt: int, completion: int) -> None:
@@ -65,10 +67,21 @@ def test_any_prices(prices: dict[str, Decimal], prompt: int, completion: int) ->
 
 
 PRICED = [DeploymentPrices(schedule, BOOK.version) for schedule in SCHEDULES] + [overridden(DEAR)]
+# Whole nano-USD a token, which is priced without a table; of one, long prompts cost more.
+WHOLE = [prices_of(CHEAP), prices_of(PARTS), prices_of(TIERED), overridden(TIERED)]
+PRICED_ONES = st.sampled_from(PRICED) | st.sampled_from(WHOLE)
 FEW = st.sampled_from([0, 0, 0, 1, 500])
 
 
-@given(st.sampled_from(PRICED), COUNTS, COUNTS, FEW, FEW, FEW, st.sampled_from([None, "flex"]))
+@given(
+    PRICED_ONES,
+    COUNTS,
+    COUNTS,
+    FEW,
+    FEW,
+    FEW,
+    st.sampled_from([None, "flex"]),
+)
 def test_a_usage_costs_what_its_quantities_cost(
     prices: DeploymentPrices,
     prompt: int,

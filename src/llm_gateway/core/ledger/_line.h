@@ -13,7 +13,7 @@
 /* Digits of the largest long long. */
 #define DIGITS 19
 #define NANO_USD 1000000000LL
-/* Bytes of a string; Python decides about longer ones, of which it joins not all. */
+/* Bytes of a string; Longer ones are left to Python, which refuses some. */
 #define LONGEST 512
 
 /* The numbers below 100. */
@@ -113,10 +113,11 @@ static unsigned long long
 read_number(Line *line, PyObject *number)
 {
     long long value = -1;
-    int is_large = 0;
+    /* Of a number that is too large, the value is -1. */
+    int is_large;
     if (PyLong_CheckExact(number))
         value = PyLong_AsLongLongAndOverflow(number, &is_large);
-    if (value < 0 || is_large) {
+    if (value < 0) {
         line->is_usual = 0;
         return 0;
     }

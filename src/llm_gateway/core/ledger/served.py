@@ -61,7 +61,7 @@ class ServedRequest(msgspec.Struct, frozen=True, gc=False):
 
     It stands for the record that `record` returns. Times are whole microseconds, since the Unix epoch for
     `created_at` and `started_at`; the others mean what the milliseconds of a `UsageRecord` mean. It is made by
-    position.
+    position. What was billed is in `breakdown`: `cost.breakdown` is None for plain text.
     """
 
     known: KnownFacts

@@ -36,7 +36,7 @@ class _NumberTexts(dict[int, str]):
 
 NUMBERS: Final = _NumberTexts((number, str(number)) for number in range(2048))
 # The fractions of a second: formatting one takes ten times as long.
-FRACTIONS: Final = tuple(f".{ms:03d}Z" for ms in range(1000))
+MILLISECONDS: Final = tuple(f".{ms:03d}Z" for ms in range(1000))
 # What is said of most token counts beside prompt, completion and total.
 _PLAIN: Final = ',"cached_tokens":0,"reasoning_tokens":0,"cache_write_tokens":0,"usage_source":"provider"'
 
@@ -147,7 +147,7 @@ def python_log_line(
     if first_token_us is not None:
         ttft = f"{NUMBERS[first_token_us // 1000]}{THOUSANDTHS[first_token_us % 1000]}"
     return (
-        f'{{"time":"{second}{FRACTIONS[ms]}","request_id":"{request_id}",{client},{known},'
+        f'{{"time":"{second}{MILLISECONDS[ms]}","request_id":"{request_id}",{client},{known},'
         f'"prompt_tokens":{NUMBERS[prompt_tokens]},"completion_tokens":{NUMBERS[completion_tokens]},'
         f'"cost_usd":{price},"latency_ms":{NUMBERS[latency_us // 1000]}{THOUSANDTHS[latency_us % 1000]},'
         f'"ttft_ms":{ttft},"request_bytes":{NUMBERS[request_bytes]},"response_bytes":{NUMBERS[response_bytes]}}}\n'

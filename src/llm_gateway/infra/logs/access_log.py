@@ -14,7 +14,7 @@ from loguru import logger
 
 from llm_gateway.core.ledger.records import AttemptEnded, UsageRecord
 from llm_gateway.core.ledger.served import ServedRequest
-from llm_gateway.core.ledger.served_lines import FRACTIONS, log_line
+from llm_gateway.core.ledger.served_lines import MILLISECONDS, log_line
 from llm_gateway.core.money import usd_text
 from llm_gateway.flow.ports.clock import Clock
 from llm_gateway.flow.ports.ledger import Observer
@@ -174,7 +174,7 @@ class AccessLog(Observer):
             now = self._clock.unix_us()
             second, text = _second(now)
             lines.append(
-                to_line(_Dropped(text + FRACTIONS[(now - second) // 1000], dropped - self._reported))
+                to_line(_Dropped(text + MILLISECONDS[(now - second) // 1000], dropped - self._reported))
             )
         if self._writer is None:
             self.dropped += len(records)
@@ -254,7 +254,7 @@ def _lines(records: list[UsageRecord]) -> list[_Line]:
         # By position, in the order of its fields: by name it would take several times as long.
         lines.append(
             _Line(
-                text + FRACTIONS[within // 1000],
+                text + MILLISECONDS[within // 1000],
                 record.request_id,
                 record.client_request_id,
                 record.client_ip,

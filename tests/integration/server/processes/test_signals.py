@@ -106,7 +106,9 @@ def test_a_terminal_that_is_closed_ends_it(gateways: Callable[..., Gateway], wor
     gateway = gateways(WORKERS=workers, STANDIN_LIMITS="{}")
     parent, child = pty.openpty()
     code = (
-        "import fcntl, os, runpy, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+        "import fcntl, os, runpy, signal, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+        # Whoever runs the tests may ignore it, as under nohup, and programs inherit that.
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL); "
         "runpy.run_module('tests.fakes.standin_program', run_name='__main__')"
     )
     with gateway.out.open("ab") as out, gateway.err.open("ab") as err:

@@ -104,6 +104,27 @@ def test_a_version_that_a_log_could_not_hold_is_not_joined(way: Way, version: st
     assert cost_members("catalog", None, version) is None
 
 
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("character", ['"', "\\", "\x1f", "\x7f", "\x80"])
+def test_an_escape_is_seen_at_each_place(way: Way, character: str) -> None:
+    join = _way(way, "end_line")
+    for place in range(17):
+        version = "v" * place + character + "v" * (16 - place)
+        assert _end(join, version=version) == _end(python_end_line, version=version)
+        line = _end(join, breakdown={version: (1, 2)})
+        assert line is not None
+        assert json.loads(line)["cost_breakdown"] == {version: [1, 2]}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_line_may_have_any_length(way: Way) -> None:
+    join = _way(way, "end_line")
+    shortest = len(_end(join) or b"")
+    for length in range(8192 - shortest - 10, 8192 - shortest + 10):
+        known = KNOWN + " " * length
+        assert _end(join, known=known) == _end(python_end_line, known=known)
+
+
 def test_compiled_functions_take_their_own_number_of_arguments() -> None:
     need_compiled()
     for name in ("begin_line", "end_line", "log_line", "configure"):

@@ -241,3 +241,13 @@ def test_those_who_learn_once_are_counted_with_the_others() -> None:
     for _ in range(200):
         estimator.learn_once(reply(64))
     assert estimator.expect(demand()).completion == 64
+
+
+def test_the_quantile_comes_down_to_the_lowest_bucket_that_has_it() -> None:
+    history = OutputHistory()
+    history.add(4000)
+    assert history.p99() >= 4000
+    # Exactly 99 of 100 are below the one.
+    for _ in range(99):
+        history.add(10)
+    assert history.p99() <= 11
