@@ -5,7 +5,8 @@
  * The connections open one after another over the first half of the warm-up. Only replies that end within the window
  * after it count, and of streams all events that arrive within it. The processor time of the processes PID (user + system,
  * all threads) is read at the window's two ends. Prints one line of JSON. A stream is complete when its last chunk
- * has arrived, and valid if "[DONE]" came before it. Its first token is its first event.
+ * has arrived, and valid if "[DONE]" came before it. Its first token is the first
+ * content that arrives: the event with the role, before it, has none.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -39,7 +40,7 @@ struct conn {
     size_t line_used;
     char tail[TAIL_BYTES]; /* the body's last bytes */
     size_t tail_used;
-    int64_t first; /* when the reply's first event arrived, 0 = not yet */
+    int64_t first; /* when the stream's first content arrived, 0 = not yet */
 };
 
 static const char *request;
@@ -139,8 +140,19 @@ static void note_first(struct conn *c) {
     firsts++;
 }
 
+/* Tells whether the fake provider's content is in these bytes; its beginning may be at the end of those before. */
+static int has_content(const struct conn *c, const char *data, size_t size) {
+    static const char content[] = " token";
+    enum { LENGTH = sizeof content - 1 };
+    char seam[2 * LENGTH];
+    size_t before = c->tail_used < LENGTH ? c->tail_used : LENGTH, after = size < LENGTH ? size : LENGTH;
+    memcpy(seam, c->tail + c->tail_used - before, before);
+    memcpy(seam + before, data, after);
+    return memmem(seam, before + after, content, LENGTH) != NULL || memmem(data, size, content, LENGTH) != NULL;
+}
+
 static void keep_tail(struct conn *c, const char *data, size_t size) {
-    if (!c->first && c->chunked) note_first(c);
+    if (!c->first && c->chunked && has_content(c, data, size)) note_first(c);
     if (in_window)
         for (const char *at = data; (at = memmem(at, size - (size_t)(at - data), "data: ", 6)); at += 6) events_seen++;
     if (size >= TAIL_BYTES) {
